@@ -1,0 +1,39 @@
+"""polyvae: multimodal variational autoencoders, one objective for the whole family."""
+
+from polyvae import datasets, gaussian, likelihoods, metrics, networks, objectives, subsets
+from polyvae.benchmark import RunResult, run
+from polyvae.config import RunConfig
+from polyvae.dataset import MultimodalDataset
+from polyvae.errors import InputError, RunError
+from polyvae.gaussian import Gaussian
+from polyvae.imputation import Imputed, impute
+from polyvae.modality import Batch, Modality
+from polyvae.model import MultimodalVAE
+from polyvae.saving import load
+from polyvae.store import RunStore
+
+__version__ = "0.1.0"
+__all__ = [
+    "Batch",
+    "Gaussian",
+    "Imputed",
+    "InputError",
+    "Modality",
+    "MultimodalDataset",
+    "MultimodalVAE",
+    "RunConfig",
+    "RunError",
+    "RunResult",
+    "RunStore",
+    "__version__",
+    "datasets",
+    "gaussian",
+    "impute",
+    "likelihoods",
+    "load",
+    "metrics",
+    "networks",
+    "objectives",
+    "run",
+    "subsets",
+]

@@ -1,0 +1,241 @@
+"""One run from config to record, and many of them."""
+
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator
+
+from polyvae import files, metrics
+from polyvae.config import RunConfig
+from polyvae.dataset import MultimodalDataset
+from polyvae.errors import InputError, RunError
+from polyvae.judges import Judge, judge_for
+from polyvae.metrics import Evaluation
+from polyvae.metrics.grids import write_grids
+from polyvae.modality import Batch
+from polyvae.model import MultimodalVAE
+from polyvae.noise import derive_seed
+from polyvae.objectives import Bound
+from polyvae.plan import Plan, make_plan
+from polyvae.saving import Networks, build_networks, load, save_model
+from polyvae.store import Record, RunStore
+from polyvae.train import Progress, TrainingStage, train
+
+OnStep = Callable[[int, int, float], None]  # steps done, steps in all, loss
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run. `metrics` is flat; `notes` says why a metric is not defined here."""
+
+    run_id: str
+    folder: Path
+    record: Record
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return self.record["metrics"]
+
+    @property
+    def notes(self) -> dict[str, str]:
+        return self.record["notes"]
+
+    def load(self, networks: Networks | None = None) -> MultimodalVAE:
+        return load(self.folder, networks=networks)
+
+
+def run(
+    config: RunConfig,
+    store: RunStore | Path | str = "runs",
+    *,
+    data: MultimodalDataset | None = None,
+    networks: Networks | None = None,
+    on_step: OnStep = lambda done, total, loss: None,
+) -> RunResult:
+    """Trains and scores one model, or returns the finished run; an interrupted run goes on where it stopped.
+
+    data: your own data set in place of `config.dataset`. networks: name -> (encoder, decoder) of your own.
+    Raises InputError before any compute for bad input, RunError when the run fails (its record says why).
+    """
+    place = store if isinstance(store, RunStore) else RunStore(store)
+    plan = make_plan(config, data, networks)
+    record = run_one(plan, place, own=networks or {}, retries=True, on_step=on_step)
+    if record is None or record["status"] != "done":
+        raise RunError(f"run {plan.run_id} failed: {record and record['error']}")
+    return RunResult(plan.run_id, place.folder(plan.run_id), record)
+
+
+def run_one(
+    plan: Plan,
+    store: RunStore,
+    *,
+    own: Networks | None = None,
+    wait: bool = True,
+    retries: bool = False,
+    on_step: OnStep = lambda done, total, loss: None,
+) -> Record | None:
+    """The record of the plan's run, made if it is not there; None if another process is at it and `wait` is False.
+
+    A run that fails gets a record with its error, and is done again only if `retries`.
+    """
+    with store.lock(plan.run_id, wait=wait) as held:
+        if not held:
+            return None
+        existing = store.record(plan.run_id)
+        if existing is not None and (existing["status"] == "done" or not retries):
+            return existing
+        folder = store.begin(plan.run_id, plan.config)
+        torch.set_num_threads(plan.config.threads or os.cpu_count() or 1)
+        record = _blank_record(plan)
+        try:
+            _train_and_score(plan, folder, own or {}, record, on_step)
+        except (RunError, RuntimeError, OSError, ArithmeticError, MemoryError) as error:
+            record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        store.finish(record)
+        return record
+
+
+def prepare(plan: Plan) -> None:
+    """Does once, ahead of a sweep, what its runs share: the judge of the data set (its data are cached already)."""
+    if plan.metrics:
+        _judge(plan)
+
+
+def evaluate(run: str, names: str, store: RunStore) -> Record:
+    """Scores a finished run again by the metrics `names` and adds them to its record.
+
+    Raises InputError for an unknown run or metric, or a run that is not finished or whose data are not at hand.
+    """
+    folder = store.existing(run)
+    config = RunConfig.from_dict(files.read_json(folder / "config.json"))
+    plan = make_plan(config.with_(metrics=names))
+    record = store.record(folder.name)
+    if record is None or record["status"] != "done":
+        raise InputError(f"run {folder.name} is not finished; finish it with the command that started it")
+    if plan.run_id != folder.name:
+        raise InputError(f"run {folder.name} was made from other data than its config now gives ({plan.run_id})")
+    found, notes = metrics.evaluate(load(folder).to(plan.device), _evaluation(plan, _judge(plan)), plan.metrics)
+    with store.lock(folder.name, wait=True):
+        record = store.record(folder.name) or record
+        kept = {name: reason for name, reason in record["notes"].items() if name not in plan.metrics}
+        record |= {"metrics": record["metrics"] | found, "notes": kept | notes}
+        store.finish(record)
+    return record
+
+
+def _train_and_score(plan: Plan, folder: Path, own: Networks, record: Record, on_step: OnStep) -> None:
+    started = time.monotonic()
+    judge = _judge(plan) if plan.metrics else None
+    model = build_model(plan, own)
+    record["resolved"]["parameters"] = sum(value.numel() for value in model.parameters())
+    record["seconds"]["data"] = _since(started)
+
+    started = time.monotonic()
+    progress = _train(plan, model, folder, on_step)
+    save_model(folder, model, plan.network_names)
+    record["resolved"]["steps"] = progress.step
+    record["seconds"]["train"] = round(progress.total_seconds, 3)
+
+    started = time.monotonic()
+    record["metrics"], record["notes"] = metrics.evaluate(model.eval(), _evaluation(plan, judge), plan.metrics)
+    if any(modality.is_image for modality in plan.modalities):
+        write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
+    record["seconds"]["evaluate"] = _since(started)
+    record["status"] = "done"
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+
+def build_model(plan: Plan, own: Networks) -> MultimodalVAE:
+    """The untrained model; each modality's networks start from a seed of their own, whatever the others are."""
+    pairs = {}
+    with torch.random.fork_rng():
+        for modality in plan.modalities:
+            torch.manual_seed(derive_seed(plan.config.seed, "weights", modality.name))
+            pairs |= build_networks([modality], plan.network_names, plan.latent_dim, own)
+    return MultimodalVAE(plan.modalities, pairs, plan.mixture, plan.latent_dim).to(plan.device)
+
+
+def _train(plan: Plan, model: MultimodalVAE, folder: Path, on_step: OnStep) -> Progress:
+    config = plan.config
+    weights = torch.tensor([m.weight for m in plan.modalities], device=plan.device)
+    stages = []
+    for stage in plan.method.stages:
+
+        def loss(batch: Batch, generator: Generator, objective: Any = stage.objective) -> Bound:
+            return objective(
+                model,
+                batch,
+                plan.mixture,
+                beta=config.beta,
+                allocation=plan.allocation,
+                weights=weights,
+                generator=generator,
+            )
+
+        epochs = max(1, round(stage.share * config.epochs))
+        stages.append(TrainingStage(stage.name, loss, list(stage.parameters(model)), epochs))
+    return train(model, stages, plan.rows, plan.validation, config, folder, on_step=on_step)
+
+
+def _evaluation(plan: Plan, judge: Judge | None) -> Evaluation:
+    return Evaluation(plan.test, plan.rows(0), judge, plan.config.seed, beta=plan.config.beta)
+
+
+def _judge(plan: Plan) -> Judge | None:
+    return None if plan.sampler is None else judge_for(plan.sampler, plan.whole_test)
+
+
+def _blank_record(plan: Plan) -> Record:
+    return {
+        "run_id": plan.run_id,
+        "config": plan.config.to_dict(),
+        "status": "failed",
+        "error": None,
+        "metrics": {},
+        "notes": {},
+        "seconds": {"data": 0.0, "train": 0.0, "evaluate": 0.0},
+        "environment": _environment(plan),
+        "resolved": {
+            "modalities": [m.name for m in plan.modalities],
+            "latent_dim": plan.latent_dim,
+            "networks": plan.network_names,
+            "likelihoods": {m.name: m.to_json()["likelihood"] for m in plan.modalities},
+            "weights": {m.name: m.weight for m in plan.modalities},
+            "allocation": plan.allocation,
+            "is_bound": plan.mixture.is_bound,
+            "train_rows": len(plan.rows(0)),
+            "test_rows": len(plan.test),
+        },
+    }
+
+
+def _environment(plan: Plan) -> dict[str, Any]:
+    packages = ("polyvae", "torch", "numpy", "scipy", "safetensors")
+    versions = {"python": platform.python_version()}
+    return {
+        "versions": versions | {name: metadata.version(name) for name in packages},
+        "device": str(plan.device),
+        "threads": torch.get_num_threads(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+    }
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)

@@ -1,0 +1,64 @@
+"""Checkpoints: one safetensors file with weights, optimiser state, best weights and the place in the run."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from polyvae import files
+from polyvae.errors import InputError, RunError
+
+
+@dataclass
+class Progress:
+    """Where training stands. Random streams are functions of the seed and the step, so they need no state.
+
+    sums: of the history's quantities over the `rows` of the epoch so far. seconds: of the epoch so far.
+    best: lowest validation loss and its epoch.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    rows: int = 0
+    sums: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    total_seconds: float = 0.0
+    best_loss: float | None = None
+    best_epoch: int = -1
+
+
+def save(path: Path, progress: Progress, model: nn.Module, optimiser: Optimizer, best: dict[str, Tensor]) -> None:
+    """Writes the checkpoint atomically. Raises RunError, keeping the previous one, if a weight is not finite."""
+    weights = model.state_dict()
+    if bad := [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]:
+        raise RunError(f"weight {bad[0]} is not finite at step {progress.step}; the last good checkpoint is kept")
+    tensors = {f"model.{name}": value for name, value in weights.items()}
+    tensors |= {f"best.{name}": value for name, value in best.items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    files.write_tensors(path, tensors, asdict(progress))
+
+
+def load(path: Path, model: nn.Module) -> tuple[Progress, dict[str, Tensor], dict[int, dict[str, Tensor]]]:
+    """Restores the model's weights; returns the place in the run, the best weights and the optimiser's state.
+
+    Raises InputError when the file is damaged or belongs to another model.
+    """
+    tensors, meta = files.read_tensors(path)
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = value.clone()  # the file stays memory-mapped otherwise, and is about to be replaced
+    try:
+        model.load_state_dict(parts["model"])
+    except RuntimeError as error:
+        raise InputError(f"{path} belongs to another model; delete its run folder to start afresh") from error
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in parts["optimiser"].items():
+        index, _, key = name.partition(".")
+        states.setdefault(int(index), {})[key] = value
+    return Progress(**meta), parts["best"], states

@@ -1,0 +1,1 @@
+"""What each command of `polyvae` does: parse, call one function, print."""

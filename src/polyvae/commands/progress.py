@@ -1,0 +1,92 @@
+"""Progress of runs: a live display on a terminal, plain lines in a pipe, nothing when quiet."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from polyvae.store import Record, RunStore
+
+LINE_SECONDS = 20.0  # between plain lines
+
+
+class _Display:
+    """A rich progress display that is off in a pipe, where `line` prints instead."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.console = Console()
+        self.is_live = self.console.is_terminal and not quiet
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self.progress = Progress(*columns, console=self.console, disable=not self.is_live)
+        self.last_line = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+    def line(self, text: str, *, now: bool) -> None:
+        """Prints a plain line in a pipe, at most one every 20 seconds unless `now`."""
+        if self.quiet or self.is_live or (not now and time.monotonic() - self.last_line < LINE_SECONDS):
+            return
+        self.last_line = time.monotonic()
+        print(text, flush=True)
+
+
+class StepBar(_Display):
+    """The steps of one run."""
+
+    def __enter__(self) -> Self:
+        self.task = self.progress.add_task("data, judge", total=None, note="")
+        return super().__enter__()
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        note = f"loss {loss:,.1f}" if done < total else "scoring"
+        self.progress.update(self.task, description="train", completed=done, total=total, note=note)
+        self.line(f"step {done} of {total}, {note}", now=done == total)
+
+
+class SweepTable(_Display):
+    """The runs of a sweep: how many are finished, and the epoch of those under way."""
+
+    def __init__(self, store: RunStore, total: int, quiet: bool) -> None:
+        super().__init__(quiet)
+        self.store, self.total, self.done = store, total, 0
+        self.tasks: dict[str, TaskID] = {}
+
+    def finished(self, record: Record) -> None:
+        self.done += 1
+        run_id = record["run_id"]
+        if run_id in self.tasks:
+            self.progress.remove_task(self.tasks.pop(run_id))
+        seconds = sum(record["seconds"].values())
+        outcome = f"{seconds:,.0f} s" if record["status"] == "done" else f"failed: {record['error']}"
+        text = f"[{self.done}] {run_id}: {outcome}"
+        if self.is_live:
+            self.console.print(text, markup=False)
+        self.line(text, now=True)
+
+    def poll(self, running: list[str]) -> None:
+        for run_id in running:
+            if run_id not in self.tasks:
+                self.tasks[run_id] = self.progress.add_task(run_id, total=None, note="")
+            history = self.store.history(run_id)
+            if history:
+                last = history[-1]
+                epochs = self.store.config(run_id)["epochs"]
+                note = f"loss {last['loss']:,.1f}" if last["epoch"] + 1 < epochs else "scoring"
+                self.progress.update(self.tasks[run_id], completed=last["epoch"] + 1, total=epochs, note=note)
+        self.line(f"running: {', '.join(running)}", now=False)

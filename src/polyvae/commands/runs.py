@@ -1,0 +1,126 @@
+"""Commands that make runs and read them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from polyvae import benchmark, experiments
+from polyvae import sweep as sweeping
+from polyvae.commands.progress import StepBar, SweepTable
+from polyvae.config import RunConfig
+from polyvae.errors import RunError
+from polyvae.methods import METHODS
+from polyvae.report import write_report
+from polyvae.store import Record, RunStore
+
+Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+
+
+def run(config: RunConfig, *, store: Store = Path("runs"), quiet: bool = False) -> None:
+    """Train and score one model; the same command again goes on where it stopped, or shows the finished run.
+
+    Args:
+        store: Folder of all runs.
+        quiet: Print nothing but errors.
+    """
+    with StepBar(quiet) as bar:
+        result = benchmark.run(config, store, on_step=bar.step)
+    if not quiet:
+        _print_record(result.record, result.folder)
+
+
+def sweep(
+    experiment: Annotated[str, tyro.conf.Positional],
+    *,
+    store: Store = Path("runs"),
+    workers: int = 1,
+    data_dir: str | None = None,
+    retry_failed: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Do all runs of an experiment that the store lacks. The same command again resumes.
+
+    Args:
+        experiment: A name (quick, quick-long) or a .py file that defines configs() -> list[RunConfig].
+        store: Folder of all runs.
+        workers: Runs at a time, each in a process of its own; they share the cores.
+        data_dir: Folder with mnist/ and so on, for all runs.
+        retry_failed: Do failed runs again.
+        quiet: Print nothing but errors.
+    """
+    configs = experiments.configs_of(experiment)
+    if data_dir is not None:
+        configs = [config.with_(data_dir=data_dir) for config in configs]
+    with SweepTable(RunStore(store), len(configs), quiet) as table:
+        records = sweeping.sweep(
+            configs,
+            RunStore(store),
+            workers=workers,
+            retry_failed=retry_failed,
+            on_record=table.finished,
+            on_poll=table.poll,
+        )
+    failed = [record for record in records if record["status"] != "done"]
+    if failed:
+        lines = "\n".join(f"  {record['run_id']}: {record['error']}" for record in failed)
+        raise RunError(f"{len(failed)} of {len(records)} runs failed (the others are finished):\n{lines}")
+    if not quiet:
+        print(f"{len(records)} runs done in {store}; see them with: polyvae report --store {store}")
+
+
+def report(*, store: Store = Path("runs"), out: Path = Path("report"), quiet: bool = False) -> None:
+    """Write report/index.html, one self-contained page, and its figures, from the records of a store.
+
+    Args:
+        store: Folder of all runs.
+        out: Folder to write to.
+        quiet: Print nothing but errors.
+    """
+    page = write_report(RunStore(store), out)
+    if not quiet:
+        print(page)
+
+
+def evaluate(
+    run: Annotated[str, tyro.conf.Positional],
+    *,
+    metrics: str = "default",
+    store: Store = Path("runs"),
+    quiet: bool = False,
+) -> None:
+    """Score a finished run again, and add the metrics to its record.
+
+    Args:
+        run: Run id, the start of one, or a run folder.
+        metrics: Comma-separated names, or default for all.
+        store: Folder of all runs.
+        quiet: Print nothing but errors.
+    """
+    record = benchmark.evaluate(run, metrics, RunStore(store))
+    if not quiet:
+        _print_record(record, RunStore(store).folder(record["run_id"]))
+
+
+def methods() -> None:
+    """Show the table of methods: S, whether it is a bound on the joint log-evidence, source."""
+    table = Table(box=None, header_style="bold")
+    for heading in ("method", "S and objective", "joint bound", "source"):
+        table.add_column(heading)
+    for method in METHODS.values():
+        example = method.mixture(("a", "b")) if method.mixture else None
+        is_bound = "depends on S" if example is None else ("yes" if example.is_bound else "no")
+        table.add_row(method.name, method.summary, is_bound, method.source)
+    Console(soft_wrap=False).print(table)
+
+
+def _print_record(record: Record, folder: Path) -> None:
+    table = Table(box=None, show_header=False)
+    for key, value in record["metrics"].items():
+        table.add_row(key, f"{value:,.4f}")
+    for name, reason in record["notes"].items():
+        table.add_row(name, f"not defined: {reason}")
+    Console().print(table)
+    print(f"{record['run_id']}: {record['status']}, in {folder}")

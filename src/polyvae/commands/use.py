@@ -1,0 +1,146 @@
+"""Commands that use a trained model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from polyvae import files
+from polyvae.config import RunConfig
+from polyvae.dataset import MultimodalDataset
+from polyvae.datasets.matching import load_like
+from polyvae.errors import InputError
+from polyvae.imputation import impute as impute_batch
+from polyvae.metrics.grids import arrange, write_png
+from polyvae.modality import Batch
+from polyvae.model import MultimodalVAE
+from polyvae.plan import device_named, make_plan
+from polyvae.saving import load
+from polyvae.store import RunStore
+
+Run = Annotated[str, tyro.conf.Positional]
+CHUNK = 100  # rows at a time
+SHOWN = 20  # columns of the picture
+
+
+def generate(
+    run: Run,
+    *,
+    count: int = 100,
+    given: str | None = None,
+    targets: str | None = None,
+    data: Path | None = None,
+    decode: Literal["mean", "sample"] = "mean",
+    weights: Literal["model", "model_best"] = "model",
+    out: Path = Path("generated.npz"),
+    seed: int = 0,
+    device: str = "auto",
+    store: Path = Path("runs"),
+    quiet: bool = False,
+) -> None:
+    """Generate modalities from the prior, or from given ones; writes an .npz file, and a .png of image modalities.
+
+    Args:
+        run: Run id, the start of one, or a run folder.
+        count: Number of rows.
+        given: Comma-separated modalities to condition on. Default: none, samples from the prior.
+        targets: Comma-separated modalities to generate. Default: all.
+        data: .npz file with the rows to condition on. Default: the run's test rows.
+        decode: The likelihood's mean, or a draw from it.
+        weights: The last weights, or those with the best validation loss.
+        out: File to write.
+        seed: Seed of the draws.
+        device: cpu, cuda, mps or auto.
+        store: Folder of all runs.
+        quiet: Print nothing but errors.
+    """
+    if count < 1:
+        raise InputError(f"--count is {count}; it must be at least 1")
+    model, folder = _model(run, store, weights, device)
+    torch.manual_seed(seed)
+    wanted = _names(targets)
+    if given is None:
+        parts = [model.generate(len(rows), targets=wanted, decode=decode) for rows in torch.arange(count).split(CHUNK)]
+    else:
+        rows = _rows(model, folder, data)
+        chunks = _chunks(model, rows.rows(torch.arange(min(count, len(rows)))))
+        parts = [model.generate(batch, _names(given), wanted, decode=decode) for batch in chunks]
+    values = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
+    _write_npz(out, values)
+    shown = [values[m.name][:SHOWN] for m in model.modalities if m.is_image and m.name in values]
+    if shown:
+        write_png(out.with_suffix(".png"), arrange([[row] for row in shown]))
+    if not quiet:
+        print(out, *([out.with_suffix(".png")] if shown else []))
+
+
+def impute(
+    run: Run,
+    *,
+    data: Path,
+    draws: int = 50,
+    weights: Literal["model", "model_best"] = "model",
+    out: Path = Path("imputed.npz"),
+    seed: int = 0,
+    device: str = "auto",
+    store: Path = Path("runs"),
+    quiet: bool = False,
+) -> None:
+    """Fill in the modalities that rows lack, in the units of the data; writes an .npz file.
+
+    For each modality: <name> (observed, or the mean of the draws), <name>.sd, <name>.low and <name>.high (10 % and
+    90 % quantiles: an 80 % interval) and <name>.mask (True where it was observed).
+
+    Args:
+        run: Run id, the start of one, or a run folder.
+        data: .npz file with keys <name> and <name>.mask; a modality without a key is absent everywhere.
+        draws: Draws a row.
+        weights: The last weights, or those with the best validation loss.
+        out: File to write.
+        seed: Seed of the draws.
+        device: cpu, cuda, mps or auto.
+        store: Folder of all runs.
+        quiet: Print nothing but errors.
+    """
+    model, _ = _model(run, store, weights, device)
+    rows = load_like(data, model.modalities)
+    torch.manual_seed(seed)
+    parts = [impute_batch(model, batch, draws=draws) for batch in _chunks(model, rows)]
+    values = {}
+    for index, name in enumerate(model.names):
+        mean, sd, low, high = (torch.cat(field).cpu() for field in zip(*(part[name] for part in parts), strict=True))
+        values |= {name: mean, f"{name}.sd": sd, f"{name}.low": low, f"{name}.high": high}
+        values[f"{name}.mask"] = rows.present[:, index]
+    _write_npz(out, values)
+    if not quiet:
+        absent = int((~rows.present).sum())
+        print(f"{out}: {len(rows)} rows, {absent} absent modalities filled in from {draws} draws each")
+
+
+def _model(run: str, store: Path, weights: str, device: str) -> tuple[MultimodalVAE, Path]:
+    folder = RunStore(store).existing(run)
+    return load(folder, weights=weights).to(device_named(device)), folder
+
+
+def _rows(model: MultimodalVAE, folder: Path, data: Path | None) -> MultimodalDataset:
+    if data is not None:
+        return load_like(data, model.modalities)
+    return make_plan(RunConfig.from_dict(files.read_json(folder / "config.json"))).test
+
+
+def _chunks(model: MultimodalVAE, rows: MultimodalDataset) -> Iterator[Batch]:
+    for start in range(0, len(rows), CHUNK):
+        yield rows.batch(slice(start, start + CHUNK)).to(model.device)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def _write_npz(path: Path, values: dict[str, Tensor]) -> None:
+    with files.atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{name: value.numpy() for name, value in values.items()})

@@ -1,0 +1,170 @@
+"""The configuration of one run: a flat frozen dataclass, its canonical JSON and its content hash."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args, get_type_hints
+
+from polyvae.errors import InputError
+
+# Left out of the run id: what does not change the trained model, and paths, whose content enters instead.
+NOT_HASHED = {"threads", "device", "metrics", "data_dir", "data", "subsets"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that defines one run. A released default never changes, since run ids leave defaults out.
+
+    Raises InputError, naming the field, for a value out of range.
+    """
+
+    dataset: str = "polymnist"
+    """Data set; `polyvae data list` shows them."""
+    modalities: int | None = None
+    """Number of modalities of a generated data set. Default 5."""
+    only: str | None = None
+    """Keep only these modalities, comma-separated (m0,m2). Method `unimodal` needs exactly one."""
+    data: str | None = None
+    """Your own data: an .npz file, for --dataset arrays."""
+    data_dir: str | None = None
+    """Folder with mnist/, polymnist/, backgrounds/. Default: $POLYVAE_DATA, else the embedded digits."""
+    scale: float | None = None
+    """Size of the digits in translated_polymnist, in (0, 1). Default .5."""
+    background: int | None = None
+    """Index of the one picture behind repeated_polymnist. Default 0."""
+    pairing: Literal["fixed", "fresh"] | None = None
+    """PolyMNIST pairs: one fixed set, or new pairs and crops every epoch. Default fixed."""
+    data_seed: int = 0
+    """Seed of the generated data set, of its pairs and of the split of your own data; the same for all runs."""
+    train_size: int | None = None
+    """Training rows. Default: all there are."""
+    test_size: int | None = None
+    """Test rows. Default: all there are, or 20 % of your own data."""
+    validation_fraction: float | None = None
+    """Share of the training rows held out to choose the best weights. Default .1 for arrays, else 0."""
+    method: str = "mopoe"
+    """Method; `polyvae methods` shows them."""
+    subsets: str | None = None
+    """JSON file with your own S, for --method custom."""
+    beta: float = 1.0
+    """Weight of the KL term (confounded with the likelihood scale b: about beta * b matters)."""
+    allocation: Literal["auto", "systematic", "exact"] = "auto"
+    """How rows share the subsets of S: systematic (one subset a row, unbiased) or exact (every subset)."""
+    network: str = "auto"
+    """mlp, conv or resnet, for all or by modality (m0=conv,m1=mlp)."""
+    likelihood: str = "auto"
+    """laplace, normal, laplace_8bit, bernoulli or categorical, for all or by modality."""
+    likelihood_scale: str = "auto"
+    """Scale of laplace and normal, a number or `learned`, for all or by modality. Default .75 for images."""
+    modality_weights: str = "auto"
+    """Factors on the log-likelihoods in the loss, for all or by modality. Default 1."""
+    latent_dim: int = 64
+    """Dimensions of the latent space; `unimodal` uses latent_dim / M, as in the paper."""
+    epochs: int = 100
+    """Passes over the training rows."""
+    batch_size: int = 256
+    """Rows a step."""
+    learning_rate: float = 5e-4
+    """Step size of Adam."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate over the run: constant, or warmed up over 2 % of the steps, then a cosine down to zero."""
+    gradient_clip: float | None = None
+    """Largest norm of the gradient. Default: no clipping."""
+    patience: int | None = None
+    """Stop after this many epochs without a better validation loss. Default: never."""
+    seed: int = 0
+    """Seed of the weights, the order of rows, the training noise and the metrics."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: networks in mixed precision; likelihoods, KL and optimiser stay in float32."""
+    threads: int | None = None
+    """CPU threads. Default: all cores, shared among workers."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes a GPU if there is one."""
+    metrics: str = "default"
+    """Metrics to score when trained, comma-separated, or `default`, or `none`."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(RunConfig)
+        for field in fields(self):
+            _check_type(field.name, getattr(self, field.name), hints[field.name])
+        for name in (
+            "modalities",
+            "train_size",
+            "test_size",
+            "latent_dim",
+            "epochs",
+            "batch_size",
+            "patience",
+            "threads",
+        ):
+            _check(name, getattr(self, name), lambda v: v >= 1, "at least 1")
+        for name in ("learning_rate", "gradient_clip"):
+            _check(name, getattr(self, name), lambda v: 0 < v < float("inf"), "a finite number above 0")
+        _check("beta", self.beta, lambda v: 0 <= v < float("inf"), "a finite number, at least 0")
+        _check("scale", self.scale, lambda v: 0 < v < 1, "between 0 and 1, exclusive")
+        _check("validation_fraction", self.validation_fraction, lambda v: 0 <= v < 1, "at least 0 and below 1")
+        _check("background", self.background, lambda v: v >= 0, "at least 0")
+        for name in ("seed", "data_seed"):
+            _check(name, getattr(self, name), lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1")
+
+    @staticmethod
+    def from_dict(content: Mapping[str, Any]) -> "RunConfig":
+        """The config with these fields. Raises InputError for an unknown key."""
+        known = [field.name for field in fields(RunConfig)]
+        if unknown := sorted(set(content) - set(known)):
+            raise InputError(f"unknown configuration key {unknown[0]!r}; known: {', '.join(known)}")
+        return RunConfig(**content)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def with_(self, **changes: Any) -> "RunConfig":
+        return replace(self, **changes)
+
+    def run_id(self, content: Mapping[str, Any] | None = None) -> str:
+        """A readable prefix and a hash of the canonical config.
+
+        content: identities of what the config only names or that is passed as objects: data, S, networks.
+        """
+        defaults = {f.name: f.default for f in fields(self)}
+        identity = {k: v for k, v in self.to_dict().items() if k not in NOT_HASHED and v != defaults[k]}
+        identity |= content or {}
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return f"{self.dataset}-{self.method}-b{self.beta:g}-s{self.seed}-{digest[:10]}"
+
+
+def by_modality(text: str, names: tuple[str, ...], field: str) -> dict[str, str]:
+    """'conv' or 'm0=conv,m1=mlp' as name -> value; names left out are left out. 'auto' is nothing."""
+    if text == "auto":
+        return {}
+    if "=" not in text:
+        return dict.fromkeys(names, text)
+    pairs = [part.partition("=") for part in text.split(",")]
+    if unknown := [name for name, _, _ in pairs if name.strip() not in names]:
+        raise InputError(f"--{field.replace('_', '-')} names modality {unknown[0]!r}; known: {', '.join(names)}")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _check(name: str, value: Any, holds: Any, rule: str) -> None:
+    if value is not None and not holds(value):
+        raise InputError(f"--{name.replace('_', '-')} is {value}; it must be {rule}")
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    options = get_args(hint)
+    allowed = [o for o in options if o is not type(None)] if type(None) in options else [hint]
+    if value is None and type(None) in options:
+        return
+    for option in allowed:
+        literal = get_args(option)
+        if literal and value in literal:
+            return
+        if (
+            not literal
+            and (isinstance(value, option) or (option is float and type(value) is int))
+            and value is not True
+        ):
+            return
+    wanted = ", ".join(map(repr, get_args(allowed[0]))) or allowed[0].__name__
+    raise InputError(f"--{name.replace('_', '-')} is {value!r}; it must be {wanted}")

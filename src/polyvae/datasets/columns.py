@@ -1,0 +1,139 @@
+"""What one of the user's arrays is: image, classes or table, how it is scored and standardised."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from polyvae import likelihoods
+from polyvae.errors import InputError
+from polyvae.modality import Modality, Standardise
+
+FIELDS = ("likelihood", "scale", "network", "weight")
+MAX_CLASSES = 1000
+RESOLUTION = 1e-5  # a feature's sd below this share of its mean drowns in float32 rounding
+
+
+def interpret(
+    name: str, array: np.ndarray, present: np.ndarray, entry: Mapping[str, Any], train: np.ndarray
+) -> tuple[Modality, np.ndarray]:
+    """The modality that `array` is, and its values as they are stored (uint8 for images of bytes, else float32)."""
+    _check_entry(name, entry)
+    if not present[train].any():
+        raise InputError(f"modality {name!r} is absent in every training row; leave it out")
+    _check_finite(name, array, present)
+    wanted = entry.get("likelihood")
+    if array.ndim > 2:
+        stored, kind, scale = _image(name, array, present), "laplace", 0.75
+        allowed = ("laplace", "normal", "bernoulli", *(("laplace_8bit",) if stored.dtype == np.uint8 else ()))
+    elif array.ndim == 1 and array.dtype.kind in "iu" and wanted in (None, "categorical"):
+        stored, kind, scale, allowed = _one_hot(name, array, present), "categorical", None, ("categorical",)
+    else:
+        stored, scale = _as_table(array), None
+        kind, allowed = _table_kind(stored[present])
+    if wanted is not None and wanted not in allowed:
+        raise InputError(f"likelihood {wanted!r} does not suit modality {name!r}; choose one of {', '.join(allowed)}")
+    kind = wanted or kind
+    if "scale" in entry and kind in ("bernoulli", "categorical"):
+        raise InputError(f"modalities.json, {name!r}: likelihood {kind!r} has no scale; leave it out")
+    spec = Modality(name, stored.shape[1:], likelihoods.make(kind, entry.get("scale", scale)), entry.get("weight", 1.0))
+    if array.ndim <= 2 and kind in ("normal", "laplace"):
+        spec = replace(spec, transform=_standardise(name, array.reshape(len(array), -1), present, train))
+    return spec, stored
+
+
+def _check_entry(name: str, entry: Any) -> None:
+    place = f"modalities.json, {name!r}"
+    if not isinstance(entry, Mapping):
+        raise InputError(f"{place}: expected settings ({', '.join(FIELDS)}), got {entry!r}")
+    for key, value in entry.items():
+        if key not in FIELDS:
+            raise InputError(f"{place}: unknown setting {key!r}; settings are {', '.join(FIELDS)}")
+        wanted = {"likelihood": str, "network": str, "weight": (int, float), "scale": (int, float, type(None))}[key]
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise InputError(f"{place}: {key} {value!r} must be a {'word' if wanted is str else 'number'}")
+
+
+def _as_table(array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, which is an error unless it is masked
+        return array.reshape(len(array), -1).astype(np.float32)
+
+
+def _check_finite(name: str, array: np.ndarray, present: np.ndarray) -> None:
+    if array.dtype.kind != "f":
+        return
+    finite = np.isfinite(_as_table(array))
+    wrong = np.flatnonzero(present & ~finite.all(1))
+    if not len(wrong):
+        return
+    row = int(wrong[0])
+    some = f"{int((~finite[row]).sum())} of {finite.shape[1]}"
+    raise InputError(
+        f"modality {name!r}, row {row}: {some} values are NaN, infinite or beyond float32, but the row counts as "
+        f"present; give a mask '{name}.mask' (Bool per row, False where the whole modality is absent). Single missing "
+        "features cannot be masked: fill them in, or split the table into several modalities"
+    )
+
+
+def _image(name: str, array: np.ndarray, present: np.ndarray) -> np.ndarray:
+    if array.ndim > 4:
+        raise InputError(
+            f"modality {name!r} has {array.ndim} axes; images are (row, height, width) or (row, channel, height, width)"
+        )
+    if array.ndim == 4 and array.shape[1] > 4 >= array.shape[3]:
+        raise InputError(f"modality {name!r} has shape {array.shape}, channels last; use transpose(0, 3, 1, 2)")
+    images = array[:, None] if array.ndim == 3 else array
+    if array.dtype == np.uint8:
+        return images
+    seen = images[present]
+    if array.dtype.kind not in "bf" or seen.min() < 0 or seen.max() > 1:
+        raise InputError(
+            f"images {name!r} are {array.dtype} from {seen.min()} to {seen.max()}; give uint8, or float in [0, 1]"
+        )
+    return images.astype(np.float32)
+
+
+def _one_hot(name: str, array: np.ndarray, present: np.ndarray) -> np.ndarray:
+    seen = array[present]
+    if seen.min() < 0 or seen.max() >= MAX_CLASSES:
+        raise InputError(
+            f"classes {name!r} run from {seen.min()} to {seen.max()}; they must be 0 to {MAX_CLASSES - 1} "
+            "(convert to float if they are quantities)"
+        )
+    stored = np.zeros((len(array), int(seen.max()) + 1), np.float32)
+    stored[np.flatnonzero(present), seen] = 1
+    return stored
+
+
+def _table_kind(seen: np.ndarray) -> tuple[str, tuple[str, ...]]:
+    """The guessed likelihood of a table and those that suit it."""
+    if not np.isin(seen, (0, 1)).all():
+        fits = ("bernoulli",) if seen.min() >= 0 and seen.max() <= 1 else ()
+        return "normal", ("normal", "laplace", *fits)
+    if seen.shape[1] > 1 and (seen.sum(1) == 1).all():
+        return "categorical", ("categorical", "bernoulli", "normal", "laplace")
+    return "bernoulli", ("bernoulli", "normal", "laplace")
+
+
+def _standardise(name: str, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> Standardise:
+    """Mean and sd per feature over the training rows where present; constant features get sd 1."""
+    seen = table[train[present[train]]].astype(np.float64)
+    mean, sd = seen.mean(0), seen.std(0)
+    constant = seen.min(0) == seen.max(0)
+    lost = np.flatnonzero(~constant & (sd < RESOLUTION * np.abs(mean)))
+    if len(lost):
+        raise InputError(
+            f"modality {name!r}, feature {int(lost[0])} varies by {sd[lost[0]]:.3g} around {mean[lost[0]]:.6g}, too "
+            "little for float32; subtract a constant first"
+        )
+    return Standardise(tuple(mean.tolist()), tuple(np.where(constant, 1.0, sd).tolist()))
+
+
+def taken_as(modality: Modality) -> str:
+    """What a modality was taken for, in one line."""
+    likelihood = likelihoods.to_json(modality.likelihood)
+    scale = f"({likelihood['scale'] or 'learned scale'})" if "scale" in likelihood else ""
+    what = "image" if modality.is_image else "classes" if likelihood["kind"] == "categorical" else "table"
+    units = ", standardised" if modality.transform else ""
+    return f"{what} {tuple(modality.shape)}, {likelihood['kind']}{scale}{units}, weight {modality.weight:g}"

@@ -1,0 +1,83 @@
+"""Looking at a data set: a picture of some rows, and its facts."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from polyvae import files
+from polyvae.dataset import MultimodalDataset
+from polyvae.errors import InputError
+from polyvae.modality import Modality
+
+CELL, LINE, LETTER = 0.8, 0.28, 0.1  # inches
+
+
+def preview(dataset: MultimodalDataset, path: Path | str, rows: int = 10) -> Path:
+    """Writes a PNG of the first `rows` rows: one line a modality, one column a row, labels on top.
+
+    Images are drawn as they are, tables and classes as bars in model units; absent values stay empty.
+    """
+    if not 1 <= rows <= len(dataset):
+        raise InputError(f"rows {rows} must be between 1 and the {len(dataset)} rows of {dataset.name!r}")
+    batch, path = dataset.batch(slice(0, rows)), Path(path)
+    margin = LINE + LETTER * max(len(name) for name in dataset.names)
+    width, height = margin + CELL * rows, LINE + CELL * len(dataset.modalities)
+    figure = Figure(figsize=(width, height), dpi=150)
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(dataset.modalities), rows, squeeze=False)
+    for line, modality in enumerate(dataset.modalities):
+        values = batch.values[modality.name].numpy()
+        limit = max(float(np.abs(values).max()), 1e-6)
+        for column, axes in enumerate(grid[line]):
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            if bool(batch.present[column, line]):
+                _draw(axes, modality, values[column], limit)
+        grid[line][0].set_ylabel(modality.name, rotation=0, ha="right", va="center")
+    if batch.label is not None:
+        for axes, label in zip(grid[0], batch.label.tolist(), strict=True):
+            axes.set_title(str(label), fontsize=10)
+    figure.subplots_adjust(margin / width, 0.01, 0.995, 1 - LINE / height, 0.04, 0.04)
+    with files.atomic(path) as temporary:
+        figure.savefig(temporary, format="png")
+    return path
+
+
+def describe(dataset: MultimodalDataset) -> dict[str, Any]:
+    """JSON-able facts: rows, classes, modalities with range and share present, parameters, SHA-256 of the content."""
+    facts = []
+    for column, modality in enumerate(dataset.modalities):
+        here = dataset.present[:, column]
+        values = dataset.values[modality.name][here]
+        facts.append(
+            {
+                **modality.to_json(),
+                "dtype": str(values.dtype).removeprefix("torch."),
+                "range": [values.min().item(), values.max().item()] if len(values) else None,
+                "present": round(float(here.float().mean()), 4),
+            }
+        )
+    classes = None if dataset.labels is None else np.unique(dataset.labels.numpy(), return_counts=True)
+    return {
+        "name": dataset.name,
+        "rows": len(dataset),
+        "classes": None if classes is None else {str(c): int(n) for c, n in zip(*classes, strict=True)},
+        "modalities": facts,
+        "info": dict(dataset.info),
+        "sha256": dataset.fingerprint(),
+    }
+
+
+def _draw(axes: Axes, modality: Modality, value: np.ndarray, limit: float) -> None:
+    if modality.is_image:
+        image = value.transpose(1, 2, 0)
+        axes.imshow(image if image.shape[2] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=1)
+        return
+    flat = value.reshape(-1)
+    axes.axhline(0, color="0.8", linewidth=0.5)
+    axes.bar(np.arange(len(flat)), flat, width=1.0, color="#2f6690")
+    axes.set_ylim(-limit if flat.min() < 0 else -0.05 * limit, limit)

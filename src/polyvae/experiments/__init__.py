@@ -1,0 +1,26 @@
+"""Experiments: each file offers `configs() -> list[RunConfig]`, plain Python that a reader can diff."""
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+from polyvae.config import RunConfig
+from polyvae.errors import InputError
+from polyvae.experiments import quick
+
+EXPERIMENTS: dict[str, Callable[[], list[RunConfig]]] = {"quick": quick.configs, "quick-long": quick.long_configs}
+
+
+def configs_of(name_or_file: str) -> list[RunConfig]:
+    """The configs of a named experiment, or of a Python file that defines `configs()`."""
+    if name_or_file in EXPERIMENTS:
+        return EXPERIMENTS[name_or_file]()
+    path = Path(name_or_file)
+    if path.suffix != ".py" or not path.is_file():
+        raise InputError(
+            f"no experiment {name_or_file!r}; choose {', '.join(EXPERIMENTS)}, or a .py file with configs()"
+        )
+    made = runpy.run_path(str(path)).get("configs")
+    if not callable(made):
+        raise InputError(f"{path} does not define configs() -> list[RunConfig]")
+    return list(made())

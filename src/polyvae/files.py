@@ -1,0 +1,106 @@
+"""Files that are never half-written: each is made under a temporary name, then renamed."""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from polyvae.errors import InputError, RunError
+
+
+@contextmanager
+def atomic(path: Path) -> Generator[Path]:
+    """Yields a temporary neighbour of `path`; renames it onto `path` if the block succeeds, removes it if not.
+
+    Raises RunError when the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises InputError that names the file when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"no file {path}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is damaged ({error}); delete it, then run the same command again") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
+    """Writes named tensors and a JSON-able `meta` into one safetensors file."""
+    with atomic(path) as temporary:
+        save_file(
+            {k: t.detach().cpu().contiguous() for k, t in tensors.items()}, temporary, {"meta": json.dumps(meta or {})}
+        )
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, meta) of a file by `write_tensors`, memory-mapped. Raises InputError when missing or damaged."""
+    if not path.is_file():
+        raise InputError(f"no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads((file.metadata() or {}).get("meta", "{}"))
+            return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is damaged ({error}); delete it, then run the same command again") from error
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool = True) -> Generator[bool]:
+    """Holds an exclusive lock on `path` (released by the operating system when the process dies).
+
+    Yields True when held; with `wait=False`, False when another process holds it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as error:
+        raise InputError(f"cannot write to {path.parent}: {error.strerror}; choose a writable folder") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def cache_dir() -> Path:
+    """Where generated data and judges are kept: $POLYVAE_CACHE, else the user's cache folder."""
+    if given := os.environ.get("POLYVAE_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "polyvae"

@@ -1,0 +1,115 @@
+"""Diagonal Gaussians: products of experts in log space, KL divergence, mixtures. All values in nats."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from polyvae import noise
+from polyvae.errors import InputError
+from polyvae.noise import Noise
+
+LOGVAR_LIMIT = 20.0
+MEAN_LIMIT = 1e4
+
+
+class Gaussian(NamedTuple):
+    """A diagonal Gaussian; both fields have shape (..., latent)."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    def rsample(self, standard: Tensor) -> Tensor:
+        """The reparameterised sample mean + sd * standard; `standard` is Normal(0, 1), (..., latent)."""
+        return self.mean + (0.5 * self.logvar).exp() * standard
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density at z (..., latent), summed over the latent axis: (...)."""
+        standard = (z - self.mean) * (-0.5 * self.logvar).exp()
+        return -0.5 * (standard.square() + self.logvar + math.log(2 * math.pi)).sum(-1)
+
+
+def bounded(mean: Tensor, logvar: Tensor) -> Gaussian:
+    """The only place where encoder outputs are limited: logvar smoothly to [-20, 20], mean to [-1e4, 1e4].
+
+    exp(100) overflows float32 in the KL and in the sample, so a product of experts alone cannot keep the
+    objective finite. Within |logvar| < 10 and |mean| < 10 the map is the identity to float32 accuracy.
+    """
+    precise = torch.promote_types(logvar.dtype, torch.float32)  # mixed precision ends here
+    mean, logvar = mean.to(precise), logvar.to(precise)
+    above = softplus(logvar + LOGVAR_LIMIT) - LOGVAR_LIMIT
+    limited = LOGVAR_LIMIT - softplus(LOGVAR_LIMIT - above)
+    return Gaussian(MEAN_LIMIT * torch.tanh(mean / MEAN_LIMIT), limited)
+
+
+def standard_normal(like: Tensor) -> Gaussian:
+    return Gaussian(torch.zeros_like(like), torch.zeros_like(like))
+
+
+def product_of_experts(experts: Gaussian, member: Tensor, prior_expert: bool | Tensor) -> Gaussian:
+    """Product of the member experts, and of N(0, I) where `prior_expert` says so (Wu & Goodman 2018).
+
+    experts: fields of shape (modality, batch, latent).
+    member: Bool (modality,), (batch, modality) or (subset, batch or 1, modality): who takes part.
+    prior_expert: bool, or Bool of member's shape without its last axis.
+    Returns fields of shape (batch, latent) or (subset, batch, latent).
+
+    In log space: mean = softmax(-logvar) average over members, logvar = -logsumexp(-logvar). One expert is
+    returned exactly, and any logvar in [-100, 100] stays finite. Raises InputError on an empty product.
+    """
+    prior = torch.as_tensor(prior_expert, device=member.device).expand(member.shape[:-1])
+    if not bool((member.any(-1) | prior).all()):
+        raise InputError("product of experts with no member and no prior expert; observe at least one modality per row")
+    taking_part = torch.cat([member.movedim(-1, 0), prior[None]])[..., None]
+    if taking_part.dim() == 2:  # member was (modality,): the same experts for every row
+        taking_part = taking_part[:, None]
+    inner = (1,) * (taking_part.dim() - 3)
+    count, *rows = experts.mean.shape
+    nobody = experts.mean.new_zeros(1, *inner, *rows)
+    means = torch.cat([experts.mean.view(count, *inner, *rows), nobody])
+    log_precision = torch.cat([-experts.logvar.view(count, *inner, *rows), nobody])
+    log_precision = torch.where(taking_part, log_precision, -torch.inf)
+    return Gaussian((log_precision.softmax(0) * means).sum(0), -log_precision.logsumexp(0))
+
+
+def kl(a: Gaussian, b: Gaussian) -> Tensor:
+    """KL(a || b) in nats, summed over the latent axis: (...)."""
+    difference = (a.mean - b.mean).square() * (-b.logvar).exp()
+    return 0.5 * (b.logvar - a.logvar + (a.logvar - b.logvar).exp() + difference - 1).sum(-1)
+
+
+def kl_to_prior(posterior: Gaussian) -> Tensor:
+    """KL(posterior || N(0, I)) in nats, summed over the latent axis: (...)."""
+    return 0.5 * (posterior.logvar.exp() + posterior.mean.square() - 1 - posterior.logvar).sum(-1)
+
+
+class GaussianMixture(NamedTuple):
+    """A mixture per row. components: fields (component, batch, latent); weights: (batch, component), sum to one."""
+
+    components: Gaussian
+    weights: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Weighted mean of the components' means: (batch, latent)."""
+        return torch.einsum("bc,cbl->bl", self.weights, self.components.mean)
+
+    def sample(self, generator: Noise = None) -> Tensor:
+        """One draw per row, from a component drawn by its weight: (batch, latent)."""
+        rows, latent = self.components.mean.shape[1:]
+        u = noise.uniform(generator, rows, self.weights)
+        chosen = torch.searchsorted(self.weights.double().cumsum(-1), u[:, None], right=True).squeeze(1)
+        chosen = chosen.clamp(max=self.weights.shape[1] - 1)
+        every = torch.arange(rows, device=chosen.device)
+        picked = Gaussian(self.components.mean[chosen, every], self.components.logvar[chosen, every])
+        return picked.rsample(noise.normal(generator, rows, latent, picked.mean))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density of the mixture at z (..., batch, latent): (..., batch)."""
+        per_component = torch.stack([self.component(c).log_prob(z) for c in range(self.weights.shape[1])], -1)
+        return (self.weights.log() + per_component).logsumexp(-1)
+
+    def component(self, index: int) -> Gaussian:
+        return Gaussian(self.components.mean[index], self.components.logvar[index])

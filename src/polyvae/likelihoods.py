@@ -1,0 +1,143 @@
+"""Likelihoods: frozen descriptions that turn a decoder's output into a distribution over one modality.
+
+A likelihood is called with decoder outputs of shape (..., *shape), or (..., 2, *shape) when it learns its scale,
+and returns a `Distribution` whose event is the modality: `log_prob` sums over it, in nats.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli as TorchBernoulli
+from torch.distributions import Distribution, Independent, OneHotCategorical
+from torch.distributions import Laplace as TorchLaplace
+from torch.distributions import Normal as TorchNormal
+
+from polyvae.errors import InputError
+
+
+class Likelihood(Protocol):
+    @property
+    def learns_scale(self) -> bool:
+        """Whether the decoder's output carries a log scale beside each location."""
+        ...
+
+    def __call__(self, params: Tensor, event_dims: int) -> Distribution: ...
+
+
+@dataclass(frozen=True)
+class _LocationScale:
+    """scale: a fixed number > 0, or None for one learned scale per feature."""
+
+    scale: float | None = 0.75
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and not (self.scale > 0 and math.isfinite(self.scale)):
+            raise InputError(f"likelihood scale {self.scale} must be a finite number above 0, or None to learn it")
+
+    @property
+    def learns_scale(self) -> bool:
+        return self.scale is None
+
+    def location_and_scale(self, params: Tensor, event_dims: int) -> tuple[Tensor, Tensor]:
+        if self.scale is not None:
+            return params, params.new_tensor(self.scale)
+        location, log_scale = params.unbind(-event_dims - 1)
+        return location, log_scale.exp()
+
+
+@dataclass(frozen=True)
+class Laplace(_LocationScale):
+    """Laplace density; scale .75 is what the paper's code base uses for images."""
+
+    def __call__(self, params: Tensor, event_dims: int) -> Distribution:
+        location, scale = self.location_and_scale(params, event_dims)
+        return Independent(TorchLaplace(location, scale, validate_args=False), event_dims, validate_args=False)
+
+
+@dataclass(frozen=True)
+class Normal(_LocationScale):
+    """Normal density."""
+
+    def __call__(self, params: Tensor, event_dims: int) -> Distribution:
+        location, scale = self.location_and_scale(params, event_dims)
+        return Independent(TorchNormal(location, scale, validate_args=False), event_dims, validate_args=False)
+
+
+@dataclass(frozen=True)
+class BinnedLaplace(_LocationScale):
+    """Probability of an 8-bit value k / 255: the Laplace mass of its bin, outer bins open. Nats of discrete data."""
+
+    def __call__(self, params: Tensor, event_dims: int) -> Distribution:
+        location, scale = self.location_and_scale(params, event_dims)
+        return Independent(_BinnedLaplace(location, scale, validate_args=False), event_dims, validate_args=False)
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Binary values, or intensities in [0, 1] read as probabilities; the decoder gives logits."""
+
+    learns_scale = False
+
+    def __call__(self, params: Tensor, event_dims: int) -> Distribution:
+        return Independent(TorchBernoulli(logits=params, validate_args=False), event_dims, validate_args=False)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One-hot vectors along the last axis (classes, or words at each position); the decoder gives logits."""
+
+    learns_scale = False
+
+    def __call__(self, params: Tensor, event_dims: int) -> Distribution:
+        return Independent(OneHotCategorical(logits=params, validate_args=False), event_dims - 1, validate_args=False)
+
+
+class _BinnedLaplace(TorchLaplace):
+    """log P(bin of x) for x = k / 255, computed from tails so that no bin underflows to probability zero."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        half = 0.5 / 255
+        low = torch.where(value < half, -torch.inf, (value - half - self.loc) / self.scale)
+        high = torch.where(value > 1 - half, torch.inf, (value + half - self.loc) / self.scale)
+        # Mirror bins right of the location to its left, where the distribution function is exp(t) / 2.
+        mirrored = low + high > 0
+        near, far = torch.where(mirrored, -low, high), torch.where(mirrored, -high, low)
+        one_side = near.clamp(max=0) + _log1mexp((near.clamp(max=0) - far).clamp(min=1e-12)) - math.log(2)
+        across = torch.log1p(-0.5 * (-near.clamp(min=0)).exp() - 0.5 * far.clamp(max=0).exp())
+        return torch.where(near <= 0, one_side, across)
+
+
+def _log1mexp(x: Tensor) -> Tensor:
+    """log(1 - exp(-x)) for x > 0 (Maechler 2012)."""
+    x_small, x_large = x.clamp(max=math.log(2)), x.clamp(min=math.log(2))
+    return torch.where(x < math.log(2), torch.log(-torch.expm1(-x_small)), torch.log1p(-torch.exp(-x_large)))
+
+
+LIKELIHOODS: dict[str, type[Any]] = {
+    "laplace": Laplace,
+    "normal": Normal,
+    "laplace_8bit": BinnedLaplace,
+    "bernoulli": Bernoulli,
+    "categorical": Categorical,
+}
+
+
+def make(kind: str, scale: float | None = 0.75) -> Likelihood:
+    """The likelihood called `kind`; `scale` is for those that have one (None: learned)."""
+    if kind not in LIKELIHOODS:
+        raise InputError(f"unknown likelihood {kind!r}; choose one of {', '.join(LIKELIHOODS)}")
+    cls = LIKELIHOODS[kind]
+    return cls(scale) if fields(cls) else cls()
+
+
+def to_json(likelihood: Likelihood) -> dict[str, Any]:
+    kind = next(name for name, cls in LIKELIHOODS.items() if type(likelihood) is cls)
+    return {"kind": kind, **asdict(likelihood)}  # ty: ignore[invalid-argument-type]
+
+
+def from_json(content: Mapping[str, Any]) -> Likelihood:
+    return make(content["kind"], content.get("scale"))

@@ -1,0 +1,74 @@
+"""The objective L_S on the test set, in nats per example (paper, eq. 2)."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from polyvae import objectives
+from polyvae.dataset import MultimodalDataset
+from polyvae.errors import InputError
+from polyvae.metrics.protocol import GenerativeModel, NotDefined, chunks, scoring
+from polyvae.noise import RowNoise
+from polyvae.subsets import Powerset, SubsetMixture
+
+MOST_EXACT_TERMS = 64
+
+
+def bound(
+    model: GenerativeModel,
+    data: MultimodalDataset,
+    *,
+    beta: float = 1.0,
+    seed: int = 0,
+    rows: Sequence[int] | None = None,
+    batch_size: int = 500,
+) -> dict[str, float]:
+    """loss, distortion and rate of `objectives.elbo` as means over `rows` (default all), in nats.
+
+    Returns bound/ + loss (with beta and the modalities' weights), distortion, rate, and log_likelihood/<modality>: the
+    reconstruction term under S over the rows that have the modality (no estimate of the evidence).
+    Every subset is decoded if S has at most 64 terms; else each row draws one.
+    Raises NotDefined for a model without S, InputError without rows.
+    """
+    mixture: SubsetMixture | None = getattr(model, "mixture", None)
+    if mixture is None:
+        raise NotDefined("the model has no posterior of subsets of modalities, so L_S is not defined")
+    kept = list(range(len(data)) if rows is None else rows)
+    if not kept:
+        raise InputError("no test rows; the bound needs at least 1")
+    allocation: objectives.Allocation = "systematic" if mixture.is_bound and _is_large(mixture) else "exact"
+    weights = data.present.new_tensor([m.weight for m in data.modalities], dtype=torch.float32)
+    total = torch.zeros(3, dtype=torch.float64)
+    log_likelihood = torch.zeros(len(data.names), dtype=torch.float64)
+    with scoring(model):
+        for ids in chunks(kept, batch_size):
+            part = objectives.elbo(
+                cast(objectives.JointModel, model),
+                data.batch(list(ids)),
+                mixture,
+                beta=beta,
+                allocation=allocation,
+                weights=weights,
+                generator=RowNoise(seed, "bound", ids),
+            )
+            total += len(ids) * _double(torch.stack([part.loss, part.distortion, part.rate]))
+            log_likelihood += _double(part.log_likelihood).sum(0)
+    loss, distortion, rate = (total / len(kept)).tolist()
+    seen = data.present[kept].sum(0).tolist()
+    found = {"bound/loss": loss, "bound/distortion": distortion, "bound/rate": rate}
+    for name, amount, count in zip(data.names, log_likelihood.tolist(), seen, strict=True):
+        if count:
+            found[f"bound/log_likelihood/{name}"] = amount / count
+    return found
+
+
+def _is_large(mixture: SubsetMixture) -> bool:
+    if isinstance(mixture, Powerset):
+        return 2 ** len(mixture.names) - 1 > MOST_EXACT_TERMS
+    return len(mixture.terms) > MOST_EXACT_TERMS
+
+
+def _double(values: Tensor) -> Tensor:
+    return values.double().cpu()

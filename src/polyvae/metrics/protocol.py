@@ -1,0 +1,179 @@
+"""What a metric may know: a model that can be sampled, and the data, judge and seed to measure it with."""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from polyvae import subsets
+from polyvae.dataset import MultimodalDataset
+from polyvae.errors import InputError
+from polyvae.metrics.extractors import Judge, prepared
+from polyvae.modality import Batch, Modality
+from polyvae.noise import Noise, RowNoise
+
+Codes = dict[str, Tensor]
+Subset = tuple[str, ...]
+MOST_FOR_ALL_SUBSETS = 5
+
+
+class NotDefined(Exception):
+    """A metric has no meaning for this model or data. The message is the reason that a record keeps."""
+
+
+class GenerativeModel(Protocol):
+    """All that a metric asks of a model. Codes are what decoders read, and may differ from target to target.
+
+    A model whose posteriors are mixtures over subsets also has `mixture`, the set S; each member's posterior is
+    then `posterior_codes(batch, member, ...)`, and the model is an `objectives.JointModel`.
+    """
+
+    names: tuple[str, ...]
+    modalities: tuple[Modality, ...]
+
+    def prior_codes(self, count: int, generator: Noise = None) -> Codes: ...
+
+    def posterior_codes(
+        self, batch: Batch, given: Sequence[str], targets: Sequence[str], generator: Noise = None
+    ) -> Codes: ...
+
+    def decode(self, codes: Codes) -> dict[str, Distribution]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a model is measured on. The data lie on the model's device.
+
+    beta: of the objective, for the bound.
+    limit: at most so many test rows (and as many samples), chosen by `seed`; None for all.
+    """
+
+    test: MultimodalDataset
+    train: MultimodalDataset
+    judge: Judge | None = None
+    seed: int = 0
+    beta: float = 1.0
+    batch_size: int = 500
+    limit: int | None = None
+
+    def rows(self) -> list[int]:
+        """The test rows to measure on, in ascending order."""
+        return chosen_rows(len(self.test), self.limit, self.seed)
+
+
+def chosen_rows(count: int, limit: int | None, seed: int) -> list[int]:
+    """`limit` of `count` rows without replacement, ascending: no bias from data that are sorted by class."""
+    order = np.random.default_rng(seed).permutation(count)
+    return sorted(order[:limit].tolist())
+
+
+def members(model: GenerativeModel, given: Subset) -> list[tuple[Subset, float]]:
+    """The posterior of x_given as (subset, weight) pairs, each a posterior that is no mixture.
+
+    Metrics that are linear in the posterior score each member once and combine them with the weights.
+    """
+    mixture = getattr(model, "mixture", None)
+    if mixture is None:
+        return [(given, 1.0)]
+    return [(term.given, term.weight) for term in subsets.conditional(mixture, given).terms]
+
+
+def wanted_members(model: GenerativeModel, pairs: Sequence[tuple[Subset, str]]) -> dict[Subset, Subset]:
+    """member -> targets that must be decoded from it to score all (given, target) pairs."""
+    wanted: dict[Subset, dict[str, None]] = {}
+    for given, target in pairs:
+        for member, _ in members(model, given):
+            wanted.setdefault(member, {})[target] = None
+    return {member: tuple(targets) for member, targets in wanted.items()}
+
+
+class Drawn(NamedTuple):
+    """Images of one target drawn from one posterior; `rows` are the test rows conditioned on."""
+
+    given: Subset
+    target: str
+    rows: tuple[int, ...]
+    images: Tensor
+
+
+def conditional_images(
+    model: GenerativeModel,
+    data: MultimodalDataset,
+    wanted: Mapping[Subset, Subset],
+    rows: Sequence[int],
+    batch_size: int,
+    noise: tuple[int, str],
+) -> Iterator[Drawn]:
+    """For each (given -> targets), one latent draw a row that has all of `given`, and the likelihoods' means.
+
+    noise: (seed, purpose). A row's noise is the same for every `given`, so that members can be compared.
+    """
+    for ids in chunks(rows, batch_size):
+        batch = data.batch(list(ids))
+        for given, targets in wanted.items():
+            seen = has_all(data, batch.present, given)
+            if not bool(seen.any()):
+                continue
+            kept = tuple(row for row, is_seen in zip(ids, seen.tolist(), strict=True) if is_seen)
+            part = batch if len(kept) == len(ids) else data.batch(list(kept))
+            codes = model.posterior_codes(part, given, targets, RowNoise(*noise, kept))
+            for target, likelihood in model.decode(codes).items():
+                yield Drawn(given, target, kept, prepared(likelihood.mean))
+
+
+def unconditional_images(
+    model: GenerativeModel, count: int, batch_size: int, noise: tuple[int, str]
+) -> Iterator[tuple[tuple[int, ...], dict[str, Tensor]]]:
+    """(sample ids, modality -> likelihood means) of `count` prior samples; image modalities only."""
+    images = image_names(model)
+    for ids in chunks(range(count), batch_size):
+        codes = model.prior_codes(len(ids), RowNoise(*noise, ids))
+        decoded = model.decode({name: codes[name] for name in images})
+        yield ids, {name: prepared(decoded[name].mean) for name in images}
+
+
+def chunks(rows: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+    return (tuple(rows[start : start + size]) for start in range(0, len(rows), size))
+
+
+def has_all(data: MultimodalDataset, present: Tensor, given: Sequence[str]) -> Tensor:
+    """Bool (row,): whether the row has every modality of `given`; present: Bool (row, modality)."""
+    return present[:, [data.names.index(name) for name in given]].all(-1)
+
+
+def image_names(model: GenerativeModel) -> Subset:
+    return tuple(m.name for m in model.modalities if m.is_image)
+
+
+def leave_one_out(names: Sequence[str], target: str) -> Subset:
+    return tuple(name for name in names if name != target)
+
+
+def check_rows(model: GenerativeModel, data: MultimodalDataset, rows: Sequence[int] | None) -> list[int]:
+    """`rows`, by default all. Raises InputError unless model and data have the same modalities and rows exist."""
+    if model.names != data.names:
+        raise InputError(f"the model has modalities {', '.join(model.names)}, the data {', '.join(data.names)}")
+    if not image_names(model):
+        raise InputError(f"none of {', '.join(model.names)} is an image; this metric reads images")
+    kept = list(range(len(data)) if rows is None else rows)
+    if len(kept) < 2:
+        raise InputError(f"{len(kept)} test rows; a metric needs at least 2")
+    return kept
+
+
+@contextmanager
+def scoring(model: GenerativeModel) -> Generator[None]:
+    """No gradients, and a network in eval mode for the time being."""
+    module = model if isinstance(model, nn.Module) else nn.Module()
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(was_training)

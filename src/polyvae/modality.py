@@ -1,0 +1,118 @@
+"""What a modality is, and what a batch of several of them is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from polyvae import likelihoods
+from polyvae.errors import InputError
+from polyvae.likelihoods import Likelihood
+
+
+@dataclass(frozen=True)
+class Standardise:
+    """A table's units: model value = (original - mean) / sd, per feature, fitted on the training rows."""
+
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return (values - values.new_tensor(self.mean)) / values.new_tensor(self.sd)
+
+    def inverse(self, values: Tensor) -> Tensor:
+        return values * values.new_tensor(self.sd) + values.new_tensor(self.mean)
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One modality: its name, the shape of one example, how it is scored, and its weight in the loss.
+
+    Images have shape (channels, height, width) and values in [0, 1]; tables (features,); classes (classes,) one-hot.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    likelihood: Likelihood
+    weight: float = 1.0
+    transform: Standardise | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name or not all(c.isalnum() or c in "_-" for c in self.name):
+            raise InputError(f"modality name {self.name!r} may hold letters, digits, '_' and '-' only; rename it")
+        if not self.shape or min(self.shape) < 1:
+            raise InputError(f"modality {self.name!r} has shape {self.shape}; every axis must be at least 1")
+        if not 0 < self.weight < float("inf"):
+            raise InputError(f"weight {self.weight} of modality {self.name!r} must be a finite number above 0")
+
+    @property
+    def is_image(self) -> bool:
+        return len(self.shape) == 3
+
+    def distribution(self, params: Tensor) -> Distribution:
+        """The likelihood at decoder outputs (..., *shape), at least float32; its event is this modality."""
+        precise = torch.promote_types(params.dtype, torch.float32)  # mixed precision ends here
+        return self.likelihood(params.to(precise), len(self.shape))
+
+    def to_original(self, values: Tensor) -> Tensor:
+        """Model values (..., *shape) in the units of the user's data."""
+        return values if self.transform is None else self.transform.inverse(values)
+
+    def to_json(self) -> dict[str, Any]:
+        units = None if self.transform is None else {"mean": list(self.transform.mean), "sd": list(self.transform.sd)}
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "likelihood": likelihoods.to_json(self.likelihood),
+            "weight": self.weight,
+            "transform": units,
+        }
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> "Modality":
+        units = content["transform"]
+        return Modality(
+            content["name"],
+            tuple(content["shape"]),
+            likelihoods.from_json(content["likelihood"]),
+            content["weight"],
+            None if units is None else Standardise(tuple(units["mean"]), tuple(units["sd"])),
+        )
+
+
+class _BatchFields(NamedTuple):
+    values: dict[str, Tensor]
+    present: Tensor
+    label: Tensor | None
+
+
+class Batch(_BatchFields):
+    """values: name -> (batch, *shape) in model units; present: Bool (batch, modality); label: Int (batch,) or None.
+
+    Absent values are set to zero here, so that they can be NaN in the user's data and reach no computation.
+    Raises InputError when a row has no modality at all.
+    """
+
+    def __new__(
+        cls, values: Mapping[str, Tensor], present: Tensor | None = None, label: Tensor | None = None
+    ) -> "Batch":
+        rows = len(next(iter(values.values())))
+        if present is None:
+            present = torch.ones(rows, len(values), dtype=torch.bool, device=next(iter(values.values())).device)
+        elif present.shape != (rows, len(values)) or present.dtype != torch.bool:
+            raise InputError(f"present must be Bool {(rows, len(values))}, got {present.dtype} {tuple(present.shape)}")
+        if not bool(present.any(-1).all()):
+            empty = int((~present.any(-1)).nonzero()[0])
+            raise InputError(f"row {empty} of the batch has no observed modality; drop such rows")
+        kept = dict(values)
+        if not bool(present.all()):
+            for mask, (name, value) in zip(present.unbind(-1), values.items(), strict=True):
+                kept[name] = torch.where(mask.view(-1, *(1,) * (value.dim() - 1)), value, torch.zeros_like(value))
+        return super().__new__(cls, kept, present, label)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        label = None if self.label is None else self.label.to(device)
+        return Batch({name: value.to(device) for name, value in self.values.items()}, self.present.to(device), label)

@@ -1,0 +1,51 @@
+"""Standard Normal and uniform numbers, from a torch generator or bound to rows."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class RowNoise:
+    """Noise that belongs to rows: the same numbers whatever the batch size, row order or device.
+
+    seed: of the run. purpose: what the numbers are for; other purposes get independent numbers.
+    rows: the ids of the batch's rows.
+    """
+
+    seed: int
+    purpose: str
+    rows: tuple[int, ...]
+
+    def stream(self, row: int, kind: str) -> np.random.Generator:
+        digest = hashlib.sha256(f"{self.seed}/{self.purpose}/{kind}".encode()).digest()
+        key = np.frombuffer(digest[:16], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, row]))
+
+
+Noise = Generator | RowNoise | None
+
+
+def normal(source: Noise, rows: int, width: int, like: Tensor) -> Tensor:
+    """Standard Normal (rows, width), on the device and of the type of `like`."""
+    if isinstance(source, RowNoise):
+        drawn = np.stack([source.stream(row, "normal").standard_normal(width, dtype=np.float32) for row in source.rows])
+        return torch.from_numpy(drawn).to(like)
+    return torch.randn(rows, width, generator=source, device=like.device, dtype=like.dtype)
+
+
+def uniform(source: Noise, rows: int, like: Tensor) -> Tensor:
+    """Uniform in [0, 1), (rows,), on the device of `like`, float64."""
+    if isinstance(source, RowNoise):
+        drawn = np.array([source.stream(row, "uniform").random() for row in source.rows])
+        return torch.from_numpy(drawn).to(like.device)
+    return torch.rand(rows, generator=source, device=like.device, dtype=torch.float64)
+
+
+def derive_seed(seed: int, *purpose: object) -> int:
+    """An independent 63-bit seed for every purpose, so that streams are functions of the run's seed."""
+    digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

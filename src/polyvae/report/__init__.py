@@ -1,0 +1,159 @@
+"""The report: records in, one self-contained HTML page and its figures out."""
+
+import json
+import shlex
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from polyvae import files
+from polyvae.report import drawing, figures, grids, style, table, words
+from polyvae.report.glossary import glossary
+from polyvae.report.reading import read_runs
+from polyvae.report.runs import Group, Run, Series, changed
+from polyvae.store import RunStore
+
+
+class Chart(NamedTuple):
+    """A drawn figure: inline SVG, and what it shows in words."""
+
+    svg: Markup
+    alt: str
+
+
+def write_report(store: RunStore, out: Path | str) -> Path:
+    """Writes `index.html` and `figures/*.svg|png` below `out` from the records of `store`; returns the page.
+
+    The page is one file that loads nothing. Raises InputError when no run is finished or a file is damaged.
+    """
+    folder = Path(out)
+    groups, failed = read_runs(store)
+    kinds = [grids.kinds(group) for group in groups]
+    pictures = grids.embed(chain(*kinds))
+    sections = [_section(group, found, folder / "figures") for group, found in zip(groups, kinds, strict=True)]
+    done = [run for group in groups for run in group.runs]
+    page = _environment().get_template("page.html.j2").render(
+        sections=sections,
+        failed=failed,
+        pictures=pictures,
+        left_out=sum(len(kind.grids) for kind in chain(*kinds)) - len(pictures),
+        headline=words.headline(groups),
+        commands=[(run.run_id, command(run)) for run in done],
+        environments=environments(done),
+        store=store.root,
+        glossary=glossary(key for run in done for key in run.metrics),
+        unbounded=unbounded(groups),
+        marker_path=style.marker_path,
+        dash=style.DASH,
+    )  # fmt: skip
+    path = folder / "index.html"
+    files.write_text(path, page)
+    return path
+
+
+def command(run: Run) -> str:
+    """The shell command that repeats a run: its data set, its method and every field that is not at its default."""
+    values = {"dataset": run.config.dataset, "method": run.config.method} | changed(run.config)
+    flags = (f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in values.items())
+    return f"polyvae run {' '.join(flags)}"
+
+
+def unbounded(groups: Iterable[Group]) -> list[str]:
+    """Methods whose objective is no lower bound on the log-likelihood."""
+    series = (series for group in groups for series in group.series)
+    return sorted({s.look.name for s in series if s.runs[0].resolved.get("is_bound") is False})
+
+
+def environments(runs: Iterable[Run]) -> list[tuple[dict[str, Any], int]]:
+    """The distinct environments, each with the number of its runs."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        key = json.dumps(run.environment, sort_keys=True)
+        counts[key] = counts.get(key, 0) + 1
+    return [(json.loads(key), number) for key, number in counts.items()]
+
+
+class Section(NamedTuple):
+    """What the page says about one data set."""
+
+    group: Group
+    facts: str
+    findings: dict[str, str]
+    trade: Chart | None
+    score: list[tuple[Series, float | None, float | None]]
+    kinds: list[grids.Kind]
+    table: table.Table
+    others: table.Table
+    by_inputs: Chart | None
+    pairs: list[Chart]
+    training: list[Chart]
+
+
+def _section(group: Group, kinds: list[grids.Kind], folder: Path) -> Section:
+    quality = group.compared.key() if group.compared else ""
+    return Section(
+        group=group,
+        facts=words.what_was_run(group),
+        findings=words.findings(group),
+        trade=_trade(group, folder),
+        score=[(series, series.value(quality), series.value(words.LEAVE_ONE_OUT)) for series in group.series],
+        kinds=kinds,
+        table=table.metrics_table(group),
+        others=table.other_metrics(group),
+        by_inputs=_by_inputs(group, folder),
+        pairs=_pairs(group, folder),
+        training=_training(group, folder),
+    )
+
+
+def _chart(figure: Figure, folder: Path, name: str, alt: str) -> Chart:
+    return Chart(Markup(style.save(figure, folder, name)), alt)  # matplotlib escapes every label
+
+
+def _trade(group: Group, folder: Path) -> Chart | None:
+    if (data := figures.trade_off(group)) is None:
+        return None
+    alt = "Fréchet distance against leave-one-out coherence, one point a run"
+    return _chart(drawing.trade_off(data, group), folder, f"trade-off-{group.name}", alt)
+
+
+def _by_inputs(group: Group, folder: Path) -> Chart | None:
+    if not (curves := figures.by_inputs(group)):
+        return None
+    figure = drawing.by_inputs(curves, group)
+    return _chart(figure, folder, f"by-inputs-{group.name}", "Coherence by number of given modalities")
+
+
+def _pairs(group: Group, folder: Path) -> list[Chart]:
+    charts = []
+    for i, series in enumerate(group.series):
+        if (matrix := figures.pairs(series, group.modalities)) is not None:
+            figure = drawing.pairs(matrix, series, group.modalities)
+            alt = f"Coherence of {series.label} for each pair of given and target modality"
+            charts.append(_chart(figure, folder, f"pairs-{group.name}-{i}", alt))
+    return charts
+
+
+def _training(group: Group, folder: Path) -> list[Chart]:
+    return [
+        _chart(drawing.training(group, quantity), folder, f"{quantity}-{group.name}", f"{label} by epoch")
+        for quantity, label in figures.CURVES.items()
+        if figures.training_curves(group, quantity)
+    ]
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(short=words.short, joined=words.joined, count=words.count, failure=words.failure)
+    return environment

@@ -1,0 +1,162 @@
+"""The figures, drawn from the data that `figures` returns."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from polyvae.report.figures import CURVES, Point, Trade, training_curves
+from polyvae.report.runs import Group, Series
+from polyvae.report.style import DASH, INK, MUTED, PAPER, Look, drawing
+from polyvae.report.words import short
+
+LARGE, SMALL = (5.6, 4.3), (3.9, 3.1)  # inches; about the width on the page, so that text keeps its size
+CROWDED = 20  # points from which on markers are small
+# One hue over whatever is behind it, so that the squares suit light and dark pages.
+OPACITY = ListedColormap([(0.0, 0.447, 0.698, 0.04 + 0.96 * i / 255) for i in range(256)])
+OFFSET: Any = {"textcoords": "offset points"}
+
+
+def trade_off(data: Trade, group: Group) -> Figure:
+    with drawing():
+        figure = Figure(figsize=LARGE)
+        axes = figure.add_subplot()
+        looks = {s.label: s.look for s in group.series}
+        distances = [p.distance for found in data.points.values() for p in found] + list(data.lines.values())
+        if is_log := min(distances) > 0 and max(distances) > 10 * min(distances):
+            axes.set_xscale("log")
+            axes.margins(x=0.12)
+        for label, found in data.points.items():
+            _points(axes, found, looks[label], size=6 if len(distances) > CROWDED else 9)
+        for label, distance in data.lines.items():
+            axes.axvline(distance, color=looks[label].colour, dashes=(5, 2))
+            _beside(axes, distance, f"{label} {short(distance)}")
+        _limits(axes, data, is_log)
+        if not is_log:
+            axes.set_xlim(0, 1.18 * max(distances))
+        axes.set_ylim(0, 1.06)
+        _names(axes, data.points)
+        extractor, modality = group.compared or ("", "")
+        axes.set_xlabel(f"Fréchet distance of {modality} ({extractor} features), lower is better")
+        axes.set_ylabel("leave-one-out coherence, higher is better")
+        _good_corner(axes)
+    return figure
+
+
+def by_inputs(curves: dict[str, list[tuple[int, float]]], group: Group) -> Figure:
+    with drawing():
+        figure = Figure(figsize=SMALL)
+        axes = figure.add_subplot()
+        for series in group.series:
+            if found := curves.get(series.label):
+                _line(axes, found, series.look, label=series.label, marker=series.look.marker)
+        if group.ceiling is not None:
+            axes.axhline(group.ceiling, color=MUTED, linewidth=1, dashes=(1, 2), label="judge's ceiling")
+        axes.set_ylim(0, 1.06)
+        axes.set(xlabel="number of given modalities", ylabel="coherence of the others")
+        _finish(figure, axes)
+    return figure
+
+
+def pairs(matrix: np.ndarray, series: Series, modalities: Sequence[str]) -> Figure:
+    size = 0.8 + 0.42 * len(modalities)
+    with drawing():
+        figure = Figure(figsize=(size + 0.1, size))
+        axes = figure.add_subplot()
+        axes.pcolormesh(matrix, cmap=OPACITY, vmin=0, vmax=1, edgecolor=PAPER, linewidth=2)
+        for (row, column), value in np.ndenumerate(matrix):
+            text, colour = (DASH, INK) if np.isnan(value) else (f"{value:.2f}", "white" if value > 0.55 else INK)
+            axes.text(column + 0.5, row + 0.5, text, color=colour, ha="center", va="center")
+        ticks = np.arange(len(modalities)) + 0.5
+        axes.set_xticks(ticks, modalities)
+        axes.set_yticks(ticks, modalities)
+        axes.set(xlabel="target", ylabel="given", title=series.label, aspect="equal")
+        axes.invert_yaxis()
+        axes.tick_params(length=0)
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+    return figure
+
+
+def training(group: Group, quantity: str) -> Figure:
+    with drawing():
+        figure = Figure(figsize=SMALL)
+        axes = figure.add_subplot()
+        looks = {s.label: s.look for s in group.series}
+        train, validation = (training_curves(group, quantity, part) for part in ("train", "validation"))
+        for found, style in ((train, "-"), (validation, "--")):
+            for label, curves in found.items():
+                for i, curve in enumerate(curves):
+                    name = label if found is train and i == 0 else None
+                    _line(axes, list(enumerate(curve, start=1)), looks[label], label=name, linestyle=style)
+        _cut_start(axes, [curve for curves in train.values() for curve in curves])
+        axes.set(xlabel="epoch", ylabel=CURVES[quantity])
+        _finish(figure, axes)
+    return figure
+
+
+def _points(axes: Axes, found: list[Point], look: Look, size: float) -> None:
+    betas = sorted({point.beta for point in found})
+    means = np.array([np.mean([p[:2] for p in found if p.beta == beta], axis=0) for beta in betas])
+    axes.plot(means[:, 0], means[:, 1], color=look.colour, linewidth=1.2, alpha=0.7)
+    x, y = [p.distance for p in found], [p.coherence for p in found]
+    axes.plot(x, y, look.marker, color=look.colour, markersize=size, markeredgecolor=PAPER)
+    if len(betas) > 1:
+        for i in (0, -1):
+            axes.annotate(f"β {betas[i]:g}", tuple(means[i]), (0, -13), color=MUTED, ha="center", **OFFSET)
+
+
+def _names(axes: Axes, points: dict[str, list[Point]]) -> None:
+    """Each series' name beside its point of the lowest distance, moved up where two names would overlap."""
+    to_axes = axes.transScale + axes.transLimits
+    taken: list[tuple[float, float]] = []
+    for label, point in sorted(((k, min(found)) for k, found in points.items()), key=lambda item: item[1].coherence):
+        x, y = to_axes.transform(point[:2])
+        lift = max([0.0, *(high + 0.055 - y for other, high in taken if abs(other - x) < 0.3)])
+        taken.append((x, y + lift))
+        side, offset = ("right", -9) if x > 0.7 else ("left", 9)
+        height = axes.get_position().height * LARGE[1] * 72
+        axes.annotate(label, point[:2], (offset, lift * height - 3), color=INK, ha=side, **OFFSET)
+
+
+def _limits(axes: Axes, data: Trade, is_log: bool) -> None:
+    """The floor of real data and the ceiling of the judge."""
+    thin: Any = {"color": MUTED, "linewidth": 1, "dashes": (1, 2)}
+    if data.floor is not None and (data.floor > 0 or not is_log):
+        axes.axvline(data.floor, **thin)
+        _beside(axes, data.floor, f"real data {short(data.floor)}")
+    if data.ceiling is not None:
+        axes.axhline(data.ceiling, **thin)
+        text, at = f"judge's ceiling {data.ceiling:.2f}", (1, data.ceiling)
+        axes.annotate(text, at, (0, 3), ("axes fraction", "data"), color=MUTED, ha="right", **OFFSET)
+
+
+def _beside(axes: Axes, x: float, text: str) -> None:
+    axes.annotate(text, (x, 0), (3, 6), ("data", "axes fraction"), rotation=90, color=MUTED, fontsize=8, **OFFSET)
+
+
+def _good_corner(axes: Axes) -> None:
+    arrow = {"arrowstyle": "->", "color": MUTED}
+    where: Any = {"xycoords": "axes fraction", "textcoords": "axes fraction"}
+    axes.annotate("better", (0.015, 0.985), (0.12, 0.87), color=MUTED, style="italic", arrowprops=arrow, **where)
+
+
+def _line(axes: Axes, found: list[tuple[int, float]], look: Look, **kwargs: Any) -> None:
+    x, y = [k for k, _ in found], [value for _, value in found]
+    axes.plot(x, y, color=look.colour, markersize=6, markeredgecolor=PAPER, **kwargs)
+
+
+def _cut_start(axes: Axes, curves: list[list[float]]) -> None:
+    """The steep first tenth of training may leave the frame, so that the rest can be told apart."""
+    rest = [value for curve in curves for value in curve[len(curve) // 10 :]]
+    margin = 0.06 * (max(rest) - min(rest)) or 1.0
+    axes.set_ylim(min(rest) - margin, max(rest) + margin)
+
+
+def _finish(figure: Figure, axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside upper left", ncols=3, handlelength=1.3, columnspacing=1.2)

@@ -1,0 +1,94 @@
+"""The data behind each figure, as pure functions of the records."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from polyvae.report.runs import Group, Run, Series
+from polyvae.report.words import LEAVE_ONE_OUT
+
+MOST_IN_HEATMAP = 6
+CURVES = {
+    "distortion": "distortion per modality (nats)",
+    "rate": "rate (nats)",
+    "loss": "loss per modality (nats)",
+}
+
+
+class Point(NamedTuple):
+    distance: float
+    coherence: float
+    beta: float
+
+
+class Trade(NamedTuple):
+    """Quality against coherence: points of each series, distances of series without a coherence, limits."""
+
+    points: dict[str, list[Point]]
+    lines: dict[str, float]
+    floor: float | None
+    ceiling: float | None
+
+
+def trade_off(group: Group) -> Trade | None:
+    """The opening figure's data; None when no run has both numbers."""
+    if group.compared is None:
+        return None
+    key = group.compared.key()
+    points = {
+        s.label: [
+            Point(run.metrics[key], run.metrics[LEAVE_ONE_OUT], run.config.beta)
+            for run in s.runs
+            if key in run.metrics and LEAVE_ONE_OUT in run.metrics
+        ]
+        for s in group.series
+    }
+    points = {label: found for label, found in points.items() if found}
+    lines = {s.label: v for s in group.series if s.label not in points and (v := s.value(key)) is not None}
+    return Trade(points, lines, group.floor, group.ceiling) if points else None
+
+
+def by_inputs(group: Group) -> dict[str, list[tuple[int, float]]]:
+    """Coherence by the number of given modalities, at each series' best beta; only series with two or more numbers."""
+    curves = {}
+    for series in group.series:
+        values = [(k, series.value(f"coherence/by_inputs/{k}")) for k in range(1, len(group.modalities) + 1)]
+        found = [(k, value) for k, value in values if value is not None]
+        if len(found) > 1:
+            curves[series.label] = found
+    return curves
+
+
+def pairs(series: Series, modalities: Sequence[str]) -> np.ndarray | None:
+    """Coherence given (row) -> target (column) for single inputs, self coherence on the diagonal, NaN where missing.
+
+    None when there are more than six modalities or no pair was scored.
+    """
+    if not 2 <= len(modalities) <= MOST_IN_HEATMAP:
+        return None
+    values = [[series.value(f"coherence/conditional/{g}/{t}") for t in modalities] for g in modalities]
+    matrix = np.array(values, dtype=float)
+    if np.isnan(matrix).all():
+        return None
+    np.fill_diagonal(matrix, np.array([series.value(f"coherence/self/{m}") for m in modalities], dtype=float))
+    return matrix
+
+
+def training_curves(group: Group, quantity: str, part: str = "train") -> dict[str, list[list[float]]]:
+    """Per series one curve (a value an epoch) for each seed at the best beta; `part` is train or validation.
+
+    Distortion and loss are divided by the number of modalities, so that the unimodal runs share the axis.
+    """
+    curves = {}
+    for series in group.series:
+        found = [_curve(run, quantity, part) for run in series.best]
+        if any(found):
+            curves[series.label] = [curve for curve in found if curve]
+    return curves
+
+
+def _curve(run: Run, quantity: str, part: str) -> list[float]:
+    lines = run.history if part == "train" else [line.get("validation", {}) for line in run.history]
+    share = 1 if quantity == "rate" else max(1, len(run.modalities))
+    return [line[quantity] / share for line in lines if quantity in line]

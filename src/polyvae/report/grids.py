@@ -1,0 +1,93 @@
+"""Sample grids for the page: the best beta of each series, side by side, embedded within a limit."""
+
+import base64
+from collections.abc import Iterable
+from itertools import permutations
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, UnidentifiedImageError
+
+from polyvae.errors import InputError
+from polyvae.report.runs import Group, Series
+
+EMBED_LIMIT = 13_000_000  # characters of base64, so that the whole page stays below 15 MB
+
+
+class Grid(NamedTuple):
+    series: Series
+    seed: int
+    path: Path
+
+
+class Kind(NamedTuple):
+    """The same grid of several series."""
+
+    title: str
+    caption: str
+    grids: tuple[Grid, ...]
+    is_extra: bool = False  # folded on the page, first to be left out
+
+
+class Picture(NamedTuple):
+    uri: str
+    width: int
+    height: int
+
+
+def kinds(group: Group) -> list[Kind]:
+    """Unconditional, conditional given one modality, reconstruction; only those that some run has."""
+    one_given = [pair for pair in permutations(group.modalities, 2) if _grids(group, "conditional_{}_{}".format(*pair))]
+    found = [
+        Kind(
+            "Unconditional samples",
+            "Each column is one draw from the prior, decoded into every modality (rows): look for sharp and varied "
+            "pictures, and for the same content down a column.",
+            _grids(group, "unconditional"),
+        ),
+        *(
+            Kind(
+                f"{target} given {given}",
+                f"The first row shows the given {given}, the rows below are samples of {target}: "
+                "look for the content of the first row down its column (coherence), in differing styles (diversity).",
+                _grids(group, f"conditional_{given}_{target}"),
+                is_extra=i > 0,
+            )
+            for i, (given, target) in enumerate(one_given)
+        ),
+        Kind(
+            "Reconstructions",
+            "Under each row of test examples what the model makes of them when it sees every modality: "
+            "look for lost detail and for content that changes.",
+            _grids(group, "reconstruction"),
+        ),
+    ]
+    return [kind for kind in found if kind.grids]
+
+
+def embed(all_kinds: Iterable[Kind], limit: int = EMBED_LIMIT) -> dict[Path, Picture]:
+    """Pictures as data URIs, the folded kinds last, until `limit` characters are used.
+
+    Raises InputError naming a file that is no picture.
+    """
+    pictures: dict[Path, Picture] = {}
+    for grid in (grid for kind in sorted(all_kinds, key=lambda kind: kind.is_extra) for grid in kind.grids):
+        size = 4 * (grid.path.stat().st_size // 3 + 1)
+        if size <= limit:
+            limit -= size
+            pictures[grid.path] = _picture(grid.path)
+    return pictures
+
+
+def _grids(group: Group, stem: str) -> tuple[Grid, ...]:
+    first = [(series, series.best[0]) for series in group.series]
+    return tuple(Grid(s, run.config.seed, run.samples[stem]) for s, run in first if stem in run.samples)
+
+
+def _picture(path: Path) -> Picture:
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path} is no picture; delete it, then run the same command again") from error
+    return Picture("data:image/png;base64," + base64.b64encode(path.read_bytes()).decode(), width, height)

@@ -1,0 +1,152 @@
+"""Runs as the report sees them: grouped by data set, then into series of one method over betas and seeds."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polyvae.config import NOT_HASHED, RunConfig
+from polyvae.report.style import Look
+
+DATA_FIELDS = (
+    "dataset",
+    "modalities",
+    "scale",
+    "background",
+    "pairing",
+    "data",
+    "data_seed",
+    "train_size",
+    "test_size",
+)
+SHOWN_ANYWAY = {"method", "beta", "seed", "only", *DATA_FIELDS, *NOT_HASHED}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One record, with what lies beside it. Numbers in nats per example where they are likelihoods."""
+
+    run_id: str
+    folder: Path
+    config: RunConfig
+    error: str | None
+    metrics: Mapping[str, float]
+    notes: Mapping[str, str]
+    seconds: Mapping[str, float]
+    environment: Mapping[str, Any]
+    resolved: Mapping[str, Any]
+    history: tuple[Mapping[str, Any], ...]
+    samples: Mapping[str, Path]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.resolved.get("modalities", ()))
+
+    @property
+    def likelihood_scale(self) -> str:
+        """The likelihood scale b: one value, or one a modality where they differ; empty when no modality has one."""
+        specs = self.resolved.get("likelihoods", {})
+        scales = {name: _scale(spec["scale"]) for name, spec in specs.items() if "scale" in spec}
+        if len(set(scales.values())) <= 1:
+            return next(iter(scales.values()), "")
+        return ", ".join(f"{name} {scale}" for name, scale in scales.items())
+
+
+class Compared(NamedTuple):
+    """The Frechet distance that the most runs of a group share."""
+
+    extractor: str
+    modality: str
+
+    def key(self, kind: str = "unconditional") -> str:
+        return f"frechet/{self.extractor}/{kind}/{self.modality}"
+
+
+@dataclass(frozen=True)
+class Series:
+    """Runs of one method, equal but for beta and seed."""
+
+    label: str
+    look: Look
+    method: str
+    runs: tuple[Run, ...]
+    quality: str | None  # key of the Frechet distance that chooses the best beta
+
+    @cached_property
+    def by_beta(self) -> dict[float, list[Run]]:
+        betas = sorted({run.config.beta for run in self.runs})
+        return {beta: [run for run in self.runs if run.config.beta == beta] for beta in betas}
+
+    @cached_property
+    def best_beta(self) -> float:
+        """The beta of the lowest mean distance over seeds; without a distance the one nearest to 1."""
+        means = {beta: mean(runs, self.quality) for beta, runs in self.by_beta.items()} if self.quality else {}
+        scored = {beta: value for beta, value in means.items() if value is not None}
+        return min(scored, key=scored.__getitem__) if scored else min(self.by_beta, key=lambda beta: abs(beta - 1))
+
+    @property
+    def best(self) -> list[Run]:
+        """The runs at the best beta, one a seed."""
+        return self.by_beta[self.best_beta]
+
+    def value(self, key: str) -> float | None:
+        """The mean of a metric over the seeds at the best beta, or None."""
+        return mean(self.best, key)
+
+
+@dataclass(frozen=True)
+class Group:
+    """All finished runs on one data set."""
+
+    title: str
+    name: str  # for file names and anchors
+    runs: tuple[Run, ...]
+    series: tuple[Series, ...]
+    compared: Compared | None
+
+    @cached_property
+    def modalities(self) -> tuple[str, ...]:
+        return max((run.modalities for run in self.runs), key=len)
+
+    @cached_property
+    def varying(self) -> tuple[str, ...]:
+        return varying(self.runs)
+
+    def value(self, key: str) -> float | None:
+        return mean(self.runs, key)
+
+    @cached_property
+    def floor(self) -> float | None:
+        """The distance between two sets of real data."""
+        return self.value(self.compared.key("floor")) if self.compared else None
+
+    @cached_property
+    def ceiling(self) -> float | None:
+        """The judge's mean accuracy on real data."""
+        values = [value for name in self.modalities if (value := self.value(f"coherence/ceiling/{name}")) is not None]
+        return sum(values) / len(values) if values else None
+
+
+def mean(runs: Iterable[Run], key: str) -> float | None:
+    values = [run.metrics[key] for run in runs if key in run.metrics]
+    return sum(values) / len(values) if values else None
+
+
+def varying(runs: Iterable[Run]) -> tuple[str, ...]:
+    """The settings in which these runs differ, beyond those that every table shows."""
+    configs = [run.config.to_dict() for run in runs]
+    return tuple(n for n in configs[0] if n not in SHOWN_ANYWAY and len({str(config[n]) for config in configs}) > 1)
+
+
+def settings(run: Run, names: Iterable[str]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {getattr(run.config, name)}" for name in names)
+
+
+def changed(config: RunConfig) -> dict[str, Any]:
+    """The fields that differ from their default."""
+    return {f.name: value for f in fields(config) if (value := getattr(config, f.name)) != f.default}
+
+
+def _scale(scale: float | None) -> str:
+    return "learned" if scale is None else f"{scale:g}"

@@ -1,0 +1,117 @@
+"""How methods look, and how a matplotlib figure becomes a file and an inline SVG that follows light and dark mode."""
+
+import io
+import re
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.markers import MarkerStyle
+
+from polyvae import files
+
+DASH = "\N{EN DASH}"  # for a value that is not there
+
+# Drawn in these colours; inside the page each becomes the CSS variable of its name.
+INK, MUTED, GRID, PAPER = "#1c1e22", "#666d78", "#e2e5ea", "#fdfdfc"
+VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--paper)"}
+
+RC: Any = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "axes.unicode_minus": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "figure.facecolor": "none",
+    "figure.constrained_layout.use": True,
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "polyvae",
+}
+
+
+class Look(NamedTuple):
+    """Display name, colour (Okabe and Ito's colour-blind-safe palette) and marker of a method."""
+
+    name: str
+    colour: str
+    marker: str
+
+
+METHODS = {
+    "unimodal": Look("Unimodal VAE", "#7b818c", "d"),
+    "mvae": Look("MVAE", "#0072b2", "o"),
+    "mvae_plus": Look("MVAE+", "#56b4e9", "s"),
+    "mmvae": Look("MMVAE", "#e69f00", "^"),
+    "mopoe": Look("MoPoE-VAE", "#009e73", "D"),
+}
+OTHERS = [(colour, marker) for marker in "XvhpP*" for colour in ("#d55e00", "#cc79a7", "#a6761d")]
+
+
+def looks(methods: Iterable[str]) -> dict[str, Look]:
+    """A look for each method, in the order of the legend; names that are not known share the rest of the palette."""
+    present = set(methods)
+    known = {name: look for name, look in METHODS.items() if name in present}
+    unknown = sorted(present - set(METHODS))
+    return known | {name: Look(name, *OTHERS[i % len(OTHERS)]) for i, name in enumerate(unknown)}
+
+
+def marker_path(marker: str) -> str:
+    """The marker as SVG path data inside the square from -1 to 1, for legends in HTML."""
+    shape = MarkerStyle(marker)
+    path = shape.get_path().transformed(shape.get_transform())
+    points = np.asarray(path.to_polygons(closed_only=True)[0])
+    points = points / np.abs(points).max()
+    return "M" + "L".join(f"{x:.2f} {-y:.2f}" for x, y in points) + "Z"
+
+
+@contextmanager
+def drawing() -> Generator[None]:
+    with matplotlib.rc_context(RC):
+        yield
+
+
+def save(figure: Figure, folder: Path, name: str) -> str:
+    """Writes `<name>.svg` and `<name>.png` below `folder`; returns the SVG for the page."""
+    with drawing():
+        text = _svg(figure)
+        files.write_text(folder / f"{name}.svg", text)
+        with files.atomic(folder / f"{name}.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=200, facecolor="white")
+    return inline(text, name)
+
+
+def inline(svg: str, name: str) -> str:
+    """The <svg> element alone: ids made unique by `name`, colours as CSS variables, size left to the page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r"\bid=\"", f'id="{name}-', svg)
+    svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">', svg, count=1, flags=re.S)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    return svg.replace("xlink:href", "href")
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue().replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans', sans-serif")

@@ -1,0 +1,204 @@
+"""The summary in words, computed from the records, and the formatting of numbers that all parts share."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from polyvae.report.runs import Group, Run, Series
+from polyvae.report.style import METHODS
+
+QUALITY_AHEAD, QUALITY_BEHIND = ("unimodal", "mvae"), ("mmvae", "mopoe")
+COHERENCE_AHEAD, COHERENCE_BEHIND = ("mmvae", "mopoe"), ("mvae",)
+ENOUGH_SEEDS = 5
+LEAVE_ONE_OUT = "coherence/leave_one_out"
+
+
+def short(value: float) -> str:
+    """Three significant digits, never in powers of ten above 1: 0.0312, 4.56, 45.6, 1,234."""
+    if value == 0 or not 1e-4 <= abs(value) < 1000:
+        return f"{value:,.0f}" if value == 0 or abs(value) >= 1000 else f"{value:.1e}"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def share(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def joined(items: Iterable[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    *most, last = items
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def span(values: Iterable[float], text: Callable[[float], str] = lambda v: f"{v:,}") -> str:
+    low, high = min(values := list(values)), max(values)
+    return text(low) if low == high else f"{text(low)} to {text(high)}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def headline(groups: Sequence[Group]) -> str:
+    methods = list(dict.fromkeys(s.look.name for group in groups for s in group.series))
+    titles = list(dict.fromkeys(group.title.split(",")[0] for group in groups))
+    who = joined(methods) if len(methods) <= 4 else count(len(methods), "method")
+    return f"{who} on {joined(titles) if len(titles) <= 3 else count(len(titles), 'data set')}"
+
+
+def what_was_run(group: Group) -> str:
+    """One sentence: data, sizes, steps, methods, betas, scales, seeds, time."""
+    runs = group.runs
+    rows = [
+        f"{span(run.resolved[key] for run in runs if key in run.resolved)} {noun} rows"
+        for key, noun in (("train_rows", "training"), ("test_rows", "test"))
+        if any(key in run.resolved for run in runs)
+    ]
+    steps = [run.resolved["steps"] for run in runs if "steps" in run.resolved]
+    betas = sorted({run.config.beta for run in runs})
+    scales = sorted({run.likelihood_scale for run in runs} - {""})
+    seeds = {run.config.seed for run in runs}
+    parts = [
+        joined(rows) if rows else "",
+        f"{span(steps)} optimiser steps a run" if steps else "",
+        f"beta {joined(f'{beta:g}' for beta in betas)}",
+        f"likelihood scale b {joined(scales)}" if len(scales) == 1 else "",
+        count(len(seeds), "seed"),
+    ]
+    seconds = sum(run.seconds.get("train", 0) for run in runs)
+    methods = joined(dict.fromkeys(s.look.name for s in group.series))
+    time = f" Training took {duration(seconds)} in all." if seconds else ""
+    return f"{count(len(runs), 'finished run')} of {methods}: {'; '.join(filter(None, parts))}.{time}"
+
+
+def findings(group: Group) -> dict[str, str]:
+    """What came out, a sentence or two each: quality, coherence, the paper's ordering, how far the seeds carry."""
+    found = {"Quality": _quality(group), "Coherence": _coherence(group), "The paper": ordering(group)}
+    if not any(found.values()):
+        found = {"Distortion": _bound(group)}
+    return {name: text for name, text in (found | {"Seeds": _seeds(group)}).items() if text}
+
+
+def ordering(group: Group) -> str:
+    """Whether the ordering of the paper (Daunhawer et al., 2022, section 5) shows at each method's best beta."""
+    quality = best_by_method(group, group.compared.key(), lowest=True) if group.compared else {}
+    coherence = best_by_method(group, LEAVE_ONE_OUT, lowest=False)
+    quality_shows = _is_ahead({m: -v for m, v in quality.items()}, QUALITY_AHEAD, QUALITY_BEHIND)
+    is_plain = group.runs[0].config.dataset == "polymnist"  # the paper finds no coherent method on the other ones
+    coherence_shows = _is_ahead(coherence, COHERENCE_AHEAD, COHERENCE_BEHIND) if is_plain else None
+    if quality_shows is None and coherence_shows is None:
+        return ""
+    clauses = [_clause("quality", quality_shows, quality, QUALITY_AHEAD, QUALITY_BEHIND, short)]
+    if is_plain:
+        clauses.append(_clause("coherence", coherence_shows, coherence, COHERENCE_AHEAD, COHERENCE_BEHIND, share))
+    verdicts = {shows for shows in (quality_shows, coherence_shows) if shows is not None}
+    both = is_plain and None not in (quality_shows, coherence_shows)
+    if verdicts == {True}:
+        lead = "The ordering of the paper shows" + ("" if both else ", as far as it can be checked")
+    elif verdicts == {False}:
+        lead = "The ordering of the paper does not show"
+    else:
+        lead = "The ordering of the paper shows only in " + ("quality" if quality_shows else "coherence")
+    overlap = " The 95 % intervals of coherence overlap, though." if coherence_shows and _overlaps(group) else ""
+    return f"{lead}: {'; '.join(clauses)}.{overlap}"
+
+
+def best_by_method(group: Group, key: str, *, lowest: bool) -> dict[str, float]:
+    """The value of each method at its best beta, best first; the better one when a method has several series."""
+    values: dict[str, float] = {}
+    for series in group.series:
+        if (value := series.value(key)) is not None:
+            known = values.get(series.method, value)
+            values[series.method] = min(known, value) if lowest else max(known, value)
+    return dict(sorted(values.items(), key=lambda item: item[1], reverse=not lowest))
+
+
+def failure(run: Run) -> str:
+    return f"{run.config.method}, beta {run.config.beta:g}, seed {run.config.seed}"
+
+
+def _is_ahead(score: dict[str, float], ahead: Iterable[str], behind: Iterable[str]) -> bool | None:
+    """Whether all methods of `ahead` score above all of `behind`; None when either side has no run."""
+    front, back = ([score[m] for m in side if m in score] for side in (ahead, behind))
+    return min(front) > max(back) if front and back else None
+
+
+def _clause(
+    what: str,
+    shows: bool | None,
+    values: dict[str, float],
+    ahead: Iterable[str],
+    behind: Iterable[str],
+    text: Callable[[float], str],
+) -> str:
+    front, back = ([METHODS[m].name for m in side if shows is None or m in values] for side in (ahead, behind))
+    claim = f"{joined(front)} ahead of {joined(back)}"
+    if shows is None:
+        return f"{what} cannot be checked, since {claim} needs a run on either side"
+    ranked = ", ".join(f"{METHODS[m].name} {text(v)}" for m, v in values.items() if m in (*ahead, *behind))
+    return f"{what} has {claim} ({ranked})" if shows else f"{what} should have {claim}, but runs {ranked}"
+
+
+def _overlaps(group: Group) -> bool:
+    """Whether the interval of a method that should be ahead reaches down into that of one that should not."""
+    low, high = (
+        [end for s in group.series if s.method in side and (end := s.value(LEAVE_ONE_OUT + suffix)) is not None]
+        for side, suffix in ((COHERENCE_AHEAD, "_low"), (COHERENCE_BEHIND, "_high"))
+    )
+    return bool(low and high) and min(low) <= max(high)
+
+
+def _quality(group: Group) -> str:
+    if not group.compared or not (ranked := _ranked(group, group.compared.key(), lowest=True)):
+        return ""
+    at = ", each method at its best beta" if any(len(series.by_beta) > 1 for series in group.series) else ""
+    text = f"Fréchet distance on {group.compared.modality} (lower is better{at}): {_ends(ranked, short)}."
+    return text + (f" Real data against real data is at {short(group.floor)}." if group.floor is not None else "")
+
+
+def _coherence(group: Group) -> str:
+    if not (ranked := _ranked(group, LEAVE_ONE_OUT, lowest=False)):
+        return ""
+    text = f"Leave-one-out (higher is better): {_ends(ranked, share)}."
+    judge = f" The judge itself is right on {share(group.ceiling)} of real data." if group.ceiling is not None else ""
+    return text + judge
+
+
+def _bound(group: Group) -> str:
+    values = [(series.label, series.value("bound/distortion")) for series in group.series]
+    scored = [f"{label} {short(value)}" for label, value in values if value is not None]
+    if not scored:
+        return "No metric was scored."
+    return f"On the test rows, in nats: {joined(scored)}. No quality or coherence was scored here."
+
+
+def _ranked(group: Group, key: str, *, lowest: bool) -> list[tuple[Series, float]]:
+    scored = [(series, value) for series in group.series if (value := series.value(key)) is not None]
+    return sorted(scored, key=lambda pair: pair[1], reverse=not lowest)
+
+
+def _ends(ranked: list[tuple[Series, float]], text: Callable[[float], str]) -> str:
+    (best, top), (worst, bottom) = ranked[0], ranked[-1]
+    if len(ranked) == 1:
+        return f"{best.label} has {text(top)}"
+    return f"{best.label} is best with {text(top)}, {worst.label} worst with {text(bottom)}"
+
+
+def _seeds(group: Group) -> str:
+    seeds = {series.label: len({run.config.seed for run in series.best}) for series in group.series}
+    fewest, most = min(seeds.values()), max(seeds.values())
+    if len(seeds) == 1:
+        return "" if fewest > 1 else "One seed: another one may give other numbers."
+    if most == 1:
+        return "One seed cannot decide a rank: run more seeds before you quote an order."
+    if fewest == 1:
+        single = [label for label, number in seeds.items() if number == 1]
+        return f"{joined(single)} {'has' if len(single) == 1 else 'have'} one seed, which cannot decide a rank."
+    if fewest < ENOUGH_SEEDS:
+        return f"Means over {span(seeds.values())} seeds; fewer than {ENOUGH_SEEDS} cannot decide a rank."
+    return f"Means over {span(seeds.values())} seeds; no test of the ranks is made here."

@@ -1,0 +1,81 @@
+"""The run store: one folder per run id; `record.json` is written last, so its presence means finished."""
+
+import json
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from polyvae import files
+from polyvae.config import RunConfig
+from polyvae.errors import InputError
+
+Record = dict[str, Any]  # run_id, config, status, error, metrics, notes, seconds, environment
+
+
+class RunStore:
+    """Runs below `root`. Reading needs only the records; a folder without its weights counts as well."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def folder(self, run_id: str) -> Path:
+        return self.root / run_id
+
+    def existing(self, run: str) -> Path:
+        """The folder of a run id, of its unique prefix, or of a path. Raises InputError that lists near names."""
+        for candidate in (self.folder(run), Path(run)):
+            if (candidate / "config.json").is_file() or (candidate / "record.json").is_file():
+                return candidate
+        ids = sorted(path.parent.name for path in self.root.glob("*/config.json"))
+        matching = [name for name in ids if name.startswith(run)]
+        if len(matching) == 1:
+            return self.folder(matching[0])
+        shown = ", ".join((matching or ids)[:5]) or "none"
+        raise InputError(f"no run {run!r} in {self.root}; there: {shown}")
+
+    def record(self, run_id: str) -> Record | None:
+        """The record of a finished run, or None. Raises InputError when it is damaged."""
+        path = self.folder(run_id) / "record.json"
+        return files.read_json(path) if path.is_file() else None
+
+    def is_done(self, run_id: str) -> bool:
+        record = self.record(run_id)
+        return record is not None and record["status"] == "done"
+
+    def records(self) -> list[Record]:
+        """All finished runs, failed ones included, in order of run id."""
+        return [files.read_json(path) for path in sorted(self.root.glob("*/record.json"))]
+
+    def config(self, run_id: str) -> dict[str, Any]:
+        """The config of a run, finished or not."""
+        return files.read_json(self.folder(run_id) / "config.json")
+
+    def history(self, run_id: str) -> list[dict[str, Any]]:
+        """One entry an epoch; empty when the folder holds only a record."""
+        path = self.folder(run_id) / "history.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+    def samples(self, run_id: str) -> dict[str, Path]:
+        """Sample grids: file stem -> PNG file."""
+        return {path.stem: path for path in sorted((self.folder(run_id) / "samples").glob("*.png"))}
+
+    def begin(self, run_id: str, config: RunConfig) -> Path:
+        """Makes the run's folder with its config and returns it. Raises InputError when it cannot be written."""
+        folder = self.folder(run_id)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"store {self.root} is not writable ({error.strerror}); choose another --store") from error
+        files.write_json(folder / "config.json", config.to_dict())
+        return folder
+
+    def finish(self, record: Mapping[str, Any]) -> None:
+        """Writes the record, the last file of a run."""
+        files.write_json(self.folder(record["run_id"]) / "record.json", record)
+
+    @contextmanager
+    def lock(self, run_id: str, *, wait: bool) -> Generator[bool]:
+        """Keeps other processes off this run. Yields False when another holds it and `wait` is False."""
+        with files.lock(self.root / ".locks" / run_id, wait=wait) as held:
+            yield held

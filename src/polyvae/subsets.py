@@ -1,0 +1,260 @@
+"""The family as data: S = {(A, w_A)}, the set of weighted subsets that defines a method (paper, Definition 2).
+
+`mvae`, `mmvae`, `mopoe` are the members of Table 1 with uniform weights; `mvae_plus` adds the ELBO sub-sampling
+terms of eq. 84; `custom` takes any subsets and weights. The unimodal VAE is any of them on one modality.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from polyvae.errors import InputError
+
+MOST_TERMS = 65_536  # above this, a table of all subsets is refused; drawing them still works
+
+
+@dataclass(frozen=True)
+class Term:
+    """One element of S: encode `given`, predict `target` (None: all modalities), with weight omega_A.
+
+    `prior_expert` says whether N(0, I) joins the product of experts of this term.
+    """
+
+    given: tuple[str, ...]
+    weight: float
+    target: tuple[str, ...] | None = None
+    prior_expert: bool = False
+
+
+class Draw(NamedTuple):
+    """One term of S for every row: `given` Bool (batch, modality), `prior_expert` Bool (batch,)."""
+
+    given: Tensor
+    prior_expert: Tensor
+
+
+@dataclass(frozen=True)
+class SubsetMixture(ABC):
+    """A set S over named modalities: `Listed` holds its terms, `Powerset` enumerates them lazily."""
+
+    names: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def terms(self) -> tuple[Term, ...]:
+        """All elements of S. Raises InputError above 65,536."""
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether L_S is a lower bound on the joint log-evidence (at beta >= 1 with unit modality weights)."""
+        return all(term.target is None for term in self.terms)
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """Bool (subset, modality): which modalities each term encodes."""
+        return _membership(self.names, [term.given for term in self.terms])
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """Bool (subset, modality): which modalities each term predicts."""
+        return _membership(self.names, [self.names if term.target is None else term.target for term in self.terms])
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """Float64 (subset,): omega_A."""
+        return torch.tensor([term.weight for term in self.terms], dtype=torch.float64)
+
+    @cached_property
+    def prior_experts(self) -> Tensor:
+        """Bool (subset,): whether the prior joins the product of experts."""
+        return torch.tensor([term.prior_expert for term in self.terms])
+
+    def pick(self, u: Tensor, present: Tensor) -> Draw:
+        """The term at quantile u (batch,) of each row's weights, renormalised over the terms `present` leaves.
+
+        u: in [0, 1); present: Bool (batch, modality).
+        """
+        matrix = self.matrix.to(present.device)
+        alive = (matrix & present[:, None]).any(-1)
+        cumulative = (alive * self.weights.to(present.device)).cumsum(-1)
+        chosen = torch.searchsorted(cumulative, (u.double() * cumulative[:, -1])[:, None], right=True)
+        chosen = chosen.clamp(max=len(self.weights) - 1).squeeze(1)
+        return Draw(matrix[chosen] & present, self.prior_experts.to(present.device)[chosen])
+
+    def draw(self, u: Tensor, present: Tensor) -> Tensor:
+        """Like `pick`, only the encoded modalities: Bool (batch, modality)."""
+        return self.pick(u, present).given
+
+
+@dataclass(frozen=True)
+class Listed(SubsetMixture):
+    """S as an explicit list. Raises InputError for unknown names, empty subsets, weights that are no distribution."""
+
+    elements: tuple[Term, ...]
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        return self.elements
+
+    def __post_init__(self) -> None:
+        _check_names(self.names)
+        if not self.terms:
+            raise InputError("S has no terms; give at least one (subset, weight)")
+        for term in self.terms:
+            for what, members in (("given", term.given), ("target", term.target)):
+                if members is None:
+                    continue
+                if unknown := sorted(set(members) - set(self.names)):
+                    raise InputError(
+                        f"unknown modality {unknown[0]!r} in a term's {what}; known: {', '.join(self.names)}"
+                    )
+                if not members or len(set(members)) < len(members):
+                    raise InputError(f"a term's {what} is {members!r}; name each modality once, and at least one")
+            if not (term.weight > 0 and math.isfinite(term.weight)):
+                raise InputError(
+                    f"weight {term.weight} of subset {term.given} must be finite and above 0; else drop the term"
+                )
+        total = sum(term.weight for term in self.terms if term.target is None)
+        if any(term.target is None for term in self.terms) and abs(total - 1) > 1e-6:
+            raise InputError(
+                f"the weights of terms that predict all modalities sum to {total:g}, not to 1; divide them by {total:g}"
+            )
+
+
+@dataclass(frozen=True)
+class Powerset(SubsetMixture):
+    """All non-empty subsets with equal weights (MoPoE), drawn as bit masks: no 2^M table until one is asked for.
+
+    The full set alone uses the prior expert, as in the published code.
+    """
+
+    def __post_init__(self) -> None:
+        _check_names(self.names)
+        if len(self.names) > 52:
+            raise InputError(f"MoPoE over {len(self.names)} modalities; bit masks are exact up to 52")
+
+    @cached_property
+    def terms(self) -> tuple[Term, ...]:
+        count = 2 ** len(self.names) - 1
+        if count > MOST_TERMS:
+            raise InputError(
+                f"S has {count:,} subsets, a table holds at most {MOST_TERMS:,}; use allocation='systematic'"
+            )
+        subsets = [tuple(n for i, n in enumerate(self.names) if bits >> i & 1) for bits in range(1, count + 1)]
+        return tuple(Term(given, 1 / count, prior_expert=len(given) == len(self.names)) for given in subsets)
+
+    @property
+    def is_bound(self) -> bool:
+        return True
+
+    def pick(self, u: Tensor, present: Tensor) -> Draw:
+        """A subset of the present modalities arises from 2^absent subsets of all, so it stays uniform.
+
+        `rank` counts (subset of the present, subset of the absent), the latter running fastest. The last rank
+        of a row is the full set, the only one with the prior expert.
+        """
+        many = len(self.names)
+        seen = present.sum(-1)
+        absent = 2 ** (many - seen)
+        ranks = (2**seen - 1) * absent
+        rank = (u.double() * ranks).long().minimum(ranks - 1)
+        bits = 1 + rank // absent
+        place = (present.cumsum(-1) - 1).clamp(min=0)  # the bit that stands for a present modality
+        return Draw((bits[:, None] >> place & 1).bool() & present, rank == ranks - 1)
+
+
+def mvae(names: Sequence[str]) -> SubsetMixture:
+    """MVAE without ELBO sub-sampling (Wu & Goodman 2018; paper, Table 1): S = {all}, with the prior expert."""
+    return Listed(tuple(names), (Term(tuple(names), 1.0, prior_expert=True),))
+
+
+def mmvae(names: Sequence[str]) -> SubsetMixture:
+    """MMVAE (Shi et al. 2019; paper, Table 1): each single modality with weight 1 / M."""
+    return Listed(tuple(names), tuple(Term((name,), 1 / len(names)) for name in names))
+
+
+def mopoe(names: Sequence[str]) -> SubsetMixture:
+    """MoPoE-VAE (Sutter et al. 2021; paper, Table 1): every non-empty subset with weight 1 / (2^M - 1)."""
+    return Powerset(tuple(names))
+
+
+def mvae_plus(names: Sequence[str]) -> SubsetMixture:
+    """MVAE with ELBO sub-sampling (paper, eq. 84): L(x) + sum_i L(x_i). Weight 1 a term, and no joint bound."""
+    everything = Term(tuple(names), 1.0, prior_expert=True)
+    return Listed(
+        tuple(names), (everything, *(Term((name,), 1.0, target=(name,), prior_expert=True) for name in names))
+    )
+
+
+def custom(terms: Iterable[Term | tuple[Sequence[str], float]], names: Sequence[str] | None = None) -> SubsetMixture:
+    """Any S (paper, Definition 2) from terms or (subset, weight) pairs; `names` defaults to all names, sorted."""
+    made = tuple(t if isinstance(t, Term) else Term(tuple(t[0]), float(t[1])) for t in terms)
+    every = (
+        names if names is not None else sorted({name for term in made for name in (*term.given, *(term.target or ()))})
+    )
+    return Listed(tuple(every), made)
+
+
+def conditional(mixture: SubsetMixture, given: Sequence[str]) -> SubsetMixture:
+    """The test-time posterior of x_given as a mixture, by one rule for every S.
+
+    The product of experts of `given` if `given` is in S or if S is no mixture (eq. 84); else the renormalised
+    mixture of the terms inside `given`; else the product of experts of `given`.
+    Raises InputError for an empty or unknown `given`.
+    """
+    wanted = set(given)
+    if not wanted or not wanted <= set(mixture.names):
+        raise InputError(f"cannot condition on {sorted(wanted)}; name at least one of {', '.join(mixture.names)}")
+    ordered = tuple(name for name in mixture.names if name in wanted)
+    if isinstance(mixture, Powerset):
+        return Listed(mixture.names, (Term(ordered, 1.0, prior_expert=len(ordered) == len(mixture.names)),))
+    exact = [term for term in mixture.terms if set(term.given) == wanted and term.target is None]
+    inside = [term for term in mixture.terms if set(term.given) <= wanted]
+    if not mixture.is_bound or exact or not inside:
+        prior = exact[0].prior_expert if exact else all(term.prior_expert for term in mixture.terms)
+        return Listed(mixture.names, (Term(ordered, 1.0, prior_expert=prior),))
+    total = sum(term.weight for term in inside)
+    return Listed(mixture.names, tuple(Term(t.given, t.weight / total, prior_expert=t.prior_expert) for t in inside))
+
+
+def to_json(mixture: SubsetMixture) -> dict[str, Any]:
+    if isinstance(mixture, Powerset):
+        return {"names": list(mixture.names), "terms": "powerset"}
+    return {"names": list(mixture.names), "terms": [asdict(term) for term in mixture.terms]}
+
+
+def from_json(content: dict[str, Any]) -> SubsetMixture:
+    """S from JSON: {"names": [...], "terms": "powerset" or [{given, weight, target?, prior_expert?}, ...]}."""
+    names = tuple(content["names"])
+    if content["terms"] == "powerset":
+        return Powerset(names)
+    return Listed(names, tuple(_term(item) for item in content["terms"]))
+
+
+def _term(item: dict[str, Any]) -> Term:
+    if unknown := set(item) - {"given", "weight", "target", "prior_expert"}:
+        raise InputError(f"unknown key {sorted(unknown)[0]!r} in a term; known: given, weight, target, prior_expert")
+    if missing := {"given", "weight"} - set(item):
+        raise InputError(f"a term lacks {sorted(missing)[0]!r}: {item}")
+    target = item.get("target")
+    return Term(
+        tuple(item["given"]),
+        float(item["weight"]),
+        None if target is None else tuple(target),
+        bool(item.get("prior_expert", False)),
+    )
+
+
+def _membership(names: Sequence[str], subsets: Iterable[Sequence[str]]) -> Tensor:
+    return torch.tensor([[name in subset for name in names] for subset in map(set, subsets)])
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"modality names must be unique and at least one, got {list(names)}")
