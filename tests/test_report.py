@@ -226,7 +226,15 @@ def test_training_curves_are_nats_per_modality(store):
 
 def test_figures_are_written_with_their_labels(paper_report):
     svg = (paper_report / "figures/trade-off-polymnist-3-modalities.svg").read_text()
-    for label in ("MVAE+", "MoPoE-VAE", "Unimodal VAE 11.2", "real data 1.30", "judge's ceiling 0.97", "better"):
+    for label in (
+        "MVAE+",
+        "MoPoE-VAE",
+        "Unimodal VAE 11.2",
+        "real data 1.30",
+        "judge's ceiling 0.97",
+        "better",
+        "β 1, likelihood scale b 0.75",
+    ):
         assert label in svg
     with Image.open(paper_report / "figures/trade-off-polymnist-3-modalities.png") as image:
         assert image.size == (1120, 860)

@@ -52,7 +52,7 @@ class RunConfig:
     allocation: Literal["auto", "systematic", "exact"] = "auto"
     """How rows share the subsets of S: systematic (one subset a row, unbiased) or exact (every subset)."""
     network: str = "auto"
-    """mlp, conv or resnet, for all or by modality (m0=conv,m1=mlp)."""
+    """mlp, conv, conv_half or resnet, for all or by modality (m0=conv,m1=mlp)."""
     likelihood: str = "auto"
     """laplace, normal, laplace_8bit, bernoulli or categorical, for all or by modality."""
     likelihood_scale: str = "auto"

@@ -156,17 +156,29 @@ class Powerset(SubsetMixture):
     def pick(self, u: Tensor, present: Tensor) -> Draw:
         """A subset of the present modalities arises from 2^absent subsets of all, so it stays uniform.
 
-        `rank` counts (subset of the present, subset of the absent), the latter running fastest. The last rank
-        of a row is the full set, the only one with the prior expert.
+        `rank` counts (subset of the present, subset of the absent), the latter running fastest.
         """
-        many = len(self.names)
         seen = present.sum(-1)
-        absent = 2 ** (many - seen)
+        absent = 2 ** (len(self.names) - seen)
         ranks = (2**seen - 1) * absent
         rank = (u.double() * ranks).long().minimum(ranks - 1)
-        bits = 1 + rank // absent
+        bits = _scattered(1 + rank // absent, seen)
         place = (present.cumsum(-1) - 1).clamp(min=0)  # the bit that stands for a present modality
-        return Draw((bits[:, None] >> place & 1).bool() & present, rank == ranks - 1)
+        given = (bits[:, None] >> place & 1).bool() & present
+        return Draw(given, (given == present).all(-1) & (rank % absent == absent - 1))
+
+
+def _scattered(bits: Tensor, width: Tensor) -> Tensor:
+    """A permutation of the non-zero numbers of `width` bits that makes every bit depend on all.
+
+    The quantiles of a batch are evenly spaced: with more subsets than rows, the low bits of their ranks are the
+    same in all rows, and without this a modality would be seen by a whole batch or by none of it.
+    """
+    mask, half = 2**width - 1, (width + 1) // 2
+    for odd in (0x2545F4914F6CDD1D, 0x369DEA0F31A53F85):
+        bits = bits * odd & mask  # odd factors are invertible modulo 2^width
+        bits = bits ^ (bits >> half)
+    return bits
 
 
 def mvae(names: Sequence[str]) -> SubsetMixture:

@@ -5,6 +5,7 @@ the parameters of the modality's likelihood, (batch, *shape). Both are plain mod
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -13,7 +14,12 @@ from polyvae.modality import Modality
 from polyvae.networks import conv, mlp, resnet
 
 Build = Callable[[Modality, int], tuple[nn.Module, nn.Module]]
-NETWORKS: dict[str, Build] = {"mlp": mlp.build, "conv": conv.build, "resnet": resnet.build}
+NETWORKS: dict[str, Build] = {
+    "mlp": mlp.build,
+    "conv": conv.build,
+    "conv_half": partial(conv.build, width=0.5),  # about a third of the work
+    "resnet": resnet.build,
+}
 
 
 def default(modality: Modality) -> str:

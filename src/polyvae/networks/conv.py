@@ -7,22 +7,26 @@ from polyvae.modality import Modality
 from polyvae.networks.heads import GaussianHead, require_28
 
 
-def build(modality: Modality, latent_dim: int) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder for 28x28 images with any number of channels. Raises InputError for other shapes."""
+def build(modality: Modality, latent_dim: int, width: float = 1.0) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder for 28x28 images with any number of channels; `width` scales the hidden ones.
+
+    Raises InputError for other shapes.
+    """
     channels = require_28(modality, "conv")
+    narrow, middle, wide = (round(width * hidden) for hidden in (32, 64, 128))
     encoder = nn.Sequential(
         ChannelsLast(),
-        *(nn.Conv2d(channels, 32, 3, 2, 1), nn.ReLU()),
-        *(nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU()),
-        *(nn.Conv2d(64, 128, 3, 2, 1), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(2048, latent_dim), nn.ReLU()),
+        *(nn.Conv2d(channels, narrow, 3, 2, 1), nn.ReLU()),
+        *(nn.Conv2d(narrow, middle, 3, 2, 1), nn.ReLU()),
+        *(nn.Conv2d(middle, wide, 3, 2, 1), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(16 * wide, latent_dim), nn.ReLU()),
         GaussianHead(latent_dim, latent_dim),
     )
     decoder = nn.Sequential(
-        *(nn.Linear(latent_dim, 2048), nn.ReLU(), nn.Unflatten(1, (128, 4, 4)), ChannelsLast()),
-        *(nn.ConvTranspose2d(128, 64, 3, 2, 1), nn.ReLU()),
-        *(nn.ConvTranspose2d(64, 32, 3, 2, 1, output_padding=1), nn.ReLU()),
-        nn.ConvTranspose2d(32, channels, 3, 2, 1, output_padding=1),
+        *(nn.Linear(latent_dim, 16 * wide), nn.ReLU(), nn.Unflatten(1, (wide, 4, 4)), ChannelsLast()),
+        *(nn.ConvTranspose2d(wide, middle, 3, 2, 1), nn.ReLU()),
+        *(nn.ConvTranspose2d(middle, narrow, 3, 2, 1, output_padding=1), nn.ReLU()),
+        nn.ConvTranspose2d(narrow, channels, 3, 2, 1, output_padding=1),
     )
     return encoder, decoder
 

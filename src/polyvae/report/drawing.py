@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from polyvae.report.figures import CURVES, Point, Trade, training_curves
 from polyvae.report.runs import Group, Series
 from polyvae.report.style import DASH, INK, MUTED, PAPER, Look, drawing
-from polyvae.report.words import short
+from polyvae.report.words import short, weights
 
 LARGE, SMALL = (5.6, 4.3), (3.9, 3.1)  # inches; about the width on the page, so that text keeps its size
 CROWDED = 20  # points from which on markers are small
@@ -43,6 +43,7 @@ def trade_off(data: Trade, group: Group) -> Figure:
         extractor, modality = group.compared or ("", "")
         axes.set_xlabel(f"Fréchet distance of {modality} ({extractor} features), lower is better")
         axes.set_ylabel("leave-one-out coherence, higher is better")
+        axes.set_title(weights(group), loc="left", fontsize=8, color=MUTED)
         _good_corner(axes)
     return figure
 

@@ -76,6 +76,13 @@ def what_was_run(group: Group) -> str:
     return f"{count(len(runs), 'finished run')} of {methods}: {'; '.join(filter(None, parts))}.{time}"
 
 
+def weights(group: Group) -> str:
+    """Beta and the likelihood scale b, which only mean something together."""
+    scales = sorted({run.likelihood_scale for run in group.runs} - {""})
+    betas = span((run.config.beta for run in group.runs), lambda beta: f"{beta:g}")
+    return f"β {betas}" + (f", likelihood scale b {joined(scales)}" if scales else "")
+
+
 def findings(group: Group) -> dict[str, str]:
     """What came out, a sentence or two each: quality, coherence, the paper's ordering, how far the seeds carry."""
     found = {"Quality": _quality(group), "Coherence": _coherence(group), "The paper": ordering(group)}

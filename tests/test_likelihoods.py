@@ -1,0 +1,93 @@
+"""Likelihoods against SciPy and torch.distributions; one contract for all."""
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+from polyvae import InputError, Modality, likelihoods
+from polyvae.likelihoods import BinnedLaplace
+
+PIXELS = torch.arange(256, dtype=torch.float64) / 255
+
+
+@pytest.mark.parametrize("location", [-3.0, -0.2, 0.0, 0.31, 0.5, 1.0, 1.4, 6.0])
+@pytest.mark.parametrize("scale", [0.002, 0.05, 0.75, 5.0])
+def test_binned_laplace_is_a_distribution_over_bytes_with_the_mass_of_each_bin(location, scale):
+    modality = Modality("x", (256,), BinnedLaplace(scale))
+    each = modality.likelihood(torch.full((256, 1), location, dtype=torch.float64), 1).log_prob(PIXELS[:, None])
+    assert each.exp().sum().item() == pytest.approx(1, abs=1e-9)
+    law = scipy.stats.laplace(location, scale)
+    edges = np.concatenate([[-np.inf], (np.arange(255) + 0.5) / 255, [np.inf]])
+    below, above = law.cdf(edges), law.sf(edges)
+    mass = np.where(edges[1:] <= location, np.diff(below), -np.diff(above))
+    reliable = mass > 1e-290
+    np.testing.assert_allclose(each.numpy()[reliable], np.log(mass[reliable]), rtol=1e-6, atol=1e-6)
+    assert each.isfinite().all(), "no byte has probability zero, however far"
+
+
+def test_binned_laplace_has_the_gradient_of_its_mass():
+    location = torch.linspace(-0.5, 1.5, 41, dtype=torch.float64).requires_grad_()
+    for pixel in (0.0, 100 / 255, 1.0):
+        value = torch.full((41, 1), pixel, dtype=torch.float64)
+        score = BinnedLaplace(0.1)(location[:, None], 1).log_prob(value)
+        (gradient,) = torch.autograd.grad(score.sum(), location)
+        step = 1e-6
+        moved = [BinnedLaplace(0.1)((location + d)[:, None], 1).log_prob(value).detach() for d in (step, -step)]
+        torch.testing.assert_close(gradient, (moved[0] - moved[1]) / (2 * step), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "oracle"), [("laplace", scipy.stats.laplace), ("normal", scipy.stats.norm)])
+def test_densities_agree_with_scipy(kind, oracle):
+    generator = torch.Generator().manual_seed(0)
+    params, value = torch.randn(2, 5, 3, 4, generator=generator, dtype=torch.float64)
+    found = likelihoods.make(kind, 0.4)(params, 2).log_prob(value)
+    np.testing.assert_allclose(found, oracle(params, 0.4).logpdf(value).sum((1, 2)))
+
+
+def test_learned_scales_are_read_beside_the_locations():
+    generator = torch.Generator().manual_seed(0)
+    location, log_scale, value = torch.randn(3, 6, 4, generator=generator, dtype=torch.float64)
+    found = likelihoods.Normal(None)(torch.stack([location, log_scale], 1), 1).log_prob(value)
+    np.testing.assert_allclose(found, scipy.stats.norm(location, log_scale.exp()).logpdf(value).sum(1))
+
+
+def test_discrete_likelihoods_agree_with_scipy():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(7, 3, 5, generator=generator, dtype=torch.float64)
+    words = torch.randint(5, (7, 3), generator=generator)
+    value = torch.nn.functional.one_hot(words, 5).double()
+    log_shares = torch.log_softmax(logits, -1)
+    expected = log_shares.gather(-1, words[..., None]).sum((1, 2))
+    torch.testing.assert_close(likelihoods.Categorical()(logits, 2).log_prob(value), expected)
+    bits = (logits > 0.3).double()
+    expected = scipy.stats.bernoulli(torch.sigmoid(logits)).logpmf(bits).sum((1, 2))
+    np.testing.assert_allclose(likelihoods.Bernoulli()(logits, 2).log_prob(bits), expected)
+
+
+@pytest.mark.parametrize("kind", likelihoods.LIKELIHOODS)
+def test_every_likelihood_scores_an_example_as_a_whole_and_round_trips(kind):
+    likelihood = likelihoods.make(kind, 0.75)
+    modality = Modality("x", (2, 3), likelihood)
+    generator = torch.Generator().manual_seed(0)
+    params = torch.randn(4, 2, 3, generator=generator)
+    value = torch.nn.functional.one_hot(torch.randint(3, (4, 2), generator=generator), 3).float()
+    law = modality.distribution(params)
+    scores = law.log_prob(value)
+    alone = torch.stack([modality.distribution(params[i : i + 1]).log_prob(value[i : i + 1])[0] for i in range(4)])
+    torch.testing.assert_close(scores, alone)
+    assert law.mean.shape == value.shape
+    assert Modality.from_json(modality.to_json()) == modality
+    half = modality.distribution(params.bfloat16()).log_prob(value)
+    assert half.dtype == torch.float32, "scores never stay in half precision"
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_that_is_none_is_refused(scale):
+    with pytest.raises(InputError, match="scale"):
+        likelihoods.Laplace(scale)
+
+
+def test_unknown_likelihood_lists_the_choices():
+    with pytest.raises(InputError, match="laplace_8bit"):
+        likelihoods.make("gauss")
