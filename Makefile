@@ -1,0 +1,30 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. PY chooses the Python (3.11 or newer).
+PY ?= python3
+BIN := .venv/bin
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+.PHONY: demo test test-all bench docs lint
+
+.venv/.ready: pyproject.toml constraints.txt
+	@if command -v uv > /dev/null; then uv venv -q --allow-existing -p $(PY) .venv && uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	else $(PY) -m venv .venv && $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'; fi
+	@touch $@
+
+demo: .venv/.ready  ## the paper's central finding on real digits, then the path of an HTML report (about 10 minutes)
+	@$(BIN)/polyvae sweep quick --workers 2 --store runs/demo
+	@$(BIN)/polyvae report --store runs/demo --out report
+
+test: .venv/.ready lint
+	@OMP_NUM_THREADS=1 $(BIN)/pytest
+
+test-all: .venv/.ready lint  ## also the slow truths: kill storms, long trainings, real judges
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m ''
+
+bench: .venv/.ready  ## ratios against MultiVae and the goals of docs/performance.md
+	@$(BIN)/python benchmarks/run.py
+
+lint: .venv/.ready
+	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && $(BIN)/ty check -q src
+
+docs: .venv/.ready  ## the pages are Markdown; this checks that their links and commands exist
+	@$(BIN)/pytest -q tests/test_docs.py
