@@ -1,28 +1,32 @@
-"""The paper's central finding on embedded digits, in minutes: quality against coherence on PolyMNIST, M = 3."""
+"""The paper's central finding on embedded digits, in minutes: quality against coherence on PolyMNIST, M = 3.
+
+Tuned for two CPU cores, the same for all methods: the conv net with half the channels (4,675 steps of the full one
+would take half an hour), 96 latent dimensions, batches of 64, a high step size with a cosine. With beta .5 and Laplace
+scale .75 the digits are drawn after 25 epochs; quality is compared on m0.
+"""
 
 from polyvae.config import RunConfig
 
-METHODS = ("mvae", "mmvae", "mopoe")
+COMMON = RunConfig(
+    dataset="polymnist",
+    modalities=3,
+    network="conv_half",
+    beta=0.5,
+    latent_dim=96,
+    batch_size=64,
+    epochs=25,
+    learning_rate=1.5e-3,
+    schedule="cosine",
+)
 
 
 def configs() -> list[RunConfig]:
-    """Unimodal on m0, MVAE, MMVAE, MoPoE: one beta, one seed, the same budget for all."""
-    common = RunConfig(
-        dataset="polymnist",
-        modalities=3,
-        beta=0.5,
-        latent_dim=96,
-        batch_size=64,
-        epochs=25,
-        learning_rate=1.5e-3,
-        schedule="cosine",
-        precision="bf16",
-    )
-    multimodal = [common.with_(method=method) for method in METHODS]
-    return [*multimodal, common.with_(method="unimodal", only="m0")]
+    """MVAE, MMVAE, MoPoE-VAE, and the unimodal VAE on m0: one beta, one seed, the same budget for all."""
+    multimodal = [COMMON.with_(method=method) for method in ("mopoe", "mmvae", "mvae")]
+    return [*multimodal, COMMON.with_(method="unimodal", only="m0")]
 
 
 def long_configs() -> list[RunConfig]:
-    """The same with MVAE+, three seeds and four times the epochs (about two hours on two cores)."""
-    runs = [*configs(), configs()[0].with_(method="mvae_plus")]
-    return [config.with_(seed=seed, epochs=100) for config in runs for seed in range(3)]
+    """The same and MVAE+, with three seeds and four times the epochs (about two hours on two cores)."""
+    methods = [COMMON.with_(method="mvae_plus"), *configs()]
+    return [config.with_(seed=seed, epochs=100) for seed in range(3) for config in methods]

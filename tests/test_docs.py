@@ -1,0 +1,44 @@
+"""The pages: links lead somewhere, commands parse, the Python of the README runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert not missing
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 120
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_pages_are_understood(page, capsys):
+    """Each `polyvae ...` line with --help added: an unknown command or flag would exit with 2."""
+    from polyvae.cli import main
+
+    for line in re.findall(r"^polyvae (.*?)(?:\s+#.*)?$", page.read_text(), re.M):
+        words = shlex.split(line)
+        flags = [word for word in words if word.startswith("--")]
+        with pytest.raises(SystemExit) as status:
+            main([words[0], "--help"])
+        assert status.value.code == 0
+        shown = capsys.readouterr().out
+        assert not [flag for flag in flags if flag not in shown]
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    block = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[0]
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(block.replace("epochs=50", "epochs=2"), names)
+    assert names["result"].metrics["bound/rate"] >= 0
