@@ -31,14 +31,19 @@ class Progress:
     best_epoch: int = -1
 
 
-def save(path: Path, progress: Progress, model: nn.Module, optimiser: Optimizer, best: dict[str, Tensor]) -> None:
-    """Writes the checkpoint atomically. Raises RunError, keeping the previous one, if a weight is not finite."""
+def save(
+    path: Path, progress: Progress, model: nn.Module, optimiser: Optimizer | None, best: dict[str, Tensor]
+) -> None:
+    """Writes the checkpoint atomically; between stages there is no optimiser.
+
+    Raises RunError, keeping the previous checkpoint, if a weight is not finite.
+    """
     weights = model.state_dict()
     if bad := [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]:
         raise RunError(f"weight {bad[0]} is not finite at step {progress.step}; the last good checkpoint is kept")
     tensors = {f"model.{name}": value for name, value in weights.items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
-    for index, state in optimiser.state_dict()["state"].items():
+    for index, state in ({} if optimiser is None else optimiser.state_dict()["state"]).items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
     files.write_tensors(path, tensors, asdict(progress))
 

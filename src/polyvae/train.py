@@ -102,7 +102,7 @@ class _Loop:
                 while self.at.epoch < stage.epochs and not self._is_out_of_patience():
                     self._epoch(stage)
                 self.at.stage, self.at.epoch, self.states = self.at.stage + 1, 0, {}
-                self._save()
+                self._save(None)
         if self.best:
             files.write_tensors(self.folder / "model_best.safetensors", self.best)
         return self.at
@@ -118,7 +118,7 @@ class _Loop:
             self._step(stage, data.batch(order[index * size : (index + 1) * size]))
             at.batch, at.seconds = index + 1, time.monotonic() - started
             if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
-                self._save()
+                self._save(self.optimiser)
         entry = _entry(stage.name, at, self.names)
         if self.validation is not None:
             entry["validation"] = self._validate(stage, self.validation)
@@ -169,8 +169,8 @@ class _Loop:
         patience = self.config.patience
         return patience is not None and self.at.best_epoch >= 0 and self.at.epoch - self.at.best_epoch > patience
 
-    def _save(self) -> None:
-        checkpoint.save(self.file, self.at, self.model, self.optimiser, self.best)
+    def _save(self, optimiser: Adam | None) -> None:
+        checkpoint.save(self.file, self.at, self.model, optimiser, self.best)
         self.saved_at = time.monotonic()
 
     def _diagnosis(self, bound: Any) -> str:

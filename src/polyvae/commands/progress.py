@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from polyvae.store import Record, RunStore
 
 LINE_SECONDS = 20.0  # between plain lines
+PREPARING = "preparing: data, and the judge that reads them (about a minute, once per data set)"
 
 
 class _Display:
@@ -50,7 +51,8 @@ class StepBar(_Display):
     """The steps of one run."""
 
     def __enter__(self) -> Self:
-        self.task = self.progress.add_task("data, judge", total=None, note="")
+        self.task = self.progress.add_task(PREPARING, total=None, note="")
+        self.line(PREPARING, now=True)
         return super().__enter__()
 
     def step(self, done: int, total: int, loss: float) -> None:
@@ -67,6 +69,11 @@ class SweepTable(_Display):
         self.store, self.total, self.done = store, total, 0
         self.tasks: dict[str, TaskID] = {}
 
+    def __enter__(self) -> Self:
+        self.preparing = self.progress.add_task(PREPARING, total=None, note="")
+        self.line(PREPARING, now=True)
+        return super().__enter__()
+
     def finished(self, record: Record) -> None:
         self.done += 1
         run_id = record["run_id"]
@@ -74,12 +81,13 @@ class SweepTable(_Display):
             self.progress.remove_task(self.tasks.pop(run_id))
         seconds = sum(record["seconds"].values())
         outcome = f"{seconds:,.0f} s" if record["status"] == "done" else f"failed: {record['error']}"
-        text = f"[{self.done}] {run_id}: {outcome}"
+        text = f"[{self.done} of {self.total}] {run_id}: {outcome}"
         if self.is_live:
             self.console.print(text, markup=False)
         self.line(text, now=True)
 
     def poll(self, running: list[str]) -> None:
+        self.progress.update(self.preparing, visible=False)
         for run_id in running:
             if run_id not in self.tasks:
                 self.tasks[run_id] = self.progress.add_task(run_id, total=None, note="")
@@ -89,4 +97,8 @@ class SweepTable(_Display):
                 epochs = self.store.config(run_id)["epochs"]
                 note = f"loss {last['loss']:,.1f}" if last["epoch"] + 1 < epochs else "scoring"
                 self.progress.update(self.tasks[run_id], completed=last["epoch"] + 1, total=epochs, note=note)
-        self.line(f"running: {', '.join(running)}", now=False)
+        self.line("; ".join(self._place(run_id) for run_id in running), now=False)
+
+    def _place(self, run_id: str) -> str:
+        history = self.store.history(run_id)
+        return f"{run_id}: epoch {history[-1]['epoch'] + 1}" if history else f"{run_id}: starting"

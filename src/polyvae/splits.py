@@ -1,0 +1,154 @@
+"""The rows of a run: loaded or given, narrowed to its modalities, scored as its config says, held out."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from polyvae import datasets, likelihoods
+from polyvae.config import RunConfig, by_modality
+from polyvae.dataset import MultimodalDataset
+from polyvae.errors import InputError
+from polyvae.methods import Method
+from polyvae.noise import derive_seed
+
+
+def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[MultimodalDataset, MultimodalDataset]:
+    if data is not None:
+        train, test = _cut(data, config.test_size or max(1, len(data) // 5), config.data_seed, "--test-size")
+        return train.rows(torch.arange(min(len(train), config.train_size or len(train)))), test
+    if (config.dataset == "arrays") != (config.data is not None):
+        raise InputError("--data FILE.npz and --dataset arrays go together; give both or neither")
+    train, test = _loaded(
+        config.dataset,
+        config.modalities,
+        config.train_size,
+        config.test_size,
+        config.data_seed,
+        config.scale,
+        config.background,
+        config.data,
+        config.data_dir,
+    )
+    return train, test
+
+
+@lru_cache(maxsize=4)
+def _loaded(
+    name: str,
+    modalities: int | None,
+    train_size: int | None,
+    test_size: int | None,
+    seed: int,
+    scale: float | None,
+    background: int | None,
+    data: str | None,
+    data_dir: str | None,
+) -> tuple[MultimodalDataset, MultimodalDataset]:
+    options: dict[str, Any] = {
+        "modalities": modalities,
+        "seed": seed,
+        "scale": scale,
+        "background": background,
+        "data": data,
+        "data_dir": data_dir,
+    }
+    if data is not None:
+        options["test_size"] = test_size
+    train = datasets.load(name, split="train", size=train_size, **options)
+    test = datasets.load(name, split="test", size=None if data is not None else test_size, **options)
+    return train, test
+
+
+def _cut(data: MultimodalDataset, held_out: int, seed: int, flag: str) -> tuple[MultimodalDataset, MultimodalDataset]:
+    """(the rest, `held_out` rows), by a seeded shuffle."""
+    if not 0 < held_out < len(data):
+        raise InputError(f"{flag}: {held_out} of {len(data)} rows held out; leave at least one row on either side")
+    order = np.random.default_rng(derive_seed(seed, flag)).permutation(len(data))
+    return data.rows(torch.from_numpy(order[held_out:])), data.rows(torch.from_numpy(order[:held_out]))
+
+
+def narrowed(data: MultimodalDataset, config: RunConfig, method: Method) -> MultimodalDataset:
+    chosen = [name.strip() for name in config.only.split(",")] if config.only else list(data.names)
+    if method.name == "unimodal" and len(chosen) != 1:
+        raise InputError(f"method unimodal needs exactly one modality, got {', '.join(chosen)}; say --only {chosen[0]}")
+    return data.select(chosen)
+
+
+def scored(data: MultimodalDataset, config: RunConfig) -> MultimodalDataset:
+    """The data with the likelihoods and weights of the config."""
+    kinds = by_modality(config.likelihood, data.names, "likelihood")
+    scales = by_modality(config.likelihood_scale, data.names, "likelihood_scale")
+    weights = by_modality(config.modality_weights, data.names, "modality_weights")
+    changed = []
+    for modality in data.modalities:
+        current = likelihoods.to_json(modality.likelihood)
+        scale = current.get("scale", 0.75)
+        if modality.name in scales:
+            text = scales[modality.name]
+            scale = None if text == "learned" else _number(text, "--likelihood-scale")
+        likelihood = likelihoods.make(kinds.get(modality.name, current["kind"]), scale)
+        weight = _number(weights.get(modality.name, str(modality.weight)), "--modality-weights")
+        changed.append(replace(modality, likelihood=likelihood, weight=weight))
+    return data.with_modalities(changed)
+
+
+def _number(text: str, flag: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{flag} {text!r} is not a number") from None
+
+
+def held_out(
+    train: MultimodalDataset, config: RunConfig, is_own: bool
+) -> tuple[MultimodalDataset, MultimodalDataset | None]:
+    fraction = config.validation_fraction if config.validation_fraction is not None else 0.1 * is_own
+    if config.patience is not None and not fraction:
+        raise InputError("--patience needs validation data; set --validation-fraction above 0")
+    if not fraction:
+        return train, None
+    return _cut(train, max(1, round(fraction * len(train))), config.data_seed, "--validation-fraction")
+
+
+def sampler_of(config: RunConfig, data: MultimodalDataset | None) -> datasets.Sampler | None:
+    if data is not None:
+        return None
+    return datasets.sampler(
+        config.dataset,
+        modalities=config.modalities,
+        scale=config.scale,
+        background=config.background,
+        data_dir=config.data_dir,
+    )
+
+
+def rows_by_epoch(
+    train: MultimodalDataset, config: RunConfig, sampler: datasets.Sampler | None
+) -> Callable[[int], MultimodalDataset]:
+    if config.pairing != "fresh":
+        return lambda epoch: train
+    if sampler is None:
+        raise InputError(f"--pairing fresh: data set {config.dataset!r} has no generator; leave --pairing out")
+
+    @lru_cache(maxsize=1)
+    def fresh(epoch: int) -> MultimodalDataset:
+        rng = np.random.default_rng(derive_seed(config.seed, "pairing", epoch))
+        images, labels = sampler.draw_tuples(len(train), rng)
+        values = {name: images[int(name.removeprefix("m"))] for name in train.names}
+        return replace(train.to("cpu"), values=values, labels=labels).to(train.present.device)
+
+    return fresh
+
+
+def identity_of(train: MultimodalDataset, test: MultimodalDataset, is_own: bool) -> str:
+    """The user's data are known by their content, generated ones by their recipe and the checksums in it."""
+    if is_own:
+        return train.fingerprint() + test.fingerprint()
+    recipes = [dict(part.info) for part in (train, test)]
+    return hashlib.sha256(json.dumps(recipes, sort_keys=True).encode()).hexdigest()

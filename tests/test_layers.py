@@ -1,0 +1,77 @@
+"""The layers look down only; files and functions stay short; nothing unsafe is read."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "polyvae"
+LAYERS = (
+    {"errors"},
+    {"files"},
+    {"config", "noise", "subsets", "likelihoods"},
+    {"gaussian"},
+    {"modality", "priors", "store", "checkpoint"},
+    {"dataset"},
+    {"networks", "datasets", "model"},
+    {"objectives", "train", "imputation"},
+    {"methods", "metrics"},
+    {"judges", "saving", "executors", "report"},
+    {"splits"},
+    {"plan"},
+    {"benchmark"},
+    {"sweep", "experiments"},
+    {"commands"},
+    {"cli"},
+)
+ONLY = {  # narrower than their layer allows
+    "report": {"config", "store", "files", "errors"},
+    "executors": set(),
+    "config": {"errors"},
+    "likelihoods": {"errors"},
+    "subsets": {"errors"},
+    "store": {"config", "files", "errors"},
+}
+FILES = sorted(SOURCE.rglob("*.py"))
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """The polyvae modules, by their first name below the package, that a file imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "polyvae":
+            rest = node.module.split(".")[1:]
+            found |= {rest[0]} if rest else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("polyvae.")}
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", [f for f in FILES if f != SOURCE / "__init__.py"], ids=lambda f: str(f.relative_to(SOURCE))
+)
+def test_imports_look_down(path):
+    here = room(path)
+    assert here in LEVEL, f"{here} has no place in LAYERS"
+    for name in imported(path) - {here}:
+        assert LEVEL[name] < LEVEL[here], f"{here} imports {name}, which is not below it"
+        assert here not in ONLY or name in ONLY[here], f"{here} may import {ONLY[here] or 'nothing'} only, not {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
+def test_files_and_functions_are_short_and_safe(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 280
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            start = node.body[1].lineno if ast.get_docstring(node) and len(node.body) > 1 else node.lineno
+            assert (node.end_lineno or 0) - start <= 45, f"{node.name} is too long"
+        if isinstance(node, ast.Import):
+            assert not {alias.name for alias in node.names} & {"pickle", "dill", "cloudpickle"}
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")}
