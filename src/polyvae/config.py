@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
@@ -87,7 +88,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         hints = get_type_hints(RunConfig)
         for field in fields(self):
-            _check_type(field.name, getattr(self, field.name), hints[field.name])
+            object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name), hints[field.name]))
         for name in (
             "modalities",
             "train_size",
@@ -131,7 +132,8 @@ class RunConfig:
         identity = {k: v for k, v in self.to_dict().items() if k not in NOT_HASHED and v != defaults[k]}
         identity |= content or {}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        return f"{self.dataset}-{self.method}-b{self.beta:g}-s{self.seed}-{digest[:10]}"
+        dataset = re.sub(r"[^\w-]", "_", self.dataset)  # the user's own data may be called anything
+        return f"{dataset}-{self.method}-b{self.beta:g}-s{self.seed}-{digest[:10]}"
 
 
 def by_modality(text: str, names: tuple[str, ...], field: str) -> dict[str, str]:
@@ -143,7 +145,10 @@ def by_modality(text: str, names: tuple[str, ...], field: str) -> dict[str, str]
     pairs = [part.partition("=") for part in text.split(",")]
     if unknown := [name for name, _, _ in pairs if name.strip() not in names]:
         raise InputError(f"--{field.replace('_', '-')} names modality {unknown[0]!r}; known: {', '.join(names)}")
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    values = {name.strip(): value.strip() for name, _, value in pairs}
+    if len(values) < len(pairs):
+        raise InputError(f"--{field.replace('_', '-')} {text!r} names a modality twice; keep one value for each")
+    return values
 
 
 def _check(name: str, value: Any, holds: Any, rule: str) -> None:
@@ -151,20 +156,16 @@ def _check(name: str, value: Any, holds: Any, rule: str) -> None:
         raise InputError(f"--{name.replace('_', '-')} is {value}; it must be {rule}")
 
 
-def _check_type(name: str, value: Any, hint: Any) -> None:
-    options = get_args(hint)
-    allowed = [o for o in options if o is not type(None)] if type(None) in options else [hint]
-    if value is None and type(None) in options:
-        return
-    for option in allowed:
-        literal = get_args(option)
-        if literal and value in literal:
-            return
-        if (
-            not literal
-            and (isinstance(value, option) or (option is float and type(value) is int))
-            and value is not True
-        ):
-            return
-    wanted = ", ".join(map(repr, get_args(allowed[0]))) or allowed[0].__name__
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """`value` as the type of the field: an integer is made a float, so that 1 and 1.0 are the same run."""
+    options = get_args(hint) if type(None) in get_args(hint) else (hint,)
+    if value is None and len(options) > 1:
+        return None
+    choices = get_args(options[0])
+    if choices and value in choices:
+        return value
+    accepts = (int, float) if options[0] is float else options[0]
+    if not choices and isinstance(value, accepts) and not isinstance(value, bool):
+        return options[0](value)
+    wanted = ", ".join(map(repr, choices)) or options[0].__name__
     raise InputError(f"--{name.replace('_', '-')} is {value!r}; it must be {wanted}")

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,19 @@ from polyvae.errors import InputError, RunError
 def atomic(path: Path) -> Generator[Path]:
     """Yields a temporary neighbour of `path`; renames it onto `path` if the block succeeds, removes it if not.
 
-    Raises RunError when the disk is full or the folder cannot be written.
+    Raises RunError when the disk is full or the folder cannot be written; the old file is kept.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
-    except OSError as error:
-        raise RunError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
-        ) from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -46,12 +46,14 @@ def write_json(path: Path, content: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises InputError that names the file when it is missing or damaged."""
-    try:
+    with _readable(path):
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"no file {path}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is damaged ({error}); delete it, then run the same command again") from error
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """The content of a file with one JSON value a line, [] where there is none. Raises InputError when damaged."""
+    with _readable(path):
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
@@ -64,14 +66,25 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, meta) of a file by `write_tensors`, memory-mapped. Raises InputError when missing or damaged."""
-    if not path.is_file():
-        raise InputError(f"no file {path}")
+    with _readable(path), safe_open(path, framework="pt") as file:
+        meta = json.loads((file.metadata() or {}).get("meta", "{}"))
+        return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
     try:
-        with safe_open(path, framework="pt") as file:
-            meta = json.loads((file.metadata() or {}).get("meta", "{}"))
-            return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is damaged ({error}); delete it, then run the same command again") from error
+        yield
+    except FileNotFoundError:
+        raise InputError(f"no file {path}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+        raise damaged(path, error) from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def damaged(path: Path, reason: object) -> InputError:
+    return InputError(f"{path} is damaged ({reason}); delete it, then run the same command again")
 
 
 def sha256(path: Path) -> str:

@@ -1,8 +1,8 @@
 """The run store: one folder per run id; `record.json` is written last, so its presence means finished."""
 
-import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from polyvae import files
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 
-Record = dict[str, Any]  # run_id, config, status, error, metrics, notes, seconds, environment
+Record = dict[str, Any]  # run_id, config, status, error, metrics, notes, seconds, environment, resolved
+KEYS = ("run_id", "config", "status", "error", "metrics", "notes", "seconds")
 
 
 class RunStore:
@@ -27,17 +28,18 @@ class RunStore:
         for candidate in (self.folder(run), Path(run)):
             if (candidate / "config.json").is_file() or (candidate / "record.json").is_file():
                 return candidate
-        ids = sorted(path.parent.name for path in self.root.glob("*/config.json"))
+        ids = sorted({path.parent.name for path in self.root.glob("*/*.json") if path.stem in ("config", "record")})
         matching = [name for name in ids if name.startswith(run)]
         if len(matching) == 1:
             return self.folder(matching[0])
-        shown = ", ".join((matching or ids)[:5]) or "none"
-        raise InputError(f"no run {run!r} in {self.root}; there: {shown}")
+        near = ", ".join(matching[:5] or get_close_matches(run, ids, 5, 0.1)) or "none"
+        problem = f"{len(matching)} runs start with {run!r}" if matching else f"no run {run!r}"
+        raise InputError(f"{problem} in {self.root}; near it: {near}")
 
     def record(self, run_id: str) -> Record | None:
         """The record of a finished run, or None. Raises InputError when it is damaged."""
         path = self.folder(run_id) / "record.json"
-        return files.read_json(path) if path.is_file() else None
+        return _read(path) if path.is_file() else None
 
     def is_done(self, run_id: str) -> bool:
         record = self.record(run_id)
@@ -45,7 +47,7 @@ class RunStore:
 
     def records(self) -> list[Record]:
         """All finished runs, failed ones included, in order of run id."""
-        return [files.read_json(path) for path in sorted(self.root.glob("*/record.json"))]
+        return [_read(path) for path in sorted(self.root.glob("*/record.json"))]
 
     def config(self, run_id: str) -> dict[str, Any]:
         """The config of a run, finished or not."""
@@ -53,20 +55,24 @@ class RunStore:
 
     def history(self, run_id: str) -> list[dict[str, Any]]:
         """One entry an epoch; empty when the folder holds only a record."""
-        path = self.folder(run_id) / "history.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        return files.read_json_lines(self.folder(run_id) / "history.jsonl")
 
     def samples(self, run_id: str) -> dict[str, Path]:
         """Sample grids: file stem -> PNG file."""
         return {path.stem: path for path in sorted((self.folder(run_id) / "samples").glob("*.png"))}
 
     def begin(self, run_id: str, config: RunConfig) -> Path:
-        """Makes the run's folder with its config and returns it. Raises InputError when it cannot be written."""
+        """Makes the run's folder with its config and returns it; what a failed or killed try left behind goes.
+
+        Hold the lock. Raises InputError when the folder cannot be made.
+        """
         folder = self.folder(run_id)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"store {self.root} is not writable ({error.strerror}); choose another --store") from error
+        for stale in [folder / "record.json", *folder.rglob(".*.tmp")]:
+            stale.unlink(missing_ok=True)
         files.write_json(folder / "config.json", config.to_dict())
         return folder
 
@@ -79,3 +85,10 @@ class RunStore:
         """Keeps other processes off this run. Yields False when another holds it and `wait` is False."""
         with files.lock(self.root / ".locks" / run_id, wait=wait) as held:
             yield held
+
+
+def _read(path: Path) -> Record:
+    record = files.read_json(path)
+    if missing := [key for key in KEYS if not isinstance(record, dict) or key not in record]:
+        raise files.damaged(path, f"it lacks {missing[0]!r}")
+    return record

@@ -1,0 +1,111 @@
+"""The identity of a run: what enters its id, and what does not."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from polyvae import InputError, RunConfig
+from polyvae.config import by_modality
+from polyvae.plan import make_plan
+
+TOY = RunConfig(dataset="toy", modalities=2, train_size=30, test_size=20, metrics="none")
+
+
+def test_a_released_default_never_changes():
+    """Run ids leave defaults out: a changed default would give old runs the id of new ones."""
+    assert RunConfig().run_id() == "polymnist-mopoe-b1-s0-44136fa355"
+    assert RunConfig().to_dict() == {
+        **dict.fromkeys(
+            ("modalities", "only", "data", "data_dir", "scale", "background", "pairing", "train_size", "test_size")
+        ),
+        **dict.fromkeys(("validation_fraction", "subsets", "gradient_clip", "patience", "threads")),
+        **dict.fromkeys(("allocation", "network", "likelihood", "likelihood_scale", "modality_weights"), "auto"),
+        **{"dataset": "polymnist", "data_seed": 0, "method": "mopoe", "beta": 1.0, "latent_dim": 64, "epochs": 100},
+        **{"batch_size": 256, "learning_rate": 5e-4, "schedule": "constant", "seed": 0, "precision": "fp32"},
+        **{"device": "auto", "metrics": "default"},
+    }
+
+
+def test_only_what_changes_the_trained_model_enters_the_id():
+    same = [{"threads": 1}, {"device": "cpu"}, {"metrics": "bound"}]
+    other = [{"beta": 2.0}, {"seed": 1}, {"epochs": 3}, {"train_size": 29}, {"data_seed": 1}, {"only": "m1"}]
+    run_id = make_plan(TOY).run_id
+    assert {make_plan(TOY.with_(**change)).run_id for change in same} == {run_id}
+    assert len({run_id, *(make_plan(TOY.with_(**change)).run_id for change in other)}) == 1 + len(other)
+
+
+def write(path, shift=0.0):
+    table = np.random.default_rng(0).normal(size=(40, 3))
+    table[0, 0] += shift
+    np.savez(path, a=table, b=table[:, :2] ** 2)
+    return str(path)
+
+
+def test_own_data_enter_by_content_and_not_by_path(tmp_path):
+    config = RunConfig(dataset="arrays", metrics="none")
+    first = make_plan(config.with_(data=write(tmp_path / "x.npz"))).run_id
+    assert make_plan(config.with_(data=write(tmp_path / "y.npz"))).run_id == first
+    assert make_plan(config.with_(data=write(tmp_path / "z.npz", shift=1e-3))).run_id != first
+
+
+def test_own_subsets_enter_by_content(tmp_path):
+    ids = []
+    for number, weight in enumerate((0.5, 0.5, 0.4)):
+        path = tmp_path / f"{number}.json"
+        terms = [{"given": ["m0"], "weight": weight}, {"given": ["m0", "m1"], "weight": 1 - weight}]
+        path.write_text(str(terms).replace("'", '"'))
+        ids.append(make_plan(TOY.with_(method="custom", subsets=str(path))).run_id)
+    assert ids[0] == ids[1] != ids[2]
+
+
+class Split(nn.Module):
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 128)
+        nn.init.constant_(self.linear.weight, weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.linear(x).chunk(2, -1)
+
+
+def test_own_networks_enter_with_their_weights():
+    def run_id(weight):
+        decoder = nn.Linear(64, 4)
+        nn.init.zeros_(decoder.weight)
+        nn.init.zeros_(decoder.bias)
+        return make_plan(TOY, own={"m0": (Split(weight), decoder)}).run_id
+
+    assert run_id(1.0) == run_id(1.0)
+    assert len({make_plan(TOY).run_id, run_id(1.0), run_id(2.0)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[(name, 0) for name in ("modalities", "train_size", "test_size", "latent_dim", "epochs", "batch_size")],
+        *[("patience", 0), ("threads", 0), ("beta", -0.1), ("beta", float("nan")), ("beta", float("inf"))],
+        *[("learning_rate", 0.0), ("gradient_clip", -1.0), ("scale", 0.0), ("scale", 1.0), ("background", -1)],
+        *[("validation_fraction", 1.0), ("seed", -1), ("seed", 2**32), ("precision", "fp16"), ("schedule", "step")],
+        *[("allocation", "sliced"), ("pairing", "random"), ("epochs", 1.5), ("method", None), ("epochs", True)],
+    ],
+)
+def test_values_out_of_range_name_the_flag(field, value):
+    with pytest.raises(InputError, match=f"--{field.replace('_', '-')} is"):
+        RunConfig(**{field: value})
+
+
+def test_unknown_keys_are_refused_and_dicts_round_trip():
+    with pytest.raises(InputError, match="unknown configuration key 'betta'"):
+        RunConfig.from_dict({"betta": 1})
+    config = RunConfig(beta=0.3, only="m0,m1")
+    assert RunConfig.from_dict(config.to_dict()) == config
+
+
+def test_settings_by_modality():
+    assert by_modality("auto", ("a", "b"), "network") == {}
+    assert by_modality("conv", ("a", "b"), "network") == {"a": "conv", "b": "conv"}
+    assert by_modality("a=conv, b=mlp", ("a", "b"), "network") == {"a": "conv", "b": "mlp"}
+    with pytest.raises(InputError, match="--likelihood-scale names modality 'c'"):
+        by_modality("c=1", ("a", "b"), "likelihood_scale")

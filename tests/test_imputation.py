@@ -1,0 +1,93 @@
+"""Imputation against the exact conditional Gaussian of the toy law."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from polyvae import Batch, InputError, Modality, MultimodalVAE, impute, likelihoods, subsets
+from polyvae.datasets.toy import LATENT, NOISE, linear_gaussian
+from polyvae.modality import Standardise
+
+LAW = linear_gaussian(2, seed=1)
+NAMES = ("m0", "m1")
+UNITS = Standardise((3.0,) * 4, (2.0,) * 4)
+
+
+class ExactExpert(nn.Module):
+    """One latent dimension is rotated away so that W^T W is diagonal: the product of experts is then exact."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        precision = self.weight.square().sum(0) / NOISE**2
+        mean = x @ self.weight / NOISE**2 / precision
+        return mean, -precision.log().expand_as(mean)
+
+
+class Linear(nn.Module):
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z @ self.weight.T
+
+
+@pytest.fixture(scope="module")
+def world():
+    """(model, W_0, W_1): the first modality's columns are made orthogonal, so that x_0 gives the exact posterior."""
+    first, second = (weight.float() for weight in LAW.weights)
+    _, _, rotation = torch.linalg.svd(first, full_matrices=False)
+    weights = [first @ rotation.T, second @ rotation.T]
+    modalities = tuple(Modality(n, (4,), likelihoods.Normal(NOISE), transform=UNITS) for n in NAMES)
+    networks = {n: (ExactExpert(w), Linear(w)) for n, w in zip(NAMES, weights, strict=True)}
+    return MultimodalVAE(modalities, networks, subsets.mvae(NAMES), LATENT).eval(), weights
+
+
+def rows(weights, count=3000):
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(count, LATENT, generator=generator)
+    return {
+        n: z @ w.T + NOISE * torch.randn(count, 4, generator=generator) for n, w in zip(NAMES, weights, strict=True)
+    }
+
+
+def test_mean_sd_and_interval_are_those_of_the_exact_conditional(world):
+    model, (first, second) = world
+    values = rows((first, second))
+    present = torch.tensor([True, False]).expand(3000, 2)
+    torch.manual_seed(0)
+    filled = impute(model, Batch({**values, "m1": torch.full((3000, 4), torch.nan)}, present), draws=400)["m1"]
+    covariance = torch.linalg.inv(torch.eye(LATENT) + first.T @ first / NOISE**2)
+    mean = values["m0"] @ first @ covariance @ second.T / NOISE**2
+    spread = second @ covariance @ second.T + NOISE**2 * torch.eye(4)
+    sd = UNITS.sd[0] * spread.diagonal().sqrt()
+    error = (filled.mean - (UNITS.sd[0] * mean + UNITS.mean[0])) / (sd / 400**0.5)
+    assert error.abs().mean() == pytest.approx((2 / np.pi) ** 0.5, abs=0.03), "standard Normal Monte Carlo error"
+    torch.testing.assert_close(filled.sd.mean(0), sd, rtol=0.01, atol=0)
+    truth = UNITS.inverse(values["m1"])
+    covered = ((filled.low <= truth) & (truth <= filled.high)).float().mean()
+    assert covered == pytest.approx(0.8, abs=0.015)
+
+
+def test_observed_values_come_back_in_their_own_units(world):
+    model, weights = world
+    values = rows(weights, 5)
+    present = torch.tensor([[True, True], [True, False], [False, True], [True, True], [False, True]])
+    filled = impute(model, Batch(values, present), draws=3)
+    for column, name in enumerate(NAMES):
+        seen = present[:, column]
+        expected = UNITS.inverse(values[name])[seen]
+        for field in ("mean", "low", "high"):
+            torch.testing.assert_close(getattr(filled[name], field)[seen], expected)
+        assert filled[name].sd[seen].eq(0).all()
+        assert filled[name].sd[~seen].gt(0).all()
+
+
+def test_an_interval_needs_two_draws(world):
+    model, weights = world
+    with pytest.raises(InputError, match="at least 2"):
+        impute(model, Batch(rows(weights, 2)), draws=1)

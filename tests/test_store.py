@@ -1,0 +1,105 @@
+"""The store and its files: never half-written, damage is named, locks die with their holder."""
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from polyvae import InputError, RunConfig, RunError, RunStore, files
+
+
+def full_disk(*arguments, **options):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("target", ["pathlib.Path.replace", "pathlib.Path.write_text"])
+def test_a_full_disk_leaves_the_old_file_and_no_temporary(target, tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    files.write_json(path, {"old": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(target, full_disk)
+        with pytest.raises(RunError, match=r"cannot write .*record\.json: No space left"):
+            files.write_json(path, {"new": 2})
+    assert files.read_json(path) == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    files.write_tensors(path, {"a": torch.ones(3)}, {"step": 1})
+
+    def interrupted():
+        with files.atomic(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    tensors, meta = files.read_tensors(path)
+    assert torch.equal(tensors["a"], torch.ones(3))
+    assert meta == {"step": 1}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"a": 1', b"\xff\xfe"])
+def test_damaged_json_is_named(damage, tmp_path):
+    path = tmp_path / "x.json"
+    path.write_bytes(damage)
+    with pytest.raises(InputError, match=r"x\.json is damaged"):
+        files.read_json(path)
+
+
+def fill(store: RunStore, run_id: str, status: str = "done", **more) -> None:
+    store.begin(run_id, RunConfig())
+    record = {"run_id": run_id, "config": RunConfig().to_dict(), "status": status, "error": None, **more}
+    store.finish({**record, "metrics": {}, "notes": {}, "seconds": {}})
+
+
+def test_finished_means_a_record_and_done_means_its_status(tmp_path):
+    store = RunStore(tmp_path)
+    store.begin("started", RunConfig())
+    fill(store, "good")
+    fill(store, "bad", "failed")
+    assert [store.is_done(name) for name in ("started", "good", "bad", "never")] == [False, True, False, False]
+    assert [record["run_id"] for record in store.records()] == ["bad", "good"]
+    assert json.loads((tmp_path / "started" / "config.json").read_text()) == RunConfig().to_dict()
+
+
+def test_runs_are_found_by_id_prefix_and_path(tmp_path):
+    store = RunStore(tmp_path)
+    for name in ("toy-mopoe-1", "toy-mopoe-2", "toy-mvae-3"):
+        fill(store, name)
+    assert store.existing("toy-mv") == store.existing(str(tmp_path / "toy-mvae-3")) == tmp_path / "toy-mvae-3"
+    with pytest.raises(InputError, match="toy-mopoe-1, toy-mopoe-2"):
+        store.existing("toy-mopoe")
+    with pytest.raises(InputError, match=r"no run 'toy-mvae-4'.*toy-mvae-3"):
+        store.existing("toy-mvae-4")
+
+
+def test_a_store_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    store = RunStore(tmp_path / "file" / "runs")
+    with pytest.raises(InputError, match=r"not writable|cannot write"):
+        store.begin("x", RunConfig())
+    with pytest.raises(InputError, match=r"not writable|cannot write"), store.lock("x", wait=False):
+        pass
+
+
+def test_a_lock_keeps_others_off_and_dies_with_its_holder(tmp_path):
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom polyvae import files\n"
+        "with files.lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    )
+    path = Path(tmp_path / "lock")
+    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with files.lock(path, wait=False) as held:
+            assert not held
+        holder.kill()
+    with files.lock(path, wait=False) as held:
+        assert held

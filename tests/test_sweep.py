@@ -1,0 +1,172 @@
+"""Runs and sweeps: nothing lost, nothing done twice, the same records however they were made."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from polyvae import RunConfig, RunError, RunStore, files
+from polyvae import run as run_single
+from polyvae.plan import make_plan
+from polyvae.sweep import sweep
+
+TINY = RunConfig(
+    dataset="toy", modalities=2, train_size=64, test_size=20, batch_size=16, epochs=4, latent_dim=3, metrics="bound"
+)  # fmt: skip
+CONFIGS = [TINY.with_(method=method, seed=seed) for method in ("mopoe", "mvae_plus") for seed in (0, 1)]
+DRIVER = """
+import sys
+from pathlib import Path
+from polyvae import RunConfig, RunStore
+from polyvae.sweep import sweep
+if __name__ == "__main__":
+    import json
+    configs = [RunConfig.from_dict(c) for c in json.loads(sys.argv[2])]
+    sweep(configs, RunStore(sys.argv[1]), workers=2, on_record=lambda r: print(r["run_id"], flush=True))
+"""
+
+
+def identity(store: RunStore) -> dict:
+    """All that must agree between two stores: config, metrics, weights, history without seconds."""
+    found = {}
+    for record in store.records():
+        run_id = record["run_id"]
+        history = [{k: v for k, v in line.items() if k != "seconds"} for line in store.history(run_id)]
+        config = {k: v for k, v in record["config"].items() if k != "threads"}
+        weights = files.sha256(store.folder(run_id) / "model.safetensors")
+        found[run_id] = (record["status"], config, record["metrics"], weights, history)
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, shared_cache):
+    """The store of the configs done one by one in this process."""
+    store = RunStore(tmp_path_factory.mktemp("undisturbed"))
+    for config in CONFIGS:
+        run_single(config.with_(threads=1), store)
+    return identity(store)
+
+
+def driver(store: Path, configs) -> subprocess.Popen:
+    script = store.parent / "driver.py"
+    script.write_text(DRIVER)
+    told = json.dumps([config.to_dict() for config in configs])
+    return subprocess.Popen(
+        [sys.executable, str(script), str(store), told], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def test_a_sweep_gives_the_same_records_as_runs_one_by_one(tmp_path, undisturbed):
+    store = RunStore(tmp_path / "runs")
+    seen = []
+    records = sweep(CONFIGS, store, workers=2, on_record=lambda record: seen.append(record["run_id"]))
+    assert identity(store) == undisturbed
+    assert sorted(seen) == sorted(undisturbed)
+    assert [record["config"]["method"] for record in records] == [config.method for config in CONFIGS]
+    before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")}
+    assert sweep(CONFIGS, store, workers=2, on_record=seen.append) == records
+    assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")} == before, "nothing is done again"
+
+
+def workers_of(store: RunStore) -> list[int]:
+    """Processes that hold the lock of a run."""
+    inodes = {str(path.stat().st_ino) for path in (store.root / ".locks").glob("*")}
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return [int(line[4]) for line in lines if len(line) > 5 and line[5].rsplit(":", 1)[-1] in inodes]
+
+
+def kill_one(store: RunStore, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        busy = [pid for pid in workers_of(store) if list(store.root.glob("*/history.jsonl"))]
+        if busy:
+            os.kill(busy[0], signal.SIGKILL)
+            return
+        time.sleep(0.02)
+    pytest.fail("no worker came up to be killed")
+
+
+def test_a_killed_worker_is_replaced(tmp_path, undisturbed):
+    store = RunStore(tmp_path / "runs")
+    process = driver(store.root, CONFIGS)
+    kill_one(store, process)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert identity(store) == undisturbed
+
+
+def test_two_sweeps_on_one_store_lose_and_repeat_nothing(tmp_path, undisturbed):
+    store = RunStore(tmp_path / "runs")
+    both = [driver(store.root, CONFIGS), driver(store.root, CONFIGS)]
+    outputs = [process.communicate(timeout=180)[0].split() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert identity(store) == undisturbed
+    assert set(outputs[0]) | set(outputs[1]) == set(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_storm_of_kills_changes_nothing(tmp_path, undisturbed):
+    """Driver and workers die at random moments; the same command in the end gives the undisturbed records."""
+    random.seed(0)
+    store = RunStore(tmp_path / "runs")
+    for _ in range(12):
+        process = driver(store.root, CONFIGS)
+        time.sleep(random.uniform(2.5, 6))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    process = driver(store.root, CONFIGS)
+    process.communicate(timeout=180)
+    assert process.returncode == 0
+    assert identity(store) == undisturbed
+    assert Counter(r["run_id"] for r in store.records()).most_common(1)[0][1] == 1
+
+
+def test_a_failing_run_is_recorded_and_stops_no_other(tmp_path):
+    """A step size that blows up: float32 overflows, the loss is not finite, the run says where."""
+    store = RunStore(tmp_path / "runs")
+    failing = TINY.with_(learning_rate=1e38, likelihood="normal")
+    good, bad = sweep([TINY, failing], store)
+    assert (good["status"], bad["status"]) == ("done", "failed")
+    assert "not finite" in bad["error"]
+    marked = store.folder(bad["run_id"]) / "record.json"
+    stamp = marked.stat().st_mtime_ns
+    sweep([TINY, failing], store)
+    assert marked.stat().st_mtime_ns == stamp, "a failed run is left alone"
+    sweep([TINY, failing], store, retry_failed=True)
+    assert marked.stat().st_mtime_ns > stamp
+    with pytest.raises(RunError, match="not finite"):
+        run_single(failing, store)
+
+
+def test_ctrl_c_ends_the_workers_and_the_sweep_goes_on_later(tmp_path, undisturbed):
+    store = RunStore(tmp_path / "runs")
+    process = driver(store.root, CONFIGS)
+    deadline = time.monotonic() + 60
+    while not workers_of(store) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert not workers_of(store)
+    sweep(CONFIGS, store, workers=2)
+    assert identity(store) == undisturbed
+
+
+def test_a_record_alone_counts_as_done(tmp_path, undisturbed):
+    store = RunStore(tmp_path / "runs")
+    result = run_single(TINY, store)
+    for path in result.folder.rglob("*"):
+        if path.is_file() and path.name != "record.json":
+            path.unlink()
+    again = run_single(TINY, store)
+    assert again.record == result.record
+    assert not (result.folder / "model.safetensors").exists()
+    assert store.existing(result.run_id[:20]) == result.folder
+    assert make_plan(TINY).run_id == result.run_id
