@@ -1,0 +1,76 @@
+"""Worker: MultiVae's MoPoE training step, the same networks and shapes. Runs in MultiVae's own environment.
+
+MultiVae imports torchvision for its data sets and metrics, which a training step does not touch: a stand-in module
+lets it import beside any build of torch.
+"""
+
+import sys
+from unittest.mock import MagicMock
+
+for name in ("", ".transforms", ".datasets", ".datasets.utils", ".utils", ".models"):
+    sys.modules[f"torchvision{name}"] = MagicMock()
+
+import torch  # noqa: E402
+from multivae.data.datasets.base import DatasetOutput  # noqa: E402
+from multivae.models import MoPoE, MoPoEConfig  # noqa: E402
+from multivae.models.base import BaseDecoder, BaseEncoder, ModelOutput  # noqa: E402
+from torch import nn  # noqa: E402
+from worker import serve  # noqa: E402
+
+modalities, latent, rows, threads = map(int, sys.argv[1:5])
+torch.set_num_threads(threads)
+torch.manual_seed(0)
+names = [f"m{i}" for i in range(modalities)]
+
+
+class Encoder(BaseEncoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.latent_dim = latent
+        self.body = nn.Sequential(
+            *(nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU()),
+            *(nn.Conv2d(64, 128, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(2048, latent), nn.ReLU()),
+        )
+        self.mean, self.logvar = nn.Linear(latent, latent), nn.Linear(latent, latent)
+
+    def forward(self, x: torch.Tensor) -> ModelOutput:
+        features = self.body(x)
+        return ModelOutput(embedding=self.mean(features), log_covariance=self.logvar(features))
+
+
+class Decoder(BaseDecoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.latent_dim = latent
+        self.body = nn.Sequential(
+            *(nn.Linear(latent, 2048), nn.ReLU(), nn.Unflatten(1, (128, 4, 4))),
+            *(nn.ConvTranspose2d(128, 64, 3, 2, 1), nn.ReLU()),
+            *(nn.ConvTranspose2d(64, 32, 3, 2, 1, output_padding=1), nn.ReLU()),
+            nn.ConvTranspose2d(32, 3, 3, 2, 1, output_padding=1),
+        )
+
+    def forward(self, z: torch.Tensor) -> ModelOutput:
+        return ModelOutput(reconstruction=self.body(z))
+
+
+config = MoPoEConfig(
+    n_modalities=modalities,
+    latent_dim=latent,
+    input_dims=dict.fromkeys(names, (3, 28, 28)),
+    decoders_dist=dict.fromkeys(names, "laplace"),
+    decoder_dist_params={name: {"scale": 0.75} for name in names},
+    beta=1.0,
+)
+model = MoPoE(config, {name: Encoder() for name in names}, {name: Decoder() for name in names})
+optimiser = torch.optim.Adam(model.parameters(), lr=5e-4)
+batch = DatasetOutput(data={name: torch.rand(rows, 3, 28, 28) for name in names})
+
+
+def step() -> None:
+    loss = model(batch).loss
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+serve(step)

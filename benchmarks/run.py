@@ -1,0 +1,125 @@
+"""`make bench`: speed and memory as ratios measured in one run; medians with their range, nothing asserted."""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).parent
+PEER = HERE.parent / "bench" / "multivae-venv"
+BLOCKS, STEPS = 7, 3
+
+
+def worker(python: str | Path, script: str, *arguments: int) -> subprocess.Popen:
+    """A warmed-up worker process."""
+    command = [str(python), str(HERE / script), *map(str, arguments)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    line = process.stdout.readline() if process.stdout else ""
+    if line != "ready\n":
+        raise RuntimeError(f"{script} did not start (it exited with {process.wait()})")
+    return process
+
+
+def block(process: subprocess.Popen) -> float:
+    """Milliseconds a step over one block."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{STEPS}\n")
+    process.stdin.flush()
+    return 1000 * float(process.stdout.readline())
+
+
+def spread(values: list[float], unit: str) -> str:
+    return f"{statistics.median(values):.3g} {unit} ({min(values):.3g} to {max(values):.3g})"
+
+
+def install_peer() -> bool:
+    """MultiVae in an environment of its own, with the same torch. False, with a word of why, if it cannot be had."""
+    python = PEER / "bin" / "python"
+    if not (PEER / ".ready").is_file():
+        venv.create(PEER, with_pip=True)
+        pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        torch_version = torch.__version__.split("+")[0]
+        try:
+            subprocess.run([*pip, f"torch=={torch_version}", "-r", str(HERE / "multivae-requirements.txt")], check=True)
+            subprocess.run([*pip, "--no-deps", "multivae==1.0.3", "pythae==0.1.2"], check=True)
+        except subprocess.CalledProcessError as error:
+            print(f"MultiVae cannot be installed here ({error}); only polyvae is measured")
+            return False
+        (PEER / ".ready").touch()
+    return True
+
+
+def compare_steps(threads: int) -> None:
+    arguments = (5, 512, 256, threads)
+    print("\nMoPoE training step, conv, 5 modalities, latent 512, batch 256, float32")
+    if not install_peer():
+        with worker(sys.executable, "ours.py", *arguments) as ours:
+            print("  polyvae", spread([block(ours) for _ in range(BLOCKS)], "ms"))
+        return
+    ours, theirs = worker(sys.executable, "ours.py", *arguments), worker(PEER / "bin" / "python", "peer.py", *arguments)
+    pairs = [(block(ours), block(theirs)) for _ in range(BLOCKS)]
+    for process in (ours, theirs):
+        process.communicate()
+    print("  polyvae ", spread([a for a, _ in pairs], "ms"))
+    print("  MultiVae", spread([b for _, b in pairs], "ms"))
+    print("  ratio   ", spread([a / b for a, b in pairs], ""), "goal: at most 0.6")
+
+
+def scale_modalities(threads: int) -> None:
+    print("\nMoPoE training step with systematic allocation, conv, latent 64, batch 64")
+    counts = (4, 8, 12, 16)
+    processes = {m: worker(sys.executable, "ours.py", m, 64, 64, threads) for m in counts}
+    times = {m: [] for m in counts}
+    for _ in range(BLOCKS):
+        for m in counts:
+            times[m].append(block(processes[m]))
+    memory = {m: float(process.communicate()[0]) for m, process in processes.items()}
+    for m in counts:
+        print(f"  M = {m:2} ({2**m - 1:6,} subsets): {spread(times[m], 'ms')}, {memory[m]:.0f} MiB")
+    ratios = [b / a for a, b in zip(times[4], times[12], strict=True)]
+    print("  M = 12 / M = 4: time", spread(ratios, ""), f"memory {memory[12] / memory[4]:.3g}", "goal: at most 3.3")
+
+
+def measure_data(data_dir: str | None) -> None:
+    print("\nPolyMNIST, 5 modalities" + ("" if data_dir else " (embedded digits: give --data-dir for all 70,000)"))
+    with tempfile.TemporaryDirectory() as cache:
+        for action, goal in (("build", "30 s, 2048 MiB"), ("reopen", "2 s; batch 5 ms")):
+            command = [sys.executable, str(HERE / "data.py"), action, *([data_dir] if data_dir else [])]
+            done = subprocess.run(
+                command, env={**os.environ, "POLYVAE_CACHE": cache}, check=True, capture_output=True, text=True
+            )
+            found = json.loads(done.stdout)
+            print(
+                f"  {action} {found['tuples']:,} tuples: {found['seconds']:.2f} s, {found['mib']:.0f} MiB, "
+                f"batch of 256 x 5: {found['ms']:.2f} ms (goal: {goal})"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-dir", default=os.environ.get("POLYVAE_DATA"), help="folder with mnist/ (else embedded)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of both sides")
+    chosen = parser.parse_args()
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    today = datetime.date.today()
+    print(f"{today}, {cpu}, {chosen.threads} threads, torch {torch.__version__}, Python {platform.python_version()}")
+    measure_data(chosen.data_dir)
+    compare_steps(chosen.threads)
+    scale_modalities(chosen.threads)
+
+
+if __name__ == "__main__":
+    main()
