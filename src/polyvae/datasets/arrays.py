@@ -89,14 +89,16 @@ def read_parts(data: Path | str | Mapping[str, Any]) -> Parts:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        archive = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"no file {path}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a readable .npz file ({error}); save it with numpy.savez") from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise InputError(f"{path} is a single array; save the modalities by name with numpy.savez")
-    with archive:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"no file {path} ({error.strerror})") from None
+    with file:
+        try:
+            archive = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} is not a readable .npz file ({error}); save it with numpy.savez") from error
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"{path} is a single array; save the modalities by name with numpy.savez")
         return {key: _member(path, archive, key) for key in archive.files}
 
 
