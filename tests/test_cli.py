@@ -48,11 +48,15 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
         (["--network", "m9=mlp"], ["--network", "'m9'"]),
         (["--network", "conv"], ["28x28", "'m0'"]),
         (["--likelihood", "gauss"], ["'gauss'", "laplace"]),
+        (["--likelihood", "m1=bernoulli"], ["--likelihood bernoulli", "'m1'", "outside [0, 1]"]),
+        (["--likelihood", "categorical"], ["--likelihood categorical", "'m0'", "one-hot"]),
+        (["--likelihood", "laplace_8bit"], ["--likelihood laplace_8bit", "uint8"]),
         (["--likelihood-scale", "big"], ["--likelihood-scale", "'big'"]),
         (["--likelihood-scale", "-1"], ["-1"]),
         (["--modality-weights", "0"], ["weight 0"]),
         (["--metrics", "fid"], ["'fid'", "coherence"]),
         (["--device", "tpu7"], ["--device tpu7"]),
+        (["--device", "meta"], ["--device meta"]),
         (["--modalities", "0"], ["--modalities is 0"]),
         (["--beta", "nan"], ["--beta is nan"]),
         (["--beta", "-1"], ["--beta is -1"]),
@@ -72,6 +76,8 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
 )
 def test_bad_flags_are_named_before_any_compute(flags, parts, capsys, tmp_path):
     refused([*TOY, *flags], capsys, *parts)
+    if "--frobnicate" not in flags:
+        assert len(status_of([*TOY, *flags], capsys)[1].splitlines()) == 1
     assert not (tmp_path / "runs").exists(), "nothing was begun"
 
 
@@ -83,6 +89,10 @@ def test_bad_flags_are_named_before_any_compute(flags, parts, capsys, tmp_path):
         ([{"given": [], "weight": 1}], "at least one"),
         ([{"given": ["m5"], "weight": 1}], "'m5'"),
         ([{"given": ["m0"], "wieght": 1}], "'wieght'"),
+        ([{"given": ["m0"], "weight": "x"}], "--subsets s.json"),
+        ([{"given": None, "weight": 1}], "--subsets s.json"),
+        ({"mixture": []}, "'terms'"),
+        (5, "--subsets s.json"),
     ],
 )
 def test_a_bad_set_of_subsets_is_refused(terms, part, capsys):
@@ -113,6 +123,7 @@ ARRAYS = [
         ({**GOOD, "a": np.where(np.arange(180).reshape(60, 3) == 7, np.inf, GOOD["a"])}, ["'a'", "row 2"]),
         ({**GOOD, "b": GOOD["b"][:50]}, ["'b'", "50", "60"]),
         ({**GOOD, "b": np.array(["x"] * 60)}, ["'b'", "dtype"]),
+        ({**GOOD, "b": np.array([{}] * 60, dtype=object)}, ["'b'", "no objects"]),
         ({**GOOD, "c.mask": np.ones(60, bool)}, ["'c.mask'"]),
         ({**GOOD, "a.mask": np.arange(60) > 0, "b.mask": np.arange(60) > 0}, ["row 0", "no observed modality"]),
         ({**GOOD, "a.mask": np.ones(60)}, ["a.mask", "Bool"]),
@@ -134,6 +145,46 @@ def test_files_that_are_missing_or_damaged_are_named(capsys):
     (folder / "record.json").write_text('{"run_id": ')
     refused(TOY, capsys, "record.json is damaged")
     refused(["report"], capsys, "record.json is damaged")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("checkpoint/state.safetensors", "xx"), ("history.jsonl", '{"st'), ("history.jsonl", '{"a": 1}')],
+)
+def test_an_interrupted_run_names_its_damaged_file(name, content, capsys):
+    main(TOY)
+    folder = next(Path("runs").glob("toy-*"))
+    (folder / "record.json").unlink()
+    (folder / "checkpoint").mkdir(exist_ok=True)
+    (folder / name).write_text(content)
+    refused(TOY, capsys, name, "damaged")
+    (folder / name).unlink()
+    assert status_of(TOY, capsys)[0] == 0, "the message says what helps"
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", ""])
+def test_a_damaged_model_is_named(content, capsys):
+    main(TOY)
+    path = next(Path("runs").glob("toy-*/model.json"))
+    path.write_text(content)
+    refused(["generate", path.parent.name], capsys, "model.json is damaged")
+
+
+@pytest.mark.parametrize(
+    ("code", "parts"),
+    [
+        ("def configs(:", ["mine.py", "SyntaxError"]),
+        ("def configs(): return 1 / 0", ["mine.py", "ZeroDivisionError"]),
+        ("from polyvae import RunConfig\ndef configs(): return [RunConfig(btea=1)]", ["mine.py", "'btea'"]),
+        ("from polyvae import RunConfig\ndef configs(): return [RunConfig(beta=-1)]", ["--beta is -1"]),
+        ("def configs(): return ['mopoe']", ["mine.py", "list[RunConfig]"]),
+        ("def configs(): return []", ["mine.py", "at least one"]),
+        ("x = 1", ["mine.py", "configs()"]),
+    ],
+)
+def test_a_bad_experiment_file_is_named(code, parts, capsys):
+    Path("mine.py").write_text(code)
+    refused(["sweep", "mine.py"], capsys, *parts)
 
 
 def test_a_damaged_cache_and_judge_are_named(capsys, monkeypatch, tmp_path):
@@ -177,6 +228,7 @@ def test_a_full_disk_is_said_and_loses_nothing(capsys, monkeypatch):
         refused([*TOY, "--seed", "1"], capsys, "No space left on device", status=1)
     after = {path: files.sha256(path) for path in Path("runs").rglob("*") if path.is_file()}
     assert before.items() <= after.items()
+    assert not list(Path("runs").rglob("*.tmp"))
     main([*TOY, "--seed", "1"])
 
 
@@ -192,9 +244,11 @@ def test_a_run_that_fails_is_recorded_and_can_be_done_again(capsys, monkeypatch)
     assert status_of(TOY, capsys)[0] == 0
 
 
-def test_debug_shows_the_traceback():
-    with pytest.raises(ValueError, match="mvea"):
-        main([*TOY, "--method", "mvea", "--debug"])
+def test_debug_shows_the_traceback_too(capsys):
+    status, message = status_of([*TOY, "--method", "mvea", "--debug"], capsys)
+    assert status == 2
+    assert "Traceback" in message
+    assert message.splitlines()[-1].startswith("polyvae: unknown method 'mvea'")
 
 
 def test_own_arrays_from_run_to_imputation(capsys):
@@ -224,6 +278,25 @@ def test_own_arrays_from_run_to_imputation(capsys):
     with np.load("generated.npz") as made:
         assert made["b"].shape == (30, 3)
         assert made["b"].mean() == pytest.approx(100, abs=10)
+
+
+def test_a_run_of_another_store_is_scored_where_it_is(capsys):
+    main([*TOY, "--store", "elsewhere"])
+    folder = next(Path("elsewhere").glob("toy-*"))
+    main(["evaluate", str(folder), "--metrics", "bound"])
+    assert "bound/loss" in json.loads((folder / "record.json").read_text())["metrics"]
+    assert not Path("runs").exists()
+
+
+def test_pipes_get_plain_lines_and_quiet_nothing(capsys):
+    main([*TOY, "--quiet"])
+    assert capsys.readouterr() == ("", "")
+    main([*TOY, "--seed", "1"])
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert "\x1b" not in shown.out
+    assert "\r" not in shown.out
+    assert "step 2 of 2" in shown.out
 
 
 def test_looking_around(capsys):

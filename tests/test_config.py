@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from polyvae import InputError, RunConfig
+from polyvae import InputError, RunConfig, datasets, run
 from polyvae.config import by_modality
 from polyvae.plan import make_plan
 
@@ -49,6 +50,27 @@ def test_own_data_enter_by_content_and_not_by_path(tmp_path):
     assert make_plan(config.with_(data=write(tmp_path / "z.npz", shift=1e-3))).run_id != first
 
 
+def test_own_pictures_enter_by_content_and_not_by_path(tmp_path):
+    def run_id(name, first_pixel):
+        for split in ("train", "test"):
+            for number in range(3):
+                pixels = np.full((28, 28, 3), number, np.uint8)
+                pixels[0, 0, 0] = first_pixel
+                path = tmp_path / name / "polymnist" / split / "m0" / f"{number}.{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+        config = RunConfig(dataset="polymnist_folder", data_dir=str(tmp_path / name), metrics="none")
+        return make_plan(config).run_id
+
+    assert run_id("here", 9) == run_id("there", 9) != run_id("elsewhere", 8)
+
+
+def test_equal_numbers_are_the_same_run_and_any_name_makes_a_folder():
+    assert RunConfig(beta=3) == RunConfig(beta=3.0)
+    assert RunConfig(beta=3).run_id() == RunConfig(beta=3.0).run_id()
+    assert RunConfig(dataset="../my data").run_id().startswith("___my_data-mopoe")
+
+
 def test_own_subsets_enter_by_content(tmp_path):
     ids = []
     for number, weight in enumerate((0.5, 0.5, 0.4)):
@@ -82,6 +104,34 @@ def test_own_networks_enter_with_their_weights():
 
 
 @pytest.mark.parametrize(
+    ("encoder", "decoder", "message"),
+    [
+        (Split(1.0), nn.Linear(64, 3), r"decoder of 'm0' gives \(2, 3\) for 2 rows, not \(2, 4\)"),
+        (Split(1.0), nn.Linear(64, 1), r"decoder of 'm0' gives \(2, 1\)"),
+        (Split(1.0), nn.Linear(63, 4), r"networks\['m0'\] fail on two rows"),
+        (nn.Linear(4, 128), nn.Linear(64, 4), r"encoder of 'm0' gives \(128,\) and \(128,\) for 2 rows"),
+    ],
+)
+def test_own_networks_of_a_wrong_shape_are_refused_and_not_broadcast(encoder, decoder, message):
+    with pytest.raises(InputError, match=message):
+        make_plan(TOY, own={"m0": (encoder, decoder)})
+
+
+def test_own_networks_stay_untrained_so_that_the_same_call_is_the_same_run(tmp_path):
+    own = {"m0": (Split(0.1), nn.Linear(64, 4))}
+    before = own["m0"][1].weight.clone()
+    first = run(TOY.with_(epochs=1), tmp_path, networks=own)
+    assert torch.equal(own["m0"][1].weight, before)
+    assert not torch.equal(first.load(own).decoders["m0"].weight, before)
+
+
+def test_a_training_size_beyond_own_data_is_refused():
+    data = datasets.load("toy", size=30)
+    with pytest.raises(InputError, match="--train-size is 40, but 24 rows are left"):
+        make_plan(RunConfig(train_size=40), data)
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         *[(name, 0) for name in ("modalities", "train_size", "test_size", "latent_dim", "epochs", "batch_size")],
@@ -99,6 +149,8 @@ def test_values_out_of_range_name_the_flag(field, value):
 def test_unknown_keys_are_refused_and_dicts_round_trip():
     with pytest.raises(InputError, match="unknown configuration key 'betta'"):
         RunConfig.from_dict({"betta": 1})
+    with pytest.raises(InputError, match="--seed is False"):
+        RunConfig(seed=False)
     config = RunConfig(beta=0.3, only="m0,m1")
     assert RunConfig.from_dict(config.to_dict()) == config
 
@@ -109,3 +161,5 @@ def test_settings_by_modality():
     assert by_modality("a=conv, b=mlp", ("a", "b"), "network") == {"a": "conv", "b": "mlp"}
     with pytest.raises(InputError, match="--likelihood-scale names modality 'c'"):
         by_modality("c=1", ("a", "b"), "likelihood_scale")
+    with pytest.raises(InputError, match="--network 'a=conv,a=mlp' names a modality twice"):
+        by_modality("a=conv,a=mlp", ("a", "b"), "network")

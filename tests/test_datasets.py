@@ -35,12 +35,6 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     path.write_bytes(bytes((0, 0, 8, array.ndim)) + shape + array.astype(np.uint8).tobytes())
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setenv("POLYVAE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.delenv("POLYVAE_DATA", raising=False)
-
-
 @pytest.fixture
 def small_dir(tmp_path: Path) -> Path:
     """A data directory with six digits a class and two black pictures, so that images are exactly their masks."""

@@ -21,12 +21,6 @@ from polyvae.modality import Modality
 Loader = Callable[..., MultimodalDataset]
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setenv("POLYVAE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.delenv("POLYVAE_DATA", raising=False)
-
-
 def own_arrays() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     table = rng.standard_normal((50, 4)) * 3 + 7

@@ -73,6 +73,18 @@ def test_mean_sd_and_interval_are_those_of_the_exact_conditional(world):
     assert covered == pytest.approx(0.8, abs=0.015)
 
 
+def test_a_generator_fixes_every_draw(world):
+    model, weights = world
+    batch = Batch(rows(weights, 4), torch.tensor([True, False]).expand(4, 2))
+    state = torch.get_rng_state()
+    first, again, other = (
+        impute(model, batch, draws=5, generator=torch.Generator().manual_seed(seed))["m1"].mean for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_observed_values_come_back_in_their_own_units(world):
     model, weights = world
     values = rows(weights, 5)

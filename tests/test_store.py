@@ -2,6 +2,7 @@
 
 import errno
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,20 @@ def test_a_full_disk_leaves_the_old_file_and_no_temporary(target, tmp_path, monk
             files.write_json(path, {"new": 2})
     assert files.read_json(path) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_real_limit_on_file_size_leaves_the_old_weights(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    files.write_tensors(path, {"a": torch.ones(3)})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(RunError, match=r"cannot write .*weights\.safetensors: .*File too large"):
+            files.write_tensors(path, {"a": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert torch.equal(files.read_tensors(path)[0]["a"], torch.ones(3))
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
@@ -69,10 +84,39 @@ def test_finished_means_a_record_and_done_means_its_status(tmp_path):
     assert json.loads((tmp_path / "started" / "config.json").read_text()) == RunConfig().to_dict()
 
 
+def test_what_a_killed_or_failed_try_left_behind_goes(tmp_path):
+    store = RunStore(tmp_path)
+    fill(store, "x", "failed")
+    leftover = tmp_path / "x" / "checkpoint" / ".state.safetensors.123.tmp"
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"half")
+    store.begin("x", RunConfig())
+    assert not leftover.exists()
+    assert store.record("x") is None, "a run that is done again is not finished"
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"run_id": "x", "config": {}}', "null"])
+def test_a_record_that_lacks_something_is_damaged(content, tmp_path):
+    store = RunStore(tmp_path)
+    fill(store, "x")
+    (tmp_path / "x" / "record.json").write_text(content)
+    for read in (lambda: store.record("x"), store.records, lambda: store.is_done("x")):
+        with pytest.raises(InputError, match=r"x/record\.json is damaged \(it lacks"):
+            read()
+
+
+def test_a_damaged_history_is_named(tmp_path):
+    store = RunStore(tmp_path)
+    (store.begin("x", RunConfig()) / "history.jsonl").write_text('{"epoch": 0}\n{"epo')
+    with pytest.raises(InputError, match=r"history\.jsonl is damaged"):
+        store.history("x")
+
+
 def test_runs_are_found_by_id_prefix_and_path(tmp_path):
     store = RunStore(tmp_path)
     for name in ("toy-mopoe-1", "toy-mopoe-2", "toy-mvae-3"):
         fill(store, name)
+    (tmp_path / "toy-mvae-3" / "config.json").unlink()  # a record alone is enough
     assert store.existing("toy-mv") == store.existing(str(tmp_path / "toy-mvae-3")) == tmp_path / "toy-mvae-3"
     with pytest.raises(InputError, match="toy-mopoe-1, toy-mopoe-2"):
         store.existing("toy-mopoe")

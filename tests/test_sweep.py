@@ -14,6 +14,7 @@ import pytest
 
 from polyvae import RunConfig, RunError, RunStore, files
 from polyvae import run as run_single
+from polyvae.cli import main
 from polyvae.plan import make_plan
 from polyvae.sweep import sweep
 
@@ -26,6 +27,12 @@ import sys
 from pathlib import Path
 from polyvae import RunConfig, RunStore
 from polyvae.sweep import sweep
+begin = RunStore.begin
+def logged(self, run_id, config):  # workers import this script too
+    with (self.root.parent / "begun").open("a") as file:
+        print(run_id, file=file)
+    return begin(self, run_id, config)
+RunStore.begin = logged
 if __name__ == "__main__":
     import json
     configs = [RunConfig.from_dict(c) for c in json.loads(sys.argv[2])]
@@ -108,7 +115,8 @@ def test_two_sweeps_on_one_store_lose_and_repeat_nothing(tmp_path, undisturbed):
     outputs = [process.communicate(timeout=180)[0].split() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert identity(store) == undisturbed
-    assert set(outputs[0]) | set(outputs[1]) == set(undisturbed)
+    assert sorted(outputs[0]) == sorted(outputs[1]) == sorted(undisturbed), "both report all runs, whoever made them"
+    assert sorted((tmp_path / "begun").read_text().split()) == sorted(undisturbed), "each is begun once"
 
 
 @pytest.mark.slow
@@ -145,6 +153,34 @@ def test_a_failing_run_is_recorded_and_stops_no_other(tmp_path):
         run_single(failing, store)
 
 
+def test_a_damaged_checkpoint_fails_its_run_and_stops_no_other(tmp_path):
+    store = RunStore(tmp_path / "runs")
+    run_id = make_plan(TINY).run_id
+    checkpoint = store.begin(run_id, TINY) / "checkpoint" / "state.safetensors"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"x" * 100)
+    bad, good = sweep([TINY, TINY.with_(seed=1)], store)
+    assert (bad["status"], good["status"]) == ("failed", "done")
+    assert "state.safetensors is damaged" in bad["error"]
+    checkpoint.unlink()
+    assert sweep([TINY], store, retry_failed=True)[0]["status"] == "done"
+
+
+def test_the_command_says_which_runs_failed_with_status_1(tmp_path, capsys):
+    experiment = tmp_path / "mine.py"
+    experiment.write_text(
+        "from polyvae import RunConfig\n"
+        f"TINY = RunConfig.from_dict({TINY.with_(epochs=2).to_dict()!r})\n"
+        "def configs(): return [TINY.with_(learning_rate=1e38, likelihood='normal'), TINY]\n"
+    )
+    for more in ([], ["--retry-failed"]):
+        with pytest.raises(SystemExit) as status:
+            main(["sweep", str(experiment), "--store", str(tmp_path / "runs"), "--workers", "2", *more])
+        assert status.value.code == 1
+        assert "1 of 2 runs failed" in capsys.readouterr().err
+    assert len(RunStore(tmp_path / "runs").records()) == 2
+
+
 def test_ctrl_c_ends_the_workers_and_the_sweep_goes_on_later(tmp_path, undisturbed):
     store = RunStore(tmp_path / "runs")
     process = driver(store.root, CONFIGS)
@@ -152,7 +188,7 @@ def test_ctrl_c_ends_the_workers_and_the_sweep_goes_on_later(tmp_path, undisturb
     while not workers_of(store) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=10)
     assert process.returncode != 0
     assert not workers_of(store)
     sweep(CONFIGS, store, workers=2)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -144,6 +145,19 @@ def test_the_best_weights_are_those_with_the_lowest_validation_loss(tmp_path):
     again = trained(tmp_path / "short", config.with_(epochs=best + 1))[0]
     weights, _ = files.read_tensors(tmp_path / "model_best.safetensors")
     for name, value in again.state_dict().items():
+        assert torch.equal(weights[name], value)
+
+
+def test_each_stage_has_its_own_best(tmp_path):
+    """The losses of two stages cannot be compared: the last one has one epoch, hence it is best."""
+    config = CONFIG.with_(validation_fraction=0.25, epochs=4)
+    plan = make_plan(config)
+    model = build_model(plan, {})
+    first, second = _stage(model, plan, "first", 3), _stage(model, plan, "second", 1)
+    shifted = replace(second, loss=lambda *a: (bound := second.loss(*a))._replace(loss=bound.loss + 1000))
+    train(model, [first, shifted], plan.rows, plan.validation, config, tmp_path)
+    weights, _ = files.read_tensors(tmp_path / "model_best.safetensors")
+    for name, value in model.state_dict().items():
         assert torch.equal(weights[name], value)
 
 

@@ -1,5 +1,6 @@
 """One run from config to record, and many of them."""
 
+import copy
 import os
 import platform
 import shutil
@@ -115,13 +116,17 @@ def evaluate(run: str, names: str, store: RunStore) -> Record:
     Raises InputError for an unknown run or metric, or a run that is not finished or whose data are not at hand.
     """
     folder = store.existing(run)
+    store = RunStore(folder.parent)
     config = RunConfig.from_dict(files.read_json(folder / "config.json"))
     plan = make_plan(config.with_(metrics=names))
     record = store.record(folder.name)
     if record is None or record["status"] != "done":
         raise InputError(f"run {folder.name} is not finished; finish it with the command that started it")
     if plan.run_id != folder.name:
-        raise InputError(f"run {folder.name} was made from other data than its config now gives ({plan.run_id})")
+        raise InputError(
+            f"run {folder.name} was made from other data than its config now gives, or with networks of your own; "
+            "score it in Python with polyvae.metrics"
+        )
     found, notes = metrics.evaluate(load(folder).to(plan.device), _evaluation(plan, _judge(plan)), plan.metrics)
     with store.lock(folder.name, wait=True):
         record = store.record(folder.name) or record
@@ -160,6 +165,7 @@ def build_model(plan: Plan, own: Networks) -> MultimodalVAE:
         for modality in plan.modalities:
             torch.manual_seed(derive_seed(plan.config.seed, "weights", modality.name))
             pairs |= build_networks([modality], plan.network_names, plan.latent_dim, own)
+    pairs |= copy.deepcopy(dict(own))  # the user's own stay untrained, so that the same call is the same run
     return MultimodalVAE(plan.modalities, pairs, plan.mixture, plan.latent_dim).to(plan.device)
 
 

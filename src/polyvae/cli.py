@@ -1,6 +1,7 @@
 """The command line: run | sweep | report | evaluate | data | methods | generate | impute."""
 
 import sys
+import traceback
 from collections.abc import Callable
 
 import tyro
@@ -33,9 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
             args=[argument for argument in given if argument != "--debug"],
             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
         )
-    except (InputError, RunError) as error:
+    except (InputError, RunError, OSError) as error:
         if debug:
-            raise
+            traceback.print_exc()
         print(f"polyvae: {error}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 1) from None
     except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
@@ -17,13 +17,13 @@ def local(
     tasks: Sequence[Task],
     workers: int,
     on_poll: Callable[[list[Task]], None] = lambda running: None,
-) -> Iterator[tuple[Task, int]]:
+) -> Generator[tuple[Task, int]]:
     """Calls `function` on every task in a process of its own, `workers` at a time; yields (task, exit status).
 
     The exit status is what `function` returns, or negative: the signal that killed the process. A fresh process a
     task means that one that dies takes no other with it and leaves no memory behind; a fork server that has
     already imported polyvae makes them cheap. `on_poll` is called twice a second with the running tasks.
-    Leaving the loop early stops the running processes.
+    Closing the generator stops the running processes.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["polyvae.benchmark"])

@@ -1,6 +1,7 @@
 """Filling in what is missing: draws from the model given whatever a row has."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,6 @@ from torch import Tensor
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.model import MultimodalVAE
-from polyvae.noise import Noise
 
 
 class Imputed(NamedTuple):
@@ -26,14 +26,18 @@ class Imputed(NamedTuple):
 
 
 @torch.no_grad()
-def impute(model: MultimodalVAE, batch: Batch, *, draws: int = 50, generator: Noise = None) -> dict[str, Imputed]:
+def impute(
+    model: MultimodalVAE, batch: Batch, *, draws: int = 50, generator: torch.Generator | None = None
+) -> dict[str, Imputed]:
     """Draws every absent modality given all that the row has, `draws` times, likelihood noise included.
 
+    generator: makes the draws reproducible; by default torch's own is drawn from.
     Raises InputError for fewer than two draws, which give no interval.
     """
     if draws < 2:
         raise InputError(f"draws is {draws}; an interval needs at least 2")
-    sampled = list(_draws(model, batch, draws, generator))
+    with _drawing_from(generator, batch.present.device):
+        sampled = list(_draws(model, batch, draws))
     result = {}
     for index, modality in enumerate(model.modalities):
         observed = modality.to_original(batch.values[modality.name])
@@ -46,7 +50,18 @@ def impute(model: MultimodalVAE, batch: Batch, *, draws: int = 50, generator: No
     return result
 
 
-def _draws(model: MultimodalVAE, batch: Batch, draws: int, generator: Noise) -> Iterator[dict[str, Tensor]]:
+def _draws(model: MultimodalVAE, batch: Batch, draws: int) -> Iterator[dict[str, Tensor]]:
     posterior = model.posterior(batch)
     for _ in range(draws):
-        yield {name: d.sample() for name, d in model.decode(posterior.sample(generator)).items()}
+        yield {name: d.sample() for name, d in model.decode(posterior.sample()).items()}
+
+
+@contextmanager
+def _drawing_from(generator: torch.Generator | None, device: torch.device) -> Generator[None]:
+    """Likelihoods draw from torch's global generator; for the time being it goes on from `generator`."""
+    if generator is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
+        yield

@@ -1,5 +1,6 @@
 """A config resolved against its data: everything that can be wrong is found here, before compute is spent."""
 
+import copy
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,6 +79,9 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
     names = _network_names(config, train, own or {})
     with torch.device("meta"):
         build_networks(list(train.modalities), names, latent_dim, own or {})
+    _check_own(own or {}, train, latent_dim)
+    if wanted and sampler is not None and len(test) < 2:
+        raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
     is_own = data is not None or config.dataset == "arrays"
     train, validation = splits.held_out(train, config, is_own)
     identity: dict[str, Any] = {"data": splits.identity_of(train, test, is_own)}
@@ -105,7 +109,7 @@ def device_named(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros((), device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             f"--device {name}: not available here ({str(error).splitlines()[0]}); use auto or cpu"
@@ -128,9 +132,18 @@ def _mixture(config: RunConfig, method: Method, names: tuple[str, ...]) -> Subse
         raise InputError("--subsets FILE.json and --method custom go together; give both or neither")
     if method.mixture is not None:
         return method.mixture(names)
-    content = read_json(Path(str(config.subsets)))
-    terms = content["terms"] if isinstance(content, dict) else content
-    return subsets.from_json({"names": names, "terms": terms})
+    path = Path(str(config.subsets))
+    content = read_json(path)
+    try:
+        terms = content["terms"] if isinstance(content, dict) else content
+        return subsets.from_json({"names": names, "terms": terms})
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f'--subsets {path} is not a list of terms such as {{"given": ["m0"], "weight": 1}} '
+            f"({type(error).__name__}: {error})"
+        ) from error
 
 
 def _network_names(config: RunConfig, data: MultimodalDataset, own: Networks) -> dict[str, str]:
@@ -140,6 +153,28 @@ def _network_names(config: RunConfig, data: MultimodalDataset, own: Networks) ->
     if unknown := sorted(set(own) - set(names)):
         raise InputError(f"networks for unknown modality {unknown[0]!r}; the data has {', '.join(names)}")
     return names | dict.fromkeys(own, "own")
+
+
+def _check_own(own: Networks, data: MultimodalDataset, latent_dim: int) -> None:
+    """Tries copies of the user's networks on two rows: a wrong shape could be broadcast and go unseen."""
+    batch = data.batch([0, 0])
+    for modality in data.modalities:
+        if modality.name not in own:
+            continue
+        encoder, decoder = (copy.deepcopy(module).to("cpu").eval() for module in own[modality.name])
+        try:
+            with torch.no_grad():
+                mean, logvar = encoder(batch.values[modality.name])
+                params = decoder(torch.zeros(2, latent_dim))
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise InputError(f"networks[{modality.name!r}] fail on two rows of the data: {error}") from error
+        if not mean.shape == logvar.shape == (2, latent_dim):
+            shapes = f"{tuple(mean.shape)} and {tuple(logvar.shape)}"
+            raise InputError(f"the encoder of {modality.name!r} gives {shapes} for 2 rows, not {(2, latent_dim)} each")
+        if params.shape != (2, *modality.shape):
+            raise InputError(
+                f"the decoder of {modality.name!r} gives {tuple(params.shape)} for 2 rows, not {(2, *modality.shape)}"
+            )
 
 
 def _networks_identity(own: Networks) -> str:

@@ -9,19 +9,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from polyvae import datasets, likelihoods
 from polyvae.config import RunConfig, by_modality
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.methods import Method
+from polyvae.modality import Modality
 from polyvae.noise import derive_seed
 
 
 def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[MultimodalDataset, MultimodalDataset]:
     if data is not None:
         train, test = _cut(data, config.test_size or max(1, len(data) // 5), config.data_seed, "--test-size")
-        return train.rows(torch.arange(min(len(train), config.train_size or len(train)))), test
+        if (config.train_size or 0) > len(train):
+            raise InputError(f"--train-size is {config.train_size}, but {len(train)} rows are left for training")
+        return train.rows(torch.arange(config.train_size or len(train))), test
     if (config.dataset == "arrays") != (config.data is not None):
         raise InputError("--data FILE.npz and --dataset arrays go together; give both or neither")
     train, test = _loaded(
@@ -92,10 +96,24 @@ def scored(data: MultimodalDataset, config: RunConfig) -> MultimodalDataset:
         if modality.name in scales:
             text = scales[modality.name]
             scale = None if text == "learned" else _number(text, "--likelihood-scale")
-        likelihood = likelihoods.make(kinds.get(modality.name, current["kind"]), scale)
+        kind = kinds.get(modality.name, current["kind"])
+        likelihood = likelihoods.make(kind, scale)
+        if kind != current["kind"]:
+            _check_suits(kind, modality, data.values[modality.name][data.present[:, len(changed)]])
         weight = _number(weights.get(modality.name, str(modality.weight)), "--modality-weights")
         changed.append(replace(modality, likelihood=likelihood, weight=weight))
     return data.with_modalities(changed)
+
+
+def _check_suits(kind: str, modality: Modality, seen: Tensor) -> None:
+    is_bytes, in_units = seen.dtype == torch.uint8, modality.transform is None
+    if kind == "laplace_8bit" and not is_bytes:
+        raise InputError(f"--likelihood laplace_8bit: modality {modality.name!r} holds no bytes (images of uint8)")
+    if kind == "bernoulli" and not (is_bytes or (in_units and bool(((seen >= 0) & (seen <= 1)).all()))):
+        raise InputError(f"--likelihood bernoulli: modality {modality.name!r} has values outside [0, 1]")
+    one_hot = in_units and not is_bytes and bool(((seen == 0) | (seen == 1)).all()) and bool((seen.sum(-1) == 1).all())
+    if kind == "categorical" and not one_hot:
+        raise InputError(f"--likelihood categorical: modality {modality.name!r} is not one-hot along its last axis")
 
 
 def _number(text: str, flag: str) -> float:
@@ -148,7 +166,7 @@ def rows_by_epoch(
 
 def identity_of(train: MultimodalDataset, test: MultimodalDataset, is_own: bool) -> str:
     """The user's data are known by their content, generated ones by their recipe and the checksums in it."""
-    if is_own:
+    if is_own or train.name == "polymnist_folder":  # its recipe holds paths
         return train.fingerprint() + test.fingerprint()
     recipes = [dict(part.info) for part in (train, test)]
     return hashlib.sha256(json.dumps(recipes, sort_keys=True).encode()).hexdigest()

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from polyvae.store import Record, RunStore
 
 BUSY = 75  # exit status of a task whose run another process holds
 MOST_DEATHS = 3
+DEATH = "the worker process died, see its messages"
 OnRecord = Callable[[Record], None]
 OnPoll = Callable[[list[str]], None]
 
@@ -42,7 +44,7 @@ def sweep(
 
     Failed runs are left alone unless `retry_failed`. A run whose worker is killed starts again from its checkpoint;
     after three deaths it is recorded as failed. Cores are shared among the workers.
-    on_record: called when a run has finished. on_poll: called twice a second with the run ids under way.
+    on_record: called for every finished run, old ones first. on_poll: called twice a second with the ids under way.
     Raises InputError, before any run starts, if any config cannot work.
     """
     if workers < 1:
@@ -57,30 +59,48 @@ def sweep(
     }
     for plan in _one_per_data_set([p for p in plans if p.run_id in todo]):
         prepare(plan)
+    for run_id in run_ids:
+        if run_id not in todo:
+            on_record(_finished(store, run_id))
+    _make(todo, store, workers, on_record, on_poll)
+    return [_finished(store, run_id) for run_id in run_ids]
+
+
+def _make(todo: dict[str, _Task], store: RunStore, workers: int, on_record: OnRecord, on_poll: OnPoll) -> None:
+    """Runs what is to do until nothing is left, the runs that another sweep is at included."""
     deaths = dict.fromkeys(todo, 0)
 
     def poll(running: list[_Task]) -> None:
         on_poll([task.run_id for task in running])
 
     while todo:
-        for task, status in executors.local(_work, list(todo.values()), workers, poll):
-            if status == BUSY:
-                continue
-            if status:
-                deaths[task.run_id] += 1
-                if status < 0 and deaths[task.run_id] < MOST_DEATHS:
+        free = [task for run_id, task in todo.items() if _is_free(store, run_id)]
+        with closing(executors.local(_work, free, workers, poll)) as results:
+            for task, status in results:
+                deaths[task.run_id] += status < 0
+                if status == BUSY or (status < 0 and deaths[task.run_id] < MOST_DEATHS):
                     continue
-                _record_death(store, task, status)
-            del todo[task.run_id]
-            on_record(_finished(store, task.run_id))
-        if todo:
+                if status:
+                    _record_failure(store, task, f"{DEATH} (exit status {status}; -9 may mean out of memory)")
+                del todo[task.run_id]
+                on_record(_finished(store, task.run_id))
+        if todo and not free:
             time.sleep(executors.POLL_SECONDS)
-    return [_finished(store, run_id) for run_id in run_ids]
 
 
 def _work(task: _Task) -> int:
-    record = run_one(make_plan(task.config), RunStore(task.store), wait=False, retries=task.retries)
+    store = RunStore(task.store)
+    try:
+        record = run_one(make_plan(task.config), store, wait=False, retries=task.retries)
+    except InputError as error:  # say, a damaged checkpoint: the other runs go on
+        _record_failure(store, task, str(error))
+        return 0
     return BUSY if record is None else 0
+
+
+def _is_free(store: RunStore, run_id: str) -> bool:
+    with store.lock(run_id, wait=False) as held:
+        return held
 
 
 def _is_wanted(store: RunStore, plan: Plan, retry_failed: bool) -> bool:
@@ -99,14 +119,16 @@ def _finished(store: RunStore, run_id: str) -> Record:
     return record
 
 
-def _record_death(store: RunStore, task: _Task, status: int) -> None:
+def _record_failure(store: RunStore, task: _Task, error: str) -> None:
     with store.lock(task.run_id, wait=True):
+        if store.is_done(task.run_id):  # by another sweep
+            return
         store.finish(
             {
                 "run_id": task.run_id,
                 "config": task.config.to_dict(),
                 "status": "failed",
-                "error": f"the worker process died (exit status {status}; -9 may mean out of memory), see its messages",
+                "error": error,
                 "metrics": {},
                 "notes": {},
                 "seconds": {},

@@ -102,6 +102,8 @@ class _Loop:
                 while self.at.epoch < stage.epochs and not self._is_out_of_patience():
                     self._epoch(stage)
                 self.at.stage, self.at.epoch, self.states = self.at.stage + 1, 0, {}
+                if self.at.stage < len(self.stages):  # another loss: what was best cannot be compared with it
+                    self.at.best_loss, self.at.best_epoch, self.best = None, -1, {}
                 self._save(None)
         if self.best:
             files.write_tensors(self.folder / "model_best.safetensors", self.best)
@@ -209,7 +211,7 @@ def _entry(stage: str, at: Progress, names: Sequence[str]) -> dict[str, Any]:
 
 def _kept_history(path: Path, at: Progress) -> list[dict[str, Any]]:
     """The history up to the checkpoint; later lines belong to epochs that are done again."""
-    if not path.is_file():
-        return []
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = files.read_json_lines(path)
+    if any(not isinstance(line, dict) or "step" not in line for line in lines):
+        raise files.damaged(path, "a line lacks 'step'")
     return [line for line in lines if line["step"] <= at.step and not (line["step"] == at.step and at.batch)]

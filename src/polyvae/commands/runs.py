@@ -1,5 +1,6 @@
 """Commands that make runs and read them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,15 +20,24 @@ from polyvae.store import Record, RunStore
 Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
 
-def run(config: RunConfig, *, store: Store = Path("runs"), quiet: bool = False) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Flags(RunConfig):
+    """A RunConfig as typed, checked inside the command, so that its errors look like all others."""
+
+    def __post_init__(self) -> None:
+        pass
+
+
+def run(config: Flags, *, store: Store = Path("runs"), quiet: bool = False) -> None:
     """Train and score one model; the same command again goes on where it stopped, or shows the finished run.
 
     Args:
         store: Folder of all runs.
         quiet: Print nothing but errors.
     """
+    checked = RunConfig.from_dict(config.to_dict())
     with StepBar(quiet) as bar:
-        result = benchmark.run(config, store, on_step=bar.step)
+        result = benchmark.run(checked, store, on_step=bar.step)
     if not quiet:
         _print_record(result.record, result.folder)
 
@@ -101,7 +111,7 @@ def evaluate(
     """
     record = benchmark.evaluate(run, metrics, RunStore(store))
     if not quiet:
-        _print_record(record, RunStore(store).folder(record["run_id"]))
+        _print_record(record, RunStore(store).existing(run))
 
 
 def methods() -> None:

@@ -20,7 +20,13 @@ def configs_of(name_or_file: str) -> list[RunConfig]:
         raise InputError(
             f"no experiment {name_or_file!r}; choose {', '.join(EXPERIMENTS)}, or a .py file with configs()"
         )
-    made = runpy.run_path(str(path)).get("configs")
-    if not callable(made):
-        raise InputError(f"{path} does not define configs() -> list[RunConfig]")
-    return list(made())
+    try:
+        made = runpy.run_path(str(path)).get("configs")
+        configs = made() if callable(made) else None
+    except InputError:
+        raise
+    except Exception as error:  # the user's code may raise anything
+        raise InputError(f"{path} fails: {type(error).__name__}: {error}; --debug shows where") from error
+    if not isinstance(configs, list) or not configs or not all(isinstance(c, RunConfig) for c in configs):
+        raise InputError(f"{path} does not define configs() -> list[RunConfig], with at least one config")
+    return configs
