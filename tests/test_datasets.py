@@ -238,7 +238,8 @@ def test_cache_is_built_once_by_two_processes(tmp_path: Path) -> None:
     assert second["a"].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_damaged_cache_names_the_file_to_delete() -> None:
+def test_damaged_cache_names_the_file_to_delete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYVAE_CACHE", str(tmp_path))
     datasets.load("polymnist", modalities=1, size=20)
     (path,) = (files.cache_dir() / "datasets").glob("*.safetensors")
     path.write_bytes(path.read_bytes()[:1000])

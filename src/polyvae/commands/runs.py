@@ -22,10 +22,10 @@ Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
 @dataclass(frozen=True, kw_only=True)
 class Flags(RunConfig):
-    """A RunConfig as typed, checked inside the command, so that its errors look like all others."""
+    """Everything that defines one run."""
 
     def __post_init__(self) -> None:
-        pass
+        """Checked by the command, so that its errors look like all others."""
 
 
 def run(config: Flags, *, store: Store = Path("runs"), quiet: bool = False) -> None:
