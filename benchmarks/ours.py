@@ -1,4 +1,4 @@
-"""Worker: polyvae's MoPoE training step on random images. Arguments: modalities, latent, batch, threads."""
+"""Worker: polyvae's training step on random images. Arguments: method, modalities, latent, batch, threads."""
 
 import resource
 import sys
@@ -8,13 +8,14 @@ from worker import serve
 
 from polyvae import Batch, Modality, MultimodalVAE, likelihoods, networks, objectives, subsets
 
-modalities, latent, rows, threads = map(int, sys.argv[1:5])
+mixture = {"mopoe": subsets.mopoe, "mvae": subsets.mvae}[sys.argv[1]]
+modalities, latent, rows, threads = map(int, sys.argv[2:6])
 torch.set_num_threads(threads)
 torch.manual_seed(0)
 names = [f"m{i}" for i in range(modalities)]
 specs = [Modality(name, (3, 28, 28), likelihoods.Laplace(0.75)) for name in names]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-model = MultimodalVAE(specs, {m.name: networks.build("conv", m, latent) for m in specs}, subsets.mopoe(names), latent)
+model = MultimodalVAE(specs, {m.name: networks.build("conv", m, latent) for m in specs}, mixture(names), latent)
 optimiser = torch.optim.Adam(model.parameters(), lr=5e-4, fused=True)
 batch = Batch({name: torch.rand(rows, 3, 28, 28) for name in names})
 

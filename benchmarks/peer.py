@@ -1,7 +1,9 @@
-"""Worker: MultiVae's MoPoE training step, the same networks and shapes. Runs in MultiVae's own environment.
+"""Worker: MultiVae's training step, the same networks, loss and optimiser. Runs in MultiVae's own environment.
+
+Arguments: mopoe or mvae, modalities, latent, batch, threads.
 
 MultiVae imports torchvision for its data sets and metrics, which a training step does not touch: a stand-in module
-lets it import beside any build of torch.
+lets it import beside a build of torch that PyPI's torchvision does not fit.
 """
 
 import sys
@@ -12,12 +14,13 @@ for name in ("", ".transforms", ".datasets", ".datasets.utils", ".utils", ".mode
 
 import torch  # noqa: E402
 from multivae.data.datasets.base import DatasetOutput  # noqa: E402
-from multivae.models import MoPoE, MoPoEConfig  # noqa: E402
+from multivae.models import MVAE, MoPoE, MoPoEConfig, MVAEConfig  # noqa: E402
 from multivae.models.base import BaseDecoder, BaseEncoder, ModelOutput  # noqa: E402
 from torch import nn  # noqa: E402
 from worker import serve  # noqa: E402
 
-modalities, latent, rows, threads = map(int, sys.argv[1:5])
+method = sys.argv[1]
+modalities, latent, rows, threads = map(int, sys.argv[2:6])
 torch.set_num_threads(threads)
 torch.manual_seed(0)
 names = [f"m{i}" for i in range(modalities)]
@@ -53,16 +56,21 @@ class Decoder(BaseDecoder):
         return ModelOutput(reconstruction=self.body(z))
 
 
-config = MoPoEConfig(
-    n_modalities=modalities,
-    latent_dim=latent,
-    input_dims=dict.fromkeys(names, (3, 28, 28)),
-    decoders_dist=dict.fromkeys(names, "laplace"),
-    decoder_dist_params={name: {"scale": 0.75} for name in names},
-    beta=1.0,
-)
-model = MoPoE(config, {name: Encoder() for name in names}, {name: Decoder() for name in names})
-optimiser = torch.optim.Adam(model.parameters(), lr=5e-4)
+shared = {
+    "n_modalities": modalities,
+    "latent_dim": latent,
+    "input_dims": dict.fromkeys(names, (3, 28, 28)),
+    "decoders_dist": dict.fromkeys(names, "laplace"),
+    "decoder_dist_params": {name: {"scale": 0.75} for name in names},
+    "uses_likelihood_rescaling": False,
+    "beta": 1.0,
+}
+networks = {name: Encoder() for name in names}, {name: Decoder() for name in names}
+if method == "mopoe":
+    model = MoPoE(MoPoEConfig(**shared), *networks)
+else:
+    model = MVAE(MVAEConfig(**shared, use_subsampling=False, warmup=0), *networks)
+optimiser = torch.optim.Adam(model.parameters(), lr=5e-4, fused=True)
 batch = DatasetOutput(data={name: torch.rand(rows, 3, 28, 28) for name in names})
 
 

@@ -19,15 +19,13 @@ PEER = HERE.parent / "bench" / "multivae-venv"
 BLOCKS, STEPS = 7, 3
 
 
-def worker(python: str | Path, script: str, *arguments: int) -> subprocess.Popen:
+def worker(python: str | Path, script: str, *arguments: str | int) -> subprocess.Popen:
     """A warmed-up worker process."""
     command = [str(python), str(HERE / script), *map(str, arguments)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline() if process.stdout else ""
     if line != "ready\n":
-        raise RuntimeError(f"{script} did not start (it exited with {process.wait()})")
+        raise RuntimeError(f"{script} did not start (exit status {process.wait()}; its own message is above)")
     return process
 
 
@@ -41,34 +39,38 @@ def block(process: subprocess.Popen) -> float:
 
 
 def spread(values: list[float], unit: str) -> str:
-    return f"{statistics.median(values):.3g} {unit} ({min(values):.3g} to {max(values):.3g})"
+    middle, low, high = (
+        f"{v:,.0f}" if v >= 100 else f"{v:.3g}" for v in (statistics.median(values), min(values), max(values))
+    )
+    return f"{middle} {unit}".rstrip() + f" ({low} to {high})"
 
 
 def install_peer() -> bool:
     """MultiVae in an environment of its own, with the same torch. False, with a word of why, if it cannot be had."""
-    python = PEER / "bin" / "python"
-    if not (PEER / ".ready").is_file():
-        venv.create(PEER, with_pip=True)
+    python, torch_version = PEER / "bin" / "python", torch.__version__.split("+")[0]
+    ready = PEER / f".ready-torch-{torch_version}"
+    if not ready.is_file():
         pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        torch_version = torch.__version__.split("+")[0]
         try:
+            venv.create(PEER, with_pip=True, clear=True)
             subprocess.run([*pip, f"torch=={torch_version}", "-r", str(HERE / "multivae-requirements.txt")], check=True)
             subprocess.run([*pip, "--no-deps", "multivae==1.0.3", "pythae==0.1.2"], check=True)
         except subprocess.CalledProcessError as error:
             print(f"MultiVae cannot be installed here ({error}); only polyvae is measured")
             return False
-        (PEER / ".ready").touch()
+        ready.touch()
     return True
 
 
-def compare_steps(threads: int) -> None:
-    arguments = (5, 512, 256, threads)
-    print("\nMoPoE training step, conv, 5 modalities, latent 512, batch 256, float32")
-    if not install_peer():
-        with worker(sys.executable, "ours.py", *arguments) as ours:
-            print("  polyvae", spread([block(ours) for _ in range(BLOCKS)], "ms"))
+def compare_steps(method: str, threads: int, has_peer: bool) -> None:
+    print(f"\n{method} training step: conv, 5 modalities, latent 512, batch 256, float32, fused Adam")
+    arguments = (method, 5, 512, 256, threads)
+    ours = worker(sys.executable, "ours.py", *arguments)
+    if not has_peer:
+        print("  polyvae ", spread([block(ours) for _ in range(BLOCKS)], "ms"))
+        ours.communicate()
         return
-    ours, theirs = worker(sys.executable, "ours.py", *arguments), worker(PEER / "bin" / "python", "peer.py", *arguments)
+    theirs = worker(PEER / "bin" / "python", "peer.py", *arguments)
     pairs = [(block(ours), block(theirs)) for _ in range(BLOCKS)]
     for process in (ours, theirs):
         process.communicate()
@@ -80,7 +82,7 @@ def compare_steps(threads: int) -> None:
 def scale_modalities(threads: int) -> None:
     print("\nMoPoE training step with systematic allocation, conv, latent 64, batch 64")
     counts = (4, 8, 12, 16)
-    processes = {m: worker(sys.executable, "ours.py", m, 64, 64, threads) for m in counts}
+    processes = {m: worker(sys.executable, "ours.py", "mopoe", m, 64, 64, threads) for m in counts}
     times = {m: [] for m in counts}
     for _ in range(BLOCKS):
         for m in counts:
@@ -92,32 +94,37 @@ def scale_modalities(threads: int) -> None:
     print("  M = 12 / M = 4: time", spread(ratios, ""), f"memory {memory[12] / memory[4]:.3g}", "goal: at most 3.3")
 
 
-def measure_data(data_dir: str | None) -> None:
+def measure_data(data_dir: str | None, threads: int) -> None:
     print("\nPolyMNIST, 5 modalities" + ("" if data_dir else " (embedded digits: give --data-dir for all 70,000)"))
     with tempfile.TemporaryDirectory() as cache:
         for action, goal in (("build", "30 s, 2048 MiB"), ("reopen", "2 s; batch 5 ms")):
-            command = [sys.executable, str(HERE / "data.py"), action, *([data_dir] if data_dir else [])]
+            command = [sys.executable, str(HERE / "data.py"), str(threads), *([data_dir] if data_dir else [])]
             done = subprocess.run(
-                command, env={**os.environ, "POLYVAE_CACHE": cache}, check=True, capture_output=True, text=True
+                command, env={**os.environ, "POLYVAE_CACHE": cache}, check=True, stdout=subprocess.PIPE, text=True
             )
             found = json.loads(done.stdout)
             print(
                 f"  {action} {found['tuples']:,} tuples: {found['seconds']:.2f} s, {found['mib']:.0f} MiB, "
-                f"batch of 256 x 5: {found['ms']:.2f} ms (goal: {goal})"
+                f"batch of 256 x 5: {spread(found['ms'], 'ms')}" + (f" (goal: {goal})" if data_dir else "")
             )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", default=os.environ.get("POLYVAE_DATA"), help="folder with mnist/ (else embedded)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of both sides")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of every process")
     chosen = parser.parse_args()
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     today = datetime.date.today()
     print(f"{today}, {cpu}, {chosen.threads} threads, torch {torch.__version__}, Python {platform.python_version()}")
-    measure_data(chosen.data_dir)
-    compare_steps(chosen.threads)
+    print(f"load average before: {os.getloadavg()[0]:.1f} (numbers from a busy machine do not hold)")
+    measure_data(chosen.data_dir, chosen.threads)
+    has_peer = install_peer()
+    if has_peer:
+        print("\nPeer: MultiVae 1.0.3 with a stand-in for torchvision, which a training step does not use")
+    for method in ("mopoe", "mvae"):
+        compare_steps(method, chosen.threads, has_peer)
     scale_modalities(chosen.threads)
 
 
