@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Generator
 
-from polyvae import files, metrics
+from polyvae import metrics
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
@@ -27,7 +27,7 @@ from polyvae.noise import derive_seed
 from polyvae.objectives import Bound
 from polyvae.plan import Plan, make_plan
 from polyvae.saving import Networks, build_networks, load, save_model
-from polyvae.store import Record, RunStore
+from polyvae.store import Record, RunStore, failed_record
 from polyvae.train import Progress, TrainingStage, train
 
 OnStep = Callable[[int, int, float], None]  # steps done, steps in all, loss
@@ -106,8 +106,7 @@ def run_one(
 
 def prepare(plan: Plan) -> None:
     """Does once, ahead of a sweep, what its runs share: the judge of the data set (its data are cached already)."""
-    if plan.metrics:
-        _judge(plan)
+    _judge(plan)
 
 
 def evaluate(run: str, names: str, store: RunStore) -> Record:
@@ -117,8 +116,7 @@ def evaluate(run: str, names: str, store: RunStore) -> Record:
     """
     folder = store.existing(run)
     store = RunStore(folder.parent)
-    config = RunConfig.from_dict(files.read_json(folder / "config.json"))
-    plan = make_plan(config.with_(metrics=names))
+    plan = make_plan(store.config(folder.name).with_(metrics=names))
     record = store.record(folder.name)
     if record is None or record["status"] != "done":
         raise InputError(f"run {folder.name} is not finished; finish it with the command that started it")
@@ -138,7 +136,7 @@ def evaluate(run: str, names: str, store: RunStore) -> Record:
 
 def _train_and_score(plan: Plan, folder: Path, own: Networks, record: Record, on_step: OnStep) -> None:
     started = time.monotonic()
-    judge = _judge(plan) if plan.metrics else None
+    judge = _judge(plan)
     model = build_model(plan, own)
     record["resolved"]["parameters"] = sum(value.numel() for value in model.parameters())
     record["seconds"]["data"] = _since(started)
@@ -161,11 +159,11 @@ def _train_and_score(plan: Plan, folder: Path, own: Networks, record: Record, on
 def build_model(plan: Plan, own: Networks) -> MultimodalVAE:
     """The untrained model; each modality's networks start from a seed of their own, whatever the others are."""
     pairs = {}
+    own = copy.deepcopy(dict(own))  # the user's own stay untrained, so that the same call is the same run
     with torch.random.fork_rng():
         for modality in plan.modalities:
             torch.manual_seed(derive_seed(plan.config.seed, "weights", modality.name))
             pairs |= build_networks([modality], plan.network_names, plan.latent_dim, own)
-    pairs |= copy.deepcopy(dict(own))  # the user's own stay untrained, so that the same call is the same run
     return MultimodalVAE(plan.modalities, pairs, plan.mixture, plan.latent_dim).to(plan.device)
 
 
@@ -196,17 +194,11 @@ def _evaluation(plan: Plan, judge: Judge | None) -> Evaluation:
 
 
 def _judge(plan: Plan) -> Judge | None:
-    return None if plan.sampler is None else judge_for(plan.sampler, plan.whole_test)
+    return None if plan.sampler is None or not plan.metrics else judge_for(plan.sampler, plan.whole_test)
 
 
 def _blank_record(plan: Plan) -> Record:
-    return {
-        "run_id": plan.run_id,
-        "config": plan.config.to_dict(),
-        "status": "failed",
-        "error": None,
-        "metrics": {},
-        "notes": {},
+    return failed_record(plan.run_id, plan.config, None) | {
         "seconds": {"data": 0.0, "train": 0.0, "evaluate": 0.0},
         "environment": _environment(plan),
         "resolved": {

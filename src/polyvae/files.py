@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,14 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises InputError that names the file when it is missing or damaged."""
     with _readable(path):
         return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_object(path: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """A JSON file that holds an object with at least `keys`. Raises InputError when it is missing or damaged."""
+    content = read_json(path)
+    if missing := [key for key in keys if not isinstance(content, dict) or key not in content]:
+        raise damaged(path, f"it lacks {missing[0]!r}")
+    return content
 
 
 def read_json_lines(path: Path) -> list[Any]:

@@ -35,10 +35,7 @@ def load(run: Path | str, *, networks: Networks | None = None, weights: str = "m
     Raises InputError for a missing or damaged file, or weights that do not fit.
     """
     folder = Path(run)
-    content = files.read_json(folder / "model.json")
-    keys = ("modalities", "networks", "latent_dim", "subsets")
-    if missing := [key for key in keys if not isinstance(content, dict) or key not in content]:
-        raise files.damaged(folder / "model.json", f"it lacks {missing[0]!r}")
+    content = files.read_object(folder / "model.json", ("modalities", "networks", "latent_dim", "subsets"))
     modalities = [Modality.from_json(item) for item in content["modalities"]]
     built = build_networks(modalities, content["networks"], content["latent_dim"], networks or {})
     model = MultimodalVAE(modalities, built, subsets.from_json(content["subsets"]), content["latent_dim"])

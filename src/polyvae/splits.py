@@ -28,40 +28,20 @@ def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[Mult
         return train.rows(torch.arange(config.train_size or len(train))), test
     if (config.dataset == "arrays") != (config.data is not None):
         raise InputError("--data FILE.npz and --dataset arrays go together; give both or neither")
-    train, test = _loaded(
-        config.dataset,
-        config.modalities,
-        config.train_size,
-        config.test_size,
-        config.data_seed,
-        config.scale,
-        config.background,
-        config.data,
-        config.data_dir,
-    )
-    return train, test
+    options = {"data": config.data, "seed": config.data_seed, **generator_options(config)}
+    return _loaded(config.dataset, config.train_size, config.test_size, **options)
+
+
+def generator_options(config: RunConfig) -> dict[str, Any]:
+    """What fixes the generator of a data set, and so its judge, whatever rows are drawn from it."""
+    return {name: getattr(config, name) for name in ("modalities", "scale", "background", "data_dir")}
 
 
 @lru_cache(maxsize=4)
 def _loaded(
-    name: str,
-    modalities: int | None,
-    train_size: int | None,
-    test_size: int | None,
-    seed: int,
-    scale: float | None,
-    background: int | None,
-    data: str | None,
-    data_dir: str | None,
+    name: str, train_size: int | None, test_size: int | None, **options: Any
 ) -> tuple[MultimodalDataset, MultimodalDataset]:
-    options: dict[str, Any] = {
-        "modalities": modalities,
-        "seed": seed,
-        "scale": scale,
-        "background": background,
-        "data": data,
-        "data_dir": data_dir,
-    }
+    data = options["data"]
     if data is not None:
         options["test_size"] = test_size
     train = datasets.load(name, split="train", size=train_size, **options)
@@ -137,13 +117,7 @@ def held_out(
 def sampler_of(config: RunConfig, data: MultimodalDataset | None) -> datasets.Sampler | None:
     if data is not None:
         return None
-    return datasets.sampler(
-        config.dataset,
-        modalities=config.modalities,
-        scale=config.scale,
-        background=config.background,
-        data_dir=config.data_dir,
-    )
+    return datasets.sampler(config.dataset, **generator_options(config))
 
 
 def rows_by_epoch(

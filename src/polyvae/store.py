@@ -14,6 +14,21 @@ Record = dict[str, Any]  # run_id, config, status, error, metrics, notes, second
 KEYS = ("run_id", "config", "status", "error", "metrics", "notes", "seconds")
 
 
+def failed_record(run_id: str, config: RunConfig, error: str | None) -> Record:
+    """The record of a run that has come to nothing; one that succeeds fills it in."""
+    return {
+        "run_id": run_id,
+        "config": config.to_dict(),
+        "status": "failed",
+        "error": error,
+        "metrics": {},
+        "notes": {},
+        "seconds": {},
+        "environment": {},
+        "resolved": {},
+    }
+
+
 class RunStore:
     """Runs below `root`. Reading needs only the records; a folder without its weights counts as well."""
 
@@ -39,7 +54,7 @@ class RunStore:
     def record(self, run_id: str) -> Record | None:
         """The record of a finished run, or None. Raises InputError when it is damaged."""
         path = self.folder(run_id) / "record.json"
-        return _read(path) if path.is_file() else None
+        return files.read_object(path, KEYS) if path.is_file() else None
 
     def is_done(self, run_id: str) -> bool:
         record = self.record(run_id)
@@ -47,11 +62,11 @@ class RunStore:
 
     def records(self) -> list[Record]:
         """All finished runs, failed ones included, in order of run id."""
-        return [_read(path) for path in sorted(self.root.glob("*/record.json"))]
+        return [files.read_object(path, KEYS) for path in sorted(self.root.glob("*/record.json"))]
 
-    def config(self, run_id: str) -> dict[str, Any]:
-        """The config of a run, finished or not."""
-        return files.read_json(self.folder(run_id) / "config.json")
+    def config(self, run_id: str) -> RunConfig:
+        """The config of a run, finished or not. Raises InputError when it is damaged."""
+        return RunConfig.from_dict(files.read_json(self.folder(run_id) / "config.json"))
 
     def history(self, run_id: str) -> list[dict[str, Any]]:
         """One entry an epoch; empty when the folder holds only a record."""
@@ -85,10 +100,3 @@ class RunStore:
         """Keeps other processes off this run. Yields False when another holds it and `wait` is False."""
         with files.lock(self.root / ".locks" / run_id, wait=wait) as held:
             yield held
-
-
-def _read(path: Path) -> Record:
-    record = files.read_json(path)
-    if missing := [key for key in KEYS if not isinstance(record, dict) or key not in record]:
-        raise files.damaged(path, f"it lacks {missing[0]!r}")
-    return record

@@ -12,7 +12,8 @@ from polyvae.benchmark import prepare, run_one
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.plan import Plan, make_plan
-from polyvae.store import Record, RunStore
+from polyvae.splits import generator_options
+from polyvae.store import Record, RunStore, failed_record
 
 BUSY = 75  # exit status of a task whose run another process holds
 MOST_DEATHS = 3
@@ -109,7 +110,7 @@ def _is_wanted(store: RunStore, plan: Plan, retry_failed: bool) -> bool:
 
 
 def _one_per_data_set(plans: Sequence[Plan]) -> list[Plan]:
-    return list({_data_key(plan.config): plan for plan in plans}.values())
+    return list({(p.config.dataset, *generator_options(p.config).values()): p for p in plans}.values())
 
 
 def _finished(store: RunStore, run_id: str) -> Record:
@@ -123,20 +124,4 @@ def _record_failure(store: RunStore, task: _Task, error: str) -> None:
     with store.lock(task.run_id, wait=True):
         if store.is_done(task.run_id):  # by another sweep
             return
-        store.finish(
-            {
-                "run_id": task.run_id,
-                "config": task.config.to_dict(),
-                "status": "failed",
-                "error": error,
-                "metrics": {},
-                "notes": {},
-                "seconds": {},
-                "environment": {},
-                "resolved": {},
-            }
-        )
-
-
-def _data_key(config: RunConfig) -> tuple[object, ...]:
-    return config.dataset, config.modalities, config.scale, config.background, config.data_dir
+        store.finish(failed_record(task.run_id, task.config, error))

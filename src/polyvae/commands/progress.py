@@ -87,18 +87,19 @@ class SweepTable(_Display):
         self.line(text, now=True)
 
     def poll(self, running: list[str]) -> None:
+        if self.quiet:
+            return
         self.progress.update(self.preparing, visible=False)
-        for run_id in running:
-            if run_id not in self.tasks:
-                self.tasks[run_id] = self.progress.add_task(run_id, total=None, note="")
-            history = self.store.history(run_id)
-            if history:
-                last = history[-1]
-                epochs = self.store.config(run_id)["epochs"]
-                note = f"loss {last['loss']:,.1f}" if last["epoch"] + 1 < epochs else "scoring"
-                self.progress.update(self.tasks[run_id], completed=last["epoch"] + 1, total=epochs, note=note)
-        self.line("; ".join(self._place(run_id) for run_id in running), now=False)
+        self.line("; ".join([self._place(run_id) for run_id in running]), now=False)
 
     def _place(self, run_id: str) -> str:
+        """Moves the run's bar to where its history is, and says where that is."""
+        if run_id not in self.tasks:
+            self.tasks[run_id] = self.progress.add_task(run_id, total=None, note="")
         history = self.store.history(run_id)
-        return f"{run_id}: epoch {history[-1]['epoch'] + 1}" if history else f"{run_id}: starting"
+        if not history:
+            return f"{run_id}: starting"
+        done, epochs = history[-1]["epoch"] + 1, self.store.config(run_id).epochs
+        note = f"loss {history[-1]['loss']:,.1f}" if done < epochs else "scoring"
+        self.progress.update(self.tasks[run_id], completed=done, total=epochs, note=note)
+        return f"{run_id}: epoch {done}"

@@ -10,7 +10,6 @@ import tyro
 from torch import Tensor
 
 from polyvae import files
-from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.matching import load_like
 from polyvae.errors import InputError
@@ -129,7 +128,7 @@ def _model(run: str, store: Path, weights: str, device: str) -> tuple[Multimodal
 def _rows(model: MultimodalVAE, folder: Path, data: Path | None) -> MultimodalDataset:
     if data is not None:
         return load_like(data, model.modalities)
-    return make_plan(RunConfig.from_dict(files.read_json(folder / "config.json"))).test
+    return make_plan(RunStore(folder.parent).config(folder.name)).test
 
 
 def _chunks(model: MultimodalVAE, rows: MultimodalDataset) -> Iterator[Batch]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from polyvae import files
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.report.runs import DATA_FIELDS, Compared, Group, Run, Series, settings, varying
@@ -52,11 +53,11 @@ def _read(store: RunStore, run_id: str) -> Run:
             seconds=record.get("seconds", {}),
             environment=record.get("environment", {}),
             resolved=record["resolved"] if is_done else {},
-            history=_history(store, run_id) if is_done else (),
+            history=tuple(store.history(run_id)) if is_done else (),
             samples=store.samples(run_id) if is_done else {},
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, error) from error
+        raise files.damaged(path, repr(error)) from error
 
 
 def _config(content: Mapping[str, Any], path: Path) -> RunConfig:
@@ -64,17 +65,6 @@ def _config(content: Mapping[str, Any], path: Path) -> RunConfig:
         return RunConfig.from_dict(content)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def _history(store: RunStore, run_id: str) -> tuple[Mapping[str, Any], ...]:
-    try:
-        return tuple(store.history(run_id))
-    except json.JSONDecodeError as error:
-        raise _damaged(store.folder(run_id) / "history.jsonl", error) from error
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is damaged ({error!r}); delete it, then run the same command again")
 
 
 def _groups(runs: list[Run]) -> tuple[Group, ...]:
