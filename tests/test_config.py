@@ -163,3 +163,13 @@ def test_settings_by_modality():
         by_modality("c=1", ("a", "b"), "likelihood_scale")
     with pytest.raises(InputError, match="--network 'a=conv,a=mlp' names a modality twice"):
         by_modality("a=conv,a=mlp", ("a", "b"), "network")
+
+
+def test_own_data_changed_under_the_same_name_are_other_data(tmp_path):
+    """In one process: rows must not come from a cache that knows the file by its path alone."""
+    config = RunConfig(dataset="arrays", metrics="none", data=write(tmp_path / "x.npz"))
+    first = make_plan(config)
+    write(tmp_path / "x.npz", shift=1.0)
+    assert make_plan(config).run_id != first.run_id
+    write(tmp_path / "x.npz")
+    assert make_plan(config).run_id == first.run_id

@@ -29,7 +29,8 @@ def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[Mult
     if (config.dataset == "arrays") != (config.data is not None):
         raise InputError("--data FILE.npz and --dataset arrays go together; give both or neither")
     options = {"data": config.data, "seed": config.data_seed, **generator_options(config)}
-    return _loaded(config.dataset, config.train_size, config.test_size, **options)
+    load = _load if config.data is not None else _load_once  # the user's file may change under its name
+    return load(config.dataset, config.train_size, config.test_size, **options)
 
 
 def generator_options(config: RunConfig) -> dict[str, Any]:
@@ -37,8 +38,7 @@ def generator_options(config: RunConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in ("modalities", "scale", "background", "data_dir")}
 
 
-@lru_cache(maxsize=4)
-def _loaded(
+def _load(
     name: str, train_size: int | None, test_size: int | None, **options: Any
 ) -> tuple[MultimodalDataset, MultimodalDataset]:
     data = options["data"]
@@ -47,6 +47,9 @@ def _loaded(
     train = datasets.load(name, split="train", size=train_size, **options)
     test = datasets.load(name, split="test", size=None if data is not None else test_size, **options)
     return train, test
+
+
+_load_once = lru_cache(maxsize=4)(_load)
 
 
 def _cut(data: MultimodalDataset, held_out: int, seed: int, flag: str) -> tuple[MultimodalDataset, MultimodalDataset]:
