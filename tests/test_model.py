@@ -78,6 +78,17 @@ def test_generated_values_are_in_the_units_of_the_data():
         model.generate(3, targets=["x"])
 
 
+@pytest.mark.parametrize("source", [lambda: torch.Generator().manual_seed(5), lambda: RowNoise(5, "x", (0, 1, 2))])
+def test_a_generator_fixes_draws_from_the_likelihood_too(source):
+    model = make_model()
+    before = torch.random.get_rng_state()
+    a, b = (model.generate(3, decode="sample", generator=source()) for _ in range(2))
+    other = model.generate(3, decode="sample", generator=torch.Generator().manual_seed(6))
+    assert all(torch.equal(a[name], b[name]) for name in NAMES)
+    assert not torch.equal(a["a"], other["a"])
+    assert torch.equal(torch.random.get_rng_state(), before), "torch's own generator goes on as if nothing happened"
+
+
 def test_row_noise_makes_draws_independent_of_the_batch():
     model, batch = make_model(subsets.mmvae), make_batch()
     whole = model.posterior_codes(batch, NAMES, ["a"], RowNoise(3, "x", tuple(range(6))))["a"]

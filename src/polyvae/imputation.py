@@ -1,7 +1,6 @@
 """Filling in what is missing: draws from the model given whatever a row has."""
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.model import MultimodalVAE
+from polyvae.noise import drawing_from
 
 
 class Imputed(NamedTuple):
@@ -36,7 +36,7 @@ def impute(
     """
     if draws < 2:
         raise InputError(f"draws is {draws}; an interval needs at least 2")
-    with _drawing_from(generator, batch.present.device):
+    with drawing_from(generator, batch.present.device):
         sampled = list(_draws(model, batch, draws))
     result = {}
     for index, modality in enumerate(model.modalities):
@@ -54,14 +54,3 @@ def _draws(model: MultimodalVAE, batch: Batch, draws: int) -> Iterator[dict[str,
     posterior = model.posterior(batch)
     for _ in range(draws):
         yield {name: d.sample() for name, d in model.decode(posterior.sample()).items()}
-
-
-@contextmanager
-def _drawing_from(generator: torch.Generator | None, device: torch.device) -> Generator[None]:
-    """Likelihoods draw from torch's global generator; for the time being it goes on from `generator`."""
-    if generator is None:
-        yield
-        return
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
-        yield

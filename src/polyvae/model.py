@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from polyvae import gaussian, subsets
+from polyvae import gaussian, noise, subsets
 from polyvae.errors import InputError
 from polyvae.gaussian import Gaussian, GaussianMixture
 from polyvae.modality import Batch, Modality
@@ -115,7 +115,12 @@ class MultimodalVAE(nn.Module):
             codes = {name: z for name, z in self.prior_codes(source, generator).items() if name in wanted}
         else:
             codes = self.posterior_codes(source, given or self.names, wanted, generator)
-        drawn = {name: d.mean if decode == "mean" else d.sample() for name, d in self.decode(codes).items()}
+        likelihoods = self.decode(codes)
+        if decode == "mean":
+            drawn = {name: likelihood.mean for name, likelihood in likelihoods.items()}
+        else:
+            with noise.drawing_from(generator, self.device):
+                drawn = {name: likelihood.sample() for name, likelihood in likelihoods.items()}
         return {m.name: m.to_original(drawn[m.name]) for m in self.modalities if m.name in drawn}
 
 

@@ -1,6 +1,8 @@
 """Standard Normal and uniform numbers, from a torch generator or bound to rows."""
 
 import hashlib
+from collections.abc import Generator as Generated
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +45,20 @@ def uniform(source: Noise, rows: int, like: Tensor) -> Tensor:
         drawn = np.array([source.stream(row, "uniform").random() for row in source.rows])
         return torch.from_numpy(drawn).to(like.device)
     return torch.rand(rows, generator=source, device=like.device, dtype=torch.float64)
+
+
+@contextmanager
+def drawing_from(source: Noise, device: torch.device) -> Generated[None]:
+    """Likelihoods draw from torch's global generator; inside, that goes on from `source`, unless it is None."""
+    if source is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        if isinstance(source, RowNoise):
+            torch.manual_seed(derive_seed(source.seed, source.purpose, *source.rows))
+        else:
+            torch.manual_seed(int(torch.randint(2**62, (), generator=source, device=source.device)))
+        yield
 
 
 def derive_seed(seed: int, *purpose: object) -> int:
