@@ -18,13 +18,26 @@ def test_a_released_default_never_changes():
     assert RunConfig().run_id() == "polymnist-mopoe-b1-s0-44136fa355"
     assert RunConfig().to_dict() == {
         **dict.fromkeys(
-            ("modalities", "only", "data", "data_dir", "scale", "background", "pairing", "train_size", "test_size")
+            (
+                "modalities",
+                "only",
+                "data",
+                "data_dir",
+                "scale",
+                "background",
+                "held_out",
+                "pairing",
+                "train_size",
+                "test_size",
+            )
         ),
-        **dict.fromkeys(("validation_fraction", "subsets", "gradient_clip", "patience", "threads")),
+        **dict.fromkeys(
+            ("train_size", "test_size", "validation_fraction", "subsets", "gradient_clip", "patience", "threads")
+        ),
         **dict.fromkeys(("allocation", "network", "likelihood", "likelihood_scale", "modality_weights"), "auto"),
         **{"dataset": "polymnist", "data_seed": 0, "method": "mopoe", "beta": 1.0, "latent_dim": 64, "epochs": 100},
         **{"batch_size": 256, "learning_rate": 5e-4, "schedule": "constant", "seed": 0, "precision": "fp32"},
-        **{"device": "auto", "metrics": "default"},
+        **{"device": "auto", "metrics": "default", "importance_samples": 12},
     }
 
 

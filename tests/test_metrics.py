@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.stats
 import torch
 from hypothesis import given as for_all
 from hypothesis import settings
@@ -20,8 +21,8 @@ from polyvae.errors import InputError, RunError
 from polyvae.metrics import Evaluation, Judge, coherence, frechet, frechet_distance
 from polyvae.metrics.coherence import fleiss_kappa, interval
 from polyvae.metrics.extractors import prepared
-from polyvae.metrics.frechet import moments, pooled
 from polyvae.metrics.grids import arrange, example_rows, write_grids
+from polyvae.metrics.moments import moments, pooled
 from polyvae.metrics.protocol import chosen_rows
 from polyvae.modality import Modality
 from polyvae.model import MultimodalVAE
@@ -208,7 +209,7 @@ def test_frechet_reports_floor_sizes_and_every_required_key():
 
 def features_of(model: Painter, given: tuple[str, ...]) -> np.ndarray:
     rows = tuple(range(ROWS))
-    codes = model.posterior_codes(painted().batch(rows), given, ("m0",), RowNoise(0, "frechet/conditional", rows))
+    codes = model.posterior_codes(painted().batch(rows), given, ("m0",), RowNoise(0, "conditional", rows))
     return JUDGE.features(prepared(model.decode(codes)["m0"].mean)).numpy()
 
 
@@ -374,25 +375,28 @@ def test_metrics_leave_gradients_and_mode_of_a_model_alone():
 def test_a_model_with_private_codes_and_no_joint_posterior_passes_every_metric():
     evaluation = Evaluation(painted(), painted(), JUDGE)
     found, notes = metrics.evaluate(Painter(), evaluation, metrics.METRICS)
-    assert list(notes) == ["bound"]
-    assert found == coherence(Painter(), painted(), JUDGE) | frechet(Painter(), painted(), painted(), JUDGE)
+    joint = {"bound", "linear_probe", "log_likelihood", "latent", "legacy_likelihood"}
+    not_at_hand = {"imputation", "label_free", "ood", "frechet_limit", "frechet_effnet", "frechet_inception"}
+    assert set(notes) == joint | not_at_hand
+    assert found.items() >= coherence(Painter(), painted(), JUDGE).items()
+    assert found.items() >= frechet(Painter(), painted(), painted(), JUDGE).items()
 
 
 def test_a_judge_that_errs_withholds_coherence_and_says_why():
     doubtful = replace(JUDGE, accuracy={"m0": 0.97, "m1": 0.8, "m2": 0.9})
-    assert not doubtful.is_trusted
     found, notes = metrics.evaluate(Painter(), Evaluation(painted(), painted(), doubtful), ["coherence"])
     assert found == {}
     assert "89.0%" in notes["coherence"]
     assert "m1 80.0%" in notes["coherence"]
-    assert replace(JUDGE, accuracy={"m0": 0.97, "m1": 0.84}).is_trusted
+    assert replace(JUDGE, accuracy={"m0": 0.97, "m1": 0.84}).doubt is None
 
 
 def test_without_a_judge_what_needs_one_is_noted():
     model = vae(subsets.mopoe(NAMES))
     found, notes = metrics.evaluate(model, Evaluation(painted(), painted()), metrics.METRICS)
-    assert set(notes) == {"coherence", "frechet"}
-    assert found == metrics.bound(model, painted())
+    of_judge = {name for name, metric in metrics.METRICS.items() if metric.needs == "judge"}
+    assert set(notes) >= of_judge >= {"coherence", "frechet"}
+    assert found.items() >= metrics.bound(model, painted()).items()
 
 
 def test_an_unknown_metric_is_refused():
@@ -400,11 +404,12 @@ def test_an_unknown_metric_is_refused():
         metrics.evaluate(Painter(), Evaluation(painted(), painted()), ["fid"])
 
 
-def test_a_limit_keeps_a_fair_choice_of_rows():
-    rows = Evaluation(painted(), painted(), limit=10).rows()
+def test_chosen_rows_are_a_fair_choice():
+    rows = chosen_rows(40, 10, seed=0)
     assert rows == sorted(set(rows))
     assert len(rows) == 10
-    assert rows != list(range(10))
+    often = np.bincount(np.concatenate([chosen_rows(40, 10, seed) for seed in range(400)]), minlength=40)
+    assert scipy.stats.chisquare(often).pvalue > 1e-3
 
 
 def test_images_are_read_as_a_picture_file_holds_them():

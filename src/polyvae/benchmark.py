@@ -5,8 +5,8 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ from polyvae import metrics
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
-from polyvae.judges import Judge, judge_for
-from polyvae.metrics import Evaluation
+from polyvae.evaluation import evaluation_of
 from polyvae.metrics.grids import write_grids
 from polyvae.modality import Batch
 from polyvae.model import MultimodalVAE
@@ -91,52 +90,81 @@ def run_one(
         if not held:
             return None
         existing = store.record(plan.run_id)
-        if existing is not None and (existing["status"] == "done" or not retries):
+        if existing is not None and existing["status"] == "done":
+            return _completed(plan, store, existing, own or {})
+        if existing is not None and not retries:
             return existing
         folder = store.begin(plan.run_id, plan.config)
         torch.set_num_threads(plan.config.threads or os.cpu_count() or 1)
         record = _blank_record(plan)
         try:
             _train_and_score(plan, folder, own or {}, record, on_step)
-        except (RunError, RuntimeError, OSError, ArithmeticError, MemoryError) as error:
+        except InputError:  # say, a damaged checkpoint: nothing was computed
+            raise
+        except Exception as error:  # noqa: BLE001 networks of the user's own may raise anything
             record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
         store.finish(record)
         return record
 
 
-def prepare(plan: Plan) -> None:
-    """Does once, ahead of a sweep, what its runs share: the judge of the data set (its data are cached already)."""
-    _judge(plan)
+def _completed(plan: Plan, store: RunStore, record: Record, own: Networks) -> Record:
+    """A finished run's record, with the metrics that the plan asks for and the record lacks."""
+    missing = [name for name in plan.metrics if name not in record["resolved"].get("metrics", plan.metrics)]
+    if not missing:
+        return record
+    folder = store.folder(plan.run_id)
+    plan = replace(plan, metrics=tuple(missing))
+    found, notes = metrics.evaluate(load(folder, networks=own).to(plan.device), evaluation_of(plan), missing)
+    return _with_scores(store, record, missing, found, notes)
+
+
+def plan_of(folder: Path, **changes: Any) -> Plan:
+    """The plan of a run in a store. Raises InputError when its data are not those it was made from."""
+    plan = make_plan(RunStore(folder.parent).config(folder.name).with_(**changes))
+    if plan.run_id != folder.name:
+        raise InputError(
+            f"run {folder.name} was made from other data than its config now gives, or with networks of your own; "
+            "use it in Python, with the data you have"
+        )
+    return plan
 
 
 def evaluate(run: str, names: str, store: RunStore) -> Record:
-    """Scores a finished run again by the metrics `names` and adds them to its record.
+    """Scores a finished run by the metrics `names` and adds them to its record.
 
     Raises InputError for an unknown run or metric, or a run that is not finished or whose data are not at hand.
     """
     folder = store.existing(run)
     store = RunStore(folder.parent)
-    plan = make_plan(store.config(folder.name).with_(metrics=names))
     record = store.record(folder.name)
     if record is None or record["status"] != "done":
         raise InputError(f"run {folder.name} is not finished; finish it with the command that started it")
-    if plan.run_id != folder.name:
-        raise InputError(
-            f"run {folder.name} was made from other data than its config now gives, or with networks of your own; "
-            "score it in Python with polyvae.metrics"
-        )
-    found, notes = metrics.evaluate(load(folder).to(plan.device), _evaluation(plan, _judge(plan)), plan.metrics)
+    plan = plan_of(folder, metrics=names)
+    found, notes = metrics.evaluate(load(folder).to(plan.device), evaluation_of(plan), plan.metrics)
     with store.lock(folder.name, wait=True):
-        record = store.record(folder.name) or record
-        kept = {name: reason for name, reason in record["notes"].items() if name not in plan.metrics}
-        record |= {"metrics": record["metrics"] | found, "notes": kept | notes}
-        store.finish(record)
+        return _with_scores(store, store.record(folder.name) or record, plan.metrics, found, notes)
+
+
+def _with_scores(
+    store: RunStore, record: Record, names: Sequence[str], found: dict[str, float], notes: dict[str, str]
+) -> Record:
+    """The record with new scores, written to the store. Hold the lock."""
+    kept = {name: reason for name, reason in record["notes"].items() if name.split("/")[0] not in names}
+    scored = list(dict.fromkeys([*record["resolved"].get("metrics", []), *names]))
+    record |= {
+        "metrics": record["metrics"] | found,
+        "notes": kept | notes,
+        "resolved": record["resolved"] | {"metrics": scored},
+    }
+    store.finish(record)
     return record
 
 
 def _train_and_score(plan: Plan, folder: Path, own: Networks, record: Record, on_step: OnStep) -> None:
     started = time.monotonic()
-    judge = _judge(plan)
+    evaluation = evaluation_of(plan)
+    if evaluation.judge is not None:
+        record["resolved"]["judge"] = {"version": evaluation.judge.version, "sha256": evaluation.judge.weights_sha256}
     model = build_model(plan, own)
     record["resolved"]["parameters"] = sum(value.numel() for value in model.parameters())
     record["seconds"]["data"] = _since(started)
@@ -148,7 +176,7 @@ def _train_and_score(plan: Plan, folder: Path, own: Networks, record: Record, on
     record["seconds"]["train"] = round(progress.total_seconds, 3)
 
     started = time.monotonic()
-    record["metrics"], record["notes"] = metrics.evaluate(model.eval(), _evaluation(plan, judge), plan.metrics)
+    record["metrics"], record["notes"] = metrics.evaluate(model.eval(), evaluation, plan.metrics)
     if any(modality.is_image for modality in plan.modalities):
         write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
     record["seconds"]["evaluate"] = _since(started)
@@ -189,14 +217,6 @@ def _train(plan: Plan, model: MultimodalVAE, folder: Path, on_step: OnStep) -> P
     return train(model, stages, plan.rows, plan.validation, config, folder, on_step=on_step)
 
 
-def _evaluation(plan: Plan, judge: Judge | None) -> Evaluation:
-    return Evaluation(plan.test, plan.rows(0), judge, plan.config.seed, beta=plan.config.beta)
-
-
-def _judge(plan: Plan) -> Judge | None:
-    return None if plan.sampler is None or not plan.metrics else judge_for(plan.sampler, plan.whole_test)
-
-
 def _blank_record(plan: Plan) -> Record:
     return failed_record(plan.run_id, plan.config, None) | {
         "seconds": {"data": 0.0, "train": 0.0, "evaluate": 0.0},
@@ -211,6 +231,8 @@ def _blank_record(plan: Plan) -> Record:
             "is_bound": plan.mixture.is_bound,
             "train_rows": len(plan.rows(0)),
             "test_rows": len(plan.test),
+            "metrics": list(plan.metrics),
+            "data": plan.content,
         },
     }
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from polyvae.errors import InputError
 
 # Left out of the run id: what does not change the trained model, and paths, whose content enters instead.
-NOT_HASHED = {"threads", "device", "metrics", "data_dir", "data", "subsets"}
+NOT_HASHED = {"threads", "device", "metrics", "importance_samples", "data_dir", "data", "subsets"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,8 @@ class RunConfig:
     """Size of the digits in translated_polymnist, in (0, 1). Default .5."""
     background: int | None = None
     """Index of the one picture behind repeated_polymnist. Default 0."""
+    held_out: int | None = None
+    """Number of digits d that translated_polymnist never shows in quadrant d mod 4; metric `ood` does. Default 0."""
     pairing: Literal["fixed", "fresh"] | None = None
     """PolyMNIST pairs: one fixed set, or new pairs and crops every epoch. Default fixed."""
     data_seed: int = 0
@@ -81,9 +83,11 @@ class RunConfig:
     threads: int | None = None
     """CPU threads. Default: all cores, shared among workers."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps; auto takes a GPU if there is one."""
+    """cpu, cuda, cuda:1; auto takes a CUDA device if there is one."""
     metrics: str = "default"
-    """Metrics to score when trained, comma-separated, or `default`, or `none`."""
+    """Metrics to score when trained, comma-separated, or `default`, `all`, `none`; `polyvae metrics` shows them."""
+    importance_samples: int = 12
+    """Importance samples a test row, for log-likelihoods."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(RunConfig)
@@ -98,6 +102,7 @@ class RunConfig:
             "batch_size",
             "patience",
             "threads",
+            "importance_samples",
         ):
             _check(name, getattr(self, name), lambda v: v >= 1, "at least 1")
         for name in ("learning_rate", "gradient_clip"):
@@ -106,6 +111,7 @@ class RunConfig:
         _check("scale", self.scale, lambda v: 0 < v < 1, "between 0 and 1, exclusive")
         _check("validation_fraction", self.validation_fraction, lambda v: 0 <= v < 1, "at least 0 and below 1")
         _check("background", self.background, lambda v: v >= 0, "at least 0")
+        _check("held_out", self.held_out, lambda v: 0 <= v <= 10, "from 0 to 10")
         for name in ("seed", "data_seed"):
             _check(name, getattr(self, name), lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1")
 

@@ -37,6 +37,8 @@ class MultimodalDataset:
             raise InputError(f"data set {self.name!r}: values for {list(self.values)} but modalities {names}")
         rows = len(self.present)
         for modality in self.modalities:
+            if (dtype := self.values[modality.name].dtype) not in (torch.uint8, torch.float32):
+                raise InputError(f"modality {modality.name!r} is {dtype}; give uint8 (for value / 255) or float32")
             shape = tuple(self.values[modality.name].shape)
             if shape != (rows, *modality.shape):
                 raise InputError(f"modality {modality.name!r} has shape {shape}, expected {(rows, *modality.shape)}")

@@ -38,6 +38,7 @@ RECIPE: dict[str, Any] = {
 }
 WIDTH = 64
 CEILING_ROWS = 2000
+THREADS = 2
 
 
 def judge_for(sampler: Sampler, test: MultimodalDataset, cache: Path | None = None) -> Judge:
@@ -109,7 +110,16 @@ def _fresh(sampler: Sampler) -> _Network:
 
 
 def _train(sampler: Sampler) -> dict[str, Tensor]:
-    """The weights of a judge; the same for the same generator, machine and number of threads."""
+    """The weights of a judge; the same for the same generator and machine, whatever the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)  # sums are rounded by how they are shared out
+    try:
+        return _trained(sampler)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _trained(sampler: Sampler) -> dict[str, Tensor]:
     rng = np.random.default_rng(RECIPE["seed"])
     steps = RECIPE["steps_translated"] if sampler.offsets else RECIPE["steps"]
     network = _fresh(sampler)

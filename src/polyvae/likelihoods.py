@@ -97,7 +97,13 @@ class Categorical:
 
 
 class _BinnedLaplace(TorchLaplace):
-    """log P(bin of x) for x = k / 255, computed from tails so that no bin underflows to probability zero."""
+    """log P(bin of x) for x = k / 255, computed from tails so that no bin underflows to probability zero.
+
+    `mean` is the location: what is shown of an image, as for the density.
+    """
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return (super().sample(torch.Size(sample_shape)).clamp(0, 1) * 255).round() / 255
 
     def log_prob(self, value: Tensor) -> Tensor:
         half = 0.5 / 255

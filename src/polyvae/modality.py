@@ -83,6 +83,20 @@ class Modality:
         )
 
 
+def check_suits(likelihood: Likelihood, modality: Modality, seen: Tensor) -> None:
+    """Raises InputError, naming the modality, unless `likelihood` can score its observed stored values `seen`."""
+    kind = likelihoods.to_json(likelihood)["kind"]
+    is_bytes, in_units = seen.dtype == torch.uint8, modality.transform is None
+    in_range = is_bytes or (in_units and bool(((seen >= 0) & (seen <= 1)).all()))
+    if kind == "laplace_8bit" and not is_bytes:
+        raise InputError(f"likelihood laplace_8bit: modality {modality.name!r} holds no bytes (images of uint8)")
+    if (kind == "bernoulli" or modality.is_image) and not in_range:
+        raise InputError(f"likelihood {kind}: modality {modality.name!r} has values outside [0, 1]")
+    one_hot = in_units and not is_bytes and bool(((seen == 0) | (seen == 1)).all()) and bool((seen.sum(-1) == 1).all())
+    if kind == "categorical" and not one_hot:
+        raise InputError(f"likelihood categorical: modality {modality.name!r} is not one-hot along its last axis")
+
+
 class _BatchFields(NamedTuple):
     values: dict[str, Tensor]
     present: Tensor
@@ -112,6 +126,10 @@ class Batch(_BatchFields):
             for mask, (name, value) in zip(present.unbind(-1), values.items(), strict=True):
                 kept[name] = torch.where(mask.view(-1, *(1,) * (value.dim() - 1)), value, torch.zeros_like(value))
         return super().__new__(cls, kept, present, label)
+
+    def showing(self, seen: Tensor) -> "Batch":
+        """The same rows, of which only `seen` Bool (batch, modality) is to be encoded; values are left as they are."""
+        return self._replace(present=seen)
 
     def to(self, device: torch.device | str) -> "Batch":
         label = None if self.label is None else self.label.to(device)

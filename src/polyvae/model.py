@@ -48,33 +48,75 @@ class MultimodalVAE(nn.Module):
         return self.prior.zeros.device
 
     def encode(self, batch: Batch) -> Gaussian:
-        """The expert of every modality, absent ones included: fields (modality, batch, latent)."""
-        experts = [gaussian.bounded(*self.encoders[name](batch.values[name])) for name in self.names]
+        """The expert of every modality: fields (modality, batch, latent).
+
+        Only what a row has is encoded; N(0, I) stands where it lacks the modality.
+        Raises InputError unless the batch has the model's modalities, in the model's order.
+        """
+        if tuple(batch.values) != self.names:
+            raise InputError(f"the batch holds {', '.join(batch.values)}, the model takes {', '.join(self.names)}")
+        experts = [
+            self._expert(name, batch.values[name], seen)
+            for name, seen in zip(self.names, batch.present.unbind(-1), strict=True)
+        ]
         return Gaussian(torch.stack([e.mean for e in experts]), torch.stack([e.logvar for e in experts]))
+
+    def _expert(self, name: str, values: Tensor, seen: Tensor) -> Gaussian:
+        if bool(seen.all()):
+            return gaussian.bounded(*self.encoders[name](values))
+        blank = self.prior.zeros.expand(len(seen), -1)
+        rows = seen.nonzero().squeeze(1)
+        if not len(rows):
+            return Gaussian(blank, blank)
+        expert = gaussian.bounded(*self.encoders[name](values.index_select(0, rows)))
+        return Gaussian(*(blank.to(field.dtype).index_copy(0, rows, field) for field in expert))
 
     def decode(self, codes: Tensor | Codes) -> dict[str, Distribution]:
         """The likelihood of each modality named in `codes`; a tensor (batch, latent) is read by all of them."""
         read = dict.fromkeys(self.names, codes) if isinstance(codes, Tensor) else codes
         return {m.name: m.distribution(self.decoders[m.name](read[m.name])) for m in self.modalities if m.name in read}
 
-    def posterior(self, batch: Batch, given: Sequence[str] | None = None) -> GaussianMixture:
+    def posterior(
+        self, batch: Batch, given: Sequence[str] | None = None, experts: Gaussian | None = None
+    ) -> GaussianMixture:
         """The posterior of x_given (default: everything), a mixture per row, by the rule of `subsets.conditional`.
 
-        Rows use what they have of `given`. Raises InputError where a row has nothing of it.
+        Rows use what they have of `given`, and it is that set which the rule is about. experts: `encode(batch)`, if
+        it is known already.
+        Raises InputError where a row has nothing of `given`.
         """
-        mixture = subsets.conditional(self.mixture, self.names if given is None else given)
-        member = mixture.matrix.to(batch.present.device)[:, None] & batch.present  # (component, batch, modality)
-        alive = member.any(-1)
-        if not bool(alive.any(0).all()):
-            row = int((~alive.any(0)).nonzero()[0])
+        wanted = set(self.names if given is None else given)
+        asked = torch.tensor([name in wanted for name in self.names], device=batch.present.device)
+        observed = batch.present & asked
+        if not bool(observed.any(-1).all()):
+            row = int((~observed.any(-1)).nonzero()[0])
             raise InputError(
                 f"row {row} has none of {', '.join(given or self.names)}; leave it out or condition on more"
             )
-        # A term without a member in a row has weight zero there; the prior stands in to keep it finite.
-        prior_expert = mixture.prior_experts.to(alive.device)[:, None] | ~alive
-        components = gaussian.product_of_experts(self.encode(batch), member, prior_expert)
-        weights = (mixture.weights.to(alive.device)[:, None] * alive).T.to(components.mean.dtype)
-        return GaussianMixture(components, weights / weights.sum(-1, keepdim=True))
+        member, prior_expert, weights = self._terms(observed)
+        experts = self.encode(batch.showing(member.any(0))) if experts is None else experts
+        components = gaussian.product_of_experts(experts, member, prior_expert)
+        return GaussianMixture(components, weights.to(components.mean.dtype))
+
+    def _terms(self, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Each row's terms: members (component, batch, modality), prior experts (component, batch), weights.
+
+        The rule is applied to what a row has. Rows with fewer terms are filled up with the prior at weight zero.
+        """
+        patterns, which = observed.unique(dim=0, return_inverse=True)
+        named = [[name for name, seen in zip(self.names, row, strict=True) if seen] for row in patterns.tolist()]
+        mixtures = [subsets.conditional(self.mixture, given) for given in named]
+        most = max(len(mixture.terms) for mixture in mixtures)
+        member = torch.zeros(most, *patterns.shape, dtype=torch.bool)
+        prior_expert = torch.ones(most, len(patterns), dtype=torch.bool)
+        weights = torch.zeros(len(patterns), most, dtype=torch.float64)
+        for index, mixture in enumerate(mixtures):
+            count = len(mixture.terms)
+            member[:count, index], prior_expert[:count, index] = mixture.matrix, mixture.prior_experts
+            weights[index, :count] = mixture.weights
+        place = which.cpu()
+        device = observed.device
+        return member[:, place].to(device), prior_expert[:, place].to(device), weights[place].to(device)
 
     def prior_codes(self, count: int, generator: Noise = None) -> Codes:
         """Codes of `count` unconditional samples: the same z under every name."""
@@ -82,11 +124,46 @@ class MultimodalVAE(nn.Module):
         return dict.fromkeys(self.names, z)
 
     def posterior_codes(
-        self, batch: Batch, given: Sequence[str], targets: Sequence[str], generator: Noise = None
+        self,
+        batch: Batch,
+        given: Sequence[str],
+        targets: Sequence[str],
+        generator: Noise = None,
+        experts: Gaussian | None = None,
     ) -> Codes:
         """Codes of one posterior draw a row given x_given: the same z under every target's name."""
-        z = self.posterior(batch, given).sample(generator)
+        z = self.posterior(batch, given, experts).sample(generator)
         return dict.fromkeys(targets, z)
+
+    @torch.no_grad()
+    def log_weights(
+        self,
+        batch: Batch,
+        given: Sequence[str],
+        targets: Sequence[str],
+        samples: int,
+        generator: Noise = None,
+        posterior: GaussianMixture | None = None,
+    ) -> Tensor:
+        """log { likelihood(x_targets | z) prior(z) / posterior(z | x_given) }, z drawn from that posterior, in nats.
+
+        Returns (sample, batch). The log-mean-exp over samples estimates log p(x_targets), over the targets a row has.
+        A mixture is sampled in strata: ceil(samples / components) draws of each component, weighted to its share;
+        the density below the line is that of the whole mixture. posterior: to draw from in place of that given x_given.
+        """
+        posterior = self.posterior(batch, given) if posterior is None else posterior
+        components, rows, latent = posterior.components.mean.shape
+        each = -(-samples // components)
+        standard = noise.normal(generator, rows, each * components * latent, posterior.components.mean)
+        z = posterior.components.rsample(standard.view(rows, each, components, latent).permute(1, 2, 0, 3))
+        share = (components * posterior.weights.T).log()  # (component, batch)
+        log_weight = (share + self.prior.log_prob(z) - posterior.log_prob(z)).flatten(0, 1)
+        seen = {name: batch.present[:, self.names.index(name)] for name in targets}
+        for index, codes in enumerate(z.flatten(0, 1)):
+            for name, likelihood in self.decode(dict.fromkeys(targets, codes)).items():
+                score = likelihood.log_prob(batch.values[name])
+                log_weight[index] += torch.where(seen[name], score, torch.zeros_like(score))
+        return log_weight
 
     @torch.no_grad()
     def embed(self, batch: Batch, given: Sequence[str] | None = None) -> Tensor:
@@ -108,13 +185,17 @@ class MultimodalVAE(nn.Module):
         source: a number of unconditional samples, or a batch to condition on through `given` (default: all it has).
         targets: default all modalities. decode: the likelihood's mean, or a draw from it.
         """
-        wanted = tuple(targets or self.names)
-        if unknown := sorted(set(wanted) - set(self.names)):
-            raise InputError(f"unknown target {unknown[0]!r}; the model has {', '.join(self.names)}")
+        wanted = self.names if targets is None else tuple(targets)
+        if not wanted or set(wanted) - set(self.names):
+            raise InputError(f"targets are {list(wanted)}; name at least one of {', '.join(self.names)}")
+        if isinstance(source, int) and given is not None:
+            raise InputError(
+                f"given is {list(given)}, but there is only a count of samples; pass a batch to condition on"
+            )
         if isinstance(source, int):
             codes = {name: z for name, z in self.prior_codes(source, generator).items() if name in wanted}
         else:
-            codes = self.posterior_codes(source, given or self.names, wanted, generator)
+            codes = self.posterior_codes(source, self.names if given is None else given, wanted, generator)
         likelihoods = self.decode(codes)
         if decode == "mean":
             drawn = {name: likelihood.mean for name, likelihood in likelihoods.items()}

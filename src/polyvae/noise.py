@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Generator as Generated
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -15,12 +16,13 @@ class RowNoise:
     """Noise that belongs to rows: the same numbers whatever the batch size, row order or device.
 
     seed: of the run. purpose: what the numbers are for; other purposes get independent numbers.
-    rows: the ids of the batch's rows.
+    rows: the ids of the batch's rows. spread: factor on Normal numbers; 0 turns every draw into the mean.
     """
 
     seed: int
     purpose: str
     rows: tuple[int, ...]
+    spread: float = 1.0
 
     def stream(self, row: int, kind: str) -> np.random.Generator:
         digest = hashlib.sha256(f"{self.seed}/{self.purpose}/{kind}".encode()).digest()
@@ -34,9 +36,13 @@ Noise = Generator | RowNoise | None
 def normal(source: Noise, rows: int, width: int, like: Tensor) -> Tensor:
     """Standard Normal (rows, width), on the device and of the type of `like`."""
     if isinstance(source, RowNoise):
-        drawn = np.stack([source.stream(row, "normal").standard_normal(width, dtype=np.float32) for row in source.rows])
-        return torch.from_numpy(drawn).to(like)
+        return torch.from_numpy(_normal_by_row(source, width)).to(like) * source.spread
     return torch.randn(rows, width, generator=source, device=like.device, dtype=like.dtype)
+
+
+@lru_cache(maxsize=2)  # the posteriors of all subsets of a row share its numbers
+def _normal_by_row(source: RowNoise, width: int) -> np.ndarray:
+    return np.stack([source.stream(row, "normal").standard_normal(width, dtype=np.float32) for row in source.rows])
 
 
 def uniform(source: Noise, rows: int, like: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from polyvae.priors import Prior
 from polyvae.subsets import SubsetMixture
 
 Allocation = Literal["systematic", "exact"]
+UNCOVERED = "leave such rows out, or add a term to S that encodes what they have"
 
 
 class JointModel(Protocol):
@@ -63,15 +64,19 @@ def elbo(
     that is a mixture (`is_bound`).
     Missing data: a term encodes what a row has of its subset, terms with nothing left drop out and the others'
     weights renormalise; only present modalities are predicted.
-    Raises InputError for a negative beta, or for systematic allocation of an S that is no mixture.
+    Raises InputError for a negative beta, for systematic allocation of an S that is no mixture, for an S over other
+    modalities than the model's, and for a row that no term of S can encode.
     """
     if beta < 0:
         raise InputError(f"beta is {beta}; it must be at least 0")
-    experts = model.encode(batch)
+    if mixture.names != model.names:
+        raise InputError(f"S is over {', '.join(mixture.names)}, the model over {', '.join(model.names)}")
+    if not bool((covered := mixture.covers(batch.present)).all()):
+        raise InputError(f"row {int((~covered).nonzero()[0])} has nothing that a term of S encodes; {UNCOVERED}")
     if allocation == "systematic":
-        log_likelihood, kl = _systematic(model, batch, mixture, experts, generator)
+        log_likelihood, kl = _systematic(model, batch, mixture, generator)
     elif allocation == "exact":
-        log_likelihood, kl = _exact(model, batch, mixture, experts, generator)
+        log_likelihood, kl = _exact(model, batch, mixture, generator)
     else:
         raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
     weighted = log_likelihood if weights is None else log_likelihood * weights
@@ -91,12 +96,11 @@ def systematic_quantiles(batch_size: int, generator: Noise, device: torch.device
     return (u + order) / batch_size
 
 
-def _systematic(
-    model: JointModel, batch: Batch, mixture: SubsetMixture, experts: Gaussian, generator: Noise
-) -> tuple[Tensor, Tensor]:
+def _systematic(model: JointModel, batch: Batch, mixture: SubsetMixture, generator: Noise) -> tuple[Tensor, Tensor]:
     if not mixture.is_bound:
         raise InputError("systematic allocation needs terms that all predict all modalities; use allocation='exact'")
     draw = mixture.pick(systematic_quantiles(len(batch.present), generator, batch.present.device), batch.present)
+    experts = model.encode(batch.showing(draw.given))  # what a row's subset leaves out costs nothing
     posterior = gaussian.product_of_experts(experts, draw.given, draw.prior_expert)
     z = _rsample(posterior, generator)
     likelihoods = model.decode(dict.fromkeys(model.names, z))
@@ -104,20 +108,22 @@ def _systematic(
     return _where_present(scores, batch.present), model.prior.kl(posterior)
 
 
-def _exact(
-    model: JointModel, batch: Batch, mixture: SubsetMixture, experts: Gaussian, generator: Noise
-) -> tuple[Tensor, Tensor]:
+def _exact(model: JointModel, batch: Batch, mixture: SubsetMixture, generator: Noise) -> tuple[Tensor, Tensor]:
     present = batch.present
     member = mixture.matrix.to(present.device)[:, None] & present  # (subset, batch, modality)
-    alive = member.any(-1)
-    # A term with nothing to encode has weight zero; the prior stands in for its posterior to keep it finite.
+    targets = mixture.targets.to(present.device)
+    alive = member.any(-1) & (targets[:, None] & present).any(-1)
+    # A term with nothing to encode or to predict has weight zero; the prior keeps its posterior finite.
     prior_expert = mixture.prior_experts.to(present.device)[:, None] | ~alive
-    posterior = gaussian.product_of_experts(experts, member, prior_expert)
+    posterior = gaussian.product_of_experts(model.encode(batch.showing(member.any(0))), member, prior_expert)
     z = _rsample(posterior, generator)
     omega = _omega(mixture, alive).to(z.dtype)
     columns = []
     for index, name in enumerate(model.names):
-        predicts = mixture.targets[:, index].nonzero().squeeze(1).to(present.device)
+        predicts = targets[:, index].nonzero().squeeze(1)
+        if not len(predicts):
+            columns.append(z.new_zeros(len(present)))
+            continue
         likelihood = model.decode({name: z[predicts].flatten(0, 1)})[name]
         value = batch.values[name]
         scores = likelihood.log_prob(value.expand(len(predicts), *value.shape).flatten(0, 1))

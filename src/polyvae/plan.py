@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from polyvae import datasets, metrics, networks, splits, subsets
+from polyvae import datasets, metrics, networks, pretrained, splits, subsets
 from polyvae.config import RunConfig, by_modality
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.files import read_json
 from polyvae.methods import Method, method_named
 from polyvae.modality import Modality
+from polyvae.objectives import UNCOVERED
 from polyvae.saving import Networks, build_networks
 from polyvae.subsets import SubsetMixture
 
@@ -24,6 +25,7 @@ from polyvae.subsets import SubsetMixture
 class Plan:
     """What one run will do.
 
+    content: identity of the whole data set, for those who compare runs.
     rows: epoch -> training data (new every epoch for fresh pairing). validation, test: held-out data; whole_test:
     with the modalities that the run leaves out. sampler: the data set's generator, if it has one.
     latent_dim: of this model; `unimodal` has its share of the config's. network_names: name -> network.
@@ -31,6 +33,7 @@ class Plan:
 
     config: RunConfig
     run_id: str
+    content: str
     method: Method
     mixture: SubsetMixture
     latent_dim: int
@@ -66,10 +69,11 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
     """
     config = config if data is None else config.with_(dataset=data.name)
     method = method_named(config.method)
-    wanted = _metric_names(config.metrics)
+    wanted = metrics.metric_names(config.metrics, pretrained.installed())
     device = device_named(config.device)
     train, test = splits.load_splits(config, data)
-    everything = len(train.modalities)
+    is_own = data is not None or config.dataset == "arrays"
+    everything, content = len(train.modalities), splits.identity_of(train, test, is_own)
     whole_test, sampler = test, splits.sampler_of(config, data)
     train, test = (splits.scored(splits.narrowed(part, config, method), config) for part in (train, test))
     mixture = _mixture(config, method, train.names)
@@ -80,16 +84,17 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
     with torch.device("meta"):
         build_networks(list(train.modalities), names, latent_dim, own or {})
     _check_own(own or {}, train, latent_dim)
-    if wanted and sampler is not None and len(test) < 2:
-        raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
-    is_own = data is not None or config.dataset == "arrays"
+    _check_metrics(wanted, test, config.metrics)
+    for part, split in ((train, "training"), (test, "test")):
+        if not bool((covered := mixture.covers(part.present)).all()):
+            row = int((~covered).nonzero()[0])
+            raise InputError(f"{split} row {row} has nothing that a term of S encodes; {UNCOVERED}")
+    identity = _identity(train, test, is_own, method, mixture, names, own or {})
     train, validation = splits.held_out(train, config, is_own)
-    identity: dict[str, Any] = {"data": splits.identity_of(train, test, is_own)}
-    identity |= {"subsets": subsets.to_json(mixture)} if method.mixture is None else {}
-    identity |= {"networks": _networks_identity(own)} if own else {}
     return Plan(
         config=config,
         run_id=config.run_id(identity),
+        content=content,
         method=method,
         mixture=mixture,
         latent_dim=latent_dim,
@@ -103,28 +108,44 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
     )
 
 
+def _identity(
+    train: MultimodalDataset,
+    test: MultimodalDataset,
+    is_own: bool,
+    method: Method,
+    mixture: SubsetMixture,
+    names: dict[str, str],
+    own: Networks,
+) -> dict[str, Any]:
+    """What a config only names: the content of the data, networks that the data ask for, the user's own S and networks."""
+    identity: dict[str, Any] = {"data": splits.identity_of(train, test, is_own)}
+    if described := {name: names[name] for name in train.info.get("networks", {}) if name in names}:
+        identity["described_networks"] = described
+    identity |= {"subsets": subsets.to_json(mixture)} if method.mixture is None else {}
+    return identity | ({"networks": _networks_identity(own)} if own else {})
+
+
+def _check_metrics(wanted: tuple[str, ...], test: MultimodalDataset, text: str) -> None:
+    """What is asked for by name must have a meaning for the data; of `default` and `all`, the record says what has not."""
+    if wanted and len(test) < 2 and text in ("default", "all"):
+        raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
+    for name in wanted if text not in ("default", "all") else ():
+        if (lack := metrics.unmet(name, test)) is not None:
+            raise InputError(f"--metrics {name}: {lack}; leave it out")
+
+
 def device_named(name: str) -> torch.device:
     """The device of `--device`. Raises InputError when this machine has no such device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros((), device=device).item()
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros((), device=device, dtype=torch.float64).item()  # mps has none
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(
             f"--device {name}: not available here ({str(error).splitlines()[0]}); use auto or cpu"
         ) from error
     return device
-
-
-def _metric_names(text: str) -> tuple[str, ...]:
-    """'default' (all there are), 'none', or comma-separated names."""
-    if text in ("default", "none"):
-        return tuple(metrics.METRICS) if text == "default" else ()
-    names = tuple(name.strip() for name in text.split(","))
-    if unknown := sorted(set(names) - set(metrics.METRICS)):
-        raise InputError(f"--metrics names {unknown[0]!r}; known: {', '.join(metrics.METRICS)}, default, none")
-    return names
 
 
 def _mixture(config: RunConfig, method: Method, names: tuple[str, ...]) -> SubsetMixture:

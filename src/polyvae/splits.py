@@ -9,18 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from polyvae import datasets, likelihoods
 from polyvae.config import RunConfig, by_modality
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.methods import Method
-from polyvae.modality import Modality
+from polyvae.modality import check_suits
 from polyvae.noise import derive_seed
 
 
 def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[MultimodalDataset, MultimodalDataset]:
+    """(training rows, test rows). Raises InputError for options that the data do not have."""
+    known = datasets.DATASETS.get(config.dataset)
+    if config.pairing == "fresh" and (data is not None or (known is not None and "pairing" not in known.options)):
+        raise InputError(f"--pairing fresh: data set {config.dataset!r} has no generator; leave --pairing out")
     if data is not None:
         train, test = _cut(data, config.test_size or max(1, len(data) // 5), config.data_seed, "--test-size")
         if (config.train_size or 0) > len(train):
@@ -28,23 +31,24 @@ def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[Mult
         return train.rows(torch.arange(config.train_size or len(train))), test
     if (config.dataset == "arrays") != (config.data is not None):
         raise InputError("--data FILE.npz and --dataset arrays go together; give both or neither")
-    options = {"data": config.data, "seed": config.data_seed, **generator_options(config)}
+    options = {"data": config.data, "seed": config.data_seed, "pairing": config.pairing, **generator_options(config)}
     load = _load if config.data is not None else _load_once  # the user's file may change under its name
     return load(config.dataset, config.train_size, config.test_size, **options)
 
 
 def generator_options(config: RunConfig) -> dict[str, Any]:
     """What fixes the generator of a data set, and so its judge, whatever rows are drawn from it."""
-    return {name: getattr(config, name) for name in ("modalities", "scale", "background", "data_dir")}
+    return {name: getattr(config, name) for name in ("modalities", "scale", "background", "held_out", "data_dir")}
 
 
 def _load(
     name: str, train_size: int | None, test_size: int | None, **options: Any
 ) -> tuple[MultimodalDataset, MultimodalDataset]:
-    data = options["data"]
+    data, pairing = options["data"], options.pop("pairing")
     if data is not None:
         options["test_size"] = test_size
-    train = datasets.load(name, split="train", size=train_size, **options)
+    fresh = {"pairing": pairing} if pairing == "fresh" else {}  # the test tuples stay the fixed ones
+    train = datasets.load(name, split="train", size=train_size, **options, **fresh)
     test = datasets.load(name, split="test", size=None if data is not None else test_size, **options)
     return train, test
 
@@ -77,26 +81,17 @@ def scored(data: MultimodalDataset, config: RunConfig) -> MultimodalDataset:
         current = likelihoods.to_json(modality.likelihood)
         scale = current.get("scale", 0.75)
         if modality.name in scales:
+            if "scale" not in likelihoods.to_json(likelihoods.make(kinds.get(modality.name, current["kind"]))):
+                raise InputError(f"--likelihood-scale: the likelihood of {modality.name!r} has no scale; leave it out")
             text = scales[modality.name]
             scale = None if text == "learned" else _number(text, "--likelihood-scale")
         kind = kinds.get(modality.name, current["kind"])
         likelihood = likelihoods.make(kind, scale)
         if kind != current["kind"]:
-            _check_suits(kind, modality, data.values[modality.name][data.present[:, len(changed)]])
+            check_suits(likelihood, modality, data.values[modality.name][data.present[:, len(changed)]])
         weight = _number(weights.get(modality.name, str(modality.weight)), "--modality-weights")
         changed.append(replace(modality, likelihood=likelihood, weight=weight))
     return data.with_modalities(changed)
-
-
-def _check_suits(kind: str, modality: Modality, seen: Tensor) -> None:
-    is_bytes, in_units = seen.dtype == torch.uint8, modality.transform is None
-    if kind == "laplace_8bit" and not is_bytes:
-        raise InputError(f"--likelihood laplace_8bit: modality {modality.name!r} holds no bytes (images of uint8)")
-    if kind == "bernoulli" and not (is_bytes or (in_units and bool(((seen >= 0) & (seen <= 1)).all()))):
-        raise InputError(f"--likelihood bernoulli: modality {modality.name!r} has values outside [0, 1]")
-    one_hot = in_units and not is_bytes and bool(((seen == 0) | (seen == 1)).all()) and bool((seen.sum(-1) == 1).all())
-    if kind == "categorical" and not one_hot:
-        raise InputError(f"--likelihood categorical: modality {modality.name!r} is not one-hot along its last axis")
 
 
 def _number(text: str, flag: str) -> float:
@@ -126,10 +121,8 @@ def sampler_of(config: RunConfig, data: MultimodalDataset | None) -> datasets.Sa
 def rows_by_epoch(
     train: MultimodalDataset, config: RunConfig, sampler: datasets.Sampler | None
 ) -> Callable[[int], MultimodalDataset]:
-    if config.pairing != "fresh":
+    if config.pairing != "fresh" or sampler is None:
         return lambda epoch: train
-    if sampler is None:
-        raise InputError(f"--pairing fresh: data set {config.dataset!r} has no generator; leave --pairing out")
 
     @lru_cache(maxsize=1)
     def fresh(epoch: int) -> MultimodalDataset:

@@ -1,13 +1,14 @@
 """The family as data: S = {(A, w_A)}, the set of weighted subsets that defines a method (paper, Definition 2).
 
 `mvae`, `mmvae`, `mopoe` are the members of Table 1 with uniform weights; `mvae_plus` adds the ELBO sub-sampling
-terms of eq. 84; `custom` takes any subsets and weights. The unimodal VAE is any of them on one modality.
+terms of eq. 84; `custom` takes any subsets and weights. The unimodal VAE is `mmvae` on one
+modality: no prior expert.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -75,6 +76,11 @@ class SubsetMixture(ABC):
         """Bool (subset,): whether the prior joins the product of experts."""
         return torch.tensor([term.prior_expert for term in self.terms])
 
+    def covers(self, present: Tensor) -> Tensor:
+        """Bool (batch,): whether some term encodes and predicts something of what each row has."""
+        matrix, targets = (m.to(present.device)[:, None] & present for m in (self.matrix, self.targets))
+        return (matrix.any(-1) & targets.any(-1)).any(0)
+
     def pick(self, u: Tensor, present: Tensor) -> Draw:
         """The term at quantile u (batch,) of each row's weights, renormalised over the terms `present` leaves.
 
@@ -88,7 +94,7 @@ class SubsetMixture(ABC):
         return Draw(matrix[chosen] & present, self.prior_experts.to(present.device)[chosen])
 
     def draw(self, u: Tensor, present: Tensor) -> Tensor:
-        """Like `pick`, only the encoded modalities: Bool (batch, modality)."""
+        """`pick(u, present).given`: Bool (batch, modality)."""
         return self.pick(u, present).given
 
 
@@ -98,9 +104,11 @@ class Listed(SubsetMixture):
 
     elements: tuple[Term, ...]
 
-    @property
+    @cached_property
     def terms(self) -> tuple[Term, ...]:
-        return self.elements
+        """The elements; a target that names every modality is the same as None."""
+        everything = set(self.names)
+        return tuple(replace(t, target=None) if set(t.target or ()) == everything else t for t in self.elements)
 
     def __post_init__(self) -> None:
         _check_names(self.names)
@@ -152,6 +160,9 @@ class Powerset(SubsetMixture):
     @property
     def is_bound(self) -> bool:
         return True
+
+    def covers(self, present: Tensor) -> Tensor:
+        return present.any(-1)
 
     def pick(self, u: Tensor, present: Tensor) -> Draw:
         """A subset of the present modalities arises from 2^absent subsets of all, so it stays uniform.
@@ -250,17 +261,13 @@ def from_json(content: dict[str, Any]) -> SubsetMixture:
 
 
 def _term(item: dict[str, Any]) -> Term:
-    if unknown := set(item) - {"given", "weight", "target", "prior_expert"}:
-        raise InputError(f"unknown key {sorted(unknown)[0]!r} in a term; known: given, weight, target, prior_expert")
+    known = [field.name for field in fields(Term)]
+    if unknown := set(item) - set(known):
+        raise InputError(f"unknown key {sorted(unknown)[0]!r} in a term; known: {', '.join(known)}")
     if missing := {"given", "weight"} - set(item):
         raise InputError(f"a term lacks {sorted(missing)[0]!r}: {item}")
-    target = item.get("target")
-    return Term(
-        tuple(item["given"]),
-        float(item["weight"]),
-        None if target is None else tuple(target),
-        bool(item.get("prior_expert", False)),
-    )
+    target = None if item.get("target") is None else tuple(item["target"])
+    return Term(tuple(item["given"]), float(item["weight"]), target, bool(item.get("prior_expert", False)))
 
 
 def _membership(names: Sequence[str], subsets: Iterable[Sequence[str]]) -> Tensor:

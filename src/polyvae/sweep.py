@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyvae import executors
-from polyvae.benchmark import prepare, run_one
+from polyvae.benchmark import run_one
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
+from polyvae.evaluation import evaluation_of
 from polyvae.plan import Plan, make_plan
 from polyvae.splits import generator_options
 from polyvae.store import Record, RunStore, failed_record
@@ -59,7 +60,7 @@ def sweep(
         if _is_wanted(store, p, retry_failed)
     }
     for plan in _one_per_data_set([p for p in plans if p.run_id in todo]):
-        prepare(plan)
+        evaluation_of(plan)  # its judge and critic are trained once, here
     for run_id in run_ids:
         if run_id not in todo:
             on_record(_finished(store, run_id))

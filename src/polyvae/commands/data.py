@@ -24,6 +24,7 @@ def data(
     seed: int = 0,
     scale: float | None = None,
     background: int | None = None,
+    held_out: int | None = None,
     data: str | None = None,
     data_dir: str | None = None,
     out: Path = Path("preview.png"),
@@ -41,6 +42,7 @@ def data(
         seed: Seed of generated data, and of the split of your own.
         scale: Size of the digits in translated_polymnist.
         background: Index of the picture of repeated_polymnist.
+        held_out: Number of digits d that translated_polymnist never shows in quadrant d mod 4.
         data: Your own .npz file, for arrays.
         data_dir: Folder with mnist/, polymnist/, backgrounds/. Default: $POLYVAE_DATA, else the embedded digits.
         out: PNG file of the preview.
@@ -66,6 +68,7 @@ def data(
         seed=seed,
         scale=scale,
         background=background,
+        held_out=held_out,
         data=data,
         data_dir=data_dir,
     )

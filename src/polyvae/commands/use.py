@@ -10,6 +10,7 @@ import tyro
 from torch import Tensor
 
 from polyvae import files
+from polyvae.benchmark import plan_of
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.matching import load_like
 from polyvae.errors import InputError
@@ -17,7 +18,7 @@ from polyvae.imputation import impute as impute_batch
 from polyvae.metrics.grids import arrange, write_png
 from polyvae.modality import Batch
 from polyvae.model import MultimodalVAE
-from polyvae.plan import device_named, make_plan
+from polyvae.plan import device_named
 from polyvae.saving import load
 from polyvae.store import RunStore
 
@@ -53,12 +54,14 @@ def generate(
         weights: The last weights, or those with the best validation loss.
         out: File to write.
         seed: Seed of the draws.
-        device: cpu, cuda, mps or auto.
+        device: cpu, cuda or auto.
         store: Folder of all runs.
         quiet: Print nothing but errors.
     """
     if count < 1:
         raise InputError(f"--count is {count}; it must be at least 1")
+    if data is not None and given is None:
+        raise InputError("--data holds rows to condition on; name what to condition on with --given")
     model, folder = _model(run, store, weights, device)
     torch.manual_seed(seed)
     wanted = _names(targets)
@@ -101,7 +104,7 @@ def impute(
         weights: The last weights, or those with the best validation loss.
         out: File to write.
         seed: Seed of the draws.
-        device: cpu, cuda, mps or auto.
+        device: cpu, cuda or auto.
         store: Folder of all runs.
         quiet: Print nothing but errors.
     """
@@ -128,7 +131,7 @@ def _model(run: str, store: Path, weights: str, device: str) -> tuple[Multimodal
 def _rows(model: MultimodalVAE, folder: Path, data: Path | None) -> MultimodalDataset:
     if data is not None:
         return load_like(data, model.modalities)
-    return make_plan(RunStore(folder.parent).config(folder.name)).test
+    return plan_of(folder).test
 
 
 def _chunks(model: MultimodalVAE, rows: MultimodalDataset) -> Iterator[Batch]:

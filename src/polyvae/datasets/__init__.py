@@ -36,7 +36,7 @@ DATASETS: dict[str, Entry] = {
     "translated_polymnist": Entry(
         partial(load_polymnist, "translated_polymnist", scale=0.5),
         "the same with small digits anywhere on the canvas (Daunhawer et al. 2022)",
-        _POLYMNIST | {"scale"},
+        _POLYMNIST | {"scale", "held_out"},
         partial(load_sampler, scale=0.5),
     ),
     "repeated_polymnist": Entry(
@@ -72,6 +72,7 @@ def load(
     seed: int = 0,
     scale: float | None = None,
     background: int | None = None,
+    held_out: int | None = None,
     pairing: str | None = None,
     data: Path | str | Mapping[str, Any] | None = None,
     test_size: int | None = None,
@@ -81,6 +82,7 @@ def load(
 
     modalities: how many (PolyMNIST and toy: 5). size: number of rows of this split, None for all.
     scale: side of the digits (translated_polymnist: 0.5). background: the shared picture (repeated_polymnist: 0).
+    held_out: digits that never stand in one quadrant (translated_polymnist: 0).
     pairing: "fixed" or "fresh" (PolyMNIST: "fixed"). data, test_size: the user's arrays and how many rows are held out.
     data_dir: folder of downloaded or own data, else $POLYVAE_DATA, else what ships with polyvae.
     Raises InputError on an unknown name, on an option that the data set does not have, on values out of range.
@@ -91,6 +93,7 @@ def load(
         size=size,
         scale=scale,
         background=background,
+        held_out=held_out,
         pairing=pairing,
         data=data,
         test_size=test_size,
@@ -108,11 +111,12 @@ def sampler(
     modalities: int | None = None,
     scale: float | None = None,
     background: int | None = None,
+    held_out: int | None = None,
     data_dir: Path | str | None = None,
 ) -> Sampler | None:
     """Endless fresh draws of the generator behind `name`, or None for data that has no generator."""
     entry = _entry(name)
-    given = _given(modalities=modalities, scale=scale, background=background)
+    given = _given(modalities=modalities, scale=scale, background=background, held_out=held_out)
     _check_options(name, entry, given)
     if entry.sampler is None:
         return None

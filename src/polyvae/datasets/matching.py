@@ -12,14 +12,15 @@ from polyvae import likelihoods
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.arrays import read_parts
 from polyvae.errors import InputError
-from polyvae.modality import Modality
+from polyvae.modality import Modality, check_suits
 
 
 def load_like(source: Path | str | Mapping[str, Any], modalities: Sequence[Modality]) -> MultimodalDataset:
     """The rows of an .npz file (or name -> array) in the form and units of `modalities`.
 
     Keys as for the data set `arrays`; a modality without a key is absent in every row.
-    Raises InputError for unknown keys, wrong shapes, or values that are not finite where present.
+    Raises InputError for unknown keys, wrong shapes, or values that are not finite, or not what the likelihood takes,
+    where present.
     """
     parts = read_parts(source)
     known = {m.name: m for m in modalities}
@@ -57,4 +58,5 @@ def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tenso
         raise InputError(
             f"{modality.name!r}, row {row}: values are not finite; say '{modality.name}.mask' = False there"
         )
+    check_suits(modality.likelihood, modality, stored[torch.from_numpy(present)])
     return stored

@@ -61,12 +61,15 @@ class Sampler:
 
     masks: Bool (pool, side, side), the (resized) digits above 128; labels: Int64 (pool,).
     pictures: one a modality, the same object when modalities share it; travel: a digit's corner lies in [0, travel)^2.
+    held_out: digits d below it never stand in quadrant d mod 4 of the canvas; shows_held_out: they stand only there.
     """
 
     masks: np.ndarray
     labels: np.ndarray
     pictures: tuple[Picture, ...]
     travel: int
+    held_out: int = 0
+    shows_held_out: bool = False
 
     @property
     def cells(self) -> int:
@@ -87,7 +90,7 @@ class Sampler:
             rows = which == index
             images[rows] = self.render(index, Placement(*(field[rows] for field in placement)))
         cell = self._cell(placement.corner, which)
-        quadrant = (2 * placement.offset >= self.travel) @ (2, 1)
+        quadrant = self._quadrant(placement.offset)
         return Draws(
             torch.from_numpy(images),
             torch.from_numpy(self.labels[placement.digit]),
@@ -98,7 +101,8 @@ class Sampler:
 
     def draw_tuples(self, count: int, rng: np.random.Generator) -> tuple[list[Tensor], Tensor]:
         """`count` independent tuples: images UInt8 (row, 3, 28, 28) for each modality, and the shared label (row,)."""
-        label = self.labels[_below(rng, len(self.labels), (count,))]
+        able = np.flatnonzero(self.labels < self.held_out) if self.shows_held_out else np.arange(len(self.labels))
+        label = self.labels[able[_below(rng, len(able), (count,))]]
         order, sizes = np.argsort(self.labels, kind="stable"), np.bincount(self.labels, minlength=10)
         first = np.cumsum(sizes) - sizes
         images = []
@@ -134,7 +138,17 @@ class Sampler:
 
     def _place(self, digit: np.ndarray, modality: np.ndarray, rng: np.random.Generator) -> Placement:
         corner = _below(rng, self._room[modality], (len(digit), 2))
-        return Placement(digit, corner, _below(rng, self.travel, (len(digit), 2)))
+        offset = _below(rng, self.travel, (len(digit), 2))
+        while self.held_out and (wrong := self._is_held_out(digit, offset) != self.shows_held_out).any():
+            offset[wrong] = _below(rng, self.travel, (int(wrong.sum()), 2))
+        return Placement(digit, corner, offset)
+
+    def _is_held_out(self, digit: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        label = self.labels[digit]
+        return (label < self.held_out) & (self._quadrant(offset) == label % 4)
+
+    def _quadrant(self, offset: np.ndarray) -> np.ndarray:
+        return (2 * offset >= self.travel) @ (2, 1)
 
     def _cell(self, corner: np.ndarray, modality: np.ndarray) -> np.ndarray:
         cell = (GRID * corner // self._room[modality]) @ (GRID, 1)
@@ -151,16 +165,19 @@ def load_sampler(
     modalities: int = 5,
     scale: float | None = None,
     background: int | None = None,
+    held_out: int = 0,
     data_dir: Path | str | None = None,
 ) -> Sampler:
     """The generator with the digits of one split; `scale` None: digits in full size; `background` None: one each."""
     check_split(split)
     if modalities < 1:
         raise InputError(f"modalities {modalities} must be at least 1")
+    if not 0 <= held_out <= 10:
+        raise InputError(f"held_out {held_out} must be from 0 to 10, a number of digits")
     pictures = choose(load_pictures(data_dir), modalities, background)
     digits = load_digits(split, data_dir)
     masks, travel = threshold(digits, scale)
-    return Sampler(masks, digits.labels.numpy(), pictures, travel)
+    return Sampler(masks, digits.labels.numpy(), pictures, travel, held_out)
 
 
 def load_polymnist(
@@ -172,19 +189,21 @@ def load_polymnist(
     seed: int = 0,
     scale: float | None = None,
     background: int | None = None,
+    held_out: int = 0,
     pairing: str = "fixed",
     data_dir: Path | str | None = None,
 ) -> MultimodalDataset:
     """PolyMNIST and its variants, in rows shuffled by `seed` so that a prefix is a fair subset.
 
-    size: number of tuples, None for one per digit of the split.
-    scale: None, or the side of the digits (0 to 1), which then stand anywhere on the canvas.
-    background: None, or the picture that all modalities share.
+    size: number of tuples, None for one per digit of the split. scale: None, or the side of the digits (0 to 1), which
+    then stand anywhere on the canvas. background: None, or the picture that all modalities share. held_out: so many
+    digits d never stand in quadrant d mod 4.
     pairing: "fixed" uses each digit exactly once per modality, in one fixed crop; "fresh" draws rows independently
-    from the generator, any number of them.
-    Raises InputError on values out of range.
+    from the generator, any number of them. Raises InputError on values out of range.
     """
-    sampler = load_sampler(split=split, modalities=modalities, scale=scale, background=background, data_dir=data_dir)
+    sampler = load_sampler(
+        split=split, modalities=modalities, scale=scale, background=background, held_out=held_out, data_dir=data_dir
+    )
     pool = len(sampler.labels)
     _check(size, seed, pairing, pool)
     parameters = {
@@ -198,6 +217,7 @@ def load_polymnist(
         "digits": {"count": pool, "sha256": checksum(sampler.masks, sampler.labels)},
         "backgrounds": [{"name": p.name, "sha256": checksum(p.pixels)} for p in sampler.pictures],
     }
+    parameters |= {"held_out": held_out} if held_out else {}
     stored = cached(parameters, lambda: _build(sampler, parameters))
     label = stored.pop("label")
     contrasts = {"contrast": [p.contrast for p in sampler.pictures], "grey": [p.grey for p in sampler.pictures]}

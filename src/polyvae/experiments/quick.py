@@ -15,7 +15,7 @@ COMMON = RunConfig(
     latent_dim=96,
     batch_size=64,
     epochs=16,
-    learning_rate=1.5e-3,
+    learning_rate=3e-3,
     schedule="cosine",
 )
 

@@ -41,7 +41,7 @@ class Method:
 METHODS = {
     method.name: method
     for method in (
-        Method("unimodal", subsets.mvae, "one modality alone: S = {all of it}", "Kingma & Welling 2014"),
+        Method("unimodal", subsets.mmvae, "one modality alone: S = {{1}}", "Kingma & Welling 2014"),
         Method("mvae", subsets.mvae, "product of all experts: S = {all}", "Wu & Goodman 2018, without sub-sampling"),
         Method("mvae_plus", subsets.mvae_plus, "MVAE with ELBO sub-sampling: L(x) + sum L(x_i)", "eq. 84"),
         Method("mmvae", subsets.mmvae, "mixture of single experts: S = {{1}, ..., {M}}", "Shi et al. 2019, ELBO form"),

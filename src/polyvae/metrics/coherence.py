@@ -4,34 +4,20 @@ A judge reads the digit of every image (Shi et al. 2019; Sutter et al. 2021). La
 its likelihood as 8 bits.
 """
 
-from collections.abc import Sequence
-from itertools import combinations
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.metrics.extractors import Judge
-from polyvae.metrics.protocol import (
-    MOST_FOR_ALL_SUBSETS,
-    GenerativeModel,
-    Subset,
-    check_rows,
-    chunks,
-    conditional_images,
-    has_all,
-    image_names,
-    leave_one_out,
-    members,
-    scoring,
-    unconditional_images,
-    wanted_members,
-)
+from polyvae.metrics.protocol import GenerativeModel, has_all, image_names, members
+from polyvae.metrics.readings import Pair, Readings, all_pairs, one_out_pairs, read_model
 
 CLASSES = 10
 RESAMPLES = 1000
+LEAST_ENTROPY = 0.5  # of log 10: about three digits
 
 
 def coherence(
@@ -42,30 +28,76 @@ def coherence(
     seed: int = 0,
     rows: Sequence[int] | None = None,
     batch_size: int = 500,
+    from_means: bool = False,
 ) -> dict[str, float]:
     """Shares in [0, 1] of generated images whose digit is right, and what to compare them with.
 
-    rows: test rows to condition on (default all); as many prior samples are drawn.
+    rows: test rows to condition on (default all); as many prior samples are drawn. from_means: condition on the mean
+    of each posterior (of each member of a mixture) instead of a draw.
     Returns coherence/ +
-    joint: prior samples on whose digit all modalities agree; chance is 10^-(M - 1). joint_kappa: Fleiss' kappa of the
-    readings. joint_entropy: of the digits read, in nats (log 10 when all are equally frequent).
+    joint: prior samples on whose digit all modalities agree; joint_chance: 10^-(M - 1). joint_kappa: Fleiss' kappa of
+    the readings. joint_entropy: of the digits read, in nats (log 10 when all are equally frequent).
     conditional/<given>/<target>: targets outside `given`, for every `given` of up to 5 modalities; with more, only
-    single modalities and all but the target. by_inputs/<k>: their mean at k given modalities.
+    single modalities and all but the target. by_inputs/<k>: their mean at k given modalities. chance: .1.
     leave_one_out: the mean over targets, all others given. self/<modality>: reconstructions from itself alone.
     ceiling/<modality>: the judge on the real images. joint_confidence, real_confidence: mean top probability.
     joint and leave_one_out have <key>_low and <key>_high, a 95 % interval by bootstrap over rows.
     A row counts where it has all of `given`; what no row allows is left out, and with one image modality so is what
     compares modalities. Posterior mixtures are scored exactly: each member once, combined with its weight.
-    Raises InputError when the data have no labels.
+    Raises InputError when the data have no labels, or only one class.
     """
-    kept = check_rows(model, data, rows)
-    if data.labels is None:
-        raise InputError(f"coherence needs labels, and data set {data.name!r} has none; leave the metric out")
-    with scoring(model):
-        found = _real(data, image_names(model), kept, judge, batch_size)
-        found |= _joint(model, len(kept), judge, seed, batch_size)
-        found |= _conditional(model, data, kept, judge, seed, batch_size)
+    check_labels(data, "coherence")
+    pairs = coherence_pairs(model)
+    readings = read_model(
+        model,
+        data,
+        judge,
+        digit_pairs=pairs,
+        seed=seed,
+        rows=rows,
+        batch_size=batch_size,
+        spread=0.0 if from_means else 1.0,
+    )
+    return coherence_of(model, data, readings, seed)
+
+
+def coherence_pairs(model: GenerativeModel) -> list[Pair]:
+    """What must be read: all targets outside `given`, and every modality from itself."""
+    images = image_names(model)
+    return all_pairs(model.names, images) + [((name,), name) for name in images]
+
+
+def coherence_of(model: GenerativeModel, data: MultimodalDataset, readings: Readings, seed: int) -> dict[str, float]:
+    """The values of `coherence`, from readings that hold the digits of `coherence_pairs`."""
+    found = _real(data, readings) | _joint(readings, seed) | _conditional(model, data, readings, seed)
     return {f"coherence/{key}": value for key, value in found.items()}
+
+
+def check_labels(data: MultimodalDataset, metric: str) -> np.ndarray:
+    """The labels of all rows. Raises InputError naming `metric` if there are none, or one class only."""
+    if data.labels is None:
+        raise InputError(f"{metric} needs labels, and data set {data.name!r} has none; leave the metric out")
+    labels = data.labels.cpu().numpy()
+    if len(np.unique(labels)) < 2:
+        raise InputError(f"{metric} needs at least two classes, and all of {data.name!r} is of class {labels[0]}")
+    return labels
+
+
+def warnings(found: Mapping[str, float]) -> dict[str, str]:
+    """Key -> why not to trust it: joint coherence is high, too, when the judge sees one class in all blank pictures."""
+    if "coherence/joint" not in found:
+        return {}
+    joint, kappa = found["coherence/joint"], found["coherence/joint_kappa"]
+    entropy, most = found["coherence/joint_entropy"], math.log(CLASSES)
+    sure, real = found["coherence/joint_confidence"], found["coherence/real_confidence"]
+    is_by_frequencies = joint > 0.5 and kappa < 0.5 * joint  # most agreement is what the class frequencies give
+    if not is_by_frequencies and entropy > LEAST_ENTROPY * most:
+        return {}
+    return {
+        "coherence/joint": f"not to be trusted: prior samples look collapsed (kappa {kappa:.2f}, entropy of the digits "
+        f"{entropy:.2f} of {most:.2f} nats, the judge's confidence {sure:.2f} against {real:.2f} on real "
+        "images)"
+    }
 
 
 def fleiss_kappa(votes: np.ndarray) -> float:
@@ -94,103 +126,67 @@ def interval(scores: np.ndarray, seed: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _real(
-    data: MultimodalDataset, images: Subset, rows: Sequence[int], judge: Judge, batch_size: int
-) -> dict[str, float]:
-    right: dict[str, list[float]] = {name: [] for name in images}
-    sure: list[float] = []
-    for ids in chunks(rows, batch_size):
-        batch = data.batch(list(ids))
-        for name in images:
-            seen = has_all(data, batch.present, (name,))
-            digit, confidence = _verdict(judge, batch.values[name][seen])
-            right[name] += (digit == _labels(data, ids)[seen.cpu().numpy()]).tolist()
-            sure += confidence.tolist()
-    ceilings = {f"ceiling/{name}": float(np.mean(hits)) for name, hits in right.items() if hits}
-    return ceilings | {"real_confidence": float(np.mean(sure))}
+def _real(data: MultimodalDataset, readings: Readings) -> dict[str, float]:
+    labels = check_labels(data, "coherence")
+    found = {f"ceiling/{n}": _mean((r.digit == labels[r.rows]).astype(float)) for n, r in readings.real.items()}
+    found["real_confidence"] = _mean(np.concatenate([read.confidence for read in readings.real.values()]))
+    return {key: value for key, value in found.items() if not np.isnan(value)}
 
 
-def _joint(model: GenerativeModel, count: int, judge: Judge, seed: int, batch_size: int) -> dict[str, float]:
-    names = image_names(model)
-    votes = np.zeros((count, len(names)), dtype=np.int64)
-    sure = np.zeros((count, len(names)))
-    for ids, images in unconditional_images(model, count, batch_size, (seed, "coherence/joint")):
-        for column, name in enumerate(names):
-            votes[list(ids), column], sure[list(ids), column] = _verdict(judge, images[name])
+def _joint(readings: Readings, seed: int) -> dict[str, float]:
+    votes = np.stack([read.digit for read in readings.prior.values()], -1)
     shares = np.bincount(votes.ravel(), minlength=CLASSES) / votes.size
     shares = shares[shares > 0]
+    sure = np.concatenate([read.confidence for read in readings.prior.values()])
     found = {"joint_entropy": float(-(shares * np.log(shares)).sum()), "joint_confidence": float(sure.mean())}
-    if len(names) == 1:
+    modalities = votes.shape[1]
+    if modalities == 1:
         return found
     agree = (votes == votes[:, :1]).all(-1)
     low, high = interval(agree[:, None].astype(float), seed)
     joint = {"joint": float(agree.mean()), "joint_low": low, "joint_high": high}
-    return joint | {"joint_kappa": fleiss_kappa(votes)} | found
+    return joint | {"joint_kappa": fleiss_kappa(votes), "joint_chance": CLASSES ** (1.0 - modalities)} | found
 
 
-def _conditional(
-    model: GenerativeModel, data: MultimodalDataset, rows: Sequence[int], judge: Judge, seed: int, batch_size: int
-) -> dict[str, float]:
-    names, images = model.names, image_names(model)
-    pairs = _pairs(names, images)
-    selves = [((name,), name) for name in images]
-    hits = _hits(model, data, wanted_members(model, pairs + selves), rows, judge, seed, batch_size)
-
-    def scores(given: Subset, target: str) -> np.ndarray:
-        mixed = sum((w * hits[m, target] for m, w in members(model, given)), np.zeros(len(rows)))
-        return np.where(has_all(data, data.present[rows], given).cpu().numpy(), mixed, np.nan)
-
-    found = {f"self/{name}": _mean(scores(given, name)) for given, name in selves}
+def _conditional(model: GenerativeModel, data: MultimodalDataset, readings: Readings, seed: int) -> dict[str, float]:
+    images = image_names(model)
+    found = {f"self/{name}": _mean(_scores(model, data, readings, ((name,), name))) for name in images}
     by_inputs: dict[int, list[float]] = {}
-    for given, target in pairs:
-        found[f"conditional/{'+'.join(given)}/{target}"] = mean = _mean(scores(given, target))
+    for given, target in all_pairs(model.names, images):
+        mean = _mean(_scores(model, data, readings, (given, target)))
+        found[f"conditional/{'+'.join(given)}/{target}"] = mean
         by_inputs.setdefault(len(given), []).append(mean)
     for count, means in by_inputs.items():
         found[f"by_inputs/{count}"] = _mean(np.array(means))
-    if len(names) > 1:
-        table = np.stack([scores(leave_one_out(names, target), target) for target in images], -1)
-        table = table[:, ~np.isnan(table).all(0)]
-        if table.size:
-            low, high = interval(table, seed)
-            found |= {"leave_one_out": float(np.nanmean(table, 0).mean())}
-            found |= {"leave_one_out_low": low, "leave_one_out_high": high}
+    found |= {"chance": 1 / CLASSES} if len(model.names) > 1 else {}
+    found |= leave_one_out_of(model, data, readings, seed)
     return {key: value for key, value in found.items() if not np.isnan(value)}
 
 
-def _pairs(names: Subset, images: Subset) -> list[tuple[Subset, str]]:
-    many = len(names)
-    sizes = range(1, many) if many <= MOST_FOR_ALL_SUBSETS else (1, many - 1)
-    return [(given, t) for size in sizes for given in combinations(names, size) for t in images if t not in given]
+def leave_one_out_of(
+    model: GenerativeModel, data: MultimodalDataset, readings: Readings, seed: int
+) -> dict[str, float]:
+    """leave_one_out with _low and _high, from readings that hold the digits of all but the target given."""
+    pairs = one_out_pairs(model.names, image_names(model))
+    columns = [_scores(model, data, readings, pair) for pair in pairs]
+    scored = [column for column in columns if not np.isnan(column).all()]
+    if not scored:
+        return {}
+    table = np.stack(scored, -1)
+    low, high = interval(table, seed)
+    return {
+        "leave_one_out": float(np.nanmean(table, 0).mean()),
+        "leave_one_out_low": low,
+        "leave_one_out_high": high,
+    }
 
 
-def _hits(
-    model: GenerativeModel,
-    data: MultimodalDataset,
-    wanted: dict[Subset, Subset],
-    rows: Sequence[int],
-    judge: Judge,
-    seed: int,
-    batch_size: int,
-) -> dict[tuple[Subset, str], np.ndarray]:
-    """(member, target) -> (row,): 1 where the judge reads the row's label, 0 where not, NaN where not generated."""
-    place = {row: index for index, row in enumerate(rows)}
-    hits = {(member, t): np.full(len(rows), np.nan) for member, targets in wanted.items() for t in targets}
-    for drawn in conditional_images(model, data, wanted, rows, batch_size, (seed, "coherence/conditional")):
-        digit, _ = _verdict(judge, drawn.images)
-        right = digit == _labels(data, drawn.rows)
-        hits[drawn.given, drawn.target][[place[row] for row in drawn.rows]] = right
-    return hits
-
-
-def _verdict(judge: Judge, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """(digit, probability the judge gives it), each (row,)."""
-    confidence, digit = judge.classify(images).max(-1)
-    return digit.cpu().numpy(), confidence.cpu().numpy()
-
-
-def _labels(data: MultimodalDataset, rows: Sequence[int]) -> np.ndarray:
-    labels = data.labels if data.labels is not None else torch.empty(0)
-    return labels[list(rows)].cpu().numpy()
+def _scores(model: GenerativeModel, data: MultimodalDataset, readings: Readings, pair: Pair) -> np.ndarray:
+    """Share of right digits by row, over the members of the posterior; NaN where the row lacks some of `given`."""
+    (given, target), rows = pair, readings.rows
+    labels = check_labels(data, "coherence")[rows]
+    parts = [w * (readings.digits[m, target] == labels) for m, w in members(model, given)]
+    return np.where(has_all(data, data.present[rows], given).cpu().numpy(), np.sum(parts, 0), np.nan)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Frozen networks that metrics read images with."""
+"""Frozen networks that metrics look at values with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from polyvae.errors import RunError
 
@@ -13,12 +14,20 @@ TRUSTED_FROM = 0.9
 
 
 class Extractor(Protocol):
-    """Anything that turns images (batch, channels, height, width) in [0, 1] into features (batch, dimension)."""
+    """Anything that turns images (batch, channels, height, width) in [0, 1] into features.
+
+    name: part of every metric key. weights_sha256: of its weights, for the record.
+    """
 
     @property
     def name(self) -> str: ...
 
-    def features(self, images: Tensor) -> Tensor: ...
+    @property
+    def weights_sha256(self) -> str: ...
+
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(features (batch, dimension), probabilities of the classes (batch, class) or None)."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +45,19 @@ class Judge:
     weights_sha256: str
     accuracy: Mapping[str, float]
 
+    @torch.no_grad()
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What both heads (digit; background) see last (batch, dimension), and probabilities of the digits."""
+        logits, features = self.network.to(images.device).eval()(images)
+        return features, logits.softmax(-1)
+
     def classify(self, images: Tensor) -> Tensor:
         """Probabilities of the digits: (batch, 10)."""
-        return self._read(images)[0].softmax(-1)
+        return self.read(images)[1]
 
     def features(self, images: Tensor) -> Tensor:
-        """What both heads (digit; background) see last: (batch, dimension)."""
-        return self._read(images)[1]
-
-    @property
-    def is_trusted(self) -> bool:
-        return self.doubt is None
+        """What both heads see last: (batch, dimension)."""
+        return self.read(images)[0]
 
     @property
     def doubt(self) -> str | None:
@@ -57,9 +68,21 @@ class Judge:
         each = ", ".join(f"{name} {share:.1%}" for name, share in self.accuracy.items())
         return f"the judge reads only {mean:.1%} of real test images correctly ({each}); at least 90 % is needed"
 
+
+@dataclass(frozen=True, eq=False)
+class Critic:
+    """A frozen network a modality: values (row, *shape) -> embedding (row, dimension) of length 1.
+
+    Rows of two modalities belong together where embeddings point the same way. weights_sha256: for the record.
+    """
+
+    networks: Mapping[str, nn.Module]
+    weights_sha256: str
+
     @torch.no_grad()
-    def _read(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network.to(images.device).eval()(images)
+    def embed(self, name: str, values: Tensor) -> Tensor:
+        network = self.networks[name].to(values.device).eval()
+        return normalize(network(values), dim=-1)
 
 
 def prepared(images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from polyvae import files
 from polyvae.dataset import MultimodalDataset
 from polyvae.metrics.extractors import prepared
-from polyvae.metrics.protocol import GenerativeModel, check_rows, has_all, image_names, scoring
+from polyvae.metrics.protocol import GenerativeModel, check_images, has_all, image_names, scoring
 from polyvae.modality import Batch
 from polyvae.noise import RowNoise
 
@@ -33,8 +33,7 @@ def write_grids(
     The columns are test rows with nothing missing, one of each class first; without such rows only unconditional.png
     is written. Raises InputError when no modality is an image.
     """
-    check_rows(model, data, None)
-    images = image_names(model)
+    images = check_images(model, data)
     with scoring(model):
         grids = {"unconditional": [_unconditional(model, columns, seed)]}
         rows = example_rows(data, columns)

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,8 +13,10 @@ from torch.distributions import Distribution
 from polyvae import subsets
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
-from polyvae.metrics.extractors import Judge, prepared
+from polyvae.gaussian import Gaussian
+from polyvae.metrics.extractors import Critic, Extractor, Judge, prepared
 from polyvae.modality import Batch, Modality
+from polyvae.model import MultimodalVAE
 from polyvae.noise import Noise, RowNoise
 
 Codes = dict[str, Tensor]
@@ -49,21 +51,21 @@ class GenerativeModel(Protocol):
 class Evaluation:
     """What a model is measured on. The data lie on the model's device.
 
-    beta: of the objective, for the bound.
-    limit: at most so many test rows (and as many samples), chosen by `seed`; None for all.
+    judge: reads digits; critic: of the training tuples; extractors: by name; each only if a metric asks for it.
+    shifted: name -> test tuples with inputs unlike the training data.
+    beta: of the objective, for the bound. samples: importance samples a row, for likelihoods.
     """
 
     test: MultimodalDataset
     train: MultimodalDataset
     judge: Judge | None = None
+    critic: Critic | None = None
+    extractors: Mapping[str, Extractor] = field(default_factory=dict)
+    shifted: Mapping[str, MultimodalDataset] = field(default_factory=dict)
     seed: int = 0
     beta: float = 1.0
+    samples: int = 12
     batch_size: int = 500
-    limit: int | None = None
-
-    def rows(self) -> list[int]:
-        """The test rows to measure on, in ascending order."""
-        return chosen_rows(len(self.test), self.limit, self.seed)
 
 
 def chosen_rows(count: int, limit: int | None, seed: int) -> list[int]:
@@ -93,37 +95,49 @@ def wanted_members(model: GenerativeModel, pairs: Sequence[tuple[Subset, str]]) 
 
 
 class Drawn(NamedTuple):
-    """Images of one target drawn from one posterior; `rows` are the test rows conditioned on."""
+    """Means of one target's likelihood at draws from one posterior; `rows` are the test rows conditioned on.
+
+    values: (row, *shape) in model units; images as a picture file holds them.
+    """
 
     given: Subset
     target: str
     rows: tuple[int, ...]
-    images: Tensor
+    values: Tensor
 
 
-def conditional_images(
+def conditional_means(
     model: GenerativeModel,
     data: MultimodalDataset,
     wanted: Mapping[Subset, Subset],
     rows: Sequence[int],
     batch_size: int,
-    noise: tuple[int, str],
+    noise: tuple[int, str, float],
 ) -> Iterator[Drawn]:
     """For each (given -> targets), one latent draw a row that has all of `given`, and the likelihoods' means.
 
-    noise: (seed, purpose). A row's noise is the same for every `given`, so that members can be compared.
+    noise: (seed, purpose, spread). A row's noise is the same for every `given`, so that members can be compared.
     """
+    seed, purpose, spread = noise
+    images = image_names(model)
     for ids in chunks(rows, batch_size):
         batch = data.batch(list(ids))
+        experts = model.encode(batch) if isinstance(model, MultimodalVAE) else None  # once for all subsets
         for given, targets in wanted.items():
             seen = has_all(data, batch.present, given)
             if not bool(seen.any()):
                 continue
             kept = tuple(row for row, is_seen in zip(ids, seen.tolist(), strict=True) if is_seen)
             part = batch if len(kept) == len(ids) else data.batch(list(kept))
-            codes = model.posterior_codes(part, given, targets, RowNoise(*noise, kept))
+            draws = RowNoise(seed, purpose, kept, spread)
+            if isinstance(model, MultimodalVAE) and experts is not None:
+                known = Gaussian(experts.mean[:, seen], experts.logvar[:, seen])
+                codes = model.posterior_codes(part, given, targets, draws, known)
+            else:
+                codes = model.posterior_codes(part, given, targets, draws)
             for target, likelihood in model.decode(codes).items():
-                yield Drawn(given, target, kept, prepared(likelihood.mean))
+                mean = likelihood.mean
+                yield Drawn(given, target, kept, prepared(mean) if target in images else mean)
 
 
 def unconditional_images(
@@ -131,8 +145,9 @@ def unconditional_images(
 ) -> Iterator[tuple[tuple[int, ...], dict[str, Tensor]]]:
     """(sample ids, modality -> likelihood means) of `count` prior samples; image modalities only."""
     images = image_names(model)
+    seed, purpose = noise
     for ids in chunks(range(count), batch_size):
-        codes = model.prior_codes(len(ids), RowNoise(*noise, ids))
+        codes = model.prior_codes(len(ids), RowNoise(seed, purpose, ids))
         decoded = model.decode({name: codes[name] for name in images})
         yield ids, {name: prepared(decoded[name].mean) for name in images}
 
@@ -154,16 +169,32 @@ def leave_one_out(names: Sequence[str], target: str) -> Subset:
     return tuple(name for name in names if name != target)
 
 
-def check_rows(model: GenerativeModel, data: MultimodalDataset, rows: Sequence[int] | None) -> list[int]:
-    """`rows`, by default all. Raises InputError unless model and data have the same modalities and rows exist."""
-    if model.names != data.names:
-        raise InputError(f"the model has modalities {', '.join(model.names)}, the data {', '.join(data.names)}")
-    if not image_names(model):
-        raise InputError(f"none of {', '.join(model.names)} is an image; this metric reads images")
+def check_names(model: GenerativeModel, data: MultimodalDataset, rows: Sequence[int] | None) -> list[int]:
+    """`rows`, by default all. Raises InputError unless model and data have the same modalities and 2 rows exist."""
+    _check_same(model, data)
     kept = list(range(len(data)) if rows is None else rows)
     if len(kept) < 2:
         raise InputError(f"{len(kept)} test rows; a metric needs at least 2")
     return kept
+
+
+def check_images(model: GenerativeModel, data: MultimodalDataset) -> Subset:
+    """The image modalities. Raises InputError if there is none, or model and data have other modalities."""
+    _check_same(model, data)
+    if not (images := image_names(model)):
+        raise InputError(f"none of {', '.join(model.names)} is an image; this metric reads images")
+    return images
+
+
+def check_rows(model: GenerativeModel, data: MultimodalDataset, rows: Sequence[int] | None) -> list[int]:
+    """Both checks, for a metric that reads images of `rows`."""
+    check_images(model, data)
+    return check_names(model, data, rows)
+
+
+def _check_same(model: GenerativeModel, data: MultimodalDataset) -> None:
+    if model.names != data.names:
+        raise InputError(f"the model has modalities {', '.join(model.names)}, the data {', '.join(data.names)}")
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def _groups(runs: list[Run]) -> tuple[Group, ...]:
     by_data: dict[str, list[Run]] = {}
     for run in runs:
         only = None if run.config.method == "unimodal" else run.config.only
-        key = json.dumps([only, *(getattr(run.config, name) for name in DATA_FIELDS)])
+        key = json.dumps([only, run.data_identity, *(getattr(run.config, name) for name in DATA_FIELDS)])
         by_data.setdefault(key, []).append(run)
     titles = Counter(_title(members) for members in by_data.values())
     groups = []
@@ -116,4 +116,5 @@ def _title(runs: list[Run]) -> str:
     config, count = runs[0].config, max(len(run.modalities) for run in runs)
     parts = [DATASETS.get(config.dataset, config.dataset), f"{count} {'modality' if count == 1 else 'modalities'}"]
     parts += [Path(config.data).name] if config.data else []
-    return ", ".join(parts + [f"{n} {v}" for n in ("scale", "background", "pairing") if (v := getattr(config, n))])
+    options = ("scale", "background", "held_out", "pairing")
+    return ", ".join(parts + [f"{n.replace('_', ' ')} {v}" for n in options if (v := getattr(config, n))])

@@ -14,13 +14,14 @@ DATA_FIELDS = (
     "modalities",
     "scale",
     "background",
+    "held_out",
     "pairing",
     "data",
     "data_seed",
     "train_size",
     "test_size",
 )
-SHOWN_ANYWAY = {"method", "beta", "seed", "only", *DATA_FIELDS, *NOT_HASHED}
+SHOWN_ANYWAY = {"method", "beta", "seed", "only", *DATA_FIELDS, *NOT_HASHED} - {"subsets"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Run:
     @property
     def modalities(self) -> tuple[str, ...]:
         return tuple(self.resolved.get("modalities", ()))
+
+    @property
+    def data_identity(self) -> str:
+        """Of the content of the whole data set, whatever its path is called."""
+        return self.resolved.get("data", "")
 
     @property
     def likelihood_scale(self) -> str:

@@ -1,0 +1,35 @@
+"""What the metrics of a plan need, made ready: the judge, the critic, pretrained extractors, shifted inputs."""
+
+from dataclasses import replace
+from typing import Any
+
+from polyvae import datasets, pretrained
+from polyvae.critics import critic_for
+from polyvae.datasets.shifted import shifted
+from polyvae.judges import judge_for
+from polyvae.metrics import METRICS, Evaluation
+from polyvae.plan import Plan
+from polyvae.splits import generator_options
+
+LOADERS = {"effnet": pretrained.effnet, "inception": pretrained.inception}
+
+
+def evaluation_of(plan: Plan) -> Evaluation:
+    """The test data of a plan with all that its metrics need; what is trained for it is trained once and cached.
+
+    Raises InputError when a metric asks for an extractor that is not at hand, before anything is measured.
+    """
+    train, config = plan.rows(0), plan.config
+    needs = {METRICS[name].needs for name in plan.metrics}
+    extras: dict[str, Any] = {"extractors": {name: load() for name, load in LOADERS.items() if name in needs}}
+    if plan.sampler is not None and "judge" in needs:
+        whole = replace(plan.sampler, held_out=0)  # a judge must read what the model was never shown
+        extras["judge"] = judge_for(whole, plan.whole_test)
+    if "critic" in needs and len(train.names) > 1:
+        extras["critic"] = critic_for(train)
+    if plan.sampler is not None and "ood" in plan.metrics:
+        of_test = datasets.sampler(config.dataset, split="test", **generator_options(config))
+        if of_test is not None:
+            found = shifted(of_test, plan.modalities, config.data_seed, config.data_dir)
+            extras["shifted"] = {name: data.to(plan.device) for name, data in found.items()}
+    return Evaluation(plan.test, train, seed=config.seed, beta=config.beta, samples=config.importance_samples, **extras)

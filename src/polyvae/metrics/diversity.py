@@ -1,0 +1,100 @@
+"""Diversity of conditional samples (the observation of figure 10 as a number): draws for one input should differ."""
+
+from collections.abc import Sequence
+from itertools import permutations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyvae.dataset import MultimodalDataset
+from polyvae.errors import InputError
+from polyvae.metrics.coherence import check_labels
+from polyvae.metrics.extractors import Extractor
+from polyvae.metrics.moments import finite
+from polyvae.metrics.protocol import (
+    GenerativeModel,
+    Subset,
+    check_rows,
+    chosen_rows,
+    conditional_means,
+    has_all,
+    image_names,
+    scoring,
+)
+from polyvae.metrics.readings import Readings
+
+DRAWS = 10
+INPUTS = 100
+
+
+def mean_pairwise_distance(features: np.ndarray | Tensor) -> float:
+    """Mean Euclidean distance between different rows of (row, dimension). Raises InputError for fewer than 2 rows."""
+    return float(torch.nn.functional.pdist(torch.from_numpy(finite(features, "diversity"))).mean())
+
+
+def diversity(
+    model: GenerativeModel,
+    data: MultimodalDataset,
+    extractor: Extractor,
+    readings: Readings,
+    *,
+    seed: int = 0,
+    batch_size: int = 500,
+) -> dict[str, float]:
+    """diversity/<extractor>/<given>/<target> for single given image modalities, and diversity/<extractor>/mean.
+
+    Ten draws of the target for each of at most 100 test inputs: their mean pairwise feature distance, divided by that
+    of real images of the input's class. 1 is as diverse as real images, 0 is one picture for all draws. readings: what
+    was read in the real images. Raises InputError without labels or with fewer than 2 real images of a class.
+    """
+    labels, images = check_labels(data, "diversity"), image_names(model)
+    check_rows(model, data, readings.rows)
+    found: dict[str, float] = {}
+    with scoring(model):
+        for given, target in permutations(images, 2):
+            rows = _inputs(data, readings.rows, given, target, seed)
+            real, drawn = (
+                _spread_of_real(readings, labels, target),
+                _draws(model, data, extractor, (given, target), rows, seed, batch_size),
+            )
+            ratios = [mean_pairwise_distance(drawn[row]) / real[int(labels[row])] for row in rows]
+            if ratios:
+                found[f"{given}/{target}"] = float(np.mean(ratios))
+    if found:
+        found["mean"] = float(np.mean(list(found.values())))
+    return {f"diversity/{extractor.name}/{key}": value for key, value in found.items()}
+
+
+def _inputs(data: MultimodalDataset, rows: Sequence[int], given: str, target: str, seed: int) -> list[int]:
+    able = [row for row, seen in zip(rows, has_all(data, data.present[rows], (given,)).tolist(), strict=True) if seen]
+    return [able[i] for i in chosen_rows(len(able), INPUTS, seed)]
+
+
+def _spread_of_real(readings: Readings, labels: np.ndarray, target: str) -> dict[int, float]:
+    read = readings.real[target]
+    by_class = {int(c): read.features[labels[read.rows] == c] for c in np.unique(labels)}
+    if small := [c for c, features in by_class.items() if len(features) < 2]:
+        raise InputError(f"diversity needs 2 real images of each class; class {small[0]} of {target!r} has fewer")
+    return {c: mean_pairwise_distance(features[:500]) for c, features in by_class.items()}
+
+
+def _draws(
+    model: GenerativeModel,
+    data: MultimodalDataset,
+    extractor: Extractor,
+    pair: tuple[str, str],
+    rows: Sequence[int],
+    seed: int,
+    batch_size: int,
+) -> dict[int, np.ndarray]:
+    """row -> features (draw, dimension)."""
+    given, target = pair
+    found: dict[int, list[np.ndarray]] = {row: [] for row in rows}
+    for draw in range(DRAWS):
+        wanted: dict[Subset, Subset] = {(given,): (target,)}
+        for drawn in conditional_means(model, data, wanted, rows, batch_size, (seed, f"diversity/{draw}", 1.0)):
+            features, _ = extractor.read(drawn.values)
+            for row, one in zip(drawn.rows, features.cpu().numpy(), strict=True):
+                found[row].append(one)
+    return {row: np.stack(draws) for row, draws in found.items()}

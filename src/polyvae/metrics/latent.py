@@ -1,0 +1,104 @@
+"""What the latent space is used for: rate and distortion by subset, active units, collapse, mismatch with the prior."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import cast
+
+import numpy as np
+import torch
+
+from polyvae import objectives, subsets
+from polyvae.dataset import MultimodalDataset
+from polyvae.gaussian import Gaussian
+from polyvae.metrics.moments import Moments, RunningMoments
+from polyvae.metrics.protocol import (
+    MOST_FOR_ALL_SUBSETS,
+    GenerativeModel,
+    NotDefined,
+    Subset,
+    check_names,
+    chosen_rows,
+    chunks,
+    has_all,
+    scoring,
+)
+from polyvae.model import MultimodalVAE
+from polyvae.noise import RowNoise
+
+MOST_ROWS = 1000
+ACTIVE_VARIANCE = 0.01  # Burda et al. 2016
+COLLAPSED_KL = 0.01  # nats a dimension
+
+
+def latent(
+    model: GenerativeModel,
+    data: MultimodalDataset,
+    *,
+    seed: int = 0,
+    rows: Sequence[int] | None = None,
+    batch_size: int = 500,
+) -> dict[str, float]:
+    """How the latent space is used, over at most 1,000 of `rows` (default all); <given>: a subset, as in coherence.
+
+    Returns latent/ + distortion/<given>, rate/<given>, elbo/<given>: of predicting everything from the posterior given
+    `given`, nats per example (elbo = - distortion - rate, below log p(x)).
+    active_units/<given>: dimensions whose posterior mean varies by more than .01 (Burda et al. 2016).
+    collapsed/<modality>: dimensions where the posterior given it alone is within .01 nats of the prior, on average.
+    mismatch/<given>: KL in nats of the Gaussian with the moments of posterior draws from N(0, I): 0 if the prior's
+    samples look like posterior ones, as far as means and covariances tell. Defined for more rows than dimensions.
+    A row counts where it has all of `given`. Raises NotDefined for a model without a joint posterior.
+    """
+    if not isinstance(model, MultimodalVAE):
+        raise NotDefined("the model has no joint posterior")
+    kept = check_names(model, data, rows)
+    kept = [kept[i] for i in chosen_rows(len(kept), MOST_ROWS, seed)]
+    names = model.names
+    sizes = range(1, len(names) + 1) if len(names) <= MOST_FOR_ALL_SUBSETS else (1, len(names))
+    found: dict[str, float] = {}
+    with scoring(model):
+        for given in [given for size in sizes for given in combinations(names, size)]:
+            able = has_all(data, data.present[kept], given).tolist()
+            chosen = [row for row, is_able in zip(kept, able, strict=True) if is_able]
+            if len(chosen) >= 2:
+                found |= _of_subset(model, data, given, chosen, batch_size, seed)
+    return {f"latent/{key}": value for key, value in found.items()}
+
+
+def mismatch(drawn: Moments) -> float:
+    """KL(N(mean, covariance) || N(0, I)) in nats of the moments of posterior draws."""
+    _, logdet = np.linalg.slogdet(drawn.covariance)
+    return float(0.5 * (np.trace(drawn.covariance) + drawn.mean @ drawn.mean - len(drawn.mean) - logdet))
+
+
+def _of_subset(
+    model: MultimodalVAE, data: MultimodalDataset, given: Subset, rows: Sequence[int], batch_size: int, seed: int
+) -> dict[str, float]:
+    label = "+".join(given)
+    mixture = subsets.conditional(model.mixture, given)
+    means, draws = RunningMoments(), RunningMoments()
+    sums, kl = np.zeros(2), torch.zeros(model.latent_dim, dtype=torch.float64)
+    for ids in chunks(rows, batch_size):
+        batch = data.batch(list(ids))
+        noise = RowNoise(seed, "latent", ids)
+        bound = objectives.elbo(cast(objectives.JointModel, model), batch, mixture, allocation="exact", generator=noise)
+        sums += len(ids) * np.array([float(bound.distortion), float(bound.rate)])
+        posterior = model.posterior(batch, given)
+        means.add(posterior.mean.cpu().numpy())
+        draws.add(posterior.sample(noise).cpu().numpy())
+        if len(given) == 1:
+            kl += _kl_by_dimension(posterior.component(0)).sum(0).cpu()
+    distortion, rate = (sums / len(rows)).tolist()
+    found = {f"distortion/{label}": distortion, f"rate/{label}": rate, f"elbo/{label}": -distortion - rate}
+    variance = means.result().covariance.diagonal()
+    found[f"active_units/{label}"] = float((variance > ACTIVE_VARIANCE).sum())
+    if len(given) == 1:
+        found[f"collapsed/{label}"] = float((kl / len(rows) < COLLAPSED_KL).sum())
+    if len(rows) > model.latent_dim:
+        found[f"mismatch/{label}"] = mismatch(draws.result())
+    return found
+
+
+def _kl_by_dimension(posterior: Gaussian) -> torch.Tensor:
+    """KL from N(0, 1) of each latent dimension: (row, latent)."""
+    mean, logvar = posterior.mean.double(), posterior.logvar.double()
+    return 0.5 * (logvar.exp() + mean.square() - 1 - logvar)

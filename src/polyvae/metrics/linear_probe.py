@@ -1,0 +1,121 @@
+"""Linear probe (paper, figure 6): how well a linear classifier reads the class from posterior means."""
+
+import warnings
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from polyvae.dataset import MultimodalDataset
+from polyvae.errors import InputError
+from polyvae.metrics.coherence import check_labels
+from polyvae.metrics.protocol import (
+    MOST_FOR_ALL_SUBSETS,
+    GenerativeModel,
+    NotDefined,
+    Subset,
+    check_names,
+    chosen_rows,
+    chunks,
+    has_all,
+    scoring,
+)
+from polyvae.model import MultimodalVAE
+from polyvae.noise import RowNoise
+
+EXAMPLES = 500
+CURVE = (50, 100, 200, 1000, 2000, 5000)
+
+
+def probe_accuracy(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> float:
+    """Test accuracy of scikit-learn's logistic regression (L2, C = 1, at most 1,000 iterations, inputs as they are).
+
+    train, test: (row, dimension). Raises InputError when the training labels are of one class.
+    """
+    if len(np.unique(train_labels)) < 2:
+        raise InputError(f"linear_probe: all {len(train_labels)} training examples are of one class; take more")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 1,000 iterations are the published protocol
+        classifier = LogisticRegression(max_iter=1000, random_state=0).fit(train, train_labels)
+    return float(classifier.score(test, test_labels))
+
+
+def linear_probe(
+    model: GenerativeModel,
+    train: MultimodalDataset,
+    test: MultimodalDataset,
+    *,
+    seed: int = 0,
+    rows: Sequence[int] | None = None,
+    batch_size: int = 500,
+) -> dict[str, float]:
+    """Accuracies in [0, 1] on `rows` (default all) of classifiers trained on 500 training rows chosen by `seed`.
+
+    Returns linear_probe/ + <given> for every subset of up to 5 modalities (with more: single ones and all); joint, the
+    same as all; examples/<n>: joint with n training rows, as many as there are; joint_one_member: for a mixture, from
+    the mean of one drawn member, as published code takes it, instead of the weighted mean of all members.
+    A row counts where it has all of `given`.
+    Raises InputError without labels, NotDefined for a model without a joint posterior.
+    """
+    labels = check_labels(train, "linear_probe"), check_labels(test, "linear_probe")
+    if not isinstance(model, MultimodalVAE):
+        raise NotDefined("a linear probe reads joint posterior means, which this model does not have")
+    names, kept = model.names, check_names(model, test, rows)
+    sizes = range(1, len(names) + 1) if len(names) <= MOST_FOR_ALL_SUBSETS else (1, len(names))
+    subsets = [given for size in sizes for given in combinations(names, size)]
+    most = chosen_rows(len(train), None, seed)
+    order = [most[i] for i in np.random.default_rng(seed).permutation(len(most))]  # a prefix is a fair choice
+    chosen = order[: max(EXAMPLES, *CURVE)]
+    with scoring(model):
+        spaces = [embeddings(model, data, ids, subsets, batch_size) for data, ids in ((train, chosen), (test, kept))]
+        one_member = [
+            embeddings(model, data, ids, [names], batch_size, seed) for data, ids in ((train, chosen), (test, kept))
+        ]
+    targets = labels[0][chosen], labels[1][kept]
+
+    def score(given: Subset, examples: int, spaces: list[dict[Subset, np.ndarray]] = spaces) -> float:
+        a, b = spaces[0][given][:examples], spaces[1][given]
+        able = [~np.isnan(x).any(-1) for x in (a, b)]
+        return probe_accuracy(a[able[0]], targets[0][:examples][able[0]], b[able[1]], targets[1][able[1]])
+
+    found = {"+".join(given): score(given, EXAMPLES) for given in subsets}
+    found["joint"] = found["+".join(names)]
+    found |= {f"examples/{n}": score(names, n) for n in CURVE if n <= len(chosen)}
+    if len(model.posterior(test.batch(kept[:1])).components.mean) > 1:
+        found["joint_one_member"] = score(names, EXAMPLES, one_member)
+    return {f"linear_probe/{key}": value for key, value in found.items()}
+
+
+def embeddings(
+    model: MultimodalVAE,
+    data: MultimodalDataset,
+    rows: Sequence[int],
+    subsets: Sequence[Subset],
+    batch_size: int,
+    member_seed: int | None = None,
+) -> dict[Subset, np.ndarray]:
+    """given -> posterior means (row, latent), NaN where a row lacks some of `given`; each batch is encoded once.
+
+    member_seed: for mixtures, the mean of one member drawn by this seed instead of the mean of all.
+    """
+    found = {given: np.full((len(rows), model.latent_dim), np.nan, np.float32) for given in subsets}
+    start = 0
+    for ids in chunks(rows, batch_size):
+        batch = data.batch(list(ids))
+        experts = model.encode(batch)
+        for given, means in found.items():
+            seen = has_all(data, batch.present, given)
+            if not bool(seen.any()):
+                continue
+            able = seen.nonzero().squeeze(1)
+            part = batch if bool(seen.all()) else data.batch([ids[i] for i in able.tolist()])
+            posterior = model.posterior(part, given, type(experts)(experts.mean[:, able], experts.logvar[:, able]))
+            mean = posterior.mean
+            if member_seed is not None:
+                kept = tuple(ids[i] for i in able.tolist())
+                mean = posterior.sample(RowNoise(member_seed, "linear_probe/member", kept, spread=0.0))
+            means[start + able.cpu().numpy()] = mean.cpu().numpy()
+        start += len(ids)
+    return found

@@ -1,0 +1,186 @@
+"""One pass over a model for every metric that looks at images.
+
+Each batch is encoded once, each latent decoded once, each image read once. What is read is kept small: digits and
+moments for conditional images; features as they are only for real images and prior samples.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyvae.dataset import MultimodalDataset
+from polyvae.metrics.extractors import Extractor
+from polyvae.metrics.moments import Moments, RunningMoments, pooled
+from polyvae.metrics.protocol import (
+    MOST_FOR_ALL_SUBSETS,
+    GenerativeModel,
+    Subset,
+    check_rows,
+    chunks,
+    conditional_means,
+    has_all,
+    image_names,
+    leave_one_out,
+    members,
+    scoring,
+    unconditional_images,
+    wanted_members,
+)
+
+Pair = tuple[Subset, str]  # (given, target)
+
+
+class Read(NamedTuple):
+    """What was read in images of one modality.
+
+    rows: Int (row,), the test rows or sample numbers. features: float32 (row, dimension). digit, confidence: (row,),
+    the most probable class and its probability; empty without a judge.
+    """
+
+    rows: np.ndarray
+    features: np.ndarray
+    digit: np.ndarray
+    confidence: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """real: modality -> test images of the rows that have it; prior: modality -> as many prior samples as rows.
+
+    rows: the test rows measured on. digits: (member of a posterior, target) -> Int (row,), -1 where nothing was drawn.
+    moments: (given, target) -> moments of the images drawn given `given`, members of a mixture pooled by weight; only
+    pairs that at least 2 rows allow.
+    """
+
+    rows: list[int]
+    real: dict[str, Read]
+    prior: dict[str, Read]
+    digits: dict[Pair, np.ndarray] = field(default_factory=dict)
+    moments: dict[Pair, Moments] = field(default_factory=dict)
+
+
+def read_model(
+    model: GenerativeModel,
+    data: MultimodalDataset,
+    extractor: Extractor,
+    *,
+    digit_pairs: Sequence[Pair] = (),
+    moment_pairs: Sequence[Pair] = (),
+    seed: int = 0,
+    rows: Sequence[int] | None = None,
+    batch_size: int = 500,
+    spread: float = 1.0,
+) -> Readings:
+    """Reads real images, prior samples and conditional samples, one latent draw a row.
+
+    digit_pairs, moment_pairs: the (given, target) pairs whose digits, or moments of features, are kept.
+    rows: test rows to condition on (default all); as many prior samples are drawn. spread: 0 for latent means.
+    Raises InputError unless model and data fit together.
+    """
+    kept = check_rows(model, data, rows)
+    with scoring(model):
+        real = read_data(data, image_names(model), kept, extractor, batch_size)
+        prior = _prior(model, len(kept), extractor, seed, batch_size)
+        digits, found = _conditional(
+            model, data, extractor, digit_pairs, moment_pairs, kept, batch_size, (seed, "conditional", spread)
+        )
+    return Readings(kept, real, prior, digits, found)
+
+
+def read_data(
+    data: MultimodalDataset, names: Iterable[str], rows: Sequence[int], extractor: Extractor, batch_size: int
+) -> dict[str, Read]:
+    """Modality -> what is read in its real images, over the rows that have it."""
+    parts: dict[str, list[Read]] = {name: [] for name in names}
+    for ids in chunks(rows, batch_size):
+        batch = data.batch(list(ids))
+        for name, reads in parts.items():
+            seen = has_all(data, batch.present, (name,))
+            reads.append(_read(extractor, np.array(ids)[seen.cpu().numpy()], batch.values[name][seen]))
+    return {name: _joined(reads) for name, reads in parts.items()}
+
+
+def all_pairs(names: Subset, targets: Subset) -> list[Pair]:
+    """Targets outside `given` for every `given` of up to 5 modalities; with more, as `few_pairs`."""
+    sizes = range(1, len(names)) if len(names) <= MOST_FOR_ALL_SUBSETS else (1, len(names) - 1)
+    return [(given, t) for size in sizes for given in combinations(names, size) for t in targets if t not in given]
+
+
+def few_pairs(names: Subset, targets: Subset) -> list[Pair]:
+    """Single modalities (of up to 5), and all but the target."""
+    sizes = (1,) * (len(names) <= MOST_FOR_ALL_SUBSETS) + (len(names) - 1,)
+    found = [(given, t) for size in sizes for given in combinations(names, size) for t in targets if t not in given]
+    return list(dict.fromkeys(pair for pair in found if pair[0]))
+
+
+def one_out_pairs(names: Subset, targets: Subset) -> list[Pair]:
+    """All but the target."""
+    return [(leave_one_out(names, target), target) for target in targets] if len(names) > 1 else []
+
+
+def _prior(model: GenerativeModel, count: int, extractor: Extractor, seed: int, batch_size: int) -> dict[str, Read]:
+    parts: dict[str, list[Read]] = {name: [] for name in image_names(model)}
+    for ids, images in unconditional_images(model, count, batch_size, (seed, "prior")):
+        for name, pixels in images.items():
+            parts[name].append(_read(extractor, np.array(ids), pixels))
+    return {name: _joined(reads) for name, reads in parts.items()}
+
+
+def _conditional(
+    model: GenerativeModel,
+    data: MultimodalDataset,
+    extractor: Extractor,
+    digit_pairs: Sequence[Pair],
+    moment_pairs: Sequence[Pair],
+    rows: Sequence[int],
+    batch_size: int,
+    noise: tuple[int, str, float],
+) -> tuple[dict[Pair, np.ndarray], dict[Pair, Moments]]:
+    wanted = wanted_members(model, [*digit_pairs, *moment_pairs])
+    place = {row: index for index, row in enumerate(rows)}
+    present = data.present[rows]
+    allowed = {given: has_all(data, present, given).cpu().numpy() for given, _ in moment_pairs}
+    digits = {pair: np.full(len(rows), -1) for pair in wanted_pairs(model, digit_pairs)}
+    # A member of several posteriors counts, in each of them, the rows which that posterior is defined for.
+    running = {(given, t, m): RunningMoments() for given, t in moment_pairs for m, _ in members(model, given)}
+    users: dict[Pair, list[Subset]] = {}
+    for given, target, member in running:
+        users.setdefault((member, target), []).append(given)
+    for drawn in conditional_means(model, data, wanted, rows, batch_size, noise):
+        read = _read(extractor, np.array([place[row] for row in drawn.rows]), drawn.values)
+        pair = (drawn.given, drawn.target)
+        if pair in digits:
+            digits[pair][read.rows] = read.digit
+        for given in users.get(pair, []):
+            running[given, drawn.target, drawn.given].add(read.features[allowed[given][read.rows]])
+    pairs = [(given, target) for given, target in moment_pairs if allowed[given].sum() >= 2]
+    return digits, {
+        (given, t): pooled([(running[given, t, m].result(), w) for m, w in members(model, given)]) for given, t in pairs
+    }
+
+
+def wanted_pairs(model: GenerativeModel, pairs: Sequence[Pair]) -> list[Pair]:
+    """The (member, target) pairs that must be drawn to score all (given, target) pairs."""
+    wanted: Mapping[Subset, Subset] = wanted_members(model, pairs)
+    return [(member, target) for member, targets in wanted.items() for target in targets]
+
+
+def _read(extractor: Extractor, rows: np.ndarray, images: Tensor) -> Read:
+    features, probabilities = extractor.read(images)
+    if probabilities is None:
+        return Read(rows, _array(features), np.empty(0, np.int64), np.empty(0))
+    confidence, digit = probabilities.max(-1)
+    return Read(rows, _array(features), _array(digit), _array(confidence))
+
+
+def _joined(reads: Sequence[Read]) -> Read:
+    return Read(*(np.concatenate(fields) for fields in zip(*reads, strict=True)))
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return values.detach().to("cpu", torch.float32 if values.is_floating_point() else None).numpy()

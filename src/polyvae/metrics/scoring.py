@@ -1,0 +1,248 @@
+"""The door to all metrics: the table of their names, and what several of them share, made once."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from polyvae.dataset import MultimodalDataset
+from polyvae.errors import InputError
+from polyvae.metrics.bound import bound
+from polyvae.metrics.coherence import (
+    coherence,
+    coherence_of,
+    coherence_pairs,
+    leave_one_out_of,
+    warnings,
+)
+from polyvae.metrics.diversity import diversity
+from polyvae.metrics.extractors import Extractor, Judge
+from polyvae.metrics.frechet import LEAST_FOR_LIMIT, frechet_limit_of, frechet_of, real_train
+from polyvae.metrics.imputation import imputation
+from polyvae.metrics.kernel import kernel_of
+from polyvae.metrics.label_free import label_free
+from polyvae.metrics.latent import latent
+from polyvae.metrics.linear_probe import linear_probe
+from polyvae.metrics.log_likelihood import legacy_log_likelihood, log_likelihood
+from polyvae.metrics.manifold import NEIGHBOUR, manifold_of
+from polyvae.metrics.protocol import Evaluation, GenerativeModel, NotDefined, chosen_rows, image_names
+from polyvae.metrics.readings import Read, Readings, few_pairs, one_out_pairs, read_model
+
+SAMPLES_FOR_LARGE = 1000  # rows of a distance by an ImageNet network, by default
+
+
+class Scoring:
+    """A model on an evaluation. `readings` looks at every image once, for all metrics that need it."""
+
+    def __init__(self, model: GenerativeModel, evaluation: Evaluation) -> None:
+        self.model, self.on = model, evaluation
+
+    @property
+    def how(self) -> dict[str, Any]:
+        return {"seed": self.on.seed, "batch_size": self.on.batch_size}
+
+    @property
+    def judge(self) -> Judge:
+        if self.on.judge is None:
+            raise NotDefined(f"there is no judge for data set {self.on.test.name!r}")
+        return self.on.judge
+
+    @cached_property
+    def readings(self) -> Readings:
+        """What the judge sees in real images, prior samples, and samples given every subset."""
+        few = few_pairs(self.model.names, image_names(self.model))
+        every = coherence_pairs(self.model) if self.judge.doubt is None else []
+        return read_model(self.model, self.on.test, self.judge, digit_pairs=every, moment_pairs=few, **self.how)
+
+    @cached_property
+    def train(self) -> dict[str, Read]:
+        """What the judge sees in as many training rows."""
+        return real_train(self.readings, self.on.train, self.judge, **self.how)
+
+
+def _coherence(scoring: Scoring) -> dict[str, float]:
+    if scoring.judge.doubt:
+        raise NotDefined(scoring.judge.doubt)
+    return coherence_of(scoring.model, scoring.on.test, scoring.readings, scoring.on.seed)
+
+
+def _coherence_from_means(scoring: Scoring) -> dict[str, float]:
+    if scoring.judge.doubt:
+        raise NotDefined(scoring.judge.doubt)
+    found = coherence(scoring.model, scoring.on.test, scoring.judge, from_means=True, **scoring.how)
+    kept = ("coherence/leave_one_out", "coherence/conditional", "coherence/by_inputs", "coherence/self")
+    return {f"coherence_from_means/{k.split('/', 1)[1]}": v for k, v in found.items() if k.startswith(kept)}
+
+
+def _ood(scoring: Scoring) -> dict[str, float]:
+    if not scoring.on.shifted:
+        raise NotDefined("the data set has no generator of shifted inputs")
+    if scoring.judge.doubt:
+        raise NotDefined(scoring.judge.doubt)
+    found = {}
+    for name, data in scoring.on.shifted.items():
+        pairs = one_out_pairs(scoring.model.names, image_names(scoring.model))
+        readings = read_model(scoring.model, data, scoring.judge, digit_pairs=pairs, **scoring.how)
+        found |= {
+            f"ood/{name}/{k}": v for k, v in leave_one_out_of(scoring.model, data, readings, scoring.on.seed).items()
+        }
+    return found
+
+
+def _frechet(scoring: Scoring) -> dict[str, float]:
+    return frechet_of(scoring.readings, scoring.train, scoring.judge.name, scoring.on.seed)
+
+
+def _by(extractor: str) -> Callable[[Scoring], dict[str, float]]:
+    """The Frechet distance by an ImageNet network: prior samples, all but the target given, floor."""
+
+    def metric(scoring: Scoring) -> dict[str, float]:
+        on, model = scoring.on, scoring.model
+        if extractor not in on.extractors:
+            raise NotDefined(f"the extractor {extractor!r} is not at hand")
+        reader: Extractor = on.extractors[extractor]
+        rows = chosen_rows(len(on.test), SAMPLES_FOR_LARGE, on.seed)
+        pairs = one_out_pairs(model.names, image_names(model))
+        readings = read_model(model, on.test, reader, moment_pairs=pairs, rows=rows, **scoring.how)
+        train = real_train(readings, on.train, reader, **scoring.how)
+        return frechet_of(readings, train, extractor, on.seed)
+
+    return metric
+
+
+def _label_free(scoring: Scoring) -> dict[str, float]:
+    if scoring.on.critic is None:
+        raise NotDefined("there is no critic of this data set's tuples")
+    return label_free(scoring.model, scoring.on.test, scoring.on.critic, **scoring.how)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of the table. is_default: part of every run; the others are asked for by name, or by `all`.
+
+    needs: "judge", "critic", or the extractor that must be at hand. least: test rows.
+    """
+
+    measure: Callable[[Scoring], dict[str, float]]
+    summary: str
+    is_default: bool = True
+    needs: str | None = None
+    needs_labels: bool = False
+    needs_images: bool = False
+    least: int = 2
+
+
+def _read(measure: Callable[[Scoring], dict[str, float]], summary: str, **more: Any) -> Metric:
+    """A metric of what the judge reads in images."""
+    return Metric(measure, summary, needs="judge", needs_images=True, **more)
+
+
+METRICS: dict[str, Metric] = {
+    "bound": Metric(
+        lambda s: bound(s.model, s.on.test, beta=s.on.beta, **s.how),
+        "loss, distortion and rate of the objective",
+        least=1,
+    ),
+    "coherence": _read(_coherence, "share of generated images with the right digit", needs_labels=True),
+    "frechet": _read(_frechet, "distance of generated to real images, features of the judge"),
+    "kid": _read(lambda s: kernel_of(s.readings, s.judge.name), "kernel distance, unbiased"),
+    "prdc": _read(
+        lambda s: manifold_of(s.readings, s.judge.name), "precision, recall, density, coverage", least=NEIGHBOUR + 1
+    ),
+    "diversity": _read(
+        lambda s: diversity(s.model, s.on.test, s.judge, s.readings, **s.how),
+        "spread of samples for one input, against real images of its class",
+        needs_labels=True,
+    ),
+    "linear_probe": Metric(
+        lambda s: linear_probe(s.model, s.on.train, s.on.test, **s.how),
+        "class read from posterior means",
+        needs_labels=True,
+    ),
+    "log_likelihood": Metric(
+        lambda s: log_likelihood(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.how),
+        "importance-sampled, of everything, of parts, and of the rest given parts",
+    ),
+    "latent": Metric(
+        lambda s: latent(s.model, s.on.test, **s.how), "rate and distortion by subset, active units, collapse"
+    ),
+    "imputation": Metric(
+        lambda s: imputation(s.model, s.on.test, **s.how), "tables filled in from the other modalities"
+    ),
+    "label_free": Metric(_label_free, "coherence without labels, by a critic", is_default=False, needs="critic"),
+    "coherence_from_means": _read(
+        _coherence_from_means, "coherence from posterior means, not draws", is_default=False, needs_labels=True
+    ),
+    "ood": _read(_ood, "coherence with inputs unlike the training data", is_default=False),
+    "frechet_limit": _read(
+        lambda s: frechet_limit_of(s.readings, s.judge.name, s.on.seed),
+        "Frechet distance extrapolated to endless samples",
+        is_default=False,
+        least=LEAST_FOR_LIMIT,
+    ),
+    "frechet_effnet": Metric(
+        _by("effnet"), "Frechet distance, EfficientNet features", is_default=False, needs="effnet", needs_images=True
+    ),
+    "frechet_inception": Metric(
+        _by("inception"), "FID, with the true weights", is_default=False, needs="inception", needs_images=True
+    ),
+    "legacy_likelihood": Metric(
+        lambda s: legacy_log_likelihood(s.model, s.on.test, samples=s.on.samples, seed=s.on.seed),
+        "joint log-likelihood as published code computes it, for comparison only",
+        is_default=False,
+    ),
+}
+
+
+def unmet(name: str, data: MultimodalDataset) -> str | None:
+    """What metric `name` lacks in these test data, or None."""
+    metric = METRICS[name]
+    if metric.needs_images and not any(m.is_image for m in data.modalities):
+        return f"none of {', '.join(data.names)} is an image"
+    if metric.needs_labels and data.labels is None:
+        return f"data set {data.name!r} has no labels"
+    if metric.needs_labels and data.labels is not None and len(data.labels.unique()) < 2:
+        return f"all test rows of {data.name!r} are of one class"
+    if len(data) < metric.least:
+        return f"{len(data)} test rows, and it needs at least {metric.least}"
+    return None
+
+
+def metric_names(text: str, installed: Iterable[str] = ()) -> tuple[str, ...]:
+    """The metrics of 'default', 'all' (whose extractors are `installed`), 'none', or a comma-separated list.
+
+    Raises InputError for an unknown name.
+    """
+    if text == "none":
+        return ()
+    if text == "default":
+        return tuple(name for name, metric in METRICS.items() if metric.is_default)
+    if text == "all":
+        at_hand = {None, "judge", "critic", *installed}
+        return tuple(name for name, metric in METRICS.items() if metric.needs in at_hand)
+    names = tuple(name.strip() for name in text.split(","))
+    if unknown := [name for name in names if name not in METRICS]:
+        raise InputError(f"--metrics names {unknown[0]!r}; known: {', '.join(METRICS)}, default, all, none")
+    return names
+
+
+def evaluate(
+    model: GenerativeModel, evaluation: Evaluation, names: Iterable[str]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """(metrics, notes) of the metrics called `names`; a note says why a metric is not defined, or not to be trusted.
+
+    Raises InputError for an unknown name, before any is measured.
+    """
+    wanted = metric_names(",".join(names) or "none")
+    scoring = Scoring(model, evaluation)
+    found: dict[str, float] = {}
+    notes: dict[str, str] = {}
+    for name in wanted:
+        if (lack := unmet(name, evaluation.test)) is not None:
+            notes[name] = lack
+            continue
+        try:
+            found |= METRICS[name].measure(scoring)
+        except NotDefined as reason:
+            notes[name] = str(reason)
+    return found, notes | warnings(found)
