@@ -117,7 +117,7 @@ def _identity(
     names: dict[str, str],
     own: Networks,
 ) -> dict[str, Any]:
-    """What a config only names: the content of the data, networks that the data ask for, the user's own S and networks."""
+    """What a config only names: the data's content, networks that the data ask for, the user's own S and networks."""
     identity: dict[str, Any] = {"data": splits.identity_of(train, test, is_own)}
     if described := {name: names[name] for name in train.info.get("networks", {}) if name in names}:
         identity["described_networks"] = described
@@ -126,7 +126,7 @@ def _identity(
 
 
 def _check_metrics(wanted: tuple[str, ...], test: MultimodalDataset, text: str) -> None:
-    """What is asked for by name must have a meaning for the data; of `default` and `all`, the record says what has not."""
+    """What is asked for by name must have a meaning for the data; what `default` or `all` cannot have is noted later."""
     if wanted and len(test) < 2 and text in ("default", "all"):
         raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
     for name in wanted if text not in ("default", "all") else ():

@@ -54,7 +54,7 @@ def sweep(
     """Do all runs of an experiment that the store lacks. The same command again resumes.
 
     Args:
-        experiment: A name (quick, quick-long) or a .py file that defines configs() -> list[RunConfig].
+        experiment: A name (quick, quick-long, label-free) or a .py file that defines configs() -> list[RunConfig].
         store: Folder of all runs.
         workers: Runs at a time, each in a process of its own; they share the cores.
         data_dir: Folder with mnist/ and so on, for all runs.

@@ -6,9 +6,13 @@ from pathlib import Path
 
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
-from polyvae.experiments import quick
+from polyvae.experiments import label_free, quick
 
-EXPERIMENTS: dict[str, Callable[[], list[RunConfig]]] = {"quick": quick.configs, "quick-long": quick.long_configs}
+EXPERIMENTS: dict[str, Callable[[], list[RunConfig]]] = {
+    "quick": quick.configs,
+    "quick-long": quick.long_configs,
+    "label-free": label_free.configs,
+}
 
 
 def configs_of(name_or_file: str) -> list[RunConfig]:

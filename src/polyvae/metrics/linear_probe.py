@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -88,6 +89,7 @@ def linear_probe(
     return {f"linear_probe/{key}": value for key, value in found.items()}
 
 
+@torch.no_grad()
 def embeddings(
     model: MultimodalVAE,
     data: MultimodalDataset,

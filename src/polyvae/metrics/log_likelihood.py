@@ -28,7 +28,7 @@ from polyvae.modality import Batch
 from polyvae.model import MultimodalVAE
 from polyvae.noise import RowNoise
 
-MOST_ROWS = 1000  # for all but the joint
+MOST_ROWS = 500  # for all but the joint
 BLIND_ROWS, BLIND_SAMPLES, BLIND_POSTERIORS, BLIND_CHUNK = 200, 1000, 500, 50
 LEGACY_BATCH = 64
 
@@ -55,7 +55,7 @@ def log_likelihood(
     `given`: how well the distribution that `generate` draws from fits the truth. <given> as for joint_from.
     unconditional: log p(x) by `blind_log_likelihood`, if there is `train`.
     samples: K. joint_ess: mean effective sample size of the joint weights, (sum w)^2 / sum w^2, in [1, K].
-    All but joint are over at most 1,000 of the rows. In expectation an estimate is below the truth, by less the
+    All but joint are over at most 500 of the rows. In expectation an estimate is below the truth, by less the
     larger K: compare at equal K only. A row counts where it has all of `given`.
     Raises InputError for samples < 1, NotDefined for a model without `log_weights`.
     """
