@@ -1,5 +1,7 @@
 """The identity of a run: what enters its id, and what does not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,9 @@ from torch import nn
 
 from polyvae import InputError, RunConfig, datasets, run
 from polyvae.config import by_modality
+from polyvae.dataset import MultimodalDataset
+from polyvae.likelihoods import Normal
+from polyvae.modality import Modality
 from polyvae.plan import make_plan
 
 TOY = RunConfig(dataset="toy", modalities=2, train_size=30, test_size=20, metrics="none")
@@ -186,3 +191,81 @@ def test_own_data_changed_under_the_same_name_are_other_data(tmp_path):
     assert make_plan(config).run_id != first.run_id
     write(tmp_path / "x.npz")
     assert make_plan(config).run_id == first.run_id
+
+
+def test_networks_that_the_data_ask_for_enter_the_id(tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (30, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", m=images)
+    config, ids = RunConfig(dataset="arrays", data=str(tmp_path / "a.npz"), metrics="none"), set()
+    for network in ("mlp", "conv", "resnet"):
+        (tmp_path / "modalities.json").write_text(f'{{"m": {{"network": "{network}"}}}}')
+        plan = make_plan(config)
+        assert plan.network_names == {"m": network}
+        ids.add(plan.run_id)
+    assert len(ids) == 3
+
+
+def test_validation_rows_enter_the_id():
+    """They decide which weights are best."""
+    table = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    ids = set()
+    for row in range(60):
+        changed = table.copy()
+        changed[row] += 1
+        data = MultimodalDataset("mine", (Modality("m", (2,), Normal(1.0)),), {"m": torch.from_numpy(changed)}, SEEN)
+        ids.add(make_plan(RunConfig(metrics="none"), data).run_id)
+    assert len(ids) == 60
+
+
+SEEN = torch.ones(60, 1, dtype=torch.bool)
+
+
+def test_rows_that_s_cannot_encode_are_found_before_training(tmp_path):
+    path = tmp_path / "s.json"
+    path.write_text('[{"given": ["a"], "weight": 1.0}]')
+    present = torch.ones(60, 2, dtype=torch.bool)
+    present[30:, 0] = False
+    specs = tuple(Modality(name, (2,), Normal(1.0)) for name in "ab")
+    data = MultimodalDataset("mine", specs, dict.fromkeys("ab", torch.zeros(60, 2)), present)
+    with pytest.raises(InputError, match="has nothing that a term of S encodes"):
+        make_plan(RunConfig(method="custom", subsets=str(path), metrics="none"), data)
+
+
+def test_fresh_tuples_may_outnumber_the_digits():
+    plan = make_plan(RunConfig(modalities=1, pairing="fresh", train_size=12_100, test_size=30, metrics="none"))
+    assert len(plan.rows(0)) == len(plan.rows(1)) == 12_100
+
+
+def test_a_scale_for_a_likelihood_without_one_is_refused():
+    with pytest.raises(InputError, match="'m0' has no scale"):
+        make_plan(RunConfig(modalities=1, train_size=20, test_size=20, likelihood="bernoulli", likelihood_scale="0.3"))
+
+
+def test_only_nothing_is_no_choice():
+    with pytest.raises(InputError, match="unknown modality ''"):
+        make_plan(TOY.with_(only=""))
+
+
+def test_values_of_another_type_are_refused():
+    data = make_plan(TOY).test
+    with pytest.raises(InputError, match=r"'m0' is torch\.float64"):
+        replace(data, values={name: value.double() for name, value in data.values.items()})
+
+
+def test_metrics_that_cannot_be_are_refused_by_name_before_training():
+    for name, reason in (("coherence", "none of m0, m1 is an image"), ("linear_probe", "no labels")):
+        with pytest.raises(InputError, match=f"--metrics {name}: .*{reason}"):
+            make_plan(TOY.with_(metrics=name))
+
+
+def test_metrics_asked_for_later_are_added_to_the_record(tmp_path):
+    first = run(TOY.with_(epochs=1), tmp_path)
+    assert first.metrics == {}
+    second = run(TOY.with_(epochs=1, metrics="bound,latent"), tmp_path)
+    assert second.run_id == first.run_id
+    assert {key.split("/")[0] for key in second.metrics} == {"bound", "latent"}
+    assert second.record["resolved"]["metrics"] == ["bound", "latent"]
+    weights = (first.folder / "model.safetensors").stat().st_mtime_ns
+    third = run(TOY.with_(epochs=1, metrics="bound"), tmp_path)
+    assert third.metrics == second.metrics
+    assert (first.folder / "model.safetensors").stat().st_mtime_ns == weights

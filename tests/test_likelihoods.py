@@ -91,3 +91,14 @@ def test_a_scale_that_is_none_is_refused(scale):
 def test_unknown_likelihood_lists_the_choices():
     with pytest.raises(InputError, match="laplace_8bit"):
         likelihoods.make("gauss")
+
+
+def test_draws_of_binned_values_follow_their_probabilities():
+    torch.manual_seed(0)
+    law = likelihoods.BinnedLaplace(0.02)(torch.full((1, 1), 0.99), 1)
+    drawn = law.sample((200_000,)).squeeze()
+    levels = torch.arange(256) / 255
+    expected = law.log_prob(levels[:, None, None]).exp().squeeze()
+    shares = torch.bincount((drawn * 255).round().long(), minlength=256) / len(drawn)
+    torch.testing.assert_close(levels[(drawn * 255).round().long()], drawn)
+    torch.testing.assert_close(shares, expected, atol=4e-3, rtol=0)

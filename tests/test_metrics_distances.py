@@ -47,9 +47,7 @@ def manifold_by_definition(real, generated, k):
     real_radius = [radius(real, i) for i in range(len(real))]
     generated_radius = [radius(generated, i) for i in range(len(generated))]
     inside = np.array([[np.linalg.norm(g - r) < d for r, d in zip(real, real_radius, strict=True)] for g in generated])
-    recalled = [
-        any(np.linalg.norm(r - g) < d for g, d in zip(generated, generated_radius, strict=True)) for r in real
-    ]
+    recalled = [any(np.linalg.norm(r - g) < d for g, d in zip(generated, generated_radius, strict=True)) for r in real]
     return inside.any(1).mean(), np.mean(recalled), inside.sum(1).mean() / k, inside.any(0).mean()
 
 

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from test_metrics import JUDGE, NAMES, ROWS, Painter, paint, painted, vae
-from test_metrics_likelihood import SD, covariance, drawn, linear_model
 from torch import nn
 
 from polyvae import metrics, pretrained, subsets
@@ -21,6 +19,8 @@ from polyvae.metrics.linear_probe import embeddings
 from polyvae.metrics.moments import Moments
 from polyvae.metrics.readings import few_pairs, read_model
 from polyvae.metrics.scoring import METRICS, metric_names, unmet
+from test_metrics import JUDGE, NAMES, ROWS, Painter, paint, painted, vae
+from test_metrics_likelihood import SD, covariance, drawn, linear_model
 
 # ---------------------------------------------------------------- linear probe
 

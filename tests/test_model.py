@@ -51,6 +51,47 @@ def test_posterior_density_is_the_mixture_of_products(make):
     torch.testing.assert_close(model.embed(batch, ["a", "c"]), sum(means))
 
 
+def mixed(names):
+    """Singles and the full set: the rule gives other posteriors for other observed sets."""
+    return subsets.custom([*(((name,), 0.2) for name in names), (names, 0.4)], names)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("make", [subsets.mvae, subsets.mmvae, subsets.mopoe, subsets.mvae_plus, mixed])
+def test_a_row_that_lacks_a_modality_is_as_if_one_had_not_asked_for_it(make):
+    model, whole = make_model(make), make_batch(4)
+    present = torch.tensor([[1, 1, 1], [0, 1, 1], [1, 1, 0], [0, 1, 1]]).bool()
+    posterior = model.posterior(Batch(whole.values, present))
+    z = torch.randn(4, 5, generator=torch.Generator().manual_seed(2))
+    for given, rows in ((NAMES, [0]), (("b", "c"), [1, 3]), (("a", "b"), [2])):
+        asked = model.posterior(whole, given)
+        torch.testing.assert_close(posterior.log_prob(z)[rows], asked.log_prob(z)[rows])
+        torch.testing.assert_close(posterior.mean[rows], asked.mean[rows])
+
+
+@torch.no_grad()
+def test_only_what_a_row_has_is_encoded():
+    model, whole = make_model(), make_batch(5)
+    seen = []
+    model.encoders["a"].register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    present = torch.ones(5, 3, dtype=torch.bool)
+    present[:3, 0] = False
+    experts = model.encode(Batch(whole.values, present))
+    full = model.encode(whole)
+    assert seen == [2, 5]
+    torch.testing.assert_close(experts.mean[0, 3:], full.mean[0, 3:])
+    torch.testing.assert_close(experts.mean[1:], full.mean[1:])
+    assert experts.mean[0, :3].abs().sum() == 0
+    present[:, 0] = False
+    assert model.encode(Batch(whole.values, present)).logvar[0].abs().sum() == 0
+
+
+def test_a_batch_in_another_order_is_refused():
+    values = make_batch().values
+    with pytest.raises(InputError, match="the batch holds c, b, a, the model takes a, b, c"):
+        make_model().encode(Batch(dict(reversed(values.items()))))
+
+
 @torch.no_grad()
 def test_rows_use_what_they_have_of_given():
     model, whole = make_model(subsets.mmvae), make_batch(2)
@@ -76,6 +117,12 @@ def test_generated_values_are_in_the_units_of_the_data():
     assert one_hot.unique().tolist() == [0, 1], "a draw of a class is a class"
     with pytest.raises(InputError, match="targets are \\['x'\\]"):
         model.generate(3, targets=["x"])
+    with pytest.raises(InputError, match="name at least one"):
+        model.generate(3, targets=[])
+    with pytest.raises(InputError, match="only a count"):
+        model.generate(3, given=["a"])
+    with pytest.raises(InputError, match="cannot condition"):
+        model.generate(make_batch(), given=[])
 
 
 @pytest.mark.parametrize("source", [lambda: torch.Generator().manual_seed(5), lambda: RowNoise(5, "x", (0, 1, 2))])

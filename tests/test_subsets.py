@@ -173,3 +173,18 @@ def test_with_more_subsets_than_rows_a_batch_still_mixes_modalities(modalities, 
     drawn = mixture.draw(u, torch.ones(batch, modalities, dtype=torch.bool)).double()
     assert (drawn.mean(0) - 0.5).abs().max() < 4 * 0.5 / batch**0.5
     assert len(drawn.unique(dim=0)) == batch, "no subset twice while there are more subsets than rows"
+
+
+def test_a_target_of_all_names_is_a_target_of_everything():
+    full = subsets.custom([subsets.Term(("a",), 1.0, target=("b", "a"))], ("a", "b"))
+    assert full.terms[0].target is None
+    assert full.is_bound
+    with pytest.raises(InputError, match="sum to 10"):
+        subsets.custom([subsets.Term(("a",), 5.0, target=("a", "b"))] * 2, ("a", "b"))
+
+
+def test_covers_says_which_rows_a_term_can_use():
+    S = subsets.custom([subsets.Term(("a",), 1.0, target=("b",))], ("a", "b"))
+    present = torch.tensor([[True, True], [True, False], [False, True]])
+    assert S.covers(present).tolist() == [True, False, False]
+    assert subsets.mopoe(("a", "b")).covers(present).all()

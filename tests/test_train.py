@@ -133,7 +133,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_checkpoint
     with pytest.raises(RunError, match=r"epoch 1, step 3: log-likelihood of m1;"):
         train(model, [_stage(model, plan, "train", 5)], plan.rows, None, config, tmp_path, checkpoint_seconds=0)
     tensors, meta = files.read_tensors(tmp_path / "checkpoint" / "state.safetensors")
-    assert meta["step"] == 3
+    assert meta["progress"]["step"] == 3
     assert all(value.isfinite().all() for value in tensors.values())
 
 

@@ -45,7 +45,7 @@ def save(
     tensors |= {f"best.{name}": value for name, value in best.items()}
     for index, state in ({} if optimiser is None else optimiser.state_dict()["state"]).items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
-    files.write_tensors(path, tensors, asdict(progress))
+    files.write_tensors(path, tensors, {"progress": asdict(progress), "sha256": files.digest(tensors)})
 
 
 def load(path: Path, model: nn.Module) -> tuple[Progress, dict[str, Tensor], dict[int, dict[str, Tensor]]]:
@@ -54,6 +54,8 @@ def load(path: Path, model: nn.Module) -> tuple[Progress, dict[str, Tensor], dic
     Raises InputError when the file is damaged or belongs to another model.
     """
     tensors, meta = files.read_tensors(path)
+    if meta.get("sha256") != files.digest(tensors):
+        raise files.damaged(path, "its tensors are not those that were written")
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
@@ -66,4 +68,4 @@ def load(path: Path, model: nn.Module) -> tuple[Progress, dict[str, Tensor], dic
     for name, value in parts["optimiser"].items():
         index, _, key = name.partition(".")
         states.setdefault(int(index), {})[key] = value
-    return Progress(**meta), parts["best"], states
+    return Progress(**meta["progress"]), parts["best"], states

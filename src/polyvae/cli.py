@@ -1,4 +1,4 @@
-"""The command line: run | sweep | report | evaluate | data | methods | generate | impute."""
+"""The command line: run | sweep | report | evaluate | data | methods | metrics | generate | impute."""
 
 import sys
 import traceback
@@ -16,6 +16,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": runs.evaluate,
     "data": data.data,
     "methods": runs.methods,
+    "metrics": runs.metrics,
     "generate": use.generate,
     "impute": use.impute,
 }

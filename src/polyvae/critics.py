@@ -17,7 +17,6 @@ from torch.nn.functional import cross_entropy, normalize
 
 from polyvae import files, networks
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.cache import checksum
 from polyvae.errors import InputError
 from polyvae.metrics import Critic
 from polyvae.modality import Modality
@@ -53,14 +52,14 @@ def critic_for(train: MultimodalDataset, cache: Path | None = None) -> Critic:
     if not path.is_file():
         with files.lock(path.with_suffix(".lock")):
             if not path.is_file():
-                files.write_tensors(path, _train(tuples), {"recipe": RECIPE})
-    weights, _ = files.read_tensors(path)
+                weights = _train(tuples)
+                files.write_tensors(path, weights, {"sha256": files.digest(weights), "recipe": RECIPE})
+    weights, meta = files.read_tensors(path)
+    digest = files.digest(weights)
+    if meta.get("sha256") != digest:
+        raise files.damaged(path, "it was changed since the critic was trained")
     built = _networks(tuples.modalities)
-    try:
-        built.load_state_dict(weights)
-    except RuntimeError as error:
-        raise files.damaged(path, error) from error
-    digest = checksum(*(weights[name].numpy() for name in sorted(weights)))
+    built.load_state_dict(weights)
     frozen = built.eval().requires_grad_(False)
     return Critic({m.name: frozen[m.name] for m in tuples.modalities}, digest)
 

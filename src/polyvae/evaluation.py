@@ -11,8 +11,6 @@ from polyvae.metrics import METRICS, Evaluation
 from polyvae.plan import Plan
 from polyvae.splits import generator_options
 
-LOADERS = {"effnet": pretrained.effnet, "inception": pretrained.inception}
-
 
 def evaluation_of(plan: Plan) -> Evaluation:
     """The test data of a plan with all that its metrics need; what is trained for it is trained once and cached.
@@ -21,7 +19,8 @@ def evaluation_of(plan: Plan) -> Evaluation:
     """
     train, config = plan.rows(0), plan.config
     needs = {METRICS[name].needs for name in plan.metrics}
-    extras: dict[str, Any] = {"extractors": {name: load() for name, load in LOADERS.items() if name in needs}}
+    at_hand = {name: load() for name, load in pretrained.LOADERS.items() if name in needs}
+    extras: dict[str, Any] = {"extractors": at_hand}
     if plan.sampler is not None and "judge" in needs:
         whole = replace(plan.sampler, held_out=0)  # a judge must read what the model was never shown
         extras["judge"] = judge_for(whole, plan.whole_test)

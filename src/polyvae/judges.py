@@ -54,7 +54,7 @@ def judge_for(sampler: Sampler, test: MultimodalDataset, cache: Path | None = No
         with files.lock(path.with_suffix(".lock")):
             if not path.is_file():
                 weights = _train(sampler)
-                files.write_tensors(path, weights, {"sha256": _digest(weights), "recipe": RECIPE})
+                files.write_tensors(path, weights, {"sha256": files.digest(weights), "recipe": RECIPE})
     network, digest = _load(path, sampler)
     return Judge(network, NAME, str(RECIPE["version"]), digest, _accuracy(network, test, test.labels))
 
@@ -156,7 +156,7 @@ def _shifted(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 def _load(path: Path, sampler: Sampler) -> tuple[nn.Module, str]:
     weights, meta = files.read_tensors(path)
-    digest = _digest(weights)
+    digest = files.digest(weights)
     network = _fresh(sampler)
     if meta.get("sha256") != digest or {k: v.shape for k, v in weights.items()} != {
         k: v.shape for k, v in network.state_dict().items()
@@ -164,10 +164,6 @@ def _load(path: Path, sampler: Sampler) -> tuple[nn.Module, str]:
         raise InputError(f"{path} was changed since the judge was trained; delete it, then run the same command again")
     network.load_state_dict(weights)
     return network.eval().requires_grad_(False), digest
-
-
-def _digest(weights: Mapping[str, Tensor]) -> str:
-    return checksum(*(weights[name].cpu().numpy() for name in sorted(weights)))
 
 
 def _accuracy(network: nn.Module, test: MultimodalDataset, labels: Tensor) -> dict[str, float]:

@@ -86,6 +86,8 @@ class MultimodalVAE(nn.Module):
         Raises InputError where a row has nothing of `given`.
         """
         wanted = set(self.names if given is None else given)
+        if not wanted or not wanted <= set(self.names):
+            raise InputError(f"cannot condition on {sorted(wanted)}; name at least one of {', '.join(self.names)}")
         asked = torch.tensor([name in wanted for name in self.names], device=batch.present.device)
         observed = batch.present & asked
         if not bool(observed.any(-1).all()):

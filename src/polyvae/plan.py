@@ -126,7 +126,7 @@ def _identity(
 
 
 def _check_metrics(wanted: tuple[str, ...], test: MultimodalDataset, text: str) -> None:
-    """What is asked for by name must have a meaning for the data; what `default` or `all` cannot have is noted later."""
+    """What is asked for by name must have a meaning here; of `default` and `all` the record notes what has none."""
     if wanted and len(test) < 2 and text in ("default", "all"):
         raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
     for name in wanted if text not in ("default", "all") else ():

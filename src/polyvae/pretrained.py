@@ -93,6 +93,9 @@ def inception(path: Path | str | None = None) -> Pretrained:
     return Pretrained(features, "inception", digest)
 
 
+LOADERS: dict[str, Callable[[], Pretrained]] = {"effnet": effnet, "inception": inception}
+
+
 def installed() -> tuple[str, ...]:
     """The extractors that are at hand."""
     inception_is = _has("torch_fidelity") and "POLYVAE_INCEPTION" in os.environ

@@ -8,12 +8,13 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from polyvae import benchmark, experiments
+from polyvae import benchmark, experiments, pretrained
 from polyvae import sweep as sweeping
 from polyvae.commands.progress import StepBar, SweepTable
 from polyvae.config import RunConfig
 from polyvae.errors import RunError
 from polyvae.methods import METHODS
+from polyvae.metrics import METRICS
 from polyvae.report import write_report
 from polyvae.store import Record, RunStore
 
@@ -97,15 +98,15 @@ def report(*, store: Store = Path("runs"), out: Path = Path("report"), quiet: bo
 def evaluate(
     run: Annotated[str, tyro.conf.Positional],
     *,
-    metrics: str = "default",
+    metrics: str = "all",
     store: Store = Path("runs"),
     quiet: bool = False,
 ) -> None:
-    """Score a finished run again, and add the metrics to its record.
+    """Score a finished run by more metrics, and add them to its record; `polyvae metrics` lists them.
 
     Args:
         run: Run id, the start of one, or a run folder.
-        metrics: Comma-separated names, or default for all.
+        metrics: Comma-separated names; all: whatever the data and the installed extras allow; default: as in `run`.
         store: Folder of all runs.
         quiet: Print nothing but errors.
     """
@@ -123,6 +124,19 @@ def methods() -> None:
         example = method.mixture(("a", "b")) if method.mixture else None
         is_bound = "depends on S" if example is None else ("yes" if example.is_bound else "no")
         table.add_row(method.name, method.summary, is_bound, method.source)
+    Console(soft_wrap=False).print(table)
+
+
+def metrics() -> None:
+    """Show the table of metrics: what they measure, whether every run has them, what they need."""
+    table = Table(box=None, header_style="bold")
+    for heading in ("metric", "what it measures", "in every run", "needs"):
+        table.add_column(heading)
+    for name, metric in METRICS.items():
+        needs = [metric.needs or "", "labels" if metric.needs_labels else "", "images" if metric.needs_images else ""]
+        if metric.needs in pretrained.LOADERS and metric.needs not in pretrained.installed():
+            needs[0] += " (not installed)"
+        table.add_row(name, metric.summary, "yes" if metric.is_default else "", ", ".join(filter(None, needs)))
     Console(soft_wrap=False).print(table)
 
 

@@ -1,4 +1,4 @@
-"""Does coherence without labels rank models as coherence with labels does? 24 small models of very different coherence."""
+"""Does coherence without labels rank models as the one with labels does? 24 models of different coherence."""
 
 from polyvae.config import RunConfig
 from polyvae.experiments.quick import COMMON
