@@ -160,6 +160,7 @@ def test_a_model_that_copies_scores_one():
     assert found["label_free/leave_one_out"] == pytest.approx(1)
     assert found["label_free/leave_one_out_p"] == pytest.approx(1 / 1000)
     assert found["label_free/conditional/m0/m1"] == pytest.approx(1)
+    assert found["label_free/against_real"] == pytest.approx(1)
     assert found["label_free/real/m0/m1"] == pytest.approx(1 - 0.5 * 85 / 600, abs=0.01), "one class in seven ties"
 
 
@@ -168,6 +169,16 @@ def test_independent_targets_score_zero():
     assert found["label_free/leave_one_out_low"] < 0 < found["label_free/leave_one_out_high"]
     assert found["label_free/leave_one_out_p"] > 0.01
     assert abs(found["label_free/leave_one_out"]) < 0.1
+
+
+def test_a_model_that_cannot_reconstruct_is_measured_against_real_targets_only():
+    class Blank(Painter):
+        def decode(self, codes):
+            return super().decode({name: torch.stack([0 * code[:, 0], code[:, 1]], -1) for name, code in codes.items()})
+
+    found = metrics.label_free(Blank(), agreeing(), CRITIC)
+    assert "label_free/leave_one_out" not in found
+    assert found["label_free/against_real"] == pytest.approx(0, abs=1e-9), "all targets look alike: ties"
 
 
 def test_labels_are_not_looked_at():
@@ -181,7 +192,7 @@ def test_a_critic_that_knows_nothing_scores_nothing():
     blind = Critic({n: nn.Sequential(nn.Flatten(), nn.Linear(2352, 4)) for n in NAMES}, "none")
     for network in blind.networks.values():
         network[1].weight.data.zero_()
-    with pytest.raises(NotDefined, match="show the critic nothing"):
+    with pytest.raises(NotDefined, match="the critic sees nothing"):
         metrics.label_free(Painter(), agreeing(), blind)
 
 

@@ -416,6 +416,59 @@ def test_a_missing_metric_is_a_dash_with_its_reason(store, paper_report):
     assert 'title="it needs two modalities">' + style.DASH + "</td>" in (paper_report / "index.html").read_text()
 
 
+def test_the_new_metrics_stand_in_a_table_of_their_own(store):
+    extra = {"label_free/leave_one_out": 0.5, "linear_probe/joint": 0.9, "diversity/digits/mean": 0.3}
+    extra |= {
+        "precision/digits/unconditional/m0": 0.25,
+        "log_likelihood/joint": -12.5,
+        "kid/digits/unconditional/m0": 3,
+    }
+    add_run(store, "mopoe", metrics=metrics_of(PAPER["mopoe"], ("m0", "m1", "m2")) | extra)
+    add_run(store, "mmvae")
+    (group,), _ = read_runs(store)
+    found = table.evaluation_table(group)
+    assert [column.name for column in found.columns] == [
+        *("precision m0", "label-free", "diversity", "probe", "log-likelihood", "KID m0"),
+    ]
+    (row,) = [row for row in found.rows if row.run.config.method == "mopoe"]
+    assert [cell.value for cell in row.cells] == [0.25, 0.5, 0.3, 0.9, -12.5, 3]
+    assert not {key for column in found.columns for key in column.keys} & {
+        key for column in table.other_metrics(group).columns for key in column.keys
+    }
+
+
+def test_the_probe_is_drawn_by_labelled_examples(store):
+    extra = {"linear_probe/examples/50": 0.5, "linear_probe/examples/1000": 0.9, "linear_probe/joint": 0.8}
+    add_run(store, "mopoe", metrics=metrics_of(PAPER["mopoe"], ("m0", "m1", "m2")) | extra)
+    (group,), _ = read_runs(store)
+    assert figures.probe(group) == {"MoPoE-VAE": [(50, 0.5), (500, 0.8), (1000, 0.9)]}
+
+
+def test_a_collapse_is_told_in_the_summary(store, tmp_path):
+    add_run(store, "mopoe", notes={"coherence/joint": "not to be trusted: prior samples look collapsed (kappa 0.00)"})
+    add_run(store, "mmvae")
+    (group,), _ = read_runs(store)
+    expected = "Joint coherence of MoPoE-VAE (1 run) is not to be trusted: prior samples look collapsed (kappa 0.00)."
+    assert words.beware(group) == expected
+    assert expected in write_report(store, tmp_path).read_text()
+
+
+def test_own_data_that_changed_under_one_path_do_not_mix(store):
+    for seed, content in ((0, "a"), (1, "b")):
+        run_id = add_run(store, "mopoe", dataset="arrays", data="mine.npz", seed=seed)
+        changed = store.record(run_id)
+        changed["resolved"]["data"] = content
+        store.finish(changed)
+    assert len(read_runs(store)[0]) == 2
+
+
+def test_the_users_own_sets_do_not_mix(store):
+    for name in ("a.json", "b.json"):
+        add_run(store, "custom", numbers=PAPER["mopoe"], subsets=name, seed=0 if name == "a.json" else 1)
+    (group,), _ = read_runs(store)
+    assert [series.label for series in group.series] == ["custom, subsets a.json", "custom, subsets b.json"]
+
+
 def test_the_interval_stands_beside_its_value(paper_report):
     assert "0.780 <small>[0.760, 0.800]</small>" in (paper_report / "index.html").read_text()
 

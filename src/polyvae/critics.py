@@ -31,6 +31,7 @@ RECIPE: dict[str, Any] = {
     "weight_decay": 0.1,
     "temperature": 0.1,
     "dimension": 32,
+    "check_every": 20,
 }
 THREADS = 2
 LEAST_ROWS = 64
@@ -110,16 +111,29 @@ def _trained(tuples: MultimodalDataset) -> Mapping[str, Tensor]:
         optimiser, RECIPE["learning_rate"], total_steps=RECIPE["steps"], pct_start=RECIPE["warm_up"]
     )
     generator = Generator().manual_seed(RECIPE["seed"])
-    for _ in range(RECIPE["steps"]):
-        rows = torch.randperm(len(tuples), generator=generator)[: RECIPE["batch"]]
-        values = tuples.batch(rows).values
-        codes = {name: normalize(built[name](value), dim=-1) for name, value in values.items()}
-        loss = sum((contrast(codes[a], codes[b]) for a, b in combinations(codes, 2)), torch.zeros(()))
+    order = torch.randperm(len(tuples), generator=generator)
+    count = min(512, max(LEAST_ROWS // 4, len(order) // 10))
+    held_out, rest = order[:count], order[count:]  # with few tuples, the best weights are early ones
+    best, lowest = built.state_dict(), torch.inf
+    for step in range(RECIPE["steps"]):
+        rows = rest[torch.randperm(len(rest), generator=generator)[: RECIPE["batch"]]]
+        loss = _loss(built, tuples, rows)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
-    return built.state_dict()
+        if (step + 1) % RECIPE["check_every"] == 0 or step + 1 == RECIPE["steps"]:
+            with torch.no_grad():
+                now = float(_loss(built, tuples, held_out))
+            if now < lowest:
+                best, lowest = {name: value.clone() for name, value in built.state_dict().items()}, now
+    return best
+
+
+def _loss(built: nn.ModuleDict, tuples: MultimodalDataset, rows: Tensor) -> Tensor:
+    values = tuples.batch(rows).values
+    codes = {name: normalize(built[name](value), dim=-1) for name, value in values.items()}
+    return sum((contrast(codes[a], codes[b]) for a, b in combinations(codes, 2)), torch.zeros(()))
 
 
 def contrast(a: Tensor, b: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from polyvae.networks.conv import ChannelsLast
 
 NAME = "digits"
 RECIPE: dict[str, Any] = {
-    "version": 1,
+    "version": 2,
     "seed": 0,
     "steps": 700,
     "steps_translated": 1100,

@@ -88,7 +88,9 @@ class Section(NamedTuple):
     score: list[tuple[Series, float | None, float | None]]
     kinds: list[grids.Kind]
     table: table.Table
+    evaluation: table.Table
     others: table.Table
+    probe: Chart | None
     by_inputs: Chart | None
     pairs: list[Chart]
     training: list[Chart]
@@ -104,7 +106,9 @@ def _section(group: Group, kinds: list[grids.Kind], folder: Path) -> Section:
         score=[(series, series.value(quality), series.value(words.LEAVE_ONE_OUT)) for series in group.series],
         kinds=kinds,
         table=table.metrics_table(group),
+        evaluation=table.evaluation_table(group),
         others=table.other_metrics(group),
+        probe=_probe(group, folder),
         by_inputs=_by_inputs(group, folder),
         pairs=_pairs(group, folder),
         training=_training(group, folder),
@@ -127,6 +131,13 @@ def _by_inputs(group: Group, folder: Path) -> Chart | None:
         return None
     figure = drawing.by_inputs(curves, group)
     return _chart(figure, folder, f"by-inputs-{group.name}", "Coherence by number of given modalities")
+
+
+def _probe(group: Group, folder: Path) -> Chart | None:
+    if not (curves := figures.probe(group)):
+        return None
+    figure = drawing.probe(curves, group)
+    return _chart(figure, folder, f"probe-{group.name}", "Accuracy of a linear probe by number of labelled examples")
 
 
 def _pairs(group: Group, folder: Path) -> list[Chart]:

@@ -48,6 +48,21 @@ def trade_off(data: Trade, group: Group) -> Figure:
     return figure
 
 
+def probe(curves: dict[str, list[tuple[int, float]]], group: Group) -> Figure:
+    with drawing():
+        figure = Figure(figsize=SMALL)
+        axes = figure.add_subplot()
+        for series in group.series:
+            if found := curves.get(series.label):
+                _line(axes, found, series.look, label=series.label, marker=series.look.marker)
+        axes.set_xscale("log")
+        axes.set_ylim(0, 1.06)
+        axes.set_xlabel("labelled examples")
+        axes.set_ylabel("accuracy of a linear probe")
+        axes.legend()
+    return figure
+
+
 def by_inputs(curves: dict[str, list[tuple[int, float]]], group: Group) -> Figure:
     with drawing():
         figure = Figure(figsize=SMALL)

@@ -60,6 +60,18 @@ def by_inputs(group: Group) -> dict[str, list[tuple[int, float]]]:
     return curves
 
 
+def probe(group: Group) -> dict[str, list[tuple[int, float]]]:
+    """Accuracy of the linear probe by number of labelled examples, at each series' best beta."""
+    prefix = "linear_probe/examples/"
+    counts = {int(key.removeprefix(prefix)) for run in group.runs for key in run.metrics if key.startswith(prefix)}
+    curves = {}
+    for series in group.series:
+        values = [(n, series.value(f"{prefix}{n}")) for n in counts] + [(500, series.value("linear_probe/joint"))]
+        if len(found := sorted((n, value) for n, value in values if value is not None)) > 1:
+            curves[series.label] = found
+    return curves
+
+
 def pairs(series: Series, modalities: Sequence[str]) -> np.ndarray | None:
     """Coherence given (row) -> target (column) for single inputs, self coherence on the diagonal, NaN where missing.
 

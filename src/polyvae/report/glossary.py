@@ -63,14 +63,68 @@ ENTRIES = (
     Entry("bound/rate", "Rate", "nats, 0 and up", "Mean KL divergence of the posterior from the prior."),
     Entry("bound/loss", "Loss", "nats, lower is better", "Distortion + beta times rate: what is minimised."),
     Entry(
-        "log_likelihood/",
+        "label_free/",
+        "Label-free coherence",
+        "about 0 to 1, higher is better",
+        "How well a generated modality fits its own input rather than another row's, by a critic trained on real "
+        "tuples without labels: 0 is like shuffled pairs, 1 like the same model's reconstructions of true pairs.",
+    ),
+    Entry(
+        "diversity/",
+        "Diversity",
+        "0 and up, 1 is right",
+        "Mean feature distance between ten samples for one input, over that between real images of its class.",
+    ),
+    Entry(
+        "precision/",
+        "Precision, recall, density, coverage",
+        "0 to 1 (density: 0 and up), higher is better",
+        "Share of samples within the real manifold; of real images within the samples'; how many real neighbourhoods a "
+        "sample lies in; share of real neighbourhoods with a sample.",
+    ),
+    Entry("kid/", "Kernel distance (KID)", "about 0 and up, lower is better", "Unbiased; may be negative by noise."),
+    Entry(
+        "log_likelihood/joint",
         "Log-likelihood",
         "nats, higher is better",
-        "Importance-sampled estimate of the log-likelihood of an example; from below, tighter with more samples.",
+        "Importance-sampled estimate of the log-likelihood of an example, from draws of its own posterior; from below, "
+        "tighter with more samples.",
+    ),
+    Entry(
+        "log_likelihood/unconditional",
+        "Blind log-likelihood",
+        "nats, higher is better",
+        "The same from draws that have not seen the example: how likely it is to be generated. From below.",
+    ),
+    Entry(
+        "log_likelihood/conditional/",
+        "Conditional log-likelihood",
+        "nats, higher is better",
+        "How well what is generated from the given modalities fits the true others.",
     ),
     Entry(
         "linear_probe/", "Linear probe", "0 to 1, higher is better", "Accuracy of a linear classifier on the latents."
     ),
+    Entry(
+        "latent/active_units/",
+        "Active units",
+        "0 to the latent dimension",
+        "Latent dimensions whose posterior mean varies over the test rows by more than .01.",
+    ),
+    Entry(
+        "latent/mismatch/",
+        "Mismatch",
+        "nats, lower is better",
+        "How far the mean and covariance of posterior draws are from the prior's: what prior samples suffer from.",
+    ),
+    Entry(
+        "imputation/",
+        "Imputation",
+        "",
+        "Tables given all other modalities: error of the mean (in standard deviations), nats a feature, and the share "
+        "of values inside the 80 % interval.",
+    ),
+    Entry("ood/", "Out of distribution", "0 to 1", "Leave-one-out coherence with inputs unlike the training data."),
 )
 
 

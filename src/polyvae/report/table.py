@@ -28,6 +28,9 @@ class Column:
         return {"lower": "↓", "higher": "↑", None: ""}[self.better]
 
 
+OOD = "ood/unseen_backgrounds/leave_one_out"
+
+
 class Cell(NamedTuple):
     text: str
     value: float | None
@@ -55,9 +58,15 @@ def metrics_table(group: Group) -> Table:
     return _table(group, columns)
 
 
+def evaluation_table(group: Group) -> Table:
+    """Samples, likelihood, representation: what a reader looks for after quality and coherence."""
+    columns = [c for c in _evaluation(group) if any(c.value(run) is not None for run in group.runs)]
+    return _table(group, columns)
+
+
 def other_metrics(group: Group) -> Table:
-    """Every metric that the first table leaves out, under its key."""
-    shown = {key for column in _columns(group) for key in column.keys}
+    """Every metric that the other tables leave out, under its key."""
+    shown = {key for column in (*_columns(group), *_evaluation(group)) for key in column.keys}
     keys = dict.fromkeys(key for run in group.runs for key in run.metrics if key not in shown)
     return _table(group, [_plain(key, "", key) for key in sorted(keys)])
 
@@ -162,6 +171,31 @@ def _coherence(group: Group) -> list[Column]:
         ),
         Column("ceiling", "the judge on real data", ceilings, lambda run: _mean(run, ceilings, True), "{:.3f}".format),
     ]
+
+
+def _evaluation(group: Group) -> list[Column]:
+    free = "label_free/leave_one_out"
+    columns = [
+        _plain("label-free", "coherence without labels: 0 like shuffled pairs, 1 like true ones", free, "higher", 3),
+        _plain("diversity", "spread of samples for one input; real images: 1", "diversity/digits/mean", "higher", 2),
+        _plain("probe", "class read from joint posterior means", "linear_probe/joint", "higher", 3),
+        _plain("log-likelihood", "nats, importance samples from the posterior", "log_likelihood/joint", decimals=1),
+        _plain("blind", "the same from draws that have not seen the row", "log_likelihood/unconditional", decimals=1),
+        _plain("ood", "leave-one-out coherence on unseen backgrounds", OOD, "higher", 3),
+    ]
+    if not group.compared:
+        return columns
+    modality = group.compared.modality
+    kinds = {"precision": "samples that look real", "recall": "real images that are covered"}
+    kinds |= {"density": "how deep samples lie among real images", "coverage": "real images with a sample near"}
+    found = [
+        _plain(f"{kind} {modality}", text, f"{kind}/digits/unconditional/{modality}", "higher", 3)
+        for kind, text in kinds.items()
+    ]
+    effnet = f"frechet/effnet/unconditional/{modality}"
+    more = [_plain(f"EfficientNet {modality}", "Fréchet distance of ImageNet features", effnet, "lower")]
+    more += [_plain(f"KID {modality}", "kernel distance", f"kid/digits/unconditional/{modality}", "lower")]
+    return [*found, *columns, *more]
 
 
 def _bound() -> list[Column]:

@@ -86,6 +86,8 @@ def weights(group: Group) -> str:
 def findings(group: Group) -> dict[str, str]:
     """What came out, a sentence or two each: quality, coherence, the paper's ordering, how far the seeds carry."""
     found = {"Quality": _quality(group), "Coherence": _coherence(group), "The paper": ordering(group)}
+    found["Label-free"] = _label_free(group)
+    found["Beware"] = beware(group)
     if not any(found.values()):
         found = {"Distortion": _bound(group)}
     return {name: text for name, text in (found | {"Seeds": _seeds(group)}).items() if text}
@@ -174,6 +176,22 @@ def _coherence(group: Group) -> str:
     text = f"Leave-one-out (higher is better): {_ends(ranked, share)}."
     judge = f" The judge itself is right on {share(group.ceiling)} of real data." if group.ceiling is not None else ""
     return text + judge
+
+
+def _label_free(group: Group) -> str:
+    if not (ranked := _ranked(group, "label_free/leave_one_out", lowest=False)):
+        return ""
+    return f"Without labels, from 0 (shuffled pairs) to 1 (true pairs): {_ends(ranked, share)}."
+
+
+def beware(group: Group) -> str:
+    """Which runs' joint coherence is not to be trusted, since their samples look collapsed."""
+    doubtful = [run for run in group.runs if "coherence/joint" in run.notes]
+    if not doubtful:
+        return ""
+    why = doubtful[0].notes["coherence/joint"]
+    who = joined(series.label for series in group.series if any(run in doubtful for run in series.runs))
+    return f"Joint coherence of {who} ({count(len(doubtful), 'run')}) is {why}."
 
 
 def _bound(group: Group) -> str:

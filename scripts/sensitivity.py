@@ -1,0 +1,113 @@
+"""What does a Frechet distance see? Real images, spoilt more and more in five ways, against other real images.
+
+    python scripts/sensitivity.py docs/images/sensitivity.png
+
+Every curve should rise. Each extractor is measured on modality m1 of PolyMNIST (three modalities, embedded digits).
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from scipy.ndimage import gaussian_filter
+
+from polyvae import datasets, pretrained
+from polyvae.datasets.pictures import Picture
+from polyvae.datasets.polymnist import Sampler
+from polyvae.judges import judge_for
+from polyvae.metrics import frechet_distance
+from polyvae.metrics.extractors import Extractor
+from polyvae.report.style import drawing
+
+MODALITY, OTHER = 1, 2
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+Spoil = Callable[[Sampler, int, float, np.random.Generator], np.ndarray]
+
+
+def _draw(sampler: Sampler, count: int, rng: np.random.Generator, modality: int = MODALITY) -> np.ndarray:
+    return sampler.draw(count, rng, modality).images.numpy()
+
+
+def blur(sampler: Sampler, count: int, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian blur of up to 2 pixels."""
+    return gaussian_filter(_draw(sampler, count, rng).astype(np.float32), (0, 0, 2 * strength, 2 * strength)).round()
+
+
+def mean_background(sampler: Sampler, count: int, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """The picture fades to its mean colour, as in an average prediction."""
+    picture = sampler.pictures[MODALITY]
+    mean = picture.pixels.mean((1, 2), keepdims=True)
+    faded = ((1 - strength) * picture.pixels + strength * mean).round().astype(np.uint8)
+    pictures = [*sampler.pictures]
+    pictures[MODALITY] = Picture(picture.name, faded)
+    return _draw(replace(sampler, pictures=tuple(pictures)), count, rng)
+
+
+def swapped_backgrounds(sampler: Sampler, count: int, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A share of the images lies on another modality's picture."""
+    images = _draw(sampler, count, rng)
+    swapped = round(strength * count)
+    images[:swapped] = _draw(sampler, count, rng, OTHER)[:swapped]
+    return images
+
+
+def wrong_digits(sampler: Sampler, count: int, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A share of the digits stands on its head."""
+    images = _draw(sampler, count, rng)
+    turned = round(strength * count)
+    images[:turned] = _draw(replace(sampler, masks=sampler.masks[:, ::-1].copy()), count, rng)[:turned]
+    return images
+
+
+def dropped_modes(sampler: Sampler, count: int, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Up to eight of the ten digits are never drawn."""
+    kept = sampler.labels >= round(8 * strength)
+    return _draw(replace(sampler, masks=sampler.masks[kept], labels=sampler.labels[kept]), count, rng)
+
+
+WAYS: tuple[Spoil, ...] = (blur, mean_background, swapped_backgrounds, wrong_digits, dropped_modes)
+
+
+def curves(extractor: Extractor, sampler: Sampler, count: int) -> dict[str, list[float]]:
+    """way -> distance at each strength, from `count` spoilt images to `count` real ones."""
+
+    def features(images: np.ndarray) -> np.ndarray:
+        parts = torch.from_numpy(images.astype(np.float32) / 255).split(250)
+        return torch.cat([extractor.read(part)[0] for part in parts]).numpy()
+
+    real = features(_draw(sampler, count, np.random.default_rng(0)))
+    return {
+        way.__name__: [
+            frechet_distance(features(way(sampler, count, strength, np.random.default_rng(1))), real)
+            for strength in STRENGTHS
+        ]
+        for way in WAYS
+    }
+
+
+def main(out: str) -> None:
+    sampler = datasets.sampler("polymnist", split="test", modalities=3)
+    of_training = datasets.sampler("polymnist", modalities=3)
+    assert sampler is not None
+    assert of_training is not None
+    judge = judge_for(of_training, datasets.load("polymnist", split="test", modalities=3))
+    panels = {"digits": (judge, 4000), "effnet": (pretrained.effnet(), 1500)}
+    with drawing():
+        figure = Figure(figsize=(8.4, 3.6))
+        for axes, (name, (extractor, count)) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+            for way, distances in curves(extractor, sampler, count).items():
+                print(name, way.replace("_", " "), [round(d) for d in distances], flush=True)
+                axes.plot(STRENGTHS, np.array(distances) + 1, marker="o", markersize=3.5, label=way.replace("_", " "))
+            axes.set_yscale("log")
+            axes.set_title(f"{name} features, {count:,} images", loc="left", fontsize=9)
+            axes.set_xlabel("strength")
+            axes.set_ylabel("Fréchet distance + 1")
+        axes.legend()
+        figure.savefig(out, dpi=160, facecolor="white")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
