@@ -79,10 +79,12 @@ def curves(extractor: Extractor, sampler: Sampler, count: int) -> dict[str, list
         return torch.cat([extractor.read(part)[0] for part in parts]).numpy()
 
     real = features(_draw(sampler, count, np.random.default_rng(0)))
+    untouched = frechet_distance(features(_draw(sampler, count, np.random.default_rng(1))), real)
     return {
-        way.__name__: [
+        way.__name__: [untouched]
+        + [
             frechet_distance(features(way(sampler, count, strength, np.random.default_rng(1))), real)
-            for strength in STRENGTHS
+            for strength in STRENGTHS[1:]
         ]
         for way in WAYS
     }
@@ -94,7 +96,7 @@ def main(out: str) -> None:
     assert sampler is not None
     assert of_training is not None
     judge = judge_for(of_training, datasets.load("polymnist", split="test", modalities=3))
-    panels = {"digits": (judge, 4000), "effnet": (pretrained.effnet(), 1500)}
+    panels = {"digits": (judge, 4000), "effnet": (pretrained.effnet(), 800)}
     with drawing():
         figure = Figure(figsize=(8.4, 3.6))
         for axes, (name, (extractor, count)) in zip(figure.subplots(1, 2), panels.items(), strict=True):

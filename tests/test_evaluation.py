@@ -12,8 +12,11 @@ from polyvae.cli import main
 from polyvae.critics import contrast, critic_for, critic_path
 from polyvae.datasets.shifted import shifted
 from polyvae.evaluation import evaluation_of
+from polyvae.metrics import readings
 from polyvae.metrics.label_free import own_ranks
+from polyvae.metrics.readings import read_data
 from polyvae.plan import make_plan
+from test_metrics import JUDGE, NAMES, ROWS, painted
 
 TOY = RunConfig(dataset="toy", modalities=3, train_size=300, test_size=60, epochs=1, latent_dim=2, metrics="bound")
 
@@ -164,6 +167,24 @@ def test_images_get_every_key_of_the_contract(tmp_path, hasty, monkeypatch):
     ]
     assert not [key for key in wanted if key not in found]
     assert all(np.isfinite(value) for value in found.values())
+
+
+def test_real_images_are_read_once_for_all_runs(tmp_path, monkeypatch):
+    data = painted()
+    first = read_data(data, NAMES, range(ROWS), JUDGE, 7, tmp_path)
+    monkeypatch.setattr(readings, "_read_data", None)
+    again = read_data(data, NAMES, range(ROWS), JUDGE, 9, tmp_path)
+    for name in NAMES:
+        for a, b in zip(first[name], again[name], strict=True):
+            np.testing.assert_array_equal(a, b)
+    others = (
+        lambda: read_data(data, NAMES, range(30), JUDGE, 7, tmp_path),
+        lambda: read_data(data, NAMES, range(ROWS), replace(JUDGE, weights_sha256="other"), 7, tmp_path),
+        lambda: read_data(data.rows(range(ROWS - 1, -1, -1)), NAMES, range(ROWS), JUDGE, 7, tmp_path),
+    )
+    for other in others:
+        with pytest.raises(TypeError):
+            other()
 
 
 def test_what_is_not_asked_for_is_not_made(hasty):

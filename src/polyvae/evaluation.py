@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from polyvae import datasets, pretrained
+from polyvae import datasets, files, pretrained
 from polyvae.critics import critic_for
 from polyvae.datasets.shifted import shifted
 from polyvae.judges import judge_for
@@ -31,4 +31,12 @@ def evaluation_of(plan: Plan) -> Evaluation:
         if of_test is not None:
             found = shifted(of_test, plan.modalities, config.data_seed, config.data_dir)
             extras["shifted"] = {name: data.to(plan.device) for name, data in found.items()}
-    return Evaluation(plan.test, train, seed=config.seed, beta=config.beta, samples=config.importance_samples, **extras)
+    return Evaluation(
+        plan.test,
+        train,
+        seed=config.seed,
+        beta=config.beta,
+        samples=config.importance_samples,
+        cache=files.cache_dir(),
+        **extras,
+    )

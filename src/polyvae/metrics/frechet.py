@@ -5,6 +5,7 @@ called FID.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -76,15 +77,23 @@ def frechet(
     """
     pairs = few_pairs(model.names, image_names(model))
     readings = read_model(model, test, extractor, moment_pairs=pairs, seed=seed, rows=rows, batch_size=batch_size)
-    return frechet_of(readings, real_train(readings, train, extractor, seed, batch_size), extractor.name, seed)
+    return frechet_of(
+        readings, real_train(readings, train, extractor, seed=seed, batch_size=batch_size), extractor.name, seed
+    )
 
 
 def real_train(
-    readings: Readings, train: MultimodalDataset, extractor: Extractor, seed: int, batch_size: int
+    readings: Readings,
+    train: MultimodalDataset,
+    extractor: Extractor,
+    *,
+    seed: int,
+    batch_size: int,
+    cache: Path | None = None,
 ) -> dict[str, Read]:
     """What is read in as many training rows as there are test rows."""
     kept = chosen_rows(len(train), min(len(readings.rows), len(train)), seed)
-    return read_data(train, readings.real, kept, extractor, batch_size)
+    return read_data(train, readings.real, kept, extractor, batch_size, cache)
 
 
 def frechet_of(readings: Readings, train: dict[str, Read], extractor: str, seed: int) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -54,6 +55,7 @@ class Evaluation:
     judge: reads digits; critic: of the training tuples; extractors: by name; each only if a metric asks for it.
     shifted: name -> test tuples with inputs unlike the training data.
     beta: of the objective, for the bound. samples: importance samples a row, for likelihoods.
+    cache: a folder for what is read in real images, the same for all runs on a data set.
     """
 
     test: MultimodalDataset
@@ -66,6 +68,7 @@ class Evaluation:
     beta: float = 1.0
     samples: int = 12
     batch_size: int = 500
+    cache: Path | None = None
 
 
 def chosen_rows(count: int, limit: int | None, seed: int) -> list[int]:

@@ -4,15 +4,19 @@ Each batch is encoded once, each latent decoded once, each image read once. What
 moments for conditional images; features as they are only for real images and prior samples.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from polyvae import files
 from polyvae.dataset import MultimodalDataset
 from polyvae.metrics.extractors import Extractor
 from polyvae.metrics.moments import Moments, RunningMoments, pooled
@@ -75,16 +79,18 @@ def read_model(
     rows: Sequence[int] | None = None,
     batch_size: int = 500,
     spread: float = 1.0,
+    cache: Path | None = None,
 ) -> Readings:
     """Reads real images, prior samples and conditional samples, one latent draw a row.
 
     digit_pairs, moment_pairs: the (given, target) pairs whose digits, or moments of features, are kept.
     rows: test rows to condition on (default all); as many prior samples are drawn. spread: 0 for latent means.
+    cache: a folder for what is read in real images.
     Raises InputError unless model and data fit together.
     """
     kept = check_rows(model, data, rows)
     with scoring(model):
-        real = read_data(data, image_names(model), kept, extractor, batch_size)
+        real = read_data(data, image_names(model), kept, extractor, batch_size, cache)
         prior = _prior(model, len(kept), extractor, seed, batch_size)
         digits, found = _conditional(
             model, data, extractor, digit_pairs, moment_pairs, kept, batch_size, (seed, "conditional", spread)
@@ -93,9 +99,33 @@ def read_model(
 
 
 def read_data(
-    data: MultimodalDataset, names: Iterable[str], rows: Sequence[int], extractor: Extractor, batch_size: int
+    data: MultimodalDataset,
+    names: Iterable[str],
+    rows: Sequence[int],
+    extractor: Extractor,
+    batch_size: int,
+    cache: Path | None = None,
 ) -> dict[str, Read]:
-    """Modality -> what is read in its real images, over the rows that have it."""
+    """Modality -> what is read in its real images, over the rows that have it; kept in `cache`, if there is one."""
+    chosen = tuple(names)
+    if cache is None:
+        return _read_data(data, chosen, rows, extractor, batch_size)
+    content = [extractor.name, extractor.weights_sha256, data.fingerprint(), chosen, list(rows)]
+    path = cache / "readings" / f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.safetensors"
+    if path.is_file():
+        tensors, _ = files.read_tensors(path)
+        return {name: Read(*(tensors[f"{name}.{part}"].numpy() for part in Read._fields)) for name in chosen}
+    found = _read_data(data, chosen, rows, extractor, batch_size)
+    files.write_tensors(
+        path,
+        {f"{n}.{part}": torch.from_numpy(value) for n, read in found.items() for part, value in read._asdict().items()},
+    )
+    return found
+
+
+def _read_data(
+    data: MultimodalDataset, names: Subset, rows: Sequence[int], extractor: Extractor, batch_size: int
+) -> dict[str, Read]:
     parts: dict[str, list[Read]] = {name: [] for name in names}
     for ids in chunks(rows, batch_size):
         batch = data.batch(list(ids))

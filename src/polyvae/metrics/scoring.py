@@ -52,12 +52,14 @@ class Scoring:
         """What the judge sees in real images, prior samples, and samples given every subset."""
         few = few_pairs(self.model.names, image_names(self.model))
         every = coherence_pairs(self.model) if self.judge.doubt is None else []
-        return read_model(self.model, self.on.test, self.judge, digit_pairs=every, moment_pairs=few, **self.how)
+        return read_model(
+            self.model, self.on.test, self.judge, digit_pairs=every, moment_pairs=few, cache=self.on.cache, **self.how
+        )
 
     @cached_property
     def train(self) -> dict[str, Read]:
         """What the judge sees in as many training rows."""
-        return real_train(self.readings, self.on.train, self.judge, **self.how)
+        return real_train(self.readings, self.on.train, self.judge, cache=self.on.cache, **self.how)
 
 
 def _coherence(scoring: Scoring) -> dict[str, float]:
@@ -103,8 +105,8 @@ def _by(extractor: str) -> Callable[[Scoring], dict[str, float]]:
         reader: Extractor = on.extractors[extractor]
         rows = chosen_rows(len(on.test), SAMPLES_FOR_LARGE, on.seed)
         pairs = one_out_pairs(model.names, image_names(model))
-        readings = read_model(model, on.test, reader, moment_pairs=pairs, rows=rows, **scoring.how)
-        train = real_train(readings, on.train, reader, **scoring.how)
+        readings = read_model(model, on.test, reader, moment_pairs=pairs, rows=rows, cache=on.cache, **scoring.how)
+        train = real_train(readings, on.train, reader, cache=on.cache, **scoring.how)
         return frechet_of(readings, train, extractor, on.seed)
 
     return metric
