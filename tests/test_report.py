@@ -444,6 +444,18 @@ def test_the_probe_is_drawn_by_labelled_examples(store):
     assert figures.probe(group) == {"MoPoE-VAE": [(50, 0.5), (500, 0.8), (1000, 0.9)]}
 
 
+def test_axes_are_labelled_in_plain_numbers(store, tmp_path):
+    for method, distance in (("mopoe", 3.0), ("mvae", 400.0)):
+        found = metrics_of(PAPER[method], ("m0", "m1", "m2")) | {
+            f"frechet/digits/unconditional/m{i}": distance for i in range(3)
+        }
+        found |= {"linear_probe/examples/50": 0.5, "linear_probe/examples/1000": 0.9, "linear_probe/joint": 0.8}
+        add_run(store, method, metrics=found)
+    page = write_report(store, tmp_path).read_text()
+    assert "mathdefault" not in page
+    assert "1,000" in page
+
+
 def test_a_collapse_is_told_in_the_summary(store, tmp_path):
     add_run(store, "mopoe", notes={"coherence/joint": "not to be trusted: prior samples look collapsed (kappa 0.00)"})
     add_run(store, "mmvae")

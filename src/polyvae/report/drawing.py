@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from polyvae.report.figures import CURVES, Point, Trade, training_curves
 from polyvae.report.runs import Group, Series
@@ -29,6 +29,8 @@ def trade_off(data: Trade, group: Group) -> Figure:
         distances = [p.distance for found in data.points.values() for p in found] + list(data.lines.values())
         if is_log := min(distances) > 0 and max(distances) > 10 * min(distances):
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.margins(x=0.12)
         for label, found in data.points.items():
             _points(axes, found, looks[label], size=6 if len(distances) > CROWDED else 9)
@@ -56,6 +58,9 @@ def probe(curves: dict[str, list[tuple[int, float]]], group: Group) -> Figure:
             if found := curves.get(series.label):
                 _line(axes, found, series.look, label=series.label, marker=series.look.marker)
         axes.set_xscale("log")
+        counts = sorted({count for found in curves.values() for count, _ in found})
+        axes.set_xticks(counts, [f"{count:,}" for count in counts], rotation=45)
+        axes.minorticks_off()
         axes.set_ylim(0, 1.06)
         axes.set_xlabel("labelled examples")
         axes.set_ylabel("accuracy of a linear probe")
