@@ -1,6 +1,8 @@
 """Judges: the same weights from the same recipe, refusal of changed files, and how well the real ones read."""
 
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,3 +127,15 @@ def test_real_judges_read_real_test_images(name, modalities, mean, tmp_path, mon
     judge = judge_for(datasets.sampler(name, modalities=modalities), test)
     assert np.mean(list(judge.accuracy.values())) >= mean
     assert judge.doubt is None
+
+
+@pytest.mark.slow
+def test_every_way_of_spoiling_images_raises_the_distance(tmp_path):
+    """The curves of docs/metrics.md: blur, average and swapped backgrounds, wrong digits, dropped modes."""
+    tool = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "sensitivity.py"))
+    sampler = datasets.sampler("polymnist", modalities=3)
+    judge = judge_for(sampler, datasets.load("polymnist", split="test", modalities=3), tmp_path)
+    found = tool["curves"](judge, datasets.sampler("polymnist", split="test", modalities=3), 2000)
+    assert len(found) == 5
+    for way, distances in found.items():
+        assert (np.diff(distances) > 0).all(), f"{way}: {distances}"
