@@ -417,7 +417,7 @@ def test_a_missing_metric_is_a_dash_with_its_reason(store, paper_report):
 
 
 def test_the_new_metrics_stand_in_a_table_of_their_own(store):
-    extra = {"label_free/leave_one_out": 0.5, "linear_probe/joint": 0.9, "diversity/digits/mean": 0.3}
+    extra = {"label_free/against_real": 0.5, "linear_probe/joint": 0.9, "diversity/digits/mean": 0.3}
     extra |= {
         "precision/digits/unconditional/m0": 0.25,
         "log_likelihood/joint": -12.5,

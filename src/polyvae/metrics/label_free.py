@@ -48,7 +48,9 @@ def label_free(
     Returns label_free/ + conditional/<given>/<target> for single modalities (of up to 5) and all but the target;
     leave_one_out: the mean over targets, with _low and _high, a 95 % interval by bootstrap over rows, and _p, the
     p-value of a permutation test of "generated targets are independent of their inputs".
-    against_real: the same mean with real targets as the upper anchor: defined for any model, but it punishes blur.
+    against_real (_low, _high): the same with real targets as the upper anchor: defined for any model and comparable
+    between models, but it punishes blur. leave_one_out may exceed 1: all other modalities together can tell more than
+    the target's own posterior, and a model that reconstructs badly has a short scale.
     real/<given>/<target>: the mean rank of real targets, .5 if the critic knows nothing, 1 if it always knows.
     A pair is left out where the model's self-reconstructions (or, for against_real, real targets) show the critic
     little: an advantage below .1 in mean rank.
@@ -80,15 +82,15 @@ def label_free(
         if _can_measure(upper[given, target][0]):
             found[f"conditional/{label}"] = relative(ranks[given, target].diagonal(), upper[given, target][0])
     one_out = one_out_pairs(names, names)
-    sharp = [relative(ranks[p].diagonal(), upper[p][1]) for p in one_out if _can_measure(upper[p][1])]
     scored = [pair for pair in one_out if _can_measure(upper[pair][0])]
-    if not sharp and not scored:
+    known = [pair for pair in one_out if _can_measure(upper[pair][1])]
+    if not known and not scored:
         raise NotDefined("the critic sees nothing of what modalities share")
-    found |= {"against_real": float(np.mean(sharp))} if sharp else {}
-    if scored:
-        own = np.stack([ranks[pair].diagonal() for pair in scored], -1)
-        found |= _summary(own, np.stack([upper[pair][0] for pair in scored], -1), seed)
-        found["leave_one_out_p"] = permutation_p([ranks[pair] for pair in scored], seed)
+    for key, pairs_of_key, anchor in (("leave_one_out", scored, 0), ("against_real", known, 1)):
+        if pairs_of_key:
+            own = np.stack([ranks[pair].diagonal() for pair in pairs_of_key], -1)
+            found |= _summary(key, own, np.stack([upper[pair][anchor] for pair in pairs_of_key], -1), seed)
+    found["leave_one_out_p"] = permutation_p([ranks[pair] for pair in known or scored], seed)
     return {f"label_free/{key}": value for key, value in found.items()}
 
 
@@ -122,8 +124,8 @@ def permutation_p(ranks: Sequence[np.ndarray], seed: int) -> float:
     return (1 + sum(value >= observed for value in shuffled)) / RESAMPLES
 
 
-def _summary(own: np.ndarray, true: np.ndarray, seed: int) -> dict[str, float]:
-    """leave_one_out and its bootstrap interval; own, true: (row, target)."""
+def _summary(key: str, own: np.ndarray, true: np.ndarray, seed: int) -> dict[str, float]:
+    """The mean score and its bootstrap interval over rows; own, true: (row, target)."""
     rng = np.random.default_rng(seed)
     values = []
     for _ in range(RESAMPLES):
@@ -131,7 +133,7 @@ def _summary(own: np.ndarray, true: np.ndarray, seed: int) -> dict[str, float]:
         values.append(float(((times @ own - 0.5) / (times @ true - 0.5)).mean()))
     low, high = np.quantile(values, (0.025, 0.975))
     mean = float(((own.mean(0) - 0.5) / (true.mean(0) - 0.5)).mean())
-    return {"leave_one_out": mean, "leave_one_out_low": float(low), "leave_one_out_high": float(high)}
+    return {key: mean, f"{key}_low": float(low), f"{key}_high": float(high)}
 
 
 def _embedded(

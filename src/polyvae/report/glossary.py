@@ -67,7 +67,8 @@ ENTRIES = (
         "Label-free coherence",
         "about 0 to 1, higher is better",
         "How well a generated modality fits its own input rather than another row's, by a critic trained on real "
-        "tuples without labels: 0 is like shuffled pairs, 1 like the same model's reconstructions of true pairs.",
+        "tuples without labels: 0 is like shuffled pairs; 1 is like real pairs (against_real), or like the "
+        "model's own reconstructions of true pairs (leave_one_out).",
     ),
     Entry(
         "diversity/",

@@ -174,9 +174,9 @@ def _coherence(group: Group) -> list[Column]:
 
 
 def _evaluation(group: Group) -> list[Column]:
-    free = "label_free/leave_one_out"
+    free = "label_free/against_real"
     columns = [
-        _plain("label-free", "coherence without labels: 0 like shuffled pairs, 1 like true ones", free, "higher", 3),
+        _plain("label-free", "coherence without labels: 0 like shuffled pairs, 1 like real ones", free, "higher", 3),
         _plain("diversity", "spread of samples for one input; real images: 1", "diversity/digits/mean", "higher", 2),
         _plain("probe", "class read from joint posterior means", "linear_probe/joint", "higher", 3),
         _plain("log-likelihood", "nats, importance samples from the posterior", "log_likelihood/joint", decimals=1),

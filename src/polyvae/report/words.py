@@ -179,9 +179,9 @@ def _coherence(group: Group) -> str:
 
 
 def _label_free(group: Group) -> str:
-    if not (ranked := _ranked(group, "label_free/leave_one_out", lowest=False)):
+    if not (ranked := _ranked(group, "label_free/against_real", lowest=False)):
         return ""
-    return f"Without labels, from 0 (shuffled pairs) to 1 (true pairs): {_ends(ranked, share)}."
+    return f"Without labels, from 0 (shuffled pairs) to 1 (real pairs): {_ends(ranked, share)}."
 
 
 def beware(group: Group) -> str:
