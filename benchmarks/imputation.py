@@ -23,7 +23,7 @@ import polyvae as pv
 
 TEST = 400
 CONFIG = pv.RunConfig(
-    latent_dim=32, epochs=150, batch_size=128, learning_rate=1e-3, schedule="cosine", test_size=1, metrics="none"
+    latent_dim=32, epochs=60, batch_size=128, learning_rate=1e-3, schedule="cosine", test_size=1, metrics="none"
 )
 
 
@@ -70,7 +70,7 @@ def by_scikit_learn(train: pv.MultimodalDataset, test: pv.MultimodalDataset) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=2)
     chosen = parser.parse_args()
     arrays = dict(np.load(chosen.file).items())
     train, test = (pv.datasets.load("arrays", data=arrays, split=split, test_size=TEST) for split in ("train", "test"))

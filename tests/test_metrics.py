@@ -72,7 +72,7 @@ class Painter:
     @staticmethod
     def private(generator: RowNoise, name: str) -> Tensor:
         own = replace(generator, purpose=f"{generator.purpose}/{name}")
-        return torch.tensor([own.stream(row, "normal").standard_normal() for row in own.rows]).float()
+        return torch.tensor([stream.standard_normal() for stream in own.streams("normal")]).float()
 
 
 class MixturePainter(Painter):

@@ -24,10 +24,15 @@ class RowNoise:
     rows: tuple[int, ...]
     spread: float = 1.0
 
-    def stream(self, row: int, kind: str) -> np.random.Generator:
+    def streams(self, kind: str) -> Generated[np.random.Generator]:
+        """For each row in turn a generator at the start of its own stream; take its numbers before the next one."""
         digest = hashlib.sha256(f"{self.seed}/{self.purpose}/{kind}".encode()).digest()
-        key = np.frombuffer(digest[:16], dtype=np.uint64)
-        return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, row]))
+        bits = np.random.Philox(key=np.frombuffer(digest[:16], dtype=np.uint64))
+        generator, state = np.random.Generator(bits), bits.state
+        for row in self.rows:
+            state["state"]["counter"] = np.array([0, 0, 0, row], dtype=np.uint64)
+            bits.state = state  # far cheaper than a generator a row
+            yield generator
 
 
 Noise = Generator | RowNoise | None
@@ -42,13 +47,13 @@ def normal(source: Noise, rows: int, width: int, like: Tensor) -> Tensor:
 
 @lru_cache(maxsize=2)  # the posteriors of all subsets of a row share its numbers
 def _normal_by_row(source: RowNoise, width: int) -> np.ndarray:
-    return np.stack([source.stream(row, "normal").standard_normal(width, dtype=np.float32) for row in source.rows])
+    return np.stack([stream.standard_normal(width, dtype=np.float32) for stream in source.streams("normal")])
 
 
 def uniform(source: Noise, rows: int, like: Tensor) -> Tensor:
     """Uniform in [0, 1), (rows,), on the device of `like`, float64."""
     if isinstance(source, RowNoise):
-        drawn = np.array([source.stream(row, "uniform").random() for row in source.rows])
+        drawn = np.array([stream.random() for stream in source.streams("uniform")])
         return torch.from_numpy(drawn).to(like.device)
     return torch.rand(rows, generator=source, device=like.device, dtype=torch.float64)
 
