@@ -1,6 +1,6 @@
 """What does a Frechet distance see? Real images, spoilt more and more in five ways, against other real images.
 
-    python scripts/sensitivity.py docs/images/sensitivity.png
+    python scripts/sensitivity.py docs/images/sensitivity.png digits effnet
 
 Every curve should rise. Each extractor is measured on modality m1 of PolyMNIST (three modalities, embedded digits).
 """
@@ -90,26 +90,28 @@ def curves(extractor: Extractor, sampler: Sampler, count: int) -> dict[str, list
     }
 
 
-def main(out: str) -> None:
+def main(out: str, *names: str) -> None:
     sampler = datasets.sampler("polymnist", split="test", modalities=3)
     of_training = datasets.sampler("polymnist", modalities=3)
     assert sampler is not None
     assert of_training is not None
-    judge = judge_for(of_training, datasets.load("polymnist", split="test", modalities=3))
-    panels = {"digits": (judge, 4000), "effnet": (pretrained.effnet(), 800)}
+    test = datasets.load("polymnist", split="test", modalities=3)
+    loaders = {"digits": (lambda: judge_for(of_training, test), 4000), "effnet": (pretrained.effnet, 400)}
+    chosen = names or tuple(loaders)
     with drawing():
-        figure = Figure(figsize=(8.4, 3.6))
-        for axes, (name, (extractor, count)) in zip(figure.subplots(1, 2), panels.items(), strict=True):
-            for way, distances in curves(extractor, sampler, count).items():
+        figure = Figure(figsize=(4.4 * len(chosen), 3.6))
+        for name, axes in zip(chosen, figure.subplots(1, len(chosen), squeeze=False)[0], strict=True):
+            load, count = loaders[name]
+            for way, distances in curves(load(), sampler, count).items():
                 print(name, way.replace("_", " "), [round(d) for d in distances], flush=True)
                 axes.plot(STRENGTHS, np.array(distances) + 1, marker="o", markersize=3.5, label=way.replace("_", " "))
             axes.set_yscale("log")
             axes.set_title(f"{name} features, {count:,} images", loc="left", fontsize=9)
             axes.set_xlabel("strength")
             axes.set_ylabel("Fréchet distance + 1")
-        axes.legend()
-        figure.savefig(out, dpi=160, facecolor="white")
+            axes.legend(fontsize=7)
+        figure.savefig(out, dpi=150, facecolor="white")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

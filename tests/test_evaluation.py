@@ -32,7 +32,8 @@ def hasty(monkeypatch):
 # ---------------------------------------------------------------- critics
 
 
-def test_a_critic_finds_partners_it_was_not_trained_on(tmp_path):
+def test_a_critic_finds_partners_it_was_not_trained_on(tmp_path, monkeypatch):
+    monkeypatch.setitem(critics.RECIPE, "steps", 120)
     train, test = (datasets.load("toy", split=split, modalities=3, size=600) for split in ("train", "test"))
     critic = critic_for(train, tmp_path)
     batch = test.batch(slice(0, 300))
@@ -138,7 +139,7 @@ def test_evaluate_adds_to_the_record_and_keeps_what_was_there(tmp_path):
     assert again["metrics"] == record["metrics"], "the same seed gives the same numbers"
 
 
-def test_everything_that_a_table_allows(tmp_path, capsys):
+def test_everything_that_a_table_allows(tmp_path, capsys, hasty):
     result = run(TOY.with_(metrics="none"), tmp_path)
     main(["evaluate", result.run_id, "--store", str(tmp_path)])
     record = RunStore(tmp_path).record(result.run_id)

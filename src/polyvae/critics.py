@@ -33,12 +33,12 @@ RECIPE: dict[str, Any] = {
     "dimension": 32,
     "check_every": 20,
 }
-THREADS = 2
+THREADS = 1
 LEAST_ROWS = 64
 
 
 def critic_for(train: MultimodalDataset, cache: Path | None = None) -> Critic:
-    """The critic of the tuples in `train`: from the cache, or trained now (a minute or less) by one process.
+    """The critic of the tuples in `train`: from the cache, or trained now (about a minute) by one process.
 
     cache: a folder (default `files.cache_dir()`). Raises InputError for fewer than 64 rows with all modalities, or
     when the cached file is damaged.
