@@ -106,10 +106,12 @@ def main(out: str, *names: str) -> None:
                 print(name, way.replace("_", " "), [round(d) for d in distances], flush=True)
                 axes.plot(STRENGTHS, np.array(distances) + 1, marker="o", markersize=3.5, label=way.replace("_", " "))
             axes.set_yscale("log")
+            axes.set_yticks([10.0**k for k in range(5)], [f"{10**k:,}" for k in range(5)])
+            axes.minorticks_off()
             axes.set_title(f"{name} features, {count:,} images", loc="left", fontsize=9)
             axes.set_xlabel("strength")
             axes.set_ylabel("Fréchet distance + 1")
-            axes.legend(fontsize=7)
+            axes.legend(fontsize=6.5, loc="lower right")
         figure.savefig(out, dpi=150, facecolor="white")
 
 
