@@ -90,7 +90,7 @@ def workers_of(store: RunStore) -> list[int]:
 
 
 def kill_one(store: RunStore, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         busy = [pid for pid in workers_of(store) if list(store.root.glob("*/history.jsonl"))]
         if busy:
@@ -126,7 +126,7 @@ def test_a_run_that_kills_three_workers_is_recorded_as_failed(tmp_path, monkeypa
 def test_two_sweeps_on_one_store_lose_and_repeat_nothing(tmp_path, undisturbed):
     store = RunStore(tmp_path / "runs")
     both = [driver(store.root, CONFIGS), driver(store.root, CONFIGS)]
-    outputs = [process.communicate(timeout=180)[0].split() for process in both]
+    outputs = [process.communicate(timeout=600)[0].split() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert identity(store) == undisturbed
     assert sorted(outputs[0]) == sorted(outputs[1]) == sorted(undisturbed), "both report all runs, whoever made them"
@@ -144,7 +144,7 @@ def test_a_storm_of_kills_changes_nothing(tmp_path, undisturbed):
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     process = driver(store.root, CONFIGS)
-    process.communicate(timeout=180)
+    process.communicate(timeout=600)
     assert process.returncode == 0
     assert identity(store) == undisturbed
     assert Counter(r["run_id"] for r in store.records()).most_common(1)[0][1] == 1
@@ -198,11 +198,11 @@ def test_the_command_says_which_runs_failed_with_status_1(tmp_path, capsys):
 def test_ctrl_c_ends_the_workers_and_the_sweep_goes_on_later(tmp_path, undisturbed):
     store = RunStore(tmp_path / "runs")
     process = driver(store.root, CONFIGS)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not workers_of(store) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=90)
     assert process.returncode != 0
     assert not workers_of(store)
     sweep(CONFIGS, store, workers=2)
