@@ -20,6 +20,7 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.metrics import Critic
 from polyvae.modality import Modality
+from polyvae.noise import on_threads
 
 RECIPE: dict[str, Any] = {
     "version": 1,
@@ -53,7 +54,8 @@ def critic_for(train: MultimodalDataset, cache: Path | None = None) -> Critic:
     if not path.is_file():
         with files.lock(path.with_suffix(".lock")):
             if not path.is_file():
-                weights = _train(tuples)
+                with on_threads(THREADS):
+                    weights = _train(tuples)
                 files.write_tensors(path, weights, {"sha256": files.digest(weights), "recipe": RECIPE})
     weights, meta = files.read_tensors(path)
     digest = files.digest(weights)
@@ -96,15 +98,6 @@ def _kind(modality: Modality) -> str:
 
 
 def _train(tuples: MultimodalDataset) -> Mapping[str, Tensor]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)  # the same weights whatever the caller's number of threads
-    try:
-        return _trained(tuples)
-    finally:
-        torch.set_num_threads(before)
-
-
-def _trained(tuples: MultimodalDataset) -> Mapping[str, Tensor]:
     built = _networks(tuples.modalities)
     optimiser = torch.optim.AdamW(built.parameters(), weight_decay=RECIPE["weight_decay"])
     schedule = torch.optim.lr_scheduler.OneCycleLR(

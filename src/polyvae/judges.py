@@ -22,6 +22,7 @@ from polyvae.errors import InputError
 from polyvae.metrics import Judge
 from polyvae.metrics.protocol import chosen_rows, chunks
 from polyvae.networks.conv import ChannelsLast
+from polyvae.noise import on_threads
 
 NAME = "digits"
 RECIPE: dict[str, Any] = {
@@ -53,7 +54,8 @@ def judge_for(sampler: Sampler, test: MultimodalDataset, cache: Path | None = No
     if not path.is_file():
         with files.lock(path.with_suffix(".lock")):
             if not path.is_file():
-                weights = _train(sampler)
+                with on_threads(THREADS):
+                    weights = _train(sampler)
                 files.write_tensors(path, weights, {"sha256": files.digest(weights), "recipe": RECIPE})
     network, digest = _load(path, sampler)
     return Judge(network, NAME, str(RECIPE["version"]), digest, _accuracy(network, test, test.labels))
@@ -111,15 +113,6 @@ def _fresh(sampler: Sampler) -> _Network:
 
 def _train(sampler: Sampler) -> dict[str, Tensor]:
     """The weights of a judge; the same for the same generator and machine, whatever the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)  # sums are rounded by how they are shared out
-    try:
-        return _trained(sampler)
-    finally:
-        torch.set_num_threads(before)
-
-
-def _trained(sampler: Sampler) -> dict[str, Tensor]:
     rng = np.random.default_rng(RECIPE["seed"])
     steps = RECIPE["steps_translated"] if sampler.offsets else RECIPE["steps"]
     network = _fresh(sampler)

@@ -72,6 +72,18 @@ def drawing_from(source: Noise, device: torch.device) -> Generated[None]:
         yield
 
 
+@contextmanager
+def on_threads(count: int) -> Generated[None]:
+    """So many CPU threads inside: sums are rounded by how they are shared out, so weights trained here are the same
+    whatever the caller's number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def derive_seed(seed: int, *purpose: object) -> int:
     """An independent 63-bit seed for every purpose, so that streams are functions of the run's seed."""
     digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()

@@ -149,11 +149,11 @@ def _joint(readings: Readings, seed: int) -> dict[str, float]:
 
 
 def _conditional(model: GenerativeModel, data: MultimodalDataset, readings: Readings, seed: int) -> dict[str, float]:
-    images = image_names(model)
-    found = {f"self/{name}": _mean(_scores(model, data, readings, ((name,), name))) for name in images}
+    images, labels = image_names(model), check_labels(data, "coherence")[readings.rows]
+    found = {f"self/{name}": _mean(_scores(model, data, readings, ((name,), name), labels)) for name in images}
     by_inputs: dict[int, list[float]] = {}
     for given, target in all_pairs(model.names, images):
-        mean = _mean(_scores(model, data, readings, (given, target)))
+        mean = _mean(_scores(model, data, readings, (given, target), labels))
         found[f"conditional/{'+'.join(given)}/{target}"] = mean
         by_inputs.setdefault(len(given), []).append(mean)
     for count, means in by_inputs.items():
@@ -168,7 +168,8 @@ def leave_one_out_of(
 ) -> dict[str, float]:
     """leave_one_out with _low and _high, from readings that hold the digits of all but the target given."""
     pairs = one_out_pairs(model.names, image_names(model))
-    columns = [_scores(model, data, readings, pair) for pair in pairs]
+    labels = check_labels(data, "coherence")[readings.rows]
+    columns = [_scores(model, data, readings, pair, labels) for pair in pairs]
     scored = [column for column in columns if not np.isnan(column).all()]
     if not scored:
         return {}
@@ -181,10 +182,11 @@ def leave_one_out_of(
     }
 
 
-def _scores(model: GenerativeModel, data: MultimodalDataset, readings: Readings, pair: Pair) -> np.ndarray:
+def _scores(
+    model: GenerativeModel, data: MultimodalDataset, readings: Readings, pair: Pair, labels: np.ndarray
+) -> np.ndarray:
     """Share of right digits by row, over the members of the posterior; NaN where the row lacks some of `given`."""
     (given, target), rows = pair, readings.rows
-    labels = check_labels(data, "coherence")[rows]
     parts = [w * (readings.digits[m, target] == labels) for m, w in members(model, given)]
     return np.where(has_all(data, data.present[rows], given).cpu().numpy(), np.sum(parts, 0), np.nan)
 

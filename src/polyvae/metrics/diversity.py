@@ -18,8 +18,8 @@ from polyvae.metrics.protocol import (
     check_rows,
     chosen_rows,
     conditional_means,
-    has_all,
     image_names,
+    rows_with,
     scoring,
 )
 from polyvae.metrics.readings import Readings
@@ -67,7 +67,7 @@ def diversity(
 
 
 def _inputs(data: MultimodalDataset, rows: Sequence[int], given: str, target: str, seed: int) -> list[int]:
-    able = [row for row, seen in zip(rows, has_all(data, data.present[rows], (given,)).tolist(), strict=True) if seen]
+    able = rows_with(data, rows, (given,))
     return [able[i] for i in chosen_rows(len(able), INPUTS, seed)]
 
 

@@ -14,8 +14,8 @@ from polyvae.metrics.protocol import (
     Subset,
     check_names,
     chunks,
-    has_all,
     leave_one_out,
+    rows_with,
     scoring,
 )
 from polyvae.noise import RowNoise
@@ -49,8 +49,7 @@ def imputation(
     with scoring(model):
         for target in tables:
             given = leave_one_out(model.names, target)
-            able = has_all(data, data.present[kept], model.names).tolist()
-            chosen = [row for row, is_able in zip(kept, able, strict=True) if is_able]
+            chosen = rows_with(data, kept, model.names)
             if len(chosen) < 2:
                 continue
             parts = [_scores(model, data, given, target, ids, draws, seed) for ids in chunks(chosen, batch_size)]

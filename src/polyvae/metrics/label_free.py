@@ -22,8 +22,8 @@ from polyvae.metrics.protocol import (
     chosen_rows,
     chunks,
     conditional_means,
-    has_all,
     members,
+    rows_with,
     scoring,
     wanted_members,
 )
@@ -60,8 +60,7 @@ def label_free(
     names, kept = model.names, check_names(model, data, rows)
     if len(names) < 2:
         raise NotDefined("with one modality there is nothing to agree with")
-    able = has_all(data, data.present[kept], names).tolist()
-    kept = [row for row, is_able in zip(kept, able, strict=True) if is_able]
+    kept = rows_with(data, kept, names)
     kept = [kept[i] for i in chosen_rows(len(kept), MOST_ROWS, seed)]
     pairs = few_pairs(names, names)
     with scoring(model):

@@ -1,7 +1,6 @@
 """What the latent space is used for: rate and distortion by subset, active units, collapse, mismatch with the prior."""
 
 from collections.abc import Sequence
-from itertools import combinations
 from typing import cast
 
 import numpy as np
@@ -12,14 +11,14 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.gaussian import Gaussian
 from polyvae.metrics.moments import Moments, RunningMoments
 from polyvae.metrics.protocol import (
-    MOST_FOR_ALL_SUBSETS,
     GenerativeModel,
     NotDefined,
     Subset,
     check_names,
     chosen_rows,
     chunks,
-    has_all,
+    given_subsets,
+    rows_with,
     scoring,
 )
 from polyvae.model import MultimodalVAE
@@ -52,13 +51,10 @@ def latent(
         raise NotDefined("the model has no joint posterior")
     kept = check_names(model, data, rows)
     kept = [kept[i] for i in chosen_rows(len(kept), MOST_ROWS, seed)]
-    names = model.names
-    sizes = range(1, len(names) + 1) if len(names) <= MOST_FOR_ALL_SUBSETS else (1, len(names))
     found: dict[str, float] = {}
     with scoring(model):
-        for given in [given for size in sizes for given in combinations(names, size)]:
-            able = has_all(data, data.present[kept], given).tolist()
-            chosen = [row for row, is_able in zip(kept, able, strict=True) if is_able]
+        for given in given_subsets(model.names):
+            chosen = rows_with(data, kept, given)
             if len(chosen) >= 2:
                 found |= _of_subset(model, data, given, chosen, batch_size, seed)
     return {f"latent/{key}": value for key, value in found.items()}

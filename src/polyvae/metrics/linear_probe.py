@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -13,13 +12,12 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.metrics.coherence import check_labels
 from polyvae.metrics.protocol import (
-    MOST_FOR_ALL_SUBSETS,
     GenerativeModel,
     NotDefined,
     Subset,
     check_names,
-    chosen_rows,
     chunks,
+    given_subsets,
     has_all,
     scoring,
 )
@@ -64,16 +62,14 @@ def linear_probe(
     if not isinstance(model, MultimodalVAE):
         raise NotDefined("a linear probe reads joint posterior means, which this model does not have")
     names, kept = model.names, check_names(model, test, rows)
-    sizes = range(1, len(names) + 1) if len(names) <= MOST_FOR_ALL_SUBSETS else (1, len(names))
-    subsets = [given for size in sizes for given in combinations(names, size)]
-    most = chosen_rows(len(train), None, seed)
-    order = [most[i] for i in np.random.default_rng(seed).permutation(len(most))]  # a prefix is a fair choice
+    subsets = given_subsets(names)
+    order = np.random.default_rng(seed).permutation(len(train)).tolist()  # a prefix is a fair choice
     chosen = order[: max(EXAMPLES, *CURVE)]
+    parts = (train, chosen), (test, kept)
     with scoring(model):
-        spaces = [embeddings(model, data, ids, subsets, batch_size) for data, ids in ((train, chosen), (test, kept))]
-        one_member = [
-            embeddings(model, data, ids, [names], batch_size, seed) for data, ids in ((train, chosen), (test, kept))
-        ]
+        spaces = [embeddings(model, data, ids, subsets, batch_size) for data, ids in parts]
+        is_mixture = len(model.posterior(test.batch(kept[:1])).components.mean) > 1
+        one_member = [embeddings(model, data, ids, [names], batch_size, seed) for data, ids in parts if is_mixture]
     targets = labels[0][chosen], labels[1][kept]
 
     def score(given: Subset, examples: int, spaces: list[dict[Subset, np.ndarray]] = spaces) -> float:
@@ -84,7 +80,7 @@ def linear_probe(
     found = {"+".join(given): score(given, EXAMPLES) for given in subsets}
     found["joint"] = found["+".join(names)]
     found |= {f"examples/{n}": score(names, n) for n in CURVE if n <= len(chosen)}
-    if len(model.posterior(test.batch(kept[:1])).components.mean) > 1:
+    if is_mixture:
         found["joint_one_member"] = score(names, EXAMPLES, one_member)
     return {f"linear_probe/{key}": value for key, value in found.items()}
 

@@ -20,7 +20,7 @@ from polyvae.metrics.protocol import (
     check_names,
     chosen_rows,
     chunks,
-    has_all,
+    rows_with,
     scoring,
 )
 from polyvae.metrics.readings import few_pairs
@@ -178,8 +178,7 @@ def _by_row(
     estimate: Estimate,
 ) -> Tensor:
     """Log weights (sample, row) of the rows that have all of `given`, float64 on the CPU."""
-    able = has_all(data, data.present[rows], given).tolist()
-    kept = [row for row, is_able in zip(rows, able, strict=True) if is_able]
+    kept = rows_with(data, rows, given)
     parts = [estimate(data.batch(list(ids)), RowNoise(*noise, ids)) for ids in chunks(kept, batch_size)]
     return torch.cat([part.double().cpu() for part in parts], -1) if parts else torch.empty(0)
 

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -162,6 +163,18 @@ def chunks(rows: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
 def has_all(data: MultimodalDataset, present: Tensor, given: Sequence[str]) -> Tensor:
     """Bool (row,): whether the row has every modality of `given`; present: Bool (row, modality)."""
     return present[:, [data.names.index(name) for name in given]].all(-1)
+
+
+def rows_with(data: MultimodalDataset, rows: Sequence[int], given: Sequence[str]) -> list[int]:
+    """Those of `rows` that have every modality of `given`."""
+    able = has_all(data, data.present[list(rows)], given).tolist()
+    return [row for row, is_able in zip(rows, able, strict=True) if is_able]
+
+
+def given_subsets(names: Subset) -> list[Subset]:
+    """Every subset of up to 5 modalities; of more, the single ones and all of them."""
+    sizes = range(1, len(names) + 1) if len(names) <= MOST_FOR_ALL_SUBSETS else (1, len(names))
+    return [given for size in sizes for given in combinations(names, size)]
 
 
 def image_names(model: GenerativeModel) -> Subset:

@@ -137,15 +137,17 @@ def _read_data(
 
 def all_pairs(names: Subset, targets: Subset) -> list[Pair]:
     """Targets outside `given` for every `given` of up to 5 modalities; with more, as `few_pairs`."""
-    sizes = range(1, len(names)) if len(names) <= MOST_FOR_ALL_SUBSETS else (1, len(names) - 1)
-    return [(given, t) for size in sizes for given in combinations(names, size) for t in targets if t not in given]
+    return _pairs(names, targets, range(1, len(names)) if len(names) <= MOST_FOR_ALL_SUBSETS else (1, len(names) - 1))
 
 
 def few_pairs(names: Subset, targets: Subset) -> list[Pair]:
     """Single modalities (of up to 5), and all but the target."""
     sizes = (1,) * (len(names) <= MOST_FOR_ALL_SUBSETS) + (len(names) - 1,)
-    found = [(given, t) for size in sizes for given in combinations(names, size) for t in targets if t not in given]
-    return list(dict.fromkeys(pair for pair in found if pair[0]))
+    return list(dict.fromkeys(pair for pair in _pairs(names, targets, sizes) if pair[0]))
+
+
+def _pairs(names: Subset, targets: Subset, sizes: Iterable[int]) -> list[Pair]:
+    return [(given, t) for size in sizes for given in combinations(names, size) for t in targets if t not in given]
 
 
 def one_out_pairs(names: Subset, targets: Subset) -> list[Pair]:

@@ -47,6 +47,13 @@ class Scoring:
             raise NotDefined(f"there is no judge for data set {self.on.test.name!r}")
         return self.on.judge
 
+    @property
+    def trusted_judge(self) -> Judge:
+        """The judge, for what stands and falls with its accuracy."""
+        if self.judge.doubt:
+            raise NotDefined(self.judge.doubt)
+        return self.judge
+
     @cached_property
     def readings(self) -> Readings:
         """What the judge sees in real images, prior samples, and samples given every subset."""
@@ -63,15 +70,12 @@ class Scoring:
 
 
 def _coherence(scoring: Scoring) -> dict[str, float]:
-    if scoring.judge.doubt:
-        raise NotDefined(scoring.judge.doubt)
+    _ = scoring.trusted_judge
     return coherence_of(scoring.model, scoring.on.test, scoring.readings, scoring.on.seed)
 
 
 def _coherence_from_means(scoring: Scoring) -> dict[str, float]:
-    if scoring.judge.doubt:
-        raise NotDefined(scoring.judge.doubt)
-    found = coherence(scoring.model, scoring.on.test, scoring.judge, from_means=True, **scoring.how)
+    found = coherence(scoring.model, scoring.on.test, scoring.trusted_judge, from_means=True, **scoring.how)
     kept = ("coherence/leave_one_out", "coherence/conditional", "coherence/by_inputs", "coherence/self")
     return {f"coherence_from_means/{k.split('/', 1)[1]}": v for k, v in found.items() if k.startswith(kept)}
 
@@ -79,12 +83,10 @@ def _coherence_from_means(scoring: Scoring) -> dict[str, float]:
 def _ood(scoring: Scoring) -> dict[str, float]:
     if not scoring.on.shifted:
         raise NotDefined("the data set has no generator of shifted inputs")
-    if scoring.judge.doubt:
-        raise NotDefined(scoring.judge.doubt)
-    found = {}
+    judge, found = scoring.trusted_judge, {}
     for name, data in scoring.on.shifted.items():
         pairs = one_out_pairs(scoring.model.names, image_names(scoring.model))
-        readings = read_model(scoring.model, data, scoring.judge, digit_pairs=pairs, **scoring.how)
+        readings = read_model(scoring.model, data, judge, digit_pairs=pairs, **scoring.how)
         found |= {
             f"ood/{name}/{k}": v for k, v in leave_one_out_of(scoring.model, data, readings, scoring.on.seed).items()
         }

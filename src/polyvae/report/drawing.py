@@ -54,9 +54,7 @@ def probe(curves: dict[str, list[tuple[int, float]]], group: Group) -> Figure:
     with drawing():
         figure = Figure(figsize=SMALL)
         axes = figure.add_subplot()
-        for series in group.series:
-            if found := curves.get(series.label):
-                _line(axes, found, series.look, label=series.label, marker=series.look.marker)
+        _marked_lines(axes, curves, group)
         axes.set_xscale("log")
         counts = sorted({count for found in curves.values() for count, _ in found})
         axes.set_xticks(counts, [f"{count:,}" for count in counts], rotation=45)
@@ -72,9 +70,7 @@ def by_inputs(curves: dict[str, list[tuple[int, float]]], group: Group) -> Figur
     with drawing():
         figure = Figure(figsize=SMALL)
         axes = figure.add_subplot()
-        for series in group.series:
-            if found := curves.get(series.label):
-                _line(axes, found, series.look, label=series.label, marker=series.look.marker)
+        _marked_lines(axes, curves, group)
         if group.ceiling is not None:
             axes.axhline(group.ceiling, color=MUTED, linewidth=1, dashes=(1, 2), label="judge's ceiling")
         axes.set_ylim(0, 1.06)
@@ -142,6 +138,12 @@ def _names(axes: Axes, points: dict[str, list[Point]]) -> None:
         side, offset = ("right", -9) if x > 0.7 else ("left", 9)
         height = axes.get_position().height * LARGE[1] * 72
         axes.annotate(label, point[:2], (offset, lift * height - 3), color=INK, ha=side, **OFFSET)
+
+
+def _marked_lines(axes: Axes, curves: dict[str, list[tuple[int, float]]], group: Group) -> None:
+    for series in group.series:
+        if found := curves.get(series.label):
+            _line(axes, found, series.look, label=series.label, marker=series.look.marker)
 
 
 def _limits(axes: Axes, data: Trade, is_log: bool) -> None:
