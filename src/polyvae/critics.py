@@ -51,12 +51,7 @@ def critic_for(train: MultimodalDataset, cache: Path | None = None) -> Critic:
         )
     tuples = train.to("cpu").rows(complete)
     path = critic_path(tuples, cache)
-    if not path.is_file():
-        with files.lock(path.with_suffix(".lock")):
-            if not path.is_file():
-                with on_threads(THREADS):
-                    weights = _train(tuples)
-                files.write_tensors(path, weights, {"sha256": files.digest(weights), "recipe": RECIPE})
+    files.make_once(path, lambda: _made(tuples))
     weights, meta = files.read_tensors(path)
     digest = files.digest(weights)
     if meta.get("sha256") != digest:
@@ -95,6 +90,13 @@ def _kind(modality: Modality) -> str:
     """A small network: the critic need not draw."""
     default = networks.default(modality)
     return "conv_half" if default == "conv" else default
+
+
+def _made(tuples: MultimodalDataset) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+    """What the file holds: weights, and their digest beside the recipe."""
+    with on_threads(THREADS):
+        weights = _train(tuples)
+    return weights, {"sha256": files.digest(weights), "recipe": RECIPE}
 
 
 def _train(tuples: MultimodalDataset) -> Mapping[str, Tensor]:

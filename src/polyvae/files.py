@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, 
         save_file(
             {k: t.detach().cpu().contiguous() for k, t in tensors.items()}, temporary, {"meta": json.dumps(meta or {})}
         )
+
+
+def make_once(path: Path, make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]) -> None:
+    """Writes what `make` returns, (tensors, meta), unless `path` is there; one process makes it, the others wait."""
+    if path.is_file():
+        return
+    with lock(path.with_suffix(".lock")):
+        if not path.is_file():
+            write_tensors(path, *make())
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -51,12 +51,7 @@ def judge_for(sampler: Sampler, test: MultimodalDataset, cache: Path | None = No
     if test.labels is None:
         raise InputError(f"a judge is checked on labelled test data, but data set {test.name!r} has no labels")
     path = judge_path(sampler, cache)
-    if not path.is_file():
-        with files.lock(path.with_suffix(".lock")):
-            if not path.is_file():
-                with on_threads(THREADS):
-                    weights = _train(sampler)
-                files.write_tensors(path, weights, {"sha256": files.digest(weights), "recipe": RECIPE})
+    files.make_once(path, lambda: _made(sampler))
     network, digest = _load(path, sampler)
     return Judge(network, NAME, str(RECIPE["version"]), digest, _accuracy(network, test, test.labels))
 
@@ -109,6 +104,13 @@ def _fresh(sampler: Sampler) -> _Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RECIPE["seed"])
         return _Network(sampler.cells, sampler.offsets)
+
+
+def _made(sampler: Sampler) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+    """What the file holds: weights, and their digest beside the recipe."""
+    with on_threads(THREADS):
+        weights = _train(sampler)
+    return weights, {"sha256": files.digest(weights), "recipe": RECIPE}
 
 
 def _train(sampler: Sampler) -> dict[str, Tensor]:

@@ -27,8 +27,5 @@ def cached(parameters: Mapping[str, Any], build: Callable[[], Mapping[str, Tenso
     """
     key = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
     path = files.cache_dir() / "datasets" / f"{key}.safetensors"
-    if not path.is_file():
-        with files.lock(path.with_suffix(".lock")):
-            if not path.is_file():
-                files.write_tensors(path, build(), parameters)
+    files.make_once(path, lambda: (build(), parameters))
     return files.read_tensors(path)[0]
