@@ -48,6 +48,7 @@ def sweep(
     *,
     store: Store = Path("runs"),
     workers: int = 1,
+    preset: str | None = None,
     data_dir: str | None = None,
     retry_failed: bool = False,
     quiet: bool = False,
@@ -55,14 +56,16 @@ def sweep(
     """Do all runs of an experiment that the store lacks. The same command again resumes.
 
     Args:
-        experiment: A name (quick, quick-long, label-free) or a .py file that defines configs() -> list[RunConfig].
+        experiment: A name (quick, fig02_quality_vs_beta, ...; a wrong one lists all) or a .py file that defines
+            configs() -> list[RunConfig].
         store: Folder of all runs.
         workers: Runs at a time, each in a process of its own; they share the cores.
+        preset: Size of an experiment that has several: cpu (minutes a run; the default) or paper (as published).
         data_dir: Folder with mnist/ and so on, for all runs.
         retry_failed: Do failed runs again.
         quiet: Print nothing but errors.
     """
-    configs = experiments.configs_of(experiment)
+    configs = experiments.configs_of(experiment, preset)
     if data_dir is not None:
         configs = [config.with_(data_dir=data_dir) for config in configs]
     with SweepTable(RunStore(store), len(configs), quiet) as table:
