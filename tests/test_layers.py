@@ -17,7 +17,7 @@ LAYERS = (
     {"networks", "datasets", "model"},
     {"objectives", "train", "imputation"},
     {"methods", "metrics"},
-    {"judges", "critics", "pretrained", "saving", "executors", "report"},
+    {"judges", "critics", "pretrained", "saving", "executors", "report", "records", "upkeep"},
     {"splits"},
     {"plan"},
     {"evaluation"},
@@ -28,6 +28,8 @@ LAYERS = (
 )
 ONLY = {  # narrower than their layer allows
     "report": {"config", "store", "files", "errors"},
+    "records": {"config", "store", "files", "errors"},
+    "upkeep": {"store", "files", "errors"},
     "executors": set(),
     "config": {"errors"},
     "likelihoods": {"errors"},

@@ -12,7 +12,7 @@ from polyvae.benchmark import run_one
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.evaluation import evaluation_of
-from polyvae.plan import Plan, make_plan
+from polyvae.plan import Plan, make_plan, make_plans
 from polyvae.splits import generator_options
 from polyvae.store import Record, RunStore, failed_record
 
@@ -52,7 +52,7 @@ def sweep(
     if workers < 1:
         raise InputError(f"--workers is {workers}; it must be at least 1")
     threads = max(1, (os.cpu_count() or 1) // workers)
-    plans = [make_plan(c if c.threads else c.with_(threads=threads)) for c in configs]
+    plans = make_plans(c if c.threads else c.with_(threads=threads) for c in configs)
     run_ids = list(dict.fromkeys(plan.run_id for plan in plans))
     todo = {
         p.run_id: _Task(p.run_id, p.config, store.root, retry_failed)
