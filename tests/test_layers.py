@@ -17,7 +17,8 @@ LAYERS = (
     {"networks", "datasets", "model"},
     {"objectives", "train", "imputation"},
     {"methods", "metrics"},
-    {"judges", "critics", "pretrained", "saving", "executors", "report", "records", "upkeep"},
+    {"judges", "critics", "pretrained", "saving", "executors", "claims", "records", "upkeep"},
+    {"report"},
     {"splits"},
     {"plan"},
     {"evaluation"},
@@ -27,9 +28,10 @@ LAYERS = (
     {"cli"},
 )
 ONLY = {  # narrower than their layer allows
-    "report": {"config", "store", "files", "errors"},
+    "report": {"config", "store", "files", "errors", "claims"},
     "records": {"config", "store", "files", "errors"},
     "upkeep": {"store", "files", "errors"},
+    "claims": {"config"},
     "executors": set(),
     "config": {"errors"},
     "likelihoods": {"errors"},
