@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 import tyro
 
-from polyvae.commands import data, runs, stores, use
+from polyvae.commands import data, runs, stores, sweeps, use
 from polyvae.errors import InputError, RunError
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": runs.run,
-    "sweep": runs.sweep,
+    "sweep": sweeps.sweep,
     "report": runs.report,
     "evaluate": runs.evaluate,
+    "compare": stores.compare,
     "records": stores.records,
     "store": stores.store,
     "data": data.data,

@@ -5,10 +5,14 @@ from typing import Annotated, Literal
 
 import polars as pl
 import tyro
+from rich.console import Console
+from rich.table import Table
 
 from polyvae import records as tables
 from polyvae import upkeep
 from polyvae.errors import InputError, RunError
+from polyvae.report import compare as comparing
+from polyvae.report.words import short
 from polyvae.store import RunStore
 
 Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
@@ -90,3 +94,40 @@ def store(
         said = f"{len(upkeep.copy_records(place, RunStore(out)))} records new or changed in {out}"
     if not quiet:
         print(said)
+
+
+def compare(
+    runs: Annotated[list[str], tyro.conf.Positional],
+    *,
+    store: Store = Path("runs"),
+    metrics: str = "bound,coherence,frechet,linear_probe,log_likelihood",
+    out: Path = Path("compare.png"),
+    quiet: bool = False,
+) -> None:
+    """Show where runs differ in their settings, and their metrics side by side; draw their sample grids in one picture.
+
+    Args:
+        runs: Run ids, starts of ids, or run folders; at least two.
+        store: Folder of all runs.
+        metrics: Comma-separated starts of metric keys; all for all.
+        out: PNG file of the grids that at least two runs have.
+        quiet: Print nothing but errors.
+    """
+    found = comparing.read(RunStore(store), runs)
+    drawn = comparing.picture(found, out)
+    if quiet:
+        return
+    table = Table(box=None, header_style="bold")
+    for heading in ("", *(run.run_id for run in found)):
+        table.add_column(heading, justify="left" if not heading else "right", overflow="fold")
+    prefixes = [""] if metrics == "all" else [name.strip() for name in metrics.split(",")]
+    for row in (*comparing.settings(found), *comparing.metrics(found, prefixes)):
+        table.add_row(row.name, *(_text(value) for value in row.values))
+    Console().print(table)
+    print(f"{drawn} kinds of sample grids side by side: {out}" if drawn else "no sample grids to compare")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return short(value) if value >= 0 else f"-{short(-value)}"
+    return "-" if value is None else str(value)
