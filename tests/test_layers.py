@@ -21,6 +21,7 @@ LAYERS = (
     {"splits"},
     {"plan"},
     {"evaluation"},
+    {"finished"},
     {"benchmark"},
     {"sweep", "experiments"},
     {"commands"},
