@@ -29,8 +29,7 @@ import sys, time
 from pathlib import Path
 from polyvae import executors
 from polyvae.cli import main
-from polyvae.executors import local
-first = local.local
+first = executors.EXECUTORS["local"]
 def slow(function, tasks, resources, on_poll):
     def told(running):
         Path(sys.argv[2], "polled").touch()
@@ -68,7 +67,7 @@ def test_ctrl_c_once_finishes_what_is_under_way(tmp_path):
     command = [sys.executable, str(script), str(experiment), str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
-    while not (tmp_path / "polled").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "polled").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=300)

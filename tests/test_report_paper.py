@@ -193,7 +193,7 @@ const marks_ = [...document.querySelectorAll("svg .mark")];
 document.title = JSON.stringify({
   rows: [...new Set(shown("tr[data-method]").map((e) => e.dataset.method))].sort(),
   faint: [...new Set(marks_.filter((e) => getComputedStyle(e).opacity < .5).map((e) => e.dataset.method))].sort(),
-  sections: [...new Set(shown("section[data-data]").map((e) => e.dataset.data))].sort(),
+  sections: [...new Set(shown("section[data-dataset]").map((e) => e.dataset.dataset))].sort(),
   tip: tip.hidden ? "" : tip.textContent,
   wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   requests: performance.getEntriesByType("resource").length,
@@ -215,7 +215,7 @@ def test_filters_hover_and_width_in_a_browser(page):
     assert (everything["rows"], everything["faint"]) == (sorted(METHODS), [])
     assert "seed 0: polymnist-mopoe" in everything["tip"]
     assert "beta" in everything["tip"]
-    chosen = browse(page, "#method=mopoe,mvae&data=polymnist", 500)
+    chosen = browse(page, "#method=mopoe,mvae&dataset=polymnist", 500)
     assert chosen["rows"] == ["mopoe", "mvae"]
     assert chosen["faint"] == ["mmvae", "mvae_plus", "unimodal"]
     assert chosen["sections"] == ["polymnist"]

@@ -89,7 +89,7 @@ def choices(runs: Iterable[Run]) -> dict[str, dict[str, str]]:
     names = {method: look.name for method, look in style.looks(run.config.method for run in found).items()}
     betas = {f"{beta:g}": f"{beta:g}" for beta in sorted({run.config.beta for run in found})}
     data = {config.dataset: DATASETS.get(config.dataset, config.dataset) for config in (run.config for run in found)}
-    return {"data": data, "method": names, "beta": betas}
+    return {"dataset": data, "method": names, "beta": betas}
 
 
 def environments(runs: Iterable[Run]) -> list[tuple[dict[str, Any], int]]:

@@ -20,7 +20,7 @@ for (const element of document.querySelectorAll("svg g[id*='mark-']")) {
 }
 const boxes = [...document.querySelectorAll("#filters input")];
 const apply = () => {
-  for (const kind of ["data", "method", "beta"]) {
+  for (const kind of ["dataset", "method", "beta"]) {
     const off = new Set(boxes.filter((box) => box.name === kind && !box.checked).map((box) => box.value));
     for (const element of document.querySelectorAll(`[data-${kind}]`)) element.classList.toggle(`off-${kind}`, off.has(element.dataset[kind]));
   }

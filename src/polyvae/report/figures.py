@@ -71,7 +71,7 @@ def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 def hypervolume(points: Iterable[tuple[float, float]], reference: float = REFERENCE) -> float:
     """Share of the rectangle from (0, 1) to the reference point (`reference`, 0) that the points dominate: 0 to 1."""
     kept = [point for point in front(points) if point[0] < reference]
-    ends = [distance for distance, _ in kept[1:]] + [reference]
+    ends = [distance for distance, _ in kept][1:] + [reference] * bool(kept)
     area = sum((end - distance) * coherence for (distance, coherence), end in zip(kept, ends, strict=True))
     return area / reference
 

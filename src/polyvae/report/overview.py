@@ -35,7 +35,7 @@ def table_1(groups: Sequence[Group]) -> list[Row]:
         for method, found in cells.items():
             found.append(_cell(min(near.get(method, []), key=lambda p: p.mean, default=None), 0))
             found.append(_cell(max(coherent.get(method, []), key=lambda p: p.mean, default=None), 2))
-    filled = {method: found for method, found in cells.items() if set(found) > {DASH}}
+    filled = {method: found for method, found in cells.items() if set(found) - {DASH}}
     return [Row(method, *PUBLISHED[method], found) for method, found in filled.items()]
 
 
