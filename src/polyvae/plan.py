@@ -2,8 +2,8 @@
 
 import copy
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from polyvae.subsets import SubsetMixture
 class Plan:
     """What one run will do.
 
-    content: identity of the whole data set, for those who compare runs.
+    content: identity of the whole data set, for those who compare runs; identity: what the run id adds to the config.
     rows: epoch -> training data (new every epoch for fresh pairing). validation, test: held-out data; whole_test:
     with the modalities that the run leaves out. sampler: the data set's generator, if it has one.
     latent_dim: of this model; `unimodal` has its share of the config's. network_names: name -> network.
@@ -34,6 +34,7 @@ class Plan:
     config: RunConfig
     run_id: str
     content: str
+    identity: dict[str, Any]
     method: Method
     mixture: SubsetMixture
     latent_dim: int
@@ -95,6 +96,7 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
         config=config,
         run_id=config.run_id(identity),
         content=content,
+        identity=identity,
         method=method,
         mixture=mixture,
         latent_dim=latent_dim,
@@ -106,6 +108,20 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
         sampler=sampler,
         metrics=wanted,
     )
+
+
+def make_plans(configs: Iterable[RunConfig]) -> list[Plan]:
+    """A plan a config, as `make_plan` makes them; runs that differ in seed and beta alone are checked once."""
+    made: dict[RunConfig, Plan] = {}
+    plans = []
+    for config in configs:
+        seed = config.seed if config.pairing == "fresh" else 0  # new rows are drawn by the seed
+        alike = config.with_(seed=seed, beta=1.0)
+        if alike not in made:
+            made[alike] = make_plan(config)
+        found = made[alike]
+        plans.append(replace(found, config=config, run_id=config.run_id(found.identity)))
+    return plans
 
 
 def _identity(
