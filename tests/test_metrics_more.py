@@ -313,6 +313,12 @@ def test_altered_or_missing_weights_are_refused(tmp_path, monkeypatch):
     monkeypatch.delenv("POLYVAE_INCEPTION", raising=False)
     with pytest.raises(InputError, match="needs the published weights"):
         pretrained.inception()
+    served = tmp_path / "served"
+    served.write_bytes(b"anything")
+    monkeypatch.setattr(pretrained, "INCEPTION_URL", served.as_uri())
+    with pytest.raises(InputError, match=r"cannot download .*wrong SHA-256.*by hand"):
+        pretrained.download_inception(tmp_path)
+    assert not (tmp_path / pretrained.INCEPTION_FILE).exists()
     forged = tmp_path / pretrained.INCEPTION_FILE
     forged.write_bytes(b"anything")
     with pytest.raises(InputError, match="is not pt_inception"):
