@@ -113,6 +113,6 @@ def _print_record(record: Record, folder: Path) -> None:
     for key, value in record["metrics"].items():
         table.add_row(key, f"{value:,.4f}")
     for name, reason in record["notes"].items():
-        table.add_row(name, f"not defined: {reason}")
+        table.add_row(name, reason if name in record["metrics"] else f"not defined: {reason}")
     Console().print(table)
     print(f"{record['run_id']}: {record['status']}, in {folder}")
