@@ -11,7 +11,7 @@ LAYERS = (
     {"errors"},
     {"files"},
     {"config", "noise", "subsets", "likelihoods"},
-    {"gaussian"},
+    {"gaussian", "theory"},
     {"modality", "priors", "store", "checkpoint"},
     {"dataset"},
     {"networks", "datasets", "model"},
@@ -32,6 +32,7 @@ ONLY = {  # narrower than their layer allows
     "config": {"errors"},
     "likelihoods": {"errors"},
     "subsets": {"errors"},
+    "theory": {"subsets", "errors"},
     "store": {"config", "files", "errors"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))

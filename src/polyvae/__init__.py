@@ -1,6 +1,6 @@
 """polyvae: multimodal variational autoencoders, one objective for the whole family."""
 
-from polyvae import datasets, gaussian, likelihoods, metrics, networks, objectives, subsets
+from polyvae import datasets, gaussian, likelihoods, metrics, networks, objectives, subsets, theory
 from polyvae.benchmark import RunResult, run
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
@@ -36,4 +36,5 @@ __all__ = [
     "objectives",
     "run",
     "subsets",
+    "theory",
 ]
