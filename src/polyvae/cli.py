@@ -1,4 +1,4 @@
-"""The command line: run | sweep | report | evaluate | data | methods | metrics | generate | impute."""
+"""The command line: run | sweep | report | evaluate | theory | data | methods | metrics | generate | impute."""
 
 import sys
 import traceback
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tyro
 
-from polyvae.commands import data, runs, use
+from polyvae.commands import data, runs, theory, use
 from polyvae.errors import InputError, RunError
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -17,6 +17,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "data": data.data,
     "methods": runs.methods,
     "metrics": runs.metrics,
+    "theory": theory.theory,
     "generate": use.generate,
     "impute": use.impute,
 }

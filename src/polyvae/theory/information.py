@@ -11,7 +11,7 @@ from polyvae.errors import InputError
 
 MOST_MODALITIES = 20
 MOST_CELLS = 10**7
-AT_ONCE = 2**22  # cells of an extended table that are held in memory
+AT_ONCE = 2**17  # cells of an extended table that are held at once: what fits a cache
 TOLERANCE = 1e-6  # how far a table's sum may be from 1
 
 

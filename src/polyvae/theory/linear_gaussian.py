@@ -47,6 +47,12 @@ class LinearGaussian:
         stacked = self.stacked(given)
         return stacked @ stacked.T + self.noise**2 * np.eye(len(stacked))
 
+    def draw(self, rows: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """name -> Float64 (row, feature): independent rows."""
+        z = rng.standard_normal((rows, self.latent))
+        pairs = zip(self.names, self.weights, strict=True)
+        return {name: z @ w.T + self.noise * rng.standard_normal((rows, len(w))) for name, w in pairs}
+
     def log_evidence(self, values: np.ndarray, given: Sequence[int] | None = None) -> np.ndarray:
         """Exact log p(x_given) of the rows `values` (row, feature), modalities laid end to end: (row,)."""
         factor = np.linalg.cholesky(self.covariance(given))
@@ -106,9 +112,10 @@ class LinearGaussian:
         spread = np.trace(covariance) + np.trace(gain @ self.covariance(given) @ gain.T)
         return float(0.5 * (spread - self.latent - np.linalg.slogdet(covariance)[1]))
 
-    def feature_entropies(self, given: Sequence[int]) -> float:
-        """sum of h(x_j | x_given) over the features j outside `given`: what line 6 needs."""
-        rest = [m for m in range(len(self.weights)) if m not in given]
+    def feature_entropies(self, given: Sequence[int], among: Sequence[int] | None = None) -> float:
+        """sum of h(x_j | x_given) over the features j outside `given`, of modalities `among` (None: all): line 6."""
+        every = range(len(self.weights)) if among is None else among
+        rest = [m for m in every if m not in given]
         outside, covariance = self.stacked(rest), self.posterior(given)[1]
         variance = np.einsum("jk,kl,jl->j", outside, covariance, outside) + self.noise**2
         return float(0.5 * np.log(2 * math.pi * math.e * variance).sum())
