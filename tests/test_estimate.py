@@ -69,12 +69,23 @@ def test_labels_give_a_lower_end_and_its_assumption():
     label = rng.integers(0, 3, 1200)
     views = {n: label[:, None] * 5.0 + rng.standard_normal((1200, 6)) for n in ("a", "b")}
     blind, told = theory.estimate(views), theory.estimate(views | {"label": label})
+    assert told.refuted is None
     assert told.factorised["mmvae"].lower.reason == LABELLED
     assert blind.delta["mmvae"].lower.reason == PLUGIN
     assert told.factorised["mmvae"].lower.value > blind.factorised["mmvae"].lower.value
     assert told.factorised["mmvae"].lower.value <= told.factorised["mmvae"].upper.value
     assert "cannot be decided" in blind.advice
     assert "mvae: Delta is 0" in told.advice
+
+
+def test_labels_that_do_not_explain_the_data_are_refuted():
+    """Two copies of one Gaussian and labels at random: the views share far more than their label."""
+    rng = np.random.default_rng(0)
+    view = rng.standard_normal((1000, 3))
+    found = theory.estimate({"a": view, "b": view, "label": rng.integers(0, 2, 1000)})
+    assert "share more than the label" in found.refuted
+    assert found.factorised["mmvae"].lower.value <= found.factorised["mmvae"].upper.value
+    assert found.factorised["mmvae"].lower.reason == PLUGIN
 
 
 def test_advice_for_cheap_and_costly_data():

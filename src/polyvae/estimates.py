@@ -49,11 +49,13 @@ class Estimate:
     """delta, factorised: method -> interval, in nats. factorised is the floor of line 6 at beta 0, which binds decoders
     that treat an unseen modality's features as independent, as nearly all do.
 
+    refuted: why lower ends do not use the labels, where the data contradict that modalities are independent given them.
     joint: upper end of H(X). own: modality -> the interval of H(X_m | all others), what nothing else tells about it.
     """
 
     rows: int
     described: Mapping[str, str]
+    refuted: str | None
     models: str
     joint: End
     own: Mapping[str, Interval]
@@ -100,9 +102,13 @@ def estimate(
     labels = None if train.labels is None or test.labels is None else np.concatenate([train.labels, test.labels])
     mixtures = {name: getattr(subsets, name)(train.names) for name in PRESETS} if S is None else S
     bounds = _Bounds(tuple(edges), scores, held_out, everything, labels, seed)
+    refuted = bounds.refuted
+    if refuted is not None:
+        bounds.label = None
     return Estimate(
         rows=len(train) + len(test),
         described={n: f"{len(w)} features of {w.min()} to {w.max()} values" for n, w in widths.items()},
+        refuted=refuted,
         models="counts of every cell" if counted else "one masked network a modality",
         joint=bounds.joint,
         own={name: bounds.own(name) for name in edges},
@@ -134,6 +140,19 @@ class _Bounds:
     @property
     def joint(self) -> End:
         return self._upper(self._chain(()))
+
+    @property
+    def refuted(self) -> str | None:
+        """Where a model tells more of a modality from the others than the label would allow, were it all they share."""
+        for name in self.names if self.label is not None else ():
+            least = interval(self._entropy((name,), None, True), self.rng)[0]
+            reached = self._upper(self._score(name, self._rest((name,)), by_feature=True)).value
+            if reached < least:
+                return (
+                    f"the labels are not used: features of {name} have {least:,.1f} nats given the label, but "
+                    f"{reached:,.1f} given the other modalities, so modalities share more than the label"
+                )
+        return None
 
     def own(self, name: str) -> Interval:
         rest = tuple(n for n in self.names if n != name)

@@ -157,7 +157,7 @@ def _estimate(data: Path, own: str | None, bins: int, seed: int, quiet: bool) ->
     words = (
         f"{found.rows:,} rows; models: {found.models}; in nats of the quantised data, outer ends of 95 % intervals.\n"
         "'features alone': the floor of decoders that treat the features of an unseen modality as independent.\n"
-        + "".join(f"  - {reason}\n" for reason in sorted(reasons))
+        + "".join(f"  - {reason}\n" for reason in [*sorted(reasons), *filter(None, [found.refuted])])
         + found.advice
     )
     return _estimate_json(found), [ends, own_table], words
