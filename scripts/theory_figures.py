@@ -80,7 +80,7 @@ def rate_distortion(store: Path) -> None:
             axes.plot(*zip(*points, strict=True), color=look.colour, marker=look.marker, linestyle="", label=look.name)
             if delta > 0:
                 axes.axhline(delta, color=look.colour, linewidth=1, linestyle="--")
-                axes.text(rates[-1], delta, f" floor Delta, {look.name}", color=look.colour, va="bottom", ha="right")
+                axes.text(0, delta, f"floor Delta, {look.name}", color=look.colour, va="bottom")
         axes.set(xlabel="rate R in nats", ylabel="distortion D in nats", ylim=(-0.3, h + 0.5))
         axes.legend(loc="upper right")
     save(figure, IMAGES, "theory_rate_distortion")
