@@ -7,7 +7,7 @@ import pytest
 
 import polyvae as pv
 from polyvae import audits, subsets, theory
-from polyvae.benchmark import plan_of
+from polyvae.finished import plan_of
 from polyvae.truths import law_named, truth_of
 
 QUICK = pv.RunConfig(

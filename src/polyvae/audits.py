@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from polyvae import objectives, subsets
-from polyvae.benchmark import RunResult, plan_of
+from polyvae.benchmark import RunResult
 from polyvae.errors import InputError, RunError
+from polyvae.finished import plan_of
 from polyvae.metrics.protocol import chunks
 from polyvae.model import MultimodalVAE
 from polyvae.noise import RowNoise

@@ -1,10 +1,11 @@
 """What the metrics of a plan need, made ready: the judge, the critic, pretrained extractors, shifted inputs."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from polyvae import datasets, files, pretrained
-from polyvae.critics import critic_for
+from polyvae.critics import can_be_criticised, critic_for
 from polyvae.datasets.shifted import shifted
 from polyvae.judges import judge_for
 from polyvae.metrics import METRICS, Evaluation
@@ -12,9 +13,22 @@ from polyvae.plan import Plan
 from polyvae.splits import generator_options
 
 
-def evaluation_of(plan: Plan) -> Evaluation:
+def identities(evaluation: Evaluation) -> dict[str, Any]:
+    """For the record: which networks the metrics looked through."""
+    judge, critic = evaluation.judge, evaluation.critic
+    found: dict[str, Any] = {"extractors": {n: reader.weights_sha256 for n, reader in evaluation.extractors.items()}}
+    found |= {} if judge is None else {"judge": {"version": judge.version, "sha256": judge.weights_sha256}}
+    found |= {} if critic is None else {"critic": critic.weights_sha256}
+    return {name: value for name, value in found.items() if value}
+
+
+Say = Callable[[str], None]  # what is under way, in words
+
+
+def evaluation_of(plan: Plan, say: Say = lambda text: None) -> Evaluation:
     """The test data of a plan with all that its metrics need; what is trained for it is trained once and cached.
 
+    say: is told what is under way.
     Raises InputError when a metric asks for an extractor that is not at hand, before anything is measured.
     """
     train, config = plan.rows(0), plan.config
@@ -22,9 +36,11 @@ def evaluation_of(plan: Plan) -> Evaluation:
     at_hand = {name: load() for name, load in pretrained.LOADERS.items() if name in needs}
     extras: dict[str, Any] = {"extractors": at_hand}
     if plan.sampler is not None and "judge" in needs:
+        say("the judge of this data set (trained once, about a minute)")
         whole = replace(plan.sampler, held_out=0)  # a judge must read what the model was never shown
         extras["judge"] = judge_for(whole, plan.whole_test)
-    if "critic" in needs and len(train.names) > 1:
+    if "critic" in needs and can_be_criticised(train):
+        say("the critic of this data set (trained once, about a minute)")
         extras["critic"] = critic_for(train)
     if plan.sampler is not None and "ood" in plan.metrics:
         of_test = datasets.sampler(config.dataset, split="test", **generator_options(config))

@@ -8,11 +8,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from polyvae import benchmark, experiments, pretrained
-from polyvae import sweep as sweeping
-from polyvae.commands.progress import StepBar, SweepTable
+from polyvae import benchmark, finished, pretrained
+from polyvae.commands.progress import StepBar
 from polyvae.config import RunConfig
-from polyvae.errors import RunError
 from polyvae.methods import METHODS
 from polyvae.metrics import METRICS
 from polyvae.report import write_report
@@ -38,48 +36,9 @@ def run(config: Flags, *, store: Store = Path("runs"), quiet: bool = False) -> N
     """
     checked = RunConfig.from_dict(config.to_dict())
     with StepBar(quiet) as bar:
-        result = benchmark.run(checked, store, on_step=bar.step)
+        result = benchmark.run(checked, store, on_step=bar.step, say=bar.say)
     if not quiet:
         _print_record(result.record, result.folder)
-
-
-def sweep(
-    experiment: Annotated[str, tyro.conf.Positional],
-    *,
-    store: Store = Path("runs"),
-    workers: int = 1,
-    data_dir: str | None = None,
-    retry_failed: bool = False,
-    quiet: bool = False,
-) -> None:
-    """Do all runs of an experiment that the store lacks. The same command again resumes.
-
-    Args:
-        experiment: A name (quick, quick-long, label-free) or a .py file that defines configs() -> list[RunConfig].
-        store: Folder of all runs.
-        workers: Runs at a time, each in a process of its own; they share the cores.
-        data_dir: Folder with mnist/ and so on, for all runs.
-        retry_failed: Do failed runs again.
-        quiet: Print nothing but errors.
-    """
-    configs = experiments.configs_of(experiment)
-    if data_dir is not None:
-        configs = [config.with_(data_dir=data_dir) for config in configs]
-    with SweepTable(RunStore(store), len(configs), quiet) as table:
-        records = sweeping.sweep(
-            configs,
-            RunStore(store),
-            workers=workers,
-            retry_failed=retry_failed,
-            on_record=table.finished,
-            on_poll=table.poll,
-        )
-    failed = [record for record in records if record["status"] != "done"]
-    if failed:
-        lines = "\n".join(f"  {record['run_id']}: {record['error']}" for record in failed)
-        raise RunError(f"{len(failed)} of {len(records)} runs failed (the others are finished):\n{lines}")
-    if not quiet:
-        print(f"{len(records)} runs done in {store}; see them with: polyvae report --store {store}")
 
 
 def report(*, store: Store = Path("runs"), out: Path = Path("report"), quiet: bool = False) -> None:
@@ -99,6 +58,9 @@ def evaluate(
     run: Annotated[str, tyro.conf.Positional],
     *,
     metrics: str = "all",
+    importance_samples: int | None = None,
+    threads: int | None = None,
+    device: str | None = None,
     store: Store = Path("runs"),
     quiet: bool = False,
 ) -> None:
@@ -107,10 +69,16 @@ def evaluate(
     Args:
         run: Run id, the start of one, or a run folder.
         metrics: Comma-separated names; all: whatever the data and the installed extras allow; default: as in `run`.
+        importance_samples: Importance samples a test row, for log-likelihoods. Default: as the run's config says.
+        threads: CPU threads. Default: as the run's config says.
+        device: cpu, cuda or auto. Default: as the run's config says.
         store: Folder of all runs.
         quiet: Print nothing but errors.
     """
-    record = benchmark.evaluate(run, metrics, RunStore(store))
+    given = {"importance_samples": importance_samples, "threads": threads, "device": device}
+    changes = {name: value for name, value in given.items() if value is not None}
+    with StepBar(quiet) as bar:
+        record = finished.evaluate(run, metrics, RunStore(store), say=bar.say, **changes)
     if not quiet:
         _print_record(record, RunStore(store).existing(run))
 
@@ -145,6 +113,6 @@ def _print_record(record: Record, folder: Path) -> None:
     for key, value in record["metrics"].items():
         table.add_row(key, f"{value:,.4f}")
     for name, reason in record["notes"].items():
-        table.add_row(name, f"not defined: {reason}")
+        table.add_row(name, reason if name in record["metrics"] else f"not defined: {reason}")
     Console().print(table)
     print(f"{record['run_id']}: {record['status']}, in {folder}")

@@ -85,7 +85,7 @@ def theory(
     else:
         options = {"scale": scale, "background": background, "held_out": held_out, "data_dir": data_dir}
         law: Any = (
-            np.load(target, allow_pickle=False)
+            _table_in(Path(target))
             if target.endswith(".npy")
             else truths.law_named(target, modalities=modalities, symbols=symbols, seed=seed, **options)
         )
@@ -99,6 +99,13 @@ def theory(
         for table in shown:
             Console().print(table)
         print(words)
+
+
+def _table_in(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is no readable table ({error}); save it with numpy.save") from error
 
 
 def _discrepancy(law: Any, own: str | None, beta: float) -> tuple[Any, list[Table], str]:

@@ -9,13 +9,14 @@ import torch
 import tyro
 from torch import Tensor
 
-from polyvae import files
-from polyvae.benchmark import plan_of
+from polyvae import files, likelihoods
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.matching import load_like
 from polyvae.errors import InputError
+from polyvae.finished import plan_of
 from polyvae.imputation import impute as impute_batch
 from polyvae.metrics.grids import arrange, write_png
+from polyvae.metrics.protocol import rows_with
 from polyvae.modality import Batch
 from polyvae.model import MultimodalVAE
 from polyvae.plan import device_named
@@ -44,9 +45,12 @@ def generate(
 ) -> None:
     """Generate modalities from the prior, or from given ones; writes an .npz file, and a .png of image modalities.
 
+    For each modality: <name>; classes as probabilities (a draw: one-hot), and <name>.class, the most likely one.
+    With --given also `row`: which rows of the data were conditioned on.
+
     Args:
         run: Run id, the start of one, or a run folder.
-        count: Number of rows.
+        count: Number of rows; with --given, at most: the first rows that have all of it.
         given: Comma-separated modalities to condition on. Default: none, samples from the prior.
         targets: Comma-separated modalities to generate. Default: all.
         data: .npz file with the rows to condition on. Default: the run's test rows.
@@ -62,22 +66,28 @@ def generate(
         raise InputError(f"--count is {count}; it must be at least 1")
     if data is not None and given is None:
         raise InputError("--data holds rows to condition on; name what to condition on with --given")
+    _check_out(out)
     model, folder = _model(run, store, weights, device)
     torch.manual_seed(seed)
     wanted = _names(targets)
+    used = None
     if given is None:
         parts = [model.generate(len(rows), targets=wanted, decode=decode) for rows in torch.arange(count).split(CHUNK)]
     else:
         rows = _rows(model, folder, data)
-        chunks = _chunks(model, rows.rows(torch.arange(min(count, len(rows)))))
+        used = _rows_to_use(rows, given, count)
+        chunks = _chunks(model, rows.rows(used))
         parts = [model.generate(batch, _names(given), wanted, decode=decode) for batch in chunks]
     values = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
-    _write_npz(out, values)
+    _write_npz(out, values | _classes(model, values) | ({} if used is None else {"row": torch.tensor(used)}))
     shown = [values[m.name][:SHOWN] for m in model.modalities if m.is_image and m.name in values]
     if shown:
         write_png(out.with_suffix(".png"), arrange([[row] for row in shown]))
     if not quiet:
         print(out, *([out.with_suffix(".png")] if shown else []))
+        print(", ".join(f"{name} {tuple(value.shape)}" for name, value in values.items()))
+        if used is not None and len(used) < count:
+            print(f"{len(used)} of the {len(rows)} rows have {given}; the others are left out (key 'row' says which)")
 
 
 def impute(
@@ -95,7 +105,10 @@ def impute(
     """Fill in the modalities that rows lack, in the units of the data; writes an .npz file.
 
     For each modality: <name> (observed, or the mean of the draws), <name>.sd, <name>.low and <name>.high (10 % and
-    90 % quantiles: an 80 % interval) and <name>.mask (True where it was observed).
+    90 % quantiles: an 80 % interval) and <name>.mask (True where it was observed). Classes: <name> holds their
+    probabilities (the truth where observed), <name>.class the most likely one, and there is no interval. The file can
+    be read again as data: what was filled in counts as absent. The interval is the model's own: how much of the truth
+    it holds on test rows is in the record (imputation/.../coverage; .8 if calibrated).
 
     Args:
         run: Run id, the start of one, or a run folder.
@@ -108,6 +121,7 @@ def impute(
         store: Folder of all runs.
         quiet: Print nothing but errors.
     """
+    _check_out(out)
     model, _ = _model(run, store, weights, device)
     rows = load_like(data, model.modalities)
     torch.manual_seed(seed)
@@ -115,12 +129,35 @@ def impute(
     values = {}
     for index, name in enumerate(model.names):
         mean, sd, low, high = (torch.cat(field).cpu() for field in zip(*(part[name] for part in parts), strict=True))
-        values |= {name: mean, f"{name}.sd": sd, f"{name}.low": low, f"{name}.high": high}
-        values[f"{name}.mask"] = rows.present[:, index]
+        values |= {name: mean, f"{name}.mask": rows.present[:, index]} | _classes(model, {name: mean})
+        if f"{name}.class" not in values:
+            values |= {f"{name}.sd": sd, f"{name}.low": low, f"{name}.high": high}
     _write_npz(out, values)
     if not quiet:
         absent = int((~rows.present).sum())
         print(f"{out}: {len(rows)} rows, {absent} absent modalities filled in from {draws} draws each")
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix != ".npz":
+        raise InputError(f"--out {out} is written as .npz; give it that ending")
+
+
+def _rows_to_use(rows: MultimodalDataset, given: str, count: int) -> list[int]:
+    """The first `count` rows that have all of `given`."""
+    names = [name.strip() for name in given.split(",")]
+    if unknown := [name for name in names if name not in rows.names]:
+        raise InputError(f"--given names {unknown[0]!r}; the model has {', '.join(rows.names)}")
+    able = rows_with(rows, range(len(rows)), names)
+    if not able:
+        raise InputError(f"none of the {len(rows)} rows has {given}; condition on less")
+    return able[:count]
+
+
+def _classes(model: MultimodalVAE, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """<name>.class of what is classes: the index of the most likely one."""
+    kinds = {m.name: likelihoods.to_json(m.likelihood)["kind"] for m in model.modalities}
+    return {f"{name}.class": value.argmax(-1) for name, value in values.items() if kinds[name] == "categorical"}
 
 
 def _model(run: str, store: Path, weights: str, device: str) -> tuple[MultimodalVAE, Path]:

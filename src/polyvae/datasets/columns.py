@@ -37,7 +37,8 @@ def interpret(
     kind = wanted or kind
     if "scale" in entry and kind in ("bernoulli", "categorical"):
         raise InputError(f"modalities.json, {name!r}: likelihood {kind!r} has no scale; leave it out")
-    spec = Modality(name, stored.shape[1:], likelihoods.make(kind, entry.get("scale", scale)), entry.get("weight", 1.0))
+    scale = None if entry.get("scale", scale) == "learned" else entry.get("scale", scale)
+    spec = Modality(name, stored.shape[1:], likelihoods.make(kind, scale), entry.get("weight", 1.0))
     if array.ndim <= 2 and kind in ("normal", "laplace"):
         spec = replace(spec, transform=_standardise(name, array.reshape(len(array), -1), present, train))
     return spec, stored
@@ -51,8 +52,11 @@ def _check_entry(name: str, entry: Any) -> None:
         if key not in FIELDS:
             raise InputError(f"{place}: unknown setting {key!r}; settings are {', '.join(FIELDS)}")
         wanted = {"likelihood": str, "network": str, "weight": (int, float), "scale": (int, float, type(None))}[key]
+        if (key, value) == ("scale", "learned"):
+            continue
         if not isinstance(value, wanted) or isinstance(value, bool):
-            raise InputError(f"{place}: {key} {value!r} must be a {'word' if wanted is str else 'number'}")
+            kind = "word" if wanted is str else 'number, or "learned"' if key == "scale" else "number"
+            raise InputError(f"{place}: {key} {value!r} must be a {kind}")
 
 
 def _as_table(array: np.ndarray) -> np.ndarray:

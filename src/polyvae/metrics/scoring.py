@@ -1,5 +1,6 @@
 """The door to all metrics: the table of their names, and what several of them share, made once."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -116,7 +117,7 @@ def _by(extractor: str) -> Callable[[Scoring], dict[str, float]]:
 
 def _label_free(scoring: Scoring) -> dict[str, float]:
     if scoring.on.critic is None:
-        raise NotDefined("there is no critic of this data set's tuples")
+        raise NotDefined("there is no critic: it takes two modalities and 64 training rows that have all of them")
     return label_free(scoring.model, scoring.on.test, scoring.on.critic, **scoring.how)
 
 
@@ -171,7 +172,7 @@ METRICS: dict[str, Metric] = {
         lambda s: latent(s.model, s.on.test, **s.how), "rate and distortion by subset, active units, collapse"
     ),
     "imputation": Metric(
-        lambda s: imputation(s.model, s.on.test, **s.how), "tables filled in from the other modalities"
+        lambda s: imputation(s.model, s.on.test, s.on.train, **s.how), "tables filled in from the other modalities"
     ),
     "label_free": Metric(_label_free, "coherence without labels, by a critic", is_default=False, needs="critic"),
     "coherence_from_means": _read(
@@ -213,40 +214,47 @@ def unmet(name: str, data: MultimodalDataset) -> str | None:
 
 
 def metric_names(text: str, installed: Iterable[str] = ()) -> tuple[str, ...]:
-    """The metrics of 'default', 'all' (whose extractors are `installed`), 'none', or a comma-separated list.
+    """The metrics of a comma-separated list of names, 'default', 'all' (whose extractors are `installed`) and 'none'.
 
     Raises InputError for an unknown name.
     """
-    if text == "none":
-        return ()
-    if text == "default":
-        return tuple(name for name, metric in METRICS.items() if metric.is_default)
-    if text == "all":
-        at_hand = {None, "judge", "critic", *installed}
-        return tuple(name for name, metric in METRICS.items() if metric.needs in at_hand)
-    names = tuple(name.strip() for name in text.split(","))
+    at_hand = {None, "judge", "critic", *installed}
+    groups = {
+        "none": (),
+        "default": tuple(name for name, metric in METRICS.items() if metric.is_default),
+        "all": tuple(name for name, metric in METRICS.items() if metric.needs in at_hand),
+    }
+    parts = [part.strip() for part in text.split(",")]
+    names = tuple(dict.fromkeys(name for part in parts for name in groups.get(part, (part,))))
     if unknown := [name for name in names if name not in METRICS]:
         raise InputError(f"--metrics names {unknown[0]!r}; known: {', '.join(METRICS)}, default, all, none")
     return names
 
 
 def evaluate(
-    model: GenerativeModel, evaluation: Evaluation, names: Iterable[str]
+    model: GenerativeModel,
+    evaluation: Evaluation,
+    names: Iterable[str],
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[dict[str, float], dict[str, str]]:
     """(metrics, notes) of the metrics called `names`; a note says why a metric is not defined, or not to be trusted.
 
-    Raises InputError for an unknown name, before any is measured.
+    say: is told which metric comes next. Raises InputError for an unknown name, before any is measured.
     """
     wanted = metric_names(",".join(names) or "none")
     scoring = Scoring(model, evaluation)
     found: dict[str, float] = {}
     notes: dict[str, str] = {}
-    for name in wanted:
+    for place, name in enumerate(wanted, 1):
+        say(f"scoring {name} ({place} of {len(wanted)})")
         if (lack := unmet(name, evaluation.test)) is not None:
             notes[name] = lack
             continue
         try:
-            found |= METRICS[name].measure(scoring)
-        except NotDefined as reason:
+            scores = METRICS[name].measure(scoring)
+        except (NotDefined, InputError) as reason:  # what is scored and trained already is kept
             notes[name] = str(reason)
+            continue
+        found |= {key: value for key, value in scores.items() if math.isfinite(value)}
+        notes |= {key: f"it came out as {value}" for key, value in scores.items() if not math.isfinite(value)}
     return found, notes | warnings(found)
