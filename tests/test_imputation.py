@@ -39,7 +39,7 @@ class Linear(nn.Module):
 @pytest.fixture(scope="module")
 def world():
     """(model, W_0, W_1): the first modality's columns are made orthogonal, so that x_0 gives the exact posterior."""
-    first, second = (weight.float() for weight in LAW.weights)
+    first, second = (torch.from_numpy(weight).float() for weight in LAW.weights)
     _, _, rotation = torch.linalg.svd(first, full_matrices=False)
     weights = [first @ rotation.T, second @ rotation.T]
     modalities = tuple(Modality(n, (4,), likelihoods.Normal(NOISE), transform=UNITS) for n in NAMES)

@@ -11,7 +11,7 @@ LAYERS = (
     {"errors"},
     {"files"},
     {"config", "noise", "subsets", "likelihoods"},
-    {"gaussian"},
+    {"gaussian", "theory"},
     {"modality", "priors", "store", "checkpoint"},
     {"dataset"},
     {"networks", "datasets", "model"},
@@ -19,12 +19,12 @@ LAYERS = (
     {"methods", "metrics"},
     {"judges", "critics", "pretrained", "saving", "executors", "claims", "records", "upkeep", "costs"},
     {"report"},
-    {"splits"},
-    {"plan"},
-    {"evaluation"},
+    {"splits", "conditionals"},
+    {"plan", "estimates"},
+    {"evaluation", "truths"},
     {"finished"},
     {"benchmark"},
-    {"sweep", "experiments"},
+    {"sweep", "experiments", "audits"},
     {"commands"},
     {"cli"},
 )
@@ -38,6 +38,7 @@ ONLY = {  # narrower than their layer allows
     "config": {"errors"},
     "likelihoods": {"errors"},
     "subsets": {"errors"},
+    "theory": {"subsets", "errors"},
     "store": {"config", "files", "errors"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))

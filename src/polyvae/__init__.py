@@ -1,10 +1,12 @@
 """polyvae: multimodal variational autoencoders, one objective for the whole family."""
 
-from polyvae import datasets, gaussian, likelihoods, metrics, networks, objectives, subsets
+from polyvae import datasets, gaussian, likelihoods, metrics, networks, objectives, subsets, theory
+from polyvae.audits import audit
 from polyvae.benchmark import RunResult, run
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
+from polyvae.estimates import estimate
 from polyvae.gaussian import Gaussian
 from polyvae.imputation import Imputed, impute
 from polyvae.modality import Batch, Modality
@@ -13,6 +15,8 @@ from polyvae.saving import load
 from polyvae.store import RunStore
 
 __version__ = "0.1.0"
+theory.audit = audit  # they load runs and train, so they live above the pure layer of `theory`
+theory.estimate = estimate
 __all__ = [
     "Batch",
     "Gaussian",
@@ -36,4 +40,5 @@ __all__ = [
     "objectives",
     "run",
     "subsets",
+    "theory",
 ]

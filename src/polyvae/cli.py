@@ -1,4 +1,4 @@
-"""The command line: run | sweep | report | evaluate | records | store | data | methods | metrics | ..."""
+"""The command line: run | sweep | report | evaluate | records | store | theory | data | methods | metrics | ..."""
 
 import sys
 import traceback
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tyro
 
-from polyvae.commands import data, runs, stores, sweeps, use
+from polyvae.commands import data, runs, stores, sweeps, theory, use
 from polyvae.errors import InputError, RunError
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -20,6 +20,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "data": data.data,
     "methods": runs.methods,
     "metrics": runs.metrics,
+    "theory": theory.theory,
     "generate": use.generate,
     "impute": use.impute,
 }

@@ -9,6 +9,7 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.arrays import load_arrays
 from polyvae.datasets.folder import load_folder
 from polyvae.datasets.polymnist import Draws, Sampler, load_polymnist, load_sampler
+from polyvae.datasets.symbols import load_symbols
 from polyvae.datasets.toy import load_toy
 from polyvae.errors import InputError
 
@@ -58,6 +59,11 @@ DATASETS: dict[str, Entry] = {
     "toy": Entry(
         load_toy,
         "linear-Gaussian tables with a known log evidence, for tests and quick trials",
+        frozenset({"modalities", "size"}),
+    ),
+    "symbols": Entry(
+        load_symbols,
+        "one-hot symbols with a shared class, every entropy known: for theory and quick trials",
         frozenset({"modalities", "size"}),
     ),
 }

@@ -1,0 +1,151 @@
+"""The figures and tables of docs/theory.md: python scripts/theory_figures.py (about 4 minutes on one CPU core).
+
+Trains twelve small models on `symbols` into runs/theory; everything else is closed form.
+"""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import polyvae as pv
+from polyvae import theory
+from polyvae.report.style import INK, METHODS, MUTED, drawing, save
+from polyvae.truths import law_named
+
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
+BETAS = (0.05, 0.2, 0.5, 1.0)
+PLAIN = {"mmvae": pv.subsets.mmvae, "mopoe": pv.subsets.mopoe, "mvae": pv.subsets.mvae}
+
+
+def diverse(count: int) -> theory.DiscreteLaw:
+    """A fair bit that every modality shows, and a private fair bit each."""
+    table = np.zeros((4,) * count)
+    for shared in (0, 1):
+        table[(slice(2 * shared, 2 * shared + 2),) * count] = 0.5 / 2**count
+    return theory.DiscreteLaw(table, tuple(f"m{i}" for i in range(count)))
+
+
+def redundant(count: int) -> theory.DiscreteLaw:
+    """m0 is a coarse view of m1 (four values); all further modalities are copies of m1."""
+    table = np.zeros((2,) + (4,) * (count - 1))
+    for value in range(4):
+        table[(value // 2, *(value,) * (count - 1))] = 0.25
+    return theory.DiscreteLaw(table, tuple(f"m{i}" for i in range(count)))
+
+
+def corollary_2() -> None:
+    with drawing():
+        figure = Figure(figsize=(7.2, 2.8))
+        panels = figure.subplots(1, 2)
+        titles = ("New modalities bring their own information", "New modalities are copies")
+        for axes, law, title in zip(panels, (diverse, redundant), titles, strict=True):
+            for name in ("mmvae", "mopoe"):
+                counts = range(2, 7)
+                deltas = [theory.discrepancy(law(m), PLAIN[name](law(m).names)) for m in counts]
+                look = METHODS[name]
+                axes.plot(counts, deltas, color=look.colour, marker=look.marker, label=look.name)
+            axes.axhline(0, color=METHODS["mvae"].colour, label="MVAE")
+            axes.set(xlabel="modalities", title=title, ylim=(-0.05, None), xticks=range(2, 7))
+        panels[0].set_ylabel("Delta in nats")
+        panels[0].legend()
+    save(figure, IMAGES, "theory_corollary2")
+
+
+def rate_distortion(store: Path) -> None:
+    law = law_named("symbols")
+    h = law.entropies.joint
+    with drawing():
+        figure = Figure(figsize=(7.2, 3.2))
+        axes = figure.subplots()
+        rates = np.linspace(0, h * 1.15, 50)
+        axes.plot(rates, np.maximum(h - rates, 0), color=INK, linestyle=":", label="D + R = H(X) (line 2)")
+        for name, make in PLAIN.items():
+            look, S = METHODS[name], make(law.names)
+            delta = theory.discrepancy(law, S)
+            points = []
+            for beta in BETAS:
+                config = pv.RunConfig(
+                    dataset="symbols", network="mlp", latent_dim=8, epochs=150, learning_rate=2e-3, schedule="cosine",
+                    method=name, beta=beta, metrics="none", threads=1,
+                )  # fmt: skip
+                found = theory.audit(pv.run(config, store))
+                points.append((found.measured.rate, found.measured.distortion))
+                print(
+                    f"{name:6} beta {beta:4}: R {points[-1][0]:6.3f}  D {points[-1][1]:6.3f}  Delta {delta:.3f}  "
+                    f"E log p - L_S {found.log_evidence - found.objective:6.3f}  eq. 4 slack {found.eq4_slack:6.3f}"
+                )
+            axes.plot(*zip(*points, strict=True), color=look.colour, marker=look.marker, linestyle="", label=look.name)
+            if delta > 0:
+                axes.axhline(delta, color=look.colour, linewidth=1, linestyle="--")
+                axes.text(0, delta, f"floor Delta, {look.name}", color=look.colour, va="bottom")
+        axes.set(xlabel="rate R in nats", ylabel="distortion D in nats", ylim=(-0.3, h + 0.5))
+        axes.legend(loc="upper right")
+    save(figure, IMAGES, "theory_rate_distortion")
+
+
+def diversity() -> None:
+    """Spread of what a given subset leaves open: the encoder that L_S likes best, against the truth."""
+    law = law_named("toy", modalities=5)
+    counts, kept, gaps = range(1, 5), [], []
+    for count in counts:
+        given = list(range(count))
+        missing = law.stacked([4])
+        narrow, true = (
+            np.trace(missing @ covariance @ missing.T)
+            for covariance in (law.optimal_encoder(given)[1], law.posterior(given)[1])
+        )
+        kept.append(float(np.sqrt(narrow / true)))
+        gaps.append(law.encoder_gap(given))
+    for count, share, gap in zip(counts, kept, gaps, strict=True):
+        print(f"given {count} of 5: samples keep {share:.1%} of the true spread; L_S falls short by {gap:.3f} nats")
+    with drawing():
+        figure = Figure(figsize=(4.2, 2.6))
+        axes = figure.subplots()
+        axes.plot(counts, kept, color=METHODS["mopoe"].colour, marker="o")
+        axes.axhline(1, color=MUTED, linestyle="--")
+        axes.set(
+            xlabel="observed modalities of 5", ylabel="sd of samples / true sd", ylim=(0, 1.08), xticks=list(counts)
+        )
+    save(figure, IMAGES, "theory_diversity")
+
+
+def coverage() -> None:
+    hits: Counter = Counter()
+    kinds = list(theory.GENERATORS)
+    for case in range(120):
+        kind = kinds[case % len(kinds)]
+        law = theory.generator(kind, 3, 2, seed=case)
+        rows = law.draw(1500, np.random.default_rng([case, 1]))
+        found = theory.estimate({name: values.astype(float) for name, values in rows.items()}, seed=case)
+        for method in ("mmvae", "mopoe"):
+            truth = theory.discrepancy(law, PLAIN[method](law.names))
+            lower, upper = found.delta[method]
+            hits[kind] += lower.value - 1e-9 <= truth <= upper.value + 1e-9
+    for kind in kinds:
+        print(f"| {kind} | {hits[kind]} of 40 |")
+
+
+def sizes() -> None:
+    for name in ("polymnist", "translated_polymnist", "repeated_polymnist"):
+        law = law_named(name, modalities=5)
+        for method in ("mmvae", "mopoe"):
+            S = PLAIN[method](law.names)
+            unseen = {t.given: law.unseen_pixels(t.given) for t in S.terms}
+            gap = theory.factorised_floor(S, unseen, law)[1]
+            floor = theory.factorised_floor(S, unseen, law, 0)[0]
+            print(f"| {name} | {method} | {law.entropies.joint:.1f} | {theory.discrepancy(law, S):.1f} | {gap:,.0f} |"
+                  f" {floor:,.0f} |")  # fmt: skip
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path, default=Path("runs/theory"))
+    arguments = parser.parse_args()
+    corollary_2()
+    diversity()
+    sizes()
+    coverage()
+    rate_distortion(arguments.store)

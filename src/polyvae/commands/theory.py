@@ -1,0 +1,253 @@
+"""The command about the paper's theorem: Delta of a law, the audit of a run, the cheapest S, bounds from data."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from polyvae import audits, estimates, files, subsets, truths
+from polyvae import theory as exact
+from polyvae.audits import Audit
+from polyvae.errors import InputError
+from polyvae.estimates import Estimate, Interval
+from polyvae.store import RunStore
+from polyvae.subsets import SubsetMixture
+
+PRESETS = ("mvae", "mmvae", "mopoe")
+
+
+def theory(
+    action: Annotated[Literal["discrepancy", "audit", "estimate", "tradeoff"], tyro.conf.Positional],
+    target: Annotated[str | None, tyro.conf.Positional] = None,
+    *,
+    modalities: int | None = None,
+    symbols: int | None = None,
+    seed: int = 0,
+    scale: float | None = None,
+    background: int | None = None,
+    held_out: int | None = None,
+    data_dir: str | None = None,
+    data: Path | None = None,
+    bins: int = 16,
+    subsets: str | None = None,
+    beta: float = 1.0,
+    points: int = 9,
+    least_share: float = 0.0,
+    rows: int = 1000,
+    store: Path = Path("runs"),
+    out: Path | None = None,
+    quiet: bool = False,
+) -> None:
+    """What sub-sampling of modalities costs, in nats: Delta of a law, a run against what is certain, the best S.
+
+    discrepancy LAW: Delta for each method, by modality. audit RUN: distortion, rate and the slack of every certified
+    bound (docs/theory.md). tradeoff LAW: the S of least Delta for every mean number of observed modalities.
+    estimate --data FILE.npz: before training, an interval of Delta on your own data, and which methods avoid it.
+    LAW is a joint table in a .npy file, a data set with a generator (polymnist, symbols, toy, ...), or a certified
+    generator (random, independent, shared, common_cause, noisy_cause, xor).
+
+    Args:
+        action: discrepancy, audit, estimate or tradeoff.
+        target: The law, or the run: its id, the start of one, or its folder.
+        modalities: Number of modalities of a generator.
+        symbols: Values a modality of a certified generator. Default 2.
+        seed: Seed of a generator, and of the audit's fresh rows.
+        scale: Size of the digits in translated_polymnist.
+        background: Index of the picture of repeated_polymnist.
+        held_out: Number of digits that translated_polymnist never shows in one quadrant.
+        data_dir: Folder with mnist/ and backgrounds/. Default: $POLYVAE_DATA, else the embedded digits.
+        data: Your own .npz file, for estimate; real values are quantised.
+        bins: Values of a quantised feature, by quantiles.
+        subsets: JSON file with your own S, shown beside the methods.
+        beta: Weight of the rate in the beta gap.
+        points: Steps of the frontier.
+        least_share: Weight that each single modality keeps at least, for tradeoff.
+        rows: Fresh rows an audit measures on.
+        store: Folder of all runs.
+        out: JSON file for the result; for tradeoff also the sets S, as --subsets FILE of `polyvae run` takes them.
+        quiet: Print nothing but errors.
+    """
+    if action == "estimate":
+        if data is None:
+            raise InputError("which data? Say: polyvae theory estimate --data FILE.npz")
+        content, shown, words = _estimate(data, subsets, bins, seed, quiet)
+    elif target is None:
+        raise InputError(f"{action} of what? Say: polyvae theory {action} {'RUN' if action == 'audit' else 'LAW'}")
+    elif action == "audit":
+        found = audits.audit(target, store=RunStore(store), rows=rows, seed=seed)
+        content = _audit_json(found)
+        shown = [_lines_table(found), _subsets_table(found)]
+        words = _audit_words(found)
+    else:
+        options = {"scale": scale, "background": background, "held_out": held_out, "data_dir": data_dir}
+        law: Any = (
+            _table_in(Path(target))
+            if target.endswith(".npy")
+            else truths.law_named(target, modalities=modalities, symbols=symbols, seed=seed, **options)
+        )
+        if action == "discrepancy":
+            content, shown, words = _discrepancy(law, subsets, beta)
+        else:
+            content, shown, words = _tradeoff(law, points, least_share)
+    if out is not None:
+        files.write_json(out, content)
+    if not quiet:
+        for table in shown:
+            Console().print(table)
+        print(words)
+
+
+def _table_in(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is no readable table ({error}); save it with numpy.save") from error
+
+
+def _discrepancy(law: Any, own: str | None, beta: float) -> tuple[Any, list[Table], str]:
+    found = exact.known(law)
+    mixtures: dict[str, SubsetMixture] = {name: getattr(subsets, name)(found.names) for name in PRESETS}
+    if own is not None:
+        mixtures["custom"] = subsets.from_json(files.read_json(Path(own)))
+    table = _table("method", "Delta", "beta gap" if found.is_discrete else "", *(f"by {n}" for n in found.names))
+    content = {}
+    for name, S in mixtures.items():
+        delta, shares = exact.discrepancy(found, S), exact.by_modality(found, S)
+        gap = exact.beta_gap(found, S, beta) if found.is_discrete else None
+        content[name] = {"delta": delta, "beta_gap": gap, "by_modality": shares}
+        table.add_row(name, _nats(delta), "" if gap is None else _nats(gap), *(_nats(shares[n]) for n in S.names))
+    sizes = ", ".join(f"H({name}) = {_nats(found.of((name,)))}" for name in found.names)
+    words = (
+        f"H(X) = {_nats(found.joint)}, {sizes}; total correlation {_nats(found.total_correlation())}. All in nats.\n"
+        "Delta: what no decoder can know of the modalities that the encoder does not see, averaged over S."
+    )
+    if not found.is_discrete:
+        words += "\nThese are differential entropies: Delta depends on units, and is no floor (docs/theory.md)."
+    if isinstance(law, exact.ImageLaw) and not law.is_exact:
+        words += "\nCrops or masks repeat in this generator, so Delta is a lower bound."
+    return {"joint": found.joint, "beta": beta, "methods": content}, [table], words
+
+
+def _tradeoff(law: Any, points: int, least_share: float) -> tuple[Any, list[Table], str]:
+    table = _table("S", "observed", "Delta", "terms")
+    mixes = [("frontier", mix) for mix in exact.tradeoff(law, points, least_share=least_share)]
+    for name, mix in sorted([*mixes, *exact.preset_mixes(law).items()], key=lambda pair: pair[1].observed):
+        terms = sorted(mix.S.terms, key=lambda term: -term.weight)
+        text = ", ".join(f"{'+'.join(t.given)}: {t.weight:.2f}" for t in terms[:4]) + (", ..." if terms[4:] else "")
+        table.add_row(name, f"{mix.observed:.2f}", _nats(mix.delta), text)
+    content = [{"observed": m.observed, "delta": m.delta, "subsets": subsets.to_json(m.S)} for _, m in mixes]
+    return content, [table], "observed: mean number of modalities that the encoder sees. Delta in nats."
+
+
+def _estimate(data: Path, own: str | None, bins: int, seed: int, quiet: bool) -> tuple[Any, list[Table], str]:
+    def tell(name: str, done: int, total: int) -> None:
+        if not quiet and name:
+            print(f"[{done + 1} of {total}] a model of {name} given the others", flush=True)
+
+    mixtures = None
+    if own is not None:
+        custom = subsets.from_json(files.read_json(Path(own)))
+        mixtures = {name: getattr(subsets, name)(custom.names) for name in PRESETS} | {"custom": custom}
+    found = estimates.estimate(data, S=mixtures, bins=bins, seed=seed, on_modality=tell)
+    ends = _table("method", "Delta from", "to", "features alone from", "to")
+    for name, interval in found.delta.items():
+        alone = found.factorised[name]
+        ends.add_row(name, *(_nats(end.value) for end in (*interval, *alone)))
+    own_table = _table("modality", "taken as", "told by no other: from", "to")
+    for name, interval in found.own.items():
+        own_table.add_row(name, found.described[name], *(_nats(end.value) for end in interval))
+    reasons = {end.reason for interval in (*found.delta.values(), *found.factorised.values()) for end in interval}
+    words = (
+        f"{found.rows:,} rows; models: {found.models}; in nats of the quantised data, outer ends of 95 % intervals.\n"
+        "'features alone': the floor of decoders that treat the features of an unseen modality as independent.\n"
+        + "".join(f"  - {reason}\n" for reason in [*sorted(reasons), *filter(None, [found.refuted])])
+        + found.advice
+    )
+    return _estimate_json(found), [ends, own_table], words
+
+
+def _estimate_json(found: Estimate) -> dict[str, Any]:
+    def both(intervals: Mapping[str, Interval]) -> dict[str, Any]:
+        return {k: {"lower": v.lower._asdict(), "upper": v.upper._asdict()} for k, v in intervals.items()}
+
+    parts = {"delta": both(found.delta), "factorised": both(found.factorised), "own": both(found.own)}
+    return {
+        "rows": found.rows,
+        "models": found.models,
+        "taken_as": dict(found.described),
+        "advice": found.advice,
+    } | parts
+
+
+def _lines_table(found: Audit) -> Table:
+    table = _table("line", "certain for S", "value", "bound", "slack", "error")
+    for line in found.lines:
+        numbers = (line.value, line.bound, line.slack, line.error)
+        table.add_row(str(line.number), line.statement, *map(_nats, numbers))
+    return table
+
+
+def _subsets_table(found: Audit) -> Table:
+    table = _table("encoded", "weight", "distortion", "rate", "H(rest | it)", "least slack of a line")
+    for part in found.by_subset:
+        least = min(part.lines, key=lambda line: line.slack)
+        numbers = (part.measured.distortion, part.measured.rate, part.missing)
+        table.add_row(
+            "+".join(part.given),
+            f"{part.weight:.3f}",
+            *map(_nats, numbers),
+            f"{_nats(least.slack)} (line {least.number})",
+        )
+    return table
+
+
+def _audit_words(found: Audit) -> str:
+    exactly = "exactly" if found.is_exact else "at most"
+    verdict = "holds" if found.eq4_slack >= 0 else "does not hold"
+    return (
+        f"{found.run_id}: {found.rows:,} rows of the law ({found.law}).\n"
+        f"E log p(x) = {_nats(found.log_evidence)} {exactly}; L_S = {_nats(found.objective)}; distortion "
+        f"{_nats(found.measured.distortion)}; rate {_nats(found.measured.rate)}; Delta = {_nats(found.delta)}.\n"
+        f"The paper's eq. 4, E log p(x) >= L_S + Delta, {verdict} here by {_nats(abs(found.eq4_slack))}. All in nats."
+    )
+
+
+def _audit_json(found: Audit) -> dict[str, Any]:
+    def line(one: exact.Line) -> dict[str, Any]:
+        return one._asdict() | {"slack": one.slack}
+
+    return {
+        "run_id": found.run_id,
+        "law": found.law,
+        "rows": found.rows,
+        "beta": found.beta,
+        "log_evidence": found.log_evidence,
+        "delta": found.delta,
+        "measured": found.measured._asdict(),
+        "lines": [line(one) for one in found.lines],
+        "subsets": [
+            {
+                "given": list(part.given),
+                "weight": part.weight,
+                "measured": part.measured._asdict(),
+                "missing": part.missing,
+                "lines": [line(one) for one in part.lines],
+            }
+            for part in found.by_subset
+        ],
+    }
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, header_style="bold")
+    for heading in headings:
+        table.add_column(heading)
+    return table
+
+
+def _nats(value: float) -> str:
+    return f"{value:,.3f}"

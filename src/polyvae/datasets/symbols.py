@@ -1,0 +1,46 @@
+"""Discrete toy data whose every entropy is known: a shared class and private symbols, PolyMNIST in small."""
+
+import numpy as np
+import torch
+
+from polyvae.dataset import MultimodalDataset
+from polyvae.datasets.digits import check_split
+from polyvae.errors import InputError
+from polyvae.likelihoods import Categorical
+from polyvae.modality import Modality
+from polyvae.theory import DiscreteLaw
+from polyvae.theory.generators import common_cause
+
+CLASSES, PRIVATE, MOST = 4, 4, 5
+SIZES = {"train": 4000, "test": 2000}
+
+
+def symbols_law(modalities: int = 3, seed: int = 0) -> DiscreteLaw:
+    """The law behind `load_symbols`: each modality shows the class (of 4) and one of 4 private values."""
+    if not 1 <= modalities <= MOST or seed < 0:
+        raise InputError(f"symbols needs 1 to {MOST} modalities and seed >= 0, got {modalities} and {seed}")
+    return common_cause(modalities, CLASSES, np.random.default_rng([4, seed]), PRIVATE)
+
+
+def load_symbols(
+    *, split: str = "train", modalities: int = 3, size: int | None = None, seed: int = 0
+) -> MultimodalDataset:
+    """Rows of `symbols_law(modalities, seed)`: one-hot modalities m0.. of 16 symbols, and the class as label."""
+    check_split(split)
+    law = symbols_law(modalities, seed)
+    rows = SIZES[split] if size is None else size
+    if rows < 1:
+        raise InputError(f"size {rows} must be at least 1")
+    drawn = law.draw(rows, np.random.default_rng([5, int(split == "test"), seed]))
+    return as_rows(drawn, {"split": split, "modalities": modalities, "size": rows, "seed": seed})
+
+
+def as_rows(cells: dict[str, np.ndarray], info: dict) -> MultimodalDataset:
+    """Symbols, name -> Int (row,), as a data set of one-hot modalities."""
+    width = CLASSES * PRIVATE
+    values = {name: torch.eye(width)[torch.from_numpy(cell)] for name, cell in cells.items()}
+    specs = tuple(Modality(name, (width,), Categorical()) for name in values)
+    label = torch.from_numpy(next(iter(cells.values())) // PRIVATE)
+    return MultimodalDataset(
+        "symbols", specs, values, torch.ones(len(label), len(specs), dtype=torch.bool), label, info
+    )

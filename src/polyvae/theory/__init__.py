@@ -1,0 +1,67 @@
+"""The generative discrepancy as code: exact where the law is known, certified bounds elsewhere (docs/theory.md).
+
+This layer is pure: tables, numbers and arrays. `audit` and `estimate`, which
+load runs and train, are added by `polyvae` itself.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from polyvae.theory.discrepancies import (
+    Corollary2,
+    Share,
+    beta_gap,
+    by_modality,
+    by_subset,
+    corollary2,
+    discrepancy,
+    factorised_floor,
+    known,
+    modality_floor,
+    weight_entropy,
+)
+from polyvae.theory.discrete import DiscreteModel, naming_code, random_model
+from polyvae.theory.frontier import Mix, best_mix, mean_observed, preset_mixes, tradeoff
+from polyvae.theory.generators import GENERATORS, DiscreteLaw, generator
+from polyvae.theory.images import ImageLaw, image_law
+from polyvae.theory.information import Entropies, entropies
+from polyvae.theory.linear_gaussian import LinearGaussian
+from polyvae.theory.lines import Line, Measured, certified_lines
+
+audit: Callable[..., Any]
+estimate: Callable[..., Any]
+
+__all__ = [
+    "GENERATORS",
+    "Corollary2",
+    "DiscreteLaw",
+    "DiscreteModel",
+    "Entropies",
+    "ImageLaw",
+    "Line",
+    "LinearGaussian",
+    "Measured",
+    "Mix",
+    "Share",
+    "audit",
+    "best_mix",
+    "beta_gap",
+    "by_modality",
+    "by_subset",
+    "certified_lines",
+    "corollary2",
+    "discrepancy",
+    "entropies",
+    "estimate",
+    "factorised_floor",
+    "generator",
+    "image_law",
+    "known",
+    "mean_observed",
+    "modality_floor",
+    "naming_code",
+    "preset_mixes",
+    "random_model",
+    "tradeoff",
+    "weight_entropy",
+]

@@ -1,0 +1,120 @@
+"""Discrete latent variable models over a joint table: every quantity of the theorem as an exact sum, in nats.
+
+They are what the certified lines are tested on, and what attains them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import xlogy
+
+from polyvae.errors import InputError
+from polyvae.subsets import SubsetMixture
+from polyvae.theory.generators import DiscreteLaw
+
+SUM_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class DiscreteModel:
+    """prior: (code,); encoders: subset -> (*cells of its modalities in the law's order, code); decoder: (code, *cells).
+
+    Raises InputError unless all are distributions (over codes; the decoder over cells).
+    """
+
+    prior: np.ndarray
+    encoders: Mapping[tuple[str, ...], np.ndarray]
+    decoder: np.ndarray
+
+    def __post_init__(self) -> None:
+        sums = {"prior": self.prior.sum(-1), "decoder": self.decoder.reshape(len(self.decoder), -1).sum(-1)}
+        sums |= {f"encoder of {'+'.join(given)}": table.sum(-1) for given, table in self.encoders.items()}
+        for what, total in sums.items():
+            if np.abs(total - 1).max() > SUM_TOLERANCE:
+                raise InputError(f"the {what} sums to {float(np.ravel(total)[0]):g}, not to 1; normalise it")
+
+    def aggregate(self, law: DiscreteLaw, given: tuple[str, ...]) -> np.ndarray:
+        """p(x, z) when z encodes x_given: (*cells, code)."""
+        axes = [name in given for name in law.names]
+        encoder = self.encoders[given]
+        shape = [size if seen else 1 for size, seen in zip(law.table.shape, axes, strict=True)]
+        return law.table[..., None] * encoder.reshape(*shape, -1)
+
+    def distortion(self, law: DiscreteLaw, given: tuple[str, ...]) -> float:
+        """E[-log decoder(x | z)] for z of x_given."""
+        return float(-xlogy(self.aggregate(law, given), np.moveaxis(self.decoder, 0, -1)).sum())
+
+    def rate(self, law: DiscreteLaw, given: tuple[str, ...]) -> float:
+        """E KL(encoder(z | x_given) || prior)."""
+        axes = tuple(i for i, name in enumerate(law.names) if name not in given)
+        return self._kl(law.table.sum(axes), self.encoders[given])
+
+    def objective(self, law: DiscreteLaw, S: SubsetMixture, beta: float = 1.0) -> float:
+        """L_S^beta = -(D + beta R) (paper, eq. 2)."""
+        parts = ((t.weight, self.distortion(law, t.given) + beta * self.rate(law, t.given)) for t in S.terms)
+        return -sum(weight * value for weight, value in parts)
+
+    def mixture_objective(self, law: DiscreteLaw, S: SubsetMixture, beta: float = 1.0) -> float:
+        """The same with the rate of the mixture of all encoders, E KL(sum_A w_A encoder_A || prior) (paper, eq. 29)."""
+        mixed = sum(t.weight * self.aggregate(law, t.given) for t in S.terms)
+        encoder = np.divide(mixed, law.table[..., None], out=np.zeros_like(mixed), where=law.table[..., None] > 0)
+        distortion = sum(t.weight * self.distortion(law, t.given) for t in S.terms)
+        return -(distortion + beta * self._kl(law.table, encoder))
+
+    def log_evidence(self, law: DiscreteLaw) -> float:
+        """E log p_model(x) under the law."""
+        return float(xlogy(law.table, np.tensordot(self.prior, self.decoder, 1)).sum())
+
+    def _kl(self, weight: np.ndarray, encoder: np.ndarray) -> float:
+        with np.errstate(divide="ignore"):  # a code of prior 0 costs an infinite rate if it is used, else nothing
+            return float((weight[..., None] * (xlogy(encoder, encoder) - xlogy(encoder, self.prior))).sum())
+
+
+def random_model(law: DiscreteLaw, S: SubsetMixture, codes: int, rng: np.random.Generator) -> DiscreteModel:
+    """Random prior, encoders and decoder, sharp or flat alike."""
+    sizes = dict(zip(law.names, law.table.shape, strict=True))
+    sharp = 10.0 ** rng.uniform(-1.5, 1)
+    encoders = {
+        t.given: rng.dirichlet(np.full(codes, sharp), tuple(sizes[name] for name in law.names if name in t.given))
+        for t in S.terms
+    }
+    decoder = rng.dirichlet(np.full(law.table.size, 10.0 ** rng.uniform(-1, 1)), codes)
+    smooth = 0.999 * decoder + 0.001 / law.table.size  # no cell has probability 0
+    return DiscreteModel(rng.dirichlet(np.ones(codes)), encoders, smooth.reshape(codes, *law.table.shape))
+
+
+def naming_code(law: DiscreteLaw, S: SubsetMixture, *, factorised: bool = False) -> DiscreteModel:
+    """The code z = (A, x_A), prior w_A p(x_A), decoder p(x | x_A): attains line 4 (docs/theory.md).
+
+    factorised: the decoder is the product of p(x_m | x_A) instead, which attains line 6 up to H(w).
+    """
+    codes = [(t, cell) for t in S.terms for cell in np.ndindex(*_sizes(law, t.given))]
+    starts = {t.given: next(i for i, (other, _) in enumerate(codes) if other is t) for t in S.terms}
+    prior, decoder = np.zeros(len(codes)), np.zeros((len(codes), *law.table.shape))
+    for index, (term, cell) in enumerate(codes):
+        places = dict(zip((n for n in law.names if n in term.given), cell, strict=True))
+        window = tuple(slice(places[n], places[n] + 1) if n in places else slice(None) for n in law.names)
+        mass = law.table[window].sum()
+        prior[index] = term.weight * mass
+        slab = law.table[window] / mass if mass > 0 else np.full_like(law.table[window], 1 / law.table[window].size)
+        decoder[index][window] = _product_of_marginals(slab) if factorised else slab
+    encoders = {}
+    for term in S.terms:
+        sizes = _sizes(law, term.given)
+        count = int(np.prod(sizes))
+        table = np.zeros((count, len(codes)))
+        table[np.arange(count), starts[term.given] + np.arange(count)] = 1
+        encoders[term.given] = table.reshape(*sizes, -1)
+    return DiscreteModel(prior / prior.sum(), encoders, decoder)
+
+
+def _sizes(law: DiscreteLaw, given: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(size for name, size in zip(law.names, law.table.shape, strict=True) if name in given)
+
+
+def _product_of_marginals(table: np.ndarray) -> np.ndarray:
+    product = np.ones(())
+    for axis in range(table.ndim):
+        product = np.multiply.outer(product, table.sum(tuple(i for i in range(table.ndim) if i != axis)))
+    return product

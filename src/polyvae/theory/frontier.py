@@ -1,0 +1,83 @@
+"""Which S costs how much: the frontier between Delta and the number of modalities that the encoder may see."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linprog
+
+from polyvae import subsets
+from polyvae.errors import InputError
+from polyvae.subsets import SubsetMixture
+from polyvae.theory.discrepancies import Law, discrepancy, known
+
+MOST_LP_MODALITIES = 12
+NEGLIGIBLE = 1e-9  # a weight below it is none
+
+
+class Mix(NamedTuple):
+    """An S and its place: observed = sum_A w_A |A|, the mean number of encoded modalities; Delta in nats."""
+
+    S: SubsetMixture
+    observed: float
+    delta: float
+
+
+def tradeoff(law: Law, points: int = 9, *, least_share: float = 0.0) -> tuple[Mix, ...]:
+    """The frontier: `best_mix` at `points` even steps of the mean number of observed modalities, from 1 to M."""
+    found = known(law)
+    count = len(found.names)
+    if points < 2:
+        raise InputError(f"points {points} must be at least 2")
+    most = count - least_share * count * (count - 1)
+    return tuple(best_mix(found, float(observed), least_share=least_share) for observed in np.linspace(1, most, points))
+
+
+def best_mix(law: Law, observed: float, *, least_share: float = 0.0) -> Mix:
+    """The S of least Delta that encodes `observed` modalities on average, sum_A w_A |A| = observed.
+
+    A linear programme over weights on the powerset (SciPy, HiGHS): minimise sum_A w_A H(X_notA | X_A).
+    least_share: the weight that every single modality keeps at least, so that each is learned to be encoded alone.
+    The S is ready for training (`subsets.custom`). Raises InputError for more than 12 modalities, or where no S fits.
+    """
+    found = known(law)
+    count = len(found.names)
+    if count > MOST_LP_MODALITIES:
+        raise InputError(f"{count} modalities have too many subsets; at most {MOST_LP_MODALITIES}")
+    bits = np.arange(1, 2**count)
+    size = (bits[:, None] >> np.arange(count) & 1).sum(1)
+    solution = linprog(
+        found.joint - found.values[bits],
+        A_eq=np.stack([np.ones(len(bits)), size]),
+        b_eq=[1, observed],
+        bounds=np.stack([np.where(size == 1, least_share, 0.0), np.ones(len(bits))], 1),
+        method="highs",
+    )
+    if not solution.success:
+        raise InputError(
+            f"no S has {observed:g} observed modalities on average and {least_share:g} for each alone; at most "
+            f"{count - least_share * count * (count - 1):g} with a share of at most 1 / {count}"
+        )
+    return _mix(found.names, solution.x, bits, found)
+
+
+def preset_mixes(law: Law) -> dict[str, Mix]:
+    """Where MVAE, MMVAE and MoPoE-VAE lie in that plane."""
+    found = known(law)
+    made = {name: getattr(subsets, name)(found.names) for name in ("mvae", "mmvae", "mopoe")}
+    return {name: Mix(S, mean_observed(S), discrepancy(found, S)) for name, S in made.items()}
+
+
+def mean_observed(S: SubsetMixture) -> float:
+    """sum_A w_A |A|."""
+    return float(S.weights.numpy() @ S.matrix.numpy().sum(1))
+
+
+def _mix(names: tuple[str, ...], weights: np.ndarray, bits: np.ndarray, law: Law) -> Mix:
+    kept = weights > NEGLIGIBLE
+    share = weights[kept] / weights[kept].sum()
+    pairs = [
+        (tuple(n for i, n in enumerate(names) if subset >> i & 1), float(w))
+        for subset, w in zip(bits[kept], share, strict=True)
+    ]
+    S = subsets.custom(pairs, names)
+    return Mix(S, mean_observed(S), discrepancy(law, S))
