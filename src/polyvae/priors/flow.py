@@ -1,0 +1,33 @@
+"""A normalising flow as prior: neural spline couplings of zuko."""
+
+import zuko
+from torch import Tensor, nn
+
+from polyvae import noise
+from polyvae.noise import Noise
+from polyvae.posteriors import Posterior
+
+TRANSFORMS, HIDDEN = 4, (128, 128)
+
+
+class FlowPrior(nn.Module):
+    """Rational-quadratic spline couplings (Durkan et al. 2019): density and draws cost one pass each."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        passes = 2 if latent_dim > 1 else None  # couplings of two halves
+        self.flow = zuko.flows.NSF(latent_dim, transforms=TRANSFORMS, hidden_features=HIDDEN, passes=passes)
+
+    def sample(self, count: int, generator: Noise = None) -> Tensor:
+        """`count` draws: (count, latent)."""
+        like = next(self.flow.parameters())
+        return self.flow().transform.inv(noise.normal(generator, count, self.latent_dim, like))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density in nats: (..., latent) -> (...)."""
+        return self.flow().log_prob(z)
+
+    def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
+        """An unbiased estimate of KL(posterior || prior) in nats from z, one draw of the posterior: (...)."""
+        return posterior.log_prob(z) - self.log_prob(z)
