@@ -1,7 +1,7 @@
 """Priors over the latent space: each offers `sample`, `log_prob` and `kl(posterior, z)`."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -27,7 +27,7 @@ class Prior(Protocol):
 
 
 COMPONENTS = 50
-MIXTURES = ("gmm", "vamp")  # those that have a number of components
+MIXTURES = ("gmm", "gmm_full", "vamp")  # those that have a number of components
 PRIORS: dict[str, Callable[..., Prior]] = {
     "normal": lambda latent_dim, components, inputs: StandardNormal(latent_dim),
     "laplace": lambda latent_dim, components, inputs: Centred(latent_dim, "laplace"),
@@ -52,6 +52,19 @@ def make(kind: str, latent_dim: int, components: int = COMPONENTS, inputs: Batch
     return PRIORS[kind](latent_dim, components, inputs)
 
 
+def describe(prior: Prior) -> dict[str, Any]:
+    """The arguments of `make` that give a prior of this kind, for model.json."""
+    if isinstance(prior, Centred):
+        return {"kind": f"learned_{prior.kind}" if prior.logits is not None else prior.kind}
+    if isinstance(prior, GaussianMixturePrior):
+        return {"kind": "gmm" if prior.lower is None else "gmm_full", "components": len(prior.logits)}
+    if isinstance(prior, VampPrior):
+        return {"kind": "vamp", "components": len(prior.present)}
+    if isinstance(prior, FlowPrior):
+        return {"kind": "flow"}
+    raise InputError(f"a prior of type {type(prior).__name__} cannot be saved; known: {', '.join(PRIORS)}")
+
+
 __all__ = [
     "COMPONENTS",
     "MIXTURES",
@@ -62,5 +75,6 @@ __all__ = [
     "Prior",
     "StandardNormal",
     "VampPrior",
+    "describe",
     "make",
 ]
