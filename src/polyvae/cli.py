@@ -22,6 +22,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "metrics": runs.metrics,
     "generate": use.generate,
     "impute": use.impute,
+    "fit-prior": use.fit_prior,
 }
 
 

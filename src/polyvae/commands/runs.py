@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -60,6 +60,7 @@ def evaluate(
     run: Annotated[str, tyro.conf.Positional],
     *,
     metrics: str = "all",
+    prior: Literal["gmm", "flow"] | None = None,
     importance_samples: int | None = None,
     threads: int | None = None,
     device: str | None = None,
@@ -71,6 +72,7 @@ def evaluate(
     Args:
         run: Run id, the start of one, or a run folder.
         metrics: Comma-separated names; all: whatever the data and the installed extras allow; default: as in `run`.
+        prior: A prior fitted by fit-prior in place of the model's own; what depends on it is kept as prior/<kind>/...
         importance_samples: Importance samples a test row, for log-likelihoods. Default: as the run's config says.
         threads: CPU threads. Default: as the run's config says.
         device: cpu, cuda or auto. Default: as the run's config says.
@@ -80,7 +82,7 @@ def evaluate(
     given = {"importance_samples": importance_samples, "threads": threads, "device": device}
     changes = {name: value for name, value in given.items() if value is not None}
     with StepBar(quiet) as bar:
-        record = finished.evaluate(run, metrics, RunStore(store), say=bar.say, **changes)
+        record = finished.evaluate(run, metrics, RunStore(store), prior=prior, say=bar.say, **changes)
     if not quiet:
         _print_record(record, RunStore(store).existing(run))
 

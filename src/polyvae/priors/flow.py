@@ -1,5 +1,6 @@
 """A normalising flow as prior: neural spline couplings of zuko."""
 
+import torch
 import zuko
 from torch import Tensor, nn
 
@@ -16,17 +17,27 @@ class FlowPrior(nn.Module):
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
+        self.register_buffer("shift", torch.zeros(latent_dim))
+        self.register_buffer("scale", torch.ones(latent_dim))
+        self.shift: Tensor
+        self.scale: Tensor
         passes = 2 if latent_dim > 1 else None  # couplings of two halves
         self.flow = zuko.flows.NSF(latent_dim, transforms=TRANSFORMS, hidden_features=HIDDEN, passes=passes)
+
+    def standardise(self, codes: Tensor) -> None:
+        """Puts the flow on codes (row, latent) with mean 0 and sd 1: splines bend only what lies in [-5, 5]."""
+        self.shift.copy_(codes.mean(0))
+        self.scale.copy_(codes.std(0).clamp(min=1e-6))
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
         """`count` draws: (count, latent)."""
         like = next(self.flow.parameters())
-        return self.flow().transform.inv(noise.normal(generator, count, self.latent_dim, like))
+        standard = noise.normal(generator, count, self.latent_dim, like)
+        return self.shift + self.scale * self.flow().transform.inv(standard)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density in nats: (..., latent) -> (...)."""
-        return self.flow().log_prob(z)
+        return self.flow().log_prob((z - self.shift) / self.scale) - self.scale.log().sum()
 
     def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
         """An unbiased estimate of KL(posterior || prior) in nats from z, one draw of the posterior: (...)."""
