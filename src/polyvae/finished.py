@@ -98,7 +98,9 @@ def fit_prior(run: str, store: RunStore, kind: SamplerKind, components: int, see
 
 def _added_by_prior(store: RunStore, record: Record, prior: str, scores: _Scores) -> Record:
     """The record with what depends on a fitted prior. Hold the lock."""
-    new = {f"prior/{prior}/{key}": value for key, value in scores.metrics.items() if any(part in key for part in BY_PRIOR)}
+    new = {
+        f"prior/{prior}/{key}": value for key, value in scores.metrics.items() if any(part in key for part in BY_PRIOR)
+    }
     if not new:
         raise InputError(f"none of these metrics depends on the prior; keys that do hold {', '.join(BY_PRIOR)}")
     record |= {"metrics": record["metrics"] | new}

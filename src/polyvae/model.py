@@ -174,7 +174,7 @@ class MultimodalVAE(nn.Module):
         which = torch.arange(total, device=posterior.weights.device) % components
         drawn = which.bincount(minlength=components)[:, None]  # draws of each component
         standard = noise.normal(generator, rows, total * latent, posterior.components.mean)
-        chosen = Gaussian(*(field[which] for field in posterior.components))
+        chosen = gaussian.picked(posterior.components, which)
         z = chosen.rsample(standard.view(rows, total, latent).permute(1, 0, 2))
         share = (total * posterior.weights.T / drawn).log()[which]  # (sample, batch)
         log_weight = share + self.prior.log_prob(z) - posterior.log_prob(z)
