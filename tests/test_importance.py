@@ -110,7 +110,7 @@ def test_only_the_pooled_bound_reaches_the_evidence(sobol):
     joint = Normal(0, 1).log_prob(z) + sum(Normal(toy.slope[n] * z, toy.sd).log_prob(torch.tensor(X[n])) for n in "ab")
     limits = [((law.log_prob(z) + joint - density).logsumexp(0) + math.log(24 / 20_000)).item() for law in laws]
     assert many["iwae_looser"] == pytest.approx(sum(limits) / 2, abs=5e-3)
-    assert sum(limits) / 2 < toy.log_evidence() - 0.02
+    assert sum(limits) / 2 < toy.log_evidence() - 0.01
 
 
 def _experts(toy: Line) -> tuple[Tensor, Tensor]:
@@ -206,7 +206,7 @@ def test_it_also_has_that_expectation_for_subsets_drawn_at_random():
 
 
 def test_the_published_estimator_is_biased_for_strata_but_not_for_one_sample_or_one_subset(sobol):
-    toy, two, one = Line(apart=0.6), subsets.mmvae(("a", "b")), subsets.mvae(("a", "b"))
+    toy, two, one = Line(apart=1.0), subsets.mmvae(("a", "b")), subsets.mvae(("a", "b"))
 
     def bias(mixture: subsets.SubsetMixture, kind: str, samples: int, beta: float = 1.0) -> float:
         pair = (f"dreg{kind}_official", f"iwae{kind}")

@@ -40,7 +40,7 @@ def test_draws_have_gradients_at_the_median_and_far_out():
     assert logvar.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.product(["normal", "laplace"], repeat=2))
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(["normal", "laplace"], repeat=2)))
 def test_divergences_are_integrals(first, second):
     a, b = of_scale(first, MEAN, LOG_SCALE), of_scale(second, torch.tensor([0.5, 0.1]).double(), -0.3 * LOG_SCALE)
     grid = torch.linspace(-60, 60, 400_001).double()
