@@ -209,15 +209,16 @@ def test_the_published_estimator_is_biased_for_strata_but_not_for_one_sample_or_
     toy, two, one = Line(apart=1.0), subsets.mmvae(("a", "b")), subsets.mvae(("a", "b"))
 
     def bias(mixture: subsets.SubsetMixture, kind: str, samples: int, beta: float = 1.0) -> float:
-        pair = (f"dreg{kind}_official", f"iwae{kind}")
-        official, plain = (gradient(name, toy, mixture, 2**15, samples=samples, beta=beta) for name in pair)
+        names = (f"dreg{kind}_official", f"dreg{kind}", f"iwae{kind}")
+        official, doubly, plain = (gradient(name, toy, mixture, 2**15, samples=samples, beta=beta) for name in names)
+        assert (doubly - plain).abs().max() < 3e-3
         return (official - plain).abs().max().item()
 
     assert bias(two, "_looser", 1) < 3e-3
     assert bias(one, "", 4) < 3e-3
     assert bias(one, "", 4, beta=0.4) > 0.05, "w^2 is right only at beta 1"
     assert bias(two, "_looser", 4) > 0.01
-    assert bias(two, "", 4) > 0.01
+    assert bias(two, "", 4) > 0.006
 
 
 @pytest.mark.parametrize("samples", [4, 64])

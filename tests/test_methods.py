@@ -113,7 +113,7 @@ def test_the_cost_of_a_method_is_what_it_does(name, monkeypatch):
 
 def test_the_official_methods_run_resume_and_load(tmp_path):
     for changes in ({"method": "mmvae_official"}, {"method": "unimodal_dreg", "only": "m1"}):
-        config = TOY.with_(objective_samples=4, metrics="bound,log_likelihood,latent", **changes)
+        config = TOY.with_(objective_samples=4, latent_dim=6, metrics="bound,log_likelihood,latent", **changes)
         result = pv.run(config, tmp_path)
         assert result.record["resolved"]["objective"] == "dreg_looser_official"
         assert all(np.isfinite(value) for value in result.metrics.values())

@@ -94,7 +94,7 @@ def methods() -> None:
     """
     table = Table(box=None, header_style="bold")
     for heading in ("method", "S", "objective", "prior", "posterior", "joint bound", "cost", "source"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading == "method")
     for method in METHODS.values():
         objective = method.objective
         if any(stage.objective is not None for stage in method.stages):
