@@ -41,5 +41,5 @@ def step() -> None:
     optimiser.step()
 
 
-serve(step)
+serve(step, warm_up=10 if objective.draws else 2)  # until few samples carry weight, as in most of a training
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)  # MiB that training added
