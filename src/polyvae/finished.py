@@ -82,7 +82,9 @@ def _scores(plan: Plan, model: MultimodalVAE, say: Say) -> _Scores:
     return _Scores(found, notes, identities(evaluation))
 
 
-def fit_prior(run: str, store: RunStore, kind: SamplerKind, components: int, seed: int) -> Fitted:
+def fit_prior(
+    run: str, store: RunStore, kind: SamplerKind, components: int, seed: int, say: Say = lambda text: None
+) -> Fitted:
     """Fits a sampler to the training rows of a finished run and keeps it beside its weights.
 
     Raises InputError for an unknown run, or one whose data or weights are not at hand.
@@ -90,6 +92,7 @@ def fit_prior(run: str, store: RunStore, kind: SamplerKind, components: int, see
     folder = store.existing(run)
     plan = plan_of(folder)
     torch.set_num_threads(plan.config.threads or THREADS)
+    say(f"encoding training rows, then fitting a {kind} (about a minute)")
     fitted = fitting.fit_prior(load(folder).to(plan.device), plan.rows(0), kind, components=components, seed=seed)
     facts = {"seed": seed, "log_density_own_prior": fitted.before, "log_density": fitted.after}
     save_prior(folder, kind, fitted.prior, facts)

@@ -22,7 +22,7 @@ COMPONENTS = 20
 LARGEST_FIT = 20_000  # rows
 ENCODED = 500  # rows at a time
 HELD_OUT = 10  # one row in so many
-FLOW_STEPS, FLOW_BATCH, FLOW_RATE = 1500, 256, 1e-3
+FLOW_STEPS, FLOW_BATCH, FLOW_RATE = 1000, 256, 1e-3
 
 
 class Fitted(NamedTuple):

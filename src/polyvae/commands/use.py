@@ -10,6 +10,7 @@ import tyro
 from torch import Tensor
 
 from polyvae import files, finished, likelihoods
+from polyvae.commands.progress import StepBar
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.matching import load_like
 from polyvae.errors import InputError
@@ -188,7 +189,8 @@ def fit_prior(
     """
     if components < 1:
         raise InputError(f"--components is {components}; it must be at least 1")
-    fitted = finished.fit_prior(run, RunStore(store), kind, components, seed)
+    with StepBar(quiet) as bar:
+        fitted = finished.fit_prior(run, RunStore(store), kind, components, seed, say=bar.say)
     if not quiet:
         print(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
         print(f"see what it gains with: polyvae evaluate {run} --prior {kind} --metrics coherence,frechet")

@@ -8,7 +8,7 @@ from polyvae import noise
 from polyvae.noise import Noise
 from polyvae.posteriors import Posterior
 
-TRANSFORMS, HIDDEN = 4, (128, 128)
+TRANSFORMS, HIDDEN = 3, (128, 128)
 
 
 class FlowPrior(nn.Module):
