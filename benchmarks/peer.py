@@ -1,6 +1,6 @@
 """Worker: MultiVae's training step, the same networks, loss and optimiser. Runs in MultiVae's own environment.
 
-Arguments: mopoe or mvae, modalities, latent, batch, threads.
+Arguments: mopoe, mvae or mmvae_official, modalities, latent, batch, threads; for the last, samples K.
 
 MultiVae imports torchvision for its data sets and metrics, which a training step does not touch: a stand-in module
 lets it import beside a build of torch that PyPI's torchvision does not fit.
@@ -12,9 +12,11 @@ from unittest.mock import MagicMock
 for name in ("", ".transforms", ".datasets", ".datasets.utils", ".utils", ".models"):
     sys.modules[f"torchvision{name}"] = MagicMock()
 
+import resource  # noqa: E402
+
 import torch  # noqa: E402
 from multivae.data.datasets.base import DatasetOutput  # noqa: E402
-from multivae.models import MVAE, MoPoE, MoPoEConfig, MVAEConfig  # noqa: E402
+from multivae.models import MMVAE, MVAE, MMVAEConfig, MoPoE, MoPoEConfig, MVAEConfig  # noqa: E402
 from multivae.models.base import BaseDecoder, BaseEncoder, ModelOutput  # noqa: E402
 from torch import nn  # noqa: E402
 from worker import serve  # noqa: E402
@@ -65,9 +67,12 @@ shared = {
     "uses_likelihood_rescaling": False,
     "beta": 1.0,
 }
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 networks = {name: Encoder() for name in names}, {name: Decoder() for name in names}
 if method == "mopoe":
     model = MoPoE(MoPoEConfig(**shared), *networks)
+elif method == "mmvae_official":
+    model = MMVAE(MMVAEConfig(**shared, K=int(sys.argv[6]), loss="dreg_looser"), *networks)
 else:
     model = MVAE(MVAEConfig(**shared, use_subsampling=False, warmup=0), *networks)
 optimiser = torch.optim.Adam(model.parameters(), lr=5e-4, fused=True)
@@ -82,3 +87,4 @@ def step() -> None:
 
 
 serve(step)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)  # MiB that training added

@@ -29,11 +29,11 @@ def worker(python: str | Path, script: str, *arguments: str | int) -> subprocess
     return process
 
 
-def block(process: subprocess.Popen) -> float:
+def block(process: subprocess.Popen, steps: int = STEPS) -> float:
     """Milliseconds a step over one block."""
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(f"{STEPS}\n")
+    process.stdin.write(f"{steps}\n")
     process.stdin.flush()
     return 1000 * float(process.stdout.readline())
 
@@ -77,6 +77,26 @@ def compare_steps(method: str, threads: int, has_peer: bool) -> None:
     print("  polyvae ", spread([a for a, _ in pairs], "ms"))
     print("  MultiVae", spread([b for _, b in pairs], "ms"))
     print("  ratio   ", spread([a / b for a, b in pairs], ""), "goal: at most 0.6")
+
+
+def compare_importance(threads: int, has_peer: bool, rows: int = 64, samples: int = 30) -> None:
+    """The published MMVAE objective; `systematic` takes the K samples of a row from one modality, not from all five."""
+    print(f"\nmmvae_official training step: conv, 5 modalities, latent 512, batch {rows}, K = {samples}")
+    arguments = ("mmvae_official", 5, 512, rows, threads, samples)
+    sides = {f"polyvae, {way}": (sys.executable, "ours.py", *arguments, way) for way in ("exact", "systematic")}
+    sides |= {"MultiVae": (PEER / "bin" / "python", "peer.py", *arguments)} if has_peer else {}
+    processes = {name: worker(*command) for name, command in sides.items()}
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(3):
+        for name, process in processes.items():
+            times[name].append(block(process, 1))
+    memory = {name: float(process.communicate()[0]) for name, process in processes.items()}
+    for name in sides:
+        print(f"  {name:20} {spread(times[name], 'ms')}, {memory[name]:,.0f} MiB")
+        if has_peer and name != "MultiVae":
+            ratios = [a / b for a, b in zip(times[name], times["MultiVae"], strict=True)]
+            shared = memory[name] / memory["MultiVae"]
+            print(f"    ratio to MultiVae  {spread(ratios, '')}, memory {shared:.2g} (goals: at most 0.5 each)")
 
 
 def scale_modalities(threads: int) -> None:
@@ -149,6 +169,7 @@ def main() -> None:
         print("\nPeer: MultiVae 1.0.3 with a stand-in for torchvision, which a training step does not use")
     for method in ("mopoe", "mvae"):
         compare_steps(method, chosen.threads, has_peer)
+    compare_importance(chosen.threads, has_peer)
     scale_modalities(chosen.threads)
     sys.stdout.flush()
     compare_evaluation(chosen.data_dir, chosen.threads, has_peer)

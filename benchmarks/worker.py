@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 
 
-def serve(step: Callable[[], None]) -> None:
+def serve(step: Callable[[], None], warm_up: int = 2) -> None:
     """Warms up, says so, then for every number that comes in does that many steps and prints the seconds a step."""
-    for _ in range(2):
+    for _ in range(warm_up):
         step()
     print("ready", flush=True)
     for line in sys.stdin:

@@ -17,6 +17,9 @@ GOLDEN = {
     "fig13_elbo_subsampling": "6c9c335ade47",
     "architecture": "21ca1f1116d8",
     "pairing": "988027599605",
+    "fig12_official_mmvae": "3d60ea2cef05",
+    "translated_official": "1ec468ba767b",
+    "bounds": "673b2bf19b7c",
     "fig02_more_seeds": "f5771124c067",
 }  # SHA-256 of the run ids of each list
 FIGURE_2 = {run.run_id() for run in configs_of("fig02_quality_vs_beta", "cpu")}
@@ -52,6 +55,7 @@ def test_figures_share_their_runs():
         ("fig03_quality_vs_modalities", 12),
         ("architecture", 8),
         ("pairing", 6),
+        ("bounds", 4),
         ("fig02_more_seeds", 0),
     ):
         assert len(FIGURE_2 & {run.run_id() for run in configs_of(name)}) == shared, name

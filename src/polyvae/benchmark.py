@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Generator
 
-from polyvae import metrics
+from polyvae import metrics, priors
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
@@ -141,7 +141,19 @@ def build_model(plan: Plan, own: Networks) -> MultimodalVAE:
         for modality in plan.modalities:
             torch.manual_seed(derive_seed(plan.config.seed, "weights", modality.name))
             pairs |= build_networks([modality], plan.network_names, plan.latent_dim, own)
-    return MultimodalVAE(plan.modalities, pairs, plan.mixture, plan.latent_dim).to(plan.device)
+        torch.manual_seed(derive_seed(plan.config.seed, "weights", "prior"))
+        prior = _first_prior(plan)
+    settings = plan.settings
+    model = MultimodalVAE(plan.modalities, pairs, plan.mixture, plan.latent_dim, prior=prior, family=settings.family)
+    return model.to(plan.device)
+
+
+def _first_prior(plan: Plan) -> priors.Prior:
+    """The untrained prior; pseudo-inputs start as training rows."""
+    settings, rows = plan.settings, plan.rows(0)
+    count = settings.components or priors.COMPONENTS
+    inputs = rows.batch(torch.randperm(len(rows))[:count]).to("cpu") if settings.prior == "vamp" else None
+    return priors.make(settings.prior, plan.latent_dim, count, inputs)
 
 
 def _train(plan: Plan, model: MultimodalVAE, folder: Path, on_step: OnStep) -> Progress:
@@ -149,17 +161,11 @@ def _train(plan: Plan, model: MultimodalVAE, folder: Path, on_step: OnStep) -> P
     weights = torch.tensor([m.weight for m in plan.modalities], device=plan.device)
     stages = []
     for stage in plan.method.stages:
+        function = plan.settings.function(stage.objective)
 
-        def loss(batch: Batch, generator: Generator, objective: Any = stage.objective) -> Bound:
-            return objective(
-                model,
-                batch,
-                plan.mixture,
-                beta=config.beta,
-                allocation=plan.allocation,
-                weights=weights,
-                generator=generator,
-            )
+        def loss(batch: Batch, generator: Generator, function: Any = function) -> Bound:
+            options = {"beta": config.beta, "weights": weights, "generator": generator, **plan.settings.options}
+            return function(model, batch, plan.mixture, **options)
 
         epochs = max(1, round(stage.share * config.epochs))
         stages.append(TrainingStage(stage.name, loss, list(stage.parameters(model)), epochs))
@@ -176,7 +182,7 @@ def _blank_record(plan: Plan) -> Record:
             "networks": plan.network_names,
             "likelihoods": {m.name: m.to_json()["likelihood"] for m in plan.modalities},
             "weights": {m.name: m.weight for m in plan.modalities},
-            "allocation": plan.allocation,
+            **plan.settings.to_json(),
             "is_bound": plan.mixture.is_bound,
             "train_rows": len(plan.rows(0)),
             "test_rows": len(plan.test),

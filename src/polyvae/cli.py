@@ -23,6 +23,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "theory": theory.theory,
     "generate": use.generate,
     "impute": use.impute,
+    "fit-prior": use.fit_prior,
 }
 
 

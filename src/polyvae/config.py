@@ -55,6 +55,18 @@ class RunConfig:
     """Weight of the KL term (confounded with the likelihood scale b: about beta * b matters)."""
     allocation: Literal["auto", "systematic", "exact"] = "auto"
     """How rows share the subsets of S: systematic (one subset a row, unbiased) or exact (every subset)."""
+    objective: str = "auto"
+    """elbo, elbo_tight, iwae, iwae_looser, dreg, dreg_looser or *_official. Default: the method's own, mostly elbo."""
+    objective_samples: int | None = None
+    """Samples K of an importance-weighted objective. Default: the method's own, mostly 8."""
+    prior: str = "auto"
+    """normal, laplace, learned_normal, learned_laplace, gmm, gmm_full, vamp or flow. Default: mostly normal."""
+    prior_components: int | None = None
+    """Components of the priors gmm, gmm_full and vamp. Default 50."""
+    posterior: Literal["auto", "normal", "laplace"] = "auto"
+    """Family of the posteriors; laplace has no products of experts (mmvae, unimodal). Default: mostly normal."""
+    posterior_scale: Literal["auto", "exp", "softplus", "softmax"] = "auto"
+    """How an encoder's output becomes a scale; softmax: the scales sum to the latent dimension. Default: mostly exp."""
     network: str = "auto"
     """mlp, conv, conv_half or resnet, for all or by modality (m0=conv,m1=mlp)."""
     likelihood: str = "auto"
@@ -104,6 +116,8 @@ class RunConfig:
             "patience",
             "threads",
             "importance_samples",
+            "objective_samples",
+            "prior_components",
         ):
             _check(name, getattr(self, name), lambda v: v >= 1, "at least 1")
         for name in ("learning_rate", "gradient_clip"):

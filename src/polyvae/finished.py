@@ -6,15 +6,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from polyvae import metrics
+from polyvae import fitting, metrics
 from polyvae.errors import InputError
 from polyvae.evaluation import Say, evaluation_of, identities
+from polyvae.fitting import Fitted, SamplerKind
 from polyvae.model import MultimodalVAE
 from polyvae.plan import Plan, make_plan
-from polyvae.saving import Networks, load
+from polyvae.saving import Networks, load, save_prior
 from polyvae.store import Record, RunStore
 
 THREADS = torch.get_num_threads()  # unless a config says otherwise; torch obeys OMP_NUM_THREADS
+BY_PRIOR = ("coherence/joint", "/unconditional", "log_likelihood/joint", "log_likelihood/modality", "bound/")
 SAMPLED = ("log_likelihood", "legacy_likelihood")  # metrics that --importance-samples is about
 
 
@@ -42,9 +44,12 @@ def plan_of(folder: Path, **changes: Any) -> Plan:
     return plan
 
 
-def evaluate(run: str, names: str, store: RunStore, *, say: Say = lambda text: None, **changes: Any) -> Record:
+def evaluate(
+    run: str, names: str, store: RunStore, *, prior: str | None = None, say: Say = lambda text: None, **changes: Any
+) -> Record:
     """Scores a finished run by the metrics `names` and adds them to its record.
 
+    prior: a fitted one in place of the model's own; what depends on it is kept under prior/<prior>/ + the usual key.
     changes: threads, device and importance_samples, where they shall differ from the run's config.
     Raises InputError for an unknown run or metric, or a run that is not finished or whose data are not at hand.
     """
@@ -56,8 +61,10 @@ def evaluate(run: str, names: str, store: RunStore, *, say: Say = lambda text: N
         raise InputError(f"run {folder.name} {what}; there is nothing to score before its command is done")
     plan = plan_of(folder, metrics=names, **changes)
     torch.set_num_threads(plan.config.threads or THREADS)
-    scores = _scores(plan, load(folder), say)
+    scores = _scores(plan, load(folder, prior=prior), say)
     with store.lock(folder.name, wait=True):
+        if prior is not None:
+            return _added_by_prior(store, store.record(folder.name) or record, prior, scores)
         return _added(store, store.record(folder.name) or record, plan, scores)
 
 
@@ -73,6 +80,35 @@ def _scores(plan: Plan, model: MultimodalVAE, say: Say) -> _Scores:
     evaluation = evaluation_of(plan, say)
     found, notes = metrics.evaluate(model.to(plan.device), evaluation, plan.metrics, say)
     return _Scores(found, notes, identities(evaluation))
+
+
+def fit_prior(
+    run: str, store: RunStore, kind: SamplerKind, components: int, seed: int, say: Say = lambda text: None
+) -> Fitted:
+    """Fits a sampler to the training rows of a finished run and keeps it beside its weights.
+
+    Raises InputError for an unknown run, or one whose data or weights are not at hand.
+    """
+    folder = store.existing(run)
+    plan = plan_of(folder)
+    torch.set_num_threads(plan.config.threads or THREADS)
+    say(f"encoding training rows, then fitting a {kind} (about a minute)")
+    fitted = fitting.fit_prior(load(folder).to(plan.device), plan.rows(0), kind, components=components, seed=seed)
+    facts = {"seed": seed, "log_density_own_prior": fitted.before, "log_density": fitted.after}
+    save_prior(folder, kind, fitted.prior, facts)
+    return fitted
+
+
+def _added_by_prior(store: RunStore, record: Record, prior: str, scores: _Scores) -> Record:
+    """The record with what depends on a fitted prior. Hold the lock."""
+    new = {
+        f"prior/{prior}/{key}": value for key, value in scores.metrics.items() if any(part in key for part in BY_PRIOR)
+    }
+    if not new:
+        raise InputError(f"none of these metrics depends on the prior; keys that do hold {', '.join(BY_PRIOR)}")
+    record |= {"metrics": record["metrics"] | new}
+    store.finish(record)
+    return record
 
 
 def _added(store: RunStore, record: Record, plan: Plan, scores: _Scores) -> Record:

@@ -1,7 +1,7 @@
 """Diagonal Gaussians: products of experts in log space, KL divergence, mixtures. All values in nats."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from polyvae.noise import Noise
 
 LOGVAR_LIMIT = 20.0
 MEAN_LIMIT = 1e4
+NO_PRODUCT = "use Normal posteriors, or an S of single modalities without prior expert (mmvae, unimodal)"
 
 
 class Gaussian(NamedTuple):
@@ -20,6 +21,12 @@ class Gaussian(NamedTuple):
 
     mean: Tensor
     logvar: Tensor
+
+    has_products = True  # a product of such densities is one again
+
+    def like(self, mean: Tensor, logvar: Tensor) -> "Gaussian":
+        """A law of the same family."""
+        return Gaussian(mean, logvar)
 
     def rsample(self, standard: Tensor) -> Tensor:
         """The reparameterised sample mean + sd * standard; `standard` is Normal(0, 1), (..., latent)."""
@@ -29,6 +36,33 @@ class Gaussian(NamedTuple):
         """Log density at z (..., latent), summed over the latent axis: (...)."""
         standard = (z - self.mean) * (-0.5 * self.logvar).exp()
         return -0.5 * (standard.square() + self.logvar + math.log(2 * math.pi)).sum(-1)
+
+
+class Factorised(Protocol):
+    """A law with independent dimensions by mean and log variance: `Gaussian`, or another family of posteriors."""
+
+    @property
+    def mean(self) -> Tensor: ...
+
+    @property
+    def logvar(self) -> Tensor: ...
+
+    @property
+    def has_products(self) -> bool: ...
+
+    def rsample(self, standard: Tensor) -> Tensor: ...
+
+    def log_prob(self, z: Tensor) -> Tensor: ...
+
+    def like(self, mean: Tensor, logvar: Tensor) -> "Factorised": ...
+
+
+Law = TypeVar("Law", bound=Factorised)
+
+
+def picked(law: Law, index: Any) -> Law:
+    """The same law at `index` of its leading axes."""
+    return cast(Law, law.like(law.mean[index], law.logvar[index]))
 
 
 def bounded(mean: Tensor, logvar: Tensor) -> Gaussian:
@@ -44,7 +78,7 @@ def bounded(mean: Tensor, logvar: Tensor) -> Gaussian:
     return Gaussian(MEAN_LIMIT * torch.tanh(mean / MEAN_LIMIT), limited)
 
 
-def product_of_experts(experts: Gaussian, member: Tensor, prior_expert: bool | Tensor) -> Gaussian:
+def product_of_experts(experts: Law, member: Tensor, prior_expert: bool | Tensor) -> Law:
     """Product of the member experts, and of N(0, I) where `prior_expert` says so (Wu & Goodman 2018).
 
     experts: fields of shape (modality, batch, latent).
@@ -53,11 +87,14 @@ def product_of_experts(experts: Gaussian, member: Tensor, prior_expert: bool | T
     Returns fields of shape (batch, latent) or (subset, batch, latent).
 
     In log space: mean = softmax(-logvar) average over members, logvar = -logsumexp(-logvar). One expert is
-    returned exactly, and any logvar in [-100, 100] stays finite. Raises InputError on an empty product.
+    returned exactly, and any logvar in [-100, 100] stays finite. Raises InputError on an empty product, and where
+    the experts' family has no products (Laplace) and more than one takes part.
     """
     prior = torch.as_tensor(prior_expert, device=member.device).expand(member.shape[:-1])
     if not bool((member.any(-1) | prior).all()):
         raise InputError("product of experts with no member and no prior expert; observe at least one modality per row")
+    if not experts.has_products and bool((member.sum(-1) + prior > 1).any()):
+        raise InputError(f"a product of {type(experts).__name__} densities is none: {NO_PRODUCT}")
     taking_part = torch.cat([member.movedim(-1, 0), prior[None]])[..., None]
     if taking_part.dim() == 2:  # member was (modality,): the same experts for every row
         taking_part = taking_part[:, None]
@@ -67,13 +104,18 @@ def product_of_experts(experts: Gaussian, member: Tensor, prior_expert: bool | T
     means = torch.cat([experts.mean.view(count, *inner, *rows), nobody])
     log_precision = torch.cat([-experts.logvar.view(count, *inner, *rows), nobody])
     log_precision = torch.where(taking_part, log_precision, -torch.inf)
-    return Gaussian((log_precision.softmax(0) * means).sum(0), -log_precision.logsumexp(0))
+    return cast(Law, experts.like((log_precision.softmax(0) * means).sum(0), -log_precision.logsumexp(0)))
 
 
 def kl(a: Gaussian, b: Gaussian) -> Tensor:
     """KL(a || b) in nats, summed over the latent axis: (...)."""
+    return kl_by_dimension(a, b).sum(-1)
+
+
+def kl_by_dimension(a: Gaussian, b: Gaussian) -> Tensor:
+    """KL of each latent dimension: (..., latent)."""
     difference = (a.mean - b.mean).square() * (-b.logvar).exp()
-    return 0.5 * (b.logvar - a.logvar + (a.logvar - b.logvar).exp() + difference - 1).sum(-1)
+    return 0.5 * (b.logvar - a.logvar + (a.logvar - b.logvar).exp() + difference - 1)
 
 
 def kl_to_prior(posterior: Gaussian) -> Tensor:
@@ -82,9 +124,12 @@ def kl_to_prior(posterior: Gaussian) -> Tensor:
 
 
 class GaussianMixture(NamedTuple):
-    """A mixture per row. components: fields (component, batch, latent); weights: (batch, component), sum to one."""
+    """A mixture per row. components: fields (component, batch, latent); weights: (batch, component), sum to one.
 
-    components: Gaussian
+    Components are of any family of posteriors.
+    """
+
+    components: Factorised
     weights: Tensor
 
     @property
@@ -98,14 +143,13 @@ class GaussianMixture(NamedTuple):
         u = noise.uniform(generator, rows, self.weights)
         chosen = torch.searchsorted(self.weights.double().cumsum(-1), u[:, None], right=True).squeeze(1)
         chosen = chosen.clamp(max=self.weights.shape[1] - 1)
-        every = torch.arange(rows, device=chosen.device)
-        picked = Gaussian(self.components.mean[chosen, every], self.components.logvar[chosen, every])
-        return picked.rsample(noise.normal(generator, rows, latent, picked.mean))
+        law = picked(self.components, (chosen, torch.arange(rows, device=chosen.device)))
+        return law.rsample(noise.normal(generator, rows, latent, law.mean))
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density of the mixture at z (..., batch, latent): (..., batch)."""
         per_component = torch.stack([self.component(c).log_prob(z) for c in range(self.weights.shape[1])], -1)
         return (self.weights.log() + per_component).logsumexp(-1)
 
-    def component(self, index: int) -> Gaussian:
-        return Gaussian(self.components.mean[index], self.components.logvar[index])
+    def component(self, index: int) -> Factorised:
+        return picked(self.components, index)

@@ -9,11 +9,12 @@ from torch.distributions import Distribution
 
 from polyvae import gaussian, noise, subsets
 from polyvae.errors import InputError
-from polyvae.gaussian import Gaussian, GaussianMixture
+from polyvae.gaussian import NO_PRODUCT, GaussianMixture
 from polyvae.modality import Batch, Modality
 from polyvae.noise import Noise
-from polyvae.priors import StandardNormal
-from polyvae.subsets import SubsetMixture
+from polyvae.posteriors import Family, Posterior
+from polyvae.priors import Prior, StandardNormal, VampPrior
+from polyvae.subsets import Powerset, SubsetMixture
 
 Codes = dict[str, Tensor]  # what each decoder reads: name -> (batch, latent)
 
@@ -23,6 +24,8 @@ class MultimodalVAE(nn.Module):
 
     networks: name -> (encoder, decoder) as in `polyvae.networks`.
     mixture: S, which fixes the posterior of every subset (`subsets.conditional`).
+    prior: over the latent space, default N(0, I). family: of the posteriors, default Normal.
+    Raises InputError for an S of other modalities, or one that needs products of experts that the family has not.
     """
 
     def __init__(
@@ -31,6 +34,9 @@ class MultimodalVAE(nn.Module):
         networks: Mapping[str, tuple[nn.Module, nn.Module]],
         mixture: SubsetMixture,
         latent_dim: int,
+        *,
+        prior: Prior | None = None,
+        family: Family | None = None,
     ) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
@@ -38,19 +44,25 @@ class MultimodalVAE(nn.Module):
         if mixture.names != self.names:
             raise InputError(f"S is over {', '.join(mixture.names)} but the modalities are {', '.join(self.names)}")
         self.mixture = mixture
+        self.family = family or Family()
+        check_products(self.family, mixture)
         self.latent_dim = latent_dim
-        self.prior = StandardNormal(latent_dim)
+        self.register_buffer("blank", torch.zeros(latent_dim), persistent=False)
+        self.blank: Tensor
+        self.prior = StandardNormal(latent_dim) if prior is None else prior
+        if isinstance(self.prior, VampPrior):
+            self.prior.posterior = self.posterior
         self.encoders = nn.ModuleDict({m.name: networks[m.name][0] for m in self.modalities})
         self.decoders = nn.ModuleDict({m.name: _decoder(m, networks[m.name][1]) for m in self.modalities})
 
     @property
     def device(self) -> torch.device:
-        return self.prior.zeros.device
+        return self.blank.device
 
-    def encode(self, batch: Batch) -> Gaussian:
+    def encode(self, batch: Batch) -> Posterior:
         """The expert of every modality: fields (modality, batch, latent).
 
-        Only what a row has is encoded; N(0, I) stands where it lacks the modality.
+        Only what a row has is encoded; mean 0 and variance 1 stand where it lacks the modality.
         Raises InputError unless the batch has the model's modalities, in the model's order.
         """
         if tuple(batch.values) != self.names:
@@ -59,17 +71,19 @@ class MultimodalVAE(nn.Module):
             self._expert(name, batch.values[name], seen)
             for name, seen in zip(self.names, batch.present.unbind(-1), strict=True)
         ]
-        return Gaussian(torch.stack([e.mean for e in experts]), torch.stack([e.logvar for e in experts]))
+        mean, logvar = (torch.stack(fields) for fields in zip(*experts, strict=True))
+        return experts[0].like(mean, logvar)
 
-    def _expert(self, name: str, values: Tensor, seen: Tensor) -> Gaussian:
+    def _expert(self, name: str, values: Tensor, seen: Tensor) -> Posterior:
         if bool(seen.all()):
-            return gaussian.bounded(*self.encoders[name](values))
-        blank = self.prior.zeros.expand(len(seen), -1)
+            return self.family(*self.encoders[name](values))
+        blank = self.blank.expand(len(seen), -1)
         rows = seen.nonzero().squeeze(1)
         if not len(rows):
-            return Gaussian(blank, blank)
-        expert = gaussian.bounded(*self.encoders[name](values.index_select(0, rows)))
-        return Gaussian(*(blank.to(field.dtype).index_copy(0, rows, field) for field in expert))
+            return self.family.blank(blank)
+        expert = self.family(*self.encoders[name](values.index_select(0, rows)))
+        mean, logvar = (blank.to(field.dtype).index_copy(0, rows, field) for field in expert)
+        return expert.like(mean, logvar)
 
     def decode(self, codes: Tensor | Codes) -> dict[str, Distribution]:
         """The likelihood of each modality named in `codes`; a tensor (batch, latent) is read by all of them."""
@@ -77,7 +91,7 @@ class MultimodalVAE(nn.Module):
         return {m.name: m.distribution(self.decoders[m.name](read[m.name])) for m in self.modalities if m.name in read}
 
     def posterior(
-        self, batch: Batch, given: Sequence[str] | None = None, experts: Gaussian | None = None
+        self, batch: Batch, given: Sequence[str] | None = None, experts: Posterior | None = None
     ) -> GaussianMixture:
         """The posterior of x_given (default: everything), a mixture per row, by the rule of `subsets.conditional`.
 
@@ -131,7 +145,7 @@ class MultimodalVAE(nn.Module):
         given: Sequence[str],
         targets: Sequence[str],
         generator: Noise = None,
-        experts: Gaussian | None = None,
+        experts: Posterior | None = None,
     ) -> Codes:
         """Codes of one posterior draw a row given x_given: the same z under every target's name."""
         z = self.posterior(batch, given, experts).sample(generator)
@@ -160,7 +174,7 @@ class MultimodalVAE(nn.Module):
         which = torch.arange(total, device=posterior.weights.device) % components
         drawn = which.bincount(minlength=components)[:, None]  # draws of each component
         standard = noise.normal(generator, rows, total * latent, posterior.components.mean)
-        chosen = Gaussian(*(field[which] for field in posterior.components))
+        chosen = gaussian.picked(posterior.components, which)
         z = chosen.rsample(standard.view(rows, total, latent).permute(1, 0, 2))
         share = (total * posterior.weights.T / drawn).log()[which]  # (sample, batch)
         log_weight = share + self.prior.log_prob(z) - posterior.log_prob(z)
@@ -209,6 +223,16 @@ class MultimodalVAE(nn.Module):
             with noise.drawing_from(generator, self.device):
                 drawn = {name: likelihood.sample() for name, likelihood in likelihoods.items()}
         return {m.name: m.to_original(drawn[m.name]) for m in self.modalities if m.name in drawn}
+
+
+def check_products(family: Family, mixture: SubsetMixture) -> None:
+    """Raises InputError if S needs a product of experts that the family of posteriors does not have."""
+    if family.has_products:
+        return
+    whole = isinstance(mixture, Powerset) and len(mixture.names) > 1
+    terms = () if whole else mixture.terms
+    if whole or any(len(term.given) + term.prior_expert > 1 for term in terms):
+        raise InputError(f"S needs products of experts, and {family.kind} posteriors have none: {NO_PRODUCT}")
 
 
 class LearnedScale(nn.Module):

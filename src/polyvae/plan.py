@@ -18,6 +18,7 @@ from polyvae.methods import Method, method_named
 from polyvae.modality import Modality
 from polyvae.objectives import UNCOVERED
 from polyvae.saving import Networks, build_networks
+from polyvae.settings import Settings, settings_of
 from polyvae.subsets import SubsetMixture
 
 
@@ -28,7 +29,7 @@ class Plan:
     content: identity of the whole data set, for those who compare runs; identity: what the run id adds to the config.
     rows: epoch -> training data (new every epoch for fresh pairing). validation, test: held-out data; whole_test:
     with the modalities that the run leaves out. sampler: the data set's generator, if it has one.
-    latent_dim: of this model; `unimodal` has its share of the config's. network_names: name -> network.
+    latent_dim: of this model; a method of one modality has its share of the config's. network_names: name -> network.
     """
 
     config: RunConfig
@@ -37,6 +38,7 @@ class Plan:
     identity: dict[str, Any]
     method: Method
     mixture: SubsetMixture
+    settings: Settings
     latent_dim: int
     network_names: dict[str, str]
     rows: Callable[[int], MultimodalDataset]
@@ -49,13 +51,6 @@ class Plan:
     @property
     def modalities(self) -> tuple[Modality, ...]:
         return self.test.modalities
-
-    @property
-    def allocation(self) -> str:
-        """Systematic where S is a mixture, unless the config says otherwise."""
-        if self.config.allocation != "auto":
-            return self.config.allocation
-        return "systematic" if self.mixture.is_bound else "exact"
 
     @property
     def device(self) -> torch.device:
@@ -78,9 +73,8 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
     whole_test, sampler = test, splits.sampler_of(config, data)
     train, test = (splits.scored(splits.narrowed(part, config, method), config) for part in (train, test))
     mixture = _mixture(config, method, train.names)
-    if config.allocation == "systematic" and not mixture.is_bound:
-        raise InputError(f"--allocation systematic: the terms of {config.method} do not all predict all; use exact")
-    latent_dim = max(1, config.latent_dim // everything) if method.name == "unimodal" else config.latent_dim
+    settings = settings_of(config, method, mixture)
+    latent_dim = max(1, config.latent_dim // everything) if method.is_single else config.latent_dim
     names = _network_names(config, train, own or {})
     with torch.device("meta"):
         build_networks(list(train.modalities), names, latent_dim, own or {})
@@ -99,6 +93,7 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
         identity=identity,
         method=method,
         mixture=mixture,
+        settings=settings,
         latent_dim=latent_dim,
         network_names=names,
         rows=splits.rows_by_epoch(train.to(device), config, sampler),

@@ -66,7 +66,7 @@ def _cut(data: MultimodalDataset, held_out: int, seed: int, flag: str) -> tuple[
 
 def narrowed(data: MultimodalDataset, config: RunConfig, method: Method) -> MultimodalDataset:
     chosen = list(data.names) if config.only is None else [name.strip() for name in config.only.split(",")]
-    if method.name == "unimodal" and len(chosen) != 1:
+    if method.is_single and len(chosen) != 1:
         raise InputError(f"method unimodal needs exactly one modality, got {', '.join(chosen)}; say --only {chosen[0]}")
     return data.select(chosen)
 

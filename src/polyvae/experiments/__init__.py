@@ -10,13 +10,16 @@ from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.experiments import (
     architecture,
+    bounds,
     fig02_quality_vs_beta,
     fig03_quality_vs_modalities,
     fig11_repeated_modalities,
+    fig12_official_mmvae,
     fig13_elbo_subsampling,
     label_free,
     pairing,
     quick,
+    translated_official,
 )
 
 EXPERIMENTS: dict[str, Callable[..., list[RunConfig]]] = {
@@ -28,7 +31,10 @@ EXPERIMENTS: dict[str, Callable[..., list[RunConfig]]] = {
     "fig03_quality_vs_modalities": fig03_quality_vs_modalities.configs,
     "fig04_coherence_vs_beta": fig02_quality_vs_beta.configs,  # the same runs
     "fig11_repeated_modalities": fig11_repeated_modalities.configs,
+    "fig12_official_mmvae": fig12_official_mmvae.configs,
     "fig13_elbo_subsampling": fig13_elbo_subsampling.configs,
+    "translated_official": translated_official.configs,
+    "bounds": bounds.configs,
     "architecture": architecture.configs,
     "pairing": pairing.configs,
 }

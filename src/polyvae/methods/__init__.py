@@ -5,13 +5,15 @@ and what it adds, and one line in `METHODS`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
 from polyvae import subsets
 from polyvae.errors import InputError
-from polyvae.objectives import Bound, elbo
+from polyvae.methods.mvae_plus_random import elbo_with_random_subsets
+from polyvae.objectives import Bound, objective_named
+from polyvae.posteriors import Family
 from polyvae.subsets import SubsetMixture
 
 Objective = Callable[..., Bound]
@@ -19,33 +21,72 @@ Objective = Callable[..., Bound]
 
 @dataclass(frozen=True)
 class Stage:
-    """One phase of training: what is minimised, over which parameters, for which share of the epochs."""
+    """One phase of training: what is minimised, over which parameters, for which share of the epochs.
+
+    objective: None for the run's own (`Method.objective`, or what its config says).
+    """
 
     name: str = "train"
-    objective: Objective = elbo
+    objective: Objective | None = None
     share: float = 1.0
     parameters: Callable[[nn.Module], Iterable[nn.Parameter]] = nn.Module.parameters
 
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table. `mixture` makes S from the modality names; None: the user's own S."""
+    """A row of the table. `mixture` makes S from the modality names; None: the user's own S.
+
+    objective, samples (K, if it draws any), allocation, prior and family of posteriors are defaults: a run's config may
+    say otherwise. is_single: for one modality, with its share of the latent dimensions.
+    """
 
     name: str
     mixture: Callable[[Sequence[str]], SubsetMixture] | None
     summary: str
     source: str
     stages: tuple[Stage, ...] = (Stage(),)
+    objective: str = "elbo"
+    samples: int = 8
+    allocation: str = "systematic"
+    prior: str = "normal"
+    family: Family = field(default_factory=Family)
+    is_single: bool = False
 
 
+MMVAE_OFFICIAL = Method(
+    "mmvae_official",
+    subsets.mmvae,
+    "as mmvae, trained as the published code does",
+    "Shi et al. 2019",
+    objective="dreg_looser_official",
+    samples=30,  # of the published README
+    allocation="exact",
+    prior="learned_laplace",
+    family=Family("laplace", "softmax"),
+)
 METHODS = {
     method.name: method
     for method in (
-        Method("unimodal", subsets.mmvae, "one modality alone: S = {{1}}", "Kingma & Welling 2014"),
+        Method("unimodal", subsets.mmvae, "one modality alone: S = {{1}}", "Kingma & Welling 2014", is_single=True),
         Method("mvae", subsets.mvae, "product of all experts: S = {all}", "Wu & Goodman 2018, without sub-sampling"),
         Method("mvae_plus", subsets.mvae_plus, "MVAE with ELBO sub-sampling: L(x) + sum L(x_i)", "eq. 84"),
+        Method(
+            "mvae_plus_random",
+            subsets.mvae_plus,
+            "mvae_plus and 2 random subsets a step, each predicting itself",
+            "Wu & Goodman 2018, eq. 5",
+            (Stage(objective=elbo_with_random_subsets),),
+        ),
         Method("mmvae", subsets.mmvae, "mixture of single experts: S = {{1}, ..., {M}}", "Shi et al. 2019, ELBO form"),
         Method("mopoe", subsets.mopoe, "mixture of products: S = all 2^M - 1 subsets", "Sutter et al. 2021"),
+        MMVAE_OFFICIAL,
+        replace(
+            MMVAE_OFFICIAL,
+            name="unimodal_dreg",
+            summary="one modality alone, trained as mmvae_official",
+            source="Daunhawer et al. 2022, figure 12",
+            is_single=True,
+        ),
         Method("custom", None, "your own S: --subsets FILE.json", "Daunhawer et al. 2022, Definition 2"),
     )
 }
@@ -56,3 +97,14 @@ def method_named(name: str) -> Method:
     if name not in METHODS:
         raise InputError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def cost(method: Method, names: Sequence[str]) -> tuple[float, float]:
+    """(encoded, decoded) modalities a row and step, on average, by default; without terms of a stage's own."""
+    names = names[:1] if method.is_single else names
+    mixture = (method.mixture or subsets.mopoe)(names)
+    sizes, samples = mixture.matrix.sum(-1), method.samples if objective_named(method.objective).draws else 1
+    if method.allocation == "systematic" and mixture.is_bound:
+        encoded = float((mixture.weights * sizes).sum()) if method.objective == "elbo" else len(names)
+        return encoded, samples * len(names)
+    return len(names), samples * int(mixture.targets.sum())

@@ -10,7 +10,6 @@ from scipy.special import digamma
 
 from polyvae import objectives, subsets
 from polyvae.dataset import MultimodalDataset
-from polyvae.gaussian import Gaussian
 from polyvae.metrics.moments import Moments, RunningMoments
 from polyvae.metrics.protocol import (
     GenerativeModel,
@@ -25,6 +24,8 @@ from polyvae.metrics.protocol import (
 )
 from polyvae.model import MultimodalVAE
 from polyvae.noise import RowNoise
+from polyvae.posteriors import Posterior, kl_by_dimension
+from polyvae.priors import Centred, StandardNormal
 
 MOST_ROWS = 1000
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016
@@ -44,9 +45,11 @@ def latent(
     Returns latent/ + distortion/<given>, rate/<given>, elbo/<given>: of predicting everything from the posterior given
     `given`, nats per example (elbo = - distortion - rate, below log p(x)).
     active_units/<given>: dimensions whose posterior mean varies by more than .01 (Burda et al. 2016).
-    collapsed/<modality>: dimensions where the posterior given it alone is within .01 nats of the prior, on average.
+    collapsed/<modality>: dimensions where the posterior given it alone is within .01 nats of the prior, on average;
+    only for priors with independent dimensions.
     mismatch/<given>: KL in nats of the Gaussian with the moments of posterior draws from N(0, I): 0 if the prior's
-    samples look like posterior ones, as far as means and covariances tell. Defined for more rows than dimensions.
+    samples look like posterior ones, as far as means and covariances tell. Defined for that prior, and more
+    rows than dimensions.
     Rows count that have every modality, so that subsets are compared on the same rows.
     Raises NotDefined for a model without a joint posterior, or fewer than 2 complete rows.
     """
@@ -81,6 +84,7 @@ def _of_subset(
 ) -> dict[str, float]:
     label = "+".join(given)
     mixture = subsets.conditional(model.mixture, given)
+    prior = model.prior.law() if isinstance(model.prior, Centred) else None
     means, draws = RunningMoments(), RunningMoments()
     sums, kl = np.zeros(2), torch.zeros(model.latent_dim, dtype=torch.float64)
     for ids in chunks(rows, batch_size):
@@ -91,20 +95,14 @@ def _of_subset(
         posterior = model.posterior(batch, given)
         means.add(posterior.mean.cpu().numpy())
         draws.add(posterior.sample(noise).cpu().numpy())
-        if len(given) == 1:
-            kl += _kl_by_dimension(posterior.component(0)).sum(0).cpu()
+        if prior is not None and len(given) == 1:
+            kl += kl_by_dimension(cast(Posterior, posterior.component(0)), prior).double().sum(0).cpu()
     distortion, rate = (sums / len(rows)).tolist()
     found = {f"distortion/{label}": distortion, f"rate/{label}": rate, f"elbo/{label}": -distortion - rate}
     variance = means.result().covariance.diagonal()
     found[f"active_units/{label}"] = float((variance > ACTIVE_VARIANCE).sum())
-    if len(given) == 1:
+    if prior is not None and len(given) == 1:
         found[f"collapsed/{label}"] = float((kl / len(rows) < COLLAPSED_KL).sum())
-    if len(rows) > model.latent_dim:
+    if isinstance(model.prior, StandardNormal) and len(rows) > model.latent_dim:
         found[f"mismatch/{label}"] = mismatch(draws.result())
     return found
-
-
-def _kl_by_dimension(posterior: Gaussian) -> torch.Tensor:
-    """KL from N(0, 1) of each latent dimension: (row, latent)."""
-    mean, logvar = posterior.mean.double(), posterior.logvar.double()
-    return 0.5 * (logvar.exp() + mean.square() - 1 - logvar)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
-from polyvae.gaussian import Gaussian, GaussianMixture
+from polyvae.gaussian import GaussianMixture, picked
 from polyvae.metrics.protocol import (
     GenerativeModel,
     NotDefined,
@@ -138,7 +138,7 @@ def blind_log_likelihood(
     half = samples // 2
     pick = torch.randint(len(others.present), (samples - half,), generator=torch.Generator().manual_seed(seed))
     pick = pick.to(posteriors.weights.device)
-    theirs = GaussianMixture(Gaussian(*(f[:, pick] for f in posteriors.components)), posteriors.weights[pick])
+    theirs = GaussianMixture(picked(posteriors.components, (slice(None), pick)), posteriors.weights[pick])
     first, second = (RowNoise(seed, "blind", tuple(range(*ends))) for ends in ((half,), (half, samples)))
     z = torch.cat([model.prior.sample(half, first), theirs.sample(second)])
     aggregated = torch.cat([posteriors.log_prob(part[:, None]).logsumexp(-1) for part in z.split(BLIND_CHUNK)])
@@ -175,7 +175,7 @@ def legacy_log_likelihood(
             posterior = model.posterior(batch)
             if single_expert:
                 block = torch.arange(len(ids)) * len(posterior.components.mean) // len(ids)
-                chosen = Gaussian(*(f[block, torch.arange(len(ids))][None] for f in posterior.components))
+                chosen = picked(posterior.components, (block[None], torch.arange(len(ids))[None]))
                 posterior = GaussianMixture(chosen, torch.ones_like(posterior.weights[:, :1]))
             noise = RowNoise(seed, "log_likelihood/legacy", ids)
             weights = model.log_weights(batch, model.names, model.names, samples, noise, posterior)

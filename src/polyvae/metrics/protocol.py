@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from polyvae import subsets
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
-from polyvae.gaussian import Gaussian
+from polyvae.gaussian import picked
 from polyvae.metrics.extractors import Critic, Extractor, Judge, prepared
 from polyvae.modality import Batch, Modality
 from polyvae.model import MultimodalVAE
@@ -135,7 +135,7 @@ def conditional_means(
             part = batch if len(kept) == len(ids) else data.batch(list(kept))
             draws = RowNoise(seed, purpose, kept, spread)
             if isinstance(model, MultimodalVAE) and experts is not None:
-                known = Gaussian(experts.mean[:, seen], experts.logvar[:, seen])
+                known = picked(experts, (slice(None), seen))
                 codes = model.posterior_codes(part, given, targets, draws, known)
             else:
                 codes = model.posterior_codes(part, given, targets, draws)

@@ -62,6 +62,9 @@ METHODS = {
     "mvae_plus": Look("MVAE+", "#56b4e9", "s"),
     "mmvae": Look("MMVAE", "#e69f00", "^"),
     "mopoe": Look("MoPoE-VAE", "#009e73", "D"),
+    "mmvae_official": Look("MMVAE, official", "#d55e00", "v"),
+    "unimodal_dreg": Look("Unimodal VAE, DReG", "#444b57", "d"),
+    "mvae_plus_random": Look("MVAE+, random subsets", "#cc79a7", "s"),
 }
 OTHERS = [(colour, marker) for marker in "XvhpP*" for colour in ("#d55e00", "#cc79a7", "#a6761d")]
 

@@ -1,0 +1,108 @@
+"""Priors fitted after training to the aggregated posterior: what a model's own prior misses, a sampler can learn.
+
+Codes drawn from the prior often lie where no training row is encoded, so that decoders make nothing coherent of them
+(Tomczak & Welling 2018; published for MVTCAE: joint coherence about 0 from N(0, I), .46 from a Gaussian mixture).
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+from polyvae.dataset import MultimodalDataset
+from polyvae.errors import InputError
+from polyvae.model import MultimodalVAE
+from polyvae.noise import RowNoise, derive_seed
+from polyvae.priors import FlowPrior, GaussianMixturePrior, Prior
+
+SamplerKind = Literal["gmm", "flow"]
+COMPONENTS = 20
+LARGEST_FIT = 20_000  # rows
+ENCODED = 500  # rows at a time
+HELD_OUT = 10  # one row in so many
+FLOW_STEPS, FLOW_BATCH, FLOW_RATE = 1000, 256, 1e-3
+
+
+class Fitted(NamedTuple):
+    """A sampler, and the mean log density in nats of held-out codes under the model's own prior and under it."""
+
+    prior: Prior
+    before: float
+    after: float
+
+
+@torch.no_grad()
+def aggregated_posterior(model: MultimodalVAE, data: MultimodalDataset, seed: int = 0) -> Tensor:
+    """One draw of the posterior given everything, for up to 20,000 rows: (row, latent)."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:LARGEST_FIT]).tolist()
+    parts = [chosen[start : start + ENCODED] for start in range(0, len(chosen), ENCODED)]
+    drawn = [
+        model.posterior(data.batch(ids)).sample(RowNoise(seed, "aggregated posterior", tuple(ids))) for ids in parts
+    ]
+    return torch.cat(drawn)
+
+
+def fit_prior(
+    model: MultimodalVAE,
+    data: MultimodalDataset,
+    kind: SamplerKind = "gmm",
+    *,
+    components: int = COMPONENTS,
+    seed: int = 0,
+) -> Fitted:
+    """A Gaussian mixture with full covariances, or a flow, fitted to the aggregated posterior of training rows.
+
+    The model is left as it is. One row in ten is held out and scored under the own prior and under the new one.
+    Raises InputError for an unknown kind, and for fewer training rows than `components` needs.
+    """
+    codes = aggregated_posterior(model, data, seed)
+    held_out = torch.arange(len(codes), device=codes.device) % HELD_OUT == HELD_OUT - 1
+    train, test = codes[~held_out], codes[held_out]
+    if len(train) < 2 * components or not len(test):
+        raise InputError(f"{len(train)} rows are too few for {components} components; use at most {len(train) // 2}")
+    if kind == "gmm":
+        prior: GaussianMixturePrior | FlowPrior = _mixture(train, components, seed)
+    elif kind == "flow":
+        prior = _flow(train, seed)
+    else:
+        raise InputError(f"unknown kind {kind!r}; choose gmm or flow")
+    prior = prior.to(codes.device).requires_grad_(False)
+    return Fitted(prior, float(model.prior.log_prob(test).mean()), float(prior.log_prob(test).mean()))
+
+
+def _mixture(codes: Tensor, components: int, seed: int) -> GaussianMixturePrior:
+    """By expectation maximisation (scikit-learn)."""
+    fitted = GaussianMixture(components, covariance_type="full", reg_covar=1e-4, random_state=seed)
+    fitted.fit(codes.double().cpu().numpy())
+    root = torch.from_numpy(np.linalg.cholesky(np.asarray(fitted.covariances_)))
+    prior = GaussianMixturePrior(codes.shape[1], components, full=True)
+    prior.load_state_dict(
+        {
+            "logits": torch.from_numpy(fitted.weights_).log().float(),
+            "means": torch.from_numpy(fitted.means_).float(),
+            "log_scale": root.diagonal(dim1=1, dim2=2).log().float(),
+            "lower": root.tril(-1).float(),
+        }
+    )
+    return prior
+
+
+def _flow(codes: Tensor, seed: int) -> FlowPrior:
+    """By maximum likelihood, with a cosine schedule."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "flow"))
+        prior = FlowPrior(codes.shape[1]).to(codes.device)
+    prior.standardise(codes)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "flow batches"))
+    optimiser = torch.optim.Adam(prior.parameters(), lr=FLOW_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, FLOW_STEPS)
+    for _ in range(FLOW_STEPS):
+        rows = torch.randint(len(codes), (FLOW_BATCH,), generator=generator).to(codes.device)
+        loss = -prior.log_prob(codes[rows]).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return prior

@@ -1,0 +1,84 @@
+"""L_S, the objective of the family (paper, Definition 3)."""
+
+import torch
+from torch import Tensor
+
+from polyvae import gaussian
+from polyvae.errors import InputError
+from polyvae.modality import Batch
+from polyvae.noise import Noise
+from polyvae.objectives.parts import (
+    Allocation,
+    Bound,
+    JointModel,
+    check,
+    every_term,
+    rsample,
+    systematic_quantiles,
+    where_present,
+)
+from polyvae.subsets import SubsetMixture
+
+
+def elbo(
+    model: JointModel,
+    batch: Batch,
+    mixture: SubsetMixture,
+    *,
+    beta: float = 1.0,
+    allocation: Allocation = "systematic",
+    weights: Tensor | None = None,
+    generator: Noise = None,
+) -> Bound:
+    """L_S, the objective of the whole family (paper, Definition 3, eq. 2; eq. 84 for `mvae_plus`), negated in `loss`.
+
+    L_S = sum_A w_A { E[log likelihood(x | z_A)] - beta KL(posterior(z | x_A) || prior) }, one sample of z_A each.
+    weights: (modality,) factors on the log-likelihoods in the loss (default 1).
+    allocation: "exact" decodes every row from every subset. "systematic" gives each row one subset, such that
+    every subset gets the floor or ceiling of its share of the batch: unbiased, one decode a row; it needs an S
+    that is a mixture (`is_bound`).
+    Missing data: a term encodes what a row has of its subset, terms with nothing left drop out and the others'
+    weights renormalise; only present modalities are predicted.
+    Raises InputError for a negative beta, for systematic allocation of an S that is no mixture, for an S over other
+    modalities than the model's, and for a row that no term of S can encode.
+    """
+    check(model, batch, mixture, beta)
+    if allocation == "systematic":
+        log_likelihood, kl = _systematic(model, batch, mixture, generator)
+    elif allocation == "exact":
+        log_likelihood, kl = _exact(model, batch, mixture, generator)
+    else:
+        raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
+    weighted = log_likelihood if weights is None else log_likelihood * weights
+    distortion, rate = -log_likelihood.sum(-1).mean(), kl.mean()
+    return Bound(-weighted.sum(-1).mean() + beta * rate, log_likelihood, kl, distortion, rate)
+
+
+def _systematic(model: JointModel, batch: Batch, mixture: SubsetMixture, generator: Noise) -> tuple[Tensor, Tensor]:
+    if not mixture.is_bound:
+        raise InputError("systematic allocation needs terms that all predict all modalities; use allocation='exact'")
+    draw = mixture.pick(systematic_quantiles(len(batch.present), generator, batch.present.device), batch.present)
+    experts = model.encode(batch.showing(draw.given))  # what a row's subset leaves out costs nothing
+    posterior = gaussian.product_of_experts(experts, draw.given, draw.prior_expert)
+    z = rsample(posterior, generator)
+    likelihoods = model.decode(dict.fromkeys(model.names, z))
+    scores = torch.stack([likelihoods[name].log_prob(batch.values[name]) for name in model.names], -1)
+    return where_present(scores, batch.present), model.prior.kl(posterior, z)
+
+
+def _exact(model: JointModel, batch: Batch, mixture: SubsetMixture, generator: Noise) -> tuple[Tensor, Tensor]:
+    posterior, targets, omega = every_term(model, batch, mixture)
+    z = rsample(posterior, generator)
+    omega, present = omega.to(z.dtype), batch.present
+    columns = []
+    for index, name in enumerate(model.names):
+        predicts = targets[:, index].nonzero().squeeze(1)
+        if not len(predicts):
+            columns.append(z.new_zeros(len(present)))
+            continue
+        likelihood = model.decode({name: z[predicts].flatten(0, 1)})[name]
+        value = batch.values[name]
+        scores = likelihood.log_prob(value.expand(len(predicts), *value.shape).flatten(0, 1))
+        columns.append((omega[predicts] * scores.view(len(predicts), -1)).sum(0))
+    kl = (omega * model.prior.kl(posterior, z)).sum(0)
+    return where_present(torch.stack(columns, -1), present), kl

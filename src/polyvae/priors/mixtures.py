@@ -1,0 +1,98 @@
+"""Priors that are mixtures: of Gaussians, and of the posteriors of pseudo-inputs."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from polyvae import noise
+from polyvae.gaussian import GaussianMixture
+from polyvae.modality import Batch
+from polyvae.noise import Noise
+from polyvae.posteriors import Posterior
+
+
+class GaussianMixturePrior(nn.Module):
+    """A mixture of `components` Gaussians in `latent_dim` dimensions, of diagonal or (`full`) any covariance.
+
+    A component's covariance is L L^T, L with exp(log_scale) on and, if full, `lower` below its diagonal.
+    """
+
+    def __init__(self, latent_dim: int, components: int, *, full: bool = False) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.means = nn.Parameter(torch.randn(components, latent_dim))
+        self.log_scale = nn.Parameter(torch.zeros(components, latent_dim))
+        self.lower = nn.Parameter(torch.zeros(components, latent_dim, latent_dim)) if full else None
+
+    def sample(self, count: int, generator: Noise = None) -> Tensor:
+        """`count` draws: (count, latent)."""
+        u = noise.uniform(generator, count, self.means)
+        cumulative = self.logits.double().softmax(0).cumsum(0)
+        chosen = torch.searchsorted(cumulative, u).clamp(max=len(self.logits) - 1)
+        standard = noise.normal(generator, count, self.latent_dim, self.means)
+        spread = self.log_scale.exp()[chosen] * standard
+        if self.lower is not None:
+            spread = spread + torch.einsum("nij,nj->ni", self.lower.tril(-1)[chosen], standard)
+        return self.means[chosen] + spread
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density in nats: (..., latent) -> (...)."""
+        apart = z.unsqueeze(-2) - self.means  # (..., component, latent)
+        if self.lower is None:
+            standard = apart * (-self.log_scale).exp()
+        else:
+            root = self.lower.tril(-1) + torch.diag_embed(self.log_scale.exp())
+            rows = apart.flatten(0, -3).permute(1, 2, 0)  # (component, latent, row)
+            solved = torch.linalg.solve_triangular(root.to(rows.dtype), rows, upper=False)
+            standard = solved.permute(2, 0, 1).reshape(apart.shape)
+        constant = 0.5 * self.latent_dim * math.log(2 * math.pi)
+        each = -0.5 * standard.square().sum(-1) - self.log_scale.sum(-1) - constant
+        return (self.logits.log_softmax(0) + each).logsumexp(-1)
+
+    def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
+        """An unbiased estimate of KL(posterior || prior) in nats from z, one draw of the posterior: (...)."""
+        return posterior.log_prob(z) - self.log_prob(z)
+
+
+class VampPrior(nn.Module):
+    """The mean posterior of learned pseudo-inputs (Tomczak & Welling 2018), here of tuples of all modalities.
+
+    inputs: a batch of first pseudo-inputs; real training tuples, with the modalities they have, are a good start.
+    posterior: batch -> mixture, the model's joint posterior; set by the model that takes this prior.
+    """
+
+    posterior: Callable[[Batch], GaussianMixture]
+
+    def __init__(self, inputs: Batch) -> None:
+        super().__init__()
+        self.inputs = nn.ParameterDict({name: nn.Parameter(value.clone()) for name, value in inputs.values.items()})
+        self.register_buffer("present", inputs.present.clone())
+        self.present: Tensor
+
+    def mixture(self) -> GaussianMixture:
+        """One row per pseudo-input."""
+        values: Mapping[str, Tensor] = dict(self.inputs.items())
+        return self.posterior(Batch(values, self.present))
+
+    def sample(self, count: int, generator: Noise = None) -> Tensor:
+        """`count` draws: (count, latent)."""
+        u = noise.uniform(generator, count, self.present.float())
+        scaled = u * len(self.present)
+        chosen = scaled.long().clamp(max=len(self.present) - 1)
+        law = self.mixture()
+        cumulative = law.weights[chosen].double().cumsum(-1)
+        member = torch.searchsorted(cumulative, (scaled - chosen)[:, None] * cumulative[:, -1:]).squeeze(1)
+        member = member.clamp(max=law.weights.shape[1] - 1)
+        mean, logvar = law.components.mean[member, chosen], law.components.logvar[member, chosen]
+        return law.components.like(mean, logvar).rsample(noise.normal(generator, count, mean.shape[-1], mean))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density in nats: (..., latent) -> (...)."""
+        return self.mixture().log_prob(z.unsqueeze(-2)).logsumexp(-1) - math.log(len(self.present))
+
+    def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
+        """An unbiased estimate of KL(posterior || prior) in nats from z, one draw of the posterior: (...)."""
+        return posterior.log_prob(z) - self.log_prob(z)

@@ -1,0 +1,55 @@
+"""Priors with independent dimensions around zero: standard, or with learned scales."""
+
+import torch
+from torch import Tensor, nn
+
+from polyvae import gaussian, noise, posteriors
+from polyvae.gaussian import Gaussian
+from polyvae.noise import Noise
+from polyvae.posteriors import Kind, Posterior
+
+
+class Centred(nn.Module):
+    """Normal or Laplace around zero, with scale 1, or with learned scales softmax(l) D that sum to D (Shi et al. 2019).
+
+    The sum is fixed because a common factor of all scales could as well be moved into the networks. The first scales
+    are 1, so learning cannot make the best bound worse than that of the standard prior.
+    """
+
+    def __init__(self, latent_dim: int, kind: Kind = "normal", *, learned: bool = False) -> None:
+        super().__init__()
+        self.kind: Kind = kind
+        self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
+        self.zeros: Tensor
+        self.logits = nn.Parameter(torch.zeros(latent_dim)) if learned else None
+
+    def law(self) -> Posterior:
+        """The prior as a law with fields (latent,)."""
+        if self.logits is None:
+            return posteriors.of_scale(self.kind, self.zeros, self.zeros)
+        scale = self.logits.softmax(-1) * len(self.zeros)
+        return posteriors.of_scale(self.kind, self.zeros, scale.clamp(min=posteriors.LEAST_SCALE).log())
+
+    def sample(self, count: int, generator: Noise = None) -> Tensor:
+        """`count` draws: (count, latent)."""
+        return self.law().rsample(noise.normal(generator, count, len(self.zeros), self.zeros))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density in nats: (..., latent) -> (...)."""
+        return self.law().log_prob(z)
+
+    def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
+        """KL(posterior || prior) in nats, in closed form: (...); z is not looked at."""
+        return posteriors.kl(posterior, self.law())
+
+
+class StandardNormal(Centred):
+    """N(0, I), the prior of the paper."""
+
+    def sample(self, count: int, generator: Noise = None) -> Tensor:
+        """`count` draws: (count, latent)."""
+        return noise.normal(generator, count, len(self.zeros), self.zeros)
+
+    def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
+        """KL(posterior || prior) in nats, in closed form: (...); z is not looked at."""
+        return gaussian.kl_to_prior(posterior) if isinstance(posterior, Gaussian) else super().kl(posterior, z)
