@@ -11,7 +11,7 @@ LAYERS = (
     {"errors"},
     {"files"},
     {"config", "noise", "subsets", "likelihoods"},
-    {"gaussian"},
+    {"gaussian", "text"},
     {"modality", "priors", "store", "checkpoint"},
     {"dataset"},
     {"networks", "datasets", "model"},

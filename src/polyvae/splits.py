@@ -122,7 +122,7 @@ def rows_by_epoch(
     train: MultimodalDataset, config: RunConfig, sampler: datasets.Sampler | None
 ) -> Callable[[int], MultimodalDataset]:
     if config.pairing != "fresh" or sampler is None:
-        return lambda epoch: train
+        return lru_cache(maxsize=1)(train.at_epoch)
 
     @lru_cache(maxsize=1)
     def fresh(epoch: int) -> MultimodalDataset:
