@@ -69,7 +69,7 @@ def test_contract(loader: Loader) -> None:
         if stored.dtype == torch.uint8:
             assert torch.equal(value, stored / 255)
         torch.testing.assert_close(
-            modality.to_original(value)[seen], stored.float()[seen] / (255 if modality.is_image else 1)
+            modality.to_original(value).float()[seen], stored.float()[seen] / (255 if modality.is_image else 1)
         )
         assert torch.equal(value[1], value[2])
         params = torch.zeros(3, *((2,) if modality.likelihood.learns_scale else ()), *modality.shape)
@@ -104,8 +104,8 @@ def test_a_smaller_size_is_a_prefix(loader: Loader) -> None:
 
 @pytest.mark.parametrize("size", [0, 10**6])
 def test_impossible_sizes_are_refused(loader: Loader, size: int) -> None:
-    if loader().name == "toy" and size:
-        pytest.skip("toy rows have no end")
+    if loader().name in ("toy", "toy_captions") and size:
+        pytest.skip("generated rows have no end")
     with pytest.raises(InputError, match=f"size {size}"):
         loader(size=size)
 

@@ -14,6 +14,7 @@ LAYERS = (
     {"gaussian", "text"},
     {"modality", "priors", "store", "checkpoint"},
     {"dataset"},
+    {"attributes"},
     {"networks", "datasets", "model"},
     {"objectives", "train", "imputation"},
     {"methods", "metrics"},

@@ -21,8 +21,9 @@ from polyvae.errors import InputError, RunError
 from polyvae.metrics import Evaluation, Judge, coherence, frechet, frechet_distance
 from polyvae.metrics.coherence import fleiss_kappa, interval
 from polyvae.metrics.extractors import prepared
-from polyvae.metrics.grids import arrange, example_rows, write_grids
+from polyvae.metrics.grids import example_rows, write_grids
 from polyvae.metrics.moments import moments, pooled
+from polyvae.metrics.pages import arrange
 from polyvae.metrics.protocol import chosen_rows
 from polyvae.modality import Modality
 from polyvae.model import MultimodalVAE

@@ -6,7 +6,7 @@ from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
 from polyvae.gaussian import Gaussian
-from polyvae.imputation import Imputed, impute
+from polyvae.imputation import Imputed, ImputedText, impute
 from polyvae.modality import Batch, Modality
 from polyvae.model import MultimodalVAE
 from polyvae.saving import load
@@ -17,6 +17,7 @@ __all__ = [
     "Batch",
     "Gaussian",
     "Imputed",
+    "ImputedText",
     "InputError",
     "Modality",
     "MultimodalDataset",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from polyvae.errors import InputError
-from polyvae.modality import Batch
+from polyvae.modality import Batch, Modality
 from polyvae.model import MultimodalVAE
 from polyvae.noise import drawing_from
 
@@ -25,11 +25,22 @@ class Imputed(NamedTuple):
     high: Tensor
 
 
+class ImputedText(NamedTuple):
+    """A text modality as token ids.
+
+    ids: Int64 (batch, position), observed where present, else of the likeliest words, given the mean of all draws'
+    probabilities. draws: Int64 (draw, batch, position), those of each draw; observed where present.
+    """
+
+    ids: Tensor
+    draws: Tensor
+
+
 @torch.no_grad()
 def impute(
     model: MultimodalVAE, batch: Batch, *, draws: int = 50, generator: torch.Generator | None = None
-) -> dict[str, Imputed]:
-    """Draws every absent modality given all that the row has, `draws` times, likelihood noise included.
+) -> dict[str, Imputed | ImputedText]:
+    """Draws every absent modality given all that the row has, `draws` times, likelihood noise included (of text: not).
 
     generator: makes the draws reproducible; by default torch's own is drawn from.
     Raises InputError for fewer than two draws, which give no interval.
@@ -38,8 +49,11 @@ def impute(
         raise InputError(f"draws is {draws}; an interval needs at least 2")
     with drawing_from(generator, batch.present.device):
         sampled = list(_draws(model, batch, draws))
-    result = {}
+    result: dict[str, Imputed | ImputedText] = {}
     for index, modality in enumerate(model.modalities):
+        if modality.vocabulary:
+            result[modality.name] = _text(modality, batch, [draw[modality.name] for draw in sampled], index)
+            continue
         observed = modality.to_original(batch.values[modality.name])
         values = torch.stack([modality.to_original(draw[modality.name]) for draw in sampled])
         low, high = values.quantile(torch.tensor([0.1, 0.9], dtype=values.dtype, device=values.device), 0)
@@ -53,4 +67,12 @@ def impute(
 def _draws(model: MultimodalVAE, batch: Batch, draws: int) -> Iterator[dict[str, Tensor]]:
     posterior = model.posterior(batch)
     for _ in range(draws):
-        yield {name: d.sample() for name, d in model.decode(posterior.sample()).items()}
+        decoded = model.decode(posterior.sample())
+        yield {m.name: decoded[m.name].mean if m.vocabulary else decoded[m.name].sample() for m in model.modalities}
+
+
+def _text(modality: Modality, batch: Batch, probabilities: list[Tensor], index: int) -> ImputedText:
+    observed, seen = modality.to_original(batch.values[modality.name]), batch.present[:, index, None]
+    likeliest = modality.to_original(torch.stack(probabilities).mean(0))
+    draws = torch.stack([modality.to_original(draw) for draw in probabilities])
+    return ImputedText(torch.where(seen, observed, likeliest), torch.where(seen, observed, draws))

@@ -1,6 +1,6 @@
 """Commands that use a trained model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,9 +14,10 @@ from polyvae.benchmark import plan_of
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.matching import load_like
 from polyvae.errors import InputError
+from polyvae.imputation import Imputed, ImputedText
 from polyvae.imputation import impute as impute_batch
-from polyvae.metrics.grids import arrange, write_png
-from polyvae.modality import Batch
+from polyvae.metrics.pages import Row, write_page
+from polyvae.modality import Batch, Modality
 from polyvae.model import MultimodalVAE
 from polyvae.plan import device_named
 from polyvae.saving import load
@@ -42,7 +43,9 @@ def generate(
     store: Path = Path("runs"),
     quiet: bool = False,
 ) -> None:
-    """Generate modalities from the prior, or from given ones; writes an .npz file, and a .png of image modalities.
+    """Generate modalities from the prior, or from given ones; writes an .npz file, and a .png of images and text.
+
+    Text is written as sentences under <name>, and as token ids under <name>.ids (words in the run's model.json).
 
     Args:
         run: Run id, the start of one, or a run folder.
@@ -72,10 +75,20 @@ def generate(
         chunks = _chunks(model, rows.rows(torch.arange(min(count, len(rows)))))
         parts = [model.generate(batch, _names(given), wanted, decode=decode) for batch in chunks]
     values = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
-    _write_npz(out, values)
-    shown = [values[m.name][:SHOWN] for m in model.modalities if m.is_image and m.name in values]
+    arrays: dict[str, Tensor | np.ndarray] = {}
+    shown: list[Row] = []
+    for modality in (m for m in model.modalities if m.name in values):
+        made = values[modality.name]
+        if modality.vocabulary:
+            captions = modality.vocabulary.decode(made)
+            arrays |= {modality.name: np.array(captions), f"{modality.name}.ids": made}
+            shown.append(captions[:SHOWN])
+        else:
+            arrays[modality.name] = made
+            shown += [made[:SHOWN]] if modality.is_image else []
+    _write_npz(out, arrays)
     if shown:
-        write_png(out.with_suffix(".png"), arrange([[row] for row in shown]))
+        write_page(out.with_suffix(".png"), [[row] for row in shown])
     if not quiet:
         print(out, *([out.with_suffix(".png")] if shown else []))
 
@@ -95,7 +108,8 @@ def impute(
     """Fill in the modalities that rows lack, in the units of the data; writes an .npz file.
 
     For each modality: <name> (observed, or the mean of the draws), <name>.sd, <name>.low and <name>.high (10 % and
-    90 % quantiles: an 80 % interval) and <name>.mask (True where it was observed).
+    90 % quantiles: an 80 % interval) and <name>.mask (True where it was observed). For text: <name> (sentences),
+    <name>.ids, <name>.draws (sentences, row by draw) and <name>.mask.
 
     Args:
         run: Run id, the start of one, or a run folder.
@@ -112,11 +126,10 @@ def impute(
     rows = load_like(data, model.modalities)
     torch.manual_seed(seed)
     parts = [impute_batch(model, batch, draws=draws) for batch in _chunks(model, rows)]
-    values = {}
-    for index, name in enumerate(model.names):
-        mean, sd, low, high = (torch.cat(field).cpu() for field in zip(*(part[name] for part in parts), strict=True))
-        values |= {name: mean, f"{name}.sd": sd, f"{name}.low": low, f"{name}.high": high}
-        values[f"{name}.mask"] = rows.present[:, index]
+    values: dict[str, Tensor | np.ndarray] = {}
+    for index, modality in enumerate(model.modalities):
+        values |= _imputed(modality, [part[modality.name] for part in parts])
+        values[f"{modality.name}.mask"] = rows.present[:, index]
     _write_npz(out, values)
     if not quiet:
         absent = int((~rows.present).sum())
@@ -143,6 +156,17 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
 
 
-def _write_npz(path: Path, values: dict[str, Tensor]) -> None:
+def _imputed(modality: Modality, parts: Sequence[Imputed | ImputedText]) -> dict[str, Tensor | np.ndarray]:
+    """The arrays of one modality, from its chunks of rows."""
+    name, words = modality.name, modality.vocabulary
+    if words is None:
+        mean, sd, low, high = (torch.cat(field).cpu() for field in zip(*parts, strict=True))
+        return {name: mean, f"{name}.sd": sd, f"{name}.low": low, f"{name}.high": high}
+    ids, draws = torch.cat([part[0] for part in parts]).cpu(), torch.cat([part[1] for part in parts], 1).cpu()
+    by_row = np.array([words.decode(row) for row in draws.unbind(1)])
+    return {name: np.array(words.decode(ids)), f"{name}.ids": ids, f"{name}.draws": by_row}
+
+
+def _write_npz(path: Path, values: Mapping[str, Tensor | np.ndarray]) -> None:
     with files.atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{name: value.numpy() for name, value in values.items()})
+        np.savez_compressed(file, allow_pickle=False, **{name: np.asarray(value) for name, value in values.items()})

@@ -5,11 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from polyvae.attributes import Attribute
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.arrays import load_arrays
 from polyvae.datasets.folder import load_folder
 from polyvae.datasets.polymnist import Draws, Sampler, load_polymnist, load_sampler
 from polyvae.datasets.toy import load_toy
+from polyvae.datasets.toy_captions import ATTRIBUTES, load_toy_captions
 from polyvae.errors import InputError
 
 __all__ = ["DATASETS", "Draws", "Entry", "Sampler", "load", "sampler"]
@@ -22,6 +24,7 @@ class Entry(NamedTuple):
     description: str
     options: frozenset[str]
     sampler: Callable[..., Sampler] | None = None
+    attributes: tuple[Attribute, ...] = ()  # that captions name
 
 
 _POLYMNIST = frozenset({"modalities", "size", "pairing", "data_dir"})
@@ -59,6 +62,12 @@ DATASETS: dict[str, Entry] = {
         load_toy,
         "linear-Gaussian tables with a known log evidence, for tests and quick trials",
         frozenset({"modalities", "size"}),
+    ),
+    "toy_captions": Entry(
+        load_toy_captions,
+        "drawn birds with captions, for tests and quick trials of image and text",
+        frozenset({"size"}),
+        attributes=ATTRIBUTES,
     ),
 }
 

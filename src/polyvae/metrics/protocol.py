@@ -187,7 +187,7 @@ def leave_one_out(names: Sequence[str], target: str) -> Subset:
 
 def check_names(model: GenerativeModel, data: MultimodalDataset, rows: Sequence[int] | None) -> list[int]:
     """`rows`, by default all. Raises InputError unless model and data have the same modalities and 2 rows exist."""
-    _check_same(model, data)
+    check_same(model, data)
     kept = list(range(len(data)) if rows is None else rows)
     if len(kept) < 2:
         raise InputError(f"{len(kept)} test rows; a metric needs at least 2")
@@ -196,7 +196,7 @@ def check_names(model: GenerativeModel, data: MultimodalDataset, rows: Sequence[
 
 def check_images(model: GenerativeModel, data: MultimodalDataset) -> Subset:
     """The image modalities. Raises InputError if there is none, or model and data have other modalities."""
-    _check_same(model, data)
+    check_same(model, data)
     if not (images := image_names(model)):
         raise InputError(f"none of {', '.join(model.names)} is an image; this metric reads images")
     return images
@@ -208,7 +208,7 @@ def check_rows(model: GenerativeModel, data: MultimodalDataset, rows: Sequence[i
     return check_names(model, data, rows)
 
 
-def _check_same(model: GenerativeModel, data: MultimodalDataset) -> None:
+def check_same(model: GenerativeModel, data: MultimodalDataset) -> None:
     if model.names != data.names:
         raise InputError(f"the model has modalities {', '.join(model.names)}, the data {', '.join(data.names)}")
 
