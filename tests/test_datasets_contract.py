@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy.stats import multivariate_normal
+from tests.test_birds import write_birds
 
 from polyvae import datasets
 from polyvae.dataset import MultimodalDataset
@@ -54,6 +55,8 @@ def loader(request: pytest.FixtureRequest, tmp_path: Path) -> Loader:
     options = {"polymnist_folder": {"data_dir": tmp_path}, "arrays": {"data": own_arrays()}}.get(name, {"size": 30})
     if name == "polymnist_folder":
         write_folders(tmp_path)
+    if name in ("cub", "cub_captions"):
+        options = {"data_dir": write_birds(tmp_path, each=30) / "a"}
     return lambda **more: datasets.load(name, **{**options, **more})
 
 

@@ -18,7 +18,7 @@ LAYERS = (
     {"networks", "datasets", "model"},
     {"objectives", "train", "imputation"},
     {"methods", "metrics"},
-    {"judges", "critics", "pretrained", "saving", "executors", "report"},
+    {"judges", "attribute_judges", "critics", "pretrained", "saving", "executors", "report"},
     {"splits"},
     {"plan"},
     {"evaluation"},

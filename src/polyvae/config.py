@@ -29,7 +29,7 @@ class RunConfig:
     data: str | None = None
     """Your own data: an .npz file, for --dataset arrays."""
     data_dir: str | None = None
-    """Folder with mnist/, polymnist/, backgrounds/. Default: $POLYVAE_DATA, else the embedded digits."""
+    """Folder with mnist/, polymnist/, cub/, backgrounds/. Default: $POLYVAE_DATA, else the embedded digits."""
     scale: float | None = None
     """Size of the digits in translated_polymnist, in (0, 1). Default .5."""
     background: int | None = None
@@ -38,6 +38,10 @@ class RunConfig:
     """Number of digits d that translated_polymnist never shows in quadrant d mod 4; metric `ood` does. Default 0."""
     pairing: Literal["fixed", "fresh"] | None = None
     """PolyMNIST pairs: one fixed set, or new pairs and crops every epoch. Default fixed."""
+    split_by: Literal["classes", "images"] | None = None
+    """Split of cub: train and test share no class (the MMVAE code's), or the official one. Default classes."""
+    crop: Literal["none", "box"] | None = None
+    """Pictures of cub: squeezed into a square (as published), or the square around the bird. Default none."""
     data_seed: int = 0
     """Seed of the generated data set, of its pairs and of the split of your own data; the same for all runs."""
     train_size: int | None = None

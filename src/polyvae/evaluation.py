@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from polyvae import datasets, files, pretrained
+from polyvae.attribute_judges import attribute_judge_for
 from polyvae.critics import critic_for
 from polyvae.datasets.shifted import shifted
 from polyvae.judges import judge_for
@@ -24,6 +25,8 @@ def evaluation_of(plan: Plan) -> Evaluation:
     if plan.sampler is not None and "judge" in needs:
         whole = replace(plan.sampler, held_out=0)  # a judge must read what the model was never shown
         extras["judge"] = judge_for(whole, plan.whole_test)
+    if plan.attributes and "judge" in needs:
+        extras["judge"] = attribute_judge_for(plan.whole_train, plan.attributes)
     if "critic" in needs and len(train.names) > 1:
         extras["critic"] = critic_for(train)
     if plan.sampler is not None and "ood" in plan.metrics:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from polyvae import datasets, metrics, networks, pretrained, splits, subsets
+from polyvae.attributes import Attribute
 from polyvae.config import RunConfig, by_modality
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
@@ -26,8 +27,9 @@ class Plan:
     """What one run will do.
 
     content: identity of the whole data set, for those who compare runs.
-    rows: epoch -> training data (new every epoch for fresh pairing). validation, test: held-out data; whole_test:
-    with the modalities that the run leaves out. sampler: the data set's generator, if it has one.
+    rows: epoch -> training data (new every epoch for fresh pairing). validation, test: held-out data; whole_train,
+    whole_test: with the modalities that the run leaves out. attributes: what captions name. sampler: the data set's
+    generator, if it has one.
     latent_dim: of this model; `unimodal` has its share of the config's. network_names: name -> network.
     """
 
@@ -42,6 +44,8 @@ class Plan:
     validation: MultimodalDataset | None
     test: MultimodalDataset
     whole_test: MultimodalDataset
+    whole_train: MultimodalDataset
+    attributes: tuple[Attribute, ...]
     sampler: datasets.Sampler | None
     metrics: tuple[str, ...]
 
@@ -74,7 +78,7 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
     train, test = splits.load_splits(config, data)
     is_own = data is not None or config.dataset == "arrays"
     everything, content = len(train.modalities), splits.identity_of(train, test, is_own)
-    whole_test, sampler = test, splits.sampler_of(config, data)
+    (whole_train, whole_test), sampler = (train, test), splits.sampler_of(config, data)
     train, test = (splits.scored(splits.narrowed(part, config, method), config) for part in (train, test))
     mixture = _mixture(config, method, train.names)
     if config.allocation == "systematic" and not mixture.is_bound:
@@ -103,6 +107,8 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
         validation=None if validation is None else validation.to(device),
         test=test.to(device),
         whole_test=whole_test,
+        whole_train=whole_train,
+        attributes=() if data is not None else datasets.DATASETS[config.dataset].attributes,
         sampler=sampler,
         metrics=wanted,
     )

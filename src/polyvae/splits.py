@@ -38,7 +38,8 @@ def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[Mult
 
 def generator_options(config: RunConfig) -> dict[str, Any]:
     """What fixes the generator of a data set, and so its judge, whatever rows are drawn from it."""
-    return {name: getattr(config, name) for name in ("modalities", "scale", "background", "held_out", "data_dir")}
+    names = ("modalities", "scale", "background", "held_out", "split_by", "crop", "data_dir")
+    return {name: getattr(config, name) for name in names}
 
 
 def _load(

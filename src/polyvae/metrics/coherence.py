@@ -85,7 +85,7 @@ def check_labels(data: MultimodalDataset, metric: str) -> np.ndarray:
 
 def warnings(found: Mapping[str, float]) -> dict[str, str]:
     """Key -> why not to trust it: joint coherence is high, too, when the judge sees one class in all blank pictures."""
-    if "coherence/joint" not in found:
+    if "coherence/joint_entropy" not in found or "coherence/joint" not in found:
         return {}
     joint, kappa = found["coherence/joint"], found["coherence/joint_kappa"]
     entropy, most = found["coherence/joint_entropy"], math.log(CLASSES)

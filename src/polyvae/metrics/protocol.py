@@ -16,7 +16,7 @@ from polyvae import subsets
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.gaussian import Gaussian
-from polyvae.metrics.extractors import Critic, Extractor, Judge, prepared
+from polyvae.metrics.extractors import AttributeJudge, Critic, Extractor, Judge, prepared
 from polyvae.modality import Batch, Modality
 from polyvae.model import MultimodalVAE
 from polyvae.noise import Noise, RowNoise
@@ -53,7 +53,8 @@ class GenerativeModel(Protocol):
 class Evaluation:
     """What a model is measured on. The data lie on the model's device.
 
-    judge: reads digits; critic: of the training tuples; extractors: by name; each only if a metric asks for it.
+    judge: reads digits, or what captions name; critic: of the training tuples; extractors: by name; each only if a
+    metric asks for it.
     shifted: name -> test tuples with inputs unlike the training data.
     beta: of the objective, for the bound. samples: importance samples a row, for likelihoods.
     cache: a folder for what is read in real images, the same for all runs on a data set.
@@ -61,7 +62,7 @@ class Evaluation:
 
     test: MultimodalDataset
     train: MultimodalDataset
-    judge: Judge | None = None
+    judge: Judge | AttributeJudge | None = None
     critic: Critic | None = None
     extractors: Mapping[str, Extractor] = field(default_factory=dict)
     shifted: Mapping[str, MultimodalDataset] = field(default_factory=dict)

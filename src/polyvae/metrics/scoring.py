@@ -7,6 +7,7 @@ from typing import Any
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
+from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
 from polyvae.metrics.coherence import (
     coherence,
@@ -16,7 +17,7 @@ from polyvae.metrics.coherence import (
     warnings,
 )
 from polyvae.metrics.diversity import diversity
-from polyvae.metrics.extractors import Extractor, Judge
+from polyvae.metrics.extractors import AttributeJudge, Extractor, Judge
 from polyvae.metrics.frechet import LEAST_FOR_LIMIT, frechet_limit_of, frechet_of, real_train
 from polyvae.metrics.imputation import imputation
 from polyvae.metrics.kernel import kernel_of
@@ -42,25 +43,29 @@ class Scoring:
         return {"seed": self.on.seed, "batch_size": self.on.batch_size}
 
     @property
-    def judge(self) -> Judge:
+    def judge(self) -> Judge | AttributeJudge:
         if self.on.judge is None:
             raise NotDefined(f"there is no judge for data set {self.on.test.name!r}")
         return self.on.judge
 
     @property
     def trusted_judge(self) -> Judge:
-        """The judge, for what stands and falls with its accuracy."""
-        if self.judge.doubt:
-            raise NotDefined(self.judge.doubt)
-        return self.judge
+        """The judge of digits, for what stands and falls with its accuracy."""
+        judge = self.judge
+        if not isinstance(judge, Judge):
+            raise NotDefined("the data set's judge reads attributes, no digits")
+        if judge.doubt:
+            raise NotDefined(judge.doubt)
+        return judge
 
     @cached_property
     def readings(self) -> Readings:
         """What the judge sees in real images, prior samples, and samples given every subset."""
         few = few_pairs(self.model.names, image_names(self.model))
-        every = coherence_pairs(self.model) if self.judge.doubt is None else []
+        judge = self.judge
+        every = coherence_pairs(self.model) if isinstance(judge, Judge) and judge.doubt is None else []
         return read_model(
-            self.model, self.on.test, self.judge, digit_pairs=every, moment_pairs=few, cache=self.on.cache, **self.how
+            self.model, self.on.test, judge, digit_pairs=every, moment_pairs=few, cache=self.on.cache, **self.how
         )
 
     @cached_property
@@ -70,6 +75,8 @@ class Scoring:
 
 
 def _coherence(scoring: Scoring) -> dict[str, float]:
+    if isinstance(scoring.judge, AttributeJudge):
+        return attribute_coherence(scoring.model, scoring.on.test, scoring.judge, **scoring.how)
     _ = scoring.trusted_judge
     return coherence_of(scoring.model, scoring.on.test, scoring.readings, scoring.on.seed)
 
@@ -147,7 +154,11 @@ METRICS: dict[str, Metric] = {
         "loss, distortion and rate of the objective",
         least=1,
     ),
-    "coherence": _read(_coherence, "share of generated images with the right digit", needs_labels=True),
+    "coherence": _read(
+        _coherence,
+        "share of generated images with the right digit, or attributes",
+        needs_labels=True,
+    ),
     "frechet": _read(_frechet, "distance of generated to real images, features of the judge"),
     "kid": _read(lambda s: kernel_of(s.readings, s.judge.name), "kernel distance, unbiased"),
     "prdc": _read(
