@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 from scipy.stats import multivariate_normal
-from tests.test_birds import write_birds
 
 from polyvae import datasets
 from polyvae.dataset import MultimodalDataset
@@ -18,6 +17,7 @@ from polyvae.datasets.toy import FEATURES, NOISE, linear_gaussian
 from polyvae.errors import InputError
 from polyvae.likelihoods import Laplace
 from polyvae.modality import Modality
+from test_birds import write_birds
 
 Loader = Callable[..., MultimodalDataset]
 
