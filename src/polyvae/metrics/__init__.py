@@ -3,6 +3,7 @@ and one line in `scoring.METRICS`."""
 
 from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
+from polyvae.metrics.captions import captions
 from polyvae.metrics.coherence import coherence
 from polyvae.metrics.diversity import diversity
 from polyvae.metrics.extractors import AttributeJudge, Critic, Extractor, Judge
@@ -30,6 +31,7 @@ __all__ = [
     "NotDefined",
     "attribute_coherence",
     "bound",
+    "captions",
     "coherence",
     "diversity",
     "evaluate",

@@ -9,6 +9,7 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
+from polyvae.metrics.captions import captions
 from polyvae.metrics.coherence import (
     coherence,
     coherence_of,
@@ -183,6 +184,10 @@ METRICS: dict[str, Metric] = {
     ),
     "imputation": Metric(
         lambda s: imputation(s.model, s.on.test, **s.how), "tables filled in from the other modalities"
+    ),
+    "captions": Metric(
+        lambda s: captions(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.how),
+        "quality of text: likelihood a word, variety, real word order, length",
     ),
     "label_free": Metric(_label_free, "coherence without labels, by a critic", is_default=False, needs="critic"),
     "coherence_from_means": _read(
