@@ -55,6 +55,8 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
         (["--likelihood-scale", "-1"], ["-1"]),
         (["--modality-weights", "0"], ["weight 0"]),
         (["--metrics", "fid"], ["'fid'", "coherence"]),
+        (["--metrics", "default,fid"], ["'fid'", "coherence"]),
+        (["--dataset", "array", "--data", "x.npz"], ["unknown data set 'array'", "arrays"]),
         (["--device", "tpu7"], ["--device tpu7"]),
         (["--device", "meta"], ["--device meta"]),
         (["--modalities", "0"], ["--modalities is 0"]),
@@ -278,6 +280,64 @@ def test_own_arrays_from_run_to_imputation(capsys):
     with np.load("generated.npz") as made:
         assert made["b"].shape == (30, 3)
         assert made["b"].mean() == pytest.approx(100, abs=10)
+
+
+@pytest.fixture
+def mixed(capsys) -> str:
+    """A run on a table and classes, where some rows lack the table."""
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 3, 120)
+    table = kind[:, None] + 0.1 * rng.normal(size=(120, 2))
+    seen = np.arange(120) % 3 > 0
+    np.savez("mine.npz", **{"kind": kind, "table": table, "table.mask": seen})
+    main([*ARRAYS, "--quiet"])
+    return next(Path("runs").glob("arrays-*")).name
+
+
+def test_what_is_imputed_has_classes_and_is_data_again(mixed, capsys):
+    main(["impute", mixed, "--data", "mine.npz", "--draws", "5"])
+    with np.load("imputed.npz") as filled:
+        assert "kind.sd" not in filled
+        np.testing.assert_array_equal(filled["kind.class"], np.load("mine.npz")["kind"])
+        assert (filled["table.sd"][~filled["table.mask"]] > 0).all()
+    main(["impute", mixed, "--data", "imputed.npz", "--draws", "5", "--out", "again.npz"])
+    with np.load("imputed.npz") as first, np.load("again.npz") as again:
+        assert sorted(first) == sorted(again)
+        np.testing.assert_array_equal(first["table.mask"], again["table.mask"])
+
+
+def test_generation_uses_the_rows_that_have_what_is_given(mixed, capsys):
+    main(["generate", mixed, "--given", "table", "--targets", "kind", "--data", "mine.npz", "--count", "100"])
+    assert "80 of the 120 rows have table" in capsys.readouterr().out
+    with np.load("generated.npz") as made:
+        np.testing.assert_array_equal(made["row"], np.flatnonzero(np.arange(120) % 3 > 0))
+        np.testing.assert_array_equal(made["kind.class"], made["kind"].argmax(-1))
+    refused(["generate", mixed, "--given", "tabel", "--data", "mine.npz"], capsys, "'tabel'", "kind, table")
+    refused(["generate", mixed, "--out", "g.csv"], capsys, "g.csv", ".npz")
+    np.savez("none.npz", kind=np.arange(3))
+    refused(["generate", mixed, "--given", "table", "--data", "none.npz"], capsys, "none of the 3 rows has table")
+
+
+def test_likelihoods_are_scored_again_at_another_number_of_samples(mixed, capsys):
+    record = Path("runs") / mixed / "record.json"
+    main(["evaluate", mixed, "--metrics", "log_likelihood", "--importance-samples", "5", "--quiet"])
+    assert json.loads(record.read_text())["metrics"]["log_likelihood/samples"] == 5
+    main([*ARRAYS, "--metrics", "log_likelihood", "--importance-samples", "7", "--quiet"])
+    assert json.loads(record.read_text())["metrics"]["log_likelihood/samples"] == 7
+
+
+def test_settings_beside_the_data_are_corrected_not_deleted(mixed, capsys):
+    Path("modalities.json").write_text('{"table": {"scale": learned}}')
+    refused(ARRAYS, capsys, "modalities.json is not valid JSON", "line 1, column 21", "correct it")
+    Path("modalities.json").write_text('{"table": {"scale": "leaned"}}')
+    refused(ARRAYS, capsys, "'table'", "'leaned'", '"learned"')
+    Path("modalities.json").write_text('{"table": {"scale": "learned", "likelihood": "laplace"}}')
+    assert status_of(ARRAYS, capsys)[0] == 0
+
+
+def test_data_that_have_changed_are_named(mixed, capsys):
+    np.savez("mine.npz", kind=np.arange(120) % 3, table=np.ones((120, 2)))
+    refused(["evaluate", mixed, "--metrics", "bound"], capsys, "mine.npz", "other data")
 
 
 def test_a_run_of_another_store_is_scored_where_it_is(capsys):

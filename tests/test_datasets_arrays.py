@@ -190,7 +190,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no file .*none.npz"):
         load("arrays", data=tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(InputError, match=r"text.npz is not a readable .npz"):
+    with pytest.raises(InputError, match=r"text.npz is not an .npz file"):
         load("arrays", data=tmp_path / "text.npz")
     np.save(tmp_path / "one.npy", TABLE)
     with pytest.raises(InputError, match="single array"):

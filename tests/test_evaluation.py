@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from polyvae import InputError, RunConfig, RunStore, critics, datasets, files, judges, run
-from polyvae.benchmark import evaluate
 from polyvae.cli import main
 from polyvae.critics import contrast, critic_for, critic_path
 from polyvae.datasets.shifted import shifted
 from polyvae.evaluation import evaluation_of
+from polyvae.finished import evaluate
 from polyvae.metrics import readings
 from polyvae.metrics.label_free import own_ranks
 from polyvae.metrics.readings import read_data

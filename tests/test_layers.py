@@ -22,6 +22,7 @@ LAYERS = (
     {"splits"},
     {"plan"},
     {"evaluation"},
+    {"finished"},
     {"benchmark"},
     {"sweep", "experiments"},
     {"commands"},

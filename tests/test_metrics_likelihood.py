@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from polyvae import likelihoods, metrics, subsets
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
+from polyvae.metrics import NotDefined
 from polyvae.metrics.log_likelihood import blind_log_likelihood, effective_size, legacy_log_likelihood, log_mean
 from polyvae.modality import Modality
 from polyvae.model import MultimodalVAE
@@ -164,13 +165,25 @@ def test_missing_modalities_are_left_out_of_the_likelihood():
     model = linear_model(subsets.mvae)
     whole = drawn(model, 20)
     present = torch.ones(20, 3, dtype=torch.bool)
-    present[:, 2] = False
+    present[:8, 2] = False
     partly = replace(whole, present=present)
     found = metrics.log_likelihood(model, partly, samples=3000)
-    truth = float(log_evidence(model, whole.values, ("a", "b")).mean())
+    assert found["log_likelihood/complete_rows"] == 12  # those that every subset is scored on
+    truth = float(log_evidence(model, whole.values, ("a", "b", "c"))[8:].mean())
     assert found["log_likelihood/joint"] == pytest.approx(truth, abs=0.02)
-    assert "log_likelihood/modality/c" not in found
-    assert "log_likelihood/conditional/c" not in found
+    own = float(log_evidence(model, whole.values, ("a",)).mean())
+    assert found["log_likelihood/modality/a"] == pytest.approx(own, abs=0.02)  # of every row that has it
+
+
+def test_subsets_are_not_compared_without_complete_rows():
+    model = linear_model(subsets.mvae)
+    whole = drawn(model, 20)
+    present = torch.ones(20, 3, dtype=torch.bool)
+    present[:, 2] = False
+    found = metrics.log_likelihood(model, replace(whole, present=present))
+    assert {key.split("/", 1)[1] for key in found} == {"samples", "complete_rows", "modality/a", "modality/b"}
+    with pytest.raises(NotDefined, match="0 test rows have every modality"):
+        metrics.latent(model, replace(whole, present=present))
 
 
 def test_effective_size_counts_equal_weights():

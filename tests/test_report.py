@@ -570,15 +570,26 @@ def test_failed_runs_are_named_with_their_error(store, tmp_path):
 
 
 def test_own_data_without_judge_or_pictures(store, tmp_path):
-    metrics = {"bound/loss": 25.0, "bound/distortion": 15.0, "bound/rate": 10.0, "imputation/m0/m1/rmse": 0.31}
+    metrics = {"bound/loss": 25.0, "bound/distortion": 15.0, "bound/rate": 10.0}
     for method in ("mvae", "mopoe"):
         add_run(store, method, dataset="arrays", modalities=2, metrics=metrics)
     page = page_of(store, tmp_path)
     assert "MVAE 15.0 and MoPoE-VAE 15.0" in page
-    assert "imputation/m0/m1/rmse" in page
     assert "Training</h3>" in page
     for heading in ("Quality against coherence", "Samples</h3>", "Coherence in parts", "Fréchet"):
         assert heading not in page
+
+
+def test_imputation_of_tables_is_said_first(store, tmp_path):
+    for method, error in (("mvae", 0.31), ("mopoe", 0.42)):
+        scores = {"m0/m1/rmse": error, "mean/m1/rmse": 1.01, "m0/m1/coverage": 0.5 + error, "m0/m1/nll": 0.7}
+        metrics = {"bound/distortion": 15.0} | {f"imputation/{key}": value for key, value in scores.items()}
+        add_run(store, method, dataset="arrays", modalities=2, metrics=metrics, epochs=1)
+    page = page_of(store, tmp_path)
+    assert "m1 from all others: MVAE is best with 0.31, MoPoE-VAE worst with 0.42, the mean 1.01." in page
+    assert "80 % intervals hold 0.81 to 0.92 of the truth." in page
+    assert '<th scope="row">imputation/m0/m1/nll</th>' in page
+    assert "by epoch" not in page, "a single epoch is no curve"
 
 
 def test_runs_without_metrics_or_history(store, tmp_path):

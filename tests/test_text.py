@@ -2,14 +2,18 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Categorical as TorchCategorical
 
+import polyvae as pv
 from polyvae import InputError, Modality, likelihoods
+from polyvae.cli import main
 from polyvae.dataset import MultimodalDataset
+from polyvae.datasets.matching import load_like
 from polyvae.modality import check_suits, text_modality
 from polyvae.text import PADDING, SPECIALS, UNKNOWN, Vocabulary, detokenise, tokenise
 
@@ -113,3 +117,38 @@ def test_likelihoods_of_text_are_for_text():
         check_suits(likelihoods.Laplace(), spec, torch.zeros(1, 5))
     with pytest.raises(InputError, match="'t' is no text"):
         check_suits(likelihoods.Text(), table, torch.zeros(1, 2))
+
+
+def test_own_captions_are_text_through_run_impute_and_back(tmp_path):
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 2, 60)
+    captions = np.array([f"a {'red' if k else 'blue'} bird , number {i % 3} ." for i, k in enumerate(kind)])
+    arrays = {"table": kind[:, None] + 0.1 * rng.standard_normal((60, 2)), "caption": captions}
+    np.savez(tmp_path / "mine.npz", **arrays)
+    config = pv.RunConfig(
+        dataset="arrays", data=str(tmp_path / "mine.npz"), method="mvae", latent_dim=2, epochs=1, network="mlp",
+        metrics="bound,captions", threads=1,
+    )  # fmt: skip
+    store = str(tmp_path / "runs")
+    result = pv.run(config, store)
+    assert "captions/perplexity/table/caption" in result.metrics
+    words = result.load().modalities[1].vocabulary
+    assert {"red", "blue", "bird", "number", "."} <= set(words.words)
+    out = tmp_path / "out.npz"
+    np.savez(tmp_path / "part.npz", table=arrays["table"][:4])
+    main(["impute", result.run_id, "--data", str(tmp_path / "part.npz"), "--out", str(out), "--store", store])
+    with np.load(out, allow_pickle=False) as made:
+        assert made["caption"].shape == (4,)
+        assert made["caption.draws"].shape == (4, 50)
+        assert words.decode(torch.from_numpy(made["caption.ids"])) == made["caption"].tolist()
+    again = load_like(out, result.load().modalities)
+    assert again.present.tolist() == [[True, False]] * 4
+    main(["generate", result.run_id, "--count", "3", "--out", str(out), "--store", store])
+    with np.load(out, allow_pickle=False) as made:
+        assert made["caption"].dtype.kind == "U"
+        assert made["caption.ids"].shape == (3, 32)
+    assert out.with_suffix(".png").is_file()
+    with pytest.raises(InputError, match="one sentence a row, or token ids"):
+        load_like({"caption": np.full((2, 32), 999)}, result.load().modalities)
+    known = load_like({"caption": captions[:2]}, result.load().modalities)
+    assert torch.equal(known.values["caption"], words.encode(captions[:2].tolist()))

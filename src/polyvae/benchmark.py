@@ -5,8 +5,8 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from polyvae import metrics
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
-from polyvae.evaluation import evaluation_of
+from polyvae.evaluation import Say, evaluation_of
+from polyvae.finished import THREADS, completed, samples_of
 from polyvae.metrics.grids import write_grids
 from polyvae.modality import Batch
 from polyvae.model import MultimodalVAE
@@ -59,6 +60,7 @@ def run(
     data: MultimodalDataset | None = None,
     networks: Networks | None = None,
     on_step: OnStep = lambda done, total, loss: None,
+    say: Say = lambda text: None,
 ) -> RunResult:
     """Trains and scores one model, or returns the finished run; an interrupted run goes on where it stopped.
 
@@ -67,7 +69,7 @@ def run(
     """
     place = store if isinstance(store, RunStore) else RunStore(store)
     plan = make_plan(config, data, networks)
-    record = run_one(plan, place, own=networks or {}, retries=True, on_step=on_step)
+    record = run_one(plan, place, own=networks or {}, retries=True, on_step=on_step, say=say)
     if record is None or record["status"] != "done":
         raise RunError(f"run {plan.run_id} failed: {record and record['error']}")
     return RunResult(plan.run_id, place.folder(plan.run_id), record)
@@ -81,6 +83,7 @@ def run_one(
     wait: bool = True,
     retries: bool = False,
     on_step: OnStep = lambda done, total, loss: None,
+    say: Say = lambda text: None,
 ) -> Record | None:
     """The record of the plan's run, made if it is not there; None if another process is at it and `wait` is False.
 
@@ -91,14 +94,14 @@ def run_one(
             return None
         existing = store.record(plan.run_id)
         if existing is not None and existing["status"] == "done":
-            return _completed(plan, store, existing, own or {})
+            return completed(plan, store, existing, own or {}, say)
         if existing is not None and not retries:
             return existing
         folder = store.begin(plan.run_id, plan.config)
-        torch.set_num_threads(plan.config.threads or os.cpu_count() or 1)
+        torch.set_num_threads(plan.config.threads or THREADS)
         record = _blank_record(plan)
         try:
-            _train_and_score(plan, folder, own or {}, record, on_step)
+            _train_and_score(plan, folder, own or {}, record, on_step, say)
         except InputError:  # say, a damaged checkpoint: nothing was computed
             raise
         except Exception as error:  # noqa: BLE001 networks of the user's own may raise anything
@@ -107,62 +110,9 @@ def run_one(
         return record
 
 
-def _completed(plan: Plan, store: RunStore, record: Record, own: Networks) -> Record:
-    """A finished run's record, with the metrics that the plan asks for and the record lacks."""
-    missing = [name for name in plan.metrics if name not in record["resolved"].get("metrics", plan.metrics)]
-    if not missing:
-        return record
-    folder = store.folder(plan.run_id)
-    plan = replace(plan, metrics=tuple(missing))
-    found, notes = metrics.evaluate(load(folder, networks=own).to(plan.device), evaluation_of(plan), missing)
-    return _with_scores(store, record, missing, found, notes)
-
-
-def plan_of(folder: Path, **changes: Any) -> Plan:
-    """The plan of a run in a store. Raises InputError when its data are not those it was made from."""
-    plan = make_plan(RunStore(folder.parent).config(folder.name).with_(**changes))
-    if plan.run_id != folder.name:
-        raise InputError(
-            f"run {folder.name} was made from other data than its config now gives, or with networks of your own; "
-            "use it in Python, with the data you have"
-        )
-    return plan
-
-
-def evaluate(run: str, names: str, store: RunStore) -> Record:
-    """Scores a finished run by the metrics `names` and adds them to its record.
-
-    Raises InputError for an unknown run or metric, or a run that is not finished or whose data are not at hand.
-    """
-    folder = store.existing(run)
-    store = RunStore(folder.parent)
-    record = store.record(folder.name)
-    if record is None or record["status"] != "done":
-        raise InputError(f"run {folder.name} is not finished; finish it with the command that started it")
-    plan = plan_of(folder, metrics=names)
-    found, notes = metrics.evaluate(load(folder).to(plan.device), evaluation_of(plan), plan.metrics)
-    with store.lock(folder.name, wait=True):
-        return _with_scores(store, store.record(folder.name) or record, plan.metrics, found, notes)
-
-
-def _with_scores(
-    store: RunStore, record: Record, names: Sequence[str], found: dict[str, float], notes: dict[str, str]
-) -> Record:
-    """The record with new scores, written to the store. Hold the lock."""
-    kept = {name: reason for name, reason in record["notes"].items() if name.split("/")[0] not in names}
-    scored = list(dict.fromkeys([*record["resolved"].get("metrics", []), *names]))
-    record |= {
-        "metrics": record["metrics"] | found,
-        "notes": kept | notes,
-        "resolved": record["resolved"] | {"metrics": scored},
-    }
-    store.finish(record)
-    return record
-
-
-def _train_and_score(plan: Plan, folder: Path, own: Networks, record: Record, on_step: OnStep) -> None:
+def _train_and_score(plan: Plan, folder: Path, own: Networks, record: Record, on_step: OnStep, say: Say) -> None:
     started = time.monotonic()
-    evaluation = evaluation_of(plan)
+    evaluation = evaluation_of(plan, say)
     if evaluation.judge is not None:
         record["resolved"]["judge"] = {"version": evaluation.judge.version, "sha256": evaluation.judge.weights_sha256}
     model = build_model(plan, own)
@@ -176,7 +126,7 @@ def _train_and_score(plan: Plan, folder: Path, own: Networks, record: Record, on
     record["seconds"]["train"] = round(progress.total_seconds, 3)
 
     started = time.monotonic()
-    record["metrics"], record["notes"] = metrics.evaluate(model.eval(), evaluation, plan.metrics)
+    record["metrics"], record["notes"] = metrics.evaluate(model.eval(), evaluation, plan.metrics, say)
     if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
         write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
     record["seconds"]["evaluate"] = _since(started)
@@ -232,6 +182,7 @@ def _blank_record(plan: Plan) -> Record:
             "train_rows": len(plan.rows(0)),
             "test_rows": len(plan.test),
             "metrics": list(plan.metrics),
+            "importance_samples": samples_of(plan),
             "data": plan.content,
         },
     }

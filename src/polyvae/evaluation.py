@@ -1,5 +1,6 @@
 """What the metrics of a plan need, made ready: the judge, the critic, pretrained extractors, shifted inputs."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +13,13 @@ from polyvae.metrics import METRICS, Evaluation
 from polyvae.plan import Plan
 from polyvae.splits import generator_options
 
+Say = Callable[[str], None]  # what is under way, in words
 
-def evaluation_of(plan: Plan) -> Evaluation:
+
+def evaluation_of(plan: Plan, say: Say = lambda text: None) -> Evaluation:
     """The test data of a plan with all that its metrics need; what is trained for it is trained once and cached.
 
+    say: is told what is under way.
     Raises InputError when a metric asks for an extractor that is not at hand, before anything is measured.
     """
     train, config = plan.rows(0), plan.config
@@ -23,11 +27,13 @@ def evaluation_of(plan: Plan) -> Evaluation:
     at_hand = {name: load() for name, load in pretrained.LOADERS.items() if name in needs}
     extras: dict[str, Any] = {"extractors": at_hand}
     if plan.sampler is not None and "judge" in needs:
+        say("preparing the judge of this data set (about a minute, once)")
         whole = replace(plan.sampler, held_out=0)  # a judge must read what the model was never shown
         extras["judge"] = judge_for(whole, plan.whole_test)
     if plan.attributes and "judge" in needs:
         extras["judge"] = attribute_judge_for(plan.whole_train, plan.attributes)
     if "critic" in needs and len(train.names) > 1:
+        say("preparing the critic of this data set (about a minute, once)")
         extras["critic"] = critic_for(train)
     if plan.sampler is not None and "ood" in plan.metrics:
         of_test = datasets.sampler(config.dataset, split="test", **generator_options(config))

@@ -59,6 +59,19 @@ def read_object(path: Path, keys: Iterable[str]) -> dict[str, Any]:
     return content
 
 
+def read_settings(path: Path) -> Any:
+    """The content of a JSON file that a user wrote. Raises InputError that says where it is wrong."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"no file {path} ({error.strerror})") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InputError(f"{path} is not valid JSON ({error.msg}, {place}); correct it there") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from None
+
+
 def read_json_lines(path: Path) -> list[Any]:
     """The content of a file with one JSON value a line, [] where there is none. Raises InputError when damaged."""
     with _readable(path):

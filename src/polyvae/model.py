@@ -208,7 +208,14 @@ class MultimodalVAE(nn.Module):
 
 
 class LearnedScale(nn.Module):
-    """Puts one learned log scale per feature beside a decoder's location: (batch, *shape) -> (batch, 2, *shape)."""
+    """Puts one learned log scale per feature beside a decoder's location: (batch, *shape) -> (batch, 2, *shape).
+
+    The log scale is SPEED times its parameter: Adam moves every parameter by about the learning rate a step, too slow
+    for a number of size 1. A scale that lags behind makes intervals too wide (measured on tables after 250 steps:
+    80 % intervals that hold 92 %, against 78 to 80 % with SPEED).
+    """
+
+    SPEED = 10.0
 
     def __init__(self, decoder: nn.Module, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -217,7 +224,8 @@ class LearnedScale(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         location = self.decoder(z).to(self.log_scale.dtype)
-        return torch.stack([location, (7 * torch.tanh(self.log_scale / 7)).expand_as(location)], 1)
+        log_scale = 7 * torch.tanh(self.SPEED * self.log_scale / 7)
+        return torch.stack([location, log_scale.expand_as(location)], 1)
 
 
 def _decoder(modality: Modality, decoder: nn.Module) -> nn.Module:

@@ -14,7 +14,7 @@ from polyvae.attributes import Attribute
 from polyvae.config import RunConfig, by_modality
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
-from polyvae.files import read_json
+from polyvae.files import read_settings
 from polyvae.methods import Method, method_named
 from polyvae.modality import Modality
 from polyvae.objectives import UNCOVERED
@@ -133,10 +133,11 @@ def _identity(
 
 def _check_metrics(wanted: tuple[str, ...], test: MultimodalDataset, text: str) -> None:
     """What is asked for by name must have a meaning here; of `default` and `all` the record notes what has none."""
-    if wanted and len(test) < 2 and text in ("default", "all"):
+    asked = [part.strip() for part in text.split(",")]
+    if wanted and len(test) < 2 and {"default", "all"} & set(asked):
         raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
-    for name in wanted if text not in ("default", "all") else ():
-        if (lack := metrics.unmet(name, test)) is not None:
+    for name in wanted:
+        if name in asked and (lack := metrics.unmet(name, test)) is not None:
             raise InputError(f"--metrics {name}: {lack}; leave it out")
 
 
@@ -160,7 +161,7 @@ def _mixture(config: RunConfig, method: Method, names: tuple[str, ...]) -> Subse
     if method.mixture is not None:
         return method.mixture(names)
     path = Path(str(config.subsets))
-    content = read_json(path)
+    content = read_settings(path)
     try:
         terms = content["terms"] if isinstance(content, dict) else content
         return subsets.from_json({"names": names, "terms": terms})

@@ -29,7 +29,7 @@ def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[Mult
         if (config.train_size or 0) > len(train):
             raise InputError(f"--train-size is {config.train_size}, but {len(train)} rows are left for training")
         return train.rows(torch.arange(config.train_size or len(train))), test
-    if (config.dataset == "arrays") != (config.data is not None):
+    if known is not None and (config.dataset == "arrays") != (config.data is not None):
         raise InputError("--data FILE.npz and --dataset arrays go together; give both or neither")
     options = {"data": config.data, "seed": config.data_seed, "pairing": config.pairing, **generator_options(config)}
     load = _load if config.data is not None else _load_once  # the user's file may change under its name
@@ -110,6 +110,8 @@ def held_out(
         raise InputError("--patience needs validation data; set --validation-fraction above 0")
     if not fraction:
         return train, None
+    if len(train) < 2:
+        raise InputError("1 training row is left, none to hold out for validation; make --test-size smaller")
     return _cut(train, max(1, round(fraction * len(train))), config.data_seed, "--validation-fraction")
 
 

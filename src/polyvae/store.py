@@ -47,9 +47,11 @@ class RunStore:
         matching = [name for name in ids if name.startswith(run)]
         if len(matching) == 1:
             return self.folder(matching[0])
-        near = ", ".join(matching[:5] or get_close_matches(run, ids, 5, 0.1)) or "none"
-        problem = f"{len(matching)} runs start with {run!r}" if matching else f"no run {run!r}"
-        raise InputError(f"{problem} in {self.root}; near it: {near}")
+        if matching:
+            some = ", ".join(matching[:5]) + (", ..." if len(matching) > 5 else "")
+            raise InputError(f"{len(matching)} runs start with {run!r} in {self.root}; say which: {some}")
+        near = ", ".join(get_close_matches(run, ids, 5, 0.1)) or "none"
+        raise InputError(f"no run {run!r} in {self.root}; near it: {near}")
 
     def record(self, run_id: str) -> Record | None:
         """The record of a finished run, or None. Raises InputError when it is damaged."""

@@ -180,8 +180,10 @@ class _Loop:
         terms = [f"log-likelihood of {name}" for name, column in columns if not bool(torch.isfinite(column).all())]
         terms += [] if bool(torch.isfinite(bound.kl).all()) else ["KL"]
         where = f"epoch {self.at.epoch}, step {self.at.step}"
+        what = ", ".join(terms) or "the weighted sum"
         return (
-            f"loss is not finite at {where}: {', '.join(terms) or 'the weighted sum'}; the last good checkpoint is kept"
+            f"loss is not finite at {where}: {what}; the last good checkpoint is kept. A smaller --learning-rate, or "
+            "--gradient-clip, may help"
         )
 
 

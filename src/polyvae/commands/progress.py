@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from polyvae.store import Record, RunStore
 
 LINE_SECONDS = 20.0  # between plain lines
-PREPARING = "preparing: data, and the judge that reads them (about a minute, once per data set)"
+PREPARING = "preparing: data, and what reads them (a judge or critic trains for about a minute, once per data set)"
 
 
 class _Display:
@@ -48,15 +48,18 @@ class _Display:
 
 
 class StepBar(_Display):
-    """The steps of one run."""
+    """The steps of one run, and what else is under way."""
 
     def __enter__(self) -> Self:
-        self.task = self.progress.add_task(PREPARING, total=None, note="")
-        self.line(PREPARING, now=True)
+        self.task = self.progress.add_task("reading the data", total=None, note="")
         return super().__enter__()
 
+    def say(self, text: str) -> None:
+        self.progress.update(self.task, description=text)
+        self.line(text, now=True)
+
     def step(self, done: int, total: int, loss: float) -> None:
-        note = f"loss {loss:,.1f}" if done < total else "scoring"
+        note = f"loss {loss:,.1f}"
         self.progress.update(self.task, description="train", completed=done, total=total, note=note)
         self.line(f"step {done} of {total}, {note}", now=done == total)
 

@@ -8,7 +8,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from polyvae import benchmark, experiments, pretrained
+from polyvae import benchmark, experiments, finished, pretrained
 from polyvae import sweep as sweeping
 from polyvae.commands.progress import StepBar, SweepTable
 from polyvae.config import RunConfig
@@ -38,7 +38,7 @@ def run(config: Flags, *, store: Store = Path("runs"), quiet: bool = False) -> N
     """
     checked = RunConfig.from_dict(config.to_dict())
     with StepBar(quiet) as bar:
-        result = benchmark.run(checked, store, on_step=bar.step)
+        result = benchmark.run(checked, store, on_step=bar.step, say=bar.say)
     if not quiet:
         _print_record(result.record, result.folder)
 
@@ -99,6 +99,9 @@ def evaluate(
     run: Annotated[str, tyro.conf.Positional],
     *,
     metrics: str = "all",
+    importance_samples: int | None = None,
+    threads: int | None = None,
+    device: str | None = None,
     store: Store = Path("runs"),
     quiet: bool = False,
 ) -> None:
@@ -107,10 +110,16 @@ def evaluate(
     Args:
         run: Run id, the start of one, or a run folder.
         metrics: Comma-separated names; all: whatever the data and the installed extras allow; default: as in `run`.
+        importance_samples: Importance samples a test row, for log-likelihoods. Default: as the run's config says.
+        threads: CPU threads. Default: as the run's config says.
+        device: cpu, cuda or auto. Default: as the run's config says.
         store: Folder of all runs.
         quiet: Print nothing but errors.
     """
-    record = benchmark.evaluate(run, metrics, RunStore(store))
+    given = {"importance_samples": importance_samples, "threads": threads, "device": device}
+    changes = {name: value for name, value in given.items() if value is not None}
+    with StepBar(quiet) as bar:
+        record = finished.evaluate(run, metrics, RunStore(store), say=bar.say, **changes)
     if not quiet:
         _print_record(record, RunStore(store).existing(run))
 

@@ -9,14 +9,15 @@ import torch
 import tyro
 from torch import Tensor
 
-from polyvae import files
-from polyvae.benchmark import plan_of
+from polyvae import files, likelihoods
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.matching import load_like
 from polyvae.errors import InputError
+from polyvae.finished import plan_of
 from polyvae.imputation import Imputed, ImputedText
 from polyvae.imputation import impute as impute_batch
 from polyvae.metrics.pages import Row, write_page
+from polyvae.metrics.protocol import rows_with
 from polyvae.modality import Batch, Modality
 from polyvae.model import MultimodalVAE
 from polyvae.plan import device_named
@@ -47,9 +48,12 @@ def generate(
 
     Text is written as sentences under <name>, and as token ids under <name>.ids (words in the run's model.json).
 
+    For each modality: <name>; classes as probabilities (a draw: one-hot), and <name>.class, the most likely one.
+    With --given also `row`: which rows of the data were conditioned on.
+
     Args:
         run: Run id, the start of one, or a run folder.
-        count: Number of rows.
+        count: Number of rows; with --given, at most: the first rows that have all of it.
         given: Comma-separated modalities to condition on. Default: none, samples from the prior.
         targets: Comma-separated modalities to generate. Default: all.
         data: .npz file with the rows to condition on. Default: the run's test rows.
@@ -65,32 +69,29 @@ def generate(
         raise InputError(f"--count is {count}; it must be at least 1")
     if data is not None and given is None:
         raise InputError("--data holds rows to condition on; name what to condition on with --given")
+    _check_out(out)
     model, folder = _model(run, store, weights, device)
     torch.manual_seed(seed)
     wanted = _names(targets)
+    used = None
     if given is None:
         parts = [model.generate(len(rows), targets=wanted, decode=decode) for rows in torch.arange(count).split(CHUNK)]
     else:
         rows = _rows(model, folder, data)
-        chunks = _chunks(model, rows.rows(torch.arange(min(count, len(rows)))))
+        used = _rows_to_use(rows, given, count)
+        chunks = _chunks(model, rows.rows(used))
         parts = [model.generate(batch, _names(given), wanted, decode=decode) for batch in chunks]
     values = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
-    arrays: dict[str, Tensor | np.ndarray] = {}
-    shown: list[Row] = []
-    for modality in (m for m in model.modalities if m.name in values):
-        made = values[modality.name]
-        if modality.vocabulary:
-            captions = modality.vocabulary.decode(made)
-            arrays |= {modality.name: np.array(captions), f"{modality.name}.ids": made}
-            shown.append(captions[:SHOWN])
-        else:
-            arrays[modality.name] = made
-            shown += [made[:SHOWN]] if modality.is_image else []
+    arrays = _written(model, values) | ({} if used is None else {"row": torch.tensor(used)})
     _write_npz(out, arrays)
+    shown = _shown(model, values)
     if shown:
         write_page(out.with_suffix(".png"), [[row] for row in shown])
     if not quiet:
         print(out, *([out.with_suffix(".png")] if shown else []))
+        print(", ".join(f"{name} {tuple(value.shape)}" for name, value in arrays.items()))
+        if used is not None and len(used) < count:
+            print(f"{len(used)} of the {len(rows)} rows have {given}; the others are left out (key 'row' says which)")
 
 
 def impute(
@@ -108,8 +109,11 @@ def impute(
     """Fill in the modalities that rows lack, in the units of the data; writes an .npz file.
 
     For each modality: <name> (observed, or the mean of the draws), <name>.sd, <name>.low and <name>.high (10 % and
-    90 % quantiles: an 80 % interval) and <name>.mask (True where it was observed). For text: <name> (sentences),
-    <name>.ids, <name>.draws (sentences, row by draw) and <name>.mask.
+    90 % quantiles: an 80 % interval) and <name>.mask (True where it was observed). Classes: <name> holds their
+    probabilities (the truth where observed), <name>.class the most likely one, and there is no interval. Text: <name>
+    holds sentences, <name>.ids their token ids, <name>.draws the sentence of every draw (row, draw). The file can
+    be read again as data: what was filled in counts as absent. The interval is the model's own: how much of the truth
+    it holds on test rows is in the record (imputation/.../coverage; .8 if calibrated).
 
     Args:
         run: Run id, the start of one, or a run folder.
@@ -122,18 +126,66 @@ def impute(
         store: Folder of all runs.
         quiet: Print nothing but errors.
     """
+    _check_out(out)
     model, _ = _model(run, store, weights, device)
     rows = load_like(data, model.modalities)
     torch.manual_seed(seed)
     parts = [impute_batch(model, batch, draws=draws) for batch in _chunks(model, rows)]
     values: dict[str, Tensor | np.ndarray] = {}
     for index, modality in enumerate(model.modalities):
-        values |= _imputed(modality, [part[modality.name] for part in parts])
+        values |= _imputed(model, modality, [part[modality.name] for part in parts])
         values[f"{modality.name}.mask"] = rows.present[:, index]
     _write_npz(out, values)
     if not quiet:
         absent = int((~rows.present).sum())
         print(f"{out}: {len(rows)} rows, {absent} absent modalities filled in from {draws} draws each")
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix != ".npz":
+        raise InputError(f"--out {out} is written as .npz; give it that ending")
+
+
+def _rows_to_use(rows: MultimodalDataset, given: str, count: int) -> list[int]:
+    """The first `count` rows that have all of `given`."""
+    names = [name.strip() for name in given.split(",")]
+    if unknown := [name for name in names if name not in rows.names]:
+        raise InputError(f"--given names {unknown[0]!r}; the model has {', '.join(rows.names)}")
+    able = rows_with(rows, range(len(rows)), names)
+    if not able:
+        raise InputError(f"none of the {len(rows)} rows has {given}; condition on less")
+    return able[:count]
+
+
+def _classes(model: MultimodalVAE, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """<name>.class of what is classes: the index of the most likely one."""
+    kinds = {m.name: likelihoods.to_json(m.likelihood)["kind"] for m in model.modalities}
+    ids = {m.name for m in model.modalities if m.vocabulary}
+    return {
+        f"{name}.class": value.argmax(-1)
+        for name, value in values.items()
+        if kinds[name] == "categorical" and name not in ids
+    }
+
+
+def _written(model: MultimodalVAE, values: Mapping[str, Tensor]) -> dict[str, Tensor | np.ndarray]:
+    """What `generate` writes: text as sentences beside its token ids, classes beside their probabilities."""
+    words = {m.name: m.vocabulary for m in model.modalities if m.vocabulary}
+    texts = {name: np.array(words[name].decode(values[name])) for name in values if name in words}
+    ids = {f"{name}.ids": values[name] for name in texts}
+    return {**values, **texts, **ids, **_classes(model, values)}
+
+
+def _shown(model: MultimodalVAE, values: Mapping[str, Tensor]) -> list[Row]:
+    """Rows of the picture: images and text."""
+    rows: list[Row] = []
+    for modality in (m for m in model.modalities if m.name in values):
+        made = values[modality.name][:SHOWN]
+        if modality.vocabulary:
+            rows.append(modality.vocabulary.decode(made))
+        elif modality.is_image:
+            rows.append(made)
+    return rows
 
 
 def _model(run: str, store: Path, weights: str, device: str) -> tuple[MultimodalVAE, Path]:
@@ -156,12 +208,15 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
 
 
-def _imputed(modality: Modality, parts: Sequence[Imputed | ImputedText]) -> dict[str, Tensor | np.ndarray]:
+def _imputed(
+    model: MultimodalVAE, modality: Modality, parts: Sequence[Imputed | ImputedText]
+) -> dict[str, Tensor | np.ndarray]:
     """The arrays of one modality, from its chunks of rows."""
     name, words = modality.name, modality.vocabulary
     if words is None:
         mean, sd, low, high = (torch.cat(field).cpu() for field in zip(*parts, strict=True))
-        return {name: mean, f"{name}.sd": sd, f"{name}.low": low, f"{name}.high": high}
+        classes = _classes(model, {name: mean})
+        return {name: mean} | (classes or {f"{name}.sd": sd, f"{name}.low": low, f"{name}.high": high})
     ids, draws = torch.cat([part[0] for part in parts]).cpu(), torch.cat([part[1] for part in parts], 1).cpu()
     by_row = np.array([words.decode(row) for row in draws.unbind(1)])
     return {name: np.array(words.decode(ids)), f"{name}.ids": ids, f"{name}.draws": by_row}

@@ -2,7 +2,7 @@
 
 Keys: `<name>` is a modality; `<name>.mask` (Bool per row) says where it is present; `label` or `labels` (integers) is
 the class of a row. What an array is follows from its type and shape, unless a `modalities.json` beside the file says
-otherwise: {"<name>": {"likelihood": ..., "scale": number or null (learned), "network": ..., "weight": ...}}.
+otherwise: {"<name>": {"likelihood": ..., "scale": number or "learned", "network": ..., "weight": ...}}.
 
 | array | taken as |
 |---|---|
@@ -30,6 +30,15 @@ from polyvae.datasets.digits import check_split
 from polyvae.errors import InputError
 
 LABELS = ("label", "labels")
+# What `polyvae impute` writes beside a modality; not read again.
+IMPUTED = (".sd", ".low", ".high", ".class", ".ids", ".draws")
+    ".sd",
+    ".low",
+    ".high",
+    ".class",
+    ".ids",
+    ".draws",
+)  # what `polyvae impute` writes beside a modality; not read again
 TEST_SHARE = 0.2
 
 
@@ -95,7 +104,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     with file:
         try:
             archive = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except ValueError as error:  # NumPy takes it for a pickle, and would advise to allow that
+            raise InputError(f"{path} is not an .npz file; save the modalities by name with numpy.savez") from error
+        except (OSError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"{path} is not a readable .npz file ({error}); save it with numpy.savez") from error
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise InputError(f"{path} is a single array; save the modalities by name with numpy.savez")
@@ -124,6 +135,7 @@ def _to_numpy(key: str, value: Any) -> np.ndarray:
 
 def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
     """Values, masks and labels by their keys, checked for type and number of rows."""
+    arrays = {key: array for key, array in arrays.items() if not _is_imputed(key, arrays)}
     given = [key for key in LABELS if key in arrays]
     if len(given) > 1:
         raise InputError("the data have both 'label' and 'labels'; keep one")
@@ -136,8 +148,8 @@ def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
     if not values:
         raise InputError("the data hold no modality; give at least one array besides the labels")
     for key, array in arrays.items():
-        if array.dtype.kind not in "biuf":
-            raise InputError(f"{key!r} has dtype {array.dtype}; give numbers or booleans (encode words as integers)")
+        if array.dtype.kind not in ("biufU" if key in values and array.ndim == 1 else "biuf"):
+            raise InputError(f"{key!r} has dtype {array.dtype}; give numbers or booleans, or one sentence a row")
         if array.ndim == 0 or 0 in array.shape:
             raise InputError(f"{key!r} has shape {array.shape}; it must have rows and none of its axes may be empty")
     first = next(iter(values))
@@ -149,6 +161,11 @@ def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
     if not present.any(1).all():
         raise InputError(f"row {int(np.argmin(present.any(1)))} has no observed modality; drop such rows")
     return Parts(values, present, _labels(arrays, given))
+
+
+def _is_imputed(key: str, arrays: Mapping[str, np.ndarray]) -> bool:
+    name, dot, field = key.rpartition(".")
+    return dot + field in IMPUTED and name in arrays and f"{name}.mask" in arrays
 
 
 def _mask(name: str, mask: np.ndarray | None, rows: int) -> np.ndarray:
@@ -171,7 +188,7 @@ def _labels(arrays: Mapping[str, np.ndarray], given: list[str]) -> np.ndarray | 
 def _description(source: Path | None, given: Any, names: Iterable[str]) -> Mapping[str, Any]:
     beside = source.with_name("modalities.json") if source else None
     if given is None:
-        given = files.read_json(beside) if beside and beside.is_file() else {}
+        given = files.read_settings(beside) if beside and beside.is_file() else {}
     if not isinstance(given, Mapping):
         raise InputError("modalities.json must map each modality name to its settings")
     if unknown := sorted(set(given) - set(names)):

@@ -45,18 +45,19 @@ def latent(
     collapsed/<modality>: dimensions where the posterior given it alone is within .01 nats of the prior, on average.
     mismatch/<given>: KL in nats of the Gaussian with the moments of posterior draws from N(0, I): 0 if the prior's
     samples look like posterior ones, as far as means and covariances tell. Defined for more rows than dimensions.
-    A row counts where it has all of `given`. Raises NotDefined for a model without a joint posterior.
+    Rows count that have every modality, so that subsets are compared on the same rows.
+    Raises NotDefined for a model without a joint posterior, or fewer than 2 complete rows.
     """
     if not isinstance(model, MultimodalVAE):
         raise NotDefined("the model has no joint posterior")
-    kept = check_names(model, data, rows)
-    kept = [kept[i] for i in chosen_rows(len(kept), MOST_ROWS, seed)]
+    complete = rows_with(data, check_names(model, data, rows), model.names)
+    if len(complete) < 2:
+        raise NotDefined(f"{len(complete)} test rows have every modality; subsets are compared on at least 2")
+    kept = [complete[i] for i in chosen_rows(len(complete), MOST_ROWS, seed)]
     found: dict[str, float] = {}
     with scoring(model):
         for given in given_subsets(model.names):
-            chosen = rows_with(data, kept, given)
-            if len(chosen) >= 2:
-                found |= _of_subset(model, data, given, chosen, batch_size, seed)
+            found |= _of_subset(model, data, given, kept, batch_size, seed)
     return {f"latent/{key}": value for key, value in found.items()}
 
 

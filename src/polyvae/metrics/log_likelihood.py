@@ -56,7 +56,9 @@ def log_likelihood(
     unconditional: log p(x) by `blind_log_likelihood`, if there is `train`.
     samples: K. joint_ess: mean effective sample size of the joint weights, (sum w)^2 / sum w^2, in [1, K].
     All but joint are over at most 500 of the rows. In expectation an estimate is below the truth, by less the
-    larger K: compare at equal K only. A row counts where it has all of `given`.
+    larger K: compare at equal K only.
+    modality/<name> counts the rows that have it; all others the rows that have every modality, so that they are about
+    the same rows, and are left out where fewer than 2 rows are complete.
     Raises InputError for samples < 1, NotDefined for a model without `log_weights`.
     """
     if samples < 1:
@@ -65,31 +67,37 @@ def log_likelihood(
     if draw is None:
         raise NotDefined("the model gives no importance weights, so likelihoods are not defined")
     names, kept = model.names, check_names(model, data, rows)
-    few = [kept[i] for i in chosen_rows(len(kept), MOST_ROWS, seed)]
+    complete = rows_with(data, kept, names)
 
-    def mean(given: Subset, purpose: str, estimate: Estimate, of: Sequence[int] = few) -> float:
-        weights = _by_row(data, given, of, batch_size, (seed, f"log_likelihood/{purpose}"), estimate)
-        return float(log_mean(weights).mean()) if weights.numel() else math.nan
+    def weights(rows: Sequence[int], purpose: str, estimate: Estimate) -> Tensor:
+        return _by_row(data, rows, batch_size, (seed, f"log_likelihood/{purpose}"), estimate)
 
+    found = {"samples": float(samples), "complete_rows": float(len(complete))}
     with scoring(model):
-        weights = _by_row(
-            data, (), kept, batch_size, (seed, "log_likelihood/joint"), lambda b, g: draw(b, names, names, samples, g)
-        )
-        found = {"joint": float(log_mean(weights).mean()), "joint_ess": float(effective_size(weights).mean())}
         for name in names:
-            found[f"modality/{name}"] = mean(
-                (name,), "modality", lambda b, g, one=(name,): draw(b, one, one, samples, g)
-            )
-        for given in dict.fromkeys(given for given, _ in few_pairs(names, names)):
-            label, others = "+".join(given), tuple(name for name in names if name not in given)
-            found[f"joint_from/{label}"] = mean(given, "from", lambda b, g, a=given: draw(b, a, names, samples, g))
-            found[f"conditional/{label}"] = mean(
-                given, "conditional", lambda b, g, a=given, t=others: _log_predictive(model, b, a, t, samples, g)
-            )
-        if train is not None and isinstance(model, MultimodalVAE):
-            found["unconditional"] = blind_log_likelihood(model, data.rows(few), train, seed=seed)
-    found["samples"] = float(samples)
-    return {f"log_likelihood/{key}": value for key, value in found.items() if not math.isnan(value)}
+            own = _few(rows_with(data, kept, (name,)), seed)
+            if len(own) >= 2:
+                drawn = weights(own, "modality", lambda b, g, one=(name,): draw(b, one, one, samples, g))
+                found[f"modality/{name}"] = float(log_mean(drawn).mean())
+        if len(complete) >= 2:
+            joint = weights(complete, "joint", lambda b, g: draw(b, names, names, samples, g))
+            found |= {"joint": float(log_mean(joint).mean()), "joint_ess": float(effective_size(joint).mean())}
+            few = _few(complete, seed)
+            for given in dict.fromkeys(given for given, _ in few_pairs(names, names)):
+                label, others = "+".join(given), tuple(name for name in names if name not in given)
+                drawn = weights(few, "from", lambda b, g, a=given: draw(b, a, names, samples, g))
+                found[f"joint_from/{label}"] = float(log_mean(drawn).mean())
+                scores = weights(
+                    few, "conditional", lambda b, g, a=given, t=others: _log_predictive(model, b, a, t, samples, g)
+                )
+                found[f"conditional/{label}"] = float(log_mean(scores).mean())
+            if train is not None and isinstance(model, MultimodalVAE):
+                found["unconditional"] = blind_log_likelihood(model, data.rows(few), train, seed=seed)
+    return {f"log_likelihood/{key}": value for key, value in found.items()}
+
+
+def _few(rows: Sequence[int], seed: int) -> list[int]:
+    return [rows[i] for i in chosen_rows(len(rows), MOST_ROWS, seed)]
 
 
 def log_mean(log_weights: Tensor) -> Tensor:
@@ -170,17 +178,11 @@ def legacy_log_likelihood(
 
 
 def _by_row(
-    data: MultimodalDataset,
-    given: Subset,
-    rows: Sequence[int],
-    batch_size: int,
-    noise: tuple[int, str],
-    estimate: Estimate,
+    data: MultimodalDataset, rows: Sequence[int], batch_size: int, noise: tuple[int, str], estimate: Estimate
 ) -> Tensor:
-    """Log weights (sample, row) of the rows that have all of `given`, float64 on the CPU."""
-    kept = rows_with(data, rows, given)
-    parts = [estimate(data.batch(list(ids)), RowNoise(*noise, ids)) for ids in chunks(kept, batch_size)]
-    return torch.cat([part.double().cpu() for part in parts], -1) if parts else torch.empty(0)
+    """Log weights (sample, row), float64 on the CPU."""
+    parts = [estimate(data.batch(list(ids)), RowNoise(*noise, ids)) for ids in chunks(rows, batch_size)]
+    return torch.cat([part.double().cpu() for part in parts], -1)
 
 
 def _log_predictive(

@@ -229,35 +229,39 @@ def unmet(name: str, data: MultimodalDataset) -> str | None:
 
 
 def metric_names(text: str, installed: Iterable[str] = ()) -> tuple[str, ...]:
-    """The metrics of 'default', 'all' (whose extractors are `installed`), 'none', or a comma-separated list.
+    """The metrics of a comma-separated list of names, 'default', 'all' (whose extractors are `installed`) and 'none'.
 
     Raises InputError for an unknown name.
     """
-    if text == "none":
-        return ()
-    if text == "default":
-        return tuple(name for name, metric in METRICS.items() if metric.is_default)
-    if text == "all":
-        at_hand = {None, "judge", "critic", *installed}
-        return tuple(name for name, metric in METRICS.items() if metric.needs in at_hand)
-    names = tuple(name.strip() for name in text.split(","))
+    at_hand = {None, "judge", "critic", *installed}
+    groups = {
+        "none": (),
+        "default": tuple(name for name, metric in METRICS.items() if metric.is_default),
+        "all": tuple(name for name, metric in METRICS.items() if metric.needs in at_hand),
+    }
+    parts = [part.strip() for part in text.split(",")]
+    names = tuple(dict.fromkeys(name for part in parts for name in groups.get(part, (part,))))
     if unknown := [name for name in names if name not in METRICS]:
         raise InputError(f"--metrics names {unknown[0]!r}; known: {', '.join(METRICS)}, default, all, none")
     return names
 
 
 def evaluate(
-    model: GenerativeModel, evaluation: Evaluation, names: Iterable[str]
+    model: GenerativeModel,
+    evaluation: Evaluation,
+    names: Iterable[str],
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[dict[str, float], dict[str, str]]:
     """(metrics, notes) of the metrics called `names`; a note says why a metric is not defined, or not to be trusted.
 
-    Raises InputError for an unknown name, before any is measured.
+    say: is told which metric comes next. Raises InputError for an unknown name, before any is measured.
     """
     wanted = metric_names(",".join(names) or "none")
     scoring = Scoring(model, evaluation)
     found: dict[str, float] = {}
     notes: dict[str, str] = {}
-    for name in wanted:
+    for place, name in enumerate(wanted, 1):
+        say(f"scoring {name} ({place} of {len(wanted)})")
         if (lack := unmet(name, evaluation.test)) is not None:
             notes[name] = lack
             continue

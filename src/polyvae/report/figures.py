@@ -103,4 +103,6 @@ def training_curves(group: Group, quantity: str, part: str = "train") -> dict[st
 def _curve(run: Run, quantity: str, part: str) -> list[float]:
     lines = run.history if part == "train" else [line.get("validation", {}) for line in run.history]
     share = 1 if quantity == "rate" else max(1, len(run.modalities))
+    if len(lines) < 2:
+        return []  # a single point is no curve
     return [line[quantity] / share for line in lines if quantity in line]

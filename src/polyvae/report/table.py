@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from polyvae.report.runs import Group, Run, Series, settings
 from polyvae.report.style import DASH
-from polyvae.report.words import LEAVE_ONE_OUT, duration, joined, short
+from polyvae.report.words import LEAVE_ONE_OUT, duration, imputation_key, joined, short
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,20 @@ def _plain(
 
 
 def _columns(group: Group) -> list[Column]:
-    return [*_quality(group), *_coherence(group), *_bound()]
+    return [*_quality(group), *_coherence(group), *_imputation(group), *_bound()]
+
+
+def _imputation(group: Group) -> list[Column]:
+    columns = []
+    for target in group.modalities:
+        key, coverage = (imputation_key(group, target, score) for score in ("rmse", "coverage"))
+        of_mean = f"imputation/mean/{target}/rmse"
+        columns += [
+            _plain(f"error {target}", f"{target} from all others, in standard deviations", key, "lower", 3),
+            _plain(f"of the mean {target}", "error of filling in the mean", of_mean, None, 3),
+            _plain(f"interval {target}", "truths inside the 80 % interval", coverage, None, 2),
+        ]
+    return columns
 
 
 def _quality(group: Group) -> list[Column]:

@@ -86,6 +86,7 @@ def weights(group: Group) -> str:
 def findings(group: Group) -> dict[str, str]:
     """What came out, a sentence or two each: quality, coherence, the paper's ordering, how far the seeds carry."""
     found = {"Quality": _quality(group), "Coherence": _coherence(group), "The paper": ordering(group)}
+    found["Imputation"] = _imputation(group)
     found["Label-free"] = _label_free(group)
     found["Beware"] = beware(group)
     if not any(found.values()):
@@ -200,6 +201,27 @@ def _bound(group: Group) -> str:
     if not scored:
         return "No metric was scored."
     return f"On the test rows, in nats: {joined(scored)}. No quality or coherence was scored here."
+
+
+def imputation_key(group: Group, target: str, score: str = "rmse") -> str:
+    given = "+".join(name for name in group.modalities if name != target)
+    return f"imputation/{given}/{target}/{score}"
+
+
+def _imputation(group: Group) -> str:
+    """What is gained over the mean by filling in each table from all others, and whether intervals can be believed."""
+    sentences = []
+    for target in group.modalities:
+        ranked = _ranked(group, imputation_key(group, target), lowest=True)
+        plain = group.value(f"imputation/mean/{target}/rmse")
+        if ranked and plain is not None:
+            sentences.append(f"{target} from all others: {_ends(ranked, share)}, the mean {share(plain)}")
+    if not sentences:
+        return ""
+    keys = [imputation_key(group, target, "coverage") for target in group.modalities]
+    held = [value for series in group.series for key in keys if (value := series.value(key)) is not None]
+    doubt = f" 80 % intervals hold {span(held, share)} of the truth." if held else ""
+    return f"Root mean square error on test rows, in standard deviations. {'; '.join(sentences)}.{doubt}"
 
 
 def _ranked(group: Group, key: str, *, lowest: bool) -> list[tuple[Series, float]]:
