@@ -18,6 +18,9 @@ from polyvae.methods import Method
 from polyvae.modality import check_suits
 from polyvae.noise import derive_seed
 
+# Published weights of images of 64x64 and captions of 32 words: the MMVAE code's and the MMVM code's.
+WEIGHTS = {"mmvae": {"image": str(32 / (3 * 64 * 64))}, "mmvm": {"caption": str(64 * 64 / 32)}}
+
 
 def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[MultimodalDataset, MultimodalDataset]:
     """(training rows, test rows). Raises InputError for options that the data do not have."""
@@ -76,7 +79,8 @@ def scored(data: MultimodalDataset, config: RunConfig) -> MultimodalDataset:
     """The data with the likelihoods and weights of the config."""
     kinds = by_modality(config.likelihood, data.names, "likelihood")
     scales = by_modality(config.likelihood_scale, data.names, "likelihood_scale")
-    weights = by_modality(config.modality_weights, data.names, "modality_weights")
+    named = WEIGHTS.get(config.modality_weights)
+    weights = by_modality(config.modality_weights, data.names, "modality_weights") if named is None else named
     changed = []
     for modality in data.modalities:
         current = likelihoods.to_json(modality.likelihood)

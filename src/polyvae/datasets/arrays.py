@@ -32,13 +32,6 @@ from polyvae.errors import InputError
 LABELS = ("label", "labels")
 # What `polyvae impute` writes beside a modality; not read again.
 IMPUTED = (".sd", ".low", ".high", ".class", ".ids", ".draws")
-    ".sd",
-    ".low",
-    ".high",
-    ".class",
-    ".ids",
-    ".draws",
-)  # what `polyvae impute` writes beside a modality; not read again
 TEST_SHARE = 0.2
 
 

@@ -6,12 +6,16 @@ from pathlib import Path
 
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
-from polyvae.experiments import label_free, quick
+from polyvae.experiments import birds, label_free, quick
 
 EXPERIMENTS: dict[str, Callable[[], list[RunConfig]]] = {
     "quick": quick.configs,
     "quick-long": quick.long_configs,
     "label-free": label_free.configs,
+    "quick_captions": birds.quick_captions,
+    # The figures on Caltech-UCSD Birds read the same runs.
+    **dict.fromkeys(("fig02_cub", "fig04c_cub", "fig07_cub", "fig09_cub", "fig10_cub"), birds.configs),
+    "cub_captions": birds.captions_alone,
 }
 
 
