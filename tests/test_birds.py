@@ -13,12 +13,15 @@ from PIL import Image
 
 from polyvae import datasets, files
 from polyvae.attributes import agreed, read_tokens, said
+from polyvae.config import RunConfig
 from polyvae.datasets import bird_pictures
 from polyvae.datasets.bird_files import IMAGES, find_files, pair
 from polyvae.datasets.bird_pictures import decode, square_around
 from polyvae.datasets.cub import TEST_CLASSES
 from polyvae.datasets.toy_captions import ATTRIBUTES, draw_attributes, paint, write
 from polyvae.errors import InputError
+from polyvae.experiments.birds import configs, quick_captions
+from polyvae.plan import make_plan
 from polyvae.text import SPECIALS, tokenise
 
 CLASSES = ("001.Black_Bird", "002.Red_Bird", "003.Blue_Bird")
@@ -254,3 +257,41 @@ def test_the_first_caption_is_judged_by_the_others():
     said_by = np.array([[[0], [1], [1]], [[2], [-1], [-1]], [[0], [0], [2]]])
     assert agreed(said_by).tolist() == [[1], [-1], [0]]
     assert agreed(said_by[:, :1]).tolist() == [[0], [2], [0]]
+
+
+def test_experiments_plan_on_the_birds_that_are_there(birds):
+    for config in (*configs("cpu"), *configs("paper")[:10], *quick_captions()):
+        here = config.with_(data_dir=str(birds / "a")) if config.dataset == "cub" else config.with_(train_size=100)
+        plan = make_plan(here.with_(metrics="none"))
+        assert len(plan.modalities) == (1 if config.method == "unimodal" else 2)
+    assert len({make_plan(c.with_(train_size=100, metrics="none")).run_id for c in quick_captions()}) == 5
+    with pytest.raises(InputError, match="preset 'gpu'"):
+        configs("gpu")
+
+
+def test_published_weights_have_names(birds):
+    base = RunConfig(dataset="cub", data_dir=str(birds / "a"), network="conv_half", metrics="none")
+    weights = {
+        name: {m.name: m.weight for m in make_plan(base.with_(modality_weights=name)).modalities}
+        for name in ("mmvae", "mmvm", "auto")
+    }
+    assert weights["mmvae"] == {"image": pytest.approx(0.0026, abs=1e-5), "caption": 1}
+    assert weights["mmvm"] == {"image": 1, "caption": 128}
+    assert weights["auto"] == {"image": 1, "caption": 1}
+
+
+def test_every_caption_of_an_image_is_seen_in_turn(birds):
+    plan = make_plan(RunConfig(dataset="cub", data_dir=str(birds / "a"), network="mlp", validation_fraction=0.25))
+    shown = torch.stack([plan.rows(epoch).values["caption"] for epoch in range(10)], 1)
+    assert torch.equal(shown, plan.rows(0).variants["caption"])
+    assert plan.validation is not None
+    kinds = [
+        {tuple(row) for row in part.variants["caption"].flatten(0, 1).tolist()}
+        for part in (plan.rows(0), plan.validation)
+    ]
+    words = plan.modalities[1].vocabulary
+    names = [
+        {t for row in kind for t in words.tokens(torch.tensor([row]))[0] if t[0] == "k"} - {"kind"} for kind in kinds
+    ]
+    assert names[0], "each image has a word of its own"
+    assert not names[0] & names[1], "captions of one image lie on one side"

@@ -12,10 +12,10 @@ from torch.nn.functional import one_hot
 
 from polyvae import datasets
 from polyvae.attribute_judges import attribute_judge_for
-from polyvae.attributes import agreed, said
+from polyvae.attributes import agreed, read_captions, said
 from polyvae.datasets.toy_captions import ATTRIBUTES
 from polyvae.likelihoods import Normal, Text
-from polyvae.metrics import AttributeJudge, Evaluation, attribute_coherence, captions, evaluate
+from polyvae.metrics import AttributeJudge, Critic, Evaluation, attribute_coherence, captions, evaluate, label_free
 from polyvae.metrics.captions import quality
 from polyvae.metrics.grids import write_grids
 from polyvae.metrics.pages import TEXT_CELL, _font, wrapped
@@ -160,3 +160,22 @@ def test_captions_are_wrapped_and_drawn(tmp_path):
     assert {p.stem for p in tmp_path.iterdir()} == {
         *("unconditional", "reconstruction", "conditional_image_caption", "conditional_caption_image")
     }
+
+
+def test_a_critic_of_images_and_text_needs_no_labels():
+    class Same(nn.Module):
+        """Embeds what a row's attributes are: of an image by the oracle, of a caption by reading it."""
+
+        def forward(self, values):
+            if values.dim() == 4:
+                return Oracle()(values)[0]
+            spec = DATA.modalities[1]
+            read = read_captions(spec.to_original(values), spec.vocabulary, ATTRIBUTES)
+            return torch.cat([one_hot(torch.from_numpy(read[:, i]), n).float() for i, n in enumerate(COUNTS)], -1)
+
+    critic = Critic({"image": Same(), "caption": Same()}, "none")
+    found = label_free(Copier(), DATA, critic)
+    assert found["label_free/against_real"] == pytest.approx(1)
+    assert found["label_free/leave_one_out"] == pytest.approx(1)
+    shuffled = label_free(Copier(torch.randperm(400, generator=torch.Generator().manual_seed(0))), DATA, critic)
+    assert shuffled["label_free/leave_one_out"] == pytest.approx(0, abs=0.1)

@@ -79,6 +79,15 @@ def test_every_network_treats_rows_alone_and_reaches_every_weight(name, shape):
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for m in (encoder, decoder) for p in m.parameters())
 
 
+def test_signals_keep_their_size_through_the_networks_of_birds():
+    torch.manual_seed(0)
+    encoder, decoder = networks.build("conv", LARGE, 64)
+    spread = decoder(torch.randn(16, 64)).std()
+    assert 0.3 < spread < 3
+    features = encoder[:-1](torch.randn(16, 3, 64, 64))
+    assert 0.3 < features.std() < 3
+
+
 def test_the_transformer_reads_nothing_after_the_end():
     torch.manual_seed(0)
     modality = small((32, 7))

@@ -1,6 +1,8 @@
 """Convolutional networks: the one of the MoPoE code for 28x28 images (Sutter et al. 2021), that of the MMVAE code for
 images of 32, 64 or more pixels a side and for captions (Shi et al. 2019)."""
 
+import math
+
 from torch import nn
 
 from polyvae.modality import Modality
@@ -59,4 +61,19 @@ def _halving(modality: Modality, latent_dim: int, width: float, side: int) -> tu
         *up,
         nn.ConvTranspose2d(channels[0], modality.shape[0], 4, 2, 1),
     )
-    return encoder, decoder
+    return encoder.apply(_keep_scale), decoder.apply(_keep_scale)
+
+
+def _keep_scale(layer: nn.Module) -> None:
+    """Weights of He et al. 2015, so that signals keep their size: torch's own let them shrink by half a layer, and
+    training spends its first thousands of steps on a plateau where every image is the mean."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    elif isinstance(layer, nn.ConvTranspose2d):
+        overlap = math.prod(layer.kernel_size) // math.prod(layer.stride) if layer.stride[0] > 1 else 1
+        taps = layer.in_channels * overlap  # the first one spreads a single position
+        nn.init.normal_(layer.weight, std=math.sqrt(2 / taps))
+    else:
+        return
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
