@@ -9,7 +9,7 @@ import numpy as np
 from polyvae import likelihoods
 from polyvae.errors import InputError
 from polyvae.modality import Modality, Standardise, text_modality
-from polyvae.text import Vocabulary
+from polyvae.text import Vocabulary, tokenise
 
 FIELDS = ("likelihood", "scale", "network", "weight")
 MAX_CLASSES = 1000
@@ -53,6 +53,8 @@ def _text(
     """Sentences as token ids; the vocabulary is that of the training rows."""
     if entry.get("likelihood", "text") not in ("text", "categorical") or "scale" in entry:
         raise InputError(f"modalities.json, {name!r}: sentences have likelihood text or categorical, and no scale")
+    if all(len(tokenise(caption)) < 2 for caption in array[present].tolist()):
+        raise InputError(f"{name!r} has dtype {array.dtype}, single words: encode classes as integers")
     vocabulary = Vocabulary.of(array[train[present[train]]].tolist())
     likelihood = likelihoods.make(entry.get("likelihood", "text"))
     spec = replace(text_modality(name, vocabulary), likelihood=likelihood, weight=entry.get("weight", 1.0))
