@@ -55,7 +55,8 @@ def sweep(
     """Do all runs of an experiment that the store lacks. The same command again resumes.
 
     Args:
-        experiment: A name (quick, quick_captions, quick-long, label-free, fig02_cub, ...) or a .py file that defines configs() -> list[RunConfig].
+        experiment: A name (quick, quick_captions, label-free, fig02_cub, ...), or a .py file that defines configs() ->
+            list[RunConfig].
         store: Folder of all runs.
         workers: Runs at a time, each in a process of its own; they share the cores.
         data_dir: Folder with mnist/ and so on, for all runs.
