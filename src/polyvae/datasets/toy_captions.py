@@ -105,11 +105,11 @@ def paint(attributes: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     palette = np.array([COLOURS[name] for name in FEATHERS], float)
     body, wings = palette[attributes[:, 0]], palette[attributes[:, 1]]
     beak = np.array([COLOURS[name] for name in BEAKS], float)[attributes[:, 2]]
-    scale = np.array([6.5, 9.5])[attributes[:, 3]][:, None, None] * (0.95 + 0.1 * u[:, 0])
+    scale = np.array([7.5, 10.5])[attributes[:, 3]][:, None, None] * (0.95 + 0.1 * u[:, 0])
     facing = np.where(u[:, 1] < 0.5, -1.0, 1.0)
     axis = np.arange(SIDE) + 0.5
-    centre = SIDE / 2 + np.stack([4 * (u[:, 2] - 0.5), 6 * (u[:, 3] - 0.5)])
-    y, x = (axis[:, None] - centre[0]) / scale, facing * (axis[None, :] - centre[1]) / scale
+    centre = SIDE / 2 + np.stack([3 * (u[:, 2] - 0.5), 4 * (u[:, 3] - 0.5)])
+    y, x = (axis[:, None] - centre[0]) / scale - 0.15, facing * (axis[None, :] - centre[1]) / scale + 0.12
     light = 1 + 0.15 * (u[:, 4] - 0.5) + 0.12 * (0.5 - axis[:, None] / SIDE) + np.zeros(SIDE)
     canvas = BACKGROUNDS[(uniform[:, 5] * len(BACKGROUNDS)).astype(int)][..., None, None] * light[:, None]
     branch = np.abs(y - 0.95 - 0.3 * (u[:, 6] - 0.5) * x) - 0.09
