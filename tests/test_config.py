@@ -13,7 +13,7 @@ from polyvae.config import by_modality
 from polyvae.dataset import MultimodalDataset
 from polyvae.likelihoods import Normal
 from polyvae.modality import Modality
-from polyvae.plan import make_plan
+from polyvae.plan import make_plan, make_plans
 
 TOY = RunConfig(dataset="toy", modalities=2, train_size=30, test_size=20, metrics="none")
 
@@ -269,3 +269,19 @@ def test_metrics_asked_for_later_are_added_to_the_record(tmp_path):
     third = run(TOY.with_(epochs=1, metrics="bound"), tmp_path)
     assert third.metrics == second.metrics
     assert (first.folder / "model.safetensors").stat().st_mtime_ns == weights
+
+
+def test_plans_made_together_are_those_made_one_by_one():
+    configs = [
+        TOY.with_(seed=seed, beta=beta, method=m) for m in ("mvae", "mopoe") for seed in (0, 3) for beta in (1, 2)
+    ]
+    configs += [RunConfig(modalities=2, train_size=40, test_size=20, pairing="fresh", seed=s) for s in (0, 1)]
+    alone, together = [make_plan(c) for c in configs], make_plans(configs)
+    assert [plan.config for plan in together] == configs
+    assert [plan.run_id for plan in together] == [plan.run_id for plan in alone]
+    for one, other in zip(alone, together, strict=True):
+        assert (one.method, one.mixture, one.metrics) == (other.method, other.mixture, other.metrics)
+        for name, values in one.rows(1).values.items():
+            assert torch.equal(values, other.rows(1).values[name])
+    with pytest.raises(InputError, match="beta"):
+        make_plans([TOY, TOY.with_(beta=-1)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from polyvae import InputError, RunConfig, RunStore, critics, datasets, files, judges, run
+from polyvae import InputError, RunConfig, RunStore, critics, datasets, files, judges, metrics, run
 from polyvae.cli import main
 from polyvae.critics import contrast, critic_for, critic_path
 from polyvae.datasets.shifted import shifted
@@ -144,17 +144,48 @@ def test_everything_that_a_table_allows(tmp_path, capsys, hasty):
     main(["evaluate", result.run_id, "--store", str(tmp_path)])
     record = RunStore(tmp_path).record(result.run_id)
     kinds = {key.split("/")[0] for key in record["metrics"]}
-    assert kinds >= {"bound", "latent", "imputation", "log_likelihood", "label_free"} or "label_free" in record["notes"]
+    assert kinds >= {"bound", "latent", "imputation", "log_likelihood"}
+    assert ("label_free" in kinds) != ("label_free" in record["notes"])
     assert record["notes"]["coherence"] == "none of m0, m1, m2 is an image"
     assert record["notes"]["linear_probe"] == "data set 'toy' has no labels"
     assert "bound/loss" in capsys.readouterr().out
+
+
+def test_no_metric_loses_a_run_whose_data_have_gaps(tmp_path, hasty):
+    """No row is complete, one class is rare: what cannot be scored says why, all else is scored."""
+    rng = np.random.default_rng(0)
+    shown = np.arange(300) % 2 == 0
+    label = np.where(np.arange(300) < 3, 7, rng.integers(0, 2, 300))
+    picture = rng.random((300, 8, 8)).astype(np.float32)
+    np.savez(
+        tmp_path / "gaps.npz",
+        **{"a": rng.normal(size=(300, 3)), "a.mask": shown, "b": picture, "b.mask": ~shown, "label": label},
+    )
+    config = RunConfig(dataset="arrays", data=str(tmp_path / "gaps.npz"), epochs=1, latent_dim=2, metrics="all")
+    for method in ("mvae", "mmvae"):
+        result = run(config.with_(method=method), tmp_path)
+        assert "bound/loss" in result.metrics
+        assert "log_likelihood/modality/a" in result.metrics
+        assert {"label_free", "latent", "coherence"} <= set(result.notes)
+        assert any(key.startswith("linear_probe/") for key in result.metrics)
+        assert all(np.isfinite(list(result.metrics.values())))
+
+
+def test_a_score_that_is_not_finite_is_a_note(monkeypatch, tmp_path):
+    broken = replace(metrics.METRICS["latent"], measure=lambda scoring: {"latent/x": float("nan"), "latent/y": 1.0})
+    monkeypatch.setitem(metrics.METRICS, "latent", broken)
+    result = run(TOY.with_(metrics="bound,latent"), tmp_path)
+    assert result.metrics["latent/y"] == 1
+    assert result.notes["latent/x"] == "it came out as nan"
+    assert "bound/loss" in result.metrics
 
 
 def test_images_get_every_key_of_the_contract(tmp_path, hasty, monkeypatch):
     monkeypatch.setattr("polyvae.metrics.extractors.TRUSTED_FROM", 0.0)
     config = RunConfig(modalities=2, network="mlp", train_size=200, test_size=220, epochs=1, latent_dim=4)
     names = "coherence,frechet,kid,prdc,diversity,linear_probe,log_likelihood,latent,bound,ood,frechet_limit"
-    found = run(config.with_(metrics=names + ",coherence_from_means,legacy_likelihood"), tmp_path).metrics
+    result = run(config.with_(metrics=names + ",coherence_from_means,legacy_likelihood"), tmp_path)
+    found = result.metrics
     wanted = [
         *("frechet/digits/unconditional/m0", "frechet/digits/conditional/m0/m1", "frechet/digits/floor/m1"),
         *("coherence/joint", "coherence/joint_kappa", "coherence/leave_one_out", "coherence/conditional/m1/m0"),
@@ -163,10 +194,11 @@ def test_images_get_every_key_of_the_contract(tmp_path, hasty, monkeypatch):
         *("linear_probe/m0", "linear_probe/joint", "bound/loss", "bound/distortion", "bound/rate"),
         *(f"{kind}/digits/unconditional/m0" for kind in ("precision", "recall", "density", "coverage", "kid")),
         *("diversity/digits/m0/m1", "latent/active_units/m0+m1", "log_likelihood/legacy"),
-        *("ood/unseen_backgrounds/leave_one_out", "frechet_limit/digits/unconditional/m1"),
+        "ood/unseen_backgrounds/leave_one_out",
         *("coherence_from_means/leave_one_out", "log_likelihood/unconditional", "log_likelihood/joint_ess"),
     ]
     assert not [key for key in wanted if key not in found]
+    assert "220 rows; extrapolating" in result.notes["frechet_limit"]
     assert all(np.isfinite(value) for value in found.values())
 
 

@@ -95,8 +95,9 @@ def test_weights_are_unbiased_on_the_probability_scale(make, given):
 def test_strata_give_every_component_its_share():
     model = linear_model(subsets.mmvae)
     batch = drawn(model, 5).batch(range(5))
-    assert model.log_weights(batch, NAMES, NAMES, 4).shape == (6, 5), "3 components, 2 draws each"
+    assert model.log_weights(batch, NAMES, NAMES, 4).shape == (4, 5), "3 components: 2 draws, 1 and 1"
     assert model.log_weights(batch, ("a", "b"), NAMES, 4).shape == (4, 5)
+    assert model.log_weights(batch, NAMES, NAMES, 2).shape == (3, 5), "at least one each"
 
 
 def test_more_samples_tighten_the_bound_towards_the_evidence():

@@ -16,7 +16,7 @@ from polyvae.metrics.coherence import warnings
 from polyvae.metrics.label_free import own_ranks, permutation_p, relative
 from polyvae.metrics.latent import mismatch
 from polyvae.metrics.linear_probe import embeddings
-from polyvae.metrics.moments import Moments
+from polyvae.metrics.moments import Moments, moments
 from polyvae.metrics.readings import few_pairs, read_model
 from polyvae.metrics.scoring import METRICS, metric_names, unmet
 from test_metrics import JUDGE, NAMES, ROWS, Painter, paint, painted, vae
@@ -93,7 +93,14 @@ def test_mismatch_is_the_divergence_of_gaussians():
     law = torch.distributions.MultivariateNormal(torch.from_numpy(mean), torch.from_numpy(root @ root.T))
     prior = torch.distributions.MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
     expected = float(torch.distributions.kl_divergence(law, prior))
-    assert mismatch(Moments(9, mean, root @ root.T)) == pytest.approx(expected)
+    assert mismatch(Moments(10**6, mean, root @ root.T)) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "dimension"), [(1000, 64), (200, 64), (1000, 300)])
+def test_draws_of_the_prior_match_it_however_few(rows, dimension):
+    rng = np.random.default_rng(0)
+    found = [mismatch(moments(rng.normal(size=(rows, dimension)))) for _ in range(20)]
+    assert abs(np.mean(found)) < 4 * np.std(found) / math.sqrt(20) + 1e-3
 
 
 # ---------------------------------------------------------------- imputation
@@ -105,7 +112,7 @@ def test_imputation_of_the_exact_model_is_calibrated():
     )
     model = linear_model(lambda names: every)
     data = drawn(model, 600)
-    found = metrics.imputation(model, data, draws=100)
+    found = metrics.imputation(model, data, data, draws=100)
     full = covariance(model)
     block, rest = full[6:, 6:], full[6:, :6]
     conditional = block - rest @ torch.linalg.solve(full[:6, :6], rest.T)
@@ -119,7 +126,7 @@ def test_imputation_of_the_exact_model_is_calibrated():
 
 def test_imputation_needs_a_table():
     with pytest.raises(NotDefined, match="no table"):
-        metrics.imputation(vae(subsets.mopoe(NAMES)), painted())
+        metrics.imputation(vae(subsets.mopoe(NAMES)), painted(), painted())
 
 
 # ---------------------------------------------------------------- label-free coherence
@@ -306,6 +313,12 @@ def test_altered_or_missing_weights_are_refused(tmp_path, monkeypatch):
     monkeypatch.delenv("POLYVAE_INCEPTION", raising=False)
     with pytest.raises(InputError, match="needs the published weights"):
         pretrained.inception()
+    served = tmp_path / "served"
+    served.write_bytes(b"anything")
+    monkeypatch.setattr(pretrained, "INCEPTION_URL", served.as_uri())
+    with pytest.raises(InputError, match=r"cannot download .*wrong SHA-256.*by hand"):
+        pretrained.download_inception(tmp_path)
+    assert not (tmp_path / pretrained.INCEPTION_FILE).exists()
     forged = tmp_path / pretrained.INCEPTION_FILE
     forged.write_bytes(b"anything")
     with pytest.raises(InputError, match="is not pt_inception"):

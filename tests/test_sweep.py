@@ -112,12 +112,12 @@ def test_a_killed_worker_is_replaced(tmp_path, undisturbed):
 def test_a_run_that_kills_three_workers_is_recorded_as_failed(tmp_path, monkeypatch):
     started = []
 
-    def deadly(function, tasks, workers, on_poll):
+    def deadly(function, tasks, resources, on_poll):
         for task in tasks:
             started.append(task.run_id)
             yield task, -signal.SIGKILL
 
-    monkeypatch.setattr("polyvae.executors.local", deadly)
+    monkeypatch.setattr("polyvae.executors.EXECUTORS", {"local": deadly})
     (record,) = sweep([TINY], RunStore(tmp_path / "runs"))
     assert started == [record["run_id"]] * 3
     assert (record["status"], "exit status -9" in record["error"]) == ("failed", True)

@@ -18,7 +18,7 @@ from polyvae import metrics
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
-from polyvae.evaluation import Say, evaluation_of
+from polyvae.evaluation import Say, evaluation_of, identities
 from polyvae.finished import THREADS, completed, samples_of
 from polyvae.metrics.grids import write_grids
 from polyvae.modality import Batch
@@ -113,8 +113,7 @@ def run_one(
 def _train_and_score(plan: Plan, folder: Path, own: Networks, record: Record, on_step: OnStep, say: Say) -> None:
     started = time.monotonic()
     evaluation = evaluation_of(plan, say)
-    if evaluation.judge is not None:
-        record["resolved"]["judge"] = {"version": evaluation.judge.version, "sha256": evaluation.judge.weights_sha256}
+    record["resolved"] |= identities(evaluation)
     model = build_model(plan, own)
     record["resolved"]["parameters"] = sum(value.numel() for value in model.parameters())
     record["seconds"]["data"] = _since(started)

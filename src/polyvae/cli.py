@@ -1,4 +1,4 @@
-"""The command line: run | sweep | report | evaluate | data | methods | metrics | generate | impute."""
+"""The command line: run | sweep | report | evaluate | records | store | data | methods | metrics | ..."""
 
 import sys
 import traceback
@@ -6,14 +6,17 @@ from collections.abc import Callable
 
 import tyro
 
-from polyvae.commands import data, runs, use
+from polyvae.commands import data, runs, stores, sweeps, use
 from polyvae.errors import InputError, RunError
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": runs.run,
-    "sweep": runs.sweep,
+    "sweep": sweeps.sweep,
     "report": runs.report,
     "evaluate": runs.evaluate,
+    "compare": stores.compare,
+    "records": stores.records,
+    "store": stores.store,
     "data": data.data,
     "methods": runs.methods,
     "metrics": runs.metrics,

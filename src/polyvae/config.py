@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any, Literal, get_args, get_type_hints
 
 from polyvae.errors import InputError
@@ -96,7 +97,7 @@ class RunConfig:
     """Importance samples a test row, for log-likelihoods."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(RunConfig)
+        hints = _hints()
         for field in fields(self):
             object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name), hints[field.name]))
         for name in (
@@ -146,6 +147,11 @@ class RunConfig:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         dataset = re.sub(r"[^\w-]", "_", self.dataset)  # the user's own data may be called anything
         return f"{dataset}-{self.method}-b{self.beta:g}-s{self.seed}-{digest[:10]}"
+
+
+@cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(RunConfig)
 
 
 def by_modality(text: str, names: tuple[str, ...], field: str) -> dict[str, str]:

@@ -38,6 +38,11 @@ THREADS = 1
 LEAST_ROWS = 64
 
 
+def can_be_criticised(train: MultimodalDataset) -> bool:
+    """Whether there are two modalities, and enough rows that have all of them."""
+    return len(train.names) > 1 and int(train.present.all(-1).sum()) >= LEAST_ROWS
+
+
 def critic_for(train: MultimodalDataset, cache: Path | None = None) -> Critic:
     """The critic of the tuples in `train`: from the cache, or trained now (about a minute) by one process.
 

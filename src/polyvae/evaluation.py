@@ -6,12 +6,22 @@ from typing import Any
 
 from polyvae import datasets, files, pretrained
 from polyvae.attribute_judges import attribute_judge_for
-from polyvae.critics import critic_for
+from polyvae.critics import can_be_criticised, critic_for
 from polyvae.datasets.shifted import shifted
 from polyvae.judges import judge_for
 from polyvae.metrics import METRICS, Evaluation
 from polyvae.plan import Plan
 from polyvae.splits import generator_options
+
+
+def identities(evaluation: Evaluation) -> dict[str, Any]:
+    """For the record: which networks the metrics looked through."""
+    judge, critic = evaluation.judge, evaluation.critic
+    found: dict[str, Any] = {"extractors": {n: reader.weights_sha256 for n, reader in evaluation.extractors.items()}}
+    found |= {} if judge is None else {"judge": {"version": judge.version, "sha256": judge.weights_sha256}}
+    found |= {} if critic is None else {"critic": critic.weights_sha256}
+    return {name: value for name, value in found.items() if value}
+
 
 Say = Callable[[str], None]  # what is under way, in words
 
@@ -27,13 +37,14 @@ def evaluation_of(plan: Plan, say: Say = lambda text: None) -> Evaluation:
     at_hand = {name: load() for name, load in pretrained.LOADERS.items() if name in needs}
     extras: dict[str, Any] = {"extractors": at_hand}
     if plan.sampler is not None and "judge" in needs:
-        say("preparing the judge of this data set (about a minute, once)")
+        say("the judge of this data set (trained once, about a minute)")
         whole = replace(plan.sampler, held_out=0)  # a judge must read what the model was never shown
         extras["judge"] = judge_for(whole, plan.whole_test)
     if plan.attributes and "judge" in needs:
+        say("the judge of this data set (trained once, about a minute)")
         extras["judge"] = attribute_judge_for(plan.whole_train, plan.attributes)
-    if "critic" in needs and len(train.names) > 1:
-        say("preparing the critic of this data set (about a minute, once)")
+    if "critic" in needs and can_be_criticised(train):
+        say("the critic of this data set (trained once, about a minute)")
         extras["critic"] = critic_for(train)
     if plan.sampler is not None and "ood" in plan.metrics:
         of_test = datasets.sampler(config.dataset, split="test", **generator_options(config))

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from polyvae import metrics
 from polyvae.errors import InputError
-from polyvae.evaluation import Say, evaluation_of
+from polyvae.evaluation import Say, evaluation_of, identities
+from polyvae.model import MultimodalVAE
 from polyvae.plan import Plan, make_plan
 from polyvae.saving import Networks, load
 from polyvae.store import Record, RunStore
@@ -18,16 +19,16 @@ SAMPLED = ("log_likelihood", "legacy_likelihood")  # metrics that --importance-s
 
 
 def completed(plan: Plan, store: RunStore, record: Record, own: Networks, say: Say) -> Record:
-    """A finished run's record, with the metrics that the plan asks for and the record lacks, or has at another K."""
+    """A finished run's record, with the metrics that the plan asks for and the record lacks, or has at a smaller K."""
     scored, samples = record["resolved"].get("metrics", plan.metrics), plan.config.importance_samples
     at = record["resolved"].get("importance_samples", {})
-    missing = [name for name in plan.metrics if name not in scored or at.get(name, samples) != samples]
+    missing = [name for name in plan.metrics if name not in scored or at.get(name, samples) < samples]
     if not missing:
         return record
+    torch.set_num_threads(plan.config.threads or THREADS)
     folder = store.folder(plan.run_id)
     plan = replace(plan, metrics=tuple(missing))
-    found, notes = metrics.evaluate(load(folder, networks=own).to(plan.device), evaluation_of(plan), missing, say)
-    return _with_scores(store, record, plan, found, notes)
+    return _added(store, record, plan, _scores(plan, load(folder, networks=own), say))
 
 
 def plan_of(folder: Path, **changes: Any) -> Plan:
@@ -55,21 +56,35 @@ def evaluate(run: str, names: str, store: RunStore, *, say: Say = lambda text: N
         raise InputError(f"run {folder.name} {what}; there is nothing to score before its command is done")
     plan = plan_of(folder, metrics=names, **changes)
     torch.set_num_threads(plan.config.threads or THREADS)
-    found, notes = metrics.evaluate(load(folder).to(plan.device), evaluation_of(plan), plan.metrics, say)
+    scores = _scores(plan, load(folder), say)
     with store.lock(folder.name, wait=True):
-        return _with_scores(store, store.record(folder.name) or record, plan, found, notes)
+        return _added(store, store.record(folder.name) or record, plan, scores)
 
 
-def _with_scores(store: RunStore, record: Record, plan: Plan, found: dict[str, float], notes: dict[str, str]) -> Record:
+class _Scores(NamedTuple):
+    """identities: of the networks that the metrics looked through."""
+
+    metrics: dict[str, float]
+    notes: dict[str, str]
+    identities: dict[str, Any]
+
+
+def _scores(plan: Plan, model: MultimodalVAE, say: Say) -> _Scores:
+    evaluation = evaluation_of(plan, say)
+    found, notes = metrics.evaluate(model.to(plan.device), evaluation, plan.metrics, say)
+    return _Scores(found, notes, identities(evaluation))
+
+
+def _added(store: RunStore, record: Record, plan: Plan, scores: _Scores) -> Record:
     """The record with the new scores of a plan's metrics, written to the store. Hold the lock."""
     names, resolved = plan.metrics, record["resolved"]
     kept = {name: reason for name, reason in record["notes"].items() if name.split("/")[0] not in names}
     scored = list(dict.fromkeys([*resolved.get("metrics", []), *names]))
     samples = resolved.get("importance_samples", {}) | samples_of(plan)
     record |= {
-        "metrics": record["metrics"] | found,
-        "notes": kept | notes,
-        "resolved": resolved | {"metrics": scored, "importance_samples": samples},
+        "metrics": record["metrics"] | scores.metrics,
+        "notes": kept | scores.notes,
+        "resolved": resolved | {"metrics": scored, "importance_samples": samples, **scores.identities},
     }
     store.finish(record)
     return record

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from polyvae.errors import InputError
 from polyvae.modality import Batch, Modality
@@ -15,8 +16,9 @@ from polyvae.noise import drawing_from
 class Imputed(NamedTuple):
     """One modality in the units of the data, each (batch, *shape).
 
-    mean: observed values where present, else the mean of the draws. sd, low, high: of the draws, with the 10 % and
-    90 % quantiles (an 80 % interval); sd is 0 and low = high = mean where present.
+    mean: observed values where present, else the mean over draws of z of the likelihood's mean. sd, low, high: of draws
+    from the likelihoods, with their 10 % and 90 % quantiles (an 80 % interval); sd is 0 and low = high = mean where
+    present.
     """
 
     mean: Tensor
@@ -48,27 +50,28 @@ def impute(
     if draws < 2:
         raise InputError(f"draws is {draws}; an interval needs at least 2")
     with drawing_from(generator, batch.present.device):
-        sampled = list(_draws(model, batch, draws))
+        likelihoods = list(_likelihoods(model, batch, draws))
+        sampled = [{name: d.sample() for name, d in drawn.items()} for drawn in likelihoods]
     result: dict[str, Imputed | ImputedText] = {}
     for index, modality in enumerate(model.modalities):
         if modality.vocabulary:
-            result[modality.name] = _text(modality, batch, [draw[modality.name] for draw in sampled], index)
+            result[modality.name] = _text(modality, batch, [drawn[modality.name].mean for drawn in likelihoods], index)
             continue
         observed = modality.to_original(batch.values[modality.name])
         values = torch.stack([modality.to_original(draw[modality.name]) for draw in sampled])
         low, high = values.quantile(torch.tensor([0.1, 0.9], dtype=values.dtype, device=values.device), 0)
         seen = batch.present[:, index].view(-1, *(1,) * len(modality.shape))
-        summary = Imputed(values.mean(0), values.std(0), low, high)
+        mean = torch.stack([drawn[modality.name].mean for drawn in likelihoods]).mean(0)
+        summary = Imputed(modality.to_original(mean), values.std(0), low, high)
         known = Imputed(observed, torch.zeros_like(observed), observed, observed)
         result[modality.name] = Imputed(*(torch.where(seen, a, b) for a, b in zip(known, summary, strict=True)))
     return result
 
 
-def _draws(model: MultimodalVAE, batch: Batch, draws: int) -> Iterator[dict[str, Tensor]]:
+def _likelihoods(model: MultimodalVAE, batch: Batch, draws: int) -> Iterator[dict[str, Distribution]]:
     posterior = model.posterior(batch)
     for _ in range(draws):
-        decoded = model.decode(posterior.sample())
-        yield {m.name: decoded[m.name].mean if m.vocabulary else decoded[m.name].sample() for m in model.modalities}
+        yield model.decode(posterior.sample())
 
 
 def _text(modality: Modality, batch: Batch, probabilities: list[Tensor], index: int) -> ImputedText:

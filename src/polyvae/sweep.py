@@ -2,9 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from polyvae import executors
@@ -12,7 +12,8 @@ from polyvae.benchmark import run_one
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.evaluation import evaluation_of
-from polyvae.plan import Plan, make_plan
+from polyvae.executors import Resources
+from polyvae.plan import Plan, make_plan, make_plans
 from polyvae.splits import generator_options
 from polyvae.store import Record, RunStore, failed_record
 
@@ -38,46 +39,78 @@ def sweep(
     store: RunStore,
     *,
     workers: int = 1,
+    executor: str = "local",
+    resources: Resources | None = None,
     retry_failed: bool = False,
     on_record: OnRecord = lambda record: None,
     on_poll: OnPoll = lambda running: None,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> list[Record]:
-    """The records of all configs, in their order; missing ones are made by `workers` processes.
+    """The records of all configs, in their order; missing ones are made, `workers` at a time, in the given order.
 
     Failed runs are left alone unless `retry_failed`. A run whose worker is killed starts again from its checkpoint;
-    after three deaths it is recorded as failed. Cores are shared among the workers.
+    after three deaths it is recorded as failed. On this machine the workers share its cores.
+    executor: local, ray or slurm; resources: what the latter two give to a run.
     on_record: called for every finished run, old ones first. on_poll: called twice a second with the ids under way.
+    is_stopping: once it is true, no further run is started, and only what is finished is returned.
     Raises InputError, before any run starts, if any config cannot work.
     """
-    if workers < 1:
-        raise InputError(f"--workers is {workers}; it must be at least 1")
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    plans = [make_plan(c if c.threads else c.with_(threads=threads)) for c in configs]
-    run_ids = list(dict.fromkeys(plan.run_id for plan in plans))
-    todo = {
-        p.run_id: _Task(p.run_id, p.config, store.root, retry_failed)
-        for p in plans
-        if _is_wanted(store, p, retry_failed)
-    }
-    for plan in _one_per_data_set([p for p in plans if p.run_id in todo]):
-        evaluation_of(plan)  # its judge and critic are trained once, here
+    given = _checked(workers, executor, resources or Resources(), store)
+    threads = max(1, (os.cpu_count() or 1) // workers if executor == "local" else int(given.cpus))
+    run_ids, todo = _prepare(configs, store, threads, retry_failed)
     for run_id in run_ids:
         if run_id not in todo:
             on_record(_finished(store, run_id))
-    _make(todo, store, workers, on_record, on_poll)
-    return [_finished(store, run_id) for run_id in run_ids]
+    _make(todo, store, executors.EXECUTORS[executor], given, on_record, on_poll, is_stopping)
+    return [_finished(store, run_id) for run_id in run_ids if not (is_stopping() and run_id in todo)]
 
 
-def _make(todo: dict[str, _Task], store: RunStore, workers: int, on_record: OnRecord, on_poll: OnPoll) -> None:
+def _checked(workers: int, executor: str, resources: Resources, store: RunStore) -> Resources:
+    if workers < 1:
+        raise InputError(f"--workers is {workers}; it must be at least 1")
+    if executor not in executors.EXECUTORS:
+        raise InputError(f"no executor {executor!r}; choose {', '.join(executors.EXECUTORS)}")
+    for name in ("cpus", "gpus"):
+        if getattr(resources, name) < 0 or (name == "cpus" and not resources.cpus):
+            raise InputError(f"--{name} is {getattr(resources, name)}; it must be above 0")
+    return replace(resources, workers=workers, folder=store.root)
+
+
+def _prepare(
+    configs: Sequence[RunConfig], store: RunStore, threads: int, retry_failed: bool
+) -> tuple[list[str], dict[str, _Task]]:
+    """(run ids of all, what is to do); the judges and critics that it needs are trained here, once."""
+    plans = make_plans(c if c.threads else c.with_(threads=threads) for c in configs)
+    wanted = [plan for plan in plans if _is_wanted(store, plan, retry_failed)]
+    for plan in _one_per_data_set(wanted):
+        evaluation_of(plan)
+    run_ids = list(dict.fromkeys(plan.run_id for plan in plans))
+    return run_ids, {p.run_id: _Task(p.run_id, p.config, store.root.absolute(), retry_failed) for p in wanted}
+
+
+def _make(
+    todo: dict[str, _Task],
+    store: RunStore,
+    execute: executors.Executor,
+    resources: Resources,
+    on_record: OnRecord,
+    on_poll: OnPoll,
+    is_stopping: Callable[[], bool],
+) -> None:
     """Runs what is to do until nothing is left, the runs that another sweep is at included."""
     deaths = dict.fromkeys(todo, 0)
 
     def poll(running: list[_Task]) -> None:
         on_poll([task.run_id for task in running])
 
-    while todo:
-        free = [task for run_id, task in todo.items() if _is_free(store, run_id)]
-        with closing(executors.local(_work, free, workers, poll)) as results:
+    def free() -> Generator[_Task]:
+        yield from (t for t in list(todo.values()) if not is_stopping() and _is_free(store, t.run_id))
+
+    while todo and not is_stopping():
+        if not any(_is_free(store, run_id) for run_id in todo):  # another sweep is at all of them
+            time.sleep(executors.POLL_SECONDS)
+            continue
+        with closing(execute(_work, free(), resources, poll)) as results:
             for task, status in results:
                 deaths[task.run_id] += status < 0
                 if status == BUSY or (status < 0 and deaths[task.run_id] < MOST_DEATHS):
@@ -86,8 +119,6 @@ def _make(todo: dict[str, _Task], store: RunStore, workers: int, on_record: OnRe
                     _record_failure(store, task, f"{DEATH} (exit status {status}; -9 may mean out of memory)")
                 del todo[task.run_id]
                 on_record(_finished(store, task.run_id))
-        if todo and not free:
-            time.sleep(executors.POLL_SECONDS)
 
 
 def _work(task: _Task) -> int:

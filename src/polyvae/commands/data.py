@@ -1,6 +1,7 @@
 """Commands that show and make data sets."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,9 @@ from polyvae import datasets
 from polyvae.datasets.download import download_mnist
 from polyvae.datasets.preview import describe, preview
 from polyvae.errors import InputError
+from polyvae.pretrained import download_inception
+
+DOWNLOADS: dict[str, Callable[[str], Path]] = {"mnist": download_mnist, "inception": download_inception}
 
 
 def data(
@@ -36,7 +40,8 @@ def data(
     """Look at a data set (preview), describe it (info), make its files (build), or list them all.
 
     Args:
-        action: list, info, preview or build. `build mnist` downloads MNIST into --data-dir.
+        action: list, info, preview or build. `build mnist` downloads MNIST into --data-dir, `build inception` the
+            weights of the standard FID.
         name: The data set.
         split: Which part.
         modalities: Number of modalities of a generated data set. Default 5.
@@ -58,11 +63,10 @@ def data(
         return
     if name is None:
         raise InputError(f"which data set? Say: polyvae data {action} NAME, with one of {', '.join(datasets.DATASETS)}")
-    if action == "build" and name == "mnist":
+    if action == "build" and name in DOWNLOADS:
         if data_dir is None:
-            raise InputError("where to? Say: polyvae data build mnist --data-dir DIR")
-        folder = download_mnist(data_dir)
-        print(folder)
+            raise InputError(f"where to? Say: polyvae data build {name} --data-dir DIR")
+        print(DOWNLOADS[name](data_dir))
         return
     loaded = datasets.load(
         name,

@@ -1,12 +1,15 @@
 """Progress of runs: a live display on a terminal, plain lines in a pipe, nothing when quiet."""
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from polyvae import costs
+from polyvae.config import RunConfig
 from polyvae.store import Record, RunStore
 
 LINE_SECONDS = 20.0  # between plain lines
@@ -65,26 +68,28 @@ class StepBar(_Display):
 
 
 class SweepTable(_Display):
-    """The runs of a sweep: how many are finished, and the epoch of those under way."""
+    """The runs of a sweep: done, failed, running, waiting, time left; and the epoch of those under way."""
 
-    def __init__(self, store: RunStore, total: int, quiet: bool) -> None:
+    def __init__(self, store: RunStore, configs: Sequence[RunConfig], workers: int, quiet: bool) -> None:
         super().__init__(quiet)
-        self.store, self.total, self.done = store, total, 0
+        self.store, self.configs, self.workers = store, configs, workers
+        self.records: list[Record] = []
         self.tasks: dict[str, TaskID] = {}
+        self.left, self.left_at = "", 0.0
 
     def __enter__(self) -> Self:
-        self.preparing = self.progress.add_task(PREPARING, total=None, note="")
+        self.all = self.progress.add_task(PREPARING, total=None, note="")
         self.line(PREPARING, now=True)
         return super().__enter__()
 
     def finished(self, record: Record) -> None:
-        self.done += 1
+        self.records.append(record)
         run_id = record["run_id"]
         if run_id in self.tasks:
             self.progress.remove_task(self.tasks.pop(run_id))
         seconds = sum(record["seconds"].values())
         outcome = f"{seconds:,.0f} s" if record["status"] == "done" else f"failed: {record['error']}"
-        text = f"[{self.done} of {self.total}] {run_id}: {outcome}"
+        text = f"[{len(self.records)} of {len(self.configs)}] {run_id}: {outcome}"
         if self.is_live:
             self.console.print(text, markup=False)
         self.line(text, now=True)
@@ -92,8 +97,29 @@ class SweepTable(_Display):
     def poll(self, running: list[str]) -> None:
         if self.quiet:
             return
-        self.progress.update(self.preparing, visible=False)
-        self.line("; ".join([self._place(run_id) for run_id in running]), now=False)
+        text = self.summary(len(running))
+        self.progress.update(self.all, description=text, completed=len(self.records), total=len(self.configs))
+        self.line(f"{text}: " + "; ".join([self._place(run_id) for run_id in running]), now=False)
+
+    def summary(self, running: int) -> str:
+        """How many runs are in which state, and the time that those not finished will take."""
+        failed = sum(record["status"] != "done" for record in self.records)
+        waiting = len(self.configs) - len(self.records) - running
+        if time.monotonic() - self.left_at > LINE_SECONDS:
+            self.left, self.left_at = self._time_left(), time.monotonic()
+        return f"{len(self.records) - failed} done, {failed} failed, {running} running, {waiting} waiting{self.left}"
+
+    def say(self, text: str) -> None:
+        if self.is_live:
+            self.console.print(text, markup=False)
+        self.line(text, now=True)
+
+    def _time_left(self) -> str:
+        expected = costs.estimate(self.configs, self.records)
+        if expected is None:
+            return ""
+        spent = sum(sum(record["seconds"].values()) for record in self.records)
+        return f", about {costs.in_words(max(0.0, sum(expected) - spent) / self.workers)} left"
 
     def _place(self, run_id: str) -> str:
         """Moves the run's bar to where its history is, and says where that is."""

@@ -8,11 +8,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from polyvae import benchmark, experiments, finished, pretrained
-from polyvae import sweep as sweeping
-from polyvae.commands.progress import StepBar, SweepTable
+from polyvae import benchmark, finished, pretrained
+from polyvae.commands.progress import StepBar
 from polyvae.config import RunConfig
-from polyvae.errors import RunError
 from polyvae.methods import METHODS
 from polyvae.metrics import METRICS
 from polyvae.report import write_report
@@ -41,46 +39,6 @@ def run(config: Flags, *, store: Store = Path("runs"), quiet: bool = False) -> N
         result = benchmark.run(checked, store, on_step=bar.step, say=bar.say)
     if not quiet:
         _print_record(result.record, result.folder)
-
-
-def sweep(
-    experiment: Annotated[str, tyro.conf.Positional],
-    *,
-    store: Store = Path("runs"),
-    workers: int = 1,
-    data_dir: str | None = None,
-    retry_failed: bool = False,
-    quiet: bool = False,
-) -> None:
-    """Do all runs of an experiment that the store lacks. The same command again resumes.
-
-    Args:
-        experiment: A name (quick, quick_captions, label-free, fig02_cub, ...), or a .py file that defines configs() ->
-            list[RunConfig].
-        store: Folder of all runs.
-        workers: Runs at a time, each in a process of its own; they share the cores.
-        data_dir: Folder with mnist/ and so on, for all runs.
-        retry_failed: Do failed runs again.
-        quiet: Print nothing but errors.
-    """
-    configs = experiments.configs_of(experiment)
-    if data_dir is not None:
-        configs = [config.with_(data_dir=data_dir) for config in configs]
-    with SweepTable(RunStore(store), len(configs), quiet) as table:
-        records = sweeping.sweep(
-            configs,
-            RunStore(store),
-            workers=workers,
-            retry_failed=retry_failed,
-            on_record=table.finished,
-            on_poll=table.poll,
-        )
-    failed = [record for record in records if record["status"] != "done"]
-    if failed:
-        lines = "\n".join(f"  {record['run_id']}: {record['error']}" for record in failed)
-        raise RunError(f"{len(failed)} of {len(records)} runs failed (the others are finished):\n{lines}")
-    if not quiet:
-        print(f"{len(records)} runs done in {store}; see them with: polyvae report --store {store}")
 
 
 def report(*, store: Store = Path("runs"), out: Path = Path("report"), quiet: bool = False) -> None:
@@ -155,6 +113,6 @@ def _print_record(record: Record, folder: Path) -> None:
     for key, value in record["metrics"].items():
         table.add_row(key, f"{value:,.4f}")
     for name, reason in record["notes"].items():
-        table.add_row(name, f"not defined: {reason}")
+        table.add_row(name, reason if name in record["metrics"] else f"not defined: {reason}")
     Console().print(table)
     print(f"{record['run_id']}: {record['status']}, in {folder}")

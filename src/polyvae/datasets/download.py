@@ -1,4 +1,4 @@
-"""Fetches MNIST on request, checks it, and resumes where a broken transfer stopped."""
+"""Fetches files on request (MNIST), checks them, and resumes where a broken transfer stopped."""
 
 import gzip
 import hashlib
@@ -6,7 +6,7 @@ import http.client
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from polyvae import files
@@ -35,26 +35,32 @@ def download_mnist(data_dir: Path | str, mirrors: Sequence[str] = MIRRORS) -> Pa
         for name, expected in SUMS.items():
             path = folder / f"{name}.gz"
             if not _is_right(path, expected):
-                _fetch(path, expected, mirrors)
+                urls = [f"{mirror}/{path.name}" for mirror in mirrors]
+                wanted = ", ".join(f"{name}.gz" for name in SUMS)
+                fetch(
+                    path, urls, lambda file, sum=expected: _is_right(file, sum), f"put {wanted} into {folder} by hand"
+                )
     return folder
 
 
-def _fetch(path: Path, expected: str, mirrors: Sequence[str]) -> None:
+def fetch(path: Path, urls: Sequence[str], is_right: Callable[[Path], bool], otherwise: str) -> None:
+    """Downloads `path` from the first of `urls` that serves a file which `is_right`; a partial one is continued.
+
+    Raises InputError with the reasons and the advice `otherwise` when none does.
+    """
     partial, reasons = path.with_name(f"{path.name}.part"), []
-    for mirror in mirrors:
-        url = f"{mirror}/{path.name}"
+    for url in urls:
         try:
             _transfer(url, partial)
         except (OSError, http.client.HTTPException) as error:
             reasons.append(f"{url}: {error}")
             continue
-        if _is_right(partial, expected):
+        if is_right(partial):
             partial.replace(path)
             return
         partial.unlink()
         reasons.append(f"{url}: wrong SHA-256")
-    wanted = ", ".join(f"{name}.gz" for name in SUMS)
-    raise InputError(f"cannot download MNIST ({'; '.join(reasons)}); put {wanted} into {path.parent} by hand")
+    raise InputError(f"cannot download {path.name} ({'; '.join(reasons)}); {otherwise}")
 
 
 def _transfer(url: str, partial: Path) -> None:

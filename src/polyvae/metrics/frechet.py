@@ -28,9 +28,11 @@ def frechet_distance(a: Features | Statistics, b: Features | Statistics) -> floa
 
     tr (C_a C_b)^(1/2) is the sum of singular values of C_a^(1/2) C_b^(1/2), which needs no complex square root and
     holds for covariances without full rank, as with fewer rows than dimensions.
-    Raises InputError for fewer than 2 rows or unequal dimensions.
+    Raises InputError for fewer than 2 rows, unequal dimensions, or values that are not finite.
     """
     (mean_a, covariance_a), (mean_b, covariance_b) = _statistics(a), _statistics(b)
+    if not all(np.isfinite(x).all() for x in (mean_a, covariance_a, mean_b, covariance_b)):
+        raise InputError("features that are not finite have no Frechet distance")
     if mean_a.shape != mean_b.shape:
         raise InputError(f"features of dimension {len(mean_a)} and {len(mean_b)} have no Frechet distance")
     overlap = np.linalg.svd(_root(covariance_a) @ _root(covariance_b), compute_uv=False).sum()
@@ -43,11 +45,11 @@ def frechet_limit(real: Features, generated: Features, seed: int = 0) -> float:
 
     The bias of the plain distance is of order 1 / n in the rows of either set, so both shrink together here; a line
     through the distances at 8 sizes, evenly spaced in 1 / n, is read off at 0. It may fall below 0 by noise.
-    Raises InputError for fewer than 200 rows, where no line can be trusted.
+    Raises InputError for fewer than 200 rows, or fewer than 5 times the dimension, where the bias is not linear.
     """
-    most = min(len(real), len(generated))
-    if most < LEAST_FOR_LIMIT:
-        raise InputError(f"{most} rows; extrapolating a Frechet distance needs at least {LEAST_FOR_LIMIT}")
+    most, least = min(len(real), len(generated)), max(LEAST_FOR_LIMIT, 5 * (real.shape[1] + 1))
+    if most < least:
+        raise InputError(f"{most} rows; extrapolating a Frechet distance in {real.shape[1]} dimensions needs {least}")
     rng = np.random.default_rng(seed)
     sizes = np.round(1 / np.linspace(1 / most, 5 / most, POINTS)).astype(int)
     both = [np.asarray(x, np.float64) for x in (real, generated)]

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Laplace, Normal
 
 from polyvae.dataset import MultimodalDataset
+from polyvae.likelihoods import Categorical
 from polyvae.metrics.protocol import (
     GenerativeModel,
     NotDefined,
@@ -27,6 +28,7 @@ TAIL = 0.1  # either side of an 80 % interval
 def imputation(
     model: GenerativeModel,
     data: MultimodalDataset,
+    train: MultimodalDataset,
     *,
     draws: int = DRAWS,
     seed: int = 0,
@@ -38,11 +40,11 @@ def imputation(
     The predictive law of a row is the mixture of the likelihoods at `draws` posterior draws. rmse: of its mean, per
     feature, in model units (standard deviations of the training rows). nll: in nats per feature. coverage: share of
     values inside its 80 % interval, .8 if calibrated (Normal and Laplace). imputation/mean/<target>/rmse: of the mean
-    of the observed test values, for comparison. Rows count that have the target and all others.
+    of the training rows, for comparison. Rows count that have the target and all others. Classes are no table.
     Raises NotDefined without a table or with one modality.
     """
     kept = check_names(model, data, rows)
-    tables = [m.name for m in model.modalities if len(m.shape) == 1]
+    tables = [m.name for m in model.modalities if len(m.shape) == 1 and not isinstance(m.likelihood, Categorical)]
     if not tables or len(model.names) < 2:
         raise NotDefined("no table to fill in from another modality")
     found: dict[str, float] = {}
@@ -60,7 +62,9 @@ def imputation(
             if not bool(inside.isnan().any()):
                 found[f"{label}/coverage"] = float(inside.mean())
             values = data.batch(chosen).values[target]
-            found[f"mean/{target}/rmse"] = math.sqrt((values - values.mean(0)).square().mean())
+            known = rows_with(train, range(len(train)), (target,))
+            mean = train.batch(known).values[target].mean(0)
+            found[f"mean/{target}/rmse"] = math.sqrt((values - mean).square().mean())
     return {f"imputation/{key}": value for key, value in found.items()}
 
 

@@ -61,6 +61,8 @@ def label_free(
     if len(names) < 2:
         raise NotDefined("with one modality there is nothing to agree with")
     kept = rows_with(data, kept, names)
+    if len(kept) < 2:
+        raise NotDefined(f"{len(kept)} test rows have every modality; a row is compared with at least one other")
     kept = [kept[i] for i in chosen_rows(len(kept), MOST_ROWS, seed)]
     pairs = few_pairs(names, names)
     with scoring(model):

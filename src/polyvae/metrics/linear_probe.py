@@ -23,6 +23,7 @@ from polyvae.metrics.protocol import (
 )
 from polyvae.model import MultimodalVAE
 from polyvae.noise import RowNoise
+from polyvae.subsets import conditional
 
 EXAMPLES = 500
 CURVE = (50, 100, 200, 1000, 2000, 5000)
@@ -50,13 +51,13 @@ def linear_probe(
     rows: Sequence[int] | None = None,
     batch_size: int = 500,
 ) -> dict[str, float]:
-    """Accuracies in [0, 1] on `rows` (default all) of classifiers trained on 500 training rows chosen by `seed`.
+    """Accuracies in [0, 1] on `rows` (default all) of classifiers on 500 training rows (or all) chosen by `seed`.
 
     Returns linear_probe/ + <given> for every subset of up to 5 modalities (with more: single ones and all); joint, the
     same as all; examples/<n>: joint with n training rows, as many as there are; joint_one_member: for a mixture, from
     the mean of one drawn member, as published code takes it, instead of the weighted mean of all members.
-    A row counts where it has all of `given`.
-    Raises InputError without labels, NotDefined for a model without a joint posterior.
+    A row counts where it has all of `given`; a `given` whose training rows are of one class is left out.
+    Raises InputError without labels, NotDefined for a model without a joint posterior, or when nothing can be scored.
     """
     labels = check_labels(train, "linear_probe"), check_labels(test, "linear_probe")
     if not isinstance(model, MultimodalVAE):
@@ -64,27 +65,32 @@ def linear_probe(
     if unseen := sorted(set(labels[1].tolist()) - set(labels[0].tolist())):
         raise NotDefined(f"test rows are of classes that no training row has, such as {unseen[0]}")
     names, kept = model.names, check_names(model, test, rows)
-    subsets = given_subsets(names)
+    given_sets = given_subsets(names)
     order = np.random.default_rng(seed).permutation(len(train)).tolist()  # a prefix is a fair choice
     chosen = order[: max(EXAMPLES, *CURVE)]
     parts = (train, chosen), (test, kept)
     with scoring(model):
-        spaces = [embeddings(model, data, ids, subsets, batch_size) for data, ids in parts]
-        is_mixture = len(model.posterior(test.batch(kept[:1])).components.mean) > 1
+        spaces = [embeddings(model, data, ids, given_sets, batch_size) for data, ids in parts]
+        is_mixture = len(conditional(model.mixture, names).terms) > 1
         one_member = [embeddings(model, data, ids, [names], batch_size, seed) for data, ids in parts if is_mixture]
     targets = labels[0][chosen], labels[1][kept]
 
     def score(given: Subset, examples: int, spaces: list[dict[Subset, np.ndarray]] = spaces) -> float:
+        """NaN where the rows that have `given` are of one class, or none is there to test on."""
         a, b = spaces[0][given][:examples], spaces[1][given]
         able = [~np.isnan(x).any(-1) for x in (a, b)]
+        if len(np.unique(targets[0][:examples][able[0]])) < 2 or not able[1].any():
+            return np.nan
         return probe_accuracy(a[able[0]], targets[0][:examples][able[0]], b[able[1]], targets[1][able[1]])
 
-    found = {"+".join(given): score(given, EXAMPLES) for given in subsets}
+    found = {"+".join(given): score(given, EXAMPLES) for given in given_sets}
     found["joint"] = found["+".join(names)]
     found |= {f"examples/{n}": score(names, n) for n in CURVE if n <= len(chosen)}
     if is_mixture:
         found["joint_one_member"] = score(names, EXAMPLES, one_member)
-    return {f"linear_probe/{key}": value for key, value in found.items()}
+    if np.isnan(list(found.values())).all():
+        raise NotDefined("no subset of modalities has training rows of two classes and test rows")
+    return {f"linear_probe/{key}": value for key, value in found.items() if not np.isnan(value)}
 
 
 @torch.no_grad()

@@ -53,8 +53,9 @@ def log_likelihood(
     modality/<name>: log p(x_name), drawn from its own posterior.
     conditional/<given>: log of the mean likelihood of the other modalities over draws from the posterior given
     `given`: how well the distribution that `generate` draws from fits the truth. <given> as for joint_from.
-    unconditional: log p(x) by `blind_log_likelihood`, if there is `train`.
-    samples: K. joint_ess: mean effective sample size of the joint weights, (sum w)^2 / sum w^2, in [1, K].
+    unconditional: log p(x) by `blind_log_likelihood`, if there is `train`; joint_of_blind_rows: joint, on its rows.
+    samples: K (a mixture draws at least one from each member). complete_rows: how many rows are complete.
+    joint_ess: mean effective sample size of the joint weights, (sum w)^2 / sum w^2, in [1, K].
     All but joint are over at most 500 of the rows. In expectation an estimate is below the truth, by less the
     larger K: compare at equal K only.
     modality/<name> counts the rows that have it; all others the rows that have every modality, so that they are about
@@ -92,7 +93,12 @@ def log_likelihood(
                 )
                 found[f"conditional/{label}"] = float(log_mean(scores).mean())
             if train is not None and isinstance(model, MultimodalVAE):
-                found["unconditional"] = blind_log_likelihood(model, data.rows(few), train, seed=seed)
+                blind = chosen_rows(len(few), BLIND_ROWS, seed)
+                found["unconditional"] = blind_log_likelihood(
+                    model, data.rows([few[i] for i in blind]), train, seed=seed
+                )
+                same = [complete.index(few[i]) for i in blind]
+                found["joint_of_blind_rows"] = float(log_mean(joint[:, same]).mean())
     return {f"log_likelihood/{key}": value for key, value in found.items()}
 
 

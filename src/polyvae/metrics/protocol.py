@@ -187,9 +187,14 @@ def leave_one_out(names: Sequence[str], target: str) -> Subset:
 
 
 def check_names(model: GenerativeModel, data: MultimodalDataset, rows: Sequence[int] | None) -> list[int]:
-    """`rows`, by default all. Raises InputError unless model and data have the same modalities and 2 rows exist."""
+    """`rows`, by default all, in ascending order, so that no choice among them depends on the order given.
+
+    Raises InputError unless model and data have the same modalities, for fewer than 2 rows, or a row named twice.
+    """
     check_same(model, data)
-    kept = list(range(len(data)) if rows is None else rows)
+    kept = sorted(range(len(data)) if rows is None else rows)
+    if len(set(kept)) < len(kept):
+        raise InputError("rows names a test row twice; name each once")
     if len(kept) < 2:
         raise InputError(f"{len(kept)} test rows; a metric needs at least 2")
     return kept

@@ -1,5 +1,6 @@
 """The door to all metrics: the table of their names, and what several of them share, made once."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,7 +125,7 @@ def _by(extractor: str) -> Callable[[Scoring], dict[str, float]]:
 
 def _label_free(scoring: Scoring) -> dict[str, float]:
     if scoring.on.critic is None:
-        raise NotDefined("there is no critic of this data set's tuples")
+        raise NotDefined("there is no critic: it takes two modalities and 64 training rows that have all of them")
     return label_free(scoring.model, scoring.on.test, scoring.on.critic, **scoring.how)
 
 
@@ -183,7 +184,7 @@ METRICS: dict[str, Metric] = {
         lambda s: latent(s.model, s.on.test, **s.how), "rate and distortion by subset, active units, collapse"
     ),
     "imputation": Metric(
-        lambda s: imputation(s.model, s.on.test, **s.how), "tables filled in from the other modalities"
+        lambda s: imputation(s.model, s.on.test, s.on.train, **s.how), "tables filled in from the other modalities"
     ),
     "captions": Metric(
         lambda s: captions(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.how),
@@ -266,7 +267,10 @@ def evaluate(
             notes[name] = lack
             continue
         try:
-            found |= METRICS[name].measure(scoring)
-        except NotDefined as reason:
+            scores = METRICS[name].measure(scoring)
+        except (NotDefined, InputError) as reason:  # what is scored and trained already is kept
             notes[name] = str(reason)
+            continue
+        found |= {key: value for key, value in scores.items() if math.isfinite(value)}
+        notes |= {key: f"it came out as {value}" for key, value in scores.items() if not math.isfinite(value)}
     return found, notes | warnings(found)

@@ -12,9 +12,12 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from polyvae import files
-from polyvae.report import drawing, figures, grids, style, table, words
+from polyvae.claims import judge
+from polyvae.report import drawing, figures, grids, panels, paper, style, table, words
 from polyvae.report.glossary import glossary
-from polyvae.report.reading import read_runs
+from polyvae.report.marks import Marks
+from polyvae.report.overview import table_1
+from polyvae.report.reading import DATASETS, read_runs
 from polyvae.report.runs import Group, Run, Series, changed
 from polyvae.store import RunStore
 
@@ -33,12 +36,23 @@ def write_report(store: RunStore, out: Path | str) -> Path:
     """
     folder = Path(out)
     groups, failed = read_runs(store)
+    swept = [group.name for group in paper.swept_groups(groups)]
+    groups = sorted(groups, key=lambda group: (group.name not in swept, group.title))
     kinds = [grids.kinds(group) for group in groups]
     pictures = grids.embed(chain(*kinds))
-    sections = [_section(group, found, folder / "figures") for group, found in zip(groups, kinds, strict=True)]
+    marks = Marks()
+    sections = [_section(group, found, folder / "figures", marks) for group, found in zip(groups, kinds, strict=True)]
+    opening = [found for name in swept for found in sections if found.group.name == name and found.trade]
     done = [run for group in groups for run in group.runs]
     page = _environment().get_template("page.html.j2").render(
         sections=sections,
+        opening=opening,
+        table_1=table_1([section.group for section in opening]),
+        paper=_paper(groups, folder / "figures", marks),
+        verdicts=judge(store.records()) if swept else [],
+        choices=choices(done),
+        looks=style.looks(run.config.method for run in done),
+        marks=marks.known,
         failed=failed,
         pictures=pictures,
         left_out=sum(len(kind.grids) for kind in chain(*kinds)) - len(pictures),
@@ -69,6 +83,15 @@ def unbounded(groups: Iterable[Group]) -> list[str]:
     return sorted({s.look.name for s in series if s.runs[0].resolved.get("is_bound") is False})
 
 
+def choices(runs: Iterable[Run]) -> dict[str, dict[str, str]]:
+    """What the page can be filtered by: kind -> value -> label."""
+    found = list(runs)
+    names = {method: look.name for method, look in style.looks(run.config.method for run in found).items()}
+    betas = {f"{beta:g}": f"{beta:g}" for beta in sorted({run.config.beta for run in found})}
+    data = {config.dataset: DATASETS.get(config.dataset, config.dataset) for config in (run.config for run in found)}
+    return {"data": data, "method": names, "beta": betas}
+
+
 def environments(runs: Iterable[Run]) -> list[tuple[dict[str, Any], int]]:
     """The distinct environments, each with the number of its runs."""
     counts: dict[str, int] = {}
@@ -82,10 +105,11 @@ class Section(NamedTuple):
     """What the page says about one data set."""
 
     group: Group
+    dataset: str
     facts: str
     findings: dict[str, str]
     trade: Chart | None
-    score: list[tuple[Series, float | None, float | None]]
+    score: list[tuple[Series, float | None, float | None, float | None]]
     kinds: list[grids.Kind]
     table: table.Table
     evaluation: table.Table
@@ -96,14 +120,14 @@ class Section(NamedTuple):
     training: list[Chart]
 
 
-def _section(group: Group, kinds: list[grids.Kind], folder: Path) -> Section:
-    quality = group.compared.key() if group.compared else ""
+def _section(group: Group, kinds: list[grids.Kind], folder: Path, marks: Marks) -> Section:
     return Section(
         group=group,
+        dataset=group.runs[0].config.dataset,
         facts=words.what_was_run(group),
         findings=words.findings(group),
-        trade=_trade(group, folder),
-        score=[(series, series.value(quality), series.value(words.LEAVE_ONE_OUT)) for series in group.series],
+        trade=_trade(group, folder, marks),
+        score=_score(group),
         kinds=kinds,
         table=table.metrics_table(group),
         evaluation=table.evaluation_table(group),
@@ -119,11 +143,41 @@ def _chart(figure: Figure, folder: Path, name: str, alt: str) -> Chart:
     return Chart(Markup(style.save(figure, folder, name)), alt)  # matplotlib escapes every label
 
 
-def _trade(group: Group, folder: Path) -> Chart | None:
+def _score(group: Group) -> list[tuple[Series, float | None, float | None, float | None]]:
+    """Series, distance and coherence at its best beta, hypervolume over all betas (on judge features only)."""
+    quality, data = group.compared.key() if group.compared else "", figures.trade_off(group)
+    volumes = {}
+    if data is not None and group.compared is not None and group.compared.extractor == "digits":
+        volumes = {label: figures.hypervolume(figures.means(points)) for label, points in data.points.items()}
+    return [(s, s.value(quality), s.value(words.LEAVE_ONE_OUT), volumes.get(s.label)) for s in group.series]
+
+
+class PaperCharts(NamedTuple):
+    """A figure of the paper on the page: its panels, and the file that holds them all."""
+
+    figure: paper.PaperFigure
+    charts: list[Chart]
+
+
+def _paper(groups: Iterable[Group], folder: Path, marks: Marks) -> list[PaperCharts]:
+    every = list(groups)
+    looks = style.looks(run.config.method for group in every for run in group.runs)
+    found = []
+    for figure in paper.paper_figures(every):
+        style.save(panels.whole(figure, looks), folder, figure.name)
+        charts = []
+        for i, panel in enumerate(panel for row in figure.rows for panel in row):
+            svg = style.embedded(panels.single(panel, looks, marks), f"{figure.name}-{i}")
+            charts.append(Chart(Markup(svg), f"{panel.y} against {panel.x}, {panel.title}"))
+        found.append(PaperCharts(figure, charts))
+    return found
+
+
+def _trade(group: Group, folder: Path, marks: Marks) -> Chart | None:
     if (data := figures.trade_off(group)) is None:
         return None
     alt = "Fréchet distance against leave-one-out coherence, one point a run"
-    return _chart(drawing.trade_off(data, group), folder, f"trade-off-{group.name}", alt)
+    return _chart(drawing.trade_off(data, group, marks), folder, f"trade-off-{group.name}", alt)
 
 
 def _by_inputs(group: Group, folder: Path) -> Chart | None:

@@ -9,7 +9,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from polyvae.report.figures import CURVES, Point, Trade, training_curves
+from polyvae.report.figures import CURVES, Point, Trade, front, means, training_curves
+from polyvae.report.marks import Marks
 from polyvae.report.runs import Group, Series
 from polyvae.report.style import DASH, INK, MUTED, PAPER, Look, drawing
 from polyvae.report.words import short, weights
@@ -21,7 +22,7 @@ OPACITY = ListedColormap([(0.0, 0.447, 0.698, 0.04 + 0.96 * i / 255) for i in ra
 OFFSET: Any = {"textcoords": "offset points"}
 
 
-def trade_off(data: Trade, group: Group) -> Figure:
+def trade_off(data: Trade, group: Group, marks: Marks) -> Figure:
     with drawing():
         figure = Figure(figsize=LARGE)
         axes = figure.add_subplot()
@@ -32,10 +33,12 @@ def trade_off(data: Trade, group: Group) -> Figure:
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.margins(x=0.12)
+        methods = {s.label: s.method for s in group.series}
         for label, found in data.points.items():
-            _points(axes, found, looks[label], size=6 if len(distances) > CROWDED else 9)
+            _points(axes, found, looks[label], methods[label], marks, size=6 if len(distances) > CROWDED else 9)
+        _front(axes, data)
         for label, distance in data.lines.items():
-            axes.axvline(distance, color=looks[label].colour, dashes=(5, 2))
+            axes.axvline(distance, color=looks[label].colour, dashes=(5, 2), gid=marks.line(methods[label]))
             _beside(axes, distance, f"{label} {short(distance)}")
         _limits(axes, data, is_log)
         if not is_log:
@@ -116,22 +119,32 @@ def training(group: Group, quantity: str) -> Figure:
     return figure
 
 
-def _points(axes: Axes, found: list[Point], look: Look, size: float) -> None:
-    betas = sorted({point.beta for point in found})
-    means = np.array([np.mean([p[:2] for p in found if p.beta == beta], axis=0) for beta in betas])
-    axes.plot(means[:, 0], means[:, 1], color=look.colour, linewidth=1.2, alpha=0.7)
-    x, y = [p.distance for p in found], [p.coherence for p in found]
-    axes.plot(x, y, look.marker, color=look.colour, markersize=size, markeredgecolor=PAPER)
+def _points(axes: Axes, found: list[Point], look: Look, method: str, marks: Marks, size: float) -> None:
+    betas, curve = sorted({point.beta for point in found}), np.array(means(found))
+    axes.plot(curve[:, 0], curve[:, 1], color=look.colour, linewidth=1.2, alpha=0.7, gid=marks.line(method))
+    for point in found:
+        gid = marks.runs([point.run], f"distance {short(point.distance)}, coherence {point.coherence:.3f}")
+        style: Any = {"color": look.colour, "markersize": size, "markeredgecolor": PAPER, "gid": gid}
+        axes.plot(point.distance, point.coherence, look.marker, **style)
     if len(betas) > 1:
         for i in (0, -1):
-            axes.annotate(f"β {betas[i]:g}", tuple(means[i]), (0, -13), color=MUTED, ha="center", **OFFSET)
+            axes.annotate(f"β {betas[i]:g}", tuple(curve[i]), (0, -13), color=MUTED, ha="center", **OFFSET)
+
+
+def _front(axes: Axes, data: Trade) -> None:
+    """The Pareto front of all methods' means: a stepped line behind the points."""
+    points = front([mean for found in data.points.values() for mean in means(found)])
+    if len(points) > 1:
+        x, y = zip(*points, strict=True)
+        axes.step(x, y, where="post", color=MUTED, linewidth=5, alpha=0.22, zorder=0.5, solid_capstyle="round")
 
 
 def _names(axes: Axes, points: dict[str, list[Point]]) -> None:
     """Each series' name beside its point of the lowest distance, moved up where two names would overlap."""
     to_axes = axes.transScale + axes.transLimits
     taken: list[tuple[float, float]] = []
-    for label, point in sorted(((k, min(found)) for k, found in points.items()), key=lambda item: item[1].coherence):
+    nearest = {label: min(found, key=lambda point: point[:3]) for label, found in points.items()}
+    for label, point in sorted(nearest.items(), key=lambda item: item[1].coherence):
         x, y = to_axes.transform(point[:2])
         lift = max([0.0, *(high + 0.055 - y for other, high in taken if abs(other - x) < 0.3)])
         taken.append((x, y + lift))

@@ -1,6 +1,6 @@
 """The data behind each figure, as pure functions of the records."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ from polyvae.report.runs import Group, Run, Series
 from polyvae.report.words import LEAVE_ONE_OUT
 
 MOST_IN_HEATMAP = 6
+REFERENCE = 2000.0  # distance on judge features of the reference point of hypervolumes, at coherence 0
 CURVES = {
     "distortion": "distortion per modality (nats)",
     "rate": "rate (nats)",
@@ -20,6 +21,7 @@ class Point(NamedTuple):
     distance: float
     coherence: float
     beta: float
+    run: Run
 
 
 class Trade(NamedTuple):
@@ -38,7 +40,7 @@ def trade_off(group: Group) -> Trade | None:
     key = group.compared.key()
     points = {
         s.label: [
-            Point(run.metrics[key], run.metrics[LEAVE_ONE_OUT], run.config.beta)
+            Point(run.metrics[key], run.metrics[LEAVE_ONE_OUT], run.config.beta, run)
             for run in s.runs
             if key in run.metrics and LEAVE_ONE_OUT in run.metrics
         ]
@@ -47,6 +49,31 @@ def trade_off(group: Group) -> Trade | None:
     points = {label: found for label, found in points.items() if found}
     lines = {s.label: v for s in group.series if s.label not in points and (v := s.value(key)) is not None}
     return Trade(points, lines, group.floor, group.ceiling) if points else None
+
+
+def means(points: Iterable[Point]) -> list[tuple[float, float]]:
+    """(distance, coherence) of each beta, mean over seeds, in order of beta."""
+    found = list(points)
+    betas = sorted({point.beta for point in found})
+    groups = [[point[:2] for point in found if point.beta == beta] for beta in betas]
+    return [(float(d), float(c)) for d, c in (np.mean(group, axis=0) for group in groups)]
+
+
+def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The Pareto front: the points that no other one beats in both, in order of distance."""
+    kept: list[tuple[float, float]] = []
+    for distance, coherence in sorted(set(points), key=lambda point: (point[0], -point[1])):
+        if not kept or coherence > kept[-1][1]:
+            kept.append((distance, coherence))
+    return kept
+
+
+def hypervolume(points: Iterable[tuple[float, float]], reference: float = REFERENCE) -> float:
+    """Share of the rectangle from (0, 1) to the reference point (`reference`, 0) that the points dominate: 0 to 1."""
+    kept = [point for point in front(points) if point[0] < reference]
+    ends = [distance for distance, _ in kept[1:]] + [reference]
+    area = sum((end - distance) * coherence for (distance, coherence), end in zip(kept, ends, strict=True))
+    return area / reference
 
 
 def by_inputs(group: Group) -> dict[str, list[tuple[int, float]]]:

@@ -31,7 +31,7 @@ def read_runs(store: RunStore) -> tuple[tuple[Group, ...], tuple[Run, ...]]:
 
     Raises InputError when no run is finished, or naming the file when a record is damaged.
     """
-    runs = [_read(store, path.parent.name) for path in sorted(store.root.glob("*/record.json"))]
+    runs = [read_run(store, path.parent.name) for path in sorted(store.root.glob("*/record.json"))]
     done = [run for run in runs if run.error is None]
     failed = tuple(run for run in runs if run.error is not None)
     if not done:
@@ -40,7 +40,8 @@ def read_runs(store: RunStore) -> tuple[tuple[Group, ...], tuple[Run, ...]]:
     return _groups(done), failed
 
 
-def _read(store: RunStore, run_id: str) -> Run:
+def read_run(store: RunStore, run_id: str) -> Run:
+    """One finished or failed run. Raises InputError naming the file when it is damaged."""
     path = store.folder(run_id) / "record.json"
     record = store.record(run_id) or {}
     try:

@@ -99,6 +99,12 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     return inline(text, name)
 
 
+def embedded(figure: Figure, name: str) -> str:
+    """The SVG for the page, without a file."""
+    with drawing():
+        return inline(_svg(figure), name)
+
+
 def inline(svg: str, name: str) -> str:
     """The <svg> element alone: ids made unique by `name`, colours as CSS variables, size left to the page."""
     svg = svg[svg.index("<svg") :]

@@ -1,41 +1,38 @@
-"""Where the runs of a sweep are carried out. An executor is handed a function; it knows nothing of models."""
+"""Processes of this machine: one a task, so that one that dies takes no other with it."""
 
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
+from itertools import islice
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from typing import TypeVar
 
-Task = TypeVar("Task")
-POLL_SECONDS = 0.5
+from polyvae.executors.resources import POLL_SECONDS, Resources, Task
 
 
 def local(
     function: Callable[[Task], int],
-    tasks: Sequence[Task],
-    workers: int,
+    tasks: Iterable[Task],
+    resources: Resources,
     on_poll: Callable[[list[Task]], None] = lambda running: None,
 ) -> Generator[tuple[Task, int]]:
-    """Calls `function` on every task in a process of its own, `workers` at a time; yields (task, exit status).
+    """Calls `function` on every task in a process of its own; yields (task, exit status), negative for a signal.
 
-    The exit status is what `function` returns, or negative: the signal that killed the process. A fresh process a
-    task means that one that dies takes no other with it and leaves no memory behind; a fork server that has
-    already imported polyvae makes them cheap. `on_poll` is called twice a second with the running tasks.
-    Closing the generator stops the running processes.
+    A fresh process a task leaves no memory behind; a fork server that has already imported polyvae makes them cheap.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["polyvae.benchmark"])
-    waiting = list(tasks)
+    waiting = iter(tasks)
     running: list[tuple[BaseProcess, Task]] = []
     try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                task = waiting.pop(0)
+        while True:
+            for task in islice(waiting, resources.workers - len(running)):
                 process = context.Process(target=_call, args=(function, task))
                 process.start()
                 running.append((process, task))
+            if not running:
+                return
             wait([process.sentinel for process, _ in running], timeout=POLL_SECONDS)
             on_poll([task for _, task in running])
             ended = [pair for pair in running if not pair[0].is_alive()]

@@ -1,0 +1,128 @@
+"""What the claims are judged by: numbers of each seed, picked from records.
+
+The unit is the seed. A method's best beta for one seed is chosen by the other seeds, so that the choice does not
+flatter the number that is reported; with a single seed, by that seed itself.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from polyvae.config import NOT_HASHED
+
+Record = Mapping[str, Any]
+BySeed = dict[int, float]
+Score = str | Callable[[Record], float | None]
+
+LEAVE_ONE_OUT = "coherence/leave_one_out"
+VARIED = {"method", "beta", "seed", "only", *NOT_HASHED}
+
+
+class Evidence:
+    """The finished runs of one data set at one setting: methods, betas and seeds differ."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.records = list(records)
+
+    def method(self, name: str) -> "Evidence":
+        """The runs of a method; of the unimodal VAE those on the first modality."""
+        runs = (r for r in self.records if r["config"]["method"] == name)
+        return Evidence(r for r in runs if r["config"]["only"] in (None, "m0"))
+
+    def values(self, score: Score) -> dict[float, BySeed]:
+        """beta -> seed -> score, for the runs that have it."""
+        found: dict[float, BySeed] = defaultdict(dict)
+        for record in self.records:
+            value = score_of(record, score)
+            if value is not None:
+                found[record["config"]["beta"]][record["config"]["seed"]] = value
+        return dict(sorted(found.items()))
+
+    def best_betas(self, score: Score, *, lowest: bool) -> dict[int, float]:
+        """seed -> the beta that is best on the mean of the other seeds (or on this one, if there is no other)."""
+        table = self.values(score)
+        chosen = {}
+        for seed in {seed for by_seed in table.values() for seed in by_seed}:
+            means = {}
+            for beta, by_seed in table.items():
+                others = [value for other, value in by_seed.items() if other != seed]
+                if seed in by_seed and (others or len(by_seed) == 1):
+                    means[beta] = float(np.mean(others or [by_seed[seed]]))
+            if means:
+                chosen[seed] = (min if lowest else max)(means, key=means.__getitem__)
+        return chosen
+
+    def at_best(self, score: Score, by: Score | None = None, *, lowest: bool = True) -> BySeed:
+        """seed -> score at the beta that is best by `by` (default: by the score itself)."""
+        chosen, table = self.best_betas(score if by is None else by, lowest=lowest), self.values(score)
+        return {s: table[beta][s] for s, beta in sorted(chosen.items()) if beta in table and s in table[beta]}
+
+
+def score_of(record: Record, score: Score) -> float | None:
+    return record["metrics"].get(score) if isinstance(score, str) else score(record)
+
+
+def distance(records: Iterable[Record], modality: str = "m0") -> str:
+    """The key of the Frechet distance that most of these records have, the judge's first among equals."""
+    keys = Counter(key for r in records for key in r["metrics"] if key.startswith("frechet/"))
+    wanted = {k: n for k, n in keys.items() if k.split("/")[2:] == ["unconditional", modality]}
+    return max(wanted, key=lambda k: (wanted[k], "/digits/" in k), default=f"frechet/digits/unconditional/{modality}")
+
+
+def sweeps(records: Iterable[Record], dataset: str) -> Evidence:
+    """The runs on a data set whose common setting has the most pairs of method and beta."""
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record["status"] == "done" and record["config"]["dataset"] == dataset:
+            groups[setting(record)].append(record)
+    pairs = {key: {(r["config"]["method"], r["config"]["beta"]) for r in group} for key, group in groups.items()}
+    best = max(groups, key=lambda key: (len(pairs[key]), len(groups[key]), key), default=None)
+    return Evidence(groups[best] if best is not None else [])
+
+
+def by_modalities(records: Iterable[Record], dataset: str) -> dict[int, Evidence]:
+    """Number of modalities -> runs, at the setting and the one beta that the most numbers of modalities share."""
+    groups: dict[tuple[str, float], list[Record]] = defaultdict(list)
+    for record in records:
+        if record["status"] == "done" and record["config"]["dataset"] == dataset:
+            groups[setting(record, "modalities"), record["config"]["beta"]].append(record)
+    counts = {key: {_count(r) for r in group} for key, group in groups.items()}
+    best = max(groups, key=lambda key: (len(counts[key]), len(groups[key]), key), default=None)
+    chosen = groups[best] if best is not None else []
+    return {count: Evidence(r for r in chosen if _count(r) == count) for count in sorted({_count(r) for r in chosen})}
+
+
+def setting(record: Record, *also: str) -> str:
+    """What runs must share to be compared: everything but method, beta, seed, and `also`."""
+    config = {key: value for key, value in record["config"].items() if key not in VARIED and key not in also}
+    return json.dumps(config, sort_keys=True)
+
+
+def paired(a: BySeed, b: BySeed) -> list[float]:
+    """a - b for the seeds that both have."""
+    return [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
+
+
+def slopes(x_to_values: Mapping[float, BySeed], least: int = 3) -> BySeed:
+    """seed -> least-squares slope of its values over x, for the seeds with values at `least` or more x."""
+    seeds = {seed for by_seed in x_to_values.values() for seed in by_seed}
+    found = {}
+    for seed in sorted(seeds):
+        points = [(x, by_seed[seed]) for x, by_seed in x_to_values.items() if seed in by_seed]
+        if len(points) >= least:
+            x, y = np.array(points).T
+            found[seed] = float(np.polyfit(x, y, 1)[0])
+    return found
+
+
+def mean_of(record: Record, prefix: str) -> float | None:
+    """The mean of all metrics below a prefix, or None."""
+    values = [value for key, value in record["metrics"].items() if key.startswith(prefix)]
+    return float(np.mean(values)) if values else None
+
+
+def _count(record: Record) -> int:
+    return record["config"]["modalities"] or 5

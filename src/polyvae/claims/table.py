@@ -1,0 +1,137 @@
+"""The claims C1 to C18 of the paper, in its words, each with the function that measures it."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from polyvae.claims import evidence as ev
+from polyvae.claims import measures as of
+from polyvae.claims.evidence import LEAVE_ONE_OUT, Evidence, Record, paired
+from polyvae.claims.measures import CUB, POLYMNIST, TRANSLATED, Fact, Measure, Parts, part_of
+from polyvae.claims.statistics import above, within
+
+EQUAL_DISTANCE, EQUAL_LIKELIHOOD = 0.1, 0.01  # of MVAE's
+AT_CHANCE, NO_CORRELATION = 0.05, 0.3
+CLOSE, COHERENT = 1.1, 0.8  # of the unimodal distance, of the judge's accuracy
+
+
+class Claim(NamedTuple):
+    """A statement of the paper, and how it is measured."""
+
+    name: str
+    figure: str
+    statement: str
+    measure: Measure
+
+
+def official(records: Sequence[Record]) -> Parts:
+    """Figure 12: methods called `*official*`, on one modality and on all; on Translated with two, at chance."""
+    found: Parts = []
+    runs = [r for r in records if "official" in r["config"]["method"]]
+    plain = ev.sweeps(runs, POLYMNIST)
+    key = ev.distance(plain.records)
+    alone = Evidence(r for r in plain.records if r["config"]["only"] == "m0").at_best(key)
+    for method in sorted({r["config"]["method"] for r in plain.records if r["config"]["only"] is None}):
+        values = Evidence(r for r in plain.method(method).records if r["config"]["only"] is None).at_best(key)
+        found += part_of(f"PolyMNIST: distance {method} - unimodal", above(paired(values, alone)))
+    moved = Evidence(r for r in ev.sweeps(runs, TRANSLATED).records if r["config"]["modalities"] == 2)
+    cross = [v - 0.1 for v in moved.at_best(LEAVE_ONE_OUT, lowest=False).values()]
+    return found + part_of("Translated, two modalities: coherence - chance", within(cross, AT_CHANCE))
+
+
+def subsampling_helps(records: Sequence[Record]) -> Parts:
+    """Each method at its beta of the lowest distance; margins: 10 % of MVAE's distance, 1 % of its log-likelihood."""
+    runs, likelihood = ev.sweeps(records, POLYMNIST), "log_likelihood/joint"
+    key = ev.distance(runs.records)
+    mvae, plus = (runs.method(method) for method in ("mvae", "mvae_plus"))
+    coherent = [evidence.at_best(LEAVE_ONE_OUT, key) for evidence in (plus, mvae)]
+    found = part_of("coherence MVAE+ - MVAE", above(paired(*coherent)))
+    for text, score, margin in (("distance", key, EQUAL_DISTANCE), ("log-likelihood", likelihood, EQUAL_LIKELIHOOD)):
+        base = mvae.at_best(score, key)
+        relative = [d / abs(base[s]) for s, d in _by_seed(plus.at_best(score, key), base).items()]
+        found += part_of(f"{text} MVAE+ / MVAE - 1 (margin {margin:g})", within(relative, margin))
+    return found
+
+
+def quality_says_nothing(records: Sequence[Record]) -> Parts:
+    """Spearman's rank correlation over methods and betas, within each seed; margin .3."""
+    found: Parts = []
+    for dataset in (POLYMNIST, TRANSLATED):
+        runs = ev.sweeps(records, dataset)
+        for text, key in (("distance", ev.distance(runs.records)), ("log-likelihood", "log_likelihood/joint")):
+            values = [_correlation(group, key) for group in _seeds(runs)]
+            rho = [value for value in values if value is not None]
+            name = f"{of.NAMES[dataset]}: rank correlation of coherence and {text}"
+            found += part_of(name, within(rho, NO_CORRELATION))
+    return found
+
+
+def none_has_both(records: Sequence[Record]) -> Parts:
+    found: Parts = []
+    for dataset in (TRANSLATED, CUB):
+        runs = ev.sweeps(records, dataset)
+        key = ev.distance(runs.records, "image" if dataset == CUB else "m0")
+        alone = Evidence(r for r in runs.records if r["config"]["method"] == "unimodal").at_best(key)
+        scored = [r for r in runs.records if LEAVE_ONE_OUT in r["metrics"] and key in r["metrics"]]
+        if not alone or not scored:
+            continue
+        limit = CLOSE * float(np.mean(list(alone.values())))
+        good = [r["metrics"] for r in scored if r["metrics"][key] <= limit]
+        both = [m for m in good if m[LEAVE_ONE_OUT] >= COHERENT * _ceiling(m)]
+        text = (
+            f"{len(both)} of {len(scored)} runs have distance <= {limit:.3g} and coherence >= {COHERENT} of the judge's"
+        )
+        found.append(Fact(f"{of.NAMES[dataset]}: {text}", not both))
+    return found
+
+
+def all_finite(records: Sequence[Record]) -> Parts:
+    runs = [r for r in records if r["config"]["dataset"] in of.NAMES]
+    broken = [r for r in runs if r["status"] == "failed" and "not finite" in str(r["error"])]
+    return [Fact(f"{len(broken)} of {len(runs)} runs became infinite or NaN", not broken)] if runs else []
+
+
+CLAIMS = (
+    Claim("C1", "2, 8", "MMVAE and MoPoE-VAE generate worse than unimodal VAEs.", of.gap((POLYMNIST, TRANSLATED))),
+    Claim("C2", "2", "MVAE reaches the quality of unimodal VAEs.", of.mvae_keeps_up),
+    Claim("C3", "2", "The gap shows on CUB too.", of.on_birds),
+    Claim("C4", "3", "Quality falls with each modality for MMVAE and MoPoE-VAE.", of.rises((POLYMNIST, TRANSLATED))),
+    Claim("C5", "3", "It falls less for MVAE than for MoPoE-VAE.", of.rises_less((POLYMNIST, TRANSLATED))),
+    Claim("C6", "11", "The same holds when all modalities are of one kind.", of.repeated),
+    Claim("C7", "4a", "MMVAE and MoPoE-VAE are more coherent than MVAE.", of.coherent),
+    Claim("C8", "4a", "MVAE becomes more coherent as beta grows.", of.coherence_over_beta),
+    Claim("C9", "4b", "On Translated PolyMNIST all lose coherence, though they can draw digits.", of.translated_fails),
+    Claim("C10", "6", "A linear probe finds less on Translated PolyMNIST.", of.probe_falls),
+    Claim("C11", "7", "Likelihoods rank methods as distances do; MVAE is less far ahead.", of.likelihood_ranks),
+    Claim("C12", "7, 9", "What the inputs add to the likelihood is more for MoPoE-VAE than for MVAE.", of.given_helps),
+    Claim("C13", "10", "Conditional samples of MMVAE and MoPoE-VAE lack diversity, MVAE's less.", of.less_diverse),
+    Claim("C14", "12", "The official MMVAE shows the gap, and chance coherence on Translated.", official),
+    Claim("C15", "13", "ELBO sub-sampling makes MVAE more coherent at equal quality.", subsampling_helps),
+    Claim("C16", "2, 4, 7", "Quality and likelihood do not tell how coherent a model is.", quality_says_nothing),
+    Claim("C17", "2, 4", "No model is both good and coherent on complex data.", none_has_both),
+    Claim("C18", "2", "No run is unstable, as the paper's MVAE was at large beta.", all_finite),
+)
+
+
+def _by_seed(a: dict[int, float], b: dict[int, float]) -> dict[int, float]:
+    return dict(zip(sorted(a.keys() & b.keys()), paired(a, b), strict=True))
+
+
+def _seeds(runs: Evidence) -> list[Evidence]:
+    seeds = sorted({r["config"]["seed"] for r in runs.records})
+    return [Evidence(r for r in runs.records if r["config"]["seed"] == seed) for seed in seeds]
+
+
+def _correlation(runs: Evidence, key: str) -> float | None:
+    """Over the runs that have both numbers; None for fewer than five, or where one does not vary."""
+    scored = [r["metrics"] for r in runs.records if {key, LEAVE_ONE_OUT} <= r["metrics"].keys()]
+    columns = [[m[key] for m in scored], [m[LEAVE_ONE_OUT] for m in scored]]
+    if len(scored) < 5 or any(len(set(column)) < 2 for column in columns):
+        return None
+    return float(stats.spearmanr(*columns).statistic)
+
+
+def _ceiling(metrics: Mapping[str, float]) -> float:
+    return ev.mean_of({"metrics": metrics}, "coherence/ceiling/") or 1.0

@@ -1,0 +1,133 @@
+"""Commands that read a store and look after it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import polars as pl
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from polyvae import records as tables
+from polyvae import upkeep
+from polyvae.errors import InputError, RunError
+from polyvae.report import compare as comparing
+from polyvae.report.words import short
+from polyvae.store import RunStore
+
+Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+
+
+def records(
+    *,
+    store: Store = Path("runs"),
+    where: str | None = None,
+    columns: str | None = None,
+    out: Path | None = None,
+    quiet: bool = False,
+) -> None:
+    """Show the runs of a store as a table, or write it to a .parquet or .csv file.
+
+    Args:
+        store: Folder of all runs; one that holds records alone will do.
+        where: SQL condition on settings and metrics, such as "method = 'mopoe' AND beta <= 1".
+        columns: Comma-separated settings and metric keys; a name may end in *. Default: what differs; all with --out.
+        out: File to write, such as results.parquet.
+        quiet: Print nothing but errors.
+    """
+    frame = tables.table(RunStore(store).records())
+    frame = frame if where is None else tables.where(frame, where)
+    if columns is not None:
+        frame = tables.columns(frame, [name.strip() for name in columns.split(",")])
+    if out is not None:
+        tables.write(frame, out)
+    if quiet:
+        return
+    if out is not None:
+        print(f"{len(frame)} runs, {len(frame.columns)} columns: {out}")
+        return
+    shown = frame if columns is not None else tables.overview(frame)
+    with pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_hide_column_data_types=True,
+        tbl_hide_dataframe_shape=True,
+        tbl_formatting="NOTHING",
+        tbl_width_chars=200,
+        fmt_str_lengths=60,
+    ):
+        print(shown)
+
+
+def store(
+    action: Annotated[Literal["check", "gc", "copy"], tyro.conf.Positional],
+    *,
+    store: Store = Path("runs"),
+    out: Path | None = None,
+    dry_run: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Find damaged and half runs (check), remove what nothing needs (gc), or copy the records alone (copy).
+
+    Args:
+        action: check, gc or copy.
+        store: Folder of all runs.
+        out: Folder to copy records to; it is a store of its own, small enough to commit.
+        dry_run: Say what gc would remove, and remove nothing.
+        quiet: Print nothing but errors.
+    """
+    place = RunStore(store)
+    if action == "check":
+        problems = upkeep.check(place)
+        if problems:
+            lines = "\n".join(f"  {p.run_id}: {p.problem}. Fix: {p.fix}" for p in problems)
+            raise RunError(f"{len(problems)} problems in {store}:\n{lines}")
+        said = f"{len(upkeep.run_folders(place))} runs in {store}, none damaged"
+    elif action == "gc" and dry_run:
+        said = "\n".join([str(path) for path in upkeep.waste(place)]) or "nothing to remove"
+    elif action == "gc":
+        count, size = upkeep.collect(place)
+        said = f"{count} files and folders removed, {size / 1e6:,.1f} MB"
+    elif out is None:
+        raise InputError("where to? Say: polyvae store copy --out DIR")
+    else:
+        said = f"{len(upkeep.copy_records(place, RunStore(out)))} records new or changed in {out}"
+    if not quiet:
+        print(said)
+
+
+def compare(
+    runs: Annotated[list[str], tyro.conf.Positional],
+    *,
+    store: Store = Path("runs"),
+    metrics: str = "bound,coherence,frechet,linear_probe,log_likelihood",
+    out: Path = Path("compare.png"),
+    quiet: bool = False,
+) -> None:
+    """Show where runs differ in their settings, and their metrics side by side; draw their sample grids in one picture.
+
+    Args:
+        runs: Run ids, starts of ids, or run folders; at least two.
+        store: Folder of all runs.
+        metrics: Comma-separated starts of metric keys; all for all.
+        out: PNG file of the grids that at least two runs have.
+        quiet: Print nothing but errors.
+    """
+    found = comparing.read(RunStore(store), runs)
+    drawn = comparing.picture(found, out)
+    if quiet:
+        return
+    table = Table(box=None, header_style="bold")
+    for heading in ("", *(run.run_id for run in found)):
+        table.add_column(heading, justify="left" if not heading else "right", overflow="fold")
+    prefixes = [""] if metrics == "all" else [name.strip() for name in metrics.split(",")]
+    for row in (*comparing.settings(found), *comparing.metrics(found, prefixes)):
+        table.add_row(row.name, *(_text(value) for value in row.values))
+    Console().print(table)
+    print(f"{drawn} kinds of sample grids side by side: {out}" if drawn else "no sample grids to compare")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return short(value) if value >= 0 else f"-{short(-value)}"
+    return "-" if value is None else str(value)

@@ -1,0 +1,140 @@
+"""The command that makes many runs."""
+
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from polyvae import costs, experiments, upkeep
+from polyvae import sweep as sweeping
+from polyvae.commands.progress import SweepTable
+from polyvae.config import RunConfig
+from polyvae.errors import RunError
+from polyvae.executors import Resources
+from polyvae.plan import make_plans
+from polyvae.store import RunStore
+
+Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+STOPPING = "stopping: running runs are finished, no further one is started; Ctrl-C again stops at once"
+
+
+def sweep(
+    experiment: Annotated[str, tyro.conf.Positional],
+    *,
+    store: Store = Path("runs"),
+    preset: str | None = None,
+    workers: int = 1,
+    executor: Literal["local", "ray", "slurm"] = "local",
+    cpus: float = 1,
+    gpus: float = 0,
+    address: str | None = None,
+    partition: str | None = None,
+    minutes: int | None = None,
+    order: Literal["longest", "listed"] = "longest",
+    data_dir: str | None = None,
+    retry_failed: bool = False,
+    dry_run: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Do all runs of an experiment that the store lacks. The same command again resumes.
+
+    Ctrl-C once finishes the runs under way and starts no other; twice stops at once, and runs go on from their
+    checkpoints later. Several sweeps may share one store.
+
+    Args:
+        experiment: A name (quick, fig02_quality_vs_beta, ...; a wrong one lists all) or a .py file that defines
+            configs() -> list[RunConfig].
+        store: Folder of all runs.
+        preset: Size of an experiment that has several: cpu (minutes a run; the default) or paper (as published).
+        workers: Runs at a time; on this machine each in a process of its own, sharing the cores.
+        executor: local: this machine. ray: Ray, here or on a cluster. slurm: a Slurm job a run.
+        cpus: CPUs of a run on Ray or Slurm, and its threads; Ray takes fractions.
+        gpus: GPUs of a run on Ray or Slurm; Ray takes fractions, such as .25 for four runs on one GPU.
+        address: Of a Ray cluster (auto, or HOST:PORT). Default: this machine.
+        partition: Of Slurm.
+        minutes: Time limit of a Slurm job. Default: submitit's.
+        order: longest: by falling cost, so that no long run starts last; listed: as the experiment lists them.
+        data_dir: Folder with mnist/ and so on, for all runs.
+        retry_failed: Do failed runs again.
+        dry_run: Show the runs, what they will take, and do nothing.
+        quiet: Print nothing but errors.
+    """
+    place = RunStore(store)
+    configs = experiments.configs_of(experiment, preset)
+    if data_dir is not None:
+        configs = [config.with_(data_dir=data_dir) for config in configs]
+    known = place.records()
+    if order == "longest":
+        configs = costs.longest_first(configs, known)
+    if dry_run:
+        _show(configs, place, workers)
+        return
+    resources = Resources(cpus=cpus, gpus=gpus, address=address, partition=partition, minutes=minutes)
+    with SweepTable(place, configs, workers, quiet) as table, _interruptible(table.say) as stopping:
+        records = sweeping.sweep(
+            configs,
+            place,
+            workers=workers,
+            executor=executor,
+            resources=resources,
+            retry_failed=retry_failed,
+            on_record=table.finished,
+            on_poll=table.poll,
+            is_stopping=stopping.is_set,
+        )
+    failed = [record for record in records if record["status"] != "done"]
+    if failed:
+        lines = "\n".join(f"  {record['run_id']}: {record['error']}" for record in failed)
+        raise RunError(f"{len(failed)} of {len(records)} runs failed (the others are finished):\n{lines}")
+    if stopping.is_set():
+        raise KeyboardInterrupt
+    if not quiet:
+        print(f"{len(records)} runs done in {store}; see them with: polyvae report --store {store}")
+
+
+@contextmanager
+def _interruptible(say: Callable[[str], None]) -> Generator[Event]:
+    """An event that the first Ctrl-C sets; the second raises KeyboardInterrupt."""
+    stopping = Event()
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        stopping.set()
+        say(STOPPING)
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield stopping
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _show(configs: list[RunConfig], store: RunStore, workers: int) -> None:
+    """The plan: a row a run, then time and disk of what is to do, as far as finished runs tell."""
+    records = {record["run_id"]: record for record in store.records()}
+    plans = {plan.run_id: plan.config for plan in make_plans(configs)}
+    seconds = costs.estimate(list(plans.values()), records.values())
+    expected = dict(zip(plans, seconds or [None] * len(plans), strict=True))
+    table = Table(box=None, header_style="bold")
+    for heading in ("run", "state", "expected"):
+        table.add_column(heading)
+    for run_id in plans:
+        state = records[run_id]["status"] if run_id in records else "to do"
+        cost = expected[run_id]
+        table.add_row(run_id, state, "?" if cost is None else costs.in_words(cost))
+    Console(soft_wrap=True).print(table)
+    todo = [run_id for run_id in plans if run_id not in records]
+    time = costs.in_words(sum(expected[r] or 0 for r in todo) / workers) if seconds else "unknown before a run is done"
+    whole = [path.parent for run_id in records if (path := store.folder(run_id) / "model.safetensors").is_file()]
+    folders = whole[:50]
+    size = sum(map(upkeep.size, folders)) / len(folders) * len(todo) / 1e6 if folders else None
+    disk = "unknown" if size is None else f"{size:,.0f} MB"
+    print(f"{len(plans)} runs, {len(todo)} to do; time with {workers} at a time: {time}; disk: {disk}")

@@ -1,0 +1,58 @@
+"""What runs will cost, from what finished ones have cost."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import mean, median
+
+from polyvae.config import NOT_HASHED, RunConfig
+from polyvae.store import Record
+
+ROWS = 12_000  # training rows where a config does not say: the embedded digits
+DECODES = {"unimodal": 1.0, "mvae_plus": 2.0}  # relative to a method that decodes each row once
+NETWORKS = {"mlp": 0.3, "conv_half": 1.0, "conv": 3.0, "resnet": 12.0}
+VARIED = {"seed", "beta", *NOT_HASHED}
+
+
+def work(config: RunConfig) -> float:
+    """Relative cost of a run: rows times passes times modalities, by method and network. Only ratios mean something."""
+    modalities = len(config.only.split(",")) if config.only else config.modalities or 5
+    passes = config.epochs * (config.train_size or ROWS)
+    return passes * modalities * DECODES.get(config.method, 1.0) * NETWORKS.get(config.network, 1.0)
+
+
+def estimate(configs: Sequence[RunConfig], records: Iterable[Record]) -> list[float] | None:
+    """Seconds of each run: the mean of finished runs that differ in seed and beta alone, else by `work`.
+
+    None when no run has finished yet, since nothing is known of this machine then.
+    """
+    measured: dict[str, list[float]] = defaultdict(list)
+    rates = []
+    for record in records:
+        seconds = sum(record["seconds"].values())
+        if record["status"] == "done" and seconds > 0:
+            config = RunConfig.from_dict(record["config"])
+            measured[_kind(config)].append(seconds)
+            rates.append(seconds / work(config))
+    if not rates:
+        return None
+    rate = median(rates)
+    return [mean(measured.get(_kind(config), [rate * work(config)])) for config in configs]
+
+
+def longest_first(configs: Sequence[RunConfig], records: Iterable[Record]) -> list[RunConfig]:
+    """The configs by falling cost, so that no long run starts last; equal ones stay in order."""
+    costs = estimate(configs, records) or [work(config) for config in configs]
+    order = sorted(range(len(configs)), key=lambda i: -costs[i])
+    return [configs[i] for i in order]
+
+
+def in_words(seconds: float) -> str:
+    """40 s, 12 min, 3.4 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _kind(config: RunConfig) -> str:
+    return json.dumps({k: v for k, v in config.to_dict().items() if k not in VARIED}, sort_keys=True)

@@ -1,0 +1,46 @@
+"""The paper's Table 1 (properties observed in earlier work), with measured values beside it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from polyvae.report.paper import Point, over_beta
+from polyvae.report.runs import Group
+from polyvae.report.style import DASH, METHODS
+from polyvae.report.words import LEAVE_ONE_OUT, short
+
+# method -> (does it sub-sample modalities, generative quality and coherence in the paper's Table 1)
+PUBLISHED = {
+    "unimodal": (DASH, DASH),
+    "mvae": ("no", "good, poor"),
+    "mvae_plus": ("in added terms", DASH),
+    "mmvae": ("yes", "limited, good (disputed in the paper)"),
+    "mopoe": ("yes", "limited, good (disputed in the paper)"),
+}
+
+
+class Row(NamedTuple):
+    method: str
+    subsampling: str
+    published: str
+    measured: list[str]
+
+
+def table_1(groups: Sequence[Group]) -> list[Row]:
+    """A row a method; for each group its distance and its coherence, each at the beta that is best for it."""
+    cells: dict[str, list[str]] = {method: [] for method in METHODS}
+    for group in groups:
+        key = group.compared.key() if group.compared else ""
+        near = over_beta(group, lambda run, key=key: run.metrics.get(key))
+        coherent = over_beta(group, lambda run: run.metrics.get(LEAVE_ONE_OUT))
+        for method, found in cells.items():
+            found.append(_cell(min(near.get(method, []), key=lambda p: p.mean, default=None), 0))
+            found.append(_cell(max(coherent.get(method, []), key=lambda p: p.mean, default=None), 2))
+    filled = {method: found for method, found in cells.items() if set(found) > {DASH}}
+    return [Row(method, *PUBLISHED[method], found) for method, found in filled.items()]
+
+
+def _cell(point: Point | None, decimals: int) -> str:
+    if point is None:
+        return DASH
+    mean, sd = (f"{value:.{decimals}f}" if decimals else short(value) for value in (point.mean, point.sd))
+    return f"{mean} ± {sd} (β {point.x:g})" if len(point.runs) > 1 else f"{mean} (β {point.x:g})"

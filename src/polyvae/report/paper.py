@@ -1,0 +1,213 @@
+"""The data behind the paper's figures: curves over beta or over the number of modalities."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from polyvae.report.runs import DATA_FIELDS, Group, Run, Series
+from polyvae.report.words import LEAVE_ONE_OUT
+
+Score = Callable[[Run], float | None]
+SWEPT = ("polymnist", "translated_polymnist", "cub")
+SHORT = {"polymnist": "PolyMNIST", "translated_polymnist": "Translated PolyMNIST", "cub": "CUB"}
+
+
+class Point(NamedTuple):
+    """Runs that differ in their seed alone: mean and standard deviation (0 for one seed)."""
+
+    x: float
+    mean: float
+    sd: float
+    runs: tuple[Run, ...]
+
+
+class Panel(NamedTuple):
+    """One pair of axes.
+
+    curves, constants: method -> its points, its one point; chance: a level to compare with; is_share: from 0 to 1.
+    """
+
+    title: str
+    x: str
+    y: str
+    curves: dict[str, list[Point]]
+    constants: dict[str, Point]
+    is_log: bool
+    chance: float | None = None
+    is_share: bool = False
+
+
+class PaperFigure(NamedTuple):
+    """A figure of the paper, in rows of panels."""
+
+    number: str
+    title: str
+    rows: list[list[Panel]]
+
+    @property
+    def name(self) -> str:
+        return f"fig{int(self.number):02d}"
+
+
+def paper_figures(groups: Sequence[Group]) -> list[PaperFigure]:
+    """The figures of the paper that these runs fill, in its order; those without a curve of two points are left out."""
+    swept = swept_groups(groups)
+    figures = [
+        PaperFigure("2", "Quality over beta", [[_quality(group, "") for group in swept]]),
+        PaperFigure("3", "Quality by number of modalities", [by_modalities(groups, d) for d in SWEPT[:2]]),
+        PaperFigure("4", "Coherence over beta", [[_coherence(group) for group in swept]]),
+        PaperFigure("6", "Linear probe over beta", [[_probe(group) for group in swept]]),
+        PaperFigure("7", "Joint log-likelihood over beta", [[_likelihood(group) for group in swept]]),
+        PaperFigure("8", "Quality of each modality over beta", [_each(group) for group in swept]),
+        PaperFigure("11", "Quality by number of repeated modalities", [by_modalities(groups, "repeated_polymnist")]),
+        PaperFigure("13", "MVAE with and without ELBO sub-sampling", [_subsampling(g) for g in swept if _is_plain(g)]),
+    ]
+    figures[1] = figures[1]._replace(rows=[[panel for row in figures[1].rows for panel in row]])
+    kept = [figure._replace(rows=[_with_curves(row) for row in figure.rows]) for figure in figures]
+    return [figure._replace(rows=rows) for figure in kept if (rows := [row for row in figure.rows if row])]
+
+
+def swept_groups(groups: Iterable[Group]) -> list[Group]:
+    """For each data set of the paper the group with the most pairs of method and beta, if it has several betas."""
+    best: dict[str, Group] = {}
+    for group in groups:
+        dataset = group.runs[0].config.dataset
+        if dataset in SWEPT and _pairs(group) > max(len(group.series), _pairs(best.get(dataset))):
+            best[dataset] = group
+    return [best[dataset] for dataset in SWEPT if dataset in best]
+
+
+def main_series(group: Group) -> dict[str, Series]:
+    """Method -> its series with the most betas, so that side experiments stay out of the figures."""
+    found: dict[str, Series] = {}
+    for series in group.series:
+        known = found.get(series.method)
+        if known is None or (len(series.by_beta), len(series.runs)) > (len(known.by_beta), len(known.runs)):
+            found[series.method] = series
+    return found
+
+
+def over_beta(group: Group, score: Score, but: Sequence[str] = ()) -> dict[str, list[Point]]:
+    """Method -> a point a beta."""
+    curves = {}
+    for method, series in main_series(group).items():
+        points = [_point(beta, runs, score) for beta, runs in series.by_beta.items() if beta > 0]
+        if method not in but and (found := [point for point in points if point is not None]):
+            curves[method] = found
+    return curves
+
+
+def by_modalities(groups: Iterable[Group], dataset: str) -> list[Panel]:
+    """Quality against the number of modalities at one beta, a panel a background; the unimodal VAE is one constant.
+
+    The mean over modalities where they are of one kind (figure 11), else the first modality (figure 3).
+    """
+    alike: dict[str, dict[int, Group]] = defaultdict(dict)
+    for group in groups:
+        config = group.runs[0].config
+        if config.dataset == dataset:
+            fields = [getattr(config, name) for name in DATA_FIELDS if name != "modalities"]
+            alike[json.dumps(fields)][config.modalities or 5] = group
+    several = [by_count for by_count in alike.values() if len(by_count) > 1]
+    return [panel for by_count in several if (panel := _growth(by_count, dataset)) is not None]
+
+
+def _growth(by_count: dict[int, Group], dataset: str) -> Panel | None:
+    largest = by_count[max(by_count)]
+    if largest.compared is None:
+        return None
+    betas = [run.config.beta for group in by_count.values() for run in group.runs if run.config.method != "unimodal"]
+    shared = {beta: sum(any(r.config.beta == beta for r in g.runs) for g in by_count.values()) for beta in betas}
+    beta = max(shared, key=lambda b: (shared[b], betas.count(b)))
+    is_repeated = dataset == "repeated_polymnist"
+    key = largest.compared.key()
+    score = _mean_below(key.rsplit("/", 1)[0] + "/") if is_repeated else _metric(key)
+    curves: dict[str, list[Point]] = defaultdict(list)
+    for count, group in sorted(by_count.items()):
+        for method, series in main_series(group).items():
+            if method != "unimodal" and (point := _point(count, series.by_beta.get(beta, []), score)) is not None:
+                curves[method].append(point)
+    alone = main_series(largest).get("unimodal")
+    constant = _point(0, alone.by_beta.get(beta, []), score) if alone else None
+    name = f"one picture ({largest.runs[0].config.background or 0})" if is_repeated else SHORT[dataset]
+    what = "mean over modalities" if is_repeated else largest.compared.modality
+    y = f"Fréchet distance, {what}"
+    constants = {} if constant is None else {"unimodal": constant}
+    return Panel(f"{name}, β {beta:g}", "number of modalities", y, dict(curves), constants, is_log=False)
+
+
+def _quality(group: Group, modality: str) -> Panel:
+    compared = group.compared
+    name = modality or (compared.modality if compared else "")
+    key = compared._replace(modality=name).key() if compared else ""
+    return _panel(group, f"Fréchet distance of {name}", over_beta(group, _metric(key)))
+
+
+def _each(group: Group) -> list[Panel]:
+    return [_quality(group, name)._replace(title=f"{_title(group)}, {name}") for name in group.modalities]
+
+
+def _coherence(group: Group) -> Panel:
+    found = over_beta(group, _metric(LEAVE_ONE_OUT))
+    return _panel(group, "leave-one-out coherence", found, group.value("coherence/chance"))._replace(is_share=True)
+
+
+def _probe(group: Group) -> Panel:
+    found = over_beta(group, _metric("linear_probe/joint"), ["unimodal"])
+    return _panel(group, "accuracy of a linear probe", found)._replace(is_share=True)
+
+
+def _likelihood(group: Group) -> Panel:
+    found = over_beta(group, _metric("log_likelihood/joint"), ["unimodal"])
+    return _panel(group, "joint log-likelihood (nats)", found)
+
+
+def _subsampling(group: Group) -> list[Panel]:
+    kept = ("mvae", "mvae_plus")
+    panels = [_quality(group, ""), _coherence(group), _likelihood(group)]
+    chosen = [panel._replace(curves={m: c for m, c in panel.curves.items() if m in kept}) for panel in panels]
+    return [panel for panel in chosen if len(panel.curves) == len(kept)]
+
+
+def _panel(group: Group, y: str, curves: dict[str, list[Point]], chance: float | None = None) -> Panel:
+    return Panel(_title(group), "β", y, curves, {}, is_log=True, chance=chance)
+
+
+def _title(group: Group) -> str:
+    return SHORT[group.runs[0].config.dataset]
+
+
+def _is_plain(group: Group) -> bool:
+    return group.runs[0].config.dataset == "polymnist"
+
+
+def _pairs(group: Group | None) -> int:
+    return sum(len(series.by_beta) for series in group.series) if group else 0
+
+
+def _with_curves(row: list[Panel]) -> list[Panel]:
+    return [panel for panel in row if any(len(points) > 1 for points in panel.curves.values())]
+
+
+def _metric(key: str) -> Score:
+    return lambda run: run.metrics.get(key)
+
+
+def _mean_below(prefix: str) -> Score:
+    def score(run: Run) -> float | None:
+        values = [value for key, value in run.metrics.items() if key.startswith(prefix)]
+        return float(np.mean(values)) if values else None
+
+    return score
+
+
+def _point(x: float, runs: Iterable[Run], score: Score) -> Point | None:
+    scored = [(run, value) for run in runs if (value := score(run)) is not None]
+    if not scored:
+        return None
+    values = np.array([value for _, value in scored])
+    sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    return Point(float(x), float(values.mean()), sd, tuple(run for run, _ in scored))

@@ -1,0 +1,142 @@
+"""Ray and Slurm (submitit's local jobs) give the records that local processes give, also when a worker is killed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from polyvae import InputError, RunStore, costs
+from polyvae.cli import main
+from polyvae.config import RunConfig
+from polyvae.executors import EXECUTORS, Resources
+from polyvae.sweep import sweep
+from test_sweep import CONFIGS, TINY, identity, kill_one, undisturbed  # noqa: F401
+
+DRIVER = """
+import json, sys
+from polyvae import RunConfig, RunStore
+from polyvae.executors import Resources
+from polyvae.sweep import sweep
+if __name__ == "__main__":
+    configs = [RunConfig.from_dict(c) for c in json.loads(sys.argv[3])]
+    sweep(configs, RunStore(sys.argv[2]), executor=sys.argv[1], resources=Resources(cluster="local"), workers=2)
+"""
+LATE = """
+import sys, time
+from pathlib import Path
+from polyvae import executors
+from polyvae.cli import main
+from polyvae.executors import local
+first = local.local
+def slow(function, tasks, resources, on_poll):
+    def told(running):
+        Path(sys.argv[2], "polled").touch()
+        on_poll(running)
+    return first(function, tasks, resources, told)
+executors.EXECUTORS = {"local": slow}
+if __name__ == "__main__":
+    main(["sweep", sys.argv[1], "--store", sys.argv[2] + "/runs"])
+"""
+
+
+@pytest.mark.parametrize("executor", ["ray", "slurm"])
+def test_a_killed_worker_of_a_cluster_is_replaced(executor, tmp_path, undisturbed):  # noqa: F811
+    pytest.importorskip({"ray": "ray", "slurm": "submitit"}[executor])
+    store = RunStore(tmp_path / "runs")
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    told = json.dumps([config.to_dict() for config in CONFIGS[:2]])
+    process = subprocess.Popen([sys.executable, str(script), executor, str(store.root), told], start_new_session=True)
+    kill_one(store, process)
+    assert process.wait(timeout=300) == 0
+    found = identity(store)
+    assert found == {run_id: undisturbed[run_id] for run_id in found}
+    assert len(found) == 2
+
+
+def test_ctrl_c_once_finishes_what_is_under_way(tmp_path):
+    experiment = tmp_path / "mine.py"
+    configs = [TINY.with_(seed=seed, epochs=40).to_dict() for seed in range(4)]
+    experiment.write_text(
+        f"from polyvae import RunConfig\ndef configs(): return [RunConfig.from_dict(c) for c in {configs!r}]\n"
+    )
+    script = tmp_path / "late.py"
+    script.write_text(LATE)
+    command = [sys.executable, str(script), str(experiment), str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "polled").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert "no further one is started" in output
+    assert "the same command goes on" in errors
+    records = RunStore(tmp_path / "runs").records()
+    assert [record["status"] for record in records] == ["done"]
+
+
+def test_what_an_executor_cannot_do_is_an_error_before_compute(tmp_path):
+    for wrong, message in (
+        ({"executor": "dask"}, "no executor 'dask'; choose local, ray, slurm"),
+        ({"resources": Resources(cpus=0)}, "--cpus is 0"),
+        ({"resources": Resources(gpus=-1)}, "--gpus is -1"),
+        ({"workers": 0}, "--workers is 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            sweep([TINY], RunStore(tmp_path), **wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_slurm_the_executor_says_so(tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="use local or ray here"):
+        list(EXECUTORS["slurm"](len, [[]], Resources(folder=tmp_path)))
+
+
+# Costs
+
+
+def measured(config, seconds, status="done"):
+    return {"status": status, "config": config.to_dict(), "seconds": {"train": seconds - 1.0, "evaluate": 1.0}}
+
+
+def test_costs_are_those_of_runs_that_differ_in_seed_and_beta():
+    small, large = RunConfig(epochs=10, modalities=2), RunConfig(epochs=30, modalities=4)
+    records = [measured(small, 30.0), measured(small.with_(seed=1, beta=2.0), 50.0), measured(small, 900.0, "failed")]
+    asked = [small.with_(seed=7), large]
+    known, scaled = costs.estimate(asked, records)
+    assert known == 40.0
+    assert scaled == pytest.approx(40.0 * 3 * 2), "three times the epochs, twice the modalities"
+    assert costs.estimate(asked, []) is None
+
+
+def test_the_longest_come_first_and_equal_ones_stay_in_order():
+    short, long = RunConfig(epochs=10), RunConfig(epochs=30)
+    listed = [short, long, short.with_(seed=1), long.with_(seed=1)]
+    assert costs.longest_first(listed, []) == [listed[i] for i in (1, 3, 0, 2)]
+    slow = [measured(short, 500.0), measured(long, 5.0)]
+    assert costs.longest_first(listed, slow) == [listed[i] for i in (0, 2, 1, 3)], "measured times win"
+
+
+def test_a_dry_run_shows_the_plan_and_does_nothing(tmp_path, capsys):
+    experiment = tmp_path / "mine.py"
+    experiment.write_text(
+        "from polyvae import RunConfig\n"
+        f"TINY = RunConfig.from_dict({TINY.to_dict()!r})\n"
+        "def configs(): return [TINY.with_(seed=s) for s in range(3)]\n"
+    )
+    arguments = ["sweep", str(experiment), "--store", str(tmp_path / "runs")]
+    main([*arguments, "--dry-run"])
+    assert "3 runs, 3 to do; time with 1 at a time: unknown" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+    sweep([TINY], RunStore(tmp_path / "runs"))
+    main([*arguments, "--dry-run", "--workers", "2"])
+    shown = capsys.readouterr().out
+    assert "3 runs, 2 to do" in shown
+    assert "unknown" not in shown
+    assert len(list((tmp_path / "runs").glob("*/record.json"))) == 1
