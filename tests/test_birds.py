@@ -262,7 +262,7 @@ def test_the_first_caption_is_judged_by_the_others():
 def test_experiments_plan_on_the_birds_that_are_there(birds):
     for config in (*configs("cpu"), *configs("paper")[:10], *quick_captions()):
         here = config.with_(data_dir=str(birds / "a")) if config.dataset == "cub" else config.with_(train_size=100)
-        plan = make_plan(here.with_(metrics="none"))
+        plan = make_plan(here)
         assert len(plan.modalities) == (1 if config.method == "unimodal" else 2)
     assert len({make_plan(c.with_(train_size=100, metrics="none")).run_id for c in quick_captions()}) == 5
     with pytest.raises(InputError, match="preset 'gpu'"):

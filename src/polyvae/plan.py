@@ -89,7 +89,8 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
     with torch.device("meta"):
         build_networks(list(train.modalities), names, latent_dim, own or {})
     _check_own(own or {}, train, latent_dim)
-    _check_metrics(wanted, test, config.metrics, sampler)
+    attributes = () if data is not None else datasets.DATASETS[config.dataset].attributes
+    _check_metrics(wanted, test, config.metrics, sampler is not None or bool(attributes))
     for part, split in ((train, "training"), (test, "test")):
         if not bool((covered := mixture.covers(part.present)).all()):
             row = int((~covered).nonzero()[0])
@@ -110,7 +111,7 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
         test=test.to(device),
         whole_test=whole_test,
         whole_train=whole_train,
-        attributes=() if data is not None else datasets.DATASETS[config.dataset].attributes,
+        attributes=attributes,
         sampler=sampler,
         metrics=wanted,
     )
@@ -147,15 +148,13 @@ def _identity(
     return identity | ({"networks": _networks_identity(own)} if own else {})
 
 
-def _check_metrics(
-    wanted: tuple[str, ...], test: MultimodalDataset, text: str, sampler: datasets.Sampler | None
-) -> None:
+def _check_metrics(wanted: tuple[str, ...], test: MultimodalDataset, text: str, has_judge: bool) -> None:
     """What is asked for by name must have a meaning here; of `default` and `all` the record notes what has none."""
     asked = [part.strip() for part in text.split(",")]
     if wanted and len(test) < 2 and {"default", "all"} & set(asked):
         raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
     for name in wanted:
-        if name in asked and metrics.METRICS[name].needs == "judge" and sampler is None:
+        if name in asked and metrics.METRICS[name].needs == "judge" and not has_judge:
             raise InputError(f"--metrics {name}: data set {test.name!r} has no judge; leave it out")
         if name in asked and (lack := metrics.unmet(name, test)) is not None:
             raise InputError(f"--metrics {name}: {lack}; leave it out")

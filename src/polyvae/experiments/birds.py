@@ -12,7 +12,7 @@ METHODS = ("mvae", "mvae_plus", "mmvae", "mopoe")
 BETAS = {"cpu": (1.0,), "paper": (3e-4, 3e-3, 0.03, 0.3, 1.0, 3.0, 9.0, 32.0)}
 OF_MOPOE = {"cpu": (0.03, 9.0), "paper": ()}
 SEEDS = {"cpu": (0,), "paper": (0, 1, 2)}
-METRICS = "bound,coherence,frechet,prdc,diversity,captions,log_likelihood,frechet_effnet"
+OF_ONE = {"image": "bound,frechet,prdc", "caption": "bound,captions"}  # metrics that one modality has
 CUB = {
     "cpu": RunConfig(
         dataset="cub",
@@ -22,7 +22,6 @@ CUB = {
         epochs=500,  # 4 batches an epoch with the training pairs of ten classes: 2,000 steps
         learning_rate=1e-3,
         schedule="cosine",
-        metrics=METRICS,
     ),
     "paper": RunConfig(
         dataset="cub",
@@ -30,7 +29,6 @@ CUB = {
         latent_dim=64,
         batch_size=256,
         epochs=1500,
-        metrics=METRICS,
     ),
 }
 DEMO = RunConfig(
@@ -43,7 +41,7 @@ DEMO = RunConfig(
     learning_rate=3e-3,
     schedule="cosine",
     modality_weights="caption=5",
-    metrics="bound,coherence,frechet,diversity,captions",
+    metrics="bound,coherence,frechet,prdc,diversity,captions",
 )
 
 
@@ -77,4 +75,5 @@ def _of_seed(preset: str, seed: int) -> list[RunConfig]:
 
 def _alone(base: RunConfig, name: str) -> RunConfig:
     network = by_modality(base.network, ("image", "caption"), "network")[name]
-    return base.with_(method="unimodal", only=name, network=network, modality_weights="auto")
+    found = base.with_(method="unimodal", only=name, network=network, modality_weights="auto")
+    return found if base.metrics == "default" else found.with_(metrics=OF_ONE[name])
