@@ -4,8 +4,12 @@ import pytest
 import torch
 
 from polyvae import InputError, Modality, likelihoods, networks
+from polyvae.modality import text_modality
+from polyvae.text import PADDING, SPECIALS, Vocabulary
 
 IMAGE = Modality("x", (3, 28, 28), likelihoods.Laplace(0.75))
+LARGE = Modality("x", (3, 64, 64), likelihoods.Laplace(0.75))
+CAPTION = text_modality("x", Vocabulary((*SPECIALS, *(f"w{i}" for i in range(1865)))))
 
 
 def count(module: torch.nn.Module) -> int:
@@ -28,12 +32,42 @@ def test_unimodal_resnet_has_the_published_size():
     assert (count(encoder), count(decoder)) == (3_229_324, 1_961_923)
 
 
-@pytest.mark.parametrize("name", networks.NETWORKS)
-@pytest.mark.parametrize("shape", [(3, 28, 28), (1, 28, 28)])
+def test_bird_networks_have_the_published_sizes():
+    with torch.device("meta"):
+        image = networks.build("conv", LARGE, 64)
+        caption = networks.build("conv", CAPTION, 64)
+        residual = networks.build("resnet", LARGE, 64)
+    assert tuple(map(count, image)) == (3_805_248, 3_280_835)
+    assert tuple(map(count, caption)) == (797_632 + 2 * 64, 668_428), "the published heads have no bias"
+    assert residual[1][0].out_features == 65_536
+
+
+def small(shape):
+    """A modality of this shape; of two axes: text."""
+    if len(shape) == 2:
+        return text_modality("x", Vocabulary((*SPECIALS, *"abcd"), shape[0]))
+    return Modality("x", shape, likelihoods.Laplace(0.75))
+
+
+def rows_of(modality):
+    if modality.vocabulary is None:
+        return torch.rand(3, *modality.shape)
+    ids = torch.randint(3, 7, (3, modality.shape[0]))
+    for row, end in enumerate((4, 9, 20)):
+        ids[row, end], ids[row, end + 1 :] = 2, PADDING
+    return modality.vocabulary(ids)
+
+
+FITS = [(name, shape) for name in networks.NETWORKS for shape in [(3, 28, 28), (1, 28, 28), (3, 32, 32), (32, 7)]]
+FITS = [(n, s) for n, s in FITS if n == "mlp" or (n == "transformer") == (len(s) == 2) or (len(s) == 2 and "conv" in n)]
+
+
+@pytest.mark.parametrize(("name", "shape"), [*FITS, ("conv_half", (3, 64, 64)), ("transformer", (40, 7))])
 def test_every_network_treats_rows_alone_and_reaches_every_weight(name, shape):
     torch.manual_seed(0)
-    encoder, decoder = networks.build(name, Modality("x", shape, likelihoods.Laplace(0.75)), 6)
-    rows = torch.rand(3, *shape)
+    modality = small(shape)
+    encoder, decoder = networks.build(name, modality, 6)
+    rows = rows_of(modality)
     mean, logvar = encoder(rows)
     assert mean.shape == logvar.shape == (3, 6)
     out = decoder(mean)
@@ -41,17 +75,47 @@ def test_every_network_treats_rows_alone_and_reaches_every_weight(name, shape):
     alone = encoder(rows[1:2])
     torch.testing.assert_close(alone[0][0], mean[1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(decoder(mean[1:2])[0], out[1], rtol=1e-4, atol=1e-5)
-    (out.square().sum() + logvar.sum()).backward()
+    (out.square().sum() + mean.square().sum() + logvar.sum()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for m in (encoder, decoder) for p in m.parameters())
 
 
+def test_signals_keep_their_size_through_the_networks_of_birds():
+    torch.manual_seed(0)
+    encoder, decoder = networks.build("conv", LARGE, 64)
+    spread = decoder(torch.randn(16, 64)).std()
+    assert 0.3 < spread < 3
+    features = encoder[:-1](torch.randn(16, 3, 64, 64))
+    assert 0.3 < features.std() < 3
+
+
+def test_the_transformer_reads_nothing_after_the_end():
+    torch.manual_seed(0)
+    modality = small((32, 7))
+    encoder, _ = networks.build("transformer", modality, 6)
+    long, short = small((32, 7)), small((20, 7))
+    ids = torch.tensor([[3, 4, 5, 2, *[PADDING] * 28]])
+    full = encoder(long.vocabulary(ids))[0]
+    encoder.positions.data = encoder.positions.data[:20]
+    torch.testing.assert_close(encoder(short.vocabulary(ids[:, :20]))[0], full)
+    nothing = modality.vocabulary(torch.full((1, 32), PADDING))
+    encoder, _ = networks.build("transformer", modality, 6)
+    assert encoder(nothing)[0].isfinite().all()
+
+
 @pytest.mark.parametrize("name", ["conv", "conv_half", "resnet"])
-@pytest.mark.parametrize("shape", [(5,), (3, 32, 32)])
+@pytest.mark.parametrize("shape", [(5,), (3, 30, 30), (3, 32, 64)])
 def test_image_networks_refuse_other_shapes(name, shape):
     with pytest.raises(InputError, match="28x28"):
         networks.build(name, Modality("x", shape, likelihoods.Laplace(0.75)), 6)
 
 
+def test_text_networks_refuse_what_is_no_text():
+    with pytest.raises(InputError, match="takes text"):
+        networks.build("transformer", IMAGE, 6)
+    with pytest.raises(InputError, match="32 positions"):
+        networks.build("conv", small((20, 7)), 6)
+
+
 def test_unknown_network_lists_the_choices():
     with pytest.raises(InputError, match="conv"):
-        networks.build("transformer", IMAGE, 6)
+        networks.build("gru", IMAGE, 6)

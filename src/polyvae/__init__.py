@@ -8,7 +8,7 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
 from polyvae.estimates import estimate
 from polyvae.gaussian import Gaussian
-from polyvae.imputation import Imputed, impute
+from polyvae.imputation import Imputed, ImputedText, impute
 from polyvae.modality import Batch, Modality
 from polyvae.model import MultimodalVAE
 from polyvae.saving import load
@@ -21,6 +21,7 @@ __all__ = [
     "Batch",
     "Gaussian",
     "Imputed",
+    "ImputedText",
     "InputError",
     "Modality",
     "MultimodalDataset",

@@ -126,7 +126,7 @@ def _train_and_score(plan: Plan, folder: Path, own: Networks, record: Record, on
 
     started = time.monotonic()
     record["metrics"], record["notes"] = metrics.evaluate(model.eval(), evaluation, plan.metrics, say)
-    if any(modality.is_image for modality in plan.modalities):
+    if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
         write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
     record["seconds"]["evaluate"] = _since(started)
     record["status"] = "done"

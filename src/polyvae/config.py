@@ -30,7 +30,7 @@ class RunConfig:
     data: str | None = None
     """Your own data: an .npz file, for --dataset arrays."""
     data_dir: str | None = None
-    """Folder with mnist/, polymnist/, backgrounds/. Default: $POLYVAE_DATA, else the embedded digits."""
+    """Folder with mnist/, polymnist/, cub/, backgrounds/. Default: $POLYVAE_DATA, else the embedded digits."""
     scale: float | None = None
     """Size of the digits in translated_polymnist, in (0, 1). Default .5."""
     background: int | None = None
@@ -39,6 +39,10 @@ class RunConfig:
     """Number of digits d that translated_polymnist never shows in quadrant d mod 4; metric `ood` does. Default 0."""
     pairing: Literal["fixed", "fresh"] | None = None
     """PolyMNIST pairs: one fixed set, or new pairs and crops every epoch. Default fixed."""
+    split_by: Literal["classes", "images"] | None = None
+    """Split of cub: train and test share no class (the MMVAE code's), or the official one. Default classes."""
+    crop: Literal["none", "box"] | None = None
+    """Pictures of cub: squeezed into a square (as published), or the square around the bird. Default none."""
     data_seed: int = 0
     """Seed of the generated data set, of its pairs and of the split of your own data; the same for all runs."""
     train_size: int | None = None
@@ -68,13 +72,15 @@ class RunConfig:
     posterior_scale: Literal["auto", "exp", "softplus", "softmax"] = "auto"
     """How an encoder's output becomes a scale; softmax: the scales sum to the latent dimension. Default: mostly exp."""
     network: str = "auto"
-    """mlp, conv, conv_half or resnet, for all or by modality (m0=conv,m1=mlp)."""
+    """mlp, conv, conv_half, resnet, or transformer (text), for all or by modality (m0=conv,m1=mlp)."""
     likelihood: str = "auto"
-    """laplace, normal, laplace_8bit, bernoulli or categorical, for all or by modality."""
+    """laplace, normal, laplace_8bit, bernoulli, categorical or text (up to the end token, where categorical scores
+    the padding, too), for all or by modality."""
     likelihood_scale: str = "auto"
     """Scale of laplace and normal, a number or `learned`, for all or by modality. Default .75 for images."""
     modality_weights: str = "auto"
-    """Factors on the log-likelihoods in the loss, for all or by modality. Default 1."""
+    """Factors on the log-likelihoods in the loss, for all or by modality, or a published set for image and caption:
+    mmvae (image 0.0026) or mmvm (caption 128). Default 1."""
     latent_dim: int = 64
     """Dimensions of the latent space; `unimodal` uses latent_dim / M, as in the paper."""
     epochs: int = 100

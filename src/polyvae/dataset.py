@@ -1,7 +1,7 @@
 """A multimodal data set in memory: compact storage, float batches by index."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,10 +18,12 @@ class MultimodalDataset:
 
     name: what `polyvae data` calls it.
     modalities: their order is the order of every `modality` axis.
-    values: name -> (row, *shape); uint8 stands for value / 255, anything else is float32 in original units.
+    values: name -> (row, *shape); uint8 stands for value / 255, int16 (row, position) are token ids of a text, anything
+    else is float32 in original units.
     present: Bool (row, modality).
     labels: Int64 (row,) or None.
     info: JSON-able facts (parameters, sources, checksums).
+    variants: name -> (row, variant, *shape), other values as good as those in `values` (ten captions of one image).
     """
 
     name: str
@@ -30,6 +32,7 @@ class MultimodalDataset:
     present: Tensor
     labels: Tensor | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
+    variants: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [m.name for m in self.modalities]
@@ -37,11 +40,15 @@ class MultimodalDataset:
             raise InputError(f"data set {self.name!r}: values for {list(self.values)} but modalities {names}")
         rows = len(self.present)
         for modality in self.modalities:
-            if (dtype := self.values[modality.name].dtype) not in (torch.uint8, torch.float32):
-                raise InputError(f"modality {modality.name!r} is {dtype}; give uint8 (for value / 255) or float32")
-            shape = tuple(self.values[modality.name].shape)
-            if shape != (rows, *modality.shape):
-                raise InputError(f"modality {modality.name!r} has shape {shape}, expected {(rows, *modality.shape)}")
+            dtype, shape = self.values[modality.name].dtype, tuple(self.values[modality.name].shape)
+            if dtype not in ((torch.int16,) if modality.vocabulary else (torch.uint8, torch.float32)):
+                raise InputError(
+                    f"modality {modality.name!r} is {dtype}; give uint8 (for value / 255), float32, or int16 for text"
+                )
+            if shape != (rows, *modality.stored_shape):
+                raise InputError(
+                    f"modality {modality.name!r} has shape {shape}, expected {(rows, *modality.stored_shape)}"
+                )
         if self.labels is not None and len(self.labels) != rows:
             raise InputError(f"data set {self.name!r}: {len(self.labels)} labels for {rows} rows")
         if not bool(self.present.any(-1).all()):
@@ -69,39 +76,49 @@ class MultimodalDataset:
         if not kept:
             raise InputError("select needs at least one modality")
         chosen = tuple(self.modalities[i] for i in kept)
-        narrowed = {m.name: self.values[m.name] for m in chosen}
-        present = self.present[:, kept]
-        seen = present.any(-1)
-        if not bool(seen.all()):
-            narrowed, present = {n: v[seen] for n, v in narrowed.items()}, present[seen]
-        labels = None if self.labels is None else self.labels[seen]
-        return replace(self, modalities=chosen, values=narrowed, present=present, labels=labels)
+        seen = self.present[:, kept].any(-1)
+        source = self if bool(seen.all()) else self.rows(seen.nonzero().squeeze(1))
+        return replace(
+            source,
+            modalities=chosen,
+            values={m.name: source.values[m.name] for m in chosen},
+            present=source.present[:, kept],
+            variants={m.name: source.variants[m.name] for m in chosen if m.name in source.variants},
+        )
 
     def rows(self, indices: Tensor | Sequence[int]) -> "MultimodalDataset":
         """Only the rows `indices`, in that order."""
         kept = torch.as_tensor(indices)
-        labels = None if self.labels is None else self.labels[kept]
-        return replace(
-            self, values={n: v[kept] for n, v in self.values.items()}, present=self.present[kept], labels=labels
-        )
+        return self._with_tensors(lambda tensor: tensor[kept])
+
+    def at_epoch(self, epoch: int) -> "MultimodalDataset":
+        """The same rows showing the variant of this epoch: all of them in turn; epoch 0 shows `values`."""
+        if not self.variants:
+            return self
+        turned = {name: value[:, epoch % value.shape[1]] for name, value in self.variants.items()}
+        return replace(self, values={**self.values, **turned})
 
     def with_modalities(self, modalities: Sequence[Modality]) -> "MultimodalDataset":
         """The same rows scored by other likelihoods, weights or transforms."""
         return replace(self, modalities=tuple(modalities))
 
     def to(self, device: torch.device | str) -> "MultimodalDataset":
-        labels = None if self.labels is None else self.labels.to(device)
+        return self._with_tensors(lambda tensor: tensor.to(device))
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "MultimodalDataset":
         return replace(
             self,
-            values={n: v.to(device) for n, v in self.values.items()},
-            present=self.present.to(device),
-            labels=labels,
+            values={name: change(value) for name, value in self.values.items()},
+            present=change(self.present),
+            labels=None if self.labels is None else change(self.labels),
+            variants={name: change(value) for name, value in self.variants.items()},
         )
 
     def fingerprint(self) -> str:
         """SHA-256 over modalities, values, masks and labels: the identity of the user's data in a run id."""
         digest = hashlib.sha256(repr([m.to_json() for m in self.modalities]).encode())
-        for tensor in (*self.values.values(), self.present, *(() if self.labels is None else (self.labels,))):
+        labels = () if self.labels is None else (self.labels,)
+        for tensor in (*self.values.values(), self.present, *labels, *self.variants.values()):
             digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
             digest.update(tensor.contiguous().cpu().numpy().tobytes())
         return digest.hexdigest()

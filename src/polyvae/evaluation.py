@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from polyvae import datasets, files, pretrained
+from polyvae.attribute_judges import attribute_judge_for
 from polyvae.critics import can_be_criticised, critic_for
 from polyvae.datasets.shifted import shifted
 from polyvae.judges import judge_for
@@ -39,6 +40,9 @@ def evaluation_of(plan: Plan, say: Say = lambda text: None) -> Evaluation:
         say("the judge of this data set (trained once, about a minute)")
         whole = replace(plan.sampler, held_out=0)  # a judge must read what the model was never shown
         extras["judge"] = judge_for(whole, plan.whole_test)
+    if plan.attributes and "judge" in needs:
+        say("the judge of this data set (trained once, about a minute)")
+        extras["judge"] = attribute_judge_for(plan.whole_train, plan.attributes)
     if "critic" in needs and can_be_criticised(train):
         say("the critic of this data set (trained once, about a minute)")
         extras["critic"] = critic_for(train)

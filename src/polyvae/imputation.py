@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from polyvae.errors import InputError
-from polyvae.modality import Batch
+from polyvae.modality import Batch, Modality
 from polyvae.model import MultimodalVAE
 from polyvae.noise import drawing_from
 
@@ -27,11 +27,22 @@ class Imputed(NamedTuple):
     high: Tensor
 
 
+class ImputedText(NamedTuple):
+    """A text modality as token ids.
+
+    ids: Int64 (batch, position), observed where present, else of the likeliest words, given the mean of all draws'
+    probabilities. draws: Int64 (draw, batch, position), those of each draw; observed where present.
+    """
+
+    ids: Tensor
+    draws: Tensor
+
+
 @torch.no_grad()
 def impute(
     model: MultimodalVAE, batch: Batch, *, draws: int = 50, generator: torch.Generator | None = None
-) -> dict[str, Imputed]:
-    """Draws every absent modality given all that the row has, `draws` times, likelihood noise included.
+) -> dict[str, Imputed | ImputedText]:
+    """Draws every absent modality given all that the row has, `draws` times, likelihood noise included (of text: not).
 
     generator: makes the draws reproducible; by default torch's own is drawn from.
     Raises InputError for fewer than two draws, which give no interval.
@@ -41,8 +52,11 @@ def impute(
     with drawing_from(generator, batch.present.device):
         likelihoods = list(_likelihoods(model, batch, draws))
         sampled = [{name: d.sample() for name, d in drawn.items()} for drawn in likelihoods]
-    result = {}
+    result: dict[str, Imputed | ImputedText] = {}
     for index, modality in enumerate(model.modalities):
+        if modality.vocabulary:
+            result[modality.name] = _text(modality, batch, [drawn[modality.name].mean for drawn in likelihoods], index)
+            continue
         observed = modality.to_original(batch.values[modality.name])
         values = torch.stack([modality.to_original(draw[modality.name]) for draw in sampled])
         low, high = values.quantile(torch.tensor([0.1, 0.9], dtype=values.dtype, device=values.device), 0)
@@ -58,3 +72,10 @@ def _likelihoods(model: MultimodalVAE, batch: Batch, draws: int) -> Iterator[dic
     posterior = model.posterior(batch)
     for _ in range(draws):
         yield model.decode(posterior.sample())
+
+
+def _text(modality: Modality, batch: Batch, probabilities: list[Tensor], index: int) -> ImputedText:
+    observed, seen = modality.to_original(batch.values[modality.name]), batch.present[:, index, None]
+    likeliest = modality.to_original(torch.stack(probabilities).mean(0))
+    draws = torch.stack([modality.to_original(draw) for draw in probabilities])
+    return ImputedText(torch.where(seen, observed, likeliest), torch.where(seen, observed, draws))

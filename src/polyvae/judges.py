@@ -21,7 +21,7 @@ from polyvae.datasets.cache import checksum
 from polyvae.errors import InputError
 from polyvae.metrics import Judge
 from polyvae.metrics.protocol import chosen_rows, chunks
-from polyvae.networks.conv import ChannelsLast
+from polyvae.networks.heads import ChannelsLast
 from polyvae.noise import on_threads
 
 NAME = "digits"

@@ -18,6 +18,8 @@ from torch.distributions import Normal as TorchNormal
 
 from polyvae.errors import InputError
 
+END = 2  # the id of the end token in every vocabulary (`polyvae.text`)
+
 
 class Likelihood(Protocol):
     @property
@@ -96,6 +98,37 @@ class Categorical:
         return Independent(OneHotCategorical(logits=params, validate_args=False), event_dims - 1, validate_args=False)
 
 
+@dataclass(frozen=True)
+class Text:
+    """Words at each position (one-hot, last axis), scored up to and including the end token; the decoder gives logits.
+
+    What follows the end token is no text, so it costs nothing. `Categorical` scores the padding too, as published.
+    """
+
+    learns_scale = False
+
+    def __call__(self, params: Tensor, event_dims: int) -> Distribution:
+        return _Text(logits=params, validate_args=False)
+
+
+class _Text(OneHotCategorical):
+    """A sequence of words: the event is (position, word)."""
+
+    def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
+        super().__init__(logits=logits, validate_args=validate_args)
+        self._batch_shape, self._event_shape = logits.shape[:-2], logits.shape[-2:]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        ends = value[..., END]
+        is_text = ends.cumsum(-1) - ends == 0  # no end token before this position
+        scores = (self.logits * value).sum(-1)  # torch normalises logits at the start
+        return torch.where(is_text, scores, torch.zeros_like(scores)).sum(-1)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        words = Categorical()(self.logits, 2)
+        return words.sample(torch.Size(sample_shape))
+
+
 class _BinnedLaplace(TorchLaplace):
     """log P(bin of x) for x = k / 255, computed from tails so that no bin underflows to probability zero.
 
@@ -129,6 +162,7 @@ LIKELIHOODS: dict[str, type[Any]] = {
     "laplace_8bit": BinnedLaplace,
     "bernoulli": Bernoulli,
     "categorical": Categorical,
+    "text": Text,
 }
 
 

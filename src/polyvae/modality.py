@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from polyvae import likelihoods
 from polyvae.errors import InputError
 from polyvae.likelihoods import Likelihood
+from polyvae.text import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -26,19 +27,23 @@ class Standardise:
     def inverse(self, values: Tensor) -> Tensor:
         return values * values.new_tensor(self.sd) + values.new_tensor(self.mean)
 
+    def to_json(self) -> dict[str, Any]:
+        return {"mean": list(self.mean), "sd": list(self.sd)}
+
 
 @dataclass(frozen=True)
 class Modality:
     """One modality: its name, the shape of one example, how it is scored, and its weight in the loss.
 
-    Images have shape (channels, height, width) and values in [0, 1]; tables (features,); classes (classes,) one-hot.
+    Images have shape (channels, height, width) and values in [0, 1]; tables (features,); classes (classes,) one-hot;
+    text (position, word) one-hot, with a vocabulary as its transform: in original units it is token ids (position,).
     """
 
     name: str
     shape: tuple[int, ...]
     likelihood: Likelihood
     weight: float = 1.0
-    transform: Standardise | None = None
+    transform: Standardise | Vocabulary | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isalnum() or c in "_-" for c in self.name):
@@ -47,10 +52,22 @@ class Modality:
             raise InputError(f"modality {self.name!r} has shape {self.shape}; every axis must be at least 1")
         if not 0 < self.weight < float("inf"):
             raise InputError(f"weight {self.weight} of modality {self.name!r} must be a finite number above 0")
+        if (words := self.vocabulary) and self.shape != (words.length, len(words)):
+            raise InputError(f"text {self.name!r} has shape {self.shape}, its vocabulary {(words.length, len(words))}")
 
     @property
     def is_image(self) -> bool:
         return len(self.shape) == 3
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words of a text modality; None for all others."""
+        return self.transform if isinstance(self.transform, Vocabulary) else None
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """The shape of one example in original units: `shape`, or (position,) for token ids."""
+        return self.shape[:1] if self.vocabulary else self.shape
 
     def distribution(self, params: Tensor) -> Distribution:
         """The likelihood at decoder outputs (..., *shape), at least float32; its event is this modality."""
@@ -62,13 +79,12 @@ class Modality:
         return values if self.transform is None else self.transform.inverse(values)
 
     def to_json(self) -> dict[str, Any]:
-        units = None if self.transform is None else {"mean": list(self.transform.mean), "sd": list(self.transform.sd)}
         return {
             "name": self.name,
             "shape": list(self.shape),
             "likelihood": likelihoods.to_json(self.likelihood),
             "weight": self.weight,
-            "transform": units,
+            "transform": None if self.transform is None else self.transform.to_json(),
         }
 
     @staticmethod
@@ -79,13 +95,30 @@ class Modality:
             tuple(content["shape"]),
             likelihoods.from_json(content["likelihood"]),
             content["weight"],
-            None if units is None else Standardise(tuple(units["mean"]), tuple(units["sd"])),
+            None if units is None else _transform(units),
         )
+
+
+def text_modality(name: str, vocabulary: Vocabulary) -> Modality:
+    """A text modality, scored up to and including the end token."""
+    return Modality(name, (vocabulary.length, len(vocabulary)), likelihoods.Text(), transform=vocabulary)
+
+
+def _transform(content: Mapping[str, Any]) -> Standardise | Vocabulary:
+    if "words" in content:
+        return Vocabulary(tuple(content["words"]), content["length"])
+    return Standardise(tuple(content["mean"]), tuple(content["sd"]))
 
 
 def check_suits(likelihood: Likelihood, modality: Modality, seen: Tensor) -> None:
     """Raises InputError, naming the modality, unless `likelihood` can score its observed stored values `seen`."""
     kind = likelihoods.to_json(likelihood)["kind"]
+    if modality.vocabulary and kind not in ("text", "categorical"):
+        raise InputError(f"likelihood {kind}: modality {modality.name!r} is text; choose text or categorical")
+    if kind == "text" and not modality.vocabulary:
+        raise InputError(f"likelihood text: modality {modality.name!r} is no text")
+    if modality.vocabulary:
+        return
     is_bytes, in_units = seen.dtype == torch.uint8, modality.transform is None
     in_range = is_bytes or (in_units and bool(((seen >= 0) & (seen <= 1)).all()))
     if kind == "laplace_8bit" and not is_bytes:

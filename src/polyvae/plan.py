@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from polyvae import datasets, metrics, networks, pretrained, splits, subsets
+from polyvae.attributes import Attribute
 from polyvae.config import RunConfig, by_modality
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
@@ -27,8 +28,9 @@ class Plan:
     """What one run will do.
 
     content: identity of the whole data set, for those who compare runs; identity: what the run id adds to the config.
-    rows: epoch -> training data (new every epoch for fresh pairing). validation, test: held-out data; whole_test:
-    with the modalities that the run leaves out. sampler: the data set's generator, if it has one.
+    rows: epoch -> training data (new every epoch for fresh pairing). validation, test: held-out data; whole_train,
+    whole_test: with the modalities that the run leaves out. attributes: what captions name. sampler: the data set's
+    generator, if it has one.
     latent_dim: of this model; a method of one modality has its share of the config's. network_names: name -> network.
     """
 
@@ -45,6 +47,8 @@ class Plan:
     validation: MultimodalDataset | None
     test: MultimodalDataset
     whole_test: MultimodalDataset
+    whole_train: MultimodalDataset
+    attributes: tuple[Attribute, ...]
     sampler: datasets.Sampler | None
     metrics: tuple[str, ...]
 
@@ -70,7 +74,7 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
     train, test = splits.load_splits(config, data)
     is_own = data is not None or config.dataset == "arrays"
     everything, content = len(train.modalities), splits.identity_of(train, test, is_own)
-    whole_test, sampler = test, splits.sampler_of(config, data)
+    (whole_train, whole_test), sampler = (train, test), splits.sampler_of(config, data)
     train, test = (splits.scored(splits.narrowed(part, config, method), config) for part in (train, test))
     mixture = _mixture(config, method, train.names)
     settings = settings_of(config, method, mixture)
@@ -79,7 +83,8 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
     with torch.device("meta"):
         build_networks(list(train.modalities), names, latent_dim, own or {})
     _check_own(own or {}, train, latent_dim)
-    _check_metrics(wanted, test, config.metrics, sampler)
+    attributes = () if data is not None else datasets.DATASETS[config.dataset].attributes
+    _check_metrics(wanted, test, config.metrics, sampler is not None or bool(attributes))
     for part, split in ((train, "training"), (test, "test")):
         if not bool((covered := mixture.covers(part.present)).all()):
             row = int((~covered).nonzero()[0])
@@ -100,6 +105,8 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
         validation=None if validation is None else validation.to(device),
         test=test.to(device),
         whole_test=whole_test,
+        whole_train=whole_train,
+        attributes=attributes,
         sampler=sampler,
         metrics=wanted,
     )
@@ -136,15 +143,13 @@ def _identity(
     return identity | ({"networks": _networks_identity(own)} if own else {})
 
 
-def _check_metrics(
-    wanted: tuple[str, ...], test: MultimodalDataset, text: str, sampler: datasets.Sampler | None
-) -> None:
+def _check_metrics(wanted: tuple[str, ...], test: MultimodalDataset, text: str, has_judge: bool) -> None:
     """What is asked for by name must have a meaning here; of `default` and `all` the record notes what has none."""
     asked = [part.strip() for part in text.split(",")]
     if wanted and len(test) < 2 and {"default", "all"} & set(asked):
         raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
     for name in wanted:
-        if name in asked and metrics.METRICS[name].needs == "judge" and sampler is None:
+        if name in asked and metrics.METRICS[name].needs == "judge" and not has_judge:
             raise InputError(f"--metrics {name}: data set {test.name!r} has no judge; leave it out")
         if name in asked and (lack := metrics.unmet(name, test)) is not None:
             raise InputError(f"--metrics {name}: {lack}; leave it out")

@@ -18,6 +18,9 @@ from polyvae.methods import Method
 from polyvae.modality import check_suits
 from polyvae.noise import derive_seed
 
+# Published weights of images of 64x64 and captions of 32 words: the MMVAE code's and the MMVM code's.
+WEIGHTS = {"mmvae": {"image": str(32 / (3 * 64 * 64))}, "mmvm": {"caption": str(64 * 64 / 32)}}
+
 
 def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[MultimodalDataset, MultimodalDataset]:
     """(training rows, test rows). Raises InputError for options that the data do not have."""
@@ -38,7 +41,8 @@ def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[Mult
 
 def generator_options(config: RunConfig) -> dict[str, Any]:
     """What fixes the generator of a data set, and so its judge, whatever rows are drawn from it."""
-    return {name: getattr(config, name) for name in ("modalities", "scale", "background", "held_out", "data_dir")}
+    names = ("modalities", "scale", "background", "held_out", "split_by", "crop", "data_dir")
+    return {name: getattr(config, name) for name in names}
 
 
 def _load(
@@ -75,7 +79,8 @@ def scored(data: MultimodalDataset, config: RunConfig) -> MultimodalDataset:
     """The data with the likelihoods and weights of the config."""
     kinds = by_modality(config.likelihood, data.names, "likelihood")
     scales = by_modality(config.likelihood_scale, data.names, "likelihood_scale")
-    weights = by_modality(config.modality_weights, data.names, "modality_weights")
+    named = WEIGHTS.get(config.modality_weights)
+    weights = by_modality(config.modality_weights, data.names, "modality_weights") if named is None else named
     changed = []
     for modality in data.modalities:
         current = likelihoods.to_json(modality.likelihood)
@@ -124,7 +129,7 @@ def rows_by_epoch(
     train: MultimodalDataset, config: RunConfig, sampler: datasets.Sampler | None
 ) -> Callable[[int], MultimodalDataset]:
     if config.pairing != "fresh" or sampler is None:
-        return lambda epoch: train
+        return lru_cache(maxsize=1)(train.at_epoch)
 
     @lru_cache(maxsize=1)
     def fresh(epoch: int) -> MultimodalDataset:

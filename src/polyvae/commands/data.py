@@ -29,6 +29,8 @@ def data(
     scale: float | None = None,
     background: int | None = None,
     held_out: int | None = None,
+    split_by: Literal["classes", "images"] | None = None,
+    crop: Literal["none", "box"] | None = None,
     data: str | None = None,
     data_dir: str | None = None,
     out: Path = Path("preview.png"),
@@ -48,8 +50,10 @@ def data(
         scale: Size of the digits in translated_polymnist.
         background: Index of the picture of repeated_polymnist.
         held_out: Number of digits d that translated_polymnist never shows in quadrant d mod 4.
+        split_by: Split of cub: no class in both parts (default), or the official one.
+        crop: Pictures of cub: squeezed into a square (default, none), or the square around the bird (box).
         data: Your own .npz file, for arrays.
-        data_dir: Folder with mnist/, polymnist/, backgrounds/. Default: $POLYVAE_DATA, else the embedded digits.
+        data_dir: Folder with mnist/, polymnist/, cub/, backgrounds/. Default: $POLYVAE_DATA, else the embedded digits.
         out: PNG file of the preview.
         rows: Columns of the preview.
         quiet: Print nothing but errors.
@@ -73,6 +77,8 @@ def data(
         scale=scale,
         background=background,
         held_out=held_out,
+        split_by=split_by,
+        crop=crop,
         data=data,
         data_dir=data_dir,
     )

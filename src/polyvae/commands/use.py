@@ -1,6 +1,6 @@
 """Commands that use a trained model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,10 +16,11 @@ from polyvae.datasets.matching import load_like
 from polyvae.errors import InputError
 from polyvae.finished import plan_of
 from polyvae.fitting import COMPONENTS, SamplerKind
+from polyvae.imputation import Imputed, ImputedText
 from polyvae.imputation import impute as impute_batch
-from polyvae.metrics.grids import arrange, write_png
+from polyvae.metrics.pages import Row, write_page
 from polyvae.metrics.protocol import rows_with
-from polyvae.modality import Batch
+from polyvae.modality import Batch, Modality
 from polyvae.model import MultimodalVAE
 from polyvae.plan import device_named
 from polyvae.saving import load
@@ -46,7 +47,9 @@ def generate(
     store: Path = Path("runs"),
     quiet: bool = False,
 ) -> None:
-    """Generate modalities from the prior, or from given ones; writes an .npz file, and a .png of image modalities.
+    """Generate modalities from the prior, or from given ones; writes an .npz file, and a .png of images and text.
+
+    Text is written as sentences under <name>, and as token ids under <name>.ids (words in the run's model.json).
 
     For each modality: <name>; classes as probabilities (a draw: one-hot), and <name>.class, the most likely one.
     With --given also `row`: which rows of the data were conditioned on.
@@ -85,13 +88,14 @@ def generate(
         chunks = _chunks(model, rows.rows(used))
         parts = [model.generate(batch, _names(given), wanted, decode=decode) for batch in chunks]
     values = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
-    _write_npz(out, values | _classes(model, values) | ({} if used is None else {"row": torch.tensor(used)}))
-    shown = [values[m.name][:SHOWN] for m in model.modalities if m.is_image and m.name in values]
+    arrays = _written(model, values) | ({} if used is None else {"row": torch.tensor(used)})
+    _write_npz(out, arrays)
+    shown = _shown(model, values)
     if shown:
-        write_png(out.with_suffix(".png"), arrange([[row] for row in shown]))
+        write_page(out.with_suffix(".png"), [[row] for row in shown])
     if not quiet:
         print(out, *([out.with_suffix(".png")] if shown else []))
-        print(", ".join(f"{name} {tuple(value.shape)}" for name, value in values.items()))
+        print(", ".join(f"{name} {tuple(value.shape)}" for name, value in arrays.items()))
         if used is not None and len(used) < count:
             print(f"{len(used)} of the {len(rows)} rows have {given}; the others are left out (key 'row' says which)")
 
@@ -112,7 +116,8 @@ def impute(
 
     For each modality: <name> (observed, or the mean of the draws), <name>.sd, <name>.low and <name>.high (10 % and
     90 % quantiles: an 80 % interval) and <name>.mask (True where it was observed). Classes: <name> holds their
-    probabilities (the truth where observed), <name>.class the most likely one, and there is no interval. The file can
+    probabilities (the truth where observed), <name>.class the most likely one, and there is no interval. Text: <name>
+    holds sentences, <name>.ids their token ids, <name>.draws the sentence of every draw (row, draw). The file can
     be read again as data: what was filled in counts as absent. The interval is the model's own: how much of the truth
     it holds on test rows is in the record (imputation/.../coverage; .8 if calibrated).
 
@@ -132,12 +137,10 @@ def impute(
     rows = load_like(data, model.modalities)
     torch.manual_seed(seed)
     parts = [impute_batch(model, batch, draws=draws) for batch in _chunks(model, rows)]
-    values = {}
-    for index, name in enumerate(model.names):
-        mean, sd, low, high = (torch.cat(field).cpu() for field in zip(*(part[name] for part in parts), strict=True))
-        values |= {name: mean, f"{name}.mask": rows.present[:, index]} | _classes(model, {name: mean})
-        if f"{name}.class" not in values:
-            values |= {f"{name}.sd": sd, f"{name}.low": low, f"{name}.high": high}
+    values: dict[str, Tensor | np.ndarray] = {}
+    for index, modality in enumerate(model.modalities):
+        values |= _imputed(model, modality, [part[modality.name] for part in parts])
+        values[f"{modality.name}.mask"] = rows.present[:, index]
     _write_npz(out, values)
     if not quiet:
         absent = int((~rows.present).sum())
@@ -160,10 +163,35 @@ def _rows_to_use(rows: MultimodalDataset, given: str, count: int) -> list[int]:
     return able[:count]
 
 
-def _classes(model: MultimodalVAE, values: dict[str, Tensor]) -> dict[str, Tensor]:
+def _classes(model: MultimodalVAE, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """<name>.class of what is classes: the index of the most likely one."""
     kinds = {m.name: likelihoods.to_json(m.likelihood)["kind"] for m in model.modalities}
-    return {f"{name}.class": value.argmax(-1) for name, value in values.items() if kinds[name] == "categorical"}
+    ids = {m.name for m in model.modalities if m.vocabulary}
+    return {
+        f"{name}.class": value.argmax(-1)
+        for name, value in values.items()
+        if kinds[name] == "categorical" and name not in ids
+    }
+
+
+def _written(model: MultimodalVAE, values: Mapping[str, Tensor]) -> dict[str, Tensor | np.ndarray]:
+    """What `generate` writes: text as sentences beside its token ids, classes beside their probabilities."""
+    words = {m.name: m.vocabulary for m in model.modalities if m.vocabulary}
+    texts = {name: np.array(words[name].decode(values[name])) for name in values if name in words}
+    ids = {f"{name}.ids": values[name] for name in texts}
+    return {**values, **texts, **ids, **_classes(model, values)}
+
+
+def _shown(model: MultimodalVAE, values: Mapping[str, Tensor]) -> list[Row]:
+    """Rows of the picture: images and text."""
+    rows: list[Row] = []
+    for modality in (m for m in model.modalities if m.name in values):
+        made = values[modality.name][:SHOWN]
+        if modality.vocabulary:
+            rows.append(modality.vocabulary.decode(made))
+        elif modality.is_image:
+            rows.append(made)
+    return rows
 
 
 def fit_prior(
@@ -216,6 +244,20 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
 
 
-def _write_npz(path: Path, values: dict[str, Tensor]) -> None:
+def _imputed(
+    model: MultimodalVAE, modality: Modality, parts: Sequence[Imputed | ImputedText]
+) -> dict[str, Tensor | np.ndarray]:
+    """The arrays of one modality, from its chunks of rows."""
+    name, words = modality.name, modality.vocabulary
+    if words is None:
+        mean, sd, low, high = (torch.cat(field).cpu() for field in zip(*parts, strict=True))
+        classes = _classes(model, {name: mean})
+        return {name: mean} | (classes or {f"{name}.sd": sd, f"{name}.low": low, f"{name}.high": high})
+    ids, draws = torch.cat([part[0] for part in parts]).cpu(), torch.cat([part[1] for part in parts], 1).cpu()
+    by_row = np.array([words.decode(row) for row in draws.unbind(1)])
+    return {name: np.array(words.decode(ids)), f"{name}.ids": ids, f"{name}.draws": by_row}
+
+
+def _write_npz(path: Path, values: Mapping[str, Tensor | np.ndarray]) -> None:
     with files.atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{name: value.numpy() for name, value in values.items()})
+        np.savez_compressed(file, allow_pickle=False, **{name: np.asarray(value) for name, value in values.items()})

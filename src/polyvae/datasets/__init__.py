@@ -5,12 +5,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from polyvae.attributes import Attribute
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.arrays import load_arrays
+from polyvae.datasets.cub import ATTRIBUTES as CUB_ATTRIBUTES
+from polyvae.datasets.cub import load_cub, load_cub_captions
 from polyvae.datasets.folder import load_folder
 from polyvae.datasets.polymnist import Draws, Sampler, load_polymnist, load_sampler
 from polyvae.datasets.symbols import load_symbols
 from polyvae.datasets.toy import load_toy
+from polyvae.datasets.toy_captions import ATTRIBUTES, load_toy_captions
 from polyvae.errors import InputError
 
 __all__ = ["DATASETS", "Draws", "Entry", "Sampler", "load", "sampler"]
@@ -23,6 +27,7 @@ class Entry(NamedTuple):
     description: str
     options: frozenset[str]
     sampler: Callable[..., Sampler] | None = None
+    attributes: tuple[Attribute, ...] = ()  # that captions name
 
 
 _POLYMNIST = frozenset({"modalities", "size", "pairing", "data_dir"})
@@ -66,6 +71,23 @@ DATASETS: dict[str, Entry] = {
         "one-hot symbols with a shared class, every entropy known: for theory and quick trials",
         frozenset({"modalities", "size"}),
     ),
+    "toy_captions": Entry(
+        load_toy_captions,
+        "drawn birds with captions, for tests and quick trials of image and text",
+        frozenset({"size"}),
+        attributes=ATTRIBUTES,
+    ),
+    "cub": Entry(
+        load_cub,
+        "photographs of birds and their captions: Caltech-UCSD Birds in the data directory's cub/ folder",
+        frozenset({"size", "split_by", "crop", "data_dir"}),
+        attributes=CUB_ATTRIBUTES,
+    ),
+    "cub_captions": Entry(
+        load_cub_captions,
+        "the captions of Caltech-UCSD Birds alone, also of birds whose picture is not there",
+        frozenset({"size", "split_by", "data_dir"}),
+    ),
 }
 
 
@@ -80,6 +102,8 @@ def load(
     background: int | None = None,
     held_out: int | None = None,
     pairing: str | None = None,
+    split_by: str | None = None,
+    crop: str | None = None,
     data: Path | str | Mapping[str, Any] | None = None,
     test_size: int | None = None,
     data_dir: Path | str | None = None,
@@ -89,7 +113,8 @@ def load(
     modalities: how many (PolyMNIST and toy: 5). size: number of rows of this split, None for all.
     scale: side of the digits (translated_polymnist: 0.5). background: the shared picture (repeated_polymnist: 0).
     held_out: digits that never stand in one quadrant (translated_polymnist: 0).
-    pairing: "fixed" or "fresh" (PolyMNIST: "fixed"). data, test_size: the user's arrays and how many rows are held out.
+    pairing: "fixed" or "fresh" (PolyMNIST: "fixed"). split_by: "classes" or "images", crop: "none" or "box" (cub: the
+    former). data, test_size: the user's arrays and how many rows are held out.
     data_dir: folder of downloaded or own data, else $POLYVAE_DATA, else what ships with polyvae.
     Raises InputError on an unknown name, on an option that the data set does not have, on values out of range.
     """
@@ -101,6 +126,8 @@ def load(
         background=background,
         held_out=held_out,
         pairing=pairing,
+        split_by=split_by,
+        crop=crop,
         data=data,
         test_size=test_size,
     )
@@ -118,11 +145,15 @@ def sampler(
     scale: float | None = None,
     background: int | None = None,
     held_out: int | None = None,
+    split_by: str | None = None,
+    crop: str | None = None,
     data_dir: Path | str | None = None,
 ) -> Sampler | None:
     """Endless fresh draws of the generator behind `name`, or None for data that has no generator."""
     entry = _entry(name)
-    given = _given(modalities=modalities, scale=scale, background=background, held_out=held_out)
+    given = _given(
+        modalities=modalities, scale=scale, background=background, held_out=held_out, split_by=split_by, crop=crop
+    )
     _check_options(name, entry, given)
     if entry.sampler is None:
         return None

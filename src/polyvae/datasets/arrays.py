@@ -30,7 +30,8 @@ from polyvae.datasets.digits import check_split
 from polyvae.errors import InputError
 
 LABELS = ("label", "labels")
-IMPUTED = (".sd", ".low", ".high", ".class")  # what `polyvae impute` writes beside a modality; not read again
+# What `polyvae impute` writes beside a modality; not read again.
+IMPUTED = (".sd", ".low", ".high", ".class", ".ids", ".draws")
 TEST_SHARE = 0.2
 
 
@@ -140,8 +141,8 @@ def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
     if not values:
         raise InputError("the data hold no modality; give at least one array besides the labels")
     for key, array in arrays.items():
-        if array.dtype.kind not in "biuf":
-            raise InputError(f"{key!r} has dtype {array.dtype}; give numbers or booleans (encode words as integers)")
+        if array.dtype.kind not in ("biufU" if key in values and array.ndim == 1 else "biuf"):
+            raise InputError(f"{key!r} has dtype {array.dtype}; give numbers or booleans, or one sentence a row")
         if array.ndim == 0 or 0 in array.shape:
             raise InputError(f"{key!r} has shape {array.shape}; it must have rows and none of its axes may be empty")
     first = next(iter(values))

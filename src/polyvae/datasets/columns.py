@@ -8,7 +8,8 @@ import numpy as np
 
 from polyvae import likelihoods
 from polyvae.errors import InputError
-from polyvae.modality import Modality, Standardise
+from polyvae.modality import Modality, Standardise, text_modality
+from polyvae.text import Vocabulary, tokenise
 
 FIELDS = ("likelihood", "scale", "network", "weight")
 MAX_CLASSES = 1000
@@ -22,6 +23,8 @@ def interpret(
     _check_entry(name, entry)
     if not present[train].any():
         raise InputError(f"modality {name!r} is absent in every training row; leave it out")
+    if array.dtype.kind == "U":
+        return _text(name, array, present, entry, train)
     _check_finite(name, array, present)
     wanted = entry.get("likelihood")
     if array.ndim > 2:
@@ -42,6 +45,20 @@ def interpret(
     if array.ndim <= 2 and kind in ("normal", "laplace"):
         spec = replace(spec, transform=_standardise(name, array.reshape(len(array), -1), present, train))
     return spec, stored
+
+
+def _text(
+    name: str, array: np.ndarray, present: np.ndarray, entry: Mapping[str, Any], train: np.ndarray
+) -> tuple[Modality, np.ndarray]:
+    """Sentences as token ids; the vocabulary is that of the training rows."""
+    if entry.get("likelihood", "text") not in ("text", "categorical") or "scale" in entry:
+        raise InputError(f"modalities.json, {name!r}: sentences have likelihood text or categorical, and no scale")
+    if all(len(tokenise(caption)) < 2 for caption in array[present].tolist()):
+        raise InputError(f"{name!r} has dtype {array.dtype}, single words: encode classes as integers")
+    vocabulary = Vocabulary.of(array[train[present[train]]].tolist())
+    likelihood = likelihoods.make(entry.get("likelihood", "text"))
+    spec = replace(text_modality(name, vocabulary), likelihood=likelihood, weight=entry.get("weight", 1.0))
+    return spec, vocabulary.encode(array.tolist()).numpy()
 
 
 def _check_entry(name: str, entry: Any) -> None:
@@ -138,6 +155,8 @@ def taken_as(modality: Modality) -> str:
     """What a modality was taken for, in one line."""
     likelihood = likelihoods.to_json(modality.likelihood)
     scale = f"({likelihood['scale'] or 'learned scale'})" if "scale" in likelihood else ""
+    if modality.vocabulary:
+        return f"text of {modality.shape[0]} tokens, {modality.shape[1]} words, weight {modality.weight:g}"
     what = "image" if modality.is_image else "classes" if likelihood["kind"] == "categorical" else "table"
     units = ", standardised" if modality.transform else ""
     return f"{what} {tuple(modality.shape)}, {likelihood['kind']}{scale}{units}, weight {modality.weight:g}"

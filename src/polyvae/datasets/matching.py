@@ -13,6 +13,7 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.arrays import read_parts
 from polyvae.errors import InputError
 from polyvae.modality import Modality, check_suits
+from polyvae.text import Vocabulary
 
 
 def load_like(source: Path | str | Mapping[str, Any], modalities: Sequence[Modality]) -> MultimodalDataset:
@@ -30,7 +31,8 @@ def load_like(source: Path | str | Mapping[str, Any], modalities: Sequence[Modal
     given = list(parts.values)
     for column, modality in enumerate(modalities):
         if modality.name not in parts.values:
-            values[modality.name] = torch.zeros(rows, *modality.shape)
+            stored = torch.int16 if modality.vocabulary else torch.float32
+            values[modality.name] = torch.zeros(rows, *modality.stored_shape, dtype=stored)
             continue
         here = parts.present[:, given.index(modality.name)]
         present[:, column] = torch.from_numpy(here)
@@ -40,6 +42,10 @@ def load_like(source: Path | str | Mapping[str, Any], modalities: Sequence[Modal
 
 
 def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tensor:
+    if modality.vocabulary:
+        return _encoded(modality, modality.vocabulary, array)
+    if array.dtype.kind == "U":
+        raise InputError(f"{modality.name!r} holds sentences, but the model's modality is no text")
     is_classes = likelihoods.to_json(modality.likelihood)["kind"] == "categorical" and array.ndim == 1
     if is_classes:
         array = (array[:, None] == np.arange(modality.shape[0])).astype(np.float32)
@@ -60,3 +66,16 @@ def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tenso
         )
     check_suits(modality.likelihood, modality, stored[torch.from_numpy(present)])
     return stored
+
+
+def _encoded(modality: Modality, vocabulary: Vocabulary, array: np.ndarray) -> Tensor:
+    """Sentences (row,) or token ids (row, position) as token ids."""
+    if array.dtype.kind == "U":
+        return vocabulary.encode(array.tolist())
+    is_ids = array.shape[1:] == modality.stored_shape and array.dtype.kind in "iu"
+    if not is_ids or array.min() < 0 or array.max() >= len(vocabulary):
+        raise InputError(
+            f"{modality.name!r} is text: give one sentence a row, or token ids (rows, {vocabulary.length}) from 0 to "
+            f"{len(vocabulary) - 1}"
+        )
+    return torch.from_numpy(array.astype(np.int16))

@@ -10,6 +10,7 @@ from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.experiments import (
     architecture,
+    birds,
     bounds,
     fig02_quality_vs_beta,
     fig03_quality_vs_modalities,
@@ -26,6 +27,10 @@ EXPERIMENTS: dict[str, Callable[..., list[RunConfig]]] = {
     "quick": quick.configs,
     "quick-long": quick.long_configs,
     "label-free": label_free.configs,
+    "quick_captions": birds.quick_captions,
+    # The figures on Caltech-UCSD Birds read the same runs.
+    **dict.fromkeys(("fig02_cub", "fig04c_cub", "fig07_cub", "fig09_cub", "fig10_cub"), birds.configs),
+    "cub_captions": birds.captions_alone,
     "fig02_quality_vs_beta": fig02_quality_vs_beta.configs,
     "fig02_more_seeds": fig02_quality_vs_beta.more_seeds,
     "fig03_quality_vs_modalities": fig03_quality_vs_modalities.configs,

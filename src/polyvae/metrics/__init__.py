@@ -1,10 +1,12 @@
 """Metrics: pure functions of features, digits or weights, and functions that score a model. A new one is one file
 and one line in `scoring.METRICS`."""
 
+from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
+from polyvae.metrics.captions import captions
 from polyvae.metrics.coherence import coherence
 from polyvae.metrics.diversity import diversity
-from polyvae.metrics.extractors import Critic, Extractor, Judge
+from polyvae.metrics.extractors import AttributeJudge, Critic, Extractor, Judge
 from polyvae.metrics.frechet import frechet, frechet_distance, frechet_limit
 from polyvae.metrics.imputation import imputation
 from polyvae.metrics.kernel import kernel_distance
@@ -18,6 +20,7 @@ from polyvae.metrics.scoring import METRICS, Metric, evaluate, metric_names, unm
 
 __all__ = [
     "METRICS",
+    "AttributeJudge",
     "Critic",
     "Evaluation",
     "Extractor",
@@ -26,7 +29,9 @@ __all__ = [
     "Manifold",
     "Metric",
     "NotDefined",
+    "attribute_coherence",
     "bound",
+    "captions",
     "coherence",
     "diversity",
     "evaluate",

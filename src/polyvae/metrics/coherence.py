@@ -95,7 +95,7 @@ def warnings(found: Mapping[str, float]) -> dict[str, str]:
 
 
 def _collapse(found: Mapping[str, float]) -> dict[str, str]:
-    if "coherence/joint" not in found:
+    if "coherence/joint" not in found or "coherence/joint_entropy" not in found:
         return {}
     joint, kappa = found["coherence/joint"], found["coherence/joint_kappa"]
     entropy, most = found["coherence/joint_entropy"], math.log(CLASSES)

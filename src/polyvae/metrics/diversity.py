@@ -41,7 +41,7 @@ def diversity(
     seed: int = 0,
     batch_size: int = 500,
 ) -> dict[str, float]:
-    """diversity/<extractor>/<given>/<target> for single given image modalities, and diversity/<extractor>/mean.
+    """diversity/<extractor>/<given>/<target> for single given modalities and images, and diversity/<extractor>/mean.
 
     Ten draws of the target for each of at most 100 test inputs: their mean pairwise feature distance, divided by that
     of real images of the input's class. 1 is as diverse as real images, 0 is one picture for all draws. readings: what
@@ -52,7 +52,7 @@ def diversity(
     check_rows(model, data, readings.rows)
     found: dict[str, float] = {}
     with scoring(model):
-        for given, target in permutations(images, 2):
+        for given, target in ((g, t) for g, t in permutations(model.names, 2) if t in images):
             rows = _inputs(data, readings.rows, given, target, seed)
             real, drawn = (
                 _spread_of_real(readings, labels, target),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from polyvae.attributes import Attribute
 from polyvae.errors import RunError
 
 TRUSTED_FROM = 0.9
@@ -67,6 +68,33 @@ class Judge:
             return None
         each = ", ".join(f"{name} {share:.1%}" for name, share in self.accuracy.items())
         return f"the judge reads only {mean:.1%} of real test images correctly ({each}); at least 90 % is needed"
+
+
+@dataclass(frozen=True, eq=False)
+class AttributeJudge:
+    """A trained classifier that reads in an image what captions name: colours, sizes.
+
+    network: images (batch, 3, height, width) in [0, 1] -> (logits of all values laid end to end, features (batch,
+    dimension)). version, weights_sha256: of the recipe and the weights, for the record.
+    """
+
+    network: nn.Module
+    attributes: tuple[Attribute, ...]
+    version: str
+    weights_sha256: str
+    name: str = "attributes"
+
+    @torch.no_grad()
+    def read(self, images: Tensor) -> tuple[Tensor, None]:
+        """What the heads see last: (batch, dimension)."""
+        return self.network.to(images.device).eval()(images)[1], None
+
+    @torch.no_grad()
+    def values(self, images: Tensor) -> Tensor:
+        """The likeliest value of each attribute: Int64 (batch, attribute)."""
+        logits = self.network.to(images.device).eval()(images)[0]
+        parts = logits.split([len(attribute.values) for attribute in self.attributes], -1)
+        return torch.stack([part.argmax(-1) for part in parts], -1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,6 +62,8 @@ def linear_probe(
     labels = check_labels(train, "linear_probe"), check_labels(test, "linear_probe")
     if not isinstance(model, MultimodalVAE):
         raise NotDefined("a linear probe reads joint posterior means, which this model does not have")
+    if unseen := sorted(set(labels[1].tolist()) - set(labels[0].tolist())):
+        raise NotDefined(f"test rows are of classes that no training row has, such as {unseen[0]}")
     names, kept = model.names, check_names(model, test, rows)
     given_sets = given_subsets(names)
     order = np.random.default_rng(seed).permutation(len(train)).tolist()  # a prefix is a fair choice

@@ -16,7 +16,7 @@ from polyvae import subsets
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.gaussian import picked
-from polyvae.metrics.extractors import Critic, Extractor, Judge, prepared
+from polyvae.metrics.extractors import AttributeJudge, Critic, Extractor, Judge, prepared
 from polyvae.modality import Batch, Modality
 from polyvae.model import MultimodalVAE
 from polyvae.noise import Noise, RowNoise
@@ -53,7 +53,8 @@ class GenerativeModel(Protocol):
 class Evaluation:
     """What a model is measured on. The data lie on the model's device.
 
-    judge: reads digits; critic: of the training tuples; extractors: by name; each only if a metric asks for it.
+    judge: reads digits, or what captions name; critic: of the training tuples; extractors: by name; each only if a
+    metric asks for it.
     shifted: name -> test tuples with inputs unlike the training data.
     beta: of the objective, for the bound. samples: importance samples a row, for likelihoods.
     cache: a folder for what is read in real images, the same for all runs on a data set.
@@ -61,7 +62,7 @@ class Evaluation:
 
     test: MultimodalDataset
     train: MultimodalDataset
-    judge: Judge | None = None
+    judge: Judge | AttributeJudge | None = None
     critic: Critic | None = None
     extractors: Mapping[str, Extractor] = field(default_factory=dict)
     shifted: Mapping[str, MultimodalDataset] = field(default_factory=dict)
@@ -190,7 +191,7 @@ def check_names(model: GenerativeModel, data: MultimodalDataset, rows: Sequence[
 
     Raises InputError unless model and data have the same modalities, for fewer than 2 rows, or a row named twice.
     """
-    _check_same(model, data)
+    check_same(model, data)
     kept = sorted(range(len(data)) if rows is None else rows)
     if len(set(kept)) < len(kept):
         raise InputError("rows names a test row twice; name each once")
@@ -201,7 +202,7 @@ def check_names(model: GenerativeModel, data: MultimodalDataset, rows: Sequence[
 
 def check_images(model: GenerativeModel, data: MultimodalDataset) -> Subset:
     """The image modalities. Raises InputError if there is none, or model and data have other modalities."""
-    _check_same(model, data)
+    check_same(model, data)
     if not (images := image_names(model)):
         raise InputError(f"none of {', '.join(model.names)} is an image; this metric reads images")
     return images
@@ -213,7 +214,7 @@ def check_rows(model: GenerativeModel, data: MultimodalDataset, rows: Sequence[i
     return check_names(model, data, rows)
 
 
-def _check_same(model: GenerativeModel, data: MultimodalDataset) -> None:
+def check_same(model: GenerativeModel, data: MultimodalDataset) -> None:
     if model.names != data.names:
         raise InputError(f"the model has modalities {', '.join(model.names)}, the data {', '.join(data.names)}")
 

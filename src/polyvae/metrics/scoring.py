@@ -8,7 +8,9 @@ from typing import Any
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
+from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
+from polyvae.metrics.captions import captions
 from polyvae.metrics.coherence import (
     coherence,
     coherence_of,
@@ -17,7 +19,7 @@ from polyvae.metrics.coherence import (
     warnings,
 )
 from polyvae.metrics.diversity import diversity
-from polyvae.metrics.extractors import Extractor, Judge
+from polyvae.metrics.extractors import AttributeJudge, Extractor, Judge
 from polyvae.metrics.frechet import LEAST_FOR_LIMIT, frechet_limit_of, frechet_of, real_train
 from polyvae.metrics.imputation import imputation
 from polyvae.metrics.kernel import kernel_of
@@ -43,25 +45,29 @@ class Scoring:
         return {"seed": self.on.seed, "batch_size": self.on.batch_size}
 
     @property
-    def judge(self) -> Judge:
+    def judge(self) -> Judge | AttributeJudge:
         if self.on.judge is None:
             raise NotDefined(f"there is no judge for data set {self.on.test.name!r}")
         return self.on.judge
 
     @property
     def trusted_judge(self) -> Judge:
-        """The judge, for what stands and falls with its accuracy."""
-        if self.judge.doubt:
-            raise NotDefined(self.judge.doubt)
-        return self.judge
+        """The judge of digits, for what stands and falls with its accuracy."""
+        judge = self.judge
+        if not isinstance(judge, Judge):
+            raise NotDefined("the data set's judge reads attributes, no digits")
+        if judge.doubt:
+            raise NotDefined(judge.doubt)
+        return judge
 
     @cached_property
     def readings(self) -> Readings:
         """What the judge sees in real images, prior samples, and samples given every subset."""
         few = few_pairs(self.model.names, image_names(self.model))
-        every = coherence_pairs(self.model) if self.judge.doubt is None else []
+        judge = self.judge
+        every = coherence_pairs(self.model) if isinstance(judge, Judge) and judge.doubt is None else []
         return read_model(
-            self.model, self.on.test, self.judge, digit_pairs=every, moment_pairs=few, cache=self.on.cache, **self.how
+            self.model, self.on.test, judge, digit_pairs=every, moment_pairs=few, cache=self.on.cache, **self.how
         )
 
     @cached_property
@@ -71,6 +77,8 @@ class Scoring:
 
 
 def _coherence(scoring: Scoring) -> dict[str, float]:
+    if isinstance(scoring.judge, AttributeJudge):
+        return attribute_coherence(scoring.model, scoring.on.test, scoring.judge, **scoring.how)
     _ = scoring.trusted_judge
     return coherence_of(scoring.model, scoring.on.test, scoring.readings, scoring.on.seed)
 
@@ -148,7 +156,11 @@ METRICS: dict[str, Metric] = {
         "loss, distortion and rate of the objective",
         least=1,
     ),
-    "coherence": _read(_coherence, "share of generated images with the right digit", needs_labels=True),
+    "coherence": _read(
+        _coherence,
+        "share of generated images with the right digit, or attributes",
+        needs_labels=True,
+    ),
     "frechet": _read(_frechet, "distance of generated to real images, features of the judge"),
     "kid": _read(lambda s: kernel_of(s.readings, s.judge.name), "kernel distance, unbiased"),
     "prdc": _read(
@@ -173,6 +185,10 @@ METRICS: dict[str, Metric] = {
     ),
     "imputation": Metric(
         lambda s: imputation(s.model, s.on.test, s.on.train, **s.how), "tables filled in from the other modalities"
+    ),
+    "captions": Metric(
+        lambda s: captions(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.how),
+        "quality of text: likelihood a word, variety, real word order, length",
     ),
     "label_free": Metric(_label_free, "coherence without labels, by a critic", is_default=False, needs="critic"),
     "coherence_from_means": _read(

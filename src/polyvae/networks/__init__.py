@@ -11,7 +11,7 @@ from torch import nn
 
 from polyvae.errors import InputError
 from polyvae.modality import Modality
-from polyvae.networks import conv, mlp, resnet
+from polyvae.networks import caption, conv, mlp, resnet, transformer
 
 Build = Callable[[Modality, int], tuple[nn.Module, nn.Module]]
 NETWORKS: dict[str, Build] = {
@@ -19,12 +19,15 @@ NETWORKS: dict[str, Build] = {
     "conv": conv.build,
     "conv_half": partial(conv.build, width=0.5),  # about a third of the work
     "resnet": resnet.build,
+    "transformer": transformer.build,
 }
 
 
 def default(modality: Modality) -> str:
-    """The network chosen when the user names none: `conv` for 28x28 images, else `mlp`."""
-    return "conv" if modality.is_image and modality.shape[1:] == (28, 28) else "mlp"
+    """The network chosen when the user names none: by what the modality is, and its size."""
+    if modality.vocabulary:
+        return "conv" if modality.shape[0] == caption.POSITIONS else "transformer"
+    return "conv" if modality.is_image and modality.shape[1:] in ((28, 28), (32, 32), (64, 64)) else "mlp"
 
 
 def build(name: str, modality: Modality, latent_dim: int) -> tuple[nn.Module, nn.Module]:

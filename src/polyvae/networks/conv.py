@@ -1,18 +1,28 @@
-"""The 28x28 convolutional network of the MoPoE code (Sutter et al. 2021)."""
+"""Convolutional networks: the one of the MoPoE code for 28x28 images (Sutter et al. 2021), that of the MMVAE code for
+images of 32, 64 or more pixels a side and for captions (Shi et al. 2019)."""
 
-import torch
-from torch import Tensor, nn
+import math
+
+from torch import nn
 
 from polyvae.modality import Modality
-from polyvae.networks.heads import GaussianHead, require_28
+from polyvae.networks import caption
+from polyvae.networks.heads import ChannelsLast, GaussianHead, side_of
 
 
 def build(modality: Modality, latent_dim: int, width: float = 1.0) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder for 28x28 images with any number of channels; `width` scales the hidden ones.
+    """Encoder and decoder for square images with any number of channels, or text; `width` scales the hidden channels.
 
     Raises InputError for other shapes.
     """
-    channels = require_28(modality, "conv")
+    if modality.vocabulary:
+        return caption.build(modality, latent_dim, width)
+    side = side_of(modality, "conv")
+    return _for_28(modality, latent_dim, width) if side == 28 else _halving(modality, latent_dim, width, side)
+
+
+def _for_28(modality: Modality, latent_dim: int, width: float) -> tuple[nn.Module, nn.Module]:
+    channels = modality.shape[0]
     narrow, middle, wide = (round(width * hidden) for hidden in (32, 64, 128))
     encoder = nn.Sequential(
         ChannelsLast(),
@@ -31,8 +41,39 @@ def build(modality: Modality, latent_dim: int, width: float = 1.0) -> tuple[nn.M
     return encoder, decoder
 
 
-class ChannelsLast(nn.Module):
-    """Lays images out with channels innermost, which convolutions run fastest on."""
+def _halving(modality: Modality, latent_dim: int, width: float, side: int) -> tuple[nn.Module, nn.Module]:
+    """Halves the side down to 4 and back, channels 64, 128, 256, ...; no sigmoid, so that any likelihood fits."""
+    channels = [round(width * 64 * 2**level) for level in range((side // 4).bit_length() - 1)]
+    down = [
+        layer
+        for inward, outward in zip([modality.shape[0], *channels], channels, strict=False)
+        for layer in (nn.Conv2d(inward, outward, 4, 2, 1), nn.ReLU())
+    ]
+    encoder = nn.Sequential(ChannelsLast(), *down, nn.Flatten(), GaussianHead(16 * channels[-1], latent_dim))
+    up = [
+        layer
+        for inward, outward in zip(channels[:0:-1], channels[-2::-1], strict=True)
+        for layer in (nn.ConvTranspose2d(inward, outward, 4, 2, 1), nn.ReLU())
+    ]
+    decoder = nn.Sequential(
+        nn.Unflatten(1, (latent_dim, 1, 1)),
+        *(nn.ConvTranspose2d(latent_dim, channels[-1], 4), nn.ReLU(), ChannelsLast()),
+        *up,
+        nn.ConvTranspose2d(channels[0], modality.shape[0], 4, 2, 1),
+    )
+    return encoder.apply(_keep_scale), decoder.apply(_keep_scale)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return images.contiguous(memory_format=torch.channels_last)
+
+def _keep_scale(layer: nn.Module) -> None:
+    """Weights of He et al. 2015, so that signals keep their size: torch's own let them shrink by half a layer, and
+    training spends its first thousands of steps on a plateau where every image is the mean."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    elif isinstance(layer, nn.ConvTranspose2d):
+        overlap = math.prod(layer.kernel_size) // math.prod(layer.stride) if layer.stride[0] > 1 else 1
+        taps = layer.in_channels * overlap  # the first one spreads a single position
+        nn.init.normal_(layer.weight, std=math.sqrt(2 / taps))
+    else:
+        return
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

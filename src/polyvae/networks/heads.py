@@ -1,9 +1,11 @@
 """The parts that every encoder shares."""
 
+import torch
 from torch import Tensor, nn
 
 from polyvae.errors import InputError
 from polyvae.modality import Modality
+from polyvae.text import Vocabulary
 
 FIRST_LOGVAR = -4.0
 
@@ -26,11 +28,37 @@ class GaussianHead(nn.Module):
         return self.mean(features), self.logvar(features)
 
 
-def require_28(modality: Modality, network: str) -> int:
-    """The channels of a 28x28 image modality. Raises InputError for any other shape."""
-    if not modality.is_image or modality.shape[1:] != (28, 28):
+class ChannelsLast(nn.Module):
+    """Lays images out with channels innermost, which convolutions run fastest on."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=torch.channels_last)
+
+
+def side_of(modality: Modality, network: str) -> int:
+    """The side of a square image of 28 pixels, or of 8, 16, 32, ... Raises InputError for any other shape."""
+    side = modality.shape[-1]
+    if not modality.is_image or modality.shape[1] != side or not (side == 28 or (side >= 8 and side & (side - 1) == 0)):
         raise InputError(
-            f"network {network!r} takes images of 28x28 pixels, but modality {modality.name!r} has shape "
-            f"{modality.shape}; use network 'mlp' or pass your own networks"
+            f"network {network!r} takes square images of 28x28, 32x32, 64x64, ... pixels, but modality "
+            f"{modality.name!r} has shape {modality.shape}; use network 'mlp' or pass your own networks"
         )
-    return modality.shape[0]
+    return side
+
+
+def words_of(modality: Modality, network: str) -> Vocabulary:
+    """The vocabulary of a text modality. Raises InputError for any other."""
+    if modality.vocabulary is None:
+        raise InputError(f"network {network!r} takes text, and modality {modality.name!r} is none; use mlp or conv")
+    return modality.vocabulary
+
+
+class Embedding(nn.Module):
+    """One-hot vectors, or probabilities, (batch, position, word) to a vector a position: that of the likeliest word."""
+
+    def __init__(self, words: int, width: int) -> None:
+        super().__init__()
+        self.vectors = nn.Embedding(words, width)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.vectors(values.argmax(-1))

@@ -1,23 +1,26 @@
-"""The 28x28 residual network of the paper (as published in the MMVAE+ and MMVM codes)."""
+"""The residual network of the paper (as published in the MMVAE+ and MMVM codes), for 28x28 images and larger ones."""
 
 from torch import Tensor, nn
 
 from polyvae.modality import Modality
-from polyvae.networks.conv import ChannelsLast
-from polyvae.networks.heads import GaussianHead, require_28
+from polyvae.networks.heads import ChannelsLast, GaussianHead, side_of
 
 
 def build(modality: Modality, latent_dim: int) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder for 28x28 images with any number of channels. Raises InputError for other shapes."""
-    channels = require_28(modality, "resnet")
+    """Encoder and decoder for square images with any number of channels. Raises InputError for other shapes.
+
+    The side is halved twice, as published for 28 and for 64 pixels (which has an activation before the heads).
+    """
+    side, channels = side_of(modality, "resnet") // 4, modality.shape[0]
+    activation = () if side == 7 else (nn.LeakyReLU(0.2),)
     encoder = nn.Sequential(
         *(ChannelsLast(), nn.Conv2d(channels, 64, 3, padding=1), Block(64, 64)),
         *(nn.AvgPool2d(3, 2, 1), Block(64, 128)),
         *(nn.AvgPool2d(3, 2, 1), Block(128, 256)),
-        *(nn.Flatten(), GaussianHead(256 * 7 * 7, latent_dim)),
+        *(*activation, nn.Flatten(), GaussianHead(256 * side * side, latent_dim)),
     )
     decoder = nn.Sequential(
-        *(nn.Linear(latent_dim, 256 * 7 * 7), nn.Unflatten(1, (256, 7, 7)), ChannelsLast()),
+        *(nn.Linear(latent_dim, 256 * side * side), nn.Unflatten(1, (256, side, side)), ChannelsLast()),
         *(Block(256, 128), nn.Upsample(scale_factor=2)),
         *(Block(128, 64), nn.Upsample(scale_factor=2)),
         *(Block(64, 64), nn.LeakyReLU(0.2), nn.Conv2d(64, channels, 3, padding=1)),

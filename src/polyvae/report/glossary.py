@@ -17,7 +17,7 @@ ENTRIES = (
         "Fréchet distance",
         "0 and up, lower is better",
         "Distance between two Gaussians fitted to features of generated and of real data. Features come from the data "
-        "set's own judge (digits) or another network; only with the Inception network would it be called FID.",
+        "set's own judge (digits, attributes) or another network; only with the Inception network is it called FID.",
     ),
     Entry(
         "frechet/digits/floor/",
@@ -36,8 +36,9 @@ ENTRIES = (
         "coherence/leave_one_out",
         "Leave-one-out coherence",
         "0 to 1, higher is better",
-        "Share of samples of one modality, given all others, in which the judge sees the class of the input; mean over "
-        "modalities. The interval is a bootstrap over test rows and says nothing about other seeds.",
+        "Share of samples of one modality, given all others, in which the judge sees the class of the input (with "
+        "captions: share of attributes that come out right); mean over modalities. The interval is a bootstrap over "
+        "test rows and says nothing about other seeds.",
     ),
     Entry(
         "coherence/by_inputs/",
@@ -69,6 +70,14 @@ ENTRIES = (
         "How well a generated modality fits its own input rather than another row's, by a critic trained on real "
         "tuples without labels: 0 is like shuffled pairs; 1 is like real pairs (against_real), or like the "
         "model's own reconstructions of true pairs (leave_one_out).",
+    ),
+    Entry(
+        "captions/",
+        "Caption quality",
+        "",
+        "Perplexity: among how many equally likely words a word of real text would be as hard to guess, lower is "
+        "better. Share of n-grams that occur in real training captions (real_), share of n-grams that differ "
+        "(distinct_; compare with real captions), and lengths in words.",
     ),
     Entry(
         "diversity/",

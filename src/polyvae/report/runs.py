@@ -16,6 +16,8 @@ DATA_FIELDS = (
     "background",
     "held_out",
     "pairing",
+    "split_by",
+    "crop",
     "data",
     "data_seed",
     "train_size",

@@ -190,7 +190,8 @@ def _evaluation(group: Group) -> list[Column]:
     free = "label_free/against_real"
     columns = [
         _plain("label-free", "coherence without labels: 0 like shuffled pairs, 1 like real ones", free, "higher", 3),
-        _plain("diversity", "spread of samples for one input; real images: 1", "diversity/digits/mean", "higher", 2),
+        _plain("diversity", "spread of samples for one input; real images: 1", _diversity(group), "higher", 2),
+        *_captions(group),
         _plain("probe", "class read from joint posterior means", "linear_probe/joint", "higher", 3),
         _plain("log-likelihood", "nats, importance samples from the posterior", "log_likelihood/joint", decimals=1),
         _plain("blind", "the same from draws that have not seen the row", "log_likelihood/unconditional", decimals=1),
@@ -198,17 +199,38 @@ def _evaluation(group: Group) -> list[Column]:
     ]
     if not group.compared:
         return columns
-    modality = group.compared.modality
+    extractor, modality = group.compared
     kinds = {"precision": "samples that look real", "recall": "real images that are covered"}
     kinds |= {"density": "how deep samples lie among real images", "coverage": "real images with a sample near"}
     found = [
-        _plain(f"{kind} {modality}", text, f"{kind}/digits/unconditional/{modality}", "higher", 3)
+        _plain(f"{kind} {modality}", text, f"{kind}/{extractor}/unconditional/{modality}", "higher", 3)
         for kind, text in kinds.items()
     ]
     effnet = f"frechet/effnet/unconditional/{modality}"
     more = [_plain(f"EfficientNet {modality}", "Fréchet distance of ImageNet features", effnet, "lower")]
-    more += [_plain(f"KID {modality}", "kernel distance", f"kid/digits/unconditional/{modality}", "lower")]
+    more += [_plain(f"KID {modality}", "kernel distance", f"kid/{extractor}/unconditional/{modality}", "lower")]
     return [*found, *columns, *more]
+
+
+def _diversity(group: Group) -> str:
+    """The key of the mean, by whichever extractor it was measured."""
+    keys = {key for run in group.runs for key in run.metrics if key.startswith("diversity/") and key.endswith("/mean")}
+    return min(keys, default="diversity/digits/mean")
+
+
+def _captions(group: Group) -> list[Column]:
+    """Quality of text: how surprising real captions are given the others, and what word order samples have."""
+    texts = [name for name in group.modalities if group.value(f"captions/length/real/{name}") is not None]
+    columns = []
+    for name in texts:
+        given = "+".join(other for other in group.modalities if other != name)
+        keys = (f"perplexity/{given}/{name}", *(f"{k}/unconditional/{name}" for k in ("real_3grams", "distinct_2")))
+        columns += [
+            _plain(f"perplexity {name}", "a word of real text, given the others", f"captions/{keys[0]}", "lower"),
+            _plain(f"3-grams {name}", "share of samples' 3-grams in real text", f"captions/{keys[1]}", "higher", 3),
+            _plain(f"distinct {name}", "share of different 2-grams in samples", f"captions/{keys[2]}", decimals=3),
+        ]
+    return columns
 
 
 def _bound() -> list[Column]:

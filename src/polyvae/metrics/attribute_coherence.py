@@ -1,0 +1,176 @@
+"""Coherence of images and captions by what captions name: is the generated bird as red as the caption says?
+
+A caption is read by rule (`polyvae.attributes`), an image by a judge trained on real pairs. The truth of a row is what
+most of its own captions say.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from polyvae.attributes import UNREAD, agreed, caption_of, read_captions, said
+from polyvae.dataset import MultimodalDataset
+from polyvae.metrics.coherence import fleiss_kappa, interval
+from polyvae.metrics.extractors import AttributeJudge, prepared
+from polyvae.metrics.protocol import (
+    GenerativeModel,
+    NotDefined,
+    Subset,
+    check_names,
+    chunks,
+    conditional_means,
+    has_all,
+    members,
+    scoring,
+    wanted_members,
+)
+from polyvae.metrics.readings import Pair, all_pairs, one_out_pairs
+from polyvae.modality import Modality
+from polyvae.noise import RowNoise
+
+LEAST_ROWS = 10  # of a value that is to count
+LEAST_ADVANTAGE = 0.1  # of the judge over chance
+
+
+class _Truth(NamedTuple):
+    """value: Int64 (row, attribute). weight: (row, attribute), the mean of weight * right is the balanced accuracy; NaN
+    where a row does not count."""
+
+    value: np.ndarray
+    weight: np.ndarray
+
+
+def attribute_coherence(
+    model: GenerativeModel, data: MultimodalDataset, judge: AttributeJudge, *, seed: int = 0, batch_size: int = 500
+) -> dict[str, float]:
+    """Shares in [0, 1] of attributes that come out right, mean over attributes, each value of an attribute counting
+    the same (balanced accuracy): any guess that does not depend on the input is at `chance`, 1 / values.
+
+    Returns coherence/ + conditional/<given>/<target>; leave_one_out with _low and _high, a 95 % interval by bootstrap
+    over rows; self/<modality>; ceiling/<modality>: real images read by the judge, and one real caption of a row
+    against the others; attribute/<attribute>/<given>/<target>: one attribute alone; joint: share on which prior samples
+    of all modalities agree; joint_kappa: Fleiss' kappa of these readings; chance.
+    A caption that does not say is wrong. Values of fewer than 10 rows do not count. Mixtures are scored exactly.
+    Raises NotDefined where the data hold no captions, or the judge reads real images hardly better than chance.
+    """
+    if caption_of(data) is None:
+        raise NotDefined("there is no caption to read attributes from")
+    rows, names = check_names(model, data, None), model.names
+    specs = {m.name: m for m in model.modalities if m.vocabulary or (m.is_image and m.shape[0] == 3)}
+    truth = _truth(data, judge)
+    pairs = [*all_pairs(names, tuple(specs)), *(((name,), name) for name in specs)]
+    with scoring(model):
+        found = _ceilings(data, judge, specs, truth, batch_size)
+        read = _conditional(model, data, judge, specs, pairs, (seed, batch_size))
+        found |= _joint(model, judge, specs, len(rows), (seed, batch_size))
+    columns = {pair: _scores(model, data, read, pair, truth) for pair in pairs}
+    for given, target in pairs:
+        mean, label = _mean(columns[given, target]), f"{'+'.join(given)}/{target}"
+        if given == (target,):
+            found[f"self/{target}"] = mean
+            continue
+        found[f"conditional/{label}"] = mean
+        for attribute, column in zip(judge.attributes, columns[given, target].T, strict=True):
+            found[f"attribute/{attribute.name}/{label}"] = _mean(column[:, None])
+    if one_out := [columns[pair] for pair in one_out_pairs(names, tuple(specs))]:
+        low, high = interval(np.concatenate(one_out, 1), seed)
+        mean = float(np.mean([_mean(column) for column in one_out]))
+        found |= {"leave_one_out": mean, "leave_one_out_low": low, "leave_one_out_high": high}
+    found["chance"] = _chance(truth)
+    return {f"coherence/{key}": value for key, value in found.items() if not np.isnan(value)}
+
+
+def _truth(data: MultimodalDataset, judge: AttributeJudge) -> _Truth:
+    value = agreed(said(data, judge.attributes))
+    weight = np.full(value.shape, np.nan)
+    for column in range(value.shape[1]):
+        values, counts = np.unique(value[value[:, column] != UNREAD, column], return_counts=True)
+        common = {int(v): int(n) for v, n in zip(values, counts, strict=True) if n >= LEAST_ROWS}
+        if len(common) < 2:
+            continue
+        for v, count in common.items():
+            weight[value[:, column] == v, column] = sum(common.values()) / (len(common) * count)
+    if np.isnan(weight).all():
+        raise NotDefined(f"no attribute has two values that {LEAST_ROWS} test rows or more share")
+    return _Truth(value, weight)
+
+
+def _chance(truth: _Truth) -> float:
+    kinds = [len(np.unique(v[~np.isnan(w)])) for v, w in zip(truth.value.T, truth.weight.T, strict=True)]
+    return float(np.mean([1 / kind for kind in kinds if kind]))
+
+
+def _mean(scores: np.ndarray) -> float:
+    """Mean over attributes of the mean over the rows that count; scores: (row, attribute)."""
+    seen = scores[:, ~np.isnan(scores).all(0)]
+    return float(np.nanmean(seen, 0).mean()) if seen.size else float("nan")
+
+
+def _read(values: Tensor, spec: Modality, judge: AttributeJudge) -> np.ndarray:
+    """Int64 (row, attribute) of model values (row, *shape)."""
+    if spec.vocabulary:
+        return read_captions(spec.to_original(values), spec.vocabulary, judge.attributes)
+    return judge.values(prepared(values)).cpu().numpy()
+
+
+def _ceilings(
+    data: MultimodalDataset, judge: AttributeJudge, specs: dict[str, Modality], truth: _Truth, batch_size: int
+) -> dict[str, float]:
+    found = {}
+    for name, spec in specs.items():
+        parts = [_read(data.batch(list(ids)).values[name], spec, judge) for ids in chunks(range(len(data)), batch_size)]
+        right = np.where(has_all(data, data.present, (name,)).cpu().numpy()[:, None], truth.weight, np.nan)
+        found[f"ceiling/{name}"] = ceiling = _mean(right * (np.concatenate(parts) == truth.value))
+        if spec.is_image and ceiling < _chance(truth) + LEAST_ADVANTAGE:
+            raise NotDefined(
+                f"the judge reads attributes of real {name}s at {ceiling:.2f}, too near chance ({_chance(truth):.2f})"
+            )
+    return found
+
+
+def _conditional(
+    model: GenerativeModel,
+    data: MultimodalDataset,
+    judge: AttributeJudge,
+    specs: dict[str, Modality],
+    pairs: Sequence[Pair],
+    how: tuple[int, int],
+) -> dict[Pair, np.ndarray]:
+    """(member, target) -> Int64 (row, attribute), what is read in one draw a row."""
+    seed, batch_size = how
+    wanted: dict[Subset, Subset] = wanted_members(model, pairs)
+    blank = np.full((len(data), len(judge.attributes)), UNREAD)
+    found = {(member, target): blank.copy() for member, targets in wanted.items() for target in targets}
+    for drawn in conditional_means(model, data, wanted, range(len(data)), batch_size, (seed, "attributes", 1.0)):
+        found[drawn.given, drawn.target][list(drawn.rows)] = _read(drawn.values, specs[drawn.target], judge)
+    return found
+
+
+def _joint(
+    model: GenerativeModel, judge: AttributeJudge, specs: dict[str, Modality], count: int, how: tuple[int, int]
+) -> dict[str, float]:
+    if len(specs) < 2:
+        return {}
+    votes: dict[str, list[np.ndarray]] = {name: [] for name in specs}
+    for ids in chunks(range(count), how[1]):
+        codes = model.prior_codes(len(ids), RowNoise(how[0], "attributes/prior", ids))
+        decoded = model.decode({name: codes[name] for name in specs})
+        for name, spec in specs.items():
+            votes[name].append(_read(decoded[name].mean, spec, judge))
+    read = np.stack([np.concatenate(parts) for parts in votes.values()], -1)  # (row, attribute, modality)
+    agree = ((read == read[..., :1]).all(-1) & (read[..., 0] != UNREAD)).mean()
+    by_attribute = zip(read.swapaxes(0, 1), judge.attributes, strict=True)
+    kappas = [fleiss_kappa(np.where(seen == UNREAD, len(a.values), seen)) for seen, a in by_attribute]
+    return {"joint": float(agree), "joint_kappa": float(np.mean(kappas))}
+
+
+def _scores(
+    model: GenerativeModel, data: MultimodalDataset, read: dict[Pair, np.ndarray], pair: Pair, truth: _Truth
+) -> np.ndarray:
+    """Weighted share of right readings by row and attribute, over the members of the posterior; NaN: does not count."""
+    given, target = pair
+    right = np.sum([weight * (read[m, target] == truth.value) for m, weight in members(model, given)], 0)
+    seen = has_all(data, data.present, given).cpu().numpy()[:, None]
+    return np.where(seen, truth.weight * right, np.nan)
