@@ -43,6 +43,8 @@ def test_a_released_default_never_changes():
         **{"dataset": "polymnist", "data_seed": 0, "method": "mopoe", "beta": 1.0, "latent_dim": 64, "epochs": 100},
         **{"batch_size": 256, "learning_rate": 5e-4, "schedule": "constant", "seed": 0, "precision": "fp32"},
         **{"device": "auto", "metrics": "default", "importance_samples": 12},
+        **dict.fromkeys(("objective", "prior", "posterior", "posterior_scale"), "auto"),
+        **dict.fromkeys(("split_by", "crop", "objective_samples", "prior_components")),
     }
 
 

@@ -149,9 +149,10 @@ def _check_metrics(wanted: tuple[str, ...], test: MultimodalDataset, text: str, 
     if wanted and len(test) < 2 and {"default", "all"} & set(asked):
         raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
     for name in wanted:
-        if name in asked and metrics.METRICS[name].needs == "judge" and not has_judge:
-            raise InputError(f"--metrics {name}: data set {test.name!r} has no judge; leave it out")
-        if name in asked and (lack := metrics.unmet(name, test)) is not None:
+        lack = metrics.unmet(name, test)
+        if lack is None and metrics.METRICS[name].needs == "judge" and not has_judge:
+            lack = f"data set {test.name!r} has no judge"
+        if name in asked and lack is not None:
             raise InputError(f"--metrics {name}: {lack}; leave it out")
 
 
