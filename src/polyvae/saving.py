@@ -87,9 +87,7 @@ def load_prior(folder: Path, kind: str, latent_dim: int) -> priors.Prior:
     try:
         cast(nn.Module, prior).load_state_dict(files.read_tensors(path.with_suffix(".safetensors"))[0])
     except RuntimeError as error:
-        raise InputError(
-            f"{path}: the weights do not fit; make it again with: polyvae fit-prior {folder.name}"
-        ) from error
+        raise InputError(f"{path}: these weights do not fit; make it again with fit-prior") from error
     return prior
 
 
