@@ -193,6 +193,8 @@ def test_a_fitted_prior_is_nearer_to_held_out_codes_and_can_be_kept(kind, tmp_pa
     torch.testing.assert_close(drawn.std(0), codes.std(0), rtol=0.15, atol=0.0)
     save_prior(tmp_path, kind, fitted.prior, {})
     torch.testing.assert_close(load_prior(tmp_path, kind, 2).log_prob(codes), fitted.prior.log_prob(codes))
+    with pytest.raises(InputError, match="make it again"):
+        load_prior(tmp_path, kind, 3)
     again = fit_prior(model, data, kind, components=3)
     assert again.after == fitted.after, "the same seed fits the same prior"
 

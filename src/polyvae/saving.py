@@ -79,12 +79,15 @@ def save_prior(folder: Path, kind: str, prior: priors.Prior, facts: Mapping[str,
 
 
 def load_prior(folder: Path, kind: str, latent_dim: int) -> priors.Prior:
-    """A prior that `save_prior` wrote. Raises InputError where there is none."""
+    """A prior that `save_prior` wrote. Raises InputError where there is none, or its weights do not fit."""
     path = folder / "priors" / f"{kind}.json"
     if not path.is_file():
         raise InputError(f"{folder.name} has no fitted prior {kind!r}; make it with: polyvae fit-prior {folder.name}")
     prior = priors.make(latent_dim=latent_dim, **files.read_object(path, ("prior",))["prior"])
-    cast(nn.Module, prior).load_state_dict(files.read_tensors(path.with_suffix(".safetensors"))[0])
+    try:
+        cast(nn.Module, prior).load_state_dict(files.read_tensors(path.with_suffix(".safetensors"))[0])
+    except RuntimeError as error:
+        raise InputError(f"{path}: these weights do not fit; make it again with fit-prior") from error
     return prior
 
 

@@ -8,7 +8,7 @@ from polyvae import noise
 from polyvae.noise import Noise
 from polyvae.posteriors import Posterior
 
-TRANSFORMS, HIDDEN = 3, (128, 128)
+TRANSFORMS, HIDDEN = 3, (128, 128)  # of every saved flow: a change makes those unreadable
 
 
 class FlowPrior(nn.Module):
