@@ -13,7 +13,7 @@ from polyvae.metrics.protocol import GenerativeModel, NotDefined, chunks, scorin
 from polyvae.noise import RowNoise
 from polyvae.subsets import Powerset, SubsetMixture
 
-MOST_EXACT_TERMS = 64
+MOST_EXACT_TERMS = 8
 
 
 def bound(
@@ -29,7 +29,7 @@ def bound(
 
     Returns bound/ + loss (with beta and the modalities' weights), distortion, rate, and log_likelihood/<modality>: the
     reconstruction term under S over the rows that have the modality (no estimate of the evidence).
-    Every subset is decoded if S has at most 64 terms; else each row draws one.
+    Every subset is decoded if S has at most 8 terms; else each row draws one, which has the same expectation.
     Raises NotDefined for a model without S, InputError without rows.
     """
     mixture: SubsetMixture | None = getattr(model, "mixture", None)
