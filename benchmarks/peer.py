@@ -7,10 +7,11 @@ lets it import beside a build of torch that PyPI's torchvision does not fit.
 """
 
 import sys
+from importlib.machinery import ModuleSpec
 from unittest.mock import MagicMock
 
 for name in ("", ".transforms", ".datasets", ".datasets.utils", ".utils", ".models"):
-    sys.modules[f"torchvision{name}"] = MagicMock()
+    sys.modules[f"torchvision{name}"] = MagicMock(__spec__=ModuleSpec(f"torchvision{name}", None))
 
 import resource  # noqa: E402
 

@@ -14,11 +14,14 @@ import worker  # noqa: E402
 
 worker.serve = lambda step: None  # `peer` builds the model and would serve training steps
 
+import peer  # noqa: E402
+
+model, names = peer.model, peer.names  # importing it first puts a stand-in for torchvision in place
+
 import torch  # noqa: E402
 from multivae.data.datasets.base import MultimodalBaseDataset  # noqa: E402
 from multivae.metrics.coherences.coherences import CoherenceEvaluator  # noqa: E402
 from multivae.metrics.coherences.coherences_config import CoherenceEvaluatorConfig  # noqa: E402
-from peer import model, names  # noqa: E402
 from torch import nn  # noqa: E402
 
 
