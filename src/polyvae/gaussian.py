@@ -124,7 +124,9 @@ def kl_to_prior(posterior: Gaussian) -> Tensor:
 
 
 class GaussianMixture(NamedTuple):
-    """A mixture per row. components: fields (component, batch, latent); weights: (batch, component), sum to one.
+    """The mixture posterior sum_A w_A posterior(z | x_A) (paper, eq. 1), per row.
+
+    components: fields (component, batch, latent); weights: (batch, component), sum to one.
 
     Components are of any family of posteriors.
     """
