@@ -69,6 +69,16 @@ def test_conditions_choose_rows(store):
         records.columns(frame, ["coherence/nothing"])
 
 
+def test_conditions_choose_runs_before_they_are_done(capsys, store):
+    configs = [TINY.with_(method=method, beta=beta) for method in ("mvae", "mopoe") for beta in (0.1, 1, 3)]
+    chosen = records.configs_where(configs, "method = 'mopoe' AND beta <= 1")
+    assert chosen == configs[3:5]
+    with pytest.raises(InputError, match="none of the 6 runs"):
+        records.configs_where(configs, "seed = 7")
+    main(["sweep", "quick", "--where", "method = 'mvae'", "--store", str(store.root), "--dry-run"])
+    assert "1 runs, 1 to do" in capsys.readouterr().out
+
+
 def test_files_hold_the_table(store, tmp_path, capsys):
     put(store, beta=0.5, metrics={"bound/loss": 2.0})
     put(store, beta=2.5, metrics={"bound/loss": 3.5})

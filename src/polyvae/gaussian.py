@@ -127,7 +127,6 @@ class GaussianMixture(NamedTuple):
     """The mixture posterior sum_A w_A posterior(z | x_A) (paper, eq. 1), per row.
 
     components: fields (component, batch, latent); weights: (batch, component), sum to one.
-
     Components are of any family of posteriors.
     """
 

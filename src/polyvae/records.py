@@ -1,7 +1,7 @@
 """All records of a store as one table (polars): a row a run, a column a setting or a metric."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,8 @@ def table(records: Iterable[Record]) -> pl.DataFrame:
     Metrics that a run lacks are null. Settings and metrics have the same type in every store, empty ones included.
     """
     rows = [_row(record) for record in records]
-    settings = {field.name: RunConfig.__annotations__[field.name] for field in fields(RunConfig)}
     schema: dict[str, Any] = {"run_id": pl.String, "status": pl.String, "error": pl.String}
-    schema |= {name: _type(hint) for name, hint in settings.items()} | {"seconds": pl.Float64}
+    schema |= _settings() | {"seconds": pl.Float64}
     schema |= dict.fromkeys(sorted({key for row in rows for key in row if key not in schema}), pl.Float64)
     frame = pl.DataFrame(rows, schema=schema, orient="row")
     return frame.select(*FIRST, pl.exclude(FIRST))
@@ -44,6 +43,15 @@ def where(frame: pl.DataFrame, condition: str) -> pl.DataFrame:
             f"--where {condition!r}: {str(error).splitlines()[0]}; write SQL such as method = 'mopoe' AND beta <= 1, "
             'with metrics in double quotes: "coherence/leave_one_out" > .5'
         ) from error
+
+
+def configs_where(configs: Sequence[RunConfig], condition: str) -> list[RunConfig]:
+    """The configs whose settings meet an SQL condition. Raises InputError for what is no condition, or met by none."""
+    frame = pl.DataFrame([asdict(config) for config in configs], schema=_settings()).with_row_index("position")
+    found = where(frame, condition)["position"]
+    if not len(found):
+        raise InputError(f"--where {condition!r}: none of the {len(configs)} runs is so; --dry-run lists them")
+    return [configs[position] for position in found]
 
 
 def columns(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -75,6 +83,11 @@ def write(frame: pl.DataFrame, path: Path) -> None:
 def _row(record: Record) -> dict[str, Any]:
     found = {"run_id": record["run_id"], "status": record["status"], "error": record["error"]}
     return found | record["config"] | {"seconds": sum(record["seconds"].values())} | record["metrics"]
+
+
+def _settings() -> dict[str, Any]:
+    """The column type of every setting."""
+    return {field.name: _type(RunConfig.__annotations__[field.name]) for field in fields(RunConfig)}
 
 
 def _type(hint: Any) -> Any:

@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from polyvae import costs, experiments, upkeep
+from polyvae import costs, experiments, records, upkeep
 from polyvae import sweep as sweeping
 from polyvae.commands.progress import SweepTable
 from polyvae.config import RunConfig
@@ -30,6 +30,7 @@ def sweep(
     *,
     store: Store = Path("runs"),
     preset: str | None = None,
+    where: str | None = None,
     workers: int = 1,
     executor: Literal["local", "ray", "slurm"] = "local",
     cpus: float = 1,
@@ -53,6 +54,7 @@ def sweep(
             configs() -> list[RunConfig].
         store: Folder of all runs.
         preset: Size of an experiment that has several: cpu (minutes a run; the default) or paper (as published).
+        where: SQL on settings that picks some of the runs, such as "method = 'mopoe' AND beta <= 1".
         workers: Runs at a time; on this machine each in a process of its own, sharing the cores.
         executor: local: this machine. ray: Ray, here or on a cluster. slurm: a Slurm job a run.
         cpus: CPUs of a run on Ray or Slurm, and its threads; Ray takes fractions.
@@ -68,6 +70,8 @@ def sweep(
     """
     place = RunStore(store)
     configs = experiments.configs_of(experiment, preset)
+    if where is not None:
+        configs = records.configs_where(configs, where)
     if data_dir is not None:
         configs = [config.with_(data_dir=data_dir) for config in configs]
     known = place.records()
@@ -78,7 +82,7 @@ def sweep(
         return
     resources = Resources(cpus=cpus, gpus=gpus, address=address, partition=partition, minutes=minutes)
     with SweepTable(place, configs, workers, quiet) as table, _interruptible(table.say) as stopping:
-        records = sweeping.sweep(
+        made = sweeping.sweep(
             configs,
             place,
             workers=workers,
@@ -89,14 +93,14 @@ def sweep(
             on_poll=table.poll,
             is_stopping=stopping.is_set,
         )
-    failed = [record for record in records if record["status"] != "done"]
+    failed = [record for record in made if record["status"] != "done"]
     if failed:
         lines = "\n".join(f"  {record['run_id']}: {record['error']}" for record in failed)
-        raise RunError(f"{len(failed)} of {len(records)} runs failed (the others are finished):\n{lines}")
+        raise RunError(f"{len(failed)} of {len(made)} runs failed (the others are finished):\n{lines}")
     if stopping.is_set():
         raise KeyboardInterrupt
     if not quiet:
-        print(f"{len(records)} runs done in {store}; see them with: polyvae report --store {store}")
+        print(f"{len(made)} runs done in {store}; see them with: polyvae report --store {store}")
 
 
 @contextmanager
@@ -119,21 +123,21 @@ def _interruptible(say: Callable[[str], None]) -> Generator[Event]:
 
 def _show(configs: list[RunConfig], store: RunStore, workers: int) -> None:
     """The plan: a row a run, then time and disk of what is to do, as far as finished runs tell."""
-    records = {record["run_id"]: record for record in store.records()}
+    known = {record["run_id"]: record for record in store.records()}
     plans = {plan.run_id: plan.config for plan in make_plans(configs)}
-    seconds = costs.estimate(list(plans.values()), records.values())
+    seconds = costs.estimate(list(plans.values()), known.values())
     expected = dict(zip(plans, seconds or [None] * len(plans), strict=True))
     table = Table(box=None, header_style="bold")
     for heading in ("run", "state", "expected"):
         table.add_column(heading)
     for run_id in plans:
-        state = records[run_id]["status"] if run_id in records else "to do"
+        state = known[run_id]["status"] if run_id in known else "to do"
         cost = expected[run_id]
         table.add_row(run_id, state, "?" if cost is None else costs.in_words(cost))
     Console(soft_wrap=True).print(table)
-    todo = [run_id for run_id in plans if run_id not in records]
+    todo = [run_id for run_id in plans if run_id not in known]
     time = costs.in_words(sum(expected[r] or 0 for r in todo) / workers) if seconds else "unknown before a run is done"
-    whole = [path.parent for run_id in records if (path := store.folder(run_id) / "model.safetensors").is_file()]
+    whole = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
     folders = whole[:50]
     size = sum(map(upkeep.size, folders)) / len(folders) * len(todo) / 1e6 if folders else None
     disk = "unknown" if size is None else f"{size:,.0f} MB"
