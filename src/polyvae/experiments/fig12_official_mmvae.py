@@ -1,7 +1,8 @@
 """Figure 12: MMVAE and the unimodal VAE with the published objective, posterior and learned prior, over beta.
 
 The number of samples K is not stated in the paper. Preset `paper` takes the 30 of the published README; `cpu` takes 4,
-with two passes over the digits (1,874 steps).
+with two passes over the digits (1,874 steps), and gives each row one modality's samples (`systematic`): the expectation
+of the published objective, which decodes the samples of every modality, at a third of the cost.
 """
 
 from polyvae.config import RunConfig
@@ -9,7 +10,7 @@ from polyvae.experiments.common import POLYMNIST, budget
 from polyvae.experiments.fig02_quality_vs_beta import BETAS
 
 SEEDS = 3
-BUDGET = {"cpu": {"epochs": 2, "objective_samples": 4}, "paper": {}}
+BUDGET = {"cpu": {"epochs": 2, "objective_samples": 4, "allocation": "systematic"}, "paper": {}}
 
 
 def official(preset: str, dataset: str = POLYMNIST) -> RunConfig:
