@@ -18,8 +18,8 @@ GOLDEN = {
     "fig13_elbo_subsampling": "6c9c335ade47",
     "architecture": "21ca1f1116d8",
     "pairing": "988027599605",
-    "fig12_official_mmvae": "3d60ea2cef05",
-    "translated_official": "1ec468ba767b",
+    "fig12_official_mmvae": "a0e0aa4bcc28",
+    "translated_official": "8295cee92725",
     "bounds": "673b2bf19b7c",
     "fig02_more_seeds": "f5771124c067",
 }  # SHA-256 of the run ids of each list
