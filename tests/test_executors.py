@@ -13,7 +13,7 @@ from polyvae.cli import main
 from polyvae.config import RunConfig
 from polyvae.executors import EXECUTORS, Resources
 from polyvae.sweep import sweep
-from test_sweep import CONFIGS, TINY, identity, kill_one, undisturbed  # noqa: F401
+from test_sweep import CONFIGS, TINY, identity, kill_one, undisturbed, workers_of  # noqa: F401
 
 DRIVER = """
 import json, sys
@@ -56,9 +56,10 @@ def test_a_killed_worker_of_a_cluster_is_replaced(executor, tmp_path, undisturbe
     assert len(found) == 2
 
 
-def test_ctrl_c_once_finishes_what_is_under_way(tmp_path):
+def begun(tmp_path, epochs):
+    """A sweep by the command, in a process of its own, that has begun its first run."""
     experiment = tmp_path / "mine.py"
-    configs = [TINY.with_(seed=seed, epochs=40).to_dict() for seed in range(4)]
+    configs = [TINY.with_(seed=seed, epochs=epochs).to_dict() for seed in range(4)]
     experiment.write_text(
         f"from polyvae import RunConfig\ndef configs(): return [RunConfig.from_dict(c) for c in {configs!r}]\n"
     )
@@ -69,6 +70,11 @@ def test_ctrl_c_once_finishes_what_is_under_way(tmp_path):
     deadline = time.monotonic() + 300
     while not (tmp_path / "polled").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
+    return process
+
+
+def test_ctrl_c_once_finishes_what_is_under_way(tmp_path):
+    process = begun(tmp_path, epochs=40)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 130
@@ -76,6 +82,15 @@ def test_ctrl_c_once_finishes_what_is_under_way(tmp_path):
     assert "the same command goes on" in errors
     records = RunStore(tmp_path / "runs").records()
     assert [record["status"] for record in records] == ["done"]
+
+
+def test_termination_ends_the_workers_at_once(tmp_path):
+    process = begun(tmp_path, epochs=100_000)
+    process.terminate()
+    _, errors = process.communicate(timeout=90)
+    assert (process.returncode, "the same command goes on" in errors) == (130, True)
+    store = RunStore(tmp_path / "runs")
+    assert (workers_of(store), store.records()) == ([], [])
 
 
 def test_what_an_executor_cannot_do_is_an_error_before_compute(tmp_path):

@@ -105,20 +105,21 @@ def sweep(
 
 @contextmanager
 def _interruptible(say: Callable[[str], None]) -> Generator[Event]:
-    """An event that the first Ctrl-C sets; the second raises KeyboardInterrupt."""
+    """An event that the first Ctrl-C sets; the second, or SIGTERM, raises KeyboardInterrupt, which ends the workers."""
     stopping = Event()
 
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        if stopping.is_set():
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stopping.is_set() or number == signal.SIGTERM:
             raise KeyboardInterrupt
         stopping.set()
         say(STOPPING)
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stopping
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _show(configs: list[RunConfig], store: RunStore, workers: int) -> None:
