@@ -437,6 +437,20 @@ def test_the_new_metrics_stand_in_a_table_of_their_own(store):
     }
 
 
+def test_a_fitted_prior_stands_beside_the_own_one(store):
+    own = metrics_of(PAPER["mopoe"], ("m0", "m1", "m2")) | {"coherence/joint": 0.2}
+    distance = "frechet/digits/unconditional/m0"
+    add_run(store, "mopoe", metrics=own | {"prior/gmm/coherence/joint": 0.4, f"prior/gmm/{distance}": 99.0})
+    (group,), _ = read_runs(store)
+    found = table.fitted_table(group)
+    cells = {c.keys[0]: cell.value for c, cell in zip(found.columns, found.rows[0].cells, strict=True)}
+    assert (cells["coherence/joint"], cells["prior/gmm/coherence/joint"]) == (0.2, 0.4)
+    assert (cells[distance], cells[f"prior/gmm/{distance}"]) == (own[distance], 99.0)
+    assert [column.name for column in found.columns[3:5]] == ["gmm: joint", "gmm: kappa"]
+    assert not any(column.name.startswith("prior/") for column in table.other_metrics(group).columns)
+    assert "Joint samples from a fitted prior" in write_report(store, store.root / "page").read_text()
+
+
 def test_the_probe_is_drawn_by_labelled_examples(store):
     extra = {"linear_probe/examples/50": 0.5, "linear_probe/examples/1000": 0.9, "linear_probe/joint": 0.8}
     add_run(store, "mopoe", metrics=metrics_of(PAPER["mopoe"], ("m0", "m1", "m2")) | extra)

@@ -130,6 +130,8 @@ def metrics() -> None:
 
 def _print_record(record: Record, folder: Path) -> None:
     table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)  # a key is searched for, copied: never cut
+    table.add_column(overflow="fold")
     for key, value in record["metrics"].items():
         table.add_row(key, f"{value:,.4f}")
     for name, reason in record["notes"].items():

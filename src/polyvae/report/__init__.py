@@ -113,6 +113,7 @@ class Section(NamedTuple):
     kinds: list[grids.Kind]
     table: table.Table
     evaluation: table.Table
+    fitted: table.Table
     others: table.Table
     probe: Chart | None
     by_inputs: Chart | None
@@ -131,6 +132,7 @@ def _section(group: Group, kinds: list[grids.Kind], folder: Path, marks: Marks) 
         kinds=kinds,
         table=table.metrics_table(group),
         evaluation=table.evaluation_table(group),
+        fitted=table.fitted_table(group),
         others=table.other_metrics(group),
         probe=_probe(group, folder),
         by_inputs=_by_inputs(group, folder),

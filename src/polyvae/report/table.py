@@ -64,9 +64,15 @@ def evaluation_table(group: Group) -> Table:
     return _table(group, columns)
 
 
+def fitted_table(group: Group) -> Table:
+    """What a prior fitted after training makes of joint samples, beside the model's own; no columns without one."""
+    return _table(group, _fitted(group))
+
+
 def other_metrics(group: Group) -> Table:
     """Every metric that the other tables leave out, under its key."""
-    shown = {key for column in (*_columns(group), *_evaluation(group)) for key in column.keys}
+    columns = (*_columns(group), *_evaluation(group), *_fitted(group))
+    shown = {key for column in columns for key in column.keys}
     keys = dict.fromkeys(key for run in group.runs for key in run.metrics if key not in shown)
     return _table(group, [_plain(key, "", key) for key in sorted(keys)])
 
@@ -210,6 +216,20 @@ def _evaluation(group: Group) -> list[Column]:
     more = [_plain(f"EfficientNet {modality}", "Fréchet distance of ImageNet features", effnet, "lower")]
     more += [_plain(f"KID {modality}", "kernel distance", f"kid/{extractor}/unconditional/{modality}", "lower")]
     return [*found, *columns, *more]
+
+
+def _fitted(group: Group) -> list[Column]:
+    kinds = sorted({key.split("/")[1] for run in group.runs for key in run.metrics if key.startswith("prior/")})
+    scores = {"joint": "coherence/joint", "kappa": "coherence/joint_kappa"}
+    if group.compared:
+        scores[f"Fréchet {group.compared.modality}"] = group.compared.key()
+    columns = []
+    for kind, start in {"own": "", **{kind: f"prior/{kind}/" for kind in kinds}}.items() if kinds else ():
+        for name, key in scores.items():
+            better = "lower" if name.startswith("Fréchet") else "higher"
+            text = f"samples of the {kind} prior"
+            columns.append(_plain(f"{kind}: {name}", text, start + key, better, None if better == "lower" else 3))
+    return columns
 
 
 def _diversity(group: Group) -> str:
