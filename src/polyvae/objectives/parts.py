@@ -96,5 +96,18 @@ def rsample(posterior: Posterior, generator: Noise) -> Tensor:
     return posterior.rsample(standard.view(rows, *outer, latent).movedim(0, -2))
 
 
+def scores_of(model: JointModel, batch: Batch, name: str, z: Tensor) -> Tensor:
+    """log likelihood(x_name | z) for z (..., batch, latent): (..., batch). Rows without it get 0 and are not decoded."""
+    *outer, count, _ = z.shape
+    value, rows = batch.values[name], batch.present[:, model.names.index(name)].nonzero().squeeze(1)
+    if not len(rows):
+        return z.new_zeros(*outer, count)
+    if len(rows) < count:
+        z, value = z.index_select(-2, rows), value.index_select(0, rows)
+    likelihood = model.decode({name: z.flatten(0, -2)})[name]
+    found = likelihood.log_prob(value.expand(*outer, *value.shape).flatten(0, len(outer))).view(*outer, -1)
+    return found if len(rows) == count else found.new_zeros(*outer, count).index_copy(-1, rows, found)
+
+
 def where_present(scores: Tensor, present: Tensor) -> Tensor:
     return torch.where(present, scores, torch.zeros_like(scores))
