@@ -11,7 +11,7 @@ LAYERS = (
     {"errors"},
     {"files"},
     {"config", "noise", "subsets", "likelihoods"},
-    {"gaussian", "text", "theory"},
+    {"gaussian", "text", "theory", "parallel"},
     {"posteriors"},
     {"modality", "store", "checkpoint"},
     {"dataset", "priors"},
@@ -41,6 +41,7 @@ LAYERS = (
     {"sweep", "experiments", "audits"},
     {"commands"},
     {"cli"},
+    {"__main__"},
 )
 ONLY = {  # narrower than their layer allows
     "report": {"config", "store", "files", "errors", "claims"},

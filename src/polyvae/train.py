@@ -12,13 +12,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Adam
 
-from polyvae import checkpoint, files
+from polyvae import checkpoint, files, parallel
 from polyvae.checkpoint import Progress
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import RunError
 from polyvae.modality import Batch
-from polyvae.noise import derive_seed
+from polyvae.noise import Noise, derive_seed
 
 CHECKPOINT_SECONDS = 30.0
 VALIDATION_ROWS = 1024  # a batch of the validation pass
@@ -29,7 +29,7 @@ class TrainingStage:
     """What is minimised, over which parameters, for how many epochs. `loss` maps (batch, generator) to a `Bound`."""
 
     name: str
-    loss: Callable[[Batch, Generator], Any]
+    loss: Callable[[Batch, Noise], Any]
     parameters: Sequence[nn.Parameter]
     epochs: int
 
@@ -48,7 +48,8 @@ def train(
     """Trains `model` in place, resuming from `folder`/checkpoint if there is one.
 
     rows: epoch -> training data. on_step: called with (steps done, steps in all, loss).
-    Writes history.jsonl; with validation data also model_best.safetensors.
+    Writes history.jsonl; with validation data also model_best.safetensors. Of a team of processes (`parallel`), each
+    takes its share of a batch and the first one writes.
     Raises RunError for a non-finite loss, naming epoch, step and term; the last good checkpoint is kept.
     """
     return _Loop(model, stages, rows, validation, config, folder, checkpoint_seconds, on_step).run()
@@ -86,6 +87,8 @@ class _Loop:
         self.checkpoint_seconds, self.on_step = checkpoint_seconds, on_step
         self.device = next(model.parameters()).device
         self.names = rows(0).names
+        self.team = parallel.team()
+        self.team.check(min(len(rows(0)), config.batch_size))
         self.total = batches_in(len(rows(0)), config.batch_size) * sum(stage.epochs for stage in stages)
         self.file = folder / "checkpoint" / "state.safetensors"
         self.at, self.best, self.states = Progress(), {}, {}
@@ -105,7 +108,7 @@ class _Loop:
                 if self.at.stage < len(self.stages):  # another loss: what was best cannot be compared with it
                     self.at.best_loss, self.at.best_epoch, self.best = None, -1, {}
                 self._save(None)
-        if self.best:
+        if self.best and self.team.leads:
             files.write_tensors(self.folder / "model_best.safetensors", self.best)
         return self.at
 
@@ -117,7 +120,7 @@ class _Loop:
         order = torch.randperm(len(data), generator=shuffle).to(data.present.device)
         self.model.train()
         for index in range(at.batch, batches_in(len(data), size)):
-            self._step(stage, data.batch(order[index * size : (index + 1) * size]))
+            self._step(stage, data, order[index * size : (index + 1) * size])
             at.batch, at.seconds = index + 1, time.monotonic() - started
             if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
                 self._save(self.optimiser)
@@ -125,25 +128,29 @@ class _Loop:
         if self.validation is not None:
             entry["validation"] = self._validate(stage, self.validation)
         self.history.append(entry)
-        files.write_text(self.folder / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
+        if self.team.leads:
+            files.write_text(self.folder / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
         at.total_seconds += at.seconds
         at.epoch, at.batch, at.rows, at.sums, at.seconds = at.epoch + 1, 0, 0, [], 0.0
 
-    def _step(self, stage: TrainingStage, batch: Batch) -> None:
-        generator = self._generator("train", self.at.step)
+    def _step(self, stage: TrainingStage, data: MultimodalDataset, rows: Tensor) -> None:
+        count = len(rows)
+        generator = self.team.noise(self._generator("train", self.at.step), count)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.at.step, self.total)
-        bound = self._bound(stage, batch, generator)
-        if not bool(torch.isfinite(bound.loss)):
+        bound = self._bound(stage, data.batch(rows[self.team.share(count)]), generator)
+        values = self.team.mean(_values(bound), count).tolist()
+        if not math.isfinite(values[0]):
             raise RunError(self._diagnosis(bound))
         self.optimiser.zero_grad()
         bound.loss.backward()
+        self.team.average_gradients(stage.parameters, count)
         if self.config.gradient_clip is not None:
             nn.utils.clip_grad_norm_(stage.parameters, self.config.gradient_clip)
         self.optimiser.step()
-        _add(self.at, bound, len(batch.present))
+        _add(self.at, values, count)
         self.at.step += 1
-        self.on_step(self.at.step, self.total, float(bound.loss.detach()))
+        self.on_step(self.at.step, self.total, values[0])
 
     @torch.no_grad()
     def _validate(self, stage: TrainingStage, data: MultimodalDataset) -> dict[str, Any]:
@@ -151,14 +158,14 @@ class _Loop:
         generator, sums = self._generator("validation"), Progress()  # the same noise every epoch
         for start in range(0, len(data), VALIDATION_ROWS):
             batch = data.batch(slice(start, start + VALIDATION_ROWS))
-            _add(sums, self._bound(stage, batch, generator), len(batch.present))
+            _add(sums, _values(self._bound(stage, batch, generator)).tolist(), len(batch.present))
         entry = _means(sums, self.names)
         if self.at.best_loss is None or entry["loss"] < self.at.best_loss:
             self.at.best_loss, self.at.best_epoch = entry["loss"], self.at.epoch
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         return entry
 
-    def _bound(self, stage: TrainingStage, batch: Batch, generator: Generator) -> Any:
+    def _bound(self, stage: TrainingStage, batch: Batch, generator: Noise) -> Any:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             return stage.loss(batch, generator)
 
@@ -172,7 +179,8 @@ class _Loop:
         return patience is not None and self.at.best_epoch >= 0 and self.at.epoch - self.at.best_epoch > patience
 
     def _save(self, optimiser: Adam | None) -> None:
-        checkpoint.save(self.file, self.at, self.model, optimiser, self.best)
+        if self.team.leads:
+            checkpoint.save(self.file, self.at, self.model, optimiser, self.best)
         self.saved_at = time.monotonic()
 
     def _diagnosis(self, bound: Any) -> str:
@@ -194,9 +202,13 @@ def _adam(parameters: Sequence[nn.Parameter], states: dict[int, dict[str, Tensor
     return optimiser
 
 
-def _add(progress: Progress, bound: Any, rows: int) -> None:
+def _values(bound: Any) -> Tensor:
+    """Loss, distortion, rate and the log-likelihood of each modality, means over the batch."""
     parts = [bound.loss, bound.distortion, bound.rate, *bound.log_likelihood.mean(0)]
-    values = torch.stack([part.detach().double() for part in parts]).tolist()
+    return torch.stack([part.detach().double() for part in parts])
+
+
+def _add(progress: Progress, values: Sequence[float], rows: int) -> None:
     progress.sums = [old + rows * new for old, new in zip(progress.sums or [0.0] * len(values), values, strict=True)]
     progress.rows += rows
 

@@ -1,5 +1,6 @@
 """Commands that make runs and read them."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -37,6 +38,7 @@ def run(config: Flags, *, store: Store = Path("runs"), quiet: bool = False) -> N
         quiet: Print nothing but errors.
     """
     checked = RunConfig.from_dict(config.to_dict())
+    quiet = quiet or os.environ.get("RANK", "0") != "0"  # one process of torchrun speaks for all
     with StepBar(quiet) as bar:
         result = benchmark.run(checked, store, on_step=bar.step, say=bar.say)
     if not quiet:

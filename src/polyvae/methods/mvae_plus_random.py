@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from polyvae.modality import Batch
-from polyvae.noise import Noise
+from polyvae.noise import Noise, stream_of
 from polyvae.objectives import Bound, JointModel, elbo
 from polyvae.subsets import Listed, SubsetMixture, Term
 
@@ -27,7 +27,7 @@ def elbo_with_random_subsets(
     """
     if len(mixture.names) < 3:
         return elbo(model, batch, mixture, generator=generator, **how)
-    source = generator if isinstance(generator, torch.Generator) else None
+    source = stream_of(generator)
     device = batch.present.device
     drawn: list[Term] = []
     while len(drawn) < random_subsets:

@@ -23,7 +23,7 @@ def build(modality: Modality, latent_dim: int) -> tuple[nn.Module, nn.Module]:
         *(nn.Linear(latent_dim, 256 * side * side), nn.Unflatten(1, (256, side, side)), ChannelsLast()),
         *(Block(256, 128), nn.Upsample(scale_factor=2)),
         *(Block(128, 64), nn.Upsample(scale_factor=2)),
-        *(Block(64, 64), nn.LeakyReLU(0.2), nn.Conv2d(64, channels, 3, padding=1)),
+        *(Block(64, 64), nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(64, channels, 3, padding=1)),
     )
     return encoder, decoder
 
@@ -36,7 +36,7 @@ class Block(nn.Module):
         hidden = min(inward, outward)
         self.residual = nn.Sequential(
             *(nn.LeakyReLU(0.2), nn.Conv2d(inward, hidden, 3, padding=1)),
-            *(nn.LeakyReLU(0.2), nn.Conv2d(hidden, outward, 3, padding=1)),
+            *(nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(hidden, outward, 3, padding=1)),
         )
         self.shortcut = nn.Identity() if inward == outward else nn.Conv2d(inward, outward, 1, bias=False)
 

@@ -14,8 +14,8 @@ from polyvae.objectives.parts import (
     check,
     every_term,
     rsample,
+    scores_of,
     systematic_quantiles,
-    where_present,
 )
 from polyvae.subsets import SubsetMixture
 
@@ -61,24 +61,18 @@ def _systematic(model: JointModel, batch: Batch, mixture: SubsetMixture, generat
     experts = model.encode(batch.showing(draw.given))  # what a row's subset leaves out costs nothing
     posterior = gaussian.product_of_experts(experts, draw.given, draw.prior_expert)
     z = rsample(posterior, generator)
-    likelihoods = model.decode(dict.fromkeys(model.names, z))
-    scores = torch.stack([likelihoods[name].log_prob(batch.values[name]) for name in model.names], -1)
-    return where_present(scores, batch.present), model.prior.kl(posterior, z)
+    scores = torch.stack([scores_of(model, batch, name, z) for name in model.names], -1)
+    return scores, model.prior.kl(posterior, z)
 
 
 def _exact(model: JointModel, batch: Batch, mixture: SubsetMixture, generator: Noise) -> tuple[Tensor, Tensor]:
     posterior, targets, omega = every_term(model, batch, mixture)
     z = rsample(posterior, generator)
-    omega, present = omega.to(z.dtype), batch.present
-    columns = []
+    omega, columns = omega.to(z.dtype), []
     for index, name in enumerate(model.names):
         predicts = targets[:, index].nonzero().squeeze(1)
-        if not len(predicts):
-            columns.append(z.new_zeros(len(present)))
-            continue
-        likelihood = model.decode({name: z[predicts].flatten(0, 1)})[name]
-        value = batch.values[name]
-        scores = likelihood.log_prob(value.expand(len(predicts), *value.shape).flatten(0, 1))
-        columns.append((omega[predicts] * scores.view(len(predicts), -1)).sum(0))
-    kl = (omega * model.prior.kl(posterior, z)).sum(0)
-    return where_present(torch.stack(columns, -1), present), kl
+        if len(predicts):
+            columns.append((omega[predicts] * scores_of(model, batch, name, z[predicts])).sum(0))
+        else:
+            columns.append(z.new_zeros(len(batch.present)))
+    return torch.stack(columns, -1), (omega * model.prior.kl(posterior, z)).sum(0)

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from polyvae import gaussian, noise
 from polyvae.errors import InputError
 from polyvae.modality import Batch
-from polyvae.noise import Noise, RowNoise
+from polyvae.noise import Noise, RowNoise, ShareNoise
 from polyvae.posteriors import Posterior
 from polyvae.priors import Prior
 from polyvae.subsets import SubsetMixture
@@ -64,6 +64,8 @@ def systematic_quantiles(batch_size: int, generator: Noise, device: torch.device
     """
     if isinstance(generator, RowNoise):
         return noise.uniform(generator, batch_size, torch.empty(0, device=device))
+    if isinstance(generator, ShareNoise):
+        return systematic_quantiles(generator.count, generator.generator, device)[generator.share]
     u = torch.rand((), generator=generator, device=device, dtype=torch.float64)
     order = torch.randperm(batch_size, generator=generator, device=device)
     return (u + order) / batch_size
@@ -94,6 +96,19 @@ def rsample(posterior: Posterior, generator: Noise) -> Tensor:
     *outer, rows, latent = posterior.mean.shape
     standard = noise.normal(generator, rows, math.prod(outer) * latent, posterior.mean)
     return posterior.rsample(standard.view(rows, *outer, latent).movedim(0, -2))
+
+
+def scores_of(model: JointModel, batch: Batch, name: str, z: Tensor) -> Tensor:
+    """log likelihood(x_name | z) for z (..., batch, latent): (..., batch). Rows without it get 0, undecoded."""
+    *outer, count, _ = z.shape
+    value, rows = batch.values[name], batch.present[:, model.names.index(name)].nonzero().squeeze(1)
+    if not len(rows):
+        return z.new_zeros(*outer, count)
+    if len(rows) < count:
+        z, value = z.index_select(-2, rows), value.index_select(0, rows)
+    likelihood = model.decode({name: z.flatten(0, -2)})[name]
+    found = likelihood.log_prob(value.expand(*outer, *value.shape).flatten(0, len(outer))).view(*outer, -1)
+    return found if len(rows) == count else found.new_zeros(*outer, count).index_copy(-1, rows, found)
 
 
 def where_present(scores: Tensor, present: Tensor) -> Tensor:
