@@ -19,7 +19,7 @@ from polyvae.noise import derive_seed
 from polyvae.objectives.elbo import elbo
 from polyvae.plan import make_plan
 
-NETWORKS = ("mlp", "conv_half", "conv", "transformer")
+NETWORKS = ("conv", "transformer", "mlp", "conv_half")
 SHOWN = ("log_likelihood_per_word", "distinct_2", "real_3grams", "length_distance")
 
 
