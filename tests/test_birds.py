@@ -145,6 +145,15 @@ def test_pictures_are_squeezed_or_cut_around_the_bird(birds):
     assert not torch.equal(whole.values["image"], cut.values["image"])
 
 
+def test_grey_and_cmyk_pictures_show_the_same_bird():
+    coloured, grey, printed = (decode(picture(5, mode)).astype(float) for mode in ("RGB", "L", "CMYK"))
+    assert (grey == grey[:1]).all(), "three equal channels"
+    luma = np.tensordot([0.299, 0.587, 0.114], coloured, 1)
+    assert np.abs(luma - grey[0]).mean() < 3
+    assert np.abs(printed - coloured).mean() < 12, "not inverted"
+    assert np.abs(255 - printed - coloured).mean() > 40
+
+
 def test_a_stopped_build_goes_on_with_the_next_class(birds, monkeypatch, tmp_path):
     monkeypatch.setenv("POLYVAE_CACHE", str(tmp_path / "cache"))
     decoded = []
@@ -179,6 +188,11 @@ def test_odd_files_are_listed_at_once(birds):
         datasets.load("cub", data_dir=birds / "a")
     for part in ("Bird_0000.jpg", "Bird_0001.txt", "line 2: empty", "no UTF-8", "9 captions, not 10", "problems"):
         assert part in str(error.value)
+    for path in root.glob("text_c10/*/*.txt"):
+        path.write_text("a\n" * 9)
+    with pytest.raises(InputError) as error:
+        datasets.load("cub", data_dir=birds / "a")
+    assert str(error.value).count("9 captions, not 10") == 11, "none is left out"
 
 
 def test_pictures_that_cannot_be_read_are_listed_at_once(birds):

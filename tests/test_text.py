@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch.distributions import Categorical as TorchCategorical
 
 import polyvae as pv
@@ -14,6 +15,7 @@ from polyvae import InputError, Modality, likelihoods
 from polyvae.cli import main
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.matching import load_like
+from polyvae.metrics.pages import TEXT_SIZE
 from polyvae.modality import check_suits, text_modality
 from polyvae.text import PADDING, SPECIALS, UNKNOWN, Vocabulary, detokenise, tokenise
 
@@ -147,7 +149,14 @@ def test_own_captions_are_text_through_run_impute_and_back(tmp_path):
     with np.load(out, allow_pickle=False) as made:
         assert made["caption"].dtype.kind == "U"
         assert made["caption.ids"].shape == (3, 32)
-    assert out.with_suffix(".png").is_file()
+    with Image.open(out.with_suffix(".png")) as page:
+        one_row = page.size
+    np.savez(tmp_path / "asked.npz", caption=captions[:3])
+    asked = ["--given", "caption", "--targets", "caption", "--data", str(tmp_path / "asked.npz")]
+    main(["generate", result.run_id, *asked, "--out", str(out), "--store", store])
+    with Image.open(out.with_suffix(".png")) as page:
+        assert page.width == one_row[0]
+        assert page.height >= one_row[1] + TEXT_SIZE, "what was given stands above"
     with pytest.raises(InputError, match="one sentence a row, or token ids"):
         load_like({"caption": np.full((2, 32), 999)}, result.load().modalities)
     known = load_like({"caption": captions[:2]}, result.load().modalities)

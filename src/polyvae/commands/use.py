@@ -47,7 +47,8 @@ def generate(
     store: Path = Path("runs"),
     quiet: bool = False,
 ) -> None:
-    """Generate modalities from the prior, or from given ones; writes an .npz file, and a .png of images and text.
+    """Generate modalities from the prior, or from given ones; writes an .npz file, and a .png of images and text, below
+    what was given of them.
 
     Text is written as sentences under <name>, and as token ids under <name>.ids (words in the run's model.json).
 
@@ -78,7 +79,7 @@ def generate(
     _check_out(out)
     model, folder = _model(run, store, weights, device, prior)
     torch.manual_seed(seed)
-    wanted = _names(targets)
+    wanted, shown_above = _names(targets), []
     used = None
     if given is None:
         parts = [model.generate(len(rows), targets=wanted, decode=decode) for rows in torch.arange(count).split(CHUNK)]
@@ -87,12 +88,13 @@ def generate(
         used = _rows_to_use(rows, given, count)
         chunks = _chunks(model, rows.rows(used))
         parts = [model.generate(batch, _names(given), wanted, decode=decode) for batch in chunks]
+        shown_above = _given(model, rows.rows(used[:SHOWN]), given)
     values = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
     arrays = _written(model, values) | ({} if used is None else {"row": torch.tensor(used)})
     _write_npz(out, arrays)
     shown = _shown(model, values)
     if shown:
-        write_page(out.with_suffix(".png"), [[row] for row in shown])
+        write_page(out.with_suffix(".png"), [[row] for row in (*shown_above, *shown)])
     if not quiet:
         print(out, *([out.with_suffix(".png")] if shown else []))
         print(", ".join(f"{name} {tuple(value.shape)}" for name, value in arrays.items()))
@@ -192,6 +194,12 @@ def _shown(model: MultimodalVAE, values: Mapping[str, Tensor]) -> list[Row]:
         elif modality.is_image:
             rows.append(made)
     return rows
+
+
+def _given(model: MultimodalVAE, rows: MultimodalDataset, given: str) -> list[Row]:
+    """Rows of the picture: what was conditioned on."""
+    values, names = rows.batch(slice(None)).values, _names(given)
+    return _shown(model, {m.name: m.to_original(values[m.name]) for m in model.modalities if m.name in (names or ())})
 
 
 def fit_prior(

@@ -19,7 +19,7 @@ from polyvae.errors import InputError
 CAPTIONS = 10  # an image
 IMAGES, TEXT, OFFICIAL = "CUB_200_2011/images/", "text_c10/", "CUB_200_2011/"
 PUBLISHED = {"train": "text_trainvalclasses.txt", "test": "text_testclasses.txt"}
-SHOWN = 10
+SHOWN, LISTED = 10, 1000  # names in a sentence; problems in a list
 EXPECTED = (
     "CUB_200_2011/images/ with text_c10/, or train/ and test/ with text_trainvalclasses.txt and text_testclasses.txt, "
     "or a .tar file of the former"
@@ -130,8 +130,8 @@ def pair(files: Files, *, with_images: bool = True) -> Pairs:
 def refuse(problems: list[str], fix: str) -> None:
     """One error for all that is wrong."""
     if problems:
-        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        lines = "".join(f"\n  {problem}" for problem in problems[:SHOWN])
+        more = f"\n  and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
+        lines = "".join(f"\n  {problem}" for problem in problems[:LISTED])
         raise InputError(f"{len(problems)} problems with the birds; {fix}:{lines}{more}")
 
 

@@ -34,10 +34,9 @@ CUB = {
 DEMO = RunConfig(
     dataset="toy_captions",
     network="image=conv_half,caption=mlp",  # the caption networks cost more than those of these small images
-    latent_dim=64,
-    beta=0.5,
+    latent_dim=48,
     batch_size=64,
-    epochs=45,
+    epochs=30,
     learning_rate=3e-3,
     schedule="cosine",
     modality_weights="caption=5",

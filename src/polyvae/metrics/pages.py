@@ -13,7 +13,7 @@ from polyvae import files
 from polyvae.metrics.extractors import prepared
 
 GAP, BAND_GAP, ENLARGE = 1, 4, 2
-TEXT_CELL, TEXT_SIZE, LEADING, MARGIN = 128, 11, 13, 3  # pixels: width of a column with text, letters, lines, around it
+TEXT_CELL, TEXT_SIZE, LEADING, MARGIN = 160, 14, 18, 4  # pixels: width of a column with text, letters, lines, around it
 INK = (28, 30, 34)
 
 Row = Tensor | list[str]  # images (column, channel, height, width) with values in [0, 1], or a caption a column
