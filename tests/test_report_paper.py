@@ -172,6 +172,36 @@ def test_the_page_judges_the_claims(page):
     assert verdicts["C3"] == "not decided"
 
 
+def test_the_official_mmvae_has_figure_12_to_itself(tmp_path):
+    """Beside its own unimodal VAE, and in no other figure; alone in a store, or with the runs of figure 2."""
+    alone, both = RunStore(tmp_path / "alone"), RunStore(tmp_path / "both")
+    for store, methods in ((alone, ()), (both, METHODS)):
+        for seed in SEEDS:
+            for beta in BETAS:
+                for method in methods:
+                    add_run(store, method, metrics=metrics_of(method, beta, seed, "polymnist", 3), beta=beta, seed=seed)
+                for i, method in enumerate(("mmvae_official", "unimodal_dreg")):
+                    found = {"frechet/digits/unconditional/m0": 300 - 100 * i + beta + seed, "linear_probe/joint": 0.5}
+                    if method == "mmvae_official":
+                        found |= {"coherence/leave_one_out": 0.4, "log_likelihood/joint": -900.0 - seed}
+                    more = {"only": "m0"} if method == "unimodal_dreg" else {}
+                    add_run(store, method, metrics=found, beta=beta, seed=seed, objective_samples=4, **more)
+        groups = read_runs(store)[0]
+        found = {item.number: item for item in paper_figures(groups)}
+        panels = {panel.y: panel.curves for panel in found["12"].rows[0]}
+        pair = ["mmvae_official", "unimodal_dreg"]
+        assert [list(curves) for curves in panels.values()] == [pair, pair[:1], pair[:1], pair]
+        means = [(p.x, p.mean, p.sd) for p in panels["Fréchet distance of m0"]["unimodal_dreg"]]
+        assert means == [(beta, pytest.approx(201 + beta), 1.0) for beta in BETAS]
+        others = {
+            m for number, item in found.items() if number != "12" for row in item.rows for p in row for m in p.curves
+        }
+        assert others == set(methods)
+        page = write_report(store, tmp_path / "report").read_text()
+        assert "Figure 12." in page
+        assert 'id="claims"' in page
+
+
 def test_one_beta_makes_no_figure_of_the_paper(tmp_path):
     store = RunStore(tmp_path / "runs")
     for method in METHODS:
