@@ -227,13 +227,14 @@ document.title = JSON.stringify({
   tip: tip.hidden ? "" : tip.textContent,
   wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   requests: performance.getEntriesByType("resource").length,
+  bars: shown("nav, #filters, #tip").length,
 });
 </script></body>"""
 
 
-def browse(page, address, width):
+def browse(page, address, width, change=lambda text: text):
     probe = page.with_name("probe.html")
-    probe.write_text(page.read_text().replace("</body>", PROBE))
+    probe.write_text(change(page.read_text()).replace("</body>", PROBE))
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", "--dump-dom"]
     done = subprocess.run([*command, f"{probe.as_uri()}{address}"], capture_output=True, text=True, timeout=180)
     return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout, re.S)[1]))
@@ -251,3 +252,25 @@ def test_filters_hover_and_width_in_a_browser(page):
     assert chosen["sections"] == ["polymnist"]
     for found in (everything, chosen):
         assert (found["wide"], found["requests"]) == (0, 0)
+
+
+@needs_chromium
+def test_a_request_that_leaves_the_page_would_be_seen(page):
+    """The count of the test above can fail."""
+    leaving = browse(page, "", 1400, lambda text: text.replace("<main>", '<main><img src="http://127.0.0.1:9/x.png">'))
+    assert leaving["requests"] == 1
+
+
+@needs_chromium
+def test_the_printed_page_fits_the_paper_and_has_no_controls(page, tmp_path):
+    """The rules for print on the width of A4 between margins of 1 cm; then the file that the browser prints."""
+    printed = browse(page, "", 718, lambda text: text.replace("@media print", "@media all"))
+    assert (printed["wide"], printed["bars"]) == (0, 0)
+    assert browse(page, "", 718)["bars"] > 0
+    target = tmp_path / "page.pdf"
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+    subprocess.run([*command, f"--print-to-pdf={target}", page.as_uri()], capture_output=True, timeout=180, check=True)
+    written = target.read_bytes()
+    pages, boxes = len(re.findall(rb"/Type /Page\b(?!s)", written)), set(re.findall(rb"/MediaBox \[(.*?)\]", written))
+    assert 3 <= pages <= 40
+    assert len(boxes) == 1, "all pages are of one size"
