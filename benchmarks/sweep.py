@@ -18,7 +18,7 @@ from polyvae.store import failed_record
 from polyvae.sweep import sweep
 
 TINY = RunConfig(
-    dataset="toy", modalities=2, train_size=256, test_size=64, batch_size=16, epochs=30, latent_dim=3, metrics="bound"
+    dataset="toy", modalities=2, train_size=256, test_size=64, batch_size=16, epochs=10, latent_dim=3, metrics="bound"
 )
 METHODS = ("mvae", "mvae_plus", "mmvae", "mopoe")
 
