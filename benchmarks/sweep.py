@@ -65,6 +65,14 @@ def overhead(count: int, folder: Path) -> tuple[float, float]:
     return alone, seconds(lambda: sweep(configs, RunStore(folder / "swept")))
 
 
+def shared_cores(folder: Path) -> dict[int, float]:
+    """Workers -> seconds of four short trainings of a real model; the workers share the cores."""
+    base = RunConfig(modalities=3, network="conv_half", latent_dim=96, batch_size=64, train_size=6000, test_size=100)
+    configs = [base.with_(seed=seed, epochs=2, metrics="none") for seed in range(4)]
+    make_plans(configs)  # the data are made once, ever
+    return {n: seconds(lambda n=n: sweep(configs, RunStore(folder / f"{n}"), workers=n)) for n in (1, 2)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=200, help="tiny runs of the overhead")
@@ -77,6 +85,8 @@ def main() -> None:
         configs = grid(10_000)
         make_plan(configs[0])  # the data are made once, ever
         print(f"planning 10,000 configs: {seconds(lambda: make_plans(configs)):.2f} s")
+        for workers, took in shared_cores(folder).items():
+            print(f"four trainings, {workers} at a time: {took:.0f} s")
         store = filled(folder / "listed", 10_000)
         print(f"listing 10,000 run folders: {seconds(lambda: records.table(store.records())):.2f} s")
         store = filled(folder / "reported", 1000)
