@@ -12,6 +12,7 @@ import pytest
 
 from polyvae import InputError, RunStore, costs, run
 from polyvae.cli import main
+from polyvae.commands.progress import SweepTable
 from polyvae.config import RunConfig
 from polyvae.executors import EXECUTORS, Resources
 from polyvae.plan import make_plan
@@ -191,6 +192,16 @@ def test_the_time_left_is_that_of_runs_without_a_record():
     assert costs.left(listed, [*done, failed]) == 40.0, "a failed run is not waited for"
     assert costs.left(listed, [failed]) is None
     assert costs.left(listed[:3], [*done, failed]) == 0
+
+
+def test_the_table_of_a_sweep_counts_runs_by_state(tmp_path):
+    listed = [RunConfig(seed=seed) for seed in range(5)]
+    table = SweepTable(RunStore(tmp_path), listed, workers=2, quiet=True)
+    assert table.summary(2) == "0 done, 0 failed, 2 running, 3 waiting"
+    table.left_at = -100.0  # the time left is looked up every 20 seconds
+    table.finished({"run_id": "a", "error": None} | measured(listed[0], 60.0))
+    table.finished({"run_id": "b", "error": "broken"} | measured(listed[1], 1.0, "failed"))
+    assert table.summary(2) == "1 done, 1 failed, 2 running, 1 waiting, about 90 s left"
 
 
 def test_samples_drawn_from_one_modality_cost_a_share():
