@@ -224,6 +224,7 @@ document.title = JSON.stringify({
   rows: [...new Set(shown("tr[data-method]").map((e) => e.dataset.method))].sort(),
   faint: [...new Set(marks_.filter((e) => getComputedStyle(e).opacity < .5).map((e) => e.dataset.method))].sort(),
   sections: [...new Set(shown("section[data-dataset]").map((e) => e.dataset.dataset))].sort(),
+  panels: [...new Set(shown("#paper figure[data-dataset]").map((e) => e.dataset.dataset))].sort(),
   tip: tip.hidden ? "" : tip.textContent,
   wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   requests: performance.getEntriesByType("resource").length,
@@ -249,7 +250,8 @@ def test_filters_hover_and_width_in_a_browser(page):
     chosen = browse(page, "#method=mopoe,mvae&dataset=polymnist", 500)
     assert chosen["rows"] == ["mopoe", "mvae"]
     assert chosen["faint"] == ["mmvae", "mvae_plus", "unimodal"]
-    assert chosen["sections"] == ["polymnist"]
+    assert chosen["sections"] == chosen["panels"] == ["polymnist"]
+    assert everything["panels"] == ["polymnist", "repeated_polymnist", "translated_polymnist"]
     for found in (everything, chosen):
         assert (found["wide"], found["requests"]) == (0, 0)
 

@@ -26,11 +26,12 @@ class Point(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One pair of axes.
+    """One pair of axes, of the runs on one data set.
 
     curves, constants: method -> its points, its one point; chance: a level to compare with; is_share: from 0 to 1.
     """
 
+    dataset: str
     title: str
     x: str
     y: str
@@ -139,7 +140,7 @@ def _growth(by_count: dict[int, Group], dataset: str) -> Panel | None:
     what = "mean over modalities" if is_repeated else largest.compared.modality
     y = f"Fréchet distance, {what}"
     constants = {} if constant is None else {"unimodal": constant}
-    return Panel(f"{name}, β {beta:g}", "number of modalities", y, dict(curves), constants, is_log=False)
+    return Panel(dataset, f"{name}, β {beta:g}", "number of modalities", y, dict(curves), constants, is_log=False)
 
 
 def _quality(group: Group, modality: str) -> Panel:
@@ -186,7 +187,7 @@ def _of(row: list[Panel], number: str) -> list[Panel]:
 
 
 def _panel(group: Group, y: str, curves: dict[str, list[Point]], chance: float | None = None) -> Panel:
-    return Panel(_title(group), "β", y, curves, {}, is_log=True, chance=chance)
+    return Panel(group.runs[0].config.dataset, _title(group), "β", y, curves, {}, is_log=True, chance=chance)
 
 
 def _title(group: Group) -> str:
