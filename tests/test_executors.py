@@ -1,6 +1,8 @@
 """Ray and Slurm (submitit's local jobs) give the records that local processes give, also when a worker is killed."""
 
 import json
+import os
+import random
 import signal
 import subprocess
 import sys
@@ -8,12 +10,17 @@ import time
 
 import pytest
 
-from polyvae import InputError, RunStore, costs
+from polyvae import InputError, RunStore, costs, run
 from polyvae.cli import main
+from polyvae.commands.progress import SweepTable
 from polyvae.config import RunConfig
 from polyvae.executors import EXECUTORS, Resources
+from polyvae.plan import make_plan
+from polyvae.store import failed_record
 from polyvae.sweep import sweep
 from test_sweep import CONFIGS, TINY, identity, kill_one, undisturbed, workers_of  # noqa: F401
+
+EPOCHS_IN_STORM = 300
 
 DRIVER = """
 import json, sys
@@ -56,6 +63,57 @@ def test_a_killed_worker_of_a_cluster_is_replaced(executor, tmp_path, undisturbe
     assert len(found) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_twenty_kills_change_nothing(executor, tmp_path):
+    """Workers, the driver, or all of them die at random moments; the same command in the end gives the records of
+    undisturbed runs. Two workers in a row at most, since a run that kills three in one sweep counts as failed."""
+    if executor == "ray":
+        pytest.importorskip("ray")
+    random.seed(0)
+    configs = [TINY.with_(seed=seed, epochs=EPOCHS_IN_STORM) for seed in range(6)]
+    store, reference = RunStore(tmp_path / "runs"), RunStore(tmp_path / "reference")
+    for config in configs:
+        run(config.with_(threads=1), reference)
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    command = [sys.executable, str(script), executor, str(store.root), json.dumps([c.to_dict() for c in configs])]
+    process, kills = subprocess.Popen(command, start_new_session=True), 0
+    while kills < 20:
+        if process.poll() is not None:
+            process = subprocess.Popen(command, start_new_session=True)
+        victim = ("worker", "worker", "driver", "worker", "worker", "all")[kills % 6]
+        kills += kill(victim, store, process)
+    process.wait(timeout=300)
+    assert subprocess.run(command, timeout=600).returncode == 0
+    assert identity(store) == identity(reference)
+    assert len(store.records()) == len(configs)
+
+
+def kill(victim, store, process):
+    """Whether it was there to be killed, once a worker was at work for a random while."""
+    deadline = time.monotonic() + 300
+    while not (pids := [pid for pid in workers_of(store) if pid != process.pid]):
+        if process.poll() is not None:
+            assert process.returncode != 0, "all runs were done before twenty kills: make them longer"
+            return False
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(random.uniform(0, 0.5))
+    try:
+        if victim == "worker":
+            os.kill(pids[0], signal.SIGKILL)
+        elif victim == "driver":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    if victim != "worker":
+        process.wait(timeout=60)
+    return True
+
+
 def begun(tmp_path, epochs):
     """A sweep by the command, in a process of its own, that has begun its first run."""
     experiment = tmp_path / "mine.py"
@@ -73,15 +131,20 @@ def begun(tmp_path, epochs):
     return process
 
 
-def test_ctrl_c_once_finishes_what_is_under_way(tmp_path):
-    process = begun(tmp_path, epochs=40)
+@pytest.mark.parametrize("twice", [False, True])
+def test_ctrl_c_once_finishes_what_is_under_way_and_twice_stops_at_once(twice, tmp_path):
+    process = begun(tmp_path, epochs=100_000 if twice else 40)
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=300)
+    while "no further one is started" not in (line := process.stdout.readline()):
+        assert line, "the sweep ended without saying that it stops"
+    if twice:
+        process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert "no further one is started" in output
     assert "the same command goes on" in errors
-    records = RunStore(tmp_path / "runs").records()
-    assert [record["status"] for record in records] == ["done"]
+    store = RunStore(tmp_path / "runs")
+    assert [record["status"] for record in store.records()] == ([] if twice else ["done"])
+    assert workers_of(store) == []
 
 
 def test_termination_ends_the_workers_at_once(tmp_path):
@@ -135,6 +198,45 @@ def test_the_longest_come_first_and_equal_ones_stay_in_order():
     assert costs.longest_first(listed, []) == [listed[i] for i in (1, 3, 0, 2)]
     slow = [measured(short, 500.0), measured(long, 5.0)]
     assert costs.longest_first(listed, slow) == [listed[i] for i in (0, 2, 1, 3)], "measured times win"
+
+
+def test_the_time_left_is_that_of_runs_without_a_record():
+    listed = [RunConfig(seed=seed) for seed in range(4)]
+    done = [measured(listed[0].with_(threads=1), 30.0), measured(listed[1], 50.0)]
+    failed = measured(listed[2], 5.0, "failed")
+    assert costs.left(listed, [*done, failed]) == 40.0, "a failed run is not waited for"
+    assert costs.left(listed, [failed]) is None
+    assert costs.left(listed[:3], [*done, failed]) == 0
+
+
+def test_the_table_of_a_sweep_counts_runs_by_state(tmp_path):
+    listed = [RunConfig(seed=seed) for seed in range(5)]
+    table = SweepTable(RunStore(tmp_path), listed, workers=2, quiet=True)
+    assert table.summary(2) == "0 done, 0 failed, 2 running, 3 waiting"
+    table.left_at = -100.0  # the time left is looked up every 20 seconds
+    table.finished({"run_id": "a", "error": None} | measured(listed[0], 60.0))
+    table.finished({"run_id": "b", "error": "broken"} | measured(listed[1], 1.0, "failed"))
+    assert table.summary(2) == "1 done, 1 failed, 2 running, 1 waiting, about 90 s left"
+
+
+def test_samples_drawn_from_one_modality_cost_a_share():
+    config = RunConfig(method="mmvae_official", modalities=3, objective_samples=4)
+    assert costs.work(config) == pytest.approx(3 * costs.work(config.with_(allocation="systematic")))
+
+
+def test_a_dry_run_counts_failed_runs_that_would_be_done_again(tmp_path, capsys):
+    experiment = tmp_path / "mine.py"
+    experiment.write_text(
+        "from polyvae import RunConfig\n"
+        f"TINY = RunConfig.from_dict({TINY.to_dict()!r})\n"
+        "def configs(): return [TINY, TINY.with_(seed=1)]\n"
+    )
+    store = RunStore(tmp_path / "runs")
+    run_id = make_plan(TINY).run_id
+    store.finish(failed_record(run_id, TINY, "killed"))
+    for more, todo in (([], 1), (["--retry-failed"], 2)):
+        main(["sweep", str(experiment), "--store", str(store.root), "--dry-run", *more])
+        assert f"2 runs, {todo} to do" in capsys.readouterr().out
 
 
 def test_a_dry_run_shows_the_plan_and_does_nothing(tmp_path, capsys):

@@ -89,10 +89,12 @@ def test_learned_scales_start_at_one_and_sum_to_the_dimension(kind):
     learned, plain = priors.make(f"learned_{kind}", 5), priors.make(kind, 5)
     z = torch.randn(4, 5)
     torch.testing.assert_close(learned.log_prob(z), plain.log_prob(z))
-    learned.logits.data.normal_()
-    law = learned.law()
-    scale = (0.5 * law.logvar).exp() if kind == "normal" else law.log_scale.exp()
-    assert scale.sum().item() == pytest.approx(5, rel=1e-5)
+    for logits in (torch.randn(5), torch.tensor([200.0, -200.0, 0.0, 0.0, 0.0])):
+        learned.logits.data.copy_(logits)
+        law = learned.law()
+        scale = (0.5 * law.logvar).exp() if kind == "normal" else law.log_scale.exp()
+        assert scale.sum().item() == pytest.approx(5, rel=1e-5)
+        assert scale.min() >= 0.99e-6
 
 
 @pytest.mark.parametrize("kind", list(priors.PRIORS))

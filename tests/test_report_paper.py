@@ -172,6 +172,36 @@ def test_the_page_judges_the_claims(page):
     assert verdicts["C3"] == "not decided"
 
 
+def test_the_official_mmvae_has_figure_12_to_itself(tmp_path):
+    """Beside its own unimodal VAE, and in no other figure; alone in a store, or with the runs of figure 2."""
+    alone, both = RunStore(tmp_path / "alone"), RunStore(tmp_path / "both")
+    for store, methods in ((alone, ()), (both, METHODS)):
+        for seed in SEEDS:
+            for beta in BETAS:
+                for method in methods:
+                    add_run(store, method, metrics=metrics_of(method, beta, seed, "polymnist", 3), beta=beta, seed=seed)
+                for i, method in enumerate(("mmvae_official", "unimodal_dreg")):
+                    found = {"frechet/digits/unconditional/m0": 300 - 100 * i + beta + seed, "linear_probe/joint": 0.5}
+                    if method == "mmvae_official":
+                        found |= {"coherence/leave_one_out": 0.4, "log_likelihood/joint": -900.0 - seed}
+                    more = {"only": "m0"} if method == "unimodal_dreg" else {}
+                    add_run(store, method, metrics=found, beta=beta, seed=seed, objective_samples=4, **more)
+        groups = read_runs(store)[0]
+        found = {item.number: item for item in paper_figures(groups)}
+        panels = {panel.y: panel.curves for panel in found["12"].rows[0]}
+        pair = ["mmvae_official", "unimodal_dreg"]
+        assert [list(curves) for curves in panels.values()] == [pair, pair[:1], pair[:1], pair]
+        means = [(p.x, p.mean, p.sd) for p in panels["Fréchet distance of m0"]["unimodal_dreg"]]
+        assert means == [(beta, pytest.approx(201 + beta), 1.0) for beta in BETAS]
+        others = {
+            m for number, item in found.items() if number != "12" for row in item.rows for p in row for m in p.curves
+        }
+        assert others == set(methods)
+        page = write_report(store, tmp_path / "report").read_text()
+        assert "Figure 12." in page
+        assert 'id="claims"' in page
+
+
 def test_one_beta_makes_no_figure_of_the_paper(tmp_path):
     store = RunStore(tmp_path / "runs")
     for method in METHODS:
@@ -194,16 +224,18 @@ document.title = JSON.stringify({
   rows: [...new Set(shown("tr[data-method]").map((e) => e.dataset.method))].sort(),
   faint: [...new Set(marks_.filter((e) => getComputedStyle(e).opacity < .5).map((e) => e.dataset.method))].sort(),
   sections: [...new Set(shown("section[data-dataset]").map((e) => e.dataset.dataset))].sort(),
+  panels: [...new Set(shown("#paper figure[data-dataset]").map((e) => e.dataset.dataset))].sort(),
   tip: tip.hidden ? "" : tip.textContent,
   wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   requests: performance.getEntriesByType("resource").length,
+  bars: shown("nav, #filters, #tip").length,
 });
 </script></body>"""
 
 
-def browse(page, address, width):
+def browse(page, address, width, change=lambda text: text):
     probe = page.with_name("probe.html")
-    probe.write_text(page.read_text().replace("</body>", PROBE))
+    probe.write_text(change(page.read_text()).replace("</body>", PROBE))
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", "--dump-dom"]
     done = subprocess.run([*command, f"{probe.as_uri()}{address}"], capture_output=True, text=True, timeout=180)
     return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout, re.S)[1]))
@@ -218,6 +250,29 @@ def test_filters_hover_and_width_in_a_browser(page):
     chosen = browse(page, "#method=mopoe,mvae&dataset=polymnist", 500)
     assert chosen["rows"] == ["mopoe", "mvae"]
     assert chosen["faint"] == ["mmvae", "mvae_plus", "unimodal"]
-    assert chosen["sections"] == ["polymnist"]
+    assert chosen["sections"] == chosen["panels"] == ["polymnist"]
+    assert everything["panels"] == ["polymnist", "repeated_polymnist", "translated_polymnist"]
     for found in (everything, chosen):
         assert (found["wide"], found["requests"]) == (0, 0)
+
+
+@needs_chromium
+def test_a_request_that_leaves_the_page_would_be_seen(page):
+    """The count of the test above can fail."""
+    leaving = browse(page, "", 1400, lambda text: text.replace("<main>", '<main><img src="http://127.0.0.1:9/x.png">'))
+    assert leaving["requests"] == 1
+
+
+@needs_chromium
+def test_the_printed_page_fits_the_paper_and_has_no_controls(page, tmp_path):
+    """The rules for print on the width of A4 between margins of 1 cm; then the file that the browser prints."""
+    printed = browse(page, "", 718, lambda text: text.replace("@media print", "@media all"))
+    assert (printed["wide"], printed["bars"]) == (0, 0)
+    assert browse(page, "", 718)["bars"] > 0
+    target = tmp_path / "page.pdf"
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+    subprocess.run([*command, f"--print-to-pdf={target}", page.as_uri()], capture_output=True, timeout=180, check=True)
+    written = target.read_bytes()
+    pages, boxes = len(re.findall(rb"/Type /Page\b(?!s)", written)), set(re.findall(rb"/MediaBox \[(.*?)\]", written))
+    assert 3 <= pages <= 40
+    assert len(boxes) == 1, "all pages are of one size"

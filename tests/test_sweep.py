@@ -2,12 +2,10 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -131,23 +129,6 @@ def test_two_sweeps_on_one_store_lose_and_repeat_nothing(tmp_path, undisturbed):
     assert identity(store) == undisturbed
     assert sorted(outputs[0]) == sorted(outputs[1]) == sorted(undisturbed), "both report all runs, whoever made them"
     assert sorted((tmp_path / "begun").read_text().split()) == sorted(undisturbed), "each is begun once"
-
-
-@pytest.mark.slow
-def test_a_storm_of_kills_changes_nothing(tmp_path, undisturbed):
-    """Driver and workers die at random moments; the same command in the end gives the undisturbed records."""
-    random.seed(0)
-    store = RunStore(tmp_path / "runs")
-    for _ in range(12):
-        process = driver(store.root, CONFIGS)
-        time.sleep(random.uniform(2.5, 6))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    process = driver(store.root, CONFIGS)
-    process.communicate(timeout=600)
-    assert process.returncode == 0
-    assert identity(store) == undisturbed
-    assert Counter(r["run_id"] for r in store.records()).most_common(1)[0][1] == 1
 
 
 def test_a_failing_run_is_recorded_and_stops_no_other(tmp_path):

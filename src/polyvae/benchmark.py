@@ -1,4 +1,4 @@
-"""One run from config to record, and many of them."""
+"""One run from config to record."""
 
 import copy
 import os

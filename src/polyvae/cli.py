@@ -1,4 +1,4 @@
-"""The command line: run | sweep | report | evaluate | records | store | theory | data | methods | metrics | ..."""
+"""The command line: run | sweep | report | evaluate | records | export | store | theory | data | methods | ..."""
 
 import sys
 import traceback
@@ -16,6 +16,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": runs.evaluate,
     "compare": stores.compare,
     "records": stores.records,
+    "export": stores.export,
     "store": stores.store,
     "data": data.data,
     "methods": runs.methods,

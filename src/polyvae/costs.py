@@ -24,9 +24,11 @@ def work(config: RunConfig) -> float:
 
 
 def _samples(config: RunConfig, modalities: int) -> float:
-    """Samples a row of the objective, half as dear as with gradients; published methods draw from every modality."""
+    """Samples a row of the objective, half as dear as with gradients; published methods draw from every modality,
+    unless told to draw from one."""
     if config.method in PUBLISHED:
-        return (config.objective_samples or PUBLISHED[config.method]) * modalities / 2
+        sources = 1 if config.allocation == "systematic" else modalities
+        return (config.objective_samples or PUBLISHED[config.method]) * sources / 2
     return (config.objective_samples or 2) / 2
 
 
@@ -49,6 +51,14 @@ def estimate(configs: Sequence[RunConfig], records: Iterable[Record]) -> list[fl
     return [mean(measured.get(_kind(config), [rate * work(config)])) for config in configs]
 
 
+def left(configs: Sequence[RunConfig], records: Iterable[Record]) -> float | None:
+    """Seconds of the runs that have neither finished nor failed; None before any is done."""
+    known = list(records)
+    ended = {_identity(RunConfig.from_dict(record["config"])) for record in known}
+    costs = estimate([config for config in configs if _identity(config) not in ended], known)
+    return None if costs is None else sum(costs)
+
+
 def longest_first(configs: Sequence[RunConfig], records: Iterable[Record]) -> list[RunConfig]:
     """The configs by falling cost, so that no long run starts last; equal ones stay in order."""
     costs = estimate(configs, records) or [work(config) for config in configs]
@@ -64,4 +74,12 @@ def in_words(seconds: float) -> str:
 
 
 def _kind(config: RunConfig) -> str:
-    return json.dumps({k: v for k, v in config.to_dict().items() if k not in VARIED}, sort_keys=True)
+    return _without(config, VARIED)
+
+
+def _identity(config: RunConfig) -> str:
+    return _without(config, NOT_HASHED)
+
+
+def _without(config: RunConfig, names: Iterable[str]) -> str:
+    return json.dumps({k: v for k, v in config.to_dict().items() if k not in names}, sort_keys=True)

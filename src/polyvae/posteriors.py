@@ -55,6 +55,11 @@ def of_scale(kind: Kind, mean: Tensor, log_scale: Tensor) -> Posterior:
     return LAWS[kind](mean, 2 * log_scale + (math.log(2) if kind == "laplace" else 0.0))
 
 
+def shared_scale(logits: Tensor) -> Tensor:
+    """Scales (..., D) that sum to D and are at least 1e-6: softmax(l) D (1 - 1e-6) + 1e-6 (Shi et al. 2019)."""
+    return logits.softmax(-1) * logits.shape[-1] * (1 - LEAST_SCALE) + LEAST_SCALE
+
+
 @dataclass(frozen=True)
 class Family:
     """What the two outputs of an encoder mean, each (batch, latent): the mean, and through `scale` the width.
@@ -86,8 +91,7 @@ class Family:
         if self.scale == "softplus":
             law = of_scale(self.kind, mean, (softplus(output) + LEAST_SCALE).log())
             return LAWS[self.kind](*bounded(*law))
-        scale = output.softmax(-1) * output.shape[-1] * (1 - LEAST_SCALE) + LEAST_SCALE  # within [1e-6, D]
-        return of_scale(self.kind, MEAN_LIMIT * torch.tanh(mean / MEAN_LIMIT), scale.log())
+        return of_scale(self.kind, MEAN_LIMIT * torch.tanh(mean / MEAN_LIMIT), shared_scale(output).log())
 
     def blank(self, zeros: Tensor) -> Posterior:
         """What stands where a modality is absent, and is given no weight."""

@@ -2,13 +2,13 @@
 
 Statistics: the unit is the seed; 95 % t intervals of (paired) means; equality by two one-sided tests with a stated
 margin; Holm's correction over all claims that are tested. A claim of several parts holds if all of them do, and does
-not hold if the opposite of one is shown (Bonferroni over its parts).
+not hold if the opposite of one is shown (Bonferroni over its parts). A part without runs leaves its claim undecided.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from polyvae.claims.measures import Fact, Part
+from polyvae.claims.measures import ABSENT, Fact, Part
 from polyvae.claims.statistics import LEVEL, Test, holm
 from polyvae.claims.table import CLAIMS, Claim
 
@@ -38,8 +38,8 @@ def judge(records: Iterable[Mapping[str, Any]]) -> list[Verdict]:
     verdicts = []
     for claim in CLAIMS:
         parts = measured[claim.name]
-        if not parts:
-            verdicts.append(Verdict(claim, "not decided", ["no run of this kind"], None))
+        if all(part.text.endswith(ABSENT) for part in parts):
+            verdicts.append(Verdict(claim, "not decided", [ABSENT], None))
             continue
         facts = [part.holds for part in parts if isinstance(part, Fact)]
         p = adjusted.get(claim.name)

@@ -1,7 +1,8 @@
 """What the claims are judged by: numbers of each seed, picked from records.
 
 The unit is the seed. A method's best beta for one seed is chosen by the other seeds, so that the choice does not
-flatter the number that is reported; with a single seed, by that seed itself.
+flatter the number that is reported; with a single seed, by that seed itself. Other seeds are other evaluation draws of
+other trainings, a stricter split than halves of one run's draws.
 """
 
 import json
@@ -42,17 +43,14 @@ class Evidence:
         return dict(sorted(found.items()))
 
     def best_betas(self, score: Score, *, lowest: bool) -> dict[int, float]:
-        """seed -> the beta that is best on the mean of the other seeds (or on this one, if there is no other)."""
+        """seed -> the beta that is best on the mean of the other seeds (on this one, if no beta has another)."""
         table = self.values(score)
         chosen = {}
         for seed in {seed for by_seed in table.values() for seed in by_seed}:
-            means = {}
-            for beta, by_seed in table.items():
-                others = [value for other, value in by_seed.items() if other != seed]
-                if seed in by_seed and (others or len(by_seed) == 1):
-                    means[beta] = float(np.mean(others or [by_seed[seed]]))
-            if means:
-                chosen[seed] = (min if lowest else max)(means, key=means.__getitem__)
+            own = {beta: by_seed[seed] for beta, by_seed in table.items() if seed in by_seed}
+            others = {beta: [v for s, v in table[beta].items() if s != seed] for beta in own}
+            means = {beta: float(np.mean(values)) for beta, values in others.items() if values} or own
+            chosen[seed] = (min if lowest else max)(means, key=means.__getitem__)
         return chosen
 
     def at_best(self, score: Score, by: Score | None = None, *, lowest: bool = True) -> BySeed:

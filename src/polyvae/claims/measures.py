@@ -16,6 +16,7 @@ SUBSAMPLING = ("mmvae", "mopoe")
 JOINT = ("mvae", "mmvae", "mopoe")
 NON_INFERIOR = 0.25  # of the gap between MoPoE and unimodal
 LOW_COHERENCE, ENOUGH_SELF = 0.3, 0.5
+ABSENT = "no run of this kind"
 
 
 class Part(NamedTuple):
@@ -37,9 +38,9 @@ Measure = Callable[[Sequence[Record]], Parts]
 
 
 def part_of(text: str, test: Test) -> Parts:
-    """One part, or nothing where no seed has the number."""
+    """One tested part; a fact that decides nothing where no seed has the number."""
     if not test.seeds:
-        return []
+        return [Fact(f"{text}: {ABSENT}", None)]
     interval = f", 95 % [{_short(test.low)}, {_short(test.high)}]" if test.seeds > 1 else ""
     return [Part(f"{text} {_short(test.mean)}{interval}, {test.seeds} seed{'s' * (test.seeds > 1)}", test)]
 
@@ -156,10 +157,9 @@ def translated_fails(records: Sequence[Record]) -> Parts:
         best = list(one.at_best(LEAVE_ONE_OUT, lowest=False).values())
         found += part_of(f"{LABELS[method]}: coherence", below(best, LOW_COHERENCE))
         own = one.at_best(lambda r: ev.mean_of(r, "coherence/self/"), LEAVE_ONE_OUT, lowest=False)
-        if own:
-            value = float(np.mean(list(own.values())))
-            text = f"{LABELS[method]}: self-coherence {value:.2f} ({ENOUGH_SELF} needed)"
-            found.append(Fact(text, True if value >= ENOUGH_SELF else None))
+        value = float(np.mean(list(own.values()))) if own else 0.0
+        text = f"{LABELS[method]}: self-coherence {f'{value:.2f}' if own else 'not measured'} ({ENOUGH_SELF} needed)"
+        found.append(Fact(text, True if value >= ENOUGH_SELF else None))
     return found
 
 
@@ -178,16 +178,17 @@ def likelihood_ranks(records: Sequence[Record]) -> Parts:
     far = {method: _best(runs, method) for method in JOINT}
     found: Parts = []
     for method in SUBSAMPLING:
+        found += part_of(f"distance {LABELS[method]} - MVAE", above(paired(far[method], far["mvae"])))
         found += part_of(f"log-likelihood MVAE - {LABELS[method]}", above(paired(joint["mvae"], joint[method])))
-    seeds = sorted(set.intersection(*(set(v) for v in (*joint.values(), *far.values()))))
-    ratios = [_ratio(far, s) - _ratio(joint, s) for s in seeds if far["mvae"][s] != far["mmvae"][s]]
-    text = "gap MVAE to MoPoE over gap MVAE to MMVAE: of distance - of likelihood"
-    return found + (part_of(text, above(ratios)) if found else [])
+    ratios = paired(_ratios(far), _ratios(joint))
+    return found + part_of("gap MVAE to MoPoE over gap MVAE to MMVAE: of distance - of likelihood", above(ratios))
 
 
-def _ratio(values: dict[str, BySeed], seed: int) -> float:
-    mvae, mmvae, mopoe = (values[method][seed] for method in JOINT)
-    return (mvae - mopoe) / (mvae - mmvae) if mvae != mmvae else 0.0
+def _ratios(values: dict[str, BySeed]) -> BySeed:
+    """seed -> gap between MVAE and MoPoE, over that between MVAE and MMVAE where there is one."""
+    mvae, mmvae, mopoe = (values[method] for method in JOINT)
+    seeds = [s for s in mvae.keys() & mmvae.keys() & mopoe.keys() if mvae[s] != mmvae[s]]
+    return {s: (mvae[s] - mopoe[s]) / (mvae[s] - mmvae[s]) for s in seeds}
 
 
 def given_helps(records: Sequence[Record]) -> Parts:

@@ -14,6 +14,7 @@ from polyvae.claims.statistics import above, within
 
 EQUAL_DISTANCE, EQUAL_LIKELIHOOD = 0.1, 0.01  # of MVAE's
 AT_CHANCE, NO_CORRELATION = 0.05, 0.3
+LARGE_BETA = 9.0  # the largest of the paper's grid
 CLOSE, COHERENT = 1.1, 0.8  # of the unimodal distance, of the judge's accuracy
 
 
@@ -33,10 +34,9 @@ def official(records: Sequence[Record]) -> Parts:
     plain = ev.sweeps(runs, POLYMNIST)
     key = ev.distance(plain.records)
     alone = Evidence(r for r in plain.records if r["config"]["only"] == "m0").at_best(key)
-    for method in sorted({r["config"]["method"] for r in plain.records if r["config"]["only"] is None}):
-        values = Evidence(r for r in plain.method(method).records if r["config"]["only"] is None).at_best(key)
-        found += part_of(f"PolyMNIST: distance {method} - unimodal", above(paired(values, alone)))
-    moved = Evidence(r for r in ev.sweeps(runs, TRANSLATED).records if r["config"]["modalities"] == 2)
+    values = plain.method("mmvae_official").at_best(key)
+    found += part_of("PolyMNIST: distance mmvae_official - unimodal", above(paired(values, alone)))
+    moved = ev.sweeps([r for r in runs if r["config"]["modalities"] == 2], TRANSLATED)
     cross = [v - 0.1 for v in moved.at_best(LEAVE_ONE_OUT, lowest=False).values()]
     return found + part_of("Translated, two modalities: coherence - chance", within(cross, AT_CHANCE))
 
@@ -90,7 +90,12 @@ def none_has_both(records: Sequence[Record]) -> Parts:
 def all_finite(records: Sequence[Record]) -> Parts:
     runs = [r for r in records if r["config"]["dataset"] in of.NAMES]
     broken = [r for r in runs if r["status"] == "failed" and "not finite" in str(r["error"])]
-    return [Fact(f"{len(broken)} of {len(runs)} runs became infinite or NaN", not broken)] if runs else []
+    if not runs:
+        return []
+    tried = any(r["config"]["method"] == "mvae" and r["config"]["beta"] >= LARGE_BETA for r in runs)
+    text = f"{len(broken)} of {len(runs)} runs became infinite or NaN"
+    text += "" if tried else f"; none is MVAE at beta {LARGE_BETA:g} or more"
+    return [Fact(text, False if broken else True if tried else None)]
 
 
 CLAIMS = (

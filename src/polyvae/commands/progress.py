@@ -115,11 +115,8 @@ class SweepTable(_Display):
         self.line(text, now=True)
 
     def _time_left(self) -> str:
-        expected = costs.estimate(self.configs, self.records)
-        if expected is None:
-            return ""
-        spent = sum(sum(record["seconds"].values()) for record in self.records)
-        return f", about {costs.in_words(max(0.0, sum(expected) - spent) / self.workers)} left"
+        seconds = costs.left(self.configs, self.records)
+        return "" if seconds is None else f", about {costs.in_words(seconds / self.workers)} left"
 
     def _place(self, run_id: str) -> str:
         """Moves the run's bar to where its history is, and says where that is."""

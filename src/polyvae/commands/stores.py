@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from polyvae import records as tables
-from polyvae import upkeep
+from polyvae import trackers, upkeep
 from polyvae.errors import InputError, RunError
 from polyvae.report import compare as comparing
 from polyvae.report.words import short
@@ -57,6 +57,33 @@ def records(
         fmt_str_lengths=60,
     ):
         print(shown)
+
+
+def export(
+    *,
+    to: Literal["tensorboard", "mlflow", "trackio", "wandb"],
+    out: Path,
+    store: Store = Path("runs"),
+    where: str | None = None,
+    quiet: bool = False,
+) -> None:
+    """Hand finished runs to an experiment tracker: settings, metrics and training curves. Nothing leaves this machine.
+
+    Args:
+        to: Tracker; the extra [trackers] installs all four.
+        out: New folder that the tracker is pointed at.
+        store: Folder of all runs.
+        where: SQL condition on settings and metrics, as of `records`.
+        quiet: Print nothing but errors.
+    """
+    place = RunStore(store)
+    found = place.records()
+    if where is not None:
+        chosen = set(tables.where(tables.table(found), where)["run_id"])
+        found = [record for record in found if record["run_id"] in chosen]
+    number = trackers.export(place, found, to, out)
+    if not quiet:
+        print(f"{number} runs for {to}: {out}")
 
 
 def store(

@@ -78,7 +78,7 @@ def sweep(
     if order == "longest":
         configs = costs.longest_first(configs, known)
     if dry_run:
-        _show(configs, place, workers)
+        _show(configs, place, workers, retry_failed)
         return
     resources = Resources(cpus=cpus, gpus=gpus, address=address, partition=partition, minutes=minutes)
     with SweepTable(place, configs, workers, quiet) as table, _interruptible(table.say) as stopping:
@@ -122,7 +122,7 @@ def _interruptible(say: Callable[[str], None]) -> Generator[Event]:
             signal.signal(number, handler)
 
 
-def _show(configs: list[RunConfig], store: RunStore, workers: int) -> None:
+def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed: bool) -> None:
     """The plan: a row a run, then time and disk of what is to do, as far as finished runs tell."""
     known = {record["run_id"]: record for record in store.records()}
     plans = {plan.run_id: plan.config for plan in make_plans(configs)}
@@ -136,7 +136,8 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int) -> None:
         cost = expected[run_id]
         table.add_row(run_id, state, "?" if cost is None else costs.in_words(cost))
     Console(soft_wrap=True).print(table)
-    todo = [run_id for run_id in plans if run_id not in known]
+    kept = ("done",) if retry_failed else ("done", "failed")
+    todo = [run_id for run_id in plans if run_id not in known or known[run_id]["status"] not in kept]
     time = costs.in_words(sum(expected[r] or 0 for r in todo) / workers) if seconds else "unknown before a run is done"
     whole = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
     folders = whole[:50]

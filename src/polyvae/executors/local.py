@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable
 from itertools import islice
@@ -19,10 +20,11 @@ def local(
 ) -> Generator[tuple[Task, int]]:
     """Calls `function` on every task in a process of its own; yields (task, exit status), negative for a signal.
 
-    A fresh process a task leaves no memory behind; a fork server that has already imported polyvae makes them cheap.
+    A fresh process a task leaves no memory behind; a fork server that has imported what this process has of polyvae
+    makes them cheap.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["polyvae.benchmark"])
+    context.set_forkserver_preload([name for name in sys.modules if name.split(".")[0] == "polyvae"])
     waiting = iter(tasks)
     running: list[tuple[BaseProcess, Task]] = []
     try:

@@ -27,8 +27,7 @@ class Centred(nn.Module):
         """The prior as a law with fields (latent,)."""
         if self.logits is None:
             return posteriors.of_scale(self.kind, self.zeros, self.zeros)
-        scale = self.logits.softmax(-1) * len(self.zeros)
-        return posteriors.of_scale(self.kind, self.zeros, scale.clamp(min=posteriors.LEAST_SCALE).log())
+        return posteriors.of_scale(self.kind, self.zeros, posteriors.shared_scale(self.logits).log())
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
         """`count` draws: (count, latent)."""

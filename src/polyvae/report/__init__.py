@@ -23,10 +23,11 @@ from polyvae.store import RunStore
 
 
 class Chart(NamedTuple):
-    """A drawn figure: inline SVG, and what it shows in words."""
+    """A drawn figure: inline SVG, what it shows in words, and the data set that it is hidden with."""
 
     svg: Markup
     alt: str
+    dataset: str = ""
 
 
 def write_report(store: RunStore, out: Path | str) -> Path:
@@ -170,7 +171,7 @@ def _paper(groups: Iterable[Group], folder: Path, marks: Marks) -> list[PaperCha
         charts = []
         for i, panel in enumerate(panel for row in figure.rows for panel in row):
             svg = style.embedded(panels.single(panel, looks, marks), f"{figure.name}-{i}")
-            charts.append(Chart(Markup(svg), f"{panel.y} against {panel.x}, {panel.title}"))
+            charts.append(Chart(Markup(svg), f"{panel.y} against {panel.x}, {panel.title}", panel.dataset))
         found.append(PaperCharts(figure, charts))
     return found
 

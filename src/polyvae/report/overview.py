@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from polyvae.report.paper import Point, over_beta
 from polyvae.report.runs import Group
-from polyvae.report.style import DASH, METHODS
+from polyvae.report.style import DASH
 from polyvae.report.words import LEAVE_ONE_OUT, short
 
 # method -> (does it sub-sample modalities, generative quality and coherence in the paper's Table 1)
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 def table_1(groups: Sequence[Group]) -> list[Row]:
     """A row a method; for each group its distance and its coherence, each at the beta that is best for it."""
-    cells: dict[str, list[str]] = {method: [] for method in METHODS}
+    cells: dict[str, list[str]] = {method: [] for method in PUBLISHED}
     for group in groups:
         key = group.compared.key() if group.compared else ""
         near = over_beta(group, lambda run, key=key: run.metrics.get(key))

@@ -11,6 +11,7 @@ from polyvae.report.runs import DATA_FIELDS, Group, Run, Series
 from polyvae.report.words import LEAVE_ONE_OUT
 
 Score = Callable[[Run], float | None]
+OFFICIAL = ("mmvae_official", "unimodal_dreg")  # figure 12, and no other
 SWEPT = ("polymnist", "translated_polymnist", "cub")
 SHORT = {"polymnist": "PolyMNIST", "translated_polymnist": "Translated PolyMNIST", "cub": "CUB"}
 
@@ -25,11 +26,12 @@ class Point(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One pair of axes.
+    """One pair of axes, of the runs on one data set.
 
     curves, constants: method -> its points, its one point; chance: a level to compare with; is_share: from 0 to 1.
     """
 
+    dataset: str
     title: str
     x: str
     y: str
@@ -55,6 +57,7 @@ class PaperFigure(NamedTuple):
 def paper_figures(groups: Sequence[Group]) -> list[PaperFigure]:
     """The figures of the paper that these runs fill, in its order; those without a curve of two points are left out."""
     swept = swept_groups(groups)
+    plain = [group for group in swept if _is_plain(group)]
     figures = [
         PaperFigure("2", "Quality over beta", [[_quality(group, "") for group in swept]]),
         PaperFigure("3", "Quality by number of modalities", [by_modalities(groups, d) for d in SWEPT[:2]]),
@@ -63,10 +66,11 @@ def paper_figures(groups: Sequence[Group]) -> list[PaperFigure]:
         PaperFigure("7", "Joint log-likelihood over beta", [[_likelihood(group) for group in swept]]),
         PaperFigure("8", "Quality of each modality over beta", [_each(group) for group in swept]),
         PaperFigure("11", "Quality by number of repeated modalities", [by_modalities(groups, "repeated_polymnist")]),
-        PaperFigure("13", "MVAE with and without ELBO sub-sampling", [_subsampling(g) for g in swept if _is_plain(g)]),
+        PaperFigure("12", "The official MMVAE over beta", [_official(group) for group in plain]),
+        PaperFigure("13", "MVAE with and without ELBO sub-sampling", [_subsampling(group) for group in plain]),
     ]
     figures[1] = figures[1]._replace(rows=[[panel for row in figures[1].rows for panel in row]])
-    kept = [figure._replace(rows=[_with_curves(row) for row in figure.rows]) for figure in figures]
+    kept = [figure._replace(rows=[_with_curves(_of(row, figure.number)) for row in figure.rows]) for figure in figures]
     return [figure._replace(rows=rows) for figure in kept if (rows := [row for row in figure.rows if row])]
 
 
@@ -136,7 +140,7 @@ def _growth(by_count: dict[int, Group], dataset: str) -> Panel | None:
     what = "mean over modalities" if is_repeated else largest.compared.modality
     y = f"Fréchet distance, {what}"
     constants = {} if constant is None else {"unimodal": constant}
-    return Panel(f"{name}, β {beta:g}", "number of modalities", y, dict(curves), constants, is_log=False)
+    return Panel(dataset, f"{name}, β {beta:g}", "number of modalities", y, dict(curves), constants, is_log=False)
 
 
 def _quality(group: Group, modality: str) -> Panel:
@@ -161,7 +165,7 @@ def _probe(group: Group) -> Panel:
 
 
 def _likelihood(group: Group) -> Panel:
-    found = over_beta(group, _metric("log_likelihood/joint"), ["unimodal"])
+    found = over_beta(group, _metric("log_likelihood/joint"), ["unimodal", "unimodal_dreg"])
     return _panel(group, "joint log-likelihood (nats)", found)
 
 
@@ -172,8 +176,18 @@ def _subsampling(group: Group) -> list[Panel]:
     return [panel for panel in chosen if len(panel.curves) == len(kept)]
 
 
+def _official(group: Group) -> list[Panel]:
+    return [_quality(group, ""), _coherence(group), _likelihood(group), _probe(group)]
+
+
+def _of(row: list[Panel], number: str) -> list[Panel]:
+    """The panels with the methods that a figure of the paper is about."""
+    is_12 = number == "12"
+    return [p._replace(curves={m: c for m, c in p.curves.items() if (m in OFFICIAL) == is_12}) for p in row]
+
+
 def _panel(group: Group, y: str, curves: dict[str, list[Point]], chance: float | None = None) -> Panel:
-    return Panel(_title(group), "β", y, curves, {}, is_log=True, chance=chance)
+    return Panel(group.runs[0].config.dataset, _title(group), "β", y, curves, {}, is_log=True, chance=chance)
 
 
 def _title(group: Group) -> str:

@@ -24,6 +24,7 @@ DATASETS = {
     "digits": "Digits",
     "arrays": "your data",
 }
+ALONE = ("unimodal", "unimodal_dreg")  # their one modality is compared with that of models of all
 
 
 def read_runs(store: RunStore) -> tuple[tuple[Group, ...], tuple[Run, ...]]:
@@ -74,7 +75,7 @@ def _groups(runs: list[Run]) -> tuple[Group, ...]:
     found = looks(run.config.method for run in runs)
     by_data: dict[str, list[Run]] = {}
     for run in runs:
-        only = None if run.config.method == "unimodal" else run.config.only
+        only = None if run.config.method in ALONE else run.config.only
         key = json.dumps([only, run.data_identity, *(getattr(run.config, name) for name in DATA_FIELDS)])
         by_data.setdefault(key, []).append(run)
     titles = Counter(_title(members) for members in by_data.values())

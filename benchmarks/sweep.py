@@ -1,0 +1,97 @@
+"""Sweeps and reports at scale: overhead of a sweep, planning, listing a store, writing a report.
+
+python benchmarks/sweep.py [--runs N]     (about five minutes; prints the table of docs/performance.md)
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from polyvae import RunConfig, RunStore, records
+from polyvae.benchmark import run_one
+from polyvae.plan import make_plan, make_plans
+from polyvae.report import write_report
+from polyvae.store import failed_record
+from polyvae.sweep import sweep
+
+TINY = RunConfig(
+    dataset="toy", modalities=2, train_size=256, test_size=64, batch_size=16, epochs=10, latent_dim=3, metrics="bound"
+)
+METHODS = ("mvae", "mvae_plus", "mmvae", "mopoe")
+
+
+def seconds(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def grid(count: int, **fields: object) -> list[RunConfig]:
+    """Configs that differ in method, beta and seed, as a sweep's do."""
+    base = RunConfig(modalities=3, **fields)
+    betas = (0.03, 0.3, 1.0, 3.0, 9.0)
+    return [
+        base.with_(method=METHODS[i % 4], beta=betas[i // 4 % 5], seed=i // 20, train_size=6000, test_size=1000)
+        for i in range(count)
+    ]
+
+
+def filled(folder: Path, count: int) -> RunStore:
+    """A store of finished runs with made-up metrics and an epoch curve each."""
+    store = RunStore(folder)
+    for config in grid(count):
+        record = failed_record(run_id := config.run_id(), config, None) | {"status": "done"}
+        level = METHODS.index(config.method) + config.beta / 10 + config.seed / 1000
+        metrics = {f"frechet/digits/unconditional/m{i}": 100 + 50 * level + i for i in range(3)}
+        metrics |= {f"coherence/conditional/m{i}/m{j}": level / 6 for i in range(3) for j in range(3) if i != j}
+        metrics |= {"coherence/leave_one_out": level / 6, "linear_probe/joint": 0.5, "log_likelihood/joint": -level}
+        store.begin(run_id, config)
+        lines = [{"epoch": e, "step": e, "loss": 900 / (e + 1), "rate": 9.0, "distortion": 9.0} for e in range(20)]
+        (store.folder(run_id) / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        names = ["m0", "m1", "m2"]
+        store.finish(record | {"metrics": metrics, "seconds": {"train": 60.0}, "resolved": {"modalities": names}})
+    return store
+
+
+def overhead(count: int, folder: Path) -> tuple[float, float]:
+    """(seconds of `count` tiny runs one after the other in this process, of a sweep over them with one worker)."""
+    configs = [TINY.with_(seed=seed, threads=1) for seed in range(count)]
+    run_one(make_plan(configs[0]), RunStore(folder / "warm"))
+    plain = RunStore(folder / "plain")
+    alone = seconds(lambda: [run_one(plan, plain) for plan in make_plans(configs)])
+    return alone, seconds(lambda: sweep(configs, RunStore(folder / "swept")))
+
+
+def shared_cores(folder: Path) -> dict[int, float]:
+    """Workers -> seconds of four short trainings of a real model; the workers share the cores."""
+    base = RunConfig(modalities=3, network="conv_half", latent_dim=96, batch_size=64, train_size=6000, test_size=100)
+    configs = [base.with_(seed=seed, epochs=2, metrics="none") for seed in range(4)]
+    make_plans(configs)  # the data are made once, ever
+    return {n: seconds(lambda n=n: sweep(configs, RunStore(folder / f"{n}"), workers=n)) for n in (1, 2)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=200, help="tiny runs of the overhead")
+    count = parser.parse_args().runs
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        alone, swept = overhead(count, folder)
+        each = (swept - alone) / count
+        print(f"{count} tiny runs: {alone:.1f} s one by one, {swept:.1f} s as a sweep: {each:.2f} s more a run")
+        configs = grid(10_000)
+        make_plan(configs[0])  # the data are made once, ever
+        print(f"planning 10,000 configs: {seconds(lambda: make_plans(configs)):.2f} s")
+        for workers, took in shared_cores(folder).items():
+            print(f"four trainings, {workers} at a time: {took:.0f} s")
+        store = filled(folder / "listed", 10_000)
+        print(f"listing 10,000 run folders: {seconds(lambda: records.table(store.records())):.2f} s")
+        store = filled(folder / "reported", 1000)
+        print(f"report of 1,000 runs: {seconds(lambda: write_report(store, folder / 'report')):.1f} s")
+
+
+if __name__ == "__main__":
+    main()
