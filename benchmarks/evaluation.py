@@ -39,7 +39,7 @@ def main() -> None:
     built = {m.name: networks.build("conv", m, LATENT) for m in test.modalities}
     model = MultimodalVAE(test.modalities, built, subsets.mopoe(test.names), LATENT)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    scoring = Scoring(model, Evaluation(test, train, judge))
+    scoring = Scoring(model, Evaluation(test, train, judge), metric_names("default"))
     started = time.perf_counter()
     count = len(scoring.readings.rows)
     seconds = time.perf_counter() - started

@@ -1,6 +1,6 @@
 """Worker: MultiVae's training step, the same networks, loss and optimiser. Runs in MultiVae's own environment.
 
-Arguments: mopoe, mvae or mmvae_official, modalities, latent, batch, threads; for the last, samples K.
+Flags in `worker.py`; of `mmvae` and `mmvae_official` alike it has the importance-weighted objective, with K samples.
 
 MultiVae imports torchvision for its data sets and metrics, which a training step does not touch: a stand-in module
 lets it import beside a build of torch that PyPI's torchvision does not fit.
@@ -20,24 +20,63 @@ from multivae.data.datasets.base import DatasetOutput  # noqa: E402
 from multivae.models import MMVAE, MVAE, MMVAEConfig, MoPoE, MoPoEConfig, MVAEConfig  # noqa: E402
 from multivae.models.base import BaseDecoder, BaseEncoder, ModelOutput  # noqa: E402
 from torch import nn  # noqa: E402
-from worker import serve  # noqa: E402
+from worker import flags, serve  # noqa: E402
 
-method = sys.argv[1]
-modalities, latent, rows, threads = map(int, sys.argv[2:6])
-torch.set_num_threads(threads)
+chosen = flags()
+modalities, latent, rows = chosen.modalities, chosen.latent, chosen.rows
+torch.set_num_threads(chosen.threads)
 torch.manual_seed(0)
 names = [f"m{i}" for i in range(modalities)]
+
+
+class Block(nn.Module):
+    """The residual block of the paper's network."""
+
+    def __init__(self, inward: int, outward: int) -> None:
+        super().__init__()
+        hidden = min(inward, outward)
+        self.residual = nn.Sequential(
+            *(nn.LeakyReLU(0.2), nn.Conv2d(inward, hidden, 3, padding=1)),
+            *(nn.LeakyReLU(0.2), nn.Conv2d(hidden, outward, 3, padding=1)),
+        )
+        self.shortcut = nn.Identity() if inward == outward else nn.Conv2d(inward, outward, 1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.shortcut(x) + 0.1 * self.residual(x)
+
+
+def encoder_body() -> tuple[nn.Sequential, int]:
+    """Layers, and the width of what they give."""
+    if chosen.network == "resnet":
+        layers = (nn.Conv2d(3, 64, 3, padding=1), Block(64, 64), nn.AvgPool2d(3, 2, 1), Block(64, 128))
+        return nn.Sequential(*layers, nn.AvgPool2d(3, 2, 1), Block(128, 256), nn.Flatten()), 256 * 49
+    return nn.Sequential(
+        *(nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU()),
+        *(nn.Conv2d(64, 128, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(2048, latent), nn.ReLU()),
+    ), latent
+
+
+def decoder_body() -> nn.Sequential:
+    if chosen.network == "resnet":
+        return nn.Sequential(
+            *(nn.Linear(latent, 256 * 49), nn.Unflatten(1, (256, 7, 7)), Block(256, 128), nn.Upsample(scale_factor=2)),
+            *(Block(128, 64), nn.Upsample(scale_factor=2), Block(64, 64)),
+            *(nn.LeakyReLU(0.2), nn.Conv2d(64, 3, 3, padding=1)),
+        )
+    return nn.Sequential(
+        *(nn.Linear(latent, 2048), nn.ReLU(), nn.Unflatten(1, (128, 4, 4))),
+        *(nn.ConvTranspose2d(128, 64, 3, 2, 1), nn.ReLU()),
+        *(nn.ConvTranspose2d(64, 32, 3, 2, 1, output_padding=1), nn.ReLU()),
+        nn.ConvTranspose2d(32, 3, 3, 2, 1, output_padding=1),
+    )
 
 
 class Encoder(BaseEncoder):
     def __init__(self) -> None:
         super().__init__()
         self.latent_dim = latent
-        self.body = nn.Sequential(
-            *(nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU()),
-            *(nn.Conv2d(64, 128, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(2048, latent), nn.ReLU()),
-        )
-        self.mean, self.logvar = nn.Linear(latent, latent), nn.Linear(latent, latent)
+        self.body, width = encoder_body()
+        self.mean, self.logvar = nn.Linear(width, latent), nn.Linear(width, latent)
 
     def forward(self, x: torch.Tensor) -> ModelOutput:
         features = self.body(x)
@@ -48,12 +87,7 @@ class Decoder(BaseDecoder):
     def __init__(self) -> None:
         super().__init__()
         self.latent_dim = latent
-        self.body = nn.Sequential(
-            *(nn.Linear(latent, 2048), nn.ReLU(), nn.Unflatten(1, (128, 4, 4))),
-            *(nn.ConvTranspose2d(128, 64, 3, 2, 1), nn.ReLU()),
-            *(nn.ConvTranspose2d(64, 32, 3, 2, 1, output_padding=1), nn.ReLU()),
-            nn.ConvTranspose2d(32, 3, 3, 2, 1, output_padding=1),
-        )
+        self.body = decoder_body()
 
     def forward(self, z: torch.Tensor) -> ModelOutput:
         return ModelOutput(reconstruction=self.body(z))
@@ -70,10 +104,10 @@ shared = {
 }
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 networks = {name: Encoder() for name in names}, {name: Decoder() for name in names}
-if method == "mopoe":
+if chosen.method == "mopoe":
     model = MoPoE(MoPoEConfig(**shared), *networks)
-elif method == "mmvae_official":
-    model = MMVAE(MMVAEConfig(**shared, K=int(sys.argv[6]), loss="dreg_looser"), *networks)
+elif chosen.method in ("mmvae", "mmvae_official"):
+    model = MMVAE(MMVAEConfig(**shared, K=chosen.samples, loss="dreg_looser"), *networks)
 else:
     model = MVAE(MVAEConfig(**shared, use_subsampling=False, warmup=0), *networks)
 optimiser = torch.optim.Adam(model.parameters(), lr=5e-4, fused=True)
@@ -87,5 +121,5 @@ def step() -> None:
     optimiser.step()
 
 
-serve(step)
+serve(step, chosen.warm_up)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)  # MiB that training added

@@ -6,13 +6,12 @@ Prints seconds. Classifiers have the published shape (Sutter et al. 2021); weigh
 import sys
 import time
 
-sys.argv[1:1] = ["mopoe", "5", "512", "2"]
-tuples, threads = int(sys.argv[5]), sys.argv[6]
-sys.argv[5] = threads
+tuples, threads = int(sys.argv[1]), sys.argv[2]
+sys.argv[1:] = ["mopoe", "--rows", "2", "--threads", threads]
 
 import worker  # noqa: E402
 
-worker.serve = lambda step: None  # `peer` builds the model and would serve training steps
+worker.serve = lambda step, warm_up: None  # `peer` builds the model and would serve training steps
 
 import peer  # noqa: E402
 

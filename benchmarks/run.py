@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 import venv
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 HERE = Path(__file__).parent
 PEER = HERE.parent / "bench" / "multivae-venv"
+STORED = HERE / "ratios.json"
 BLOCKS, STEPS = 7, 3
 
 
@@ -62,56 +64,93 @@ def install_peer() -> bool:
     return True
 
 
-def compare_steps(method: str, threads: int, has_peer: bool) -> None:
-    print(f"\n{method} training step: conv, 5 modalities, latent 512, batch 256, float32, fused Adam")
-    arguments = (method, 5, 512, 256, threads)
-    ours = worker(sys.executable, "ours.py", *arguments)
-    if not has_peer:
-        print("  polyvae ", spread([block(ours) for _ in range(BLOCKS)], "ms"))
-        ours.communicate()
-        return
-    theirs = worker(PEER / "bin" / "python", "peer.py", *arguments)
-    pairs = [(block(ours), block(theirs)) for _ in range(BLOCKS)]
-    for process in (ours, theirs):
-        process.communicate()
-    print("  polyvae ", spread([a for a, _ in pairs], "ms"))
-    print("  MultiVae", spread([b for _, b in pairs], "ms"))
-    print("  ratio   ", spread([a / b for a, b in pairs], ""), "goal: at most 0.6")
+@dataclass(frozen=True)
+class Comparison:
+    """One training step of ours and of MultiVae. ours: name -> the flags that only our side has."""
+
+    title: str
+    flags: tuple[str | int, ...]
+    ours: dict[str, tuple[str | int, ...]]
+    blocks: int = BLOCKS
+    steps: int = STEPS
 
 
-def compare_importance(threads: int, has_peer: bool, rows: int = 64, samples: int = 30) -> None:
-    """The published MMVAE objective; `systematic` takes the K samples of a row from one modality, not from all five."""
-    print(f"\nmmvae_official training step: conv, 5 modalities, latent 512, batch {rows}, K = {samples}")
-    arguments = ("mmvae_official", 5, 512, rows, threads, samples)
-    sides = {f"polyvae, {way}": (sys.executable, "ours.py", *arguments, way) for way in ("exact", "systematic")}
-    sides |= {"MultiVae": (PEER / "bin" / "python", "peer.py", *arguments)} if has_peer else {}
-    processes = {name: worker(*command) for name, command in sides.items()}
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(3):
-        for name, process in processes.items():
-            times[name].append(block(process, 1))
-    memory = {name: float(process.communicate()[0]) for name, process in processes.items()}
-    for name in sides:
-        print(f"  {name:20} {spread(times[name], 'ms')}, {memory[name]:,.0f} MiB")
-        if has_peer and name != "MultiVae":
-            ratios = [a / b for a, b in zip(times[name], times["MultiVae"], strict=True)]
-            shared = memory[name] / memory["MultiVae"]
-            print(f"    ratio to MultiVae  {spread(ratios, '')}, memory {shared:.2g} (goals: at most 0.5 each)")
+CONV = "conv, 5 modalities, latent 512, batch 256"
+PRECISIONS = {"fp32": (), "bf16": ("--precision", "bf16")}
+WAYS = {way: ("--allocation", way, "--warm-up", 10) for way in ("exact", "systematic")}  # until few samples count
+COMPARISONS = {
+    "mopoe": Comparison(f"MoPoE: {CONV}", ("mopoe",), PRECISIONS),
+    "mvae": Comparison(f"MVAE: {CONV}", ("mvae",), PRECISIONS),
+    "mmvae": Comparison(
+        f"MMVAE: {CONV}; ours one ELBO a row, MultiVae importance weighted with K = 1", ("mmvae",), PRECISIONS, 5, 1
+    ),
+    "mmvae_official": Comparison(
+        "MMVAE as published: conv, 5 modalities, latent 512, batch 64, K = 30",
+        ("mmvae_official", "--rows", 64, "--samples", 30, "--warm-up", 1),
+        WAYS,
+        3,
+        1,
+    ),
+    "resnet": Comparison(
+        "MVAE: the paper's ResNet, 1 modality, latent 512, batch 64",
+        ("mvae", "--network", "resnet", "--modalities", 1, "--rows", 64),
+        PRECISIONS,
+        4,
+        1,
+    ),
+    "mopoe_8": Comparison(
+        "MoPoE: conv, 8 modalities (255 subsets), latent 512, batch 64; the first step",
+        ("mopoe", "--modalities", 8, "--rows", 64, "--warm-up", 0),
+        {"fp32": ()},
+        2,
+        1,
+    ),
+}
 
 
-def scale_modalities(threads: int) -> None:
-    print("\nMoPoE training step with systematic allocation, conv, latent 64, batch 64")
-    counts = (4, 8, 12, 16)
-    processes = {m: worker(sys.executable, "ours.py", "mopoe", m, 64, 64, threads) for m in counts}
+def compare(name: str, threads: int, has_peer: bool) -> dict[str, float]:
+    """Prints times, memory and ratios of a comparison; returns the ratios."""
+    what = COMPARISONS[name]
+    print(f"\n{what.title}", flush=True)
+    shared = (*what.flags, "--threads", threads)
+    sides = {f"polyvae, {way}": (sys.executable, "ours.py", *shared, *more) for way, more in what.ours.items()}
+    sides |= {"MultiVae": (PEER / "bin" / "python", "peer.py", *shared)} if has_peer else {}
+    processes = {side: worker(*command) for side, command in sides.items()}
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(what.blocks):
+        for side, process in processes.items():
+            times[side].append(block(process, what.steps))
+    memory = {side: float(process.communicate()[0]) for side, process in processes.items()}
+    found = {}
+    for side in sides:
+        print(f"  {side:20} {spread(times[side], 'ms')}, {memory[side]:,.0f} MiB")
+        if has_peer and side != "MultiVae":
+            ratios = [a / b for a, b in zip(times[side], times["MultiVae"], strict=True)]
+            found[f"{name}, {side.split(', ')[1]}"] = statistics.median(ratios)
+            print(f"    ratio to MultiVae  {spread(ratios, '')}, memory {memory[side] / memory['MultiVae']:.2g}")
+    return found
+
+
+def scale_modalities(threads: int) -> dict[str, float]:
+    print("\nMoPoE training step with systematic allocation, conv, latent 64, batch 64", flush=True)
+    counts = (4, 8, 12, 16, 32)
+    sizes = ("--latent", 64, "--rows", 64, "--threads", threads)
+    processes = {m: worker(sys.executable, "ours.py", "mopoe", "--modalities", m, *sizes) for m in counts}
     times = {m: [] for m in counts}
     for _ in range(BLOCKS):
         for m in counts:
             times[m].append(block(processes[m]))
     memory = {m: float(process.communicate()[0]) for m, process in processes.items()}
+    found = {}
     for m in counts:
-        print(f"  M = {m:2} ({2**m - 1:6,} subsets): {spread(times[m], 'ms')}, {memory[m]:.0f} MiB")
-    ratios = [b / a for a, b in zip(times[4], times[12], strict=True)]
-    print("  M = 12 / M = 4: time", spread(ratios, ""), f"memory {memory[12] / memory[4]:.3g}", "goal: at most 3.3")
+        print(f"  M = {m:2} ({2**m - 1:13,} subsets): {spread(times[m], 'ms')}, {memory[m]:.0f} MiB")
+    for m in (12, 32):
+        ratios = [b / a for a, b in zip(times[4], times[m], strict=True)]
+        found[f"M = {m} / M = 4"] = statistics.median(ratios)
+        print(
+            f"  M = {m} / M = 4: time", spread(ratios, ""), f"memory {memory[m] / memory[4]:.3g}", f"linear: {m // 4}"
+        )
+    return found
 
 
 def measure_data(data_dir: str | None, threads: int) -> None:
@@ -141,6 +180,7 @@ def compare_evaluation(data_dir: str | None, threads: int, has_peer: bool) -> No
         print(f"  MultiVae {spread([b for _, b in pairs], 's')}")
         print("  ratio   ", spread([a / b for a, b in pairs], ""))
     print("Everything a run scores by default:")
+    sys.stdout.flush()
     data = ["--data-dir", data_dir] if data_dir else []
     command = [sys.executable, str(HERE / "evaluation.py"), "--threads", str(threads), *data]
     subprocess.run(command, check=True)
@@ -157,22 +197,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", default=os.environ.get("POLYVAE_DATA"), help="folder with mnist/ (else embedded)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of every process")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure (default: all)")
+    parser.add_argument("--save", action="store_true", help="keep the new ratios in ratios.json")
     chosen = parser.parse_args()
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    today = datetime.date.today()
-    print(f"{today}, {cpu}, {chosen.threads} threads, torch {torch.__version__}, Python {platform.python_version()}")
+    machine = f"{cpu}, {chosen.threads} threads, torch {torch.__version__}, Python {platform.python_version()}"
+    print(f"{datetime.date.today()}, {machine}, {torch.backends.cpu.get_cpu_capability()}")
     print(f"load average before: {os.getloadavg()[0]:.1f} (numbers from a busy machine do not hold)")
-    measure_data(chosen.data_dir, chosen.threads)
     has_peer = install_peer()
     if has_peer:
         print("\nPeer: MultiVae 1.0.3 with a stand-in for torchvision, which a training step does not use")
-    for method in ("mopoe", "mvae"):
-        compare_steps(method, chosen.threads, has_peer)
-    compare_importance(chosen.threads, has_peer)
-    scale_modalities(chosen.threads)
-    sys.stdout.flush()
-    compare_evaluation(chosen.data_dir, chosen.threads, has_peer)
+    ratios: dict[str, float] = {}
+    for part in chosen.only:
+        if part in COMPARISONS:
+            ratios |= compare(part, chosen.threads, has_peer)
+        elif part == "scaling":
+            ratios |= scale_modalities(chosen.threads)
+        elif part == "data":
+            measure_data(chosen.data_dir, chosen.threads)
+        else:
+            compare_evaluation(chosen.data_dir, chosen.threads, has_peer)
+    against_stored(ratios, f"{datetime.date.today()}, {machine}", save=chosen.save)
+
+
+def against_stored(ratios: dict[str, float], machine: str, *, save: bool) -> None:
+    """Prints new ratios beside those of `ratios.json`; `save` puts the new ones there."""
+    stored = json.loads(STORED.read_text()) if STORED.is_file() else {}
+    print(f"\nRatios, and those stored in {STORED.name}:")
+    for name, ratio in ratios.items():
+        old = stored.get(name, {}).get("ratio")
+        print(f"  {name:28} {ratio:.3g}" + (f", stored {old:.3g}: {ratio / old:.2f} of it" if old else ""))
+    if save:
+        stored |= {name: {"ratio": round(ratio, 4), "measured": machine} for name, ratio in ratios.items()}
+        STORED.write_text(json.dumps(stored, indent=2) + "\n")
+
+
+PARTS = ("data", *COMPARISONS, "scaling", "evaluation")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from polyvae.metrics.label_free import own_ranks, permutation_p, relative
 from polyvae.metrics.latent import mismatch
 from polyvae.metrics.linear_probe import embeddings
 from polyvae.metrics.moments import Moments, moments
+from polyvae.metrics.protocol import wanted_members
 from polyvae.metrics.readings import few_pairs, read_model
 from polyvae.metrics.scoring import METRICS, metric_names, unmet
 from test_metrics import JUDGE, NAMES, ROWS, Painter, paint, painted, vae
@@ -261,6 +262,31 @@ def test_each_image_is_read_once(monkeypatch):
     assert calls["encode"] == 1
     pairs = 3 * 2 + 3 + 3  # single inputs, two inputs, from itself
     assert calls["read"] == pairs + 3 + 3 + 3  # prior samples, real test images, real training images
+
+
+@pytest.mark.parametrize(
+    ("names", "draws"), [(["kid", "prdc"], False), (["coherence"], True), (["kid", "frechet"], True)]
+)
+def test_images_given_subsets_are_drawn_only_for_what_reads_them(names, draws, monkeypatch):
+    asked = []
+
+    def spying(model, pairs):
+        asked.extend(pairs)
+        return wanted_members(model, pairs)
+
+    monkeypatch.setattr("polyvae.metrics.readings.wanted_members", spying)
+    data = painted()
+    found, _ = metrics.evaluate(Painter(), Evaluation(data, data, JUDGE), names)
+    assert found
+    assert bool(asked) is draws
+
+
+def test_latent_encodes_a_row_once_for_all_subsets():
+    model, data, rows = vae(subsets.mopoe), painted(), []
+    for encoder in model.encoders.values():
+        encoder.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
+    metrics.latent(model, data)
+    assert sum(rows) == len(model.names) * len(data)
 
 
 def test_diversity_of_draws_against_real_images():

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import torch
 from scipy.special import digamma
+from torch import Tensor
+from torch.distributions import Distribution
 
 from polyvae import objectives, subsets
 from polyvae.dataset import MultimodalDataset
@@ -22,10 +25,11 @@ from polyvae.metrics.protocol import (
     rows_with,
     scoring,
 )
+from polyvae.modality import Batch
 from polyvae.model import MultimodalVAE
 from polyvae.noise import RowNoise
 from polyvae.posteriors import Posterior, kl_by_dimension
-from polyvae.priors import Centred, StandardNormal
+from polyvae.priors import Centred, Prior, StandardNormal
 
 MOST_ROWS = 1000
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016
@@ -61,8 +65,10 @@ def latent(
     kept = [complete[i] for i in chosen_rows(len(complete), MOST_ROWS, seed)]
     found: dict[str, float] = {}
     with scoring(model):
+        parts = [(ids, data.batch(list(ids))) for ids in chunks(kept, batch_size)]
+        encoded = [_Encoded(model, ids, batch, model.encode(batch)) for ids, batch in parts]
         for given in given_subsets(model.names):
-            found |= _of_subset(model, data, given, kept, batch_size, seed)
+            found |= _of_subset(model, encoded, given, seed)
     return {f"latent/{key}": value for key, value in found.items()}
 
 
@@ -79,30 +85,53 @@ def mismatch(drawn: Moments) -> float:
     return float(divergence - 0.5 * (dimension / count - wishart))
 
 
-def _of_subset(
-    model: MultimodalVAE, data: MultimodalDataset, given: Subset, rows: Sequence[int], batch_size: int, seed: int
-) -> dict[str, float]:
+@dataclass(frozen=True)
+class _Encoded:
+    """A model to an objective, and some rows that it has encoded once for all subsets."""
+
+    model: MultimodalVAE
+    ids: tuple[int, ...]
+    batch: Batch
+    experts: Posterior
+
+    @property
+    def names(self) -> Subset:
+        return self.model.names
+
+    @property
+    def prior(self) -> Prior:
+        return self.model.prior
+
+    def encode(self, batch: Batch) -> Posterior:
+        return self.experts
+
+    def decode(self, codes: dict[str, Tensor]) -> dict[str, Distribution]:
+        return self.model.decode(codes)
+
+
+def _of_subset(model: MultimodalVAE, encoded: Sequence[_Encoded], given: Subset, seed: int) -> dict[str, float]:
     label = "+".join(given)
     mixture = subsets.conditional(model.mixture, given)
     prior = model.prior.law() if isinstance(model.prior, Centred) else None
     means, draws = RunningMoments(), RunningMoments()
     sums, kl = np.zeros(2), torch.zeros(model.latent_dim, dtype=torch.float64)
-    for ids in chunks(rows, batch_size):
-        batch = data.batch(list(ids))
-        noise = RowNoise(seed, "latent", ids)
-        bound = objectives.elbo(cast(objectives.JointModel, model), batch, mixture, allocation="exact", generator=noise)
-        sums += len(ids) * np.array([float(bound.distortion), float(bound.rate)])
-        posterior = model.posterior(batch, given)
+    rows = sum(len(part.ids) for part in encoded)
+    for part in encoded:
+        noise = RowNoise(seed, "latent", part.ids)
+        known = cast(objectives.JointModel, part)
+        bound = objectives.elbo(known, part.batch, mixture, allocation="exact", generator=noise)
+        sums += len(part.ids) * np.array([float(bound.distortion), float(bound.rate)])
+        posterior = model.posterior(part.batch, given, part.experts)
         means.add(posterior.mean.cpu().numpy())
         draws.add(posterior.sample(noise).cpu().numpy())
         if prior is not None and len(given) == 1:
             kl += kl_by_dimension(cast(Posterior, posterior.component(0)), prior).double().sum(0).cpu()
-    distortion, rate = (sums / len(rows)).tolist()
+    distortion, rate = (sums / rows).tolist()
     found = {f"distortion/{label}": distortion, f"rate/{label}": rate, f"elbo/{label}": -distortion - rate}
     variance = means.result().covariance.diagonal()
     found[f"active_units/{label}"] = float((variance > ACTIVE_VARIANCE).sum())
     if prior is not None and len(given) == 1:
-        found[f"collapsed/{label}"] = float((kl / len(rows) < COLLAPSED_KL).sum())
-    if isinstance(model.prior, StandardNormal) and len(rows) > model.latent_dim:
+        found[f"collapsed/{label}"] = float((kl / rows < COLLAPSED_KL).sum())
+    if isinstance(model.prior, StandardNormal) and rows > model.latent_dim:
         found[f"mismatch/{label}"] = mismatch(draws.result())
     return found

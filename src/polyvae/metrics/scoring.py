@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
@@ -35,10 +35,11 @@ SAMPLES_FOR_LARGE = 1000  # rows of a distance by an ImageNet network, by defaul
 
 
 class Scoring:
-    """A model on an evaluation. `readings` looks at every image once, for all metrics that need it."""
+    """A model on an evaluation. `readings` looks at every image once, for all the metrics `names` that need it."""
 
-    def __init__(self, model: GenerativeModel, evaluation: Evaluation) -> None:
+    def __init__(self, model: GenerativeModel, evaluation: Evaluation, names: Iterable[str]) -> None:
         self.model, self.on = model, evaluation
+        self.pairs = {METRICS[name].pairs for name in names}
 
     @property
     def how(self) -> dict[str, Any]:
@@ -62,10 +63,11 @@ class Scoring:
 
     @cached_property
     def readings(self) -> Readings:
-        """What the judge sees in real images, prior samples, and samples given every subset."""
-        few = few_pairs(self.model.names, image_names(self.model))
+        """What the judge sees in real images, prior samples, and the samples given subsets that a metric needs."""
         judge = self.judge
-        every = coherence_pairs(self.model) if isinstance(judge, Judge) and judge.doubt is None else []
+        few = few_pairs(self.model.names, image_names(self.model)) if "moments" in self.pairs else []
+        is_read = "digits" in self.pairs and isinstance(judge, Judge) and judge.doubt is None
+        every = coherence_pairs(self.model) if is_read else []
         return read_model(
             self.model, self.on.test, judge, digit_pairs=every, moment_pairs=few, cache=self.on.cache, **self.how
         )
@@ -133,7 +135,8 @@ def _label_free(scoring: Scoring) -> dict[str, float]:
 class Metric:
     """A row of the table. is_default: part of every run; the others are asked for by name, or by `all`.
 
-    needs: "judge", "critic", or the extractor that must be at hand. least: test rows.
+    needs: "judge", "critic", or the extractor that must be at hand. least: test rows. pairs: what it reads in images
+    given subsets, if anything.
     """
 
     measure: Callable[[Scoring], dict[str, float]]
@@ -143,6 +146,7 @@ class Metric:
     needs_labels: bool = False
     needs_images: bool = False
     least: int = 2
+    pairs: Literal["digits", "moments"] | None = None
 
 
 def _read(measure: Callable[[Scoring], dict[str, float]], summary: str, **more: Any) -> Metric:
@@ -157,11 +161,9 @@ METRICS: dict[str, Metric] = {
         least=1,
     ),
     "coherence": _read(
-        _coherence,
-        "share of generated images with the right digit, or attributes",
-        needs_labels=True,
+        _coherence, "share of generated images with the right digit, or attributes", needs_labels=True, pairs="digits"
     ),
-    "frechet": _read(_frechet, "distance of generated to real images, features of the judge"),
+    "frechet": _read(_frechet, "distance of generated to real images, features of the judge", pairs="moments"),
     "kid": _read(lambda s: kernel_of(s.readings, s.judge.name), "kernel distance, unbiased"),
     "prdc": _read(
         lambda s: manifold_of(s.readings, s.judge.name), "precision, recall, density, coverage", least=NEIGHBOUR + 1
@@ -258,7 +260,7 @@ def evaluate(
     say: is told which metric comes next. Raises InputError for an unknown name, before any is measured.
     """
     wanted = metric_names(",".join(names) or "none")
-    scoring = Scoring(model, evaluation)
+    scoring = Scoring(model, evaluation, wanted)
     found: dict[str, float] = {}
     notes: dict[str, str] = {}
     for place, name in enumerate(wanted, 1):
