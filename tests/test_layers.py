@@ -38,7 +38,7 @@ LAYERS = (
     {"evaluation", "truths"},
     {"finished"},
     {"benchmark"},
-    {"sweep", "experiments", "audits"},
+    {"sweep", "experiments", "audits", "floors"},
     {"commands"},
     {"cli"},
 )
