@@ -25,7 +25,9 @@ class Floor(NamedTuple):
     delta: float
 
 
-def add_floors(store: RunStore, say: Callable[[str], None] = lambda text: None) -> tuple[Floor, ...]:
+def add_floors(
+    store: RunStore, data_dir: str | None = None, say: Callable[[str], None] = lambda text: None
+) -> tuple[Floor, ...]:
     """Adds bound/floor and bound/delta to every finished run whose law is known: digits on pictures, Laplace density.
 
     The recorded distortion is of fixed test rows: its expectation over their pairing is above the floor.
@@ -37,7 +39,7 @@ def add_floors(store: RunStore, say: Callable[[str], None] = lambda text: None) 
         has_law = config.dataset in datasets.DATASETS and datasets.DATASETS[config.dataset].sampler is not None
         if DISTORTION not in record["metrics"] or not has_law or not record["resolved"].get("is_bound"):
             continue
-        plan = make_plan(config)
+        plan = make_plan(config if data_dir is None else config.with_(data_dir=data_dir))
         if plan.content != record["resolved"]["data"]:
             say(f"{record['run_id']}: made from other data than are at hand; give --data-dir or $POLYVAE_DATA")
             continue

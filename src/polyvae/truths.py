@@ -53,7 +53,8 @@ def law_named(
 ) -> DiscreteLaw | LinearGaussian | ImageLaw:
     """The law of a certified generator (`theory.GENERATORS`) or of a data set with one, by name.
 
-    symbols: values of each modality of a generator. options: scale, background, held_out, crop_range, data_dir of a data set.
+    symbols: values of each modality of a generator. options: scale, background, held_out, crop_range,
+    data_dir of a data set.
     Raises InputError for a name without a law and for options that it does not have.
     """
     if name in GENERATORS:

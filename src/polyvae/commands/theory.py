@@ -80,7 +80,7 @@ def theory(
             raise InputError("which data? Say: polyvae theory estimate --data FILE.npz")
         content, shown, words = _estimate(data, subsets, bins, seed, quiet)
     elif action == "floors":
-        content, shown, words = _floors(RunStore(store), quiet)
+        content, shown, words = _floors(RunStore(store), data_dir, quiet)
     elif target is None:
         raise InputError(f"{action} of what? Say: polyvae theory {action} {'RUN' if action == 'audit' else 'LAW'}")
     elif action == "audit":
@@ -89,7 +89,7 @@ def theory(
         shown = [_lines_table(found), _subsets_table(found)]
         words = _audit_words(found)
     else:
-        options = {"scale": scale, "background": background, "held_out": held_out}
+        options: dict[str, Any] = {"scale": scale, "background": background, "held_out": held_out}
         options |= {"crop_range": crop_range, "data_dir": data_dir}
         law: Any = (
             _table_in(Path(target))
@@ -174,8 +174,8 @@ def _estimate(data: Path, own: str | None, bins: int, seed: int, quiet: bool) ->
     return _estimate_json(found), [ends, own_table], words
 
 
-def _floors(store: RunStore, quiet: bool) -> tuple[Any, list[Table], str]:
-    found = floors.add_floors(store, lambda text: None if quiet else print(text, flush=True))
+def _floors(store: RunStore, data_dir: str | None, quiet: bool) -> tuple[Any, list[Table], str]:
+    found = floors.add_floors(store, data_dir, lambda text: None if quiet else print(text, flush=True))
     table = _table("run", "distortion", "floor", "above it", "Delta")
     for one in found:
         numbers = (one.distortion, one.floor, one.distortion - one.floor, one.delta)

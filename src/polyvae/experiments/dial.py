@@ -1,9 +1,9 @@
 """Delta as a dose: quality and coherence where Delta is turned up in known nats, everything else being equal.
 
-Two dials on PolyMNIST with two modalities. Share: S = (1 - lambda) {all} + lambda {singles}, so Delta = lambda times that
-of MMVAE. Crops: MMVAE, and the model without sub-sampling (Delta = 0) as its control, where a picture offers 1, 4, 64 or
-all positions for its crops; each takes log(positions) nats of what no other modality tells. Tuples are fresh, since a
-fixed set has Delta = 0.
+Two dials on PolyMNIST with two modalities. Share: S = (1 - lambda) {all} + lambda {singles}, so Delta is lambda times
+that of MMVAE. Crops: MMVAE, and the model without sub-sampling (Delta = 0) as its control, where a picture offers 1, 4,
+64 or all positions for its crops: log(positions) nats that no other modality tells. Tuples are fresh, since a fixed set
+has Delta = 0.
 """
 
 from pathlib import Path
@@ -30,9 +30,8 @@ def configs(preset: str = "cpu") -> list[RunConfig]:
     base = CPU if preset == "cpu" else budget(preset)
     common = base.with_(dataset="polymnist", modalities=2, method="custom", beta=0.5, pairing="fresh")
     shares = [common.with_(subsets=_file(share)) for share in SHARES]
-    crops = [
-        common.with_(subsets=_file(share), crop_range=side) for side in RANGES for share in (SHARES[-1], SHARES[0])
-    ]
+    ends = (SHARES[-1], SHARES[0])
+    crops = [common.with_(subsets=_file(share), crop_range=side) for side in RANGES for share in ends]
     return [*shares, *crops]
 
 

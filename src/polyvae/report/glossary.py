@@ -65,7 +65,8 @@ ENTRIES = (
         "bound/floor",
         "Distortion floor",
         "nats",
-        "What no training gets the distortion below, given what the subsets of S leave unseen (docs/theory.md, line 7).",
+        "What no training gets the distortion below, given what the subsets of S leave unseen (docs/theory.md, "
+        "line 7).",
     ),
     Entry("bound/delta", "Delta", "nats, 0 and up", "Generative discrepancy of the data and S (paper, eq. 5)."),
     Entry("bound/rate", "Rate", "nats, 0 and up", "Mean KL divergence of the posterior from the prior."),
