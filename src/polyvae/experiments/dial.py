@@ -17,10 +17,11 @@ RANGES = (1, 2, 8)  # side of the square of crop positions
 CPU = RunConfig(
     network="conv_half",
     latent_dim=64,
-    batch_size=64,
-    epochs=8,
+    batch_size=32,
+    epochs=3,
     learning_rate=3e-3,
     schedule="cosine",
+    test_size=1000,
     metrics="bound,coherence,frechet,diversity",
 )
 
