@@ -1,6 +1,7 @@
-"""The figures and tables of docs/theory.md: python scripts/theory_figures.py (about 4 minutes on one CPU core).
+"""The figures and tables of docs/theory.md: python scripts/theory_figures.py [NAME ...].
 
-Trains twelve small models on `symbols` into runs/theory; everything else is closed form.
+`rate_distortion` trains twelve small models on `symbols`, `dial` the eleven runs of the experiment `dial`, both into
+--store; `floors` reads docs/results/records; everything else is closed form.
 """
 
 import argparse
@@ -12,10 +13,20 @@ from matplotlib.figure import Figure
 
 import polyvae as pv
 from polyvae import theory
+from polyvae.experiments import configs_of
+from polyvae.plan import make_plans
+from polyvae.report import figures
+from polyvae.report.drawing import floors as report_floors
+from polyvae.report.reading import read_runs
 from polyvae.report.style import INK, METHODS, MUTED, drawing, save
-from polyvae.truths import law_named
+from polyvae.store import RunStore
+from polyvae.sweep import sweep
+from polyvae.truths import law_named, law_of
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
+RECORDS = Path(__file__).parent.parent / "docs" / "results" / "records"
+TITLES = ("Fréchet distance", "leave-one-out coherence", "diversity (real: 1)")
+GAP_BETA = 0.2  # of the beta gap lines that are drawn
 BETAS = (0.05, 0.2, 0.5, 1.0)
 PLAIN = {"mmvae": pv.subsets.mmvae, "mopoe": pv.subsets.mopoe, "mvae": pv.subsets.mvae}
 
@@ -80,6 +91,8 @@ def rate_distortion(store: Path) -> None:
             axes.plot(*zip(*points, strict=True), color=look.colour, marker=look.marker, linestyle="", label=look.name)
             if delta > 0:
                 axes.axhline(delta, color=look.colour, linewidth=1, linestyle="--")
+                corner = (h - delta, delta)  # all lines D + beta R = beta gap meet here
+                axes.axline(corner, slope=-GAP_BETA, color=look.colour, linewidth=0.8, linestyle="-.", alpha=0.8)
                 axes.text(0, delta, f"floor Delta, {look.name}", color=look.colour, va="bottom")
         axes.set(xlabel="rate R in nats", ylabel="distortion D in nats", ylim=(-0.3, h + 0.5))
         axes.legend(loc="upper right")
@@ -112,6 +125,52 @@ def diversity() -> None:
     save(figure, IMAGES, "theory_diversity")
 
 
+def floors() -> None:
+    """Recorded distortion of the CPU-scale runs over the floors that `polyvae theory floors` put into their records."""
+    groups, _ = read_runs(RunStore(RECORDS))
+    for group in groups:
+        curves = figures.floors(group)
+        for label, found in curves.items():
+            for beta, reached, floor in found:
+                print(
+                    f"| {group.title} | {label} | {beta:g} | {reached:,.0f} | {floor:,.0f} | {reached - floor:,.0f} |"
+                )
+        if curves and group.runs[0].config.dataset == "polymnist" and len(group.modalities) > 1:
+            save(report_floors(curves, group), IMAGES, "theory_floors")
+
+
+def dial(store: Path) -> None:
+    """Quality, coherence and diversity against Delta in nats, by share of the singles and by crop positions."""
+    sweep(configs_of("dial"), RunStore(store))
+    found = []
+    for plan in make_plans(configs_of("dial")):
+        metrics = (RunStore(store).record(plan.run_id) or {})["metrics"]
+        delta = theory.discrepancy(law_of(plan.sampler), plan.mixture)
+        numbers = [
+            np.mean([metrics[f"frechet/digits/unconditional/{m}"] for m in ("m0", "m1")]),
+            metrics["coherence/leave_one_out"],
+            metrics["diversity/digits/mean"],
+        ]
+        share = 1 - sum(t.weight for t in plan.mixture.terms if len(t.given) == 2)
+        found.append((share, plan.config.crop_range, delta, numbers))
+        positions = "all" if plan.config.crop_range is None else plan.config.crop_range**2
+        print(f"| {share:g} | {positions} | {delta:.2f} | " + " | ".join(f"{n:,.3g}" for n in numbers) + " |")
+    whole = [point for point in found if point[1] is None]
+    dials = (
+        ("share of the singles, 0 to 1, all crops", METHODS["mopoe"], whole),
+        ("crop positions 1, 4, 64, all, singles alone", METHODS["mmvae"], [point for point in found if point[0] == 1]),
+    )
+    with drawing():
+        figure = Figure(figsize=(7.2, 2.8))
+        for i, (axes, title) in enumerate(zip(figure.subplots(1, 3), TITLES, strict=True)):
+            for label, look, points in dials:
+                x, y = zip(*sorted((delta, numbers[i]) for _, _, delta, numbers in points), strict=True)
+                axes.plot(x, y, color=look.colour, marker=look.marker, label=label if i == 0 else None)
+            axes.set(xlabel="Delta in nats", title=title, ylim=(0, None))
+        figure.legend(loc="outside upper left", ncols=2)
+    save(figure, IMAGES, "theory_dial")
+
+
 def coverage() -> None:
     hits: Counter = Counter()
     kinds = list(theory.GENERATORS)
@@ -142,10 +201,17 @@ def sizes() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="which of them; default: all")
     parser.add_argument("--store", type=Path, default=Path("runs/theory"))
     arguments = parser.parse_args()
-    corollary_2()
-    diversity()
-    sizes()
-    coverage()
-    rate_distortion(arguments.store)
+    makers = {
+        "corollary_2": corollary_2,
+        "diversity": diversity,
+        "sizes": sizes,
+        "coverage": coverage,
+        "floors": floors,
+        "rate_distortion": lambda: rate_distortion(arguments.store),
+        "dial": lambda: dial(arguments.store),
+    }
+    for name in arguments.names or makers:
+        makers[name]()

@@ -1,13 +1,18 @@
 """The audit of trained runs: every certified line, on laws whose entropies are known."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import polyvae as pv
-from polyvae import audits, subsets, theory
+from polyvae import audits, datasets, subsets, theory
 from polyvae.finished import plan_of
+from polyvae.floors import add_floors
+from polyvae.report import figures, write_report
+from polyvae.report.reading import read_runs
+from polyvae.store import RunStore
 from polyvae.truths import law_named, truth_of
 
 QUICK = pv.RunConfig(
@@ -86,6 +91,37 @@ def test_images_are_scored_by_bytes(store, likelihood):
     six = max(line.bound for line in found.lines if line.number == 6)
     assert six > 100 * found.delta  # for a decoder that factorises over pixels line 3 is nearly empty
     assert plan_of(result.folder).modalities[0].likelihood == result.load().modalities[0].likelihood
+
+
+def test_floors_of_records_are_those_of_an_audit_and_reach_the_report(store, tmp_path):
+    config = QUICK.with_(
+        dataset="polymnist", modalities=2, method="mmvae", metrics="bound", epochs=2, train_size=400, test_size=50
+    )
+    result = pv.run(config, store)
+    own = RunStore(tmp_path)
+    shutil.copytree(result.folder, own.folder(result.run_id))
+    (own.folder(result.run_id) / "model.safetensors").unlink()  # the record is enough
+    (floor,) = add_floors(own)
+    truth = truth_of(replace(plan_of(result.folder), sampler=datasets.sampler("polymnist", modalities=2, split="test")))
+    expected = np.mean([truth.unseen_loss((name,)) for name in ("m0", "m1")])
+    assert floor.floor == pytest.approx(expected)
+    assert floor.distortion == result.metrics["bound/distortion"] > floor.floor > 0
+    assert floor.delta == pytest.approx(theory.discrepancy(truth.entropies, subsets.mmvae(("m0", "m1"))))
+    groups, _ = read_runs(own)
+    assert figures.floors(groups[0]) == {"MMVAE": [(1.0, floor.distortion / 2, floor.floor / 2)]}
+    write_report(own, tmp_path / "report")
+    assert list((tmp_path / "report/figures").glob("floors-*.png"))
+
+
+def test_records_of_other_data_have_no_floor(store, tmp_path):
+    result = pv.run(QUICK.with_(dataset="polymnist", modalities=2, metrics="bound", train_size=64, test_size=16), store)
+    own = RunStore(tmp_path)
+    own.folder(result.run_id).mkdir()
+    resolved = result.record["resolved"] | {"data": "elsewhere"}
+    own.finish(result.record | {"resolved": resolved})
+    said = []
+    assert add_floors(own, say=said.append) == ()
+    assert "other data" in said[0]
 
 
 def test_what_cannot_be_audited_is_said_before_compute(store, tmp_path):

@@ -16,9 +16,9 @@ from scipy.stats import chisquare
 
 from polyvae import datasets, files
 from polyvae.datasets.cache import cached
-from polyvae.datasets.digits import ASSETS, Digits, load_digits
+from polyvae.datasets.digits import ASSETS, Digits, load_digits, threshold
 from polyvae.datasets.pictures import VENDORED, Picture, load_pictures
-from polyvae.datasets.polymnist import Placement, Sampler, load_sampler, threshold
+from polyvae.datasets.polymnist import Placement, Sampler, load_sampler
 from polyvae.errors import InputError
 
 PER_CLASS = 6

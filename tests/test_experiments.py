@@ -3,12 +3,16 @@
 import hashlib
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from polyvae import InputError
 from polyvae.experiments import EXPERIMENTS, configs_of
+from polyvae.plan import make_plans
+from polyvae.theory import discrepancy
+from polyvae.truths import law_of
 
-ONE_SIZE = ("quick", "quick-long", "label-free", "fig02_more_seeds", "quick_captions", "cub_captions")
+ONE_SIZE = ("quick", "quick-long", "label-free", "fig02_more_seeds", "quick_captions", "cub_captions", "dial")
 PRESETS = [name for name in EXPERIMENTS if name not in ONE_SIZE and not name.endswith("_cub")]
 GOLDEN = {
     "fig02_quality_vs_beta": "99024df1709b",
@@ -36,6 +40,18 @@ def test_each_run_is_planned_once_and_all_runs_share_a_budget(name, preset):
     counts = Counter((c.method, c.only, c.dataset) for c in configs)
     assert all(count > 1 for count in counts.values()), "every curve has more than one run"
     assert {c.only is None for c in configs if c.method == "unimodal"} <= {False}
+
+
+def test_the_dial_turns_delta_and_nothing_else():
+    configs = configs_of("dial")
+    assert len({config.with_(subsets=None, crop_range=None) for config in configs}) == 1
+    plans = make_plans(configs)
+    assert len({plan.run_id for plan in plans}) == len(configs)
+    deltas = [discrepancy(law_of(plan.sampler), plan.mixture) for plan in plans]
+    share = np.array(deltas[:5])
+    assert share == pytest.approx(np.array([0, 0.25, 0.5, 0.75, 1]) * share[-1])
+    assert sorted(deltas[5::2]) == deltas[5::2]
+    assert deltas[6::2] == pytest.approx([0, 0, 0])
 
 
 def test_the_paper_preset_is_the_published_setting():

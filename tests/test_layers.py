@@ -39,7 +39,7 @@ LAYERS = (
     {"evaluation", "truths"},
     {"finished"},
     {"benchmark"},
-    {"sweep", "experiments", "audits"},
+    {"sweep", "experiments", "audits", "floors"},
     {"commands"},
     {"cli"},
     {"__main__"},

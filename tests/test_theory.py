@@ -3,6 +3,7 @@
 import functools
 import itertools
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,6 +163,29 @@ def test_certified_lines_hold_for_random_models():
             assert -factorised.objective(law, S, beta) >= bound - 1e-10
             assert gap >= -1e-10
             assert theory.modality_floor(law, S)[0] == pytest.approx(h.joint + gap)
+
+
+def test_the_best_encoder_is_a_geometric_mean_of_posteriors():
+    """No other encoder scores better, and it falls short of E log p by the log of the means' sums, exactly."""
+    rng = np.random.default_rng(4)
+    for seed in range(20):
+        law = theory.generator("random", 3, 2, seed=seed)
+        given = (("m1",), ("m0", "m2"))[seed % 2]
+        S = subsets.custom([(given, 1.0)], law.names)
+        model = theory.random_model(law, S, 4, rng)
+        best = replace(model, encoders={given: model.best_encoder(law, given)})
+        for near in (0.0, 0.9, 0.999):
+            away = rng.dirichlet(np.ones(4), best.encoders[given].shape[:-1])
+            other = near * best.encoders[given] + (1 - near) * away
+            assert replace(model, encoders={given: other}).objective(law, S) < best.objective(law, S)
+        joint = np.moveaxis(model.decoder, 0, -1) * model.prior
+        posterior = joint / joint.sum(-1, keepdims=True)
+        axes = tuple(i for i, name in enumerate(law.names) if name not in given)
+        seen = law.table.sum(axes)
+        means = np.exp((law.table[..., None] * np.log(posterior)).sum(axes) / seen[..., None])
+        short = -(seen * np.log(means.sum(-1))).sum()
+        assert short > 0
+        assert model.log_evidence(law) - best.objective(law, S) == pytest.approx(short)
 
 
 def product_of_marginals(table):

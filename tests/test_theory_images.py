@@ -1,11 +1,12 @@
 """Entropies of digits on pictures, against the enumeration of every image of small generators."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from polyvae import datasets, subsets, theory
+from polyvae import InputError, datasets, subsets, theory, truths
 from polyvae.datasets.pictures import Picture
 from polyvae.datasets.polymnist import Placement, Sampler
 
@@ -29,11 +30,6 @@ def small(side=12, travel=1, *, flat=False, held_out=0, seed=0, twins=False):
         pictures[0][0, 0, 0] = 9
     named = tuple(Picture(str(i), pixels) for i, pixels in enumerate(pictures))
     return Sampler(masks, np.array([0, 0, 1, 1, 1, 2, 2]), named, travel, held_out)
-
-
-def law_of(sampler):
-    pictures = [picture.pixels for picture in sampler.pictures]
-    return theory.image_law(sampler.masks, sampler.labels, pictures, sampler.travel, sampler.held_out)
 
 
 def enumerated(sampler, modality):
@@ -65,7 +61,7 @@ CASES = [{}, {"travel": 5}, {"travel": 6, "held_out": 2}, {"side": 28}, {"flat":
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_image_entropies_are_those_of_enumeration(case):
     sampler = small(**case)
-    law = law_of(sampler)
+    law = truths.law_of(sampler)
     h_class = entropy(sampler.labels[:, None], np.full(7, 1 / 7))
     assert law.class_entropy == pytest.approx(h_class)
     assert law.is_exact == (not case.get("flat") and not case.get("twins"))
@@ -90,7 +86,7 @@ def test_image_entropies_are_those_of_enumeration(case):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_pixel_laws_are_those_of_enumeration(case):
     sampler = small(**case)
-    law = law_of(sampler)
+    law = truths.law_of(sampler)
     images, labels, chance = enumerated(sampler, 0)
     bits = loss = 0.0
     for label in range(3):
@@ -105,7 +101,27 @@ def test_pixel_laws_are_those_of_enumeration(case):
     assert law.pixels[0].deviation == pytest.approx(loss)
     assert law.unseen_pixels(("m1",)) == law.pixels[0].entropy
     plain = loss / 0.5 + 3 * 28 * 28 * np.log(2 * 0.5)
-    assert law.unseen_loss(("m1",), {"m0": 0.5, "m1": 0.5}) == pytest.approx(plain)
+    assert law.pixels[0].laplace_loss(0.5) == pytest.approx(plain)
+
+
+def test_limited_crops_are_those_of_enumeration():
+    sampler = replace(small(), crop_range=2)
+    law = truths.law_of(sampler)
+    cells = list(itertools.product(range(len(sampler.labels)), range(2), range(2)))
+    digit, *corner = (np.array(part) for part in zip(*cells, strict=True))
+    images = sampler.render(0, Placement(digit, np.stack(corner, 1), np.zeros((len(cells), 2), int)))
+    names, chance = images.reshape(len(cells), -1), np.full(len(cells), 1 / len(cells))
+    assert law.entropies.of(("m0",)) == pytest.approx(entropy(names, chance))
+    drawn = sampler.draw_tuples(500, np.random.default_rng(0))[0][0].numpy().reshape(500, -1)
+    assert {row.tobytes() for row in drawn} == {row.tobytes() for row in names}
+
+
+def test_each_crop_position_adds_its_logarithm_to_delta():
+    S = subsets.mmvae(("m0", "m1"))
+    deltas = [theory.discrepancy(truths.law_named("polymnist", modalities=2, crop_range=k), S) for k in (1, 2, 8)]
+    assert np.diff(deltas) == pytest.approx([np.log(4), np.log(16)])
+    with pytest.raises(InputError, match="crop_range 10000 must be from 1 to"):
+        datasets.sampler("polymnist", crop_range=10_000)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +129,7 @@ def test_pixel_laws_are_those_of_enumeration(case):
     [("polymnist", {"modalities": 3}), ("translated_polymnist", {"modalities": 2}), ("repeated_polymnist", {})],
 )
 def test_the_shipped_generators_are_exact(name, options):
-    law = law_of(datasets.sampler(name, **options))
+    law = truths.law_of(datasets.sampler(name, **options))
     assert law.is_exact
     assert law.class_entropy == pytest.approx(np.log(10))
     shared = law.entropies.information(("m0",), ("m1",))

@@ -37,6 +37,8 @@ class RunConfig:
     """Index of the one picture behind repeated_polymnist. Default 0."""
     held_out: int | None = None
     """Number of digits d that translated_polymnist never shows in quadrant d mod 4; metric `ood` does. Default 0."""
+    crop_range: int | None = None
+    """Crops of PolyMNIST's pictures start in [0, crop_range)^2: a dial for Delta. Default: anywhere."""
     pairing: Literal["fixed", "fresh"] | None = None
     """PolyMNIST pairs: one fixed set, or new pairs and crops every epoch. Default fixed."""
     split_by: Literal["classes", "images"] | None = None
@@ -114,6 +116,7 @@ class RunConfig:
             object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name), hints[field.name]))
         for name in (
             "modalities",
+            "crop_range",
             "train_size",
             "test_size",
             "latent_dim",

@@ -73,11 +73,12 @@ def estimate(
     S: Mapping[str, SubsetMixture] | None = None,
     bins: int = 16,
     seed: int = 0,
-    on_modality: Callable[[str, int, int], None] = lambda name, done, total: None,
+    on_part: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> Estimate:
     """Intervals of Delta for `S` (default: MVAE, MMVAE, MoPoE), from an .npz file, arrays or a data set.
 
-    bins: values of a quantised feature, by quantiles of the training rows. A fifth of the rows is held out.
+    bins: values of a quantised feature, by quantiles of the training rows. on_part: is told the part under way, how
+    many are done, and of how many. A fifth of the rows is held out.
     Raises InputError for fewer than 200 complete rows, one modality, or more than 8.
     """
     if bins < 2:
@@ -95,9 +96,9 @@ def estimate(
     counted = log_cells + np.log(ROWS_A_CELL) <= np.log(len(train))
     scores: dict[str, Score] = {}
     for done, name in enumerate(edges):
-        on_modality(name, done, len(edges))
+        on_part(f"a model of {name} given the others", done, len(edges))
         scores[name] = table_model(rows, name, widths) if counted else network_model(rows, name, widths, seed)
-    on_modality("", len(edges), len(edges))
+    on_part("", len(edges), len(edges))
     everything = {name: np.concatenate([rows[name], held_out[name]]) for name in edges}
     labels = None if train.labels is None or test.labels is None else np.concatenate([train.labels, test.labels])
     mixtures = {name: getattr(subsets, name)(train.names) for name in PRESETS} if S is None else S

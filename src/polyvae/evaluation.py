@@ -38,7 +38,7 @@ def evaluation_of(plan: Plan, say: Say = lambda text: None) -> Evaluation:
     extras: dict[str, Any] = {"extractors": at_hand}
     if plan.sampler is not None and "judge" in needs:
         say("the judge of this data set (trained once, about a minute)")
-        whole = replace(plan.sampler, held_out=0)  # a judge must read what the model was never shown
+        whole = replace(plan.sampler, held_out=0, crop_range=None)  # a judge must read what the model was never shown
         extras["judge"] = judge_for(whole, plan.whole_test)
     if plan.attributes and "judge" in needs:
         say("the judge of this data set (trained once, about a minute)")

@@ -41,7 +41,7 @@ def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[Mult
 
 def generator_options(config: RunConfig) -> dict[str, Any]:
     """What fixes the generator of a data set, and so its judge, whatever rows are drawn from it."""
-    names = ("modalities", "scale", "background", "held_out", "split_by", "crop", "data_dir")
+    names = ("modalities", "scale", "background", "held_out", "crop_range", "split_by", "crop", "data_dir")
     return {name: getattr(config, name) for name in names}
 
 

@@ -10,6 +10,7 @@ import torch
 from polyvae import datasets
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets import Sampler
+from polyvae.datasets.digits import DIGIT
 from polyvae.datasets.symbols import as_rows, symbols_law
 from polyvae.datasets.toy import linear_gaussian
 from polyvae.errors import InputError
@@ -52,7 +53,8 @@ def law_named(
 ) -> DiscreteLaw | LinearGaussian | ImageLaw:
     """The law of a certified generator (`theory.GENERATORS`) or of a data set with one, by name.
 
-    symbols: values of each modality of a generator. options: scale, background, held_out, data_dir of a data set.
+    symbols: values of each modality of a generator. options: scale, background, held_out, crop_range,
+    data_dir of a data set.
     Raises InputError for a name without a law and for options that it does not have.
     """
     if name in GENERATORS:
@@ -72,7 +74,9 @@ def law_named(
 
 def law_of(sampler: Sampler) -> ImageLaw:
     """The law of a PolyMNIST-type generator."""
-    pictures = [picture.pixels for picture in sampler.pictures]
+    side = None if sampler.crop_range is None else sampler.crop_range + DIGIT
+    shown = {id(picture): picture.pixels[:, :side, :side] for picture in sampler.pictures}
+    pictures = [shown[id(picture)] for picture in sampler.pictures]
     return image_law(sampler.masks, sampler.labels, pictures, sampler.travel, sampler.held_out)
 
 

@@ -29,6 +29,7 @@ def data(
     scale: float | None = None,
     background: int | None = None,
     held_out: int | None = None,
+    crop_range: int | None = None,
     split_by: Literal["classes", "images"] | None = None,
     crop: Literal["none", "box"] | None = None,
     data: str | None = None,
@@ -50,6 +51,7 @@ def data(
         scale: Size of the digits in translated_polymnist.
         background: Index of the picture of repeated_polymnist.
         held_out: Number of digits d that translated_polymnist never shows in quadrant d mod 4.
+        crop_range: Crops of PolyMNIST's pictures start in [0, crop_range)^2. Default: anywhere.
         split_by: Split of cub: no class in both parts (default), or the official one.
         crop: Pictures of cub: squeezed into a square (default, none), or the square around the bird (box).
         data: Your own .npz file, for arrays.
@@ -77,6 +79,7 @@ def data(
         scale=scale,
         background=background,
         held_out=held_out,
+        crop_range=crop_range,
         split_by=split_by,
         crop=crop,
         data=data,

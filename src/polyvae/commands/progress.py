@@ -67,6 +67,20 @@ class StepBar(_Display):
         self.line(f"step {done} of {total}, {note}", now=done == total)
 
 
+class CountBar(_Display):
+    """Parts of one computation, each with a name."""
+
+    def __enter__(self) -> Self:
+        self.task = self.progress.add_task("reading the data", total=None, note="")
+        return super().__enter__()
+
+    def part(self, name: str, done: int, total: int) -> None:
+        """`done` of `total` parts are finished; `name` is under way, empty at the end."""
+        self.progress.update(self.task, description=name or "bounds", completed=done, total=total)
+        if name:
+            self.line(f"[{done + 1} of {total}] {name}", now=True)
+
+
 class SweepTable(_Display):
     """The runs of a sweep: done, failed, running, waiting, time left; and the epoch of those under way."""
 

@@ -9,9 +9,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from polyvae import audits, estimates, files, subsets, truths
+from polyvae import audits, estimates, files, floors, subsets, truths
 from polyvae import theory as exact
 from polyvae.audits import Audit
+from polyvae.commands.progress import CountBar
 from polyvae.errors import InputError
 from polyvae.estimates import Estimate, Interval
 from polyvae.store import RunStore
@@ -21,7 +22,7 @@ PRESETS = ("mvae", "mmvae", "mopoe")
 
 
 def theory(
-    action: Annotated[Literal["discrepancy", "audit", "estimate", "tradeoff"], tyro.conf.Positional],
+    action: Annotated[Literal["discrepancy", "audit", "floors", "estimate", "tradeoff"], tyro.conf.Positional],
     target: Annotated[str | None, tyro.conf.Positional] = None,
     *,
     modalities: int | None = None,
@@ -30,6 +31,7 @@ def theory(
     scale: float | None = None,
     background: int | None = None,
     held_out: int | None = None,
+    crop_range: int | None = None,
     data_dir: str | None = None,
     data: Path | None = None,
     bins: int = 16,
@@ -45,13 +47,14 @@ def theory(
     """What sub-sampling of modalities costs, in nats: Delta of a law, a run against what is certain, the best S.
 
     discrepancy LAW: Delta for each method, by modality. audit RUN: distortion, rate and the slack of every certified
-    bound (docs/theory.md). tradeoff LAW: the S of least Delta for every mean number of observed modalities.
+    bound (docs/theory.md). floors: every finished run of --store against the floor of its distortion, kept in its
+    record for the report. tradeoff LAW: the S of least Delta for every mean number of observed modalities.
     estimate --data FILE.npz: before training, an interval of Delta on your own data, and which methods avoid it.
     LAW is a joint table in a .npy file, a data set with a generator (polymnist, symbols, toy, ...), or a certified
     generator (random, independent, shared, common_cause, noisy_cause, xor).
 
     Args:
-        action: discrepancy, audit, estimate or tradeoff.
+        action: discrepancy, audit, floors, estimate or tradeoff.
         target: The law, or the run: its id, the start of one, or its folder.
         modalities: Number of modalities of a generator.
         symbols: Values a modality of a certified generator. Default 2.
@@ -59,6 +62,7 @@ def theory(
         scale: Size of the digits in translated_polymnist.
         background: Index of the picture of repeated_polymnist.
         held_out: Number of digits that translated_polymnist never shows in one quadrant.
+        crop_range: Crops of PolyMNIST's pictures start in [0, crop_range)^2. Default: anywhere.
         data_dir: Folder with mnist/ and backgrounds/. Default: $POLYVAE_DATA, else the embedded digits.
         data: Your own .npz file, for estimate; real values are quantised.
         bins: Values of a quantised feature, by quantiles.
@@ -75,6 +79,8 @@ def theory(
         if data is None:
             raise InputError("which data? Say: polyvae theory estimate --data FILE.npz")
         content, shown, words = _estimate(data, subsets, bins, seed, quiet)
+    elif action == "floors":
+        content, shown, words = _floors(RunStore(store), data_dir, quiet)
     elif target is None:
         raise InputError(f"{action} of what? Say: polyvae theory {action} {'RUN' if action == 'audit' else 'LAW'}")
     elif action == "audit":
@@ -83,7 +89,8 @@ def theory(
         shown = [_lines_table(found), _subsets_table(found)]
         words = _audit_words(found)
     else:
-        options = {"scale": scale, "background": background, "held_out": held_out, "data_dir": data_dir}
+        options: dict[str, Any] = {"scale": scale, "background": background, "held_out": held_out}
+        options |= {"crop_range": crop_range, "data_dir": data_dir}
         law: Any = (
             _table_in(Path(target))
             if target.endswith(".npy")
@@ -144,15 +151,12 @@ def _tradeoff(law: Any, points: int, least_share: float) -> tuple[Any, list[Tabl
 
 
 def _estimate(data: Path, own: str | None, bins: int, seed: int, quiet: bool) -> tuple[Any, list[Table], str]:
-    def tell(name: str, done: int, total: int) -> None:
-        if not quiet and name:
-            print(f"[{done + 1} of {total}] a model of {name} given the others", flush=True)
-
     mixtures = None
     if own is not None:
         custom = subsets.from_json(files.read_json(Path(own)))
         mixtures = {name: getattr(subsets, name)(custom.names) for name in PRESETS} | {"custom": custom}
-    found = estimates.estimate(data, S=mixtures, bins=bins, seed=seed, on_modality=tell)
+    with CountBar(quiet) as bar:
+        found = estimates.estimate(data, S=mixtures, bins=bins, seed=seed, on_part=bar.part)
     ends = _table("method", "Delta from", "to", "features alone from", "to")
     for name, interval in found.delta.items():
         alone = found.factorised[name]
@@ -168,6 +172,16 @@ def _estimate(data: Path, own: str | None, bins: int, seed: int, quiet: bool) ->
         + found.advice
     )
     return _estimate_json(found), [ends, own_table], words
+
+
+def _floors(store: RunStore, data_dir: str | None, quiet: bool) -> tuple[Any, list[Table], str]:
+    found = floors.add_floors(store, data_dir, lambda text: None if quiet else print(text, flush=True))
+    table = _table("run", "distortion", "floor", "above it", "Delta")
+    for one in found:
+        numbers = (one.distortion, one.floor, one.distortion - one.floor, one.delta)
+        table.add_row(one.run_id, *map(_nats, numbers))
+    words = "In nats of the Laplace loss (docs/theory.md, line 7); in the records now, for `polyvae report`."
+    return [one._asdict() for one in found], [table], words
 
 
 def _estimate_json(found: Estimate) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     attributes: tuple[Attribute, ...] = ()  # that captions name
 
 
-_POLYMNIST = frozenset({"modalities", "size", "pairing", "data_dir"})
+_POLYMNIST = frozenset({"modalities", "size", "pairing", "crop_range", "data_dir"})
 
 DATASETS: dict[str, Entry] = {
     "polymnist": Entry(
@@ -101,6 +101,7 @@ def load(
     scale: float | None = None,
     background: int | None = None,
     held_out: int | None = None,
+    crop_range: int | None = None,
     pairing: str | None = None,
     split_by: str | None = None,
     crop: str | None = None,
@@ -113,6 +114,7 @@ def load(
     modalities: how many (PolyMNIST and toy: 5). size: number of rows of this split, None for all.
     scale: side of the digits (translated_polymnist: 0.5). background: the shared picture (repeated_polymnist: 0).
     held_out: digits that never stand in one quadrant (translated_polymnist: 0).
+    crop_range: crop corners lie in [0, crop_range)^2 (PolyMNIST: anywhere in the picture).
     pairing: "fixed" or "fresh" (PolyMNIST: "fixed"). split_by: "classes" or "images", crop: "none" or "box" (cub: the
     former). data, test_size: the user's arrays and how many rows are held out.
     data_dir: folder of downloaded or own data, else $POLYVAE_DATA, else what ships with polyvae.
@@ -125,6 +127,7 @@ def load(
         scale=scale,
         background=background,
         held_out=held_out,
+        crop_range=crop_range,
         pairing=pairing,
         split_by=split_by,
         crop=crop,
@@ -145,6 +148,7 @@ def sampler(
     scale: float | None = None,
     background: int | None = None,
     held_out: int | None = None,
+    crop_range: int | None = None,
     split_by: str | None = None,
     crop: str | None = None,
     data_dir: Path | str | None = None,
@@ -152,7 +156,13 @@ def sampler(
     """Endless fresh draws of the generator behind `name`, or None for data that has no generator."""
     entry = _entry(name)
     given = _given(
-        modalities=modalities, scale=scale, background=background, held_out=held_out, split_by=split_by, crop=crop
+        modalities=modalities,
+        scale=scale,
+        background=background,
+        held_out=held_out,
+        crop_range=crop_range,
+        split_by=split_by,
+        crop=crop,
     )
     _check_options(name, entry, given)
     if entry.sampler is None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from polyvae.errors import InputError
 
@@ -19,6 +20,7 @@ FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+DIGIT = 28
 OPENERS = {".xz": lzma.open, ".gz": gzip.open, "": open}
 
 
@@ -94,3 +96,17 @@ def read_idx(path: Path, dims: int) -> Tensor:
     if len(content) != header + shape.prod():
         raise InputError(f"{path} is {len(content)} bytes long, its header says {header + shape.prod()}; replace it")
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())
+
+
+def threshold(digits: Digits, scale: float | None) -> tuple[np.ndarray, int]:
+    """The masks Bool (digit, side, side) and how many positions each axis of the canvas offers them.
+
+    With a scale: bilinear without antialiasing, back to bytes by truncation, then > 128; a corner is uniform in
+    [0, int(28 (1 - scale))), upper end unused, as published.
+    """
+    if scale is None:
+        return (digits.images > 128).numpy(), 1
+    if not 1 / DIGIT <= scale < 1:
+        raise InputError(f"scale {scale} must be at least 1/28 and below 1")
+    resized = interpolate(digits.images[:, None].float(), scale_factor=scale, mode="bilinear").squeeze(1)
+    return (resized.to(torch.uint8) > 128).numpy(), max(1, int(DIGIT * (1 - scale)))

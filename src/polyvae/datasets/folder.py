@@ -10,8 +10,7 @@ from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.cache import cached, checksum
-from polyvae.datasets.digits import check_split, resolve
-from polyvae.datasets.pictures import DIGIT
+from polyvae.datasets.digits import DIGIT, check_split, resolve
 from polyvae.errors import InputError
 from polyvae.likelihoods import Laplace
 from polyvae.modality import Modality

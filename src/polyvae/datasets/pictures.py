@@ -7,13 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from polyvae.datasets.digits import ASSETS, resolve
+from polyvae.datasets.digits import ASSETS, DIGIT, resolve
 from polyvae.errors import InputError
 
 # Modality k shows picture k. Ordered by how well an inverted digit shows; a released order never changes.
 VENDORED = ("hubble", "flower", "rocket", "coffee", "retina", "astronaut", "china", "camera", "cell", "chelsea")
 SUFFIXES = {".png", ".jpg", ".jpeg"}
-DIGIT = 28
 
 
 class Picture(NamedTuple):

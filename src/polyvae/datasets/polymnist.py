@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.cache import cached, checksum
-from polyvae.datasets.digits import Digits, check_split, load_digits
-from polyvae.datasets.pictures import DIGIT, Picture, choose, load_pictures
+from polyvae.datasets.digits import DIGIT, check_split, load_digits, threshold
+from polyvae.datasets.pictures import Picture, choose, load_pictures
 from polyvae.errors import InputError
 from polyvae.likelihoods import Laplace
 from polyvae.modality import Modality
@@ -62,6 +61,7 @@ class Sampler:
     masks: Bool (pool, side, side), the (resized) digits above 128; labels: Int64 (pool,).
     pictures: one a modality, the same object when modalities share it; travel: a digit's corner lies in [0, travel)^2.
     held_out: digits d below it never stand in quadrant d mod 4 of the canvas; shows_held_out: they stand only there.
+    crop_range: a crop's corner lies in [0, crop_range)^2, None: anywhere in its picture.
     """
 
     masks: np.ndarray
@@ -70,6 +70,7 @@ class Sampler:
     travel: int
     held_out: int = 0
     shows_held_out: bool = False
+    crop_range: int | None = None
 
     @property
     def cells(self) -> int:
@@ -137,7 +138,8 @@ class Sampler:
         return len({id(picture) for picture in self.pictures}) == 1 and len(self.pictures) > 1
 
     def _place(self, digit: np.ndarray, modality: np.ndarray, rng: np.random.Generator) -> Placement:
-        corner = _below(rng, self._room[modality], (len(digit), 2))
+        room = self._room[modality] if self.crop_range is None else self.crop_range
+        corner = _below(rng, room, (len(digit), 2))
         offset = _below(rng, self.travel, (len(digit), 2))
         while self.held_out and (wrong := self._is_held_out(digit, offset) != self.shows_held_out).any():
             offset[wrong] = _below(rng, self.travel, (int(wrong.sum()), 2))
@@ -166,6 +168,7 @@ def load_sampler(
     scale: float | None = None,
     background: int | None = None,
     held_out: int = 0,
+    crop_range: int | None = None,
     data_dir: Path | str | None = None,
 ) -> Sampler:
     """The generator with the digits of one split; `scale` None: digits in full size; `background` None: one each."""
@@ -175,9 +178,12 @@ def load_sampler(
     if not 0 <= held_out <= 10:
         raise InputError(f"held_out {held_out} must be from 0 to 10, a number of digits")
     pictures = choose(load_pictures(data_dir), modalities, background)
+    least = min(min(picture.pixels.shape[1:]) for picture in pictures) - DIGIT
+    if crop_range is not None and not 1 <= crop_range <= least:
+        raise InputError(f"crop_range {crop_range} must be from 1 to {least}, the room that the pictures leave")
     digits = load_digits(split, data_dir)
     masks, travel = threshold(digits, scale)
-    return Sampler(masks, digits.labels.numpy(), pictures, travel, held_out)
+    return Sampler(masks, digits.labels.numpy(), pictures, travel, held_out, crop_range=crop_range)
 
 
 def load_polymnist(
@@ -190,6 +196,7 @@ def load_polymnist(
     scale: float | None = None,
     background: int | None = None,
     held_out: int = 0,
+    crop_range: int | None = None,
     pairing: str = "fixed",
     data_dir: Path | str | None = None,
 ) -> MultimodalDataset:
@@ -197,13 +204,12 @@ def load_polymnist(
 
     size: number of tuples, None for one per digit of the split. scale: None, or the side of the digits (0 to 1), which
     then stand anywhere on the canvas. background: None, or the picture that all modalities share. held_out: so many
-    digits d never stand in quadrant d mod 4.
+    digits d never stand in quadrant d mod 4. crop_range: None, or crop corners lie in [0, crop_range)^2.
     pairing: "fixed" uses each digit exactly once per modality, in one fixed crop; "fresh" draws rows independently
     from the generator, any number of them. Raises InputError on values out of range.
     """
-    sampler = load_sampler(
-        split=split, modalities=modalities, scale=scale, background=background, held_out=held_out, data_dir=data_dir
-    )
+    made = {"modalities": modalities, "scale": scale, "background": background, "held_out": held_out}
+    sampler = load_sampler(split=split, crop_range=crop_range, data_dir=data_dir, **made)
     pool = len(sampler.labels)
     _check(size, seed, pairing, pool)
     parameters = {
@@ -218,6 +224,7 @@ def load_polymnist(
         "backgrounds": [{"name": p.name, "sha256": checksum(p.pixels)} for p in sampler.pictures],
     }
     parameters |= {"held_out": held_out} if held_out else {}
+    parameters |= {"crop_range": crop_range} if crop_range else {}
     stored = cached(parameters, lambda: _build(sampler, parameters))
     label = stored.pop("label")
     contrasts = {"contrast": [p.contrast for p in sampler.pictures], "grey": [p.grey for p in sampler.pictures]}
@@ -225,20 +232,6 @@ def load_polymnist(
     values = {m.name: stored[m.name] for m in specs}
     present = torch.ones(len(label), modalities, dtype=torch.bool)
     return MultimodalDataset(name, specs, values, present, label, {**parameters, **contrasts})
-
-
-def threshold(digits: Digits, scale: float | None) -> tuple[np.ndarray, int]:
-    """The masks Bool (digit, side, side) and how many positions each axis of the canvas offers them.
-
-    With a scale: bilinear without antialiasing, back to bytes by truncation, then > 128; a corner is uniform in
-    [0, int(28 (1 - scale))), upper end unused, as published.
-    """
-    if scale is None:
-        return (digits.images > 128).numpy(), 1
-    if not 1 / DIGIT <= scale < 1:
-        raise InputError(f"scale {scale} must be at least 1/28 and below 1")
-    resized = interpolate(digits.images[:, None].float(), scale_factor=scale, mode="bilinear").squeeze(1)
-    return (resized.to(torch.uint8) > 128).numpy(), max(1, int(DIGIT * (1 - scale)))
 
 
 def _build(sampler: Sampler, parameters: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from polyvae.experiments import (
     architecture,
     birds,
     bounds,
+    dial,
     fig02_quality_vs_beta,
     fig03_quality_vs_modalities,
     fig11_repeated_modalities,
@@ -40,6 +41,7 @@ EXPERIMENTS: dict[str, Callable[..., list[RunConfig]]] = {
     "fig13_elbo_subsampling": fig13_elbo_subsampling.configs,
     "translated_official": translated_official.configs,
     "bounds": bounds.configs,
+    "dial": dial.configs,
     "architecture": architecture.configs,
     "pairing": pairing.configs,
 }

@@ -119,6 +119,7 @@ class Section(NamedTuple):
     probe: Chart | None
     by_inputs: Chart | None
     pairs: list[Chart]
+    floors: Chart | None
     training: list[Chart]
 
 
@@ -138,6 +139,7 @@ def _section(group: Group, kinds: list[grids.Kind], folder: Path, marks: Marks) 
         probe=_probe(group, folder),
         by_inputs=_by_inputs(group, folder),
         pairs=_pairs(group, folder),
+        floors=_floors(group, folder),
         training=_training(group, folder),
     )
 
@@ -195,6 +197,13 @@ def _probe(group: Group, folder: Path) -> Chart | None:
         return None
     figure = drawing.probe(curves, group)
     return _chart(figure, folder, f"probe-{group.name}", "Accuracy of a linear probe by number of labelled examples")
+
+
+def _floors(group: Group, folder: Path) -> Chart | None:
+    if not (curves := figures.floors(group)):
+        return None
+    figure = drawing.floors(curves, group)
+    return _chart(figure, folder, f"floors-{group.name}", "Measured distortion by beta above its certified floor")
 
 
 def _pairs(group: Group, folder: Path) -> list[Chart]:

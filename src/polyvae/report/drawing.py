@@ -102,6 +102,25 @@ def pairs(matrix: np.ndarray, series: Series, modalities: Sequence[str]) -> Figu
     return figure
 
 
+def floors(curves: dict[str, list[tuple[float, float, float]]], group: Group) -> Figure:
+    """What was reached, and the bound below it in the same colour."""
+    with drawing():
+        figure = Figure(figsize=SMALL)
+        axes = figure.add_subplot()
+        for series in group.series:
+            if found := curves.get(series.label):
+                reached = sorted((beta, distortion) for beta, distortion, _ in found)
+                axes.axhline(found[0][2], color=series.look.colour, linewidth=1, dashes=(5, 2))
+                _line(axes, reached, series.look, label=series.label, marker=series.look.marker)
+        axes.set_xscale("log")
+        axes.set(xlabel="β", ylabel="distortion per modality (nats)")
+        betas = sorted({beta for found in curves.values() for beta, _, _ in found})
+        axes.set_xticks(betas, [f"{beta:g}" for beta in betas])
+        axes.minorticks_off()
+        figure.legend(loc="outside upper left", ncols=2, handlelength=1.3, columnspacing=1.2)
+    return figure
+
+
 def training(group: Group, quantity: str) -> Figure:
     with drawing():
         figure = Figure(figsize=SMALL)
@@ -181,7 +200,7 @@ def _good_corner(axes: Axes) -> None:
     axes.annotate("better", (0.015, 0.985), (0.12, 0.87), color=MUTED, style="italic", arrowprops=arrow, **where)
 
 
-def _line(axes: Axes, found: list[tuple[int, float]], look: Look, **kwargs: Any) -> None:
+def _line(axes: Axes, found: Sequence[tuple[float, float]], look: Look, **kwargs: Any) -> None:
     x, y = [k for k, _ in found], [value for _, value in found]
     axes.plot(x, y, color=look.colour, markersize=6, markeredgecolor=PAPER, **kwargs)
 

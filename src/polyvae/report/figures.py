@@ -114,6 +114,20 @@ def pairs(series: Series, modalities: Sequence[str]) -> np.ndarray | None:
     return matrix
 
 
+def floors(group: Group) -> dict[str, list[tuple[float, float, float]]]:
+    """Per series (beta, distortion, certified floor of it) of every run that has both.
+
+    Divided by the number of modalities, so that runs of one modality share the axis.
+    """
+    keys, curves = ("bound/distortion", "bound/floor"), {}
+    for series in group.series:
+        runs = [run for run in series.runs if all(key in run.metrics for key in keys)]
+        found = [(run.config.beta, *(run.metrics[key] / len(run.modalities) for key in keys)) for run in runs]
+        if found:
+            curves[series.label] = found
+    return curves
+
+
 def training_curves(group: Group, quantity: str, part: str = "train") -> dict[str, list[list[float]]]:
     """Per series one curve (a value an epoch) for each seed at the best beta; `part` is train or validation.
 

@@ -61,6 +61,14 @@ ENTRIES = (
         "nats, lower is better",
         "Minus the expected log-likelihood of an example. Depends on the likelihood scale b; sums over modalities.",
     ),
+    Entry(
+        "bound/floor",
+        "Distortion floor",
+        "nats",
+        "What no training gets the distortion below, given what the subsets of S leave unseen (docs/theory.md, "
+        "line 7).",
+    ),
+    Entry("bound/delta", "Delta", "nats, 0 and up", "Generative discrepancy of the data and S (paper, eq. 5)."),
     Entry("bound/rate", "Rate", "nats, 0 and up", "Mean KL divergence of the posterior from the prior."),
     Entry("bound/loss", "Loss", "nats, lower is better", "Distortion + beta times rate: what is minimised."),
     Entry(

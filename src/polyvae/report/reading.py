@@ -121,5 +121,5 @@ def _title(runs: list[Run]) -> str:
     config, count = runs[0].config, max(len(run.modalities) for run in runs)
     parts = [DATASETS.get(config.dataset, config.dataset), f"{count} {'modality' if count == 1 else 'modalities'}"]
     parts += [Path(config.data).name] if config.data else []
-    options = ("scale", "background", "held_out", "pairing", "split_by", "crop")
+    options = ("scale", "background", "held_out", "crop_range", "pairing", "split_by", "crop")
     return ", ".join(parts + [f"{n.replace('_', ' ')} {v}" for n in options if (v := getattr(config, n))])

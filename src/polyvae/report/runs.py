@@ -15,6 +15,7 @@ DATA_FIELDS = (
     "scale",
     "background",
     "held_out",
+    "crop_range",
     "pairing",
     "split_by",
     "crop",

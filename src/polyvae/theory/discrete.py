@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import xlogy
+from scipy.special import softmax, xlogy
 
 from polyvae.errors import InputError
 from polyvae.subsets import SubsetMixture
@@ -44,6 +44,19 @@ class DiscreteModel:
     def distortion(self, law: DiscreteLaw, given: tuple[str, ...]) -> float:
         """E[-log decoder(x | z)] for z of x_given."""
         return float(-xlogy(self.aggregate(law, given), np.moveaxis(self.decoder, 0, -1)).sum())
+
+    def best_encoder(self, law: DiscreteLaw, given: tuple[str, ...]) -> np.ndarray:
+        """The encoder of x_given that is best in L_S for this prior and decoder: (*cells of given, code).
+
+        It minimises E KL(encoder || posterior of z given X) over the X that go with x_given, so it is the normalised
+        geometric mean of these posteriors, exp E[log posterior | x_given] (docs/theory.md).
+        The decoder must give every cell that occurs a probability under some code common to its x_given.
+        """
+        axes = tuple(i for i, name in enumerate(law.names) if name not in given)
+        posterior = self.prior * np.moveaxis(self.decoder, 0, -1)
+        score = xlogy(law.table[..., None], posterior).sum(axes)
+        weight = law.table.sum(axes)[..., None]
+        return softmax(np.divide(score, weight, out=np.zeros_like(score), where=weight > 0), -1)
 
     def rate(self, law: DiscreteLaw, given: tuple[str, ...]) -> float:
         """E KL(encoder(z | x_given) || prior)."""

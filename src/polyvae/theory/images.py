@@ -6,7 +6,7 @@ mask. So the folded image names the crop if folded crops are distinct, the crop 
 H(X_m | Y) = H(crop) + H(mask | Y).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -54,11 +54,6 @@ class ImageLaw:
     def unseen_pixels(self, given: Sequence[str]) -> float:
         """sum of H(x_j | X_given) over the pixels j of the modalities outside `given` (line 6), from below."""
         return sum(p.entropy for name, p in zip(self.names, self.pixels, strict=True) if name not in given)
-
-    def unseen_loss(self, given: Sequence[str], scales: Mapping[str, float]) -> float:
-        """Least Laplace distortion of the modalities outside `given` (line 7): every pixel at its class's median."""
-        pairs = zip(self.names, self.pixels, strict=True)
-        return sum(p.laplace_loss(scales[name]) for name, p in pairs if name not in given)
 
     def _entropies(self, ends: np.ndarray, shared: float) -> Entropies:
         count = len(self.names)
