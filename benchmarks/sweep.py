@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 from polyvae import RunConfig, RunStore, records
 from polyvae.benchmark import run_one
@@ -20,6 +21,7 @@ from polyvae.sweep import sweep
 TINY = RunConfig(
     dataset="toy", modalities=2, train_size=256, test_size=64, batch_size=16, epochs=10, latent_dim=3, metrics="bound"
 )
+BLOCK = 20
 METHODS = ("mvae", "mvae_plus", "mmvae", "mopoe")
 
 
@@ -56,13 +58,16 @@ def filled(folder: Path, count: int) -> RunStore:
     return store
 
 
-def overhead(count: int, folder: Path) -> tuple[float, float]:
-    """(seconds of `count` tiny runs one after the other in this process, of a sweep over them with one worker)."""
-    configs = [TINY.with_(seed=seed, threads=1) for seed in range(count)]
-    run_one(make_plan(configs[0]), RunStore(folder / "warm"))
-    plain = RunStore(folder / "plain")
-    alone = seconds(lambda: [run_one(plan, plain) for plan in make_plans(configs)])
-    return alone, seconds(lambda: sweep(configs, RunStore(folder / "swept")))
+def overhead(count: int, folder: Path) -> tuple[list[float], list[float]]:
+    """Seconds a tiny run, in blocks of 20: one after the other in this process, and by a sweep with one worker."""
+    run_one(make_plan(TINY), RunStore(folder / "warm"))
+    alone, swept = [], []
+    for first in range(0, count, BLOCK):
+        configs = [TINY.with_(seed=first + i, threads=1) for i in range(BLOCK)]
+        plain, store = RunStore(folder / "plain"), RunStore(folder / "swept")
+        alone.append(seconds(lambda c=configs, s=plain: [run_one(plan, s) for plan in make_plans(c)]) / BLOCK)
+        swept.append(seconds(lambda c=configs, s=store: sweep(c, s)) / BLOCK)
+    return alone, swept
 
 
 def shared_cores(folder: Path) -> dict[int, float]:
@@ -79,18 +84,17 @@ def main() -> None:
     count = parser.parse_args().runs
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        alone, swept = overhead(count, folder)
-        each = (swept - alone) / count
-        print(f"{count} tiny runs: {alone:.1f} s one by one, {swept:.1f} s as a sweep: {each:.2f} s more a run")
         configs = grid(10_000)
         make_plan(configs[0])  # the data are made once, ever
         print(f"planning 10,000 configs: {seconds(lambda: make_plans(configs)):.2f} s")
-        for workers, took in shared_cores(folder).items():
-            print(f"four trainings, {workers} at a time: {took:.0f} s")
         store = filled(folder / "listed", 10_000)
         print(f"listing 10,000 run folders: {seconds(lambda: records.table(store.records())):.2f} s")
         store = filled(folder / "reported", 1000)
-        print(f"report of 1,000 runs: {seconds(lambda: write_report(store, folder / 'report')):.1f} s")
+        print(f"report of 1,000 runs: {seconds(lambda: write_report(store, folder / 'report')):.1f} s", flush=True)
+        for what, found in zip(("one by one", "by a sweep"), overhead(count, folder), strict=True):
+            print(f"a tiny run {what}: {median(found):.2f} s ({min(found):.2f} to {max(found):.2f})")
+        for workers, took in shared_cores(folder).items():
+            print(f"four trainings, {workers} at a time: {took:.0f} s")
 
 
 if __name__ == "__main__":
