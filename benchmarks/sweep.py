@@ -31,6 +31,12 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def tell(what: str, action: Callable[[], object]) -> None:
+    """Prints how long an action takes, and how much of that it computes (less on a busy machine)."""
+    busy, took = time.process_time(), seconds(action)
+    print(f"{what}: {took:.2f} s, {time.process_time() - busy:.2f} s of CPU", flush=True)
+
+
 def grid(count: int, **fields: object) -> list[RunConfig]:
     """Configs that differ in method, beta and seed, as a sweep's do."""
     base = RunConfig(modalities=3, **fields)
@@ -86,11 +92,11 @@ def main() -> None:
         folder = Path(name)
         configs = grid(10_000)
         make_plan(configs[0])  # the data are made once, ever
-        print(f"planning 10,000 configs: {seconds(lambda: make_plans(configs)):.2f} s")
+        tell("planning 10,000 configs", lambda: make_plans(configs))
         store = filled(folder / "listed", 10_000)
-        print(f"listing 10,000 run folders: {seconds(lambda: records.table(store.records())):.2f} s")
+        tell("listing 10,000 run folders", lambda: records.table(store.records()))
         store = filled(folder / "reported", 1000)
-        print(f"report of 1,000 runs: {seconds(lambda: write_report(store, folder / 'report')):.1f} s", flush=True)
+        tell("report of 1,000 runs", lambda: write_report(store, folder / "report"))
         for what, found in zip(("one by one", "by a sweep"), overhead(count, folder), strict=True):
             print(f"a tiny run {what}: {median(found):.2f} s ({min(found):.2f} to {max(found):.2f})")
         for workers, took in shared_cores(folder).items():
