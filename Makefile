@@ -20,8 +20,8 @@ test: .venv/.ready lint
 test-all: .venv/.ready lint  ## also the slow truths: kill storms, long trainings, real judges
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m ''
 
-bench: .venv/.ready  ## ratios against MultiVae and the goals of docs/performance.md
-	@$(BIN)/python benchmarks/run.py
+bench: .venv/.ready  ## peaks of the machine, levers, ratios against MultiVae and against the stored ones (docs/performance.md)
+	@$(BIN)/python benchmarks/roofline.py && $(BIN)/python benchmarks/levers.py && $(BIN)/python benchmarks/run.py
 
 lint: .venv/.ready
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && $(BIN)/ty check -q src

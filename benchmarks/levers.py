@@ -184,6 +184,8 @@ def stacked_sweep(network: str, shape: tuple[int, ...], count: int = 8, rows: in
     def lever() -> None:
         modality = Modality("m0", shape, likelihoods.Normal(1.0))
         models = [nn.ModuleList(networks.build(network, modality, 16)) for _ in range(count)]
+        for model in models:
+            replaced(model, ChannelsLast, lambda part: nn.Identity())  # vmap cannot ask how images are laid out
         values, standard = torch.rand(rows, *shape), torch.randn(rows, 16)
 
         def loss(model: nn.Module, parameters: dict[str, Tensor]) -> Tensor:

@@ -190,14 +190,17 @@ def draw(found: dict[str, float], steps: dict[str, list[Row]], peak: float, path
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(1.1, 1), layout="constrained")
     ridge = peak / found["memory"]
     left.loglog([1, ridge, 1000], [found["memory"], peak, peak], color="#222222", lw=2)
-    left.text(1.15, found["memory"] * 1.55, f"memory\n{found['memory']:.0f} GB/s", va="bottom", fontsize=9)
+    left.text(1.6, found["memory"] * 1.1, f"memory\n{found['memory']:.0f} GB/s", va="top", fontsize=9)
     left.text(900, peak * 1.07, f"arithmetic: {peak:.0f} GFLOP/s", ha="right", fontsize=9)
     for (title, rows), marker in zip(steps.items(), ("o", "s"), strict=True):
         for row in (row for row in rows if row.phase in ("encode", "decode", "backward")):
             left.plot(row.intensity, row.rate, marker, ms=9, color=colours[row.phase], mec="white", label=title)
     marks = [plt.Line2D([], [], marker=m, ls="", color="#555555", label=t) for t, m in zip(steps, "os", strict=True)]
+    for rows in steps.values():
+        for row in (row for row in rows if row.phase in ("encode", "decode", "backward")):
+            left.annotate(row.phase, (row.intensity, row.rate), (8, -4), textcoords="offset points", fontsize=8)
     left.legend(handles=marks, loc="lower right", frameon=False, fontsize=9)
-    left.set(xlabel="operations a byte", ylabel="GFLOP/s", xlim=(1, 1000), ylim=(5, peak * 1.5))
+    left.set(xlabel="operations a byte", ylabel="GFLOP/s", xlim=(1, 1000), ylim=(20, peak * 1.5))
     for place, (title, rows) in enumerate(steps.items()):
         total, start = sum(row.ms for row in rows), 0.0
         for row in rows:
