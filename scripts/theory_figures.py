@@ -147,11 +147,11 @@ def dial(store: Path) -> None:
         metrics = (RunStore(store).record(plan.run_id) or {})["metrics"]
         delta = theory.discrepancy(law_of(plan.sampler), plan.mixture)
         numbers = [
-            np.mean([metrics[f"frechet/digits/unconditional/{m}"] for m in ("m0", "m1")]),
+            np.mean([metrics[f"frechet/digits/unconditional/{m}"] for m in ("m0", "m1", "m2")]),
             metrics["coherence/leave_one_out"],
             metrics["diversity/digits/mean"],
         ]
-        share = 1 - sum(t.weight for t in plan.mixture.terms if len(t.given) == 2)
+        share = 1 - sum(t.weight for t in plan.mixture.terms if len(t.given) == 3)
         found.append((share, plan.config.crop_range, delta, numbers))
         positions = "all" if plan.config.crop_range is None else plan.config.crop_range**2
         print(f"| {share:g} | {positions} | {delta:.2f} | " + " | ".join(f"{n:,.3g}" for n in numbers) + " |")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from polyvae import datasets
 from polyvae.config import RunConfig
+from polyvae.errors import RunError
 from polyvae.plan import Plan, make_plan
 from polyvae.splits import generator_options
 from polyvae.store import Record, RunStore
@@ -14,6 +15,7 @@ from polyvae.theory import discrepancy
 from polyvae.truths import Truth, truth_of
 
 DISTORTION = "bound/distortion"
+NOISE = 0.01  # of the floor: some five standard errors of a mean over 1,000 test rows
 
 
 class Floor(NamedTuple):
@@ -32,6 +34,7 @@ def add_floors(
 
     The recorded distortion is of fixed test rows: its expectation over their pairing is above the floor.
     Other runs are left as they are; `say` is told about those made from other data than are at hand.
+    Raises RunError where the floor is missed by more than the noise of a test set: that is a bug.
     """
     found, laws = [], {}
     for record in store.records():
@@ -43,15 +46,26 @@ def add_floors(
         if plan.content != record["resolved"]["data"]:
             say(f"{record['run_id']}: made from other data than are at hand; give --data-dir or $POLYVAE_DATA")
             continue
-        key = json.dumps([config.only, config.likelihood, config.likelihood_scale, generator_options(config)])
+        key = json.dumps(
+            [config.dataset, config.only, config.likelihood, config.likelihood_scale, generator_options(config)]
+        )
         if key not in laws:
             laws[key] = _truth_of_test(plan)
         if (floor := _floor(record, plan, laws[key])) is not None:
+            _check(floor)
             found.append(floor)
             with store.lock(floor.run_id, wait=True):
                 added = {"bound/floor": floor.floor, "bound/delta": floor.delta}
                 store.finish(record | {"metrics": record["metrics"] | added})
     return tuple(found)
+
+
+def _check(floor: Floor) -> None:
+    if floor.distortion < (1 - NOISE) * floor.floor:
+        raise RunError(
+            f"run {floor.run_id} has a distortion of {floor.distortion:.1f}, below its certain floor {floor.floor:.1f}; "
+            "this is a bug, please report it"
+        )
 
 
 def _truth_of_test(plan: Plan) -> Truth:

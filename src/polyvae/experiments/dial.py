@@ -1,6 +1,6 @@
 """Delta as a dose: quality and coherence where Delta is turned up in known nats, everything else being equal.
 
-Two dials on PolyMNIST with two modalities. Share: S = (1 - lambda) {all} + lambda {singles}, so Delta is lambda times
+Two dials on PolyMNIST with three modalities. Share: S = (1 - lambda) {all} + lambda {singles}, so Delta is lambda times
 that of MMVAE. Crops: MMVAE, and the model without sub-sampling (Delta = 0) as its control, where a picture offers 1, 4,
 64 or all positions for its crops: log(positions) nats that no other modality tells. Tuples are fresh, since a fixed set
 has Delta = 0.
@@ -29,7 +29,7 @@ CPU = RunConfig(
 def configs(preset: str = "cpu") -> list[RunConfig]:
     """11 runs: five shares, and three limited sets of crops for both ends of the share."""
     base = CPU if preset == "cpu" else budget(preset)
-    common = base.with_(dataset="polymnist", modalities=2, method="custom", beta=0.5, pairing="fresh")
+    common = base.with_(dataset="polymnist", modalities=3, method="custom", beta=0.5, pairing="fresh")
     shares = [common.with_(subsets=_file(share)) for share in SHARES]
     ends = (SHARES[-1], SHARES[0])
     crops = [common.with_(subsets=_file(share), crop_range=side) for side in RANGES for share in ends]
