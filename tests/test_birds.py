@@ -14,9 +14,10 @@ from PIL import Image
 from polyvae import datasets, files
 from polyvae.attributes import agreed, read_tokens, said
 from polyvae.config import RunConfig
-from polyvae.datasets import bird_pictures
+from polyvae.datasets import bird_pictures, toy_captions
 from polyvae.datasets.bird_files import IMAGES, find_files, pair
 from polyvae.datasets.bird_pictures import decode, square_around
+from polyvae.datasets.cache import checksum
 from polyvae.datasets.cub import TEST_CLASSES
 from polyvae.datasets.toy_captions import ATTRIBUTES, draw_attributes, paint, write
 from polyvae.errors import InputError
@@ -265,6 +266,14 @@ def test_drawn_birds_say_what_they_show():
     changed = (paint(other, uniform[:, 8:]) != images).any(1)
     assert 0.05 < changed.mean() < 0.5, "a body's colour changes its pixels, not the background"
     assert not changed[:, :2].any()
+
+
+def test_what_is_drawn_changes_with_its_version_only():
+    """The cache keeps what a version drew; captions are exact, pixels may round otherwise elsewhere."""
+    data = datasets.load("toy_captions", size=200)
+    found = toy_captions.VERSION, checksum(data.values["caption"].numpy())[:16]
+    assert found == (2, "f99c811cb0151a22"), "raise VERSION when captions change, then this"
+    assert data.values["image"].double().mean() == pytest.approx(181.448, abs=0.01), "or when pictures do"
 
 
 def test_the_first_caption_is_judged_by_the_others():
