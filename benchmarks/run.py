@@ -99,7 +99,7 @@ COMPARISONS = {
         1,
     ),
     "mopoe_8": Comparison(
-        "MoPoE: conv, 8 modalities (255 subsets), latent 512, batch 64; the first step",
+        "MoPoE: conv, 8 modalities (255 subsets), latent 512, batch 64; the first two steps",
         ("mopoe", "--modalities", 8, "--rows", 64, "--warm-up", 0),
         {"fp32": ()},
         2,

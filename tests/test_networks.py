@@ -5,6 +5,7 @@ import torch
 
 from polyvae import InputError, Modality, likelihoods, networks
 from polyvae.modality import text_modality
+from polyvae.networks.conv import OddUpsampling
 from polyvae.text import PADDING, SPECIALS, Vocabulary
 
 IMAGE = Modality("x", (3, 28, 28), likelihoods.Laplace(0.75))
@@ -119,3 +120,15 @@ def test_text_networks_refuse_what_is_no_text():
 def test_unknown_network_lists_the_choices():
     with pytest.raises(InputError, match="conv"):
         networks.build("gru", IMAGE, 6)
+
+
+def test_an_odd_side_cut_from_an_even_one_is_the_transposed_convolution():
+    torch.manual_seed(0)
+    layer, images = OddUpsampling(8, 5, 3, 2, 1), torch.randn(3, 8, 4, 4)
+    plain = torch.nn.ConvTranspose2d(8, 5, 3, 2, 1)
+    plain.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(layer(images), plain(images))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = layer(images)
+    assert mixed.dtype == torch.bfloat16
+    torch.testing.assert_close(mixed.float(), plain(images), rtol=0.03, atol=0.03)

@@ -3,7 +3,9 @@ images of 32, 64 or more pixels a side and for captions (Shi et al. 2019)."""
 
 import math
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv_transpose2d
 
 from polyvae.modality import Modality
 from polyvae.networks import caption
@@ -34,7 +36,7 @@ def _for_28(modality: Modality, latent_dim: int, width: float) -> tuple[nn.Modul
     )
     decoder = nn.Sequential(
         *(nn.Linear(latent_dim, 16 * wide), _relu(), nn.Unflatten(1, (wide, 4, 4)), ChannelsLast()),
-        *(nn.ConvTranspose2d(wide, middle, 3, 2, 1), _relu()),
+        *(OddUpsampling(wide, middle, 3, 2, 1), _relu()),
         *(nn.ConvTranspose2d(middle, narrow, 3, 2, 1, output_padding=1), _relu()),
         nn.ConvTranspose2d(narrow, channels, 3, 2, 1, output_padding=1),
     )
@@ -62,6 +64,17 @@ def _halving(modality: Modality, latent_dim: int, width: float, side: int) -> tu
         nn.ConvTranspose2d(channels[0], modality.shape[0], 4, 2, 1),
     )
     return encoder.apply(_keep_scale), decoder.apply(_keep_scale)
+
+
+class OddUpsampling(nn.ConvTranspose2d):
+    """A transposed convolution of stride 2 to an odd side; in mixed precision it goes to the even side and is cut, the
+    same numbers by a kernel that takes a quarter of the time (bfloat16, AVX-512)."""
+
+    def forward(self, images: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if not torch.is_autocast_enabled(images.device.type):
+            return super().forward(images, output_size)
+        larger = conv_transpose2d(images, self.weight, self.bias, self.stride, self.padding, output_padding=1)
+        return larger[..., :-1, :-1]
 
 
 def _relu() -> nn.ReLU:
