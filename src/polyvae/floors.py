@@ -46,9 +46,8 @@ def add_floors(
         if plan.content != record["resolved"]["data"]:
             say(f"{record['run_id']}: made from other data than are at hand; give --data-dir or $POLYVAE_DATA")
             continue
-        key = json.dumps(
-            [config.dataset, config.only, config.likelihood, config.likelihood_scale, generator_options(config)]
-        )
+        scoring = [config.only, config.likelihood, config.likelihood_scale]
+        key = json.dumps([config.dataset, *scoring, generator_options(config)])
         if key not in laws:
             laws[key] = _truth_of_test(plan)
         if (floor := _floor(record, plan, laws[key])) is not None:
@@ -63,8 +62,8 @@ def add_floors(
 def _check(floor: Floor) -> None:
     if floor.distortion < (1 - NOISE) * floor.floor:
         raise RunError(
-            f"run {floor.run_id} has a distortion of {floor.distortion:.1f}, below its certain floor {floor.floor:.1f}; "
-            "this is a bug, please report it"
+            f"run {floor.run_id} has a distortion of {floor.distortion:.1f}, below its certain floor "
+            f"{floor.floor:.1f}; this is a bug, please report it"
         )
 
 
