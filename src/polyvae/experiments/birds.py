@@ -36,7 +36,7 @@ DEMO = RunConfig(
     network="image=conv_half,caption=mlp",  # the caption networks cost more than those of these small images
     latent_dim=48,
     batch_size=64,
-    epochs=12,
+    epochs=40,  # after 12, MMVAE knows sizes and brightness, no colours
     learning_rate=3e-3,
     schedule="cosine",
     modality_weights="caption=5",
