@@ -5,7 +5,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv_transpose2d
 
 from polyvae.modality import Modality
 from polyvae.networks import caption
@@ -70,11 +69,10 @@ class OddUpsampling(nn.ConvTranspose2d):
     """A transposed convolution of stride 2 to an odd side; in mixed precision it goes to the even side and is cut, the
     same numbers by a kernel that takes a quarter of the time (bfloat16, AVX-512)."""
 
-    def forward(self, images: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if not torch.is_autocast_enabled(images.device.type):
-            return super().forward(images, output_size)
-        larger = conv_transpose2d(images, self.weight, self.bias, self.stride, self.padding, output_padding=1)
-        return larger[..., :-1, :-1]
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if not torch.is_autocast_enabled(input.device.type):
+            return super().forward(input, output_size)
+        return super().forward(input, [2 * side for side in input.shape[-2:]])[..., :-1, :-1]
 
 
 def _relu() -> nn.ReLU:
