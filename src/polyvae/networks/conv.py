@@ -67,13 +67,13 @@ def _halving(modality: Modality, latent_dim: int, width: float, side: int) -> tu
 
 
 class OddUpsampling(nn.ConvTranspose2d):
-    """A transposed convolution of stride 2 to an odd side; in mixed precision it goes to the even side and is cut, the
+    """A transposed convolution of stride 2 and padding 1 to an odd side; in mixed precision it goes to the even side and is cut, the
     same numbers by a kernel that takes a quarter of the time (bfloat16, AVX-512)."""
 
-    def forward(self, images: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if not torch.is_autocast_enabled(images.device.type):
-            return super().forward(images, output_size)
-        larger = conv_transpose2d(images, self.weight, self.bias, self.stride, self.padding, output_padding=1)
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if not torch.is_autocast_enabled(input.device.type):
+            return super().forward(input, output_size)
+        larger = conv_transpose2d(input, self.weight, self.bias, stride=2, padding=1, output_padding=1)
         return larger[..., :-1, :-1]
 
 
