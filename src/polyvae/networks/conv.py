@@ -67,8 +67,11 @@ def _halving(modality: Modality, latent_dim: int, width: float, side: int) -> tu
 
 
 class OddUpsampling(nn.ConvTranspose2d):
-    """A transposed convolution of stride 2 and padding 1 to an odd side; in mixed precision it goes to the even side and is cut, the
-    same numbers by a kernel that takes a quarter of the time (bfloat16, AVX-512)."""
+    """A transposed convolution of stride 2 and padding 1 to an odd side.
+
+    In mixed precision it goes to the even side and is cut: the same numbers, forward in a quarter of the time
+    (bfloat16 on AVX-512).
+    """
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         if not torch.is_autocast_enabled(input.device.type):
