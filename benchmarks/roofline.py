@@ -196,11 +196,10 @@ def draw(found: dict[str, float], steps: dict[str, list[Row]], peak: float, path
         for row in (row for row in rows if row.phase in ("encode", "decode", "backward")):
             left.plot(row.intensity, row.rate, marker, ms=9, color=colours[row.phase], mec="white", label=title)
     marks = [plt.Line2D([], [], marker=m, ls="", color="#555555", label=t) for t, m in zip(steps, "os", strict=True)]
-    for rows in steps.values():
-        for row in (row for row in rows if row.phase in ("encode", "decode", "backward")):
-            left.annotate(row.phase, (row.intensity, row.rate), (8, -4), textcoords="offset points", fontsize=8)
     left.legend(handles=marks, loc="lower right", frameon=False, fontsize=9)
     left.set(xlabel="operations a byte", ylabel="GFLOP/s", xlim=(1, 1000), ylim=(20, peak * 1.5))
+    left.set_yticks([20, 50, 100, 200], labels=["20", "50", "100", "200"])
+    left.minorticks_off()
     for place, (title, rows) in enumerate(steps.items()):
         total, start = sum(row.ms for row in rows), 0.0
         for row in rows:

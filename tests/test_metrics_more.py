@@ -282,7 +282,7 @@ def test_images_given_subsets_are_drawn_only_for_what_reads_them(names, draws, m
 
 
 def test_latent_encodes_a_row_once_for_all_subsets():
-    model, data, rows = vae(subsets.mopoe), painted(), []
+    model, data, rows = vae(subsets.mopoe(NAMES)), painted(), []
     for encoder in model.encoders.values():
         encoder.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
     metrics.latent(model, data)
