@@ -31,6 +31,7 @@ def test_a_released_default_never_changes():
                 "scale",
                 "background",
                 "held_out",
+                "crop_range",
                 "pairing",
                 "train_size",
                 "test_size",
