@@ -13,19 +13,14 @@ import numpy as np
 import scipy.stats
 
 import polyvae as pv
+from polyvae.experiments.quick import COMMON
 
 METHODS, SEEDS = ("mvae", "mmvae", "mopoe"), range(5)
-CONFIG = pv.RunConfig(
-    modalities=3,
+CONFIG = COMMON.with_(  # the setting of `quick`, smaller
     train_size=4096,
     test_size=300,
-    network="conv_half",
     latent_dim=32,
-    beta=0.5,
-    batch_size=64,
     epochs=4,
-    learning_rate=3e-3,
-    schedule="cosine",
     metrics="bound,coherence,frechet,log_likelihood",
     importance_samples=4,
     threads=1,

@@ -139,11 +139,12 @@ def floors() -> None:
             save(report_floors(curves, group), IMAGES, "theory_floors")
 
 
-def dial(store: Path) -> None:
+def dial(store: Path, data_dir: str | None) -> None:
     """Quality, coherence and diversity against Delta in nats, by share of the singles and by crop positions."""
-    sweep(configs_of("dial"), RunStore(store))
+    configs = [config.with_(data_dir=data_dir) for config in configs_of("dial")]
+    sweep(configs, RunStore(store))
     found = []
-    for plan in make_plans(configs_of("dial")):
+    for plan in make_plans(configs):
         metrics = (RunStore(store).record(plan.run_id) or {})["metrics"]
         delta = theory.discrepancy(law_of(plan.sampler), plan.mixture)
         numbers = [
@@ -203,6 +204,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="which of them; default: all")
     parser.add_argument("--store", type=Path, default=Path("runs/theory"))
+    parser.add_argument("--data-dir", help="folder with mnist/, for `dial`; default: the embedded digits")
     arguments = parser.parse_args()
     makers = {
         "corollary_2": corollary_2,
@@ -211,7 +213,7 @@ if __name__ == "__main__":
         "coverage": coverage,
         "floors": floors,
         "rate_distortion": lambda: rate_distortion(arguments.store),
-        "dial": lambda: dial(arguments.store),
+        "dial": lambda: dial(arguments.store, arguments.data_dir),
     }
     for name in arguments.names or makers:
         makers[name]()
