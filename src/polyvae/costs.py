@@ -54,8 +54,8 @@ def estimate(configs: Sequence[RunConfig], records: Iterable[Record]) -> list[fl
 def left(configs: Sequence[RunConfig], records: Iterable[Record]) -> float | None:
     """Seconds of the runs that have neither finished nor failed; None before any is done."""
     known = list(records)
-    ended = {_identity(RunConfig.from_dict(record["config"])) for record in known}
-    costs = estimate([config for config in configs if _identity(config) not in ended], known)
+    ended = {RunConfig.from_dict(record["config"]).run_id() for record in known}
+    costs = estimate([config for config in configs if config.run_id() not in ended], known)
     return None if costs is None else sum(costs)
 
 
@@ -74,12 +74,4 @@ def in_words(seconds: float) -> str:
 
 
 def _kind(config: RunConfig) -> str:
-    return _without(config, VARIED)
-
-
-def _identity(config: RunConfig) -> str:
-    return _without(config, NOT_HASHED)
-
-
-def _without(config: RunConfig, names: Iterable[str]) -> str:
-    return json.dumps({k: v for k, v in config.to_dict().items() if k not in names}, sort_keys=True)
+    return json.dumps({k: v for k, v in config.to_dict().items() if k not in VARIED}, sort_keys=True)
