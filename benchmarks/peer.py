@@ -27,6 +27,7 @@ modalities, latent, rows = chosen.modalities, chosen.latent, chosen.rows
 torch.set_num_threads(chosen.threads)
 torch.manual_seed(0)
 names = [f"m{i}" for i in range(modalities)]
+narrow, middle, wide = (16, 32, 64) if chosen.network == "conv_half" else (32, 64, 128)
 
 
 class Block(nn.Module):
@@ -51,8 +52,8 @@ def encoder_body() -> tuple[nn.Sequential, int]:
         layers = (nn.Conv2d(3, 64, 3, padding=1), Block(64, 64), nn.AvgPool2d(3, 2, 1), Block(64, 128))
         return nn.Sequential(*layers, nn.AvgPool2d(3, 2, 1), Block(128, 256), nn.Flatten()), 256 * 49
     return nn.Sequential(
-        *(nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU()),
-        *(nn.Conv2d(64, 128, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(2048, latent), nn.ReLU()),
+        *(nn.Conv2d(3, narrow, 3, 2, 1), nn.ReLU(), nn.Conv2d(narrow, middle, 3, 2, 1), nn.ReLU()),
+        *(nn.Conv2d(middle, wide, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(16 * wide, latent), nn.ReLU()),
     ), latent
 
 
@@ -64,10 +65,10 @@ def decoder_body() -> nn.Sequential:
             *(nn.LeakyReLU(0.2), nn.Conv2d(64, 3, 3, padding=1)),
         )
     return nn.Sequential(
-        *(nn.Linear(latent, 2048), nn.ReLU(), nn.Unflatten(1, (128, 4, 4))),
-        *(nn.ConvTranspose2d(128, 64, 3, 2, 1), nn.ReLU()),
-        *(nn.ConvTranspose2d(64, 32, 3, 2, 1, output_padding=1), nn.ReLU()),
-        nn.ConvTranspose2d(32, 3, 3, 2, 1, output_padding=1),
+        *(nn.Linear(latent, 16 * wide), nn.ReLU(), nn.Unflatten(1, (wide, 4, 4))),
+        *(nn.ConvTranspose2d(wide, middle, 3, 2, 1), nn.ReLU()),
+        *(nn.ConvTranspose2d(middle, narrow, 3, 2, 1, output_padding=1), nn.ReLU()),
+        nn.ConvTranspose2d(narrow, 3, 3, 2, 1, output_padding=1),
     )
 
 

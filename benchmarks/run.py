@@ -66,23 +66,30 @@ def install_peer() -> bool:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One training step of ours and of MultiVae. ours: name -> the flags that only our side has."""
+    """One training step of ours and of MultiVae. ours: name -> the flags that only our side has. official_style: also
+    the loop of the public MoPoE code, on our networks."""
 
     title: str
     flags: tuple[str | int, ...]
     ours: dict[str, tuple[str | int, ...]]
     blocks: int = BLOCKS
     steps: int = STEPS
+    official_style: bool = False
 
 
 CONV = "conv, 5 modalities, latent 512, batch 256"
 PRECISIONS = {"fp32": (), "bf16": ("--precision", "bf16")}
 WAYS = {way: ("--allocation", way, "--warm-up", 10) for way in ("exact", "systematic")}  # until few samples count
 COMPARISONS = {
-    "mopoe": Comparison(f"MoPoE: {CONV}", ("mopoe",), PRECISIONS),
-    "mvae": Comparison(f"MVAE: {CONV}", ("mvae",), PRECISIONS),
+    "mopoe": Comparison(f"MoPoE: {CONV}", ("mopoe",), PRECISIONS, official_style=True),
+    "mvae": Comparison(f"MVAE: {CONV}", ("mvae",), PRECISIONS, official_style=True),
     "mmvae": Comparison(
-        f"MMVAE: {CONV}; ours one ELBO a row, MultiVae importance weighted with K = 1", ("mmvae",), PRECISIONS, 5, 1
+        f"MMVAE: {CONV}; ours one ELBO a row, MultiVae importance weighted with K = 1",
+        ("mmvae",),
+        PRECISIONS,
+        5,
+        1,
+        official_style=True,
     ),
     "mmvae_official": Comparison(
         "MMVAE as published: conv, 5 modalities, latent 512, batch 64, K = 30",
@@ -105,6 +112,16 @@ COMPARISONS = {
         2,
         1,
     ),
+    **{
+        f"quick_{method}": Comparison(
+            f"{method} of the experiment `quick`, of which it takes 2,992 steps: conv_half, 3 modalities, batch 64",
+            (method, "--network", "conv_half", "--modalities", 3, "--latent", 96, "--rows", 64),
+            {"fp32": ()},
+            steps=20,
+            official_style=True,
+        )
+        for method in ("mvae", "mopoe", "mmvae")
+    },
 }
 
 
@@ -114,6 +131,7 @@ def compare(name: str, threads: int, has_peer: bool) -> dict[str, float]:
     print(f"\n{what.title}", flush=True)
     shared = (*what.flags, "--threads", threads)
     sides = {f"polyvae, {way}": (sys.executable, "ours.py", *shared, *more) for way, more in what.ours.items()}
+    sides |= {"official-style loop": (sys.executable, "official.py", *shared)} if what.official_style else {}
     sides |= {"MultiVae": (PEER / "bin" / "python", "peer.py", *shared)} if has_peer else {}
     processes = {side: worker(*command) for side, command in sides.items()}
     times: dict[str, list[float]] = {side: [] for side in sides}
@@ -126,7 +144,7 @@ def compare(name: str, threads: int, has_peer: bool) -> dict[str, float]:
         print(f"  {side:20} {spread(times[side], 'ms')}, {memory[side]:,.0f} MiB")
         if has_peer and side != "MultiVae":
             ratios = [a / b for a, b in zip(times[side], times["MultiVae"], strict=True)]
-            found[f"{name}, {side.split(', ')[1]}"] = statistics.median(ratios)
+            found[f"{name}, {side.removeprefix('polyvae, ')}"] = statistics.median(ratios)
             print(f"    ratio to MultiVae  {spread(ratios, '')}, memory {memory[side] / memory['MultiVae']:.2g}")
     return found
 
