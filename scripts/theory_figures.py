@@ -5,6 +5,7 @@
 """
 
 import argparse
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -173,11 +174,17 @@ def dial(store: Path, data_dir: str | None) -> None:
 
 
 def coverage() -> None:
+    """Counts for two values a modality; a network each for twelve, too many cells to count."""
+    for symbols, cases in ((2, 120), (12, 24)):
+        _coverage(symbols, cases)
+
+
+def _coverage(symbols: int, cases: int) -> None:
     hits: Counter = Counter()
     kinds = list(theory.GENERATORS)
-    for case in range(120):
+    for case in range(cases):
         kind = kinds[case % len(kinds)]
-        law = theory.generator(kind, 3, 2, seed=case)
+        law = theory.generator(kind, 3, symbols, seed=case)
         rows = law.draw(1500, np.random.default_rng([case, 1]))
         found = theory.estimate({name: values.astype(float) for name, values in rows.items()}, seed=case)
         for method in ("mmvae", "mopoe"):
@@ -185,7 +192,15 @@ def coverage() -> None:
             lower, upper = found.delta[method]
             hits[kind] += lower.value - 1e-9 <= truth <= upper.value + 1e-9
     for kind in kinds:
-        print(f"| {kind} | {hits[kind]} of 40 |")
+        print(f"| {kind}, {symbols} values | {hits[kind]} of {2 * cases // len(kinds)} |")
+
+
+def times() -> None:
+    for count in (16, 20):
+        table = np.random.default_rng(0).dirichlet(np.ones(2**count)).reshape((2,) * count)
+        started = time.perf_counter()
+        theory.entropies(table)
+        print(f"entropies of {count} binary modalities: {time.perf_counter() - started:.2f} s")
 
 
 def sizes() -> None:
@@ -211,6 +226,7 @@ if __name__ == "__main__":
         "diversity": diversity,
         "sizes": sizes,
         "coverage": coverage,
+        "times": times,
         "floors": floors,
         "rate_distortion": lambda: rate_distortion(arguments.store),
         "dial": lambda: dial(arguments.store, arguments.data_dir),

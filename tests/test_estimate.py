@@ -6,7 +6,8 @@ from scipy.stats import entropy
 
 import polyvae as pv
 from polyvae import theory
-from polyvae.estimates import LABELLED, PLUGIN
+from polyvae.entropy_bounds import LABELLED, PLUGIN
+from polyvae.errors import InputError
 from polyvae.theory.plugin import edges_of, quantised, surprisal
 
 KINDS = ("random", "independent", "shared", "common_cause", "noisy_cause", "xor")
@@ -28,6 +29,38 @@ def test_intervals_cover_the_truth_on_100_certified_cases():
             covered["upper"] += truth <= upper.value + 1e-9
             covered["delta"] += lower.value - 1e-9 <= truth <= upper.value + 1e-9
     assert covered["delta"] >= 180, covered
+
+
+def test_an_s_of_the_users_own_is_checked_and_cut_to_its_modalities():
+    law = theory.generator("independent", 3, 2)
+    data = arrays_of(law, 600, 0)
+    two = law.names[:2]
+    found = theory.estimate(data, S={"mvae": pv.subsets.mvae(two), "mmvae": pv.subsets.mmvae(two)})
+    assert found.delta["mvae"].upper.value == 0
+    assert list(found.described) == list(two)
+    twice = pv.subsets.Listed(two, (pv.subsets.Term(two[:1], 0.5), pv.subsets.Term(two[:1], 0.5)))
+    once = pv.subsets.custom([(two[:1], 1.0)], two)
+    both = theory.estimate(data, S={"twice": twice, "once": once})
+    assert both.delta["twice"].upper.estimate == pytest.approx(both.delta["once"].upper.estimate)
+    for S, message in (
+        ({"a": pv.subsets.mmvae(("m0", "z"))}, "S is over 'z', which the data lack"),
+        ({"a": pv.subsets.mvae_plus(law.names)}, "terms all predict every modality"),
+        ({"a": pv.subsets.mmvae(two), "b": pv.subsets.mmvae(law.names)}, "different modalities"),
+    ):
+        with pytest.raises(InputError, match=message):
+            theory.estimate(data, S=S)
+
+
+def test_what_s_hides_of_a_modality_is_found_where_all_others_would_tell_it():
+    """xor: every bit is told by the other two, and by neither alone, so MMVAE hides it and MVAE does not."""
+    law = theory.generator("xor", 3, 2)
+    found = theory.estimate(arrays_of(law, 1500, 0))
+    for name in law.names:
+        lower, upper = found.hidden["mmvae"][name]
+        truth = sum(law.entropies.of((name,), (other,)) for other in law.names if other != name) / 3
+        assert lower.value <= truth <= upper.value
+        assert lower.value > 0.8 * truth
+        assert found.hidden["mvae"][name].upper.value == 0
 
 
 def test_plug_in_conditional_entropy_is_too_small_in_expectation():

@@ -78,6 +78,33 @@ def test_shannon_inequalities_hold(seed):
     assert min(shares.values()) >= -1e-12
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_delta_by_modality_is_the_mean_over_all_orders(seed):
+    found = theory.entropies(random_table(seed))
+    S = random_mixture(found.names, np.random.default_rng(seed))
+    orders = list(itertools.permutations(found.names))
+    shares = dict.fromkeys(found.names, 0.0)
+    for order in orders:
+        for term in S.terms:
+            known = set(term.given)
+            for name in order:
+                shares[name] += term.weight * found.of((name,), known) / len(orders)
+                known |= {name}
+    assert theory.by_modality(found, S) == pytest.approx(shares, abs=1e-10)
+
+
+def test_delta_by_modality_of_many():
+    """Independent modalities, MoPoE-VAE: each is missing in 2^(M - 1) - 1 of 2^M - 1 subsets."""
+    count = 14
+    bits = np.arange(2**count)
+    sizes = np.linspace(1, 2, count)
+    law = theory.Entropies(tuple(f"m{i}" for i in range(count)), (bits[:, None] >> np.arange(count) & 1) @ sizes)
+    shares = theory.by_modality(law, subsets.mopoe(law.names))
+    share = (2 ** (count - 1) - 1) / (2**count - 1)
+    assert list(shares.values()) == pytest.approx(list(share * sizes))
+
+
 def test_order_and_selection_of_modalities():
     table = np.random.default_rng(0).dirichlet(np.ones(24)).reshape(2, 3, 4)
     found = theory.entropies(table, ("a", "b", "c"))

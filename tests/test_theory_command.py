@@ -28,10 +28,9 @@ def test_discrepancy_of_a_table_and_its_own_mixture(tmp_path, capsys):
 def test_tradeoff_writes_sets_that_train(tmp_path):
     main(["theory", "tradeoff", "symbols", "--points", "3", "--out", str(tmp_path / "mixes.json"), "--quiet"])
     middle = json.loads((tmp_path / "mixes.json").read_text())[1]
-    (tmp_path / "S.json").write_text(json.dumps(middle["subsets"]))
     config = pv.RunConfig(
-        dataset="symbols", method="custom", subsets=str(tmp_path / "S.json"), network="mlp", latent_dim=2, epochs=1,
-        metrics="none", threads=1,
+        dataset="symbols", method="custom", subsets=str(tmp_path / "mixes.2.json"), network="mlp", latent_dim=2,
+        epochs=1, metrics="none", threads=1,
     )  # fmt: skip
     found = theory.audit(pv.run(config, tmp_path / "runs"))
     assert found.delta == pytest.approx(middle["delta"])
@@ -69,6 +68,23 @@ def test_estimate_writes_both_ends_with_reasons(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        [{"given": ["m0"], "weight": 1}],
+        {"names": ["m0"], "terms": [{"given": ["m0"], "weight": "much"}]},
+        {"terms": "powerset"},
+        {"names": ["m0"], "terms": 3},
+    ],
+)
+def test_a_file_that_is_no_s(content, tmp_path, capsys):
+    (tmp_path / "S.json").write_text(json.dumps(content))
+    with pytest.raises(SystemExit) as status:
+        main(["theory", "discrepancy", "xor", "--subsets", str(tmp_path / "S.json")])
+    assert status.value.code == 2
+    assert 'S.json is not {"names": ["m0", ...], "terms"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["estimate"], "--data FILE.npz"),
@@ -76,6 +92,10 @@ def test_estimate_writes_both_ends_with_reasons(tmp_path, capsys):
         (["discrepancy", "nowhere"], "no law is known"),
         (["discrepancy", "missing.npy"], "missing.npy"),
         (["discrepancy", "xor", "--scale", "0.5"], "no option 'scale'"),
+        (["discrepancy", "toy", "--scale", "0.5"], "no option 'scale'"),
+        (["discrepancy", "toy", "--modalities", "30"], "there may be 20"),
+        (["discrepancy", "xor", "--modalities", "0"], "at least 1"),
+        (["tradeoff", "xor", "--least-share", "nan"], "least share nan"),
     ],
 )
 def test_bad_arguments_end_with_2(arguments, message, capsys):

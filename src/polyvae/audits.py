@@ -22,6 +22,7 @@ from polyvae.theory import Line, Measured, certified_lines, discrepancy, known
 from polyvae.truths import Rows, Truth, truth_of
 
 BATCH = 250
+LEAST_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def audit(
     Raises InputError for data whose entropies are not known, RunError if a certain line is violated beyond Monte Carlo
     error: that is a bug, in the model, the data or here.
     """
-    if rows < 2:
-        raise InputError(f"rows {rows} must be at least 2, for a standard error")
+    if rows < LEAST_ROWS:
+        raise InputError(f"rows {rows} must be at least {LEAST_ROWS}, for a standard error that can be trusted")
     place = store if isinstance(store, RunStore) else RunStore(store)
     folder = run.folder if isinstance(run, RunResult) else place.existing(str(run))
     plan = plan_of(folder)

@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -175,16 +175,20 @@ def _mixture(config: RunConfig, method: Method, names: tuple[str, ...]) -> Subse
         raise InputError("--subsets FILE.json and --method custom go together; give both or neither")
     if method.mixture is not None:
         return method.mixture(names)
-    path = Path(str(config.subsets))
+    return mixture_in(Path(str(config.subsets)), names)
+
+
+def mixture_in(path: Path, names: Sequence[str] | None = None) -> SubsetMixture:
+    """The S of a --subsets file, over `names`, None: over those that the file gives. Raises InputError."""
     content = read_settings(path)
     try:
-        terms = content["terms"] if isinstance(content, dict) else content
-        return subsets.from_json({"names": names, "terms": terms})
+        given = content if isinstance(content, dict) else {"terms": content}
+        return subsets.from_json(given if names is None else given | {"names": names})
     except InputError:
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f'--subsets {path} is not a list of terms such as {{"given": ["m0"], "weight": 1}} '
+            f'--subsets {path} is not {{"names": ["m0", ...], "terms": [{{"given": ["m0"], "weight": 1}}, ...]}} '
             f"({type(error).__name__}: {error})"
         ) from error
 

@@ -57,10 +57,13 @@ def law_named(
     data_dir of a data set.
     Raises InputError for a name without a law and for options that it does not have.
     """
+    if modalities is not None and modalities < 1:
+        raise InputError(f"{modalities} modalities; there must be at least 1")
+    given = [key for key, value in options.items() if value is not None and key != "data_dir"]
+    if given and name in (*GENERATORS, "toy", "symbols"):
+        raise InputError(f"{name!r} has no option {given[0]!r}; it has modalities, seed and, a generator, symbols")
     if name in GENERATORS:
-        if given := [key for key, value in options.items() if value is not None and key != "data_dir"]:
-            raise InputError(f"generator {name!r} has no option {given[0]!r}; it has modalities, symbols, seed")
-        return generator(name, modalities or 3, symbols or 2, seed)
+        return generator(name, modalities or 3, 2 if symbols is None else symbols, seed)
     if symbols is not None:
         raise InputError(f"--symbols is for the generators {', '.join(GENERATORS)}, not for {name!r}")
     if name in ("toy", "symbols"):
@@ -139,10 +142,10 @@ def _of_symbols(plan: Plan) -> Truth:
 def _of_images(plan: Plan, sampler: Sampler) -> Truth:
     law = law_of(sampler)
     names = tuple(m.name for m in plan.modalities)
-    pixels = dict(zip(law.names, law.pixels, strict=True))
+    absent = tuple(name for name in law.names if name not in names)
 
     def unseen(given: Subset) -> float:
-        return sum(pixels[name].entropy for name in names if name not in given)
+        return law.unseen_pixels((*given, *absent))
 
     def draw(count: int, rng: np.random.Generator) -> Rows:
         images, labels = sampler.draw_tuples(count, rng)

@@ -1,6 +1,5 @@
 """The command about the paper's theorem: Delta of a law, the audit of a run, the cheapest S, bounds from data."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,10 +10,19 @@ from rich.table import Table
 
 from polyvae import audits, estimates, files, floors, subsets, truths
 from polyvae import theory as exact
-from polyvae.audits import Audit
 from polyvae.commands.progress import CountBar
+from polyvae.commands.theory_output import (
+    audit_json,
+    audit_words,
+    estimate_json,
+    lines_table,
+    nats,
+    reasons,
+    subsets_table,
+    table_of,
+)
 from polyvae.errors import InputError
-from polyvae.estimates import Estimate, Interval
+from polyvae.plan import mixture_in
 from polyvae.store import RunStore
 from polyvae.subsets import SubsetMixture
 
@@ -72,7 +80,8 @@ def theory(
         least_share: Weight that each single modality keeps at least, for tradeoff.
         rows: Fresh rows an audit measures on.
         store: Folder of all runs.
-        out: JSON file for the result; for tradeoff also the sets S, as --subsets FILE of `polyvae run` takes them.
+        out: JSON file for the result. For tradeoff FILE.json also gets FILE.1.json, FILE.2.json, ... beside it, an S
+            each, as `polyvae run --method custom --subsets` takes it.
         quiet: Print nothing but errors.
     """
     if action == "estimate":
@@ -85,27 +94,33 @@ def theory(
         raise InputError(f"{action} of what? Say: polyvae theory {action} {'RUN' if action == 'audit' else 'LAW'}")
     elif action == "audit":
         found = audits.audit(target, store=RunStore(store), rows=rows, seed=seed)
-        content = _audit_json(found)
-        shown = [_lines_table(found), _subsets_table(found)]
-        words = _audit_words(found)
+        content = audit_json(found)
+        shown = [lines_table(found), subsets_table(found)]
+        words = audit_words(found)
     else:
         options: dict[str, Any] = {"scale": scale, "background": background, "held_out": held_out}
         options |= {"crop_range": crop_range, "data_dir": data_dir}
-        law: Any = (
-            _table_in(Path(target))
-            if target.endswith(".npy")
-            else truths.law_named(target, modalities=modalities, symbols=symbols, seed=seed, **options)
-        )
+        law = _law(target, modalities=modalities, symbols=symbols, seed=seed, **options)
         if action == "discrepancy":
             content, shown, words = _discrepancy(law, subsets, beta)
         else:
             content, shown, words = _tradeoff(law, points, least_share)
     if out is not None:
-        files.write_json(out, content)
+        _write(out, content, has_sets=action == "tradeoff")
     if not quiet:
         for table in shown:
             Console().print(table)
         print(words)
+
+
+def _write(out: Path, content: Any, *, has_sets: bool) -> None:
+    files.write_json(out, content)
+    for number, point in enumerate(content if has_sets else (), 1):
+        files.write_json(out.with_suffix(f".{number}.json"), point["subsets"])
+
+
+def _law(target: str, **options: Any) -> Any:
+    return _table_in(Path(target)) if target.endswith(".npy") else truths.law_named(target, **options)
 
 
 def _table_in(path: Path) -> np.ndarray:
@@ -119,17 +134,17 @@ def _discrepancy(law: Any, own: str | None, beta: float) -> tuple[Any, list[Tabl
     found = exact.known(law)
     mixtures: dict[str, SubsetMixture] = {name: getattr(subsets, name)(found.names) for name in PRESETS}
     if own is not None:
-        mixtures["custom"] = subsets.from_json(files.read_json(Path(own)))
-    table = _table("method", "Delta", "beta gap" if found.is_discrete else "", *(f"by {n}" for n in found.names))
+        mixtures["custom"] = mixture_in(Path(own))
+    table = table_of("method", "Delta", "beta gap" if found.is_discrete else "", *(f"by {n}" for n in found.names))
     content = {}
     for name, S in mixtures.items():
         delta, shares = exact.discrepancy(found, S), exact.by_modality(found, S)
         gap = exact.beta_gap(found, S, beta) if found.is_discrete else None
         content[name] = {"delta": delta, "beta_gap": gap, "by_modality": shares}
-        table.add_row(name, _nats(delta), "" if gap is None else _nats(gap), *(_nats(shares[n]) for n in S.names))
-    sizes = ", ".join(f"H({name}) = {_nats(found.of((name,)))}" for name in found.names)
+        table.add_row(name, nats(delta), "" if gap is None else nats(gap), *(nats(shares[n]) for n in S.names))
+    sizes = ", ".join(f"H({name}) = {nats(found.of((name,)))}" for name in found.names)
     words = (
-        f"H(X) = {_nats(found.joint)}, {sizes}; total correlation {_nats(found.total_correlation())}. All in nats.\n"
+        f"H(X) = {nats(found.joint)}, {sizes}; total correlation {nats(found.total_correlation())}. All in nats.\n"
         "Delta: what no decoder can know of the modalities that the encoder does not see, averaged over S."
     )
     if not found.is_discrete:
@@ -140,12 +155,12 @@ def _discrepancy(law: Any, own: str | None, beta: float) -> tuple[Any, list[Tabl
 
 
 def _tradeoff(law: Any, points: int, least_share: float) -> tuple[Any, list[Table], str]:
-    table = _table("S", "observed", "Delta", "terms")
+    table = table_of("S", "observed", "Delta", "terms")
     mixes = [("frontier", mix) for mix in exact.tradeoff(law, points, least_share=least_share)]
     for name, mix in sorted([*mixes, *exact.preset_mixes(law).items()], key=lambda pair: pair[1].observed):
         terms = sorted(mix.S.terms, key=lambda term: -term.weight)
         text = ", ".join(f"{'+'.join(t.given)}: {t.weight:.2f}" for t in terms[:4]) + (", ..." if terms[4:] else "")
-        table.add_row(name, f"{mix.observed:.2f}", _nats(mix.delta), text)
+        table.add_row(name, f"{mix.observed:.2f}", nats(mix.delta), text)
     content = [{"observed": m.observed, "delta": m.delta, "subsets": subsets.to_json(m.S)} for _, m in mixes]
     return content, [table], "observed: mean number of modalities that the encoder sees. Delta in nats."
 
@@ -153,115 +168,33 @@ def _tradeoff(law: Any, points: int, least_share: float) -> tuple[Any, list[Tabl
 def _estimate(data: Path, own: str | None, bins: int, seed: int, quiet: bool) -> tuple[Any, list[Table], str]:
     mixtures = None
     if own is not None:
-        custom = subsets.from_json(files.read_json(Path(own)))
+        custom = mixture_in(Path(own))
         mixtures = {name: getattr(subsets, name)(custom.names) for name in PRESETS} | {"custom": custom}
     with CountBar(quiet) as bar:
         found = estimates.estimate(data, S=mixtures, bins=bins, seed=seed, on_part=bar.part)
-    ends = _table("method", "Delta from", "to", "features alone from", "to")
+    ends = table_of("method", "Delta from", "to", "features alone from", "to")
     for name, interval in found.delta.items():
         alone = found.factorised[name]
-        ends.add_row(name, *(_nats(end.value) for end in (*interval, *alone)))
-    own_table = _table("modality", "taken as", "told by no other: from", "to")
-    for name, interval in found.own.items():
-        own_table.add_row(name, found.described[name], *(_nats(end.value) for end in interval))
-    reasons = {end.reason for interval in (*found.delta.values(), *found.factorised.values()) for end in interval}
+        ends.add_row(name, *(nats(end.value) for end in (*interval, *alone)))
+    hidden = table_of("modality", "taken as", *(f"hidden by {method}: from, to" for method in found.hidden))
+    for name, described in found.described.items():
+        pairs = (found.hidden[method][name] for method in found.hidden)
+        hidden.add_row(name, described, *(f"{nats(low.value)}, {nats(high.value)}" for low, high in pairs))
     words = (
         f"{found.rows:,} rows; models: {found.models}; in nats of the quantised data, outer ends of 95 % intervals.\n"
         "'features alone': the floor of decoders that treat the features of an unseen modality as independent.\n"
-        + "".join(f"  - {reason}\n" for reason in [*sorted(reasons), *filter(None, [found.refuted])])
+        "'hidden': what the encoder does not know of a modality where it does not see it, averaged over S.\n"
+        + reasons(found)
         + found.advice
     )
-    return _estimate_json(found), [ends, own_table], words
+    return estimate_json(found), [ends, hidden], words
 
 
 def _floors(store: RunStore, data_dir: str | None, quiet: bool) -> tuple[Any, list[Table], str]:
     found = floors.add_floors(store, data_dir, lambda text: None if quiet else print(text, flush=True))
-    table = _table("run", "distortion", "floor", "above it", "Delta")
+    table = table_of("run", "distortion", "floor", "above it", "Delta")
     for one in found:
         numbers = (one.distortion, one.floor, one.distortion - one.floor, one.delta)
-        table.add_row(one.run_id, *map(_nats, numbers))
+        table.add_row(one.run_id, *map(nats, numbers))
     words = "In nats of the Laplace loss (docs/theory.md, line 7); in the records now, for `polyvae report`."
     return [one._asdict() for one in found], [table], words
-
-
-def _estimate_json(found: Estimate) -> dict[str, Any]:
-    def both(intervals: Mapping[str, Interval]) -> dict[str, Any]:
-        return {k: {"lower": v.lower._asdict(), "upper": v.upper._asdict()} for k, v in intervals.items()}
-
-    parts = {"delta": both(found.delta), "factorised": both(found.factorised), "own": both(found.own)}
-    return {
-        "rows": found.rows,
-        "models": found.models,
-        "taken_as": dict(found.described),
-        "advice": found.advice,
-    } | parts
-
-
-def _lines_table(found: Audit) -> Table:
-    table = _table("line", "certain for S", "value", "bound", "slack", "error")
-    for line in found.lines:
-        numbers = (line.value, line.bound, line.slack, line.error)
-        table.add_row(str(line.number), line.statement, *map(_nats, numbers))
-    return table
-
-
-def _subsets_table(found: Audit) -> Table:
-    table = _table("encoded", "weight", "distortion", "rate", "H(rest | it)", "least slack of a line")
-    for part in found.by_subset:
-        least = min(part.lines, key=lambda line: line.slack)
-        numbers = (part.measured.distortion, part.measured.rate, part.missing)
-        table.add_row(
-            "+".join(part.given),
-            f"{part.weight:.3f}",
-            *map(_nats, numbers),
-            f"{_nats(least.slack)} (line {least.number})",
-        )
-    return table
-
-
-def _audit_words(found: Audit) -> str:
-    exactly = "exactly" if found.is_exact else "at most"
-    verdict = "holds" if found.eq4_slack >= 0 else "does not hold"
-    return (
-        f"{found.run_id}: {found.rows:,} rows of the law ({found.law}).\n"
-        f"E log p(x) = {_nats(found.log_evidence)} {exactly}; L_S = {_nats(found.objective)}; distortion "
-        f"{_nats(found.measured.distortion)}; rate {_nats(found.measured.rate)}; Delta = {_nats(found.delta)}.\n"
-        f"The paper's eq. 4, E log p(x) >= L_S + Delta, {verdict} here by {_nats(abs(found.eq4_slack))}. All in nats."
-    )
-
-
-def _audit_json(found: Audit) -> dict[str, Any]:
-    def line(one: exact.Line) -> dict[str, Any]:
-        return one._asdict() | {"slack": one.slack}
-
-    return {
-        "run_id": found.run_id,
-        "law": found.law,
-        "rows": found.rows,
-        "beta": found.beta,
-        "log_evidence": found.log_evidence,
-        "delta": found.delta,
-        "measured": found.measured._asdict(),
-        "lines": [line(one) for one in found.lines],
-        "subsets": [
-            {
-                "given": list(part.given),
-                "weight": part.weight,
-                "measured": part.measured._asdict(),
-                "missing": part.missing,
-                "lines": [line(one) for one in part.lines],
-            }
-            for part in found.by_subset
-        ],
-    }
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=None, header_style="bold")
-    for heading in headings:
-        table.add_column(heading)
-    return table
-
-
-def _nats(value: float) -> str:
-    return f"{value:,.3f}"

@@ -161,12 +161,13 @@ def modality_floor(law: Law, S: SubsetMixture, beta: float = 1.0) -> tuple[float
     found = known(law, S)
     unseen = {
         term.given: sum(found.of((name,), term.given) for name in S.names if name not in term.given)
-        for term in _terms(S)
+        for term in terms_of(S)
     }
     return factorised_floor(S, unseen, found, beta)
 
 
-def _terms(S: SubsetMixture) -> tuple[Term, ...]:
+def terms_of(S: SubsetMixture) -> tuple[Term, ...]:
+    """The terms of a mixture that bounds the joint evidence. Raises InputError for MVAE+ (eq. 84)."""
     if not S.is_bound:
         raise InputError(
             "Delta is defined for an S whose terms all predict every modality (paper, Definition 3); for MVAE+ look at "
@@ -180,17 +181,30 @@ def _mixture(S: SubsetMixture, found: Entropies) -> tuple[np.ndarray, np.ndarray
     if isinstance(S, Powerset):  # also beyond the size of a table of terms
         members = np.arange(1, len(found.values))
         return members, np.full(len(members), 1 / len(members))
-    members = [found.index(term.given) for term in _terms(S)]
+    members = [found.index(term.given) for term in terms_of(S)]
     return np.array(members), S.weights.numpy()
 
 
 def _expected_game(found: Entropies, members: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """v(B) = sum_A w_A H(X_{B minus A} | X_A) for every subset B as bits: (2^M,)."""
-    bits = np.arange(len(found.values))
-    game = np.zeros(len(bits))
-    for member, weight in zip(members, weights, strict=True):
-        game += weight * (found.values[bits | member] - found.values[member])
-    return game
+    """v(B) = sum_A w_A H(X_{B minus A} | X_A) for every subset B as bits: (2^M,), in M 2^M steps.
+
+    With m the Moebius transform of C -> H(X_notC), H(X_{A or B}) is the sum of m(T) over T outside A and B. So
+    sum_A w_A H(X_{A or B}) is the sum over T outside B of m(T) times the weight of the A that miss T.
+    """
+    weight = np.zeros(len(found.values))
+    np.add.at(weight, members, weights)
+    missed = _subset_sums(weight)[::-1]  # index T: weight of all A inside the complement of T
+    moebius = _subset_sums(found.values[::-1], -1)
+    return _subset_sums(moebius * missed)[::-1] - weight @ found.values
+
+
+def _subset_sums(values: np.ndarray, sign: int = 1) -> np.ndarray:
+    """Sum over all subsets of every bit mask; with sign -1 its inverse, the Moebius transform: (2^M,)."""
+    total = values.copy()
+    for bit in range(len(values).bit_length() - 1):
+        halves = total.reshape(-1, 2, 1 << bit)
+        halves[:, 1] += sign * halves[:, 0]
+    return total
 
 
 def _shapley(game: np.ndarray, players: int) -> np.ndarray:

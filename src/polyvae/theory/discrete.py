@@ -31,8 +31,11 @@ class DiscreteModel:
         sums = {"prior": self.prior.sum(-1), "decoder": self.decoder.reshape(len(self.decoder), -1).sum(-1)}
         sums |= {f"encoder of {'+'.join(given)}": table.sum(-1) for given, table in self.encoders.items()}
         for what, total in sums.items():
-            if np.abs(total - 1).max() > SUM_TOLERANCE:
+            if not np.abs(total - 1).max() <= SUM_TOLERANCE:
                 raise InputError(f"the {what} sums to {float(np.ravel(total)[0]):g}, not to 1; normalise it")
+        for table in (self.prior, self.decoder, *self.encoders.values()):
+            if table.min() < 0:
+                raise InputError(f"a probability is {table.min():g}; it must be at least 0")
 
     def aggregate(self, law: DiscreteLaw, given: tuple[str, ...]) -> np.ndarray:
         """p(x, z) when z encodes x_given: (*cells, code)."""

@@ -28,6 +28,8 @@ def tradeoff(law: Law, points: int = 9, *, least_share: float = 0.0) -> tuple[Mi
     count = len(found.names)
     if points < 2:
         raise InputError(f"points {points} must be at least 2")
+    if not 0 <= least_share <= 1 / count:
+        raise InputError(f"least share {least_share} must be between 0 and 1 / {count}")
     most = count - least_share * count * (count - 1)
     return tuple(best_mix(found, float(observed), least_share=least_share) for observed in np.linspace(1, most, points))
 

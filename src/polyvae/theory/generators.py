@@ -7,18 +7,22 @@ from functools import cached_property
 import numpy as np
 
 from polyvae.errors import InputError
-from polyvae.theory.information import Entropies, check_table, entropies
+from polyvae.theory.information import Entropies, check_names, check_table, entropies
 
 
 @dataclass(frozen=True, eq=False)
 class DiscreteLaw:
-    """A joint table p(x_1, ..., x_M) over named modalities. Raises InputError unless it is a distribution."""
+    """A joint table p(x_1, ..., x_M) over named modalities.
+
+    Raises InputError unless it is a distribution, with one name an axis.
+    """
 
     table: np.ndarray
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", check_table(self.table))
+        check_names(self.table, self.names)
 
     @cached_property
     def entropies(self) -> Entropies:

@@ -74,15 +74,17 @@ def entropies(table: Any, names: Sequence[str] | None = None) -> Entropies:
     """
     checked = check_table(table)
     labels = tuple(f"m{i}" for i in range(checked.ndim)) if names is None else tuple(names)
-    if len(labels) != checked.ndim or len(set(labels)) < len(labels):
-        raise InputError(f"{len(labels)} names {list(labels)} for a table of {checked.ndim} axes; name each axis once")
+    check_names(checked, labels)
     found = _all_subsets(checked)
     return Entropies(labels, np.maximum(found.transpose().ravel(), 0.0))
 
 
 def check_table(table: Any) -> np.ndarray:
     """The table as Float64 that sums to exactly 1. Raises InputError unless it is a distribution over modality axes."""
-    array = np.asarray(table)
+    try:
+        array = np.asarray(table)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(f"the table is no array ({error}); give one axis a modality") from error
     if array.dtype.kind not in "biuf":
         raise InputError(f"the table holds {array.dtype}; give probabilities")
     array = array.astype(np.float64)
@@ -97,6 +99,12 @@ def check_table(table: Any) -> np.ndarray:
     if abs((total := array.sum()) - 1) > TOLERANCE:
         raise InputError(f"the table sums to {total:.8g}, not to 1; divide it by its sum")
     return array / total
+
+
+def check_names(table: np.ndarray, names: Sequence[str]) -> None:
+    """Raises InputError unless every axis of the table has a name of its own."""
+    if len(names) != table.ndim or len(set(names)) < len(names):
+        raise InputError(f"{len(names)} names {list(names)} for a table of {table.ndim} axes; name each axis once")
 
 
 def _all_subsets(table: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from polyvae.errors import InputError
-from polyvae.theory.information import Entropies
+from polyvae.theory.information import MOST_MODALITIES, Entropies
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,8 @@ class LinearGaussian:
         object.__setattr__(self, "weights", tuple(np.asarray(w, np.float64) for w in self.weights))
         if not self.weights or len({w.shape[1:] for w in self.weights}) != 1 or any(w.ndim != 2 for w in self.weights):
             raise InputError(f"weights have shapes {[w.shape for w in self.weights]}; each must be (feature, latent)")
+        if len(self.weights) > MOST_MODALITIES or not all(np.isfinite(w).all() for w in self.weights):
+            raise InputError(f"{len(self.weights)} weights; there may be {MOST_MODALITIES}, of finite numbers")
         if not (self.noise > 0 and math.isfinite(self.noise)):
             raise InputError(f"noise {self.noise} must be a finite number above 0")
 

@@ -42,7 +42,7 @@ class Line(NamedTuple):
     @property
     def is_violated(self) -> bool:
         """Missed beyond Monte Carlo error and rounding: a bug, or data that do not follow the law."""
-        return self.slack < -(SIGMAS * self.error + ROUNDING * max(1.0, abs(self.value)))
+        return not self.slack >= -(SIGMAS * self.error + ROUNDING * max(1.0, abs(self.value)))  # NaN too
 
 
 def certified_lines(
