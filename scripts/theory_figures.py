@@ -132,7 +132,7 @@ def floors() -> None:
     for group in groups:
         curves = figures.floors(group)
         for label, found in curves.items():
-            for beta, reached, floor in found:
+            for beta, _, reached, floor in found:
                 print(
                     f"| {group.title} | {label} | {beta:g} | {reached:,.0f} | {floor:,.0f} | {reached - floor:,.0f} |"
                 )

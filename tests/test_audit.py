@@ -108,7 +108,8 @@ def test_floors_of_records_are_those_of_an_audit_and_reach_the_report(store, tmp
     assert floor.distortion == result.metrics["bound/distortion"] > floor.floor > 0
     assert floor.delta == pytest.approx(theory.discrepancy(truth.entropies, subsets.mmvae(("m0", "m1"))))
     groups, _ = read_runs(own)
-    assert figures.floors(groups[0]) == {"MMVAE": [(1.0, floor.distortion / 2, floor.floor / 2)]}
+    (reached,) = figures.floors(groups[0])["MMVAE"]
+    assert (reached.beta, reached.distortion, reached.floor) == (1.0, floor.distortion / 2, floor.floor / 2)
     write_report(own, tmp_path / "report")
     assert list((tmp_path / "report/figures").glob("floors-*.png"))
 

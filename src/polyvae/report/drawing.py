@@ -9,7 +9,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from polyvae.report.figures import CURVES, Point, Trade, front, means, training_curves
+from polyvae.report.figures import CURVES, Floored, Point, Trade, front, means, training_curves
 from polyvae.report.marks import Marks
 from polyvae.report.runs import Group, Series
 from polyvae.report.style import DASH, INK, MUTED, PAPER, Look, drawing
@@ -102,21 +102,27 @@ def pairs(matrix: np.ndarray, series: Series, modalities: Sequence[str]) -> Figu
     return figure
 
 
-def floors(curves: dict[str, list[tuple[float, float, float]]], group: Group) -> Figure:
-    """What was reached, and the bound below it in the same colour."""
+def floors(curves: dict[str, list[Floored]], group: Group) -> Figure:
+    """What was reached, by beta and in the rate-distortion plane, and the bound below it in the same colour."""
     with drawing():
-        figure = Figure(figsize=SMALL)
-        axes = figure.add_subplot()
+        figure = Figure(figsize=(2 * SMALL[0], SMALL[1]))
+        by_beta, plane = figure.subplots(1, 2, sharey=True)
         for series in group.series:
-            if found := curves.get(series.label):
-                reached = sorted((beta, distortion) for beta, distortion, _ in found)
-                axes.axhline(found[0][2], color=series.look.colour, linewidth=1, dashes=(5, 2))
-                _line(axes, reached, series.look, label=series.label, marker=series.look.marker)
-        axes.set_xscale("log")
-        axes.set(xlabel="β", ylabel="distortion per modality (nats)")
-        betas = sorted({beta for found in curves.values() for beta, _, _ in found})
-        axes.set_xticks(betas, [f"{beta:g}" for beta in betas])
-        axes.minorticks_off()
+            if found := sorted(curves.get(series.label, [])):
+                look = series.look
+                for axes in (by_beta, plane):
+                    axes.axhline(found[0].floor, color=look.colour, linewidth=1, dashes=(5, 2))
+                reached = [(one.beta, one.distortion) for one in found]
+                _line(by_beta, reached, look, label=series.label, marker=look.marker)
+                plane.plot(
+                    [one.rate for one in found], [one.distortion for one in found], look.marker, color=look.colour
+                )
+        by_beta.set_xscale("log")
+        by_beta.set(xlabel="β", ylabel="distortion per modality (nats)")
+        plane.set(xlabel="rate (nats)")
+        betas = sorted({one.beta for found in curves.values() for one in found})
+        by_beta.set_xticks(betas, [f"{beta:g}" for beta in betas])
+        by_beta.minorticks_off()
         figure.legend(loc="outside upper left", ncols=2, handlelength=1.3, columnspacing=1.2)
     return figure
 

@@ -114,15 +114,27 @@ def pairs(series: Series, modalities: Sequence[str]) -> np.ndarray | None:
     return matrix
 
 
-def floors(group: Group) -> dict[str, list[tuple[float, float, float]]]:
-    """Per series (beta, distortion, certified floor of it) of every run that has both.
+class Floored(NamedTuple):
+    """A run in the rate-distortion plane, with the certified floor of its distortion, all in nats."""
 
-    Divided by the number of modalities, so that runs of one modality share the axis.
+    beta: float
+    rate: float
+    distortion: float
+    floor: float
+
+
+def floors(group: Group) -> dict[str, list[Floored]]:
+    """Per series what every run reached that has a floor.
+
+    Distortion and floor are divided by the number of modalities, so that runs of one modality share the axis.
     """
     keys, curves = ("bound/distortion", "bound/floor"), {}
     for series in group.series:
-        runs = [run for run in series.runs if all(key in run.metrics for key in keys)]
-        found = [(run.config.beta, *(run.metrics[key] / len(run.modalities) for key in keys)) for run in runs]
+        runs = [run for run in series.runs if all(key in run.metrics for key in ("bound/rate", *keys))]
+        found = [
+            Floored(run.config.beta, run.metrics["bound/rate"], *(run.metrics[k] / len(run.modalities) for k in keys))
+            for run in runs
+        ]
         if found:
             curves[series.label] = found
     return curves
