@@ -146,6 +146,24 @@ def test_pictures_are_squeezed_or_cut_around_the_bird(birds):
     assert not torch.equal(whole.values["image"], cut.values["image"])
 
 
+def test_a_table_of_boxes_that_lacks_some_or_is_none(birds):
+    table = birds / "a/cub/CUB_200_2011/bounding_boxes.txt"
+    whole = table.read_text()
+    table.write_text("\n".join(["", *whole.splitlines(), ""]))
+    datasets.load("cub", data_dir=birds / "a", crop="box")
+    for content, message in (
+        ("\n".join(whole.splitlines()[1:]), "has no bounding box"),
+        (whole.replace("30.0", "wide"), "holds no numbers"),
+        ("1\n", "is no table"),
+    ):
+        table.write_text(content)
+        with pytest.raises(InputError, match=message):
+            datasets.load("cub", data_dir=birds / "a", crop="box")
+    table.write_bytes(b"1 \xff 2 3 4")
+    with pytest.raises(InputError, match="is no table"):
+        datasets.load("cub", data_dir=birds / "a", crop="box")
+
+
 def test_grey_and_cmyk_pictures_show_the_same_bird():
     coloured, grey, printed = (decode(picture(5, mode)).astype(float) for mode in ("RGB", "L", "CMYK"))
     assert (grey == grey[:1]).all(), "three equal channels"

@@ -73,6 +73,15 @@ def test_an_exact_model_is_at_the_ceiling():
     assert found["coherence/chance"] == pytest.approx(CHANCE)
 
 
+def test_an_exact_model_stays_at_the_ceiling_when_rows_miss_a_modality_unevenly():
+    data = DATA.rows(range(len(DATA)))
+    red = VALUES[:, 0] == 0
+    data.present[red.nonzero().squeeze(1)[: int(red.sum()) // 2], 0] = False
+    found = attribute_coherence(Copier(), data, JUDGE)
+    for key in ("ceiling/image", "conditional/image/caption", "attribute/body/image/caption"):
+        assert found[f"coherence/{key}"] == pytest.approx(1.0)
+
+
 def test_shuffled_pairs_and_constant_guesses_are_at_chance():
     shuffled = attribute_coherence(Copier(torch.randperm(400, generator=torch.Generator().manual_seed(0))), DATA, JUDGE)
     assert shuffled["coherence/leave_one_out"] == pytest.approx(CHANCE, abs=0.03)
@@ -126,6 +135,7 @@ def test_caption_quality_counts_by_hand():
     empty = quality([[], []], real, known)
     assert empty["length"] == 0
     assert math.isnan(empty["distinct_1"])
+    assert all(math.isnan(value) for value in quality([], real, known).values())
 
 
 def test_captions_of_an_exact_model_are_real_and_certain():

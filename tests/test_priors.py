@@ -1,6 +1,7 @@
 """Priors: densities that integrate to one, draws that follow them, closed forms, and what learning one gains."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from polyvae import (
     InputError,
     Modality,
     MultimodalVAE,
+    datasets,
     fitting,
     likelihoods,
     load,
@@ -119,6 +121,19 @@ def test_the_vamp_prior_is_the_mean_posterior_of_its_pseudo_inputs():
     torch.testing.assert_close(model.prior.log_prob(z), each.logsumexp(1) - math.log(3))
     with pytest.raises(InputError, match="pseudo-inputs"):
         priors.make("vamp", 2)
+
+
+@pytest.mark.parametrize("network", ["conv_half", "transformer", "mlp"])
+def test_pseudo_inputs_of_captions_learn_whatever_the_names(network):
+    """Names that are not alphabetical, and a modality whose network looks words up."""
+    data = datasets.load("toy_captions", split="test", size=8)
+    specs = tuple(replace(m, name=name) for m, name in zip(data.modalities, ("picture", "caption"), strict=True))
+    rows = Batch(dict(zip(("picture", "caption"), data.batch(slice(0, 4)).values.values(), strict=True)))
+    prior = priors.make("vamp", 2, 4, rows)
+    built = {m.name: networks.build(network if m.vocabulary else "mlp", m, 2) for m in specs}
+    model = MultimodalVAE(specs, built, subsets.mopoe(("picture", "caption")), 2, prior=prior)
+    prior.log_prob(torch.randn(3, 2)).sum().backward()
+    assert all(model.prior.inputs[m.name].grad.abs().max() > 0 for m in specs)
 
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))

@@ -62,6 +62,9 @@ def test_a_vocabulary_must_be_one():
 def test_text_is_scored_to_its_end_and_categorical_scores_padding_too():
     torch.manual_seed(0)
     words = Vocabulary((*SPECIALS, *"abcd"), 6)
+    assert words.tokens(words.encode(["a <eos> b"]))[0] == ["a", SPECIALS[UNKNOWN], "b"], (
+        "what a user wrote ends no caption"
+    )
     ids = torch.tensor([[3, 4, 2, 1, 1, 1], [3, 3, 3, 3, 3, 2], [2, 1, 1, 1, 1, 1]])
     logits = torch.randn(3, 6, 7, dtype=torch.float64)
     each = TorchCategorical(logits=logits).log_prob(ids)

@@ -60,8 +60,10 @@ def fit_prior(
     codes = aggregated_posterior(model, data, seed)
     held_out = torch.arange(len(codes), device=codes.device) % HELD_OUT == HELD_OUT - 1
     train, test = codes[~held_out], codes[held_out]
-    if len(train) < 2 * components or not len(test):
+    if kind == "gmm" and len(train) < 2 * components:
         raise InputError(f"{len(train)} rows are too few for {components} components; use at most {len(train) // 2}")
+    if not len(test):
+        raise InputError(f"{len(codes)} training rows are too few to fit a prior; there must be at least {HELD_OUT}")
     if kind == "gmm":
         prior: GaussianMixturePrior | FlowPrior = _mixture(train, components, seed)
     elif kind == "flow":

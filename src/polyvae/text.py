@@ -72,7 +72,8 @@ class Vocabulary:
         """Int16 (row, length): the first length - 1 tokens, the end token, padding; unknown words are `<exc>`."""
         ids = np.full((len(captions), self.length), PADDING, np.int16)
         for row, caption in enumerate(captions):
-            found = [self._ids.get(token, UNKNOWN) for token in tokenise(caption)[: self.length - 1]]
+            words = tokenise(caption)[: self.length - 1]
+            found = [UNKNOWN if word in SPECIALS else self._ids.get(word, UNKNOWN) for word in words]
             ids[row, : len(found) + 1] = [*found, END]
         return torch.from_numpy(ids)
 

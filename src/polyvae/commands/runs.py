@@ -19,6 +19,7 @@ from polyvae.report import write_report
 from polyvae.store import Record, RunStore
 
 NAMES_SHOWN = ("m0", "m1", "m2", "m3", "m4")
+WIDE = 200  # columns of a table that goes into a pipe or a file
 Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
 
@@ -96,7 +97,7 @@ def methods() -> None:
     """
     table = Table(box=None, header_style="bold")
     for heading in ("method", "S", "objective", "prior", "posterior", "joint bound", "cost", "source"):
-        table.add_column(heading, no_wrap=heading == "method")
+        table.add_column(heading, no_wrap=heading == "method", overflow="fold")
     for method in METHODS.values():
         objective = method.objective
         if any(stage.objective is not None for stage in method.stages):
@@ -107,7 +108,9 @@ def methods() -> None:
         row = (method.name, method.summary, objective, method.prior, posterior, _is_bound(method))
         encoded, decoded = cost(method, NAMES_SHOWN)
         table.add_row(*row, f"{encoded:.3g} + {decoded:.3g}" if method.mixture else "depends on S", method.source)
-    Console(soft_wrap=False).print(table)
+    console = Console()
+    console.width = console.width if console.is_terminal else WIDE
+    console.print(table)
 
 
 def _is_bound(method: Method) -> str:

@@ -196,15 +196,24 @@ def _is_picture(path: str) -> bool:
     return path.lower().endswith((".jpg", ".jpeg", ".png"))
 
 
+def _table(path: str, content: bytes) -> dict[str, str]:
+    """First word of a line -> the rest of it."""
+    try:
+        lines = [line for line in content.decode("utf-8").splitlines() if line.strip()]
+        return dict(line.split(" ", 1) for line in lines)
+    except ValueError as error:  # no UTF-8, or a line of one word
+        raise InputError(f"{path} is no table of numbers and values, one a line ({error})") from error
+
+
 def official_table(files: Files, name: str) -> dict[str, list[str]]:
     """CLASS/NAME -> the columns of an official table (train_test_split.txt, bounding_boxes.txt), by way of images.txt.
 
     Raises InputError when a table is missing.
     """
     wanted = {f"{OFFICIAL}{table}" for table in ("images.txt", name)}
-    content = {path: data.decode() for path, data in files.read(wanted & set(files.stamps()))}
+    content = dict(files.read(wanted & set(files.stamps())))
     if missing := sorted(wanted - set(content)):
         raise InputError(f"no {missing[0]} among the birds' files; it belongs to the official layout")
-    rows = {path: dict(line.split(" ", 1) for line in text.splitlines()) for path, text in content.items()}
+    rows = {path: _table(path, data) for path, data in content.items()}
     names, table = rows[f"{OFFICIAL}images.txt"], rows[f"{OFFICIAL}{name}"]
     return {names[key].strip().rsplit(".", 1)[0]: value.split() for key, value in table.items() if key in names}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from polyvae import files as cache
@@ -95,7 +95,7 @@ def _decode_classes(
         left[key] -= 1
         try:
             decoded.setdefault(key, {})[name] = decode(content, boxes.get(name))
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+        except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
             problems.append(f"{path} is unreadable ({error})")
         if not left[key]:
             done = decoded.pop(key, {})

@@ -13,8 +13,8 @@ import torch
 
 from polyvae.attributes import Attribute
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.bird_files import IMAGES, TEXT, Files, Pairs, find_files, official_table, pair
-from polyvae.datasets.bird_pictures import SIDE, load_pictures
+from polyvae.datasets.bird_files import IMAGES, TEXT, Files, Pairs, find_files, official_table, pair, refuse
+from polyvae.datasets.bird_pictures import SIDE, Box, load_pictures
 from polyvae.datasets.cache import checksum
 from polyvae.datasets.digits import check_split
 from polyvae.errors import InputError
@@ -103,8 +103,7 @@ def load_cub(
     pairs, kept = _checked(files, split, size, seed, split_by, with_images=True)
     if crop not in CROPS:
         raise InputError(f"unknown crop {crop!r}; choose {' or '.join(CROPS)}")
-    boxes = official_table(files, "bounding_boxes.txt") if crop == "box" else {}
-    every, digest = load_pictures(files, pairs.images, {n: tuple(map(float, box)) for n, box in boxes.items()})
+    every, digest = load_pictures(files, pairs.images, _boxes(files, pairs) if crop == "box" else {})
     place = {name: index for index, name in enumerate(sorted(pairs.images))}
     image = every[torch.tensor([place[name] for name in kept])]
     spec = Modality("image", (3, SIDE, SIDE), Laplace(0.75))
@@ -119,6 +118,17 @@ def load_cub(
         info,
         captions.variants,
     )
+
+
+def _boxes(files: Files, pairs: Pairs) -> dict[str, Box]:
+    """The bounding box of every picture. Raises InputError that lists the pictures without one."""
+    table = official_table(files, "bounding_boxes.txt")
+    lacking = [name for name in pairs.images if name not in table]
+    refuse([f"{name} has no bounding box" for name in lacking], "use --crop none, or complete bounding_boxes.txt")
+    try:
+        return {name: tuple(map(float, table[name])) for name in pairs.images}
+    except ValueError as error:
+        raise InputError(f"bounding_boxes.txt holds no numbers ({error})") from error
 
 
 def load_cub_captions(

@@ -84,6 +84,14 @@ def attribute_coherence(
 
 def _truth(data: MultimodalDataset, judge: AttributeJudge) -> _Truth:
     value = agreed(said(data, judge.attributes))
+    weight = _balanced(value)
+    if np.isnan(weight).all():
+        raise NotDefined(f"no attribute has two values that {LEAST_ROWS} test rows or more share")
+    return _Truth(value, weight)
+
+
+def _balanced(value: np.ndarray) -> np.ndarray:
+    """Weights of mean 1 under which each value of an attribute counts the same: (row, attribute); NaN: not at all."""
     weight = np.full(value.shape, np.nan)
     for column in range(value.shape[1]):
         values, counts = np.unique(value[value[:, column] != UNREAD, column], return_counts=True)
@@ -92,9 +100,13 @@ def _truth(data: MultimodalDataset, judge: AttributeJudge) -> _Truth:
             continue
         for v, count in common.items():
             weight[value[:, column] == v, column] = sum(common.values()) / (len(common) * count)
-    if np.isnan(weight).all():
-        raise NotDefined(f"no attribute has two values that {LEAST_ROWS} test rows or more share")
-    return _Truth(value, weight)
+    return weight
+
+
+def _weights_where(data: MultimodalDataset, subset: Subset, truth: _Truth) -> np.ndarray:
+    """`_balanced` over the rows that have the subset; NaN elsewhere."""
+    seen = has_all(data, data.present, subset).cpu().numpy()[:, None]
+    return _balanced(np.where(seen, truth.value, UNREAD))
 
 
 def _chance(truth: _Truth) -> float:
@@ -121,8 +133,8 @@ def _ceilings(
     found = {}
     for name, spec in specs.items():
         parts = [_read(data.batch(list(ids)).values[name], spec, judge) for ids in chunks(range(len(data)), batch_size)]
-        right = np.where(has_all(data, data.present, (name,)).cpu().numpy()[:, None], truth.weight, np.nan)
-        found[f"ceiling/{name}"] = ceiling = _mean(right * (np.concatenate(parts) == truth.value))
+        weight = _weights_where(data, (name,), truth)
+        found[f"ceiling/{name}"] = ceiling = _mean(weight * (np.concatenate(parts) == truth.value))
         if spec.is_image and ceiling < _chance(truth) + LEAST_ADVANTAGE:
             raise NotDefined(
                 f"the judge reads attributes of real {name}s at {ceiling:.2f}, too near chance ({_chance(truth):.2f})"
@@ -172,5 +184,4 @@ def _scores(
     """Weighted share of right readings by row and attribute, over the members of the posterior; NaN: does not count."""
     given, target = pair
     right = np.sum([weight * (read[m, target] == truth.value) for m, weight in members(model, given)], 0)
-    seen = has_all(data, data.present, given).cpu().numpy()[:, None]
-    return np.where(seen, truth.weight * right, np.nan)
+    return _weights_where(data, given, truth) * right

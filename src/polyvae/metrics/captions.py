@@ -83,11 +83,12 @@ def quality(tokens: Tokens, real: Tokens, known: Sequence[Counter[tuple[str, ...
     """distinct_<n>, real_<n>grams, length, length_distance of captions as lists of words.
 
     real: to compare lengths with. known: for n = 2, 3 the n-grams of real captions. An n-gram share is NaN where no
-    caption has n words.
+    caption has n words, lengths are NaN where there is no caption.
     """
-    lengths = [len(words) for words in tokens]
-    found = {"length": float(np.mean(lengths))}
-    found["length_distance"] = float(wasserstein_distance(lengths, [len(words) for words in real]))
+    lengths, real_lengths = ([len(words) for words in captions] for captions in (tokens, real))
+    found = {"length": float(np.mean(lengths)) if lengths else math.nan, "length_distance": math.nan}
+    if lengths and real_lengths:
+        found["length_distance"] = float(wasserstein_distance(lengths, real_lengths))
     for n in (1, *SIZES):
         counts = _ngrams(tokens, n)
         found[f"distinct_{n}"] = len(counts) / counts.total() if counts else math.nan

@@ -12,7 +12,7 @@ TRANSFORMS, HIDDEN = 3, (128, 128)  # of every saved flow: a change makes those 
 
 
 class FlowPrior(nn.Module):
-    """Rational-quadratic spline couplings (Durkan et al. 2019): density and draws cost one pass each."""
+    """Rational-quadratic spline couplings (Durkan et al. 2019): a density costs one pass, a draw two."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()

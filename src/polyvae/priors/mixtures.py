@@ -1,7 +1,7 @@
 """Priors that are mixtures: of Gaussians, and of the posteriors of pseudo-inputs."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -68,14 +68,14 @@ class VampPrior(nn.Module):
 
     def __init__(self, inputs: Batch) -> None:
         super().__init__()
+        self.names = tuple(inputs.values)  # a ParameterDict sorts its keys, a batch keeps the model's order
         self.inputs = nn.ParameterDict({name: nn.Parameter(value.clone()) for name, value in inputs.values.items()})
         self.register_buffer("present", inputs.present.clone())
         self.present: Tensor
 
     def mixture(self) -> GaussianMixture:
         """One row per pseudo-input."""
-        values: Mapping[str, Tensor] = dict(self.inputs.items())
-        return self.posterior(Batch(values, self.present))
+        return self.posterior(Batch({name: self.inputs[name] for name in self.names}, self.present))
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
         """`count` draws: (count, latent)."""
