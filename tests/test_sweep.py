@@ -70,8 +70,16 @@ def driver(store: Path, configs) -> subprocess.Popen:
 
 def test_a_sweep_gives_the_same_records_as_runs_one_by_one(tmp_path, undisturbed):
     store = RunStore(tmp_path / "runs")
-    seen = []
-    records = sweep(CONFIGS, store, workers=2, on_record=lambda record: seen.append(record["run_id"]))
+    seen, prepared = [], []
+    records = sweep(
+        CONFIGS,
+        store,
+        workers=2,
+        on_prepare=lambda *what: prepared.append(what),
+        on_record=lambda record: seen.append(record["run_id"]),
+    )
+    kinds = {(config.dataset, config.modalities) for config in CONFIGS}
+    assert [done for _, done, _ in prepared] == list(range(len(kinds)))
     assert identity(store) == undisturbed
     assert sorted(seen) == sorted(undisturbed)
     assert [record["config"]["method"] for record in records] == [config.method for config in CONFIGS]

@@ -22,6 +22,7 @@ MOST_DEATHS = 3
 DEATH = "the worker process died, see its messages"
 OnRecord = Callable[[Record], None]
 OnPoll = Callable[[list[str]], None]
+OnPrepare = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def sweep(
     executor: str = "local",
     resources: Resources | None = None,
     retry_failed: bool = False,
+    on_prepare: OnPrepare = lambda data_set, done, total: None,
     on_record: OnRecord = lambda record: None,
     on_poll: OnPoll = lambda running: None,
     is_stopping: Callable[[], bool] = lambda: False,
@@ -51,13 +53,14 @@ def sweep(
     Failed runs are left alone unless `retry_failed`. A run whose worker is killed starts again from its checkpoint;
     after three deaths it is recorded as failed. On this machine the workers share its cores.
     executor: local, ray or slurm; resources: what the latter two give to a run.
+    on_prepare: called with each data set whose judge or critic is made, how many are done, and of how many.
     on_record: called for every finished run, old ones first. on_poll: called twice a second with the ids under way.
     is_stopping: once it is true, no further run is started, and only what is finished is returned.
     Raises InputError, before any run starts, if any config cannot work.
     """
     given = _checked(workers, executor, resources or Resources(), store)
     threads = max(1, (os.cpu_count() or 1) // workers if executor == "local" else int(given.cpus))
-    run_ids, todo = _prepare(configs, store, threads, retry_failed)
+    run_ids, todo = _prepare(configs, store, threads, retry_failed, on_prepare)
     for run_id in run_ids:
         if run_id not in todo:
             on_record(_finished(store, run_id))
@@ -77,12 +80,15 @@ def _checked(workers: int, executor: str, resources: Resources, store: RunStore)
 
 
 def _prepare(
-    configs: Sequence[RunConfig], store: RunStore, threads: int, retry_failed: bool
+    configs: Sequence[RunConfig], store: RunStore, threads: int, retry_failed: bool, on_prepare: OnPrepare
 ) -> tuple[list[str], dict[str, _Task]]:
     """(run ids of all, what is to do); the judges and critics that it needs are trained here, once."""
     plans = make_plans(c if c.threads else c.with_(threads=threads) for c in configs)
     wanted = [plan for plan in plans if _is_wanted(store, plan, retry_failed)]
-    for plan in _one_per_data_set(wanted):
+    kinds = _one_per_data_set(wanted)
+    for done, plan in enumerate(kinds):
+        modalities = plan.config.modalities
+        on_prepare(plan.config.dataset + (f", {modalities} modalities" if modalities else ""), done, len(kinds))
         evaluation_of(plan)
     run_ids = list(dict.fromkeys(plan.run_id for plan in plans))
     return run_ids, {p.run_id: _Task(p.run_id, p.config, store.root.absolute(), retry_failed) for p in wanted}

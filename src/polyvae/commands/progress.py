@@ -13,7 +13,7 @@ from polyvae.config import RunConfig
 from polyvae.store import Record, RunStore
 
 LINE_SECONDS = 20.0  # between plain lines
-PREPARING = "preparing: data, and what reads them (a judge or critic trains for about a minute, once per data set)"
+PREPARING = "preparing: data, and what reads them (a judge or critic, trained for about a minute, once per data set)"
 
 
 class _Display:
@@ -95,6 +95,11 @@ class SweepTable(_Display):
         self.all = self.progress.add_task(PREPARING, total=None, note="")
         self.line(PREPARING, now=True)
         return super().__enter__()
+
+    def prepare(self, data_set: str, done: int, total: int) -> None:
+        text = f"preparing {done + 1} of {total} data sets: {data_set}"
+        self.progress.update(self.all, description=text, completed=done, total=total)
+        self.line(text, now=True)
 
     def finished(self, record: Record) -> None:
         self.records.append(record)

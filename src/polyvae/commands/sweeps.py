@@ -89,6 +89,7 @@ def sweep(
             executor=executor,
             resources=resources,
             retry_failed=retry_failed,
+            on_prepare=table.prepare,
             on_record=table.finished,
             on_poll=table.poll,
             is_stopping=stopping.is_set,
