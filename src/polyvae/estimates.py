@@ -142,7 +142,8 @@ def _flat(data: MultimodalDataset, name: str) -> np.ndarray:
 def _check(whole: MultimodalDataset, train: int, test: int) -> None:
     if train + test < LEAST_ROWS:
         raise InputError(
-            f"{train + test} rows have every modality; an estimate needs at least {LEAST_ROWS}, or it says nothing"
+            f"{train + test} rows have every one of {', '.join(whole.names)}; an estimate needs at least {LEAST_ROWS}. "
+            "Leave out a modality that is often missing: give an S over the others (--subsets)"
         )
     if not 2 <= len(whole.names) <= MOST_MODALITIES:
         raise InputError(f"{len(whole.names)} modalities; an estimate takes 2 to {MOST_MODALITIES}, so give fewer")
@@ -166,9 +167,9 @@ def _advice(found: Estimate) -> list[str]:
             line += f" Decoders with independent features lose at least {floor.value:,.1f}."
         most = max(hidden, key=lambda name: hidden[name].upper.value)
         if upper.value > small:
-            line += f" It hides most of {most}, up to {hidden[most].upper.value:,.1f} nats."
+            line += f" Most may be hidden of {most}: at most {hidden[most].upper.value:,.1f} nats."
         lines.append(line)
     lines.append(
-        "Methods with S = {all} (mvae) avoid the cost; mvae_plus adds terms that predict only what they encode."
+        "Methods with S = {all} (mvae) avoid this cost; they learn to encode a subset only from rows that have gaps."
     )
-    return lines
+    return [*lines, "Delta is no error of imputation: for that compare imputation/ of trained runs."]

@@ -9,7 +9,7 @@ from scipy import stats
 from polyvae.claims import evidence as ev
 from polyvae.claims import measures as of
 from polyvae.claims.evidence import LEAVE_ONE_OUT, Evidence, Record, paired
-from polyvae.claims.measures import CUB, POLYMNIST, TRANSLATED, Fact, Measure, Parts, part_of
+from polyvae.claims.measures import CUB, ENOUGH_SELF, POLYMNIST, TRANSLATED, Fact, Measure, Parts, part_of
 from polyvae.claims.statistics import above, within
 
 EQUAL_DISTANCE, EQUAL_LIKELIHOOD = 0.1, 0.01  # of MVAE's
@@ -84,6 +84,9 @@ def none_has_both(records: Sequence[Record]) -> Parts:
             f"{len(both)} of {len(scored)} runs have distance <= {limit:.3g} and coherence >= {COHERENT} of the judge's"
         )
         found.append(Fact(f"{of.NAMES[dataset]}: {text}", not both))
+        own = max((ev.mean_of(r, "coherence/self/") or 0.0) / _ceiling(r["metrics"]) for r in scored)
+        text = f"best self-coherence {own:.2f} of the judge's ({ENOUGH_SELF} needed, for a model that draws something)"
+        found.append(Fact(f"{of.NAMES[dataset]}: {text}", True if own >= ENOUGH_SELF or both else None))
     return found
 
 
