@@ -174,7 +174,12 @@ def _quality(group: Group) -> str:
 def _coherence(group: Group) -> str:
     if not (ranked := _ranked(group, LEAVE_ONE_OUT, lowest=False)):
         return ""
-    text = f"Leave-one-out (higher is better): {_ends(ranked, share)}."
+    at = (
+        ", at the beta of the lowest distance"
+        if group.compared and any(len(s.by_beta) > 1 for s in group.series)
+        else ""
+    )
+    text = f"Leave-one-out (higher is better{at}): {_ends(ranked, share)}."
     judge = f" The judge itself is right on {share(group.ceiling)} of real data." if group.ceiling is not None else ""
     return text + judge
 
