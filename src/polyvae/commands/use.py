@@ -135,7 +135,7 @@ def impute(
         quiet: Print nothing but errors.
     """
     _check_out(out)
-    model, _ = _model(run, store, weights, device)
+    model, folder = _model(run, store, weights, device)
     rows = load_like(data, model.modalities)
     torch.manual_seed(seed)
     parts = [impute_batch(model, batch, draws=draws) for batch in _chunks(model, rows)]
@@ -147,6 +147,15 @@ def impute(
     if not quiet:
         absent = int((~rows.present).sum())
         print(f"{out}: {len(rows)} rows, {absent} absent modalities filled in from {draws} draws each")
+        print(_calibration(folder, store), end="")
+
+
+def _calibration(folder: Path, store: Path) -> str:
+    """What the record says of the intervals of the last weights; empty where it says nothing."""
+    metrics = (RunStore(store).record(folder.name) or {}).get("metrics", {})
+    keys = [key for key in metrics if key.startswith("imputation/") and key.endswith("/coverage")]
+    held = ", ".join(f"{key.split('/')[2]} {metrics[key]:.0%}" for key in keys)
+    return f"Of the truth in test rows, 80 % intervals given all others held: {held} (last weights)\n" if held else ""
 
 
 def _check_out(out: Path) -> None:
