@@ -106,17 +106,22 @@ def theory(
         else:
             content, shown, words = _tradeoff(law, points, least_share)
     if out is not None:
-        _write(out, content, has_sets=action == "tradeoff")
+        words += "\n" + _write(out, content, has_sets=action == "tradeoff")
     if not quiet:
         for table in shown:
             Console().print(table)
         print(words)
 
 
-def _write(out: Path, content: Any, *, has_sets: bool) -> None:
+def _write(out: Path, content: Any, *, has_sets: bool) -> str:
+    """Writes the result, and each S of a frontier to a file of its own; returns what it wrote."""
     files.write_json(out, content)
-    for number, point in enumerate(content if has_sets else (), 1):
-        files.write_json(out.with_suffix(f".{number}.json"), point["subsets"])
+    sets = [out.with_suffix(f".{number}.json") for number in range(1, len(content) + 1)] if has_sets else []
+    for path, point in zip(sets, content, strict=False):
+        files.write_json(path, point["subsets"])
+    return f"Written: {out}" + (
+        f"; its sets S, for --method custom --subsets: {sets[0]} to {sets[-1].name}" if sets else ""
+    )
 
 
 def _law(target: str, **options: Any) -> Any:
