@@ -39,7 +39,7 @@ RECIPE: dict[str, Any] = {
 }
 WIDTH = 64
 CEILING_ROWS = 2000
-THREADS = 2
+THREADS = min(2, torch.get_num_threads())  # on a busy machine two wait for each other: OMP_NUM_THREADS=1 says so
 
 
 def judge_for(sampler: Sampler, test: MultimodalDataset, cache: Path | None = None) -> Judge:
