@@ -93,14 +93,15 @@ def _groups(runs: list[Run]) -> tuple[Group, ...]:
 
 
 def _group(runs: list[Run], title: str, name: str, found: Mapping[str, Look]) -> Group:
-    compared, names, order = _compared(runs), varying(runs), list(found)
+    compared, order = _compared(runs), list(found)
     labelled: dict[tuple[str, str], list[Run]] = {}
+    methods = {run.config.method for run in runs}
+    names = {method: varying(run for run in runs if run.config.method == method) for method in methods}
     for run in runs:
-        labelled.setdefault((run.config.method, settings(run, names)), []).append(run)
-    several = Counter(method for method, _ in labelled)
+        labelled.setdefault((run.config.method, settings(run, names[run.config.method])), []).append(run)
     series = tuple(
         Series(
-            label=f"{found[method].name}, {extra}" if several[method] > 1 else found[method].name,
+            label=f"{found[method].name}, {extra}" if extra else found[method].name,
             look=found[method],
             method=method,
             runs=tuple(sorted(members, key=lambda run: (run.config.beta, run.config.seed))),

@@ -122,6 +122,12 @@ class Group:
     def varying(self) -> tuple[str, ...]:
         return varying(self.runs)
 
+    @property
+    def swept(self) -> tuple[Series, ...]:
+        """The series with the most betas of their method: side experiments at one beta are left out."""
+        most = {s.method: max(len(o.by_beta) for o in self.series if o.method == s.method) for s in self.series}
+        return tuple(s for s in self.series if len(s.by_beta) == most[s.method])
+
     def value(self, key: str) -> float | None:
         return mean(self.runs, key)
 
@@ -149,7 +155,9 @@ def varying(runs: Iterable[Run]) -> tuple[str, ...]:
 
 
 def settings(run: Run, names: Iterable[str]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {getattr(run.config, name)}" for name in names)
+    """Name and value of each, but for what was left to its default."""
+    values = ((name, getattr(run.config, name)) for name in names)
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values if value not in (None, "auto"))
 
 
 def changed(config: RunConfig) -> dict[str, Any]:
