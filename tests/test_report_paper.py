@@ -160,7 +160,7 @@ def _alone(store):
     experiment at one beta is in tables alone."""
     return {
         r["run_id"] for r in store.records()
-        if r["config"]["method"] == "unimodal" and r["config"]["modalities"] == 2
+        if (r["config"]["method"] == "unimodal" and r["config"]["modalities"] == 2)
         or r["config"]["network"] == "resnet"
     }  # fmt: skip
 
