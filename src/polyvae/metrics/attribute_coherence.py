@@ -5,7 +5,6 @@ most of its own captions say.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -32,14 +31,6 @@ from polyvae.noise import RowNoise
 
 LEAST_ROWS = 10  # of a value that is to count
 LEAST_ADVANTAGE = 0.1  # of the judge over chance
-
-
-class _Truth(NamedTuple):
-    """value: Int64 (row, attribute). weight: (row, attribute), the mean of weight * right is the balanced accuracy; NaN
-    where a row does not count."""
-
-    value: np.ndarray
-    weight: np.ndarray
 
 
 def attribute_coherence(
@@ -82,12 +73,12 @@ def attribute_coherence(
     return {f"coherence/{key}": value for key, value in found.items() if not np.isnan(value)}
 
 
-def _truth(data: MultimodalDataset, judge: AttributeJudge) -> _Truth:
+def _truth(data: MultimodalDataset, judge: AttributeJudge) -> np.ndarray:
+    """Int64 (row, attribute)."""
     value = agreed(said(data, judge.attributes))
-    weight = _balanced(value)
-    if np.isnan(weight).all():
+    if np.isnan(_balanced(value)).all():
         raise NotDefined(f"no attribute has two values that {LEAST_ROWS} test rows or more share")
-    return _Truth(value, weight)
+    return value
 
 
 def _balanced(value: np.ndarray) -> np.ndarray:
@@ -103,14 +94,14 @@ def _balanced(value: np.ndarray) -> np.ndarray:
     return weight
 
 
-def _weights_where(data: MultimodalDataset, subset: Subset, truth: _Truth) -> np.ndarray:
+def _weights_where(data: MultimodalDataset, subset: Subset, truth: np.ndarray) -> np.ndarray:
     """`_balanced` over the rows that have the subset; NaN elsewhere."""
     seen = has_all(data, data.present, subset).cpu().numpy()[:, None]
-    return _balanced(np.where(seen, truth.value, UNREAD))
+    return _balanced(np.where(seen, truth, UNREAD))
 
 
-def _chance(truth: _Truth) -> float:
-    kinds = [len(np.unique(v[~np.isnan(w)])) for v, w in zip(truth.value.T, truth.weight.T, strict=True)]
+def _chance(truth: np.ndarray) -> float:
+    kinds = [len(np.unique(v[~np.isnan(w)])) for v, w in zip(truth.T, _balanced(truth).T, strict=True)]
     return float(np.mean([1 / kind for kind in kinds if kind]))
 
 
@@ -128,13 +119,13 @@ def _read(values: Tensor, spec: Modality, judge: AttributeJudge) -> np.ndarray:
 
 
 def _ceilings(
-    data: MultimodalDataset, judge: AttributeJudge, specs: dict[str, Modality], truth: _Truth, batch_size: int
+    data: MultimodalDataset, judge: AttributeJudge, specs: dict[str, Modality], truth: np.ndarray, batch_size: int
 ) -> dict[str, float]:
     found = {}
     for name, spec in specs.items():
         parts = [_read(data.batch(list(ids)).values[name], spec, judge) for ids in chunks(range(len(data)), batch_size)]
         weight = _weights_where(data, (name,), truth)
-        found[f"ceiling/{name}"] = ceiling = _mean(weight * (np.concatenate(parts) == truth.value))
+        found[f"ceiling/{name}"] = ceiling = _mean(weight * (np.concatenate(parts) == truth))
         if spec.is_image and ceiling < _chance(truth) + LEAST_ADVANTAGE:
             raise NotDefined(
                 f"the judge reads attributes of real {name}s at {ceiling:.2f}, too near chance ({_chance(truth):.2f})"
@@ -179,9 +170,9 @@ def _joint(
 
 
 def _scores(
-    model: GenerativeModel, data: MultimodalDataset, read: dict[Pair, np.ndarray], pair: Pair, truth: _Truth
+    model: GenerativeModel, data: MultimodalDataset, read: dict[Pair, np.ndarray], pair: Pair, truth: np.ndarray
 ) -> np.ndarray:
     """Weighted share of right readings by row and attribute, over the members of the posterior; NaN: does not count."""
     given, target = pair
-    right = np.sum([weight * (read[m, target] == truth.value) for m, weight in members(model, given)], 0)
+    right = np.sum([weight * (read[m, target] == truth) for m, weight in members(model, given)], 0)
     return _weights_where(data, given, truth) * right

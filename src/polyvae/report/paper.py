@@ -85,11 +85,11 @@ def swept_groups(groups: Iterable[Group]) -> list[Group]:
 
 
 def main_series(group: Group) -> dict[str, Series]:
-    """Method -> its series with the most betas, so that side experiments stay out of the figures."""
+    """Method -> its series with the most betas, of these the one with the most runs: no side experiment."""
     found: dict[str, Series] = {}
-    for series in group.series:
+    for series in group.swept:
         known = found.get(series.method)
-        if known is None or (len(series.by_beta), len(series.runs)) > (len(known.by_beta), len(known.runs)):
+        if known is None or len(series.runs) > len(known.runs):
             found[series.method] = series
     return found
 

@@ -123,6 +123,11 @@ class Group:
         return varying(self.runs)
 
     @property
+    def has_betas(self) -> bool:
+        """Whether a method was run at several betas, so that one of them has to be chosen."""
+        return any(len(series.by_beta) > 1 for series in self.series)
+
+    @property
     def swept(self) -> tuple[Series, ...]:
         """The series with the most betas of their method: side experiments at one beta are left out."""
         most = {s.method: max(len(o.by_beta) for o in self.series if o.method == s.method) for s in self.series}

@@ -166,7 +166,7 @@ def _overlaps(group: Group) -> bool:
 def _quality(group: Group) -> str:
     if not group.compared or not (ranked := _ranked(group, group.compared.key(), lowest=True)):
         return ""
-    at = ", each method at its best beta" if any(len(series.by_beta) > 1 for series in group.series) else ""
+    at = ", each method at its best beta" if group.has_betas else ""
     text = f"Fréchet distance on {group.compared.modality} (lower is better{at}): {_ends(ranked, short)}."
     return text + (f" Real data against real data is at {short(group.floor)}." if group.floor is not None else "")
 
@@ -174,11 +174,7 @@ def _quality(group: Group) -> str:
 def _coherence(group: Group) -> str:
     if not (ranked := _ranked(group, LEAVE_ONE_OUT, lowest=False)):
         return ""
-    at = (
-        ", at the beta of the lowest distance"
-        if group.compared and any(len(s.by_beta) > 1 for s in group.series)
-        else ""
-    )
+    at = ", at the beta of the lowest distance" if group.compared and group.has_betas else ""
     text = f"Leave-one-out (higher is better{at}): {_ends(ranked, share)}."
     judge = f" The judge itself is right on {share(group.ceiling)} of real data." if group.ceiling is not None else ""
     return text + judge
