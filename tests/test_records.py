@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from polyvae import InputError, RunConfig, RunStore, files, records, run, upkeep
+from polyvae.claims import CLAIMS
 from polyvae.cli import main
 from polyvae.store import failed_record
 
@@ -93,6 +94,24 @@ def test_files_hold_the_table(store, tmp_path, capsys):
     with pytest.raises(SystemExit) as status:
         main(["records", "--store", str(store.root), "--out", str(tmp_path / "results.xlsx")])
     assert (status.value.code, "name a .parquet or .csv file" in capsys.readouterr().err) == (2, True)
+
+
+def test_the_claims_are_a_table_to_read_and_to_keep(store, tmp_path, capsys):
+    with pytest.raises(SystemExit) as status:
+        main(["claims", "--store", str(store.root)])
+    assert (status.value.code, "no finished run" in capsys.readouterr().err) == (2, True)
+    for method, coherence in {"mvae": 0.2, "mopoe": 0.7}.items():
+        for seed in range(3):
+            put(store, method=method, seed=seed, metrics={"coherence/leave_one_out": coherence + seed / 1000})
+    main(["claims", "--store", str(store.root), "--out", str(tmp_path / "claims.md")])
+    lines = (tmp_path / "claims.md").read_text().splitlines()
+    rows = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines[2:]}
+    assert list(rows) == [claim.name for claim in CLAIMS]
+    measured = "coherence MMVAE - MVAE: no run of this kind<br>coherence MoPoE - MVAE 0.5, 95 % [0.5, 0.5], 3 seeds"
+    assert rows["C7"] == ["4a", CLAIMS[6].statement, measured, "0", "not decided"]
+    capsys.readouterr()
+    main(["claims", "--store", str(store.root)])
+    assert "MoPoE-VAE are" in capsys.readouterr().out
 
 
 DAMAGES = {

@@ -84,6 +84,16 @@ def test_finished_means_a_record_and_done_means_its_status(tmp_path):
     assert json.loads((tmp_path / "started" / "config.json").read_text()) == RunConfig().to_dict()
 
 
+def test_settings_newer_than_a_record_have_their_defaults(tmp_path):
+    store = RunStore(tmp_path)
+    fill(store, "old")
+    path = tmp_path / "old" / "record.json"
+    content = json.loads(path.read_text())
+    del content["config"]["crop_range"], content["config"]["objective"]
+    path.write_text(json.dumps(content))
+    assert store.record("old")["config"] == store.records()[0]["config"] == RunConfig().to_dict()
+
+
 def test_what_a_killed_or_failed_try_left_behind_goes(tmp_path):
     store = RunStore(tmp_path)
     fill(store, "x", "failed")

@@ -16,6 +16,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": runs.evaluate,
     "compare": stores.compare,
     "records": stores.records,
+    "claims": stores.claims,
     "export": stores.export,
     "store": stores.store,
     "data": data.data,

@@ -11,6 +11,7 @@ from polyvae.config import RunConfig
 from polyvae.errors import InputError
 
 Record = dict[str, Any]  # run_id, config, status, error, metrics, notes, seconds, environment, resolved
+DEFAULTS = RunConfig().to_dict()
 KEYS = ("run_id", "config", "status", "error", "metrics", "notes", "seconds")
 
 
@@ -56,7 +57,7 @@ class RunStore:
     def record(self, run_id: str) -> Record | None:
         """The record of a finished run, or None. Raises InputError when it is damaged."""
         path = self.folder(run_id) / "record.json"
-        return files.read_object(path, KEYS) if path.is_file() else None
+        return _read(path) if path.is_file() else None
 
     def is_done(self, run_id: str) -> bool:
         record = self.record(run_id)
@@ -64,7 +65,7 @@ class RunStore:
 
     def records(self) -> list[Record]:
         """All finished runs, failed ones included, in order of run id."""
-        return [files.read_object(path, KEYS) for path in sorted(self.root.glob("*/record.json"))]
+        return [_read(path) for path in sorted(self.root.glob("*/record.json"))]
 
     def config(self, run_id: str) -> RunConfig:
         """The config of a run, finished or not. Raises InputError when it is damaged."""
@@ -102,3 +103,9 @@ class RunStore:
         """Keeps other processes off this run. Yields False when another holds it and `wait` is False."""
         with files.lock(self.root / ".locks" / run_id, wait=wait) as held:
             yield held
+
+
+def _read(path: Path) -> Record:
+    """A record; settings that were not there yet when it was written have their defaults, which never change."""
+    record = files.read_object(path, KEYS)
+    return record | {"config": DEFAULTS | record["config"]}

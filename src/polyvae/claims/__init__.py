@@ -2,7 +2,8 @@
 
 Statistics: the unit is the seed; 95 % t intervals of (paired) means; equality by two one-sided tests with a stated
 margin; Holm's correction over all claims that are tested. A claim of several parts holds if all of them do, and does
-not hold if the opposite of one is shown (Bonferroni over its parts). A part without runs leaves its claim undecided.
+not hold if the opposite of one is shown (Bonferroni over its parts). A part without runs, or with one seed, leaves its
+claim undecided and untested: it is no member of the family that Holm corrects for.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ Outcome = Literal["holds", "does not hold", "not decided"]
 
 
 class Verdict(NamedTuple):
-    """How a claim fares. numbers: what was measured, a sentence a part; p: adjusted, None where nothing is tested."""
+    """How a claim fares. numbers: what was measured, a sentence a part; p: adjusted, None if a part is not tested."""
 
     claim: Claim
     outcome: Outcome
@@ -31,9 +32,12 @@ def judge(records: Iterable[Mapping[str, Any]]) -> list[Verdict]:
     known = list(records)
     measured = {claim.name: claim.measure(known) for claim in CLAIMS}
     tests = {name: [p.test for p in parts if isinstance(p, Part)] for name, parts in measured.items()}
-    adjusted = holm({name: max(t.p for t in found) for name, found in tests.items() if found})
+    testable = {name: [t for t in found if t.seeds > 1] for name, found in tests.items()}
+    adjusted = holm(
+        {name: max(t.p for t in found) for name, found in testable.items() if found and found == tests[name]}
+    )
     against = holm(
-        {name: min(1.0, len(found) * min(t.p_against for t in found)) for name, found in tests.items() if found}
+        {name: min(1.0, len(found) * min(t.p_against for t in found)) for name, found in testable.items() if found}
     )
     verdicts = []
     for claim in CLAIMS:
@@ -43,10 +47,11 @@ def judge(records: Iterable[Mapping[str, Any]]) -> list[Verdict]:
             continue
         facts = [part.holds for part in parts if isinstance(part, Fact)]
         p = adjusted.get(claim.name)
+        is_shown = not tests[claim.name] or (p is not None and p < LEVEL)
         outcome: Outcome = "not decided"
         if False in facts or against.get(claim.name, 1.0) < LEVEL:
             outcome = "does not hold"
-        elif None not in facts and (p is None or p < LEVEL):
+        elif None not in facts and is_shown:
             outcome = "holds"
         verdicts.append(Verdict(claim, outcome, [part.text for part in parts], p))
     return verdicts

@@ -1,15 +1,19 @@
 """Commands that read a store and look after it."""
 
+import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import polars as pl
 import tyro
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from polyvae import files, trackers, upkeep
 from polyvae import records as tables
-from polyvae import trackers, upkeep
+from polyvae.claims import Verdict, judge
 from polyvae.errors import InputError, RunError
 from polyvae.report import compare as comparing
 from polyvae.report.words import short
@@ -152,6 +156,37 @@ def compare(
         table.add_row(row.name, *(_text(value) for value in row.values))
     Console().print(table)
     print(f"{drawn} kinds of sample grids side by side: {out}" if drawn else "no sample grids to compare")
+
+
+def claims(*, store: Store = Path("runs"), out: Path | None = None, quiet: bool = False) -> None:
+    """Judge the paper's claims C1 to C18 by the runs of a store: what it says, what was measured, whether it holds.
+
+    Args:
+        store: Folder of all runs; one that holds records alone will do.
+        out: Markdown file to write the table to.
+        quiet: Print nothing but errors.
+    """
+    if not (found := RunStore(store).records()):
+        raise InputError(f"no finished run in {store}; start a sweep with `polyvae sweep`, or choose --store")
+    verdicts = judge(found)
+    if out is not None:
+        text = io.StringIO()
+        Console(file=text, width=10_000).print(_verdicts(verdicts, "<br>"))
+        files.write_text(out, text.getvalue().strip() + "\n")
+    if not quiet and out is None:
+        Console().print(_verdicts(verdicts, "\n"))
+    elif not quiet:
+        print(f"{len(verdicts)} claims: {out}")
+
+
+def _verdicts(verdicts: Iterable[Verdict], newline: str) -> Table:
+    table = Table(box=box.MARKDOWN)
+    for heading in ("claim", "figure", "the paper says", "measured", "p", "verdict"):
+        table.add_column(heading)
+    for claim, outcome, numbers, p in verdicts:
+        tested = "" if p is None else f"{p:.2g}"
+        table.add_row(claim.name, claim.figure, claim.statement, newline.join(numbers), tested, outcome)
+    return table
 
 
 def _text(value: object) -> str:
