@@ -14,7 +14,8 @@ from PIL import Image
 
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
-from polyvae.report import command, figures, grids, style, table, words, write_report
+from polyvae.report import command, drawing, figures, grids, style, table, words, write_report
+from polyvae.report.marks import Marks
 from polyvae.report.reading import read_runs
 from polyvae.store import RunStore
 
@@ -178,6 +179,29 @@ def test_trade_off_holds_the_recorded_pairs(store):
     }
     assert data.lines == {"Unimodal VAE": 11.2}
     assert (data.floor, data.ceiling) == (pytest.approx(1.3), pytest.approx(0.97))
+
+
+def test_the_plane_compares_the_methods_of_figure_12_only_at_a_budget_of_the_others(store):
+    paper_runs(store)
+    add_run(store, "mmvae_official", PAPER["mmvae"], epochs=7)
+    assert "MMVAE, official" not in figures.trade_off(only_group(store)).points
+    add_run(store, "mvae", PAPER["mvae"], epochs=7)
+    assert "MMVAE, official" in figures.trade_off(only_group(store)).points
+
+
+def test_no_beta_hides_a_text_of_the_plane(store):
+    for method, numbers in PAPER.items():
+        for beta in (0.3, 1.0, 3.0):
+            add_run(store, method, numbers, beta=beta)
+    group = only_group(store)
+    figure = drawing.trade_off(figures.trade_off(group), group, Marks())
+    figure.draw_without_rendering()
+    texts = {text.get_text(): text.get_window_extent() for text in figure.axes[0].texts}
+    betas = [(name, box) for name, box in texts.items() if name.startswith("β")]
+    assert betas
+    others = [(name, box) for name, box in texts.items() if not name.startswith("β")]
+    for name, box in betas:
+        assert not [other for other, area in others if box.overlaps(area)], name
 
 
 def test_best_beta_is_the_lowest_mean_distance_over_seeds(store):

@@ -154,7 +154,7 @@ def _score(group: Group) -> list[tuple[Series, float | None, float | None, float
     volumes = {}
     if data is not None and group.compared is not None and group.compared.extractor == "digits":
         volumes = {label: figures.hypervolume(figures.means(points)) for label, points in data.points.items()}
-    return [(s, s.value(quality), s.value(words.LEAVE_ONE_OUT), volumes.get(s.label)) for s in group.swept]
+    return [(s, s.value(quality), s.value(words.LEAVE_ONE_OUT), volumes.get(s.label)) for s in group.in_plane]
 
 
 class PaperCharts(NamedTuple):

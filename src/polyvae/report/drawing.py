@@ -50,6 +50,7 @@ def trade_off(data: Trade, group: Group, marks: Marks) -> Figure:
         axes.set_ylabel("leave-one-out coherence, higher is better")
         axes.set_title(weights(group), loc="left", fontsize=8, color=MUTED)
         _good_corner(axes)
+        _betas(figure, axes, data.points)
     return figure
 
 
@@ -145,15 +146,12 @@ def training(group: Group, quantity: str) -> Figure:
 
 
 def _points(axes: Axes, found: list[Point], look: Look, method: str, marks: Marks, size: float) -> None:
-    betas, curve = sorted({point.beta for point in found}), np.array(means(found))
+    curve = np.array(means(found))
     axes.plot(curve[:, 0], curve[:, 1], color=look.colour, linewidth=1.2, alpha=0.7, gid=marks.line(method))
     for point in found:
         gid = marks.runs([point.run], f"distance {short(point.distance)}, coherence {point.coherence:.3f}")
         style: Any = {"color": look.colour, "markersize": size, "markeredgecolor": PAPER, "gid": gid}
         axes.plot(point.distance, point.coherence, look.marker, **style)
-    if len(betas) > 1:
-        for i in (0, -1):
-            axes.annotate(f"β {betas[i]:g}", tuple(curve[i]), (0, -13), color=MUTED, ha="center", **OFFSET)
 
 
 def _front(axes: Axes, data: Trade) -> None:
@@ -176,6 +174,21 @@ def _names(axes: Axes, points: dict[str, list[Point]]) -> None:
         side, offset = ("right", -9) if x > 0.7 else ("left", 9)
         height = axes.get_position().height * LARGE[1] * 72
         axes.annotate(label, point[:2], (offset, lift * height - 3), color=INK, ha=side, **OFFSET)
+
+
+def _betas(figure: Figure, axes: Axes, points: dict[str, list[Point]]) -> None:
+    """The first and last beta of each curve below its ends, where that hides no other text."""
+    figure.draw_without_rendering()  # settles where the texts are
+    taken = [text.get_window_extent() for text in axes.texts]
+    for found in points.values():
+        betas, curve = sorted({point.beta for point in found}), means(found)
+        for i in (0, -1) if len(betas) > 1 else ():
+            text = axes.annotate(f"β {betas[i]:g}", curve[i], (0, -13), color=MUTED, ha="center", **OFFSET)
+            box = text.get_window_extent()
+            if any(box.overlaps(other) for other in taken):
+                text.remove()
+            else:
+                taken.append(box)
 
 
 def _marked_lines(axes: Axes, curves: dict[str, list[tuple[int, float]]], group: Group) -> None:

@@ -44,10 +44,10 @@ def trade_off(group: Group) -> Trade | None:
             for run in s.runs
             if key in run.metrics and LEAVE_ONE_OUT in run.metrics
         ]
-        for s in group.swept
+        for s in group.in_plane
     }
     points = {label: found for label, found in points.items() if found}
-    lines = {s.label: v for s in group.swept if s.label not in points and (v := s.value(key)) is not None}
+    lines = {s.label: v for s in group.in_plane if s.label not in points and (v := s.value(key)) is not None}
     return Trade(points, lines, group.floor, group.ceiling) if points else None
 
 

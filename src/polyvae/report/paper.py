@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from polyvae.report.runs import DATA_FIELDS, Group, Run, Series
+from polyvae.report.runs import DATA_FIELDS, OFFICIAL, Group, Run, Series
 from polyvae.report.words import LEAVE_ONE_OUT
 
 Score = Callable[[Run], float | None]
-OFFICIAL = ("mmvae_official", "unimodal_dreg")  # figure 12, and no other
 SWEPT = ("polymnist", "translated_polymnist", "cub")
 SHORT = {"polymnist": "PolyMNIST", "translated_polymnist": "Translated PolyMNIST", "cub": "CUB"}
 

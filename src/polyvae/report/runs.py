@@ -24,6 +24,7 @@ DATA_FIELDS = (
     "train_size",
     "test_size",
 )
+OFFICIAL = ("mmvae_official", "unimodal_dreg")  # the methods of figure 12, which may have a budget of its own
 SHOWN_ANYWAY = {"method", "beta", "seed", "only", *DATA_FIELDS, *NOT_HASHED} - {"subsets"}
 
 
@@ -132,6 +133,12 @@ class Group:
         """The series with the most betas of their method: side experiments at one beta are left out."""
         most = {s.method: max(len(o.by_beta) for o in self.series if o.method == s.method) for s in self.series}
         return tuple(s for s in self.series if len(s.by_beta) == most[s.method])
+
+    @property
+    def in_plane(self) -> tuple[Series, ...]:
+        """The swept series that the trade-off plane compares: of figure 12's where another had as many epochs."""
+        budgets = {s.runs[0].config.epochs for s in self.swept if s.method not in OFFICIAL}
+        return tuple(s for s in self.swept if not budgets or s.runs[0].config.epochs in budgets)
 
     def value(self, key: str) -> float | None:
         return mean(self.runs, key)
