@@ -88,6 +88,14 @@ def test_a_sweep_gives_the_same_records_as_runs_one_by_one(tmp_path, undisturbed
     assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")} == before, "nothing is done again"
 
 
+def test_what_any_of_the_runs_is_scored_with_is_made_before_them(tmp_path, monkeypatch):
+    module, prepared = sys.modules["polyvae.sweep"], []
+    monkeypatch.setattr(module, "evaluation_of", lambda plan: prepared.append(plan.metrics))
+    configs = [TINY.with_(epochs=1, method=m, metrics=k) for m in ("mvae", "mopoe") for k in ("bound", "bound,latent")]
+    sweep(configs, RunStore(tmp_path))
+    assert prepared == [("bound",), ("bound", "latent")]
+
+
 def workers_of(store: RunStore) -> list[int]:
     """Processes that hold the lock of a run."""
     inodes = {str(path.stat().st_ino) for path in (store.root / ".locks").glob("*")}

@@ -85,7 +85,7 @@ def _prepare(
     """(run ids of all, what is to do); the judges and critics that it needs are trained here, once."""
     plans = make_plans(c if c.threads else c.with_(threads=threads) for c in configs)
     wanted = [plan for plan in plans if _is_wanted(store, plan, retry_failed)]
-    kinds = _one_per_data_set(wanted)
+    kinds = _one_per_evaluation(wanted)
     for done, plan in enumerate(kinds):
         modalities = plan.config.modalities
         on_prepare(plan.config.dataset + (f", {modalities} modalities" if modalities else ""), done, len(kinds))
@@ -147,8 +147,9 @@ def _is_wanted(store: RunStore, plan: Plan, retry_failed: bool) -> bool:
     return record is None or (record["status"] == "failed" and retry_failed)
 
 
-def _one_per_data_set(plans: Sequence[Plan]) -> list[Plan]:
-    return list({(p.config.dataset, *generator_options(p.config).values()): p for p in plans}.values())
+def _one_per_evaluation(plans: Sequence[Plan]) -> list[Plan]:
+    """A plan for each data set and set of metrics: what trains their judges and critics."""
+    return list({(p.config.dataset, p.metrics, *generator_options(p.config).values()): p for p in plans}.values())
 
 
 def _finished(store: RunStore, run_id: str) -> Record:
