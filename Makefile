@@ -3,7 +3,7 @@ PY ?= python3
 BIN := .venv/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: demo test test-all bench docs lint
+.PHONY: demo test test-all bench results docs lint
 
 .venv/.ready: pyproject.toml constraints.txt
 	@if command -v uv > /dev/null; then uv venv -q --allow-existing -p $(PY) .venv && uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[dev]'; \
@@ -25,6 +25,13 @@ bench: .venv/.ready  ## peaks of the machine, levers, ratios against MultiVae an
 
 lint: .venv/.ready
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && $(BIN)/ty check -q src
+
+RESULTS := run_id,dataset,modalities,method,only,beta,seed,seconds,bound/distortion,bound/rate,frechet/digits/unconditional/*,coherence/leave_one_out*,coherence/joint*,coherence/self/*,linear_probe/joint,log_likelihood/joint,log_likelihood/unconditional,diversity/digits/mean
+
+results: .venv/.ready  ## docs/results anew from the records in it: page, figures, table, claims
+	@$(BIN)/polyvae report --store docs/results/records --out docs/results
+	@$(BIN)/polyvae records --store docs/results/records --columns '$(RESULTS)' --out docs/results/results.csv
+	@$(BIN)/polyvae claims --store docs/results/records --out docs/results/claims.md
 
 docs: .venv/.ready  ## the pages are Markdown; this checks that their links and commands exist
 	@$(BIN)/pytest -q tests/test_docs.py

@@ -36,6 +36,16 @@ def test_commands_in_the_pages_are_understood(page, capsys):
         assert not [flag for flag in flags if flag not in shown]
 
 
+def test_the_tables_of_the_results_are_those_of_the_records(tmp_path):
+    """What `make results` wrote: a record that came later, or a claim that is judged anew, is in them."""
+    from polyvae.cli import main
+
+    folder, columns = ROOT / "docs" / "results", re.findall(r"RESULTS := (.*)", (ROOT / "Makefile").read_text())[0]
+    for name, arguments in {"results.csv": ["records", "--columns", columns], "claims.md": ["claims"]}.items():
+        main([*arguments, "--store", str(folder / "records"), "--out", str(tmp_path / name), "--quiet"])
+        assert (tmp_path / name).read_text() == (folder / name).read_text(), f"run `make results`: {name} is old"
+
+
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     block = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[0]
     monkeypatch.chdir(tmp_path)
