@@ -26,7 +26,7 @@ numbers = st.lists(st.floats(-100, 100), min_size=2, max_size=8).filter(lambda x
 def test_t_tests_agree_with_scipy(values, limit):
     for test, alternative in ((above, "greater"), (below, "less")):
         found, truth = test(values, limit), stats.ttest_1samp(values, limit, alternative=alternative)
-        assert found.p == pytest.approx(truth.pvalue, abs=1e-9)
+        assert found.p == pytest.approx(min(1, 2 * truth.pvalue), abs=1e-9)
         interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
         assert (found.low, found.high) == pytest.approx(tuple(interval), rel=1e-6, abs=1e-6)
 
@@ -117,7 +117,7 @@ COHERENCE = {"mvae": 0.3, "mvae_plus": 0.5, "mmvae": 0.8, "mopoe": 0.9}
 
 
 def paper_world(**changes):
-    """Records in which all claims but C3, C14 (no such runs) are true; noise of 1 % tells the seeds apart."""
+    """Records in which all claims but C3, C14, C17 (no such runs) are true; noise of 1 % tells the seeds apart."""
     world = {"slope": {"mvae": 5.0, "mmvae": 40.0, "mopoe": 60.0}, "quality": QUALITY, "coherence": COHERENCE} | changes
     rng = np.random.default_rng(0)
     runs = []
@@ -138,15 +138,16 @@ def paper_world(**changes):
 
 def grown(world, method, dataset, seed, modalities, rng, **fields):
     value = world["quality"][method] + world["slope"][method] * (modalities - 3) + rng.normal()
-    metrics = {f"frechet/digits/unconditional/m{i}": value for i in range(modalities)}
+    metrics = {f"frechet/digits/unconditional/m{i}": value for i in range(modalities)} | {"coherence/self/m0": 0.9}
     beta = 0.3 if dataset == "translated_polymnist" else 1.0
     return record(method, metrics, dataset, beta, seed, modalities, **fields)
 
 
 def metrics_of(world, method, dataset, step):
     moved = dataset == "translated_polymnist"
-    far = world["quality"][method] * (1, 1.02, 1, 1.6, 2.5)[step]
+    far = world["quality"][method] * (1.1, 1.02, 1, 1.6, 2.5)[step]
     metrics = {"frechet/digits/unconditional/m0": far, "log_likelihood/joint": -4000 - far * (1, 1, 1, 1, 1.1)[step]}
+    metrics |= {"coherence/self/m0": 0.9, "coherence/ceiling/m0": 0.98}
     if method == "unimodal":
         return metrics
     rising = (0.2, 0.6, 1, 0.9, 0.85)[step] if method != "mvae" else (0.2, 0.4, 0.6, 0.8, 1.0)[step]
@@ -154,7 +155,7 @@ def metrics_of(world, method, dataset, step):
     metrics |= {"log_likelihood/unconditional": metrics["log_likelihood/joint"] - gap}
     likelihood = {"mvae": -4000, "mvae_plus": -4000, "mmvae": -4200, "mopoe": -4100}[method] - step
     metrics |= {"log_likelihood/joint": likelihood, "log_likelihood/unconditional": likelihood - 10 * gap}
-    metrics |= {"coherence/self/m0": 0.9, "coherence/ceiling/m0": 0.98, "linear_probe/joint": 0.5 if moved else 0.9}
+    metrics |= {"linear_probe/joint": 0.5 if moved else 0.9}
     metrics |= {"coherence/leave_one_out": world["coherence"][method] * rising * (0.15 if moved else 1)}
     return metrics | {"diversity/digits/mean": {"mvae": 0.8, "mvae_plus": 0.7, "mmvae": 0.2, "mopoe": 0.3}[method]}
 
@@ -163,14 +164,14 @@ def outcomes(runs):
     return {verdict.claim.name: verdict.outcome for verdict in judge(runs)}
 
 
-TRUE = ("C1", "C2", "C4", "C5", "C6", "C7", "C8", "C9", "C10", "C11", "C12", "C13", "C15", "C17", "C18")
+TRUE = ("C1", "C2", "C4", "C5", "C6", "C7", "C8", "C9", "C10", "C11", "C12", "C13", "C15", "C18")
 
 
 def test_a_world_like_the_papers_bears_its_claims_out():
     found = outcomes(paper_world())
     assert list(found) == [f"C{i}" for i in range(1, 19)] == [claim.name for claim in CLAIMS]
     assert {name: found[name] for name in TRUE} == dict.fromkeys(TRUE, "holds")
-    assert (found["C3"], found["C14"]) == ("not decided", "not decided")
+    assert (found["C3"], found["C14"], found["C17"]) == ("not decided", "not decided", "not decided")
 
 
 def test_the_opposite_world_refutes_them():
@@ -190,7 +191,7 @@ def test_one_seed_tests_nothing():
     runs = [r for r in paper_world() if r["config"]["seed"] == 0]
     verdicts = judge(runs)
     assert {verdict.p for verdict in verdicts} == {None}
-    assert {v.claim.name for v in verdicts if v.outcome == "holds"} == {"C17", "C18"}, "those that are counted"
+    assert {verdict.outcome for verdict in verdicts} == {"not decided"}
 
 
 def test_a_claim_with_one_seed_in_a_part_is_no_member_of_the_family():
@@ -198,6 +199,7 @@ def test_a_claim_with_one_seed_in_a_part_is_no_member_of_the_family():
     world = [r for r in paper_world() if r["config"]["modalities"] == 3]
     runs = [r for r in world if r["config"]["dataset"] == "polymnist" or r["config"]["seed"] == 0]
     tested = {v.claim.name: v for v in judge(runs) if v.p is not None}
+    assert tested.pop("C16").outcome == "does not hold", "its part on PolyMNIST is refuted, whatever the others are"
     assert set(tested) == {"C7", "C8", "C11", "C12", "C13", "C15"}
     assert {v.outcome for v in tested.values()} == {"holds"}
 
@@ -214,7 +216,7 @@ def test_noise_alone_bears_nothing_out():
     found = []
     for _ in range(40):
         runs = [
-            record(m, {k: 1 + 0.1 * rng.normal() for k in names}, d, b, s)
+            record(m, {k: 1 + 0.1 * rng.normal() for k in names} | {"coherence/self/m0": 0.9}, d, b, s)
             for d in ("polymnist", "translated_polymnist") for m in QUALITY for b in BETAS[:2] for s in range(3)
         ]  # fmt: skip
         found.append(outcomes(runs))
@@ -224,7 +226,10 @@ def test_noise_alone_bears_nothing_out():
 
 def test_a_coherent_and_good_run_or_an_infinite_one_refutes_what_is_said_of_all():
     good = {"frechet/digits/unconditional/m0": 101.0, "coherence/leave_one_out": 0.9, "coherence/ceiling/m0": 0.98}
-    runs = paper_world()
+    birds = {name.replace("m0", "image"): value for name, value in good.items()} | {"coherence/leave_one_out": 0.2}
+    pairs = [("mopoe", {"coherence/self/image": 0.9}), ("unimodal", {})]
+    runs = [*paper_world(), *(record(m, birds | own, "cub", modalities=2) for m, own in pairs)]
+    assert outcomes(runs)["C17"] == "holds"
     assert outcomes([*runs, record("mopoe", good, "translated_polymnist", 0.3, 9)])["C17"] == "does not hold"
     broken = record("mvae", {}, beta=9.0, error="RunError: loss is not finite at epoch 3", seed=7)
     assert outcomes([*runs, broken])["C18"] == "does not hold"
@@ -280,12 +285,50 @@ def test_likelihoods_that_rank_against_distances_refute_the_claim():
     assert found["C11"] == "does not hold"
 
 
-def test_a_beta_with_a_single_seed_is_not_chosen_by_that_seed():
-    values = {0.3: {0: 5.0, 1: 6.0}, 1.0: {0: 8.0, 1: 7.0}, 9.0: {0: 1.0}}
+def test_seeds_with_different_betas_are_not_mixed():
+    """Seeds 2 to 4 lack the beta at which seeds 0 and 1 are best: they have no score, not one at another beta."""
+    values = {0.03: {0: 1.0, 1: 1.2}, 0.3: dict.fromkeys(range(5), 9.0), 1.0: dict.fromkeys(range(5), 8.0)}
     runs = Evidence(record("mvae", {"x": v}, beta=b, seed=s) for b, row in values.items() for s, v in row.items())
-    assert runs.at_best("x") == {0: 5.0, 1: 6.0}
+    assert runs.at_best("x") == {0: 1.0, 1: 1.2}
+    assert [{r["config"]["seed"] for r in one.records} for one in runs.complete()] == [{0}, {1}]
     alone = Evidence(r for r in runs.records if r["config"]["seed"] == 0)
     assert alone.at_best("x") == {0: 1.0}
+
+
+def test_networks_of_modalities_that_a_run_lacks_do_not_part_it_from_others():
+    both = record("mopoe", {"x": 1.0}, "cub", network="image=resnet,caption=conv")
+    alone = record("unimodal", {"x": 1.0}, "cub", network="resnet")
+    for run, networks in ((both, {"image": "resnet", "caption": "conv"}), (alone, {"image": "resnet"})):
+        run["resolved"] = {"networks": networks}
+    assert len(sweeps([both, alone], "cub").records) == 2
+    alone["resolved"] = {"networks": {"image": "conv"}}
+    assert len(sweeps([both, alone], "cub").records) == 1
+
+
+def test_models_on_a_plateau_rank_nothing():
+    """No digit survives on Translated: what is said of both data sets is open, whatever PolyMNIST shows."""
+    runs = paper_world()
+    for run in runs:
+        if run["config"]["dataset"] == "translated_polymnist":
+            run["metrics"] |= {"coherence/self/m0": 0.11}
+    found = outcomes(runs)
+    assert {found[name] for name in ("C1", "C2", "C4", "C5", "C9", "C10")} == {"not decided"}
+    assert {found[name] for name in ("C6", "C7", "C11", "C12", "C13")} == {"holds"}
+
+
+def test_equal_likelihood_does_not_depend_on_where_likelihoods_start():
+    near, far = paper_world(), paper_world()
+    for run in near:
+        if run["config"]["method"] == "mvae_plus":
+            run["metrics"]["log_likelihood/joint"] -= 60  # of a gap of 100
+    for run, other in zip(far, near, strict=True):
+        run["metrics"] |= {k: v - 1e5 for k, v in other["metrics"].items() if k == "log_likelihood/joint"}
+    assert outcomes(near)["C15"] == outcomes(far)["C15"] == "does not hold"
+
+
+def test_without_a_gap_mvae_must_be_better_than_unimodal():
+    for mvae, outcome in ((310.0, "holds"), (335.0, "does not hold")):
+        assert outcomes(paper_world(quality=QUALITY | {"unimodal": 320.0, "mvae": mvae}))["C2"] == outcome
 
 
 def official_world(with_translated: bool):
@@ -295,11 +338,11 @@ def official_world(with_translated: bool):
         for beta in BETAS[1:3]:
             for method, far in (("mmvae_official", 300.0), ("unimodal_dreg", 100.0)):
                 only = {"only": "m0"} if method == "unimodal_dreg" else {}
-                metrics = {"frechet/digits/unconditional/m0": far + rng.normal()}
+                metrics = {"frechet/digits/unconditional/m0": far + rng.normal(), "coherence/self/m0": 0.9}
                 runs.append(record(method, metrics, beta=beta, seed=seed, **only))
             for count in (2, 5) if with_translated else ():
-                metrics = {"coherence/leave_one_out": (0.1 if count == 2 else 0.5) + 0.003 * rng.normal()}
-                runs.append(record("mmvae_official", metrics, "translated_polymnist", beta, seed, count))
+                cross = {"coherence/leave_one_out": (0.1 if count == 2 else 0.5) + 0.003 * rng.normal()}
+                runs.append(record("mmvae_official", metrics | cross, "translated_polymnist", beta, seed, count))
     return runs
 
 

@@ -54,13 +54,13 @@ def collect(store: RunStore) -> tuple[int, int]:
 def copy_records(store: RunStore, target: RunStore) -> list[Record]:
     """Copies the records of finished runs into another store, without weights; returns those that were new or changed.
 
-    Such a store is small enough to be committed: it can be read, reported and filtered, and its runs count as done.
-    The data directory of this machine is left out.
+    Such a store is small enough to be committed: it can be read, reported and filtered, and its runs count as done, or
+    as failed. The data directory of this machine is left out.
     """
     changed = []
     for record in store.records():
         record |= {"config": record["config"] | {"data_dir": None}}
-        if record["status"] == "done" and target.record(record["run_id"]) != record:
+        if target.record(record["run_id"]) != record:
             target.finish(record)
             changed.append(record)
     return changed

@@ -9,7 +9,7 @@ claim undecided and untested: it is no member of the family that Holm corrects f
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from polyvae.claims.measures import ABSENT, Fact, Part
+from polyvae.claims.measures import ABSENT, Fact, Part, Parts
 from polyvae.claims.statistics import LEVEL, Test, holm
 from polyvae.claims.table import CLAIMS, Claim
 
@@ -19,7 +19,10 @@ Outcome = Literal["holds", "does not hold", "not decided"]
 
 
 class Verdict(NamedTuple):
-    """How a claim fares. numbers: what was measured, a sentence a part; p: adjusted, None if a part is not tested."""
+    """How a claim fares.
+
+    numbers: what was measured, a sentence a part; p: adjusted, of what is said; None where it rests on no test.
+    """
 
     claim: Claim
     outcome: Outcome
@@ -33,25 +36,30 @@ def judge(records: Iterable[Mapping[str, Any]]) -> list[Verdict]:
     measured = {claim.name: claim.measure(known) for claim in CLAIMS}
     tests = {name: [p.test for p in parts if isinstance(p, Part)] for name, parts in measured.items()}
     testable = {name: [t for t in found if t.seeds > 1] for name, found in tests.items()}
-    adjusted = holm(
-        {name: max(t.p for t in found) for name, found in testable.items() if found and found == tests[name]}
-    )
+    whole = [name for name, found in tests.items() if found and found == testable[name] and not _lacks(measured[name])]
+    adjusted = holm({name: max(t.p for t in tests[name]) for name in whole})
     against = holm(
         {name: min(1.0, len(found) * min(t.p_against for t in found)) for name, found in testable.items() if found}
     )
-    verdicts = []
-    for claim in CLAIMS:
-        parts = measured[claim.name]
-        if all(part.text.endswith(ABSENT) for part in parts):
-            verdicts.append(Verdict(claim, "not decided", [ABSENT], None))
-            continue
-        facts = [part.holds for part in parts if isinstance(part, Fact)]
-        p = adjusted.get(claim.name)
-        is_shown = not tests[claim.name] or (p is not None and p < LEVEL)
-        outcome: Outcome = "not decided"
-        if False in facts or against.get(claim.name, 1.0) < LEVEL:
-            outcome = "does not hold"
-        elif None not in facts and is_shown:
-            outcome = "holds"
-        verdicts.append(Verdict(claim, outcome, [part.text for part in parts], p))
-    return verdicts
+    return [
+        _verdict(claim, measured[claim.name], adjusted.get(claim.name), against.get(claim.name)) for claim in CLAIMS
+    ]
+
+
+def _verdict(claim: Claim, parts: Parts, p: float | None, against: float | None) -> Verdict:
+    numbers = [part.text for part in parts]
+    if all(text.endswith(ABSENT) for text in numbers):
+        return Verdict(claim, "not decided", [ABSENT], None)
+    facts = [part.holds for part in parts if isinstance(part, Fact)]
+    is_counted = len(facts) == len(parts)
+    if against is not None and against < LEVEL:
+        return Verdict(claim, "does not hold", numbers, against)
+    if False in facts:
+        return Verdict(claim, "does not hold", numbers, None)
+    if None not in facts and (is_counted or (p is not None and p < LEVEL)):
+        return Verdict(claim, "holds", numbers, p)
+    return Verdict(claim, "not decided", numbers, p)
+
+
+def _lacks(parts: Parts) -> bool:
+    return any(part.text.endswith(ABSENT) for part in parts)

@@ -19,7 +19,7 @@ BySeed = dict[int, float]
 Score = str | Callable[[Record], float | None]
 
 LEAVE_ONE_OUT = "coherence/leave_one_out"
-VARIED = {"method", "beta", "seed", "only", *NOT_HASHED}
+VARIED = {"method", "beta", "seed", "only", *NOT_HASHED} - {"importance_samples", "subsets"}
 
 
 class Evidence:
@@ -33,6 +33,14 @@ class Evidence:
         runs = (r for r in self.records if r["config"]["method"] == name)
         return Evidence(r for r in runs if r["config"]["only"] in (None, "m0"))
 
+    def complete(self) -> list["Evidence"]:
+        """The runs of each seed, of those seeds that have the most pairs of method and beta."""
+        by_seed: dict[int, list[Record]] = defaultdict(list)
+        for record in self.records:
+            by_seed[record["config"]["seed"]].append(record)
+        most = max(map(len, by_seed.values()), default=0)
+        return [Evidence(found) for _, found in sorted(by_seed.items()) if len(found) == most]
+
     def values(self, score: Score) -> dict[float, BySeed]:
         """beta -> seed -> score, for the runs that have it."""
         found: dict[float, BySeed] = defaultdict(dict)
@@ -43,12 +51,15 @@ class Evidence:
         return dict(sorted(found.items()))
 
     def best_betas(self, score: Score, *, lowest: bool) -> dict[int, float]:
-        """seed -> the beta that is best on the mean of the other seeds (on this one, if no beta has another)."""
+        """seed -> the beta that is best on the mean of the other seeds (on this one, if no beta has another).
+
+        A seed may lack the beta that is chosen for it; it then has no score, so that no mean mixes betas for that.
+        """
         table = self.values(score)
         chosen = {}
         for seed in {seed for by_seed in table.values() for seed in by_seed}:
             own = {beta: by_seed[seed] for beta, by_seed in table.items() if seed in by_seed}
-            others = {beta: [v for s, v in table[beta].items() if s != seed] for beta in own}
+            others = {beta: [v for s, v in by_seed.items() if s != seed] for beta, by_seed in table.items()}
             means = {beta: float(np.mean(values)) for beta, values in others.items() if values} or own
             chosen[seed] = (min if lowest else max)(means, key=means.__getitem__)
         return chosen
@@ -94,9 +105,14 @@ def by_modalities(records: Iterable[Record], dataset: str) -> dict[int, Evidence
 
 
 def setting(record: Record, *also: str) -> str:
-    """What runs must share to be compared: everything but method, beta, seed, and `also`."""
+    """What runs must share to be compared: everything but method, beta, seed, and `also`.
+
+    Of networks that of the first modality, whatever those of modalities are that a run does not have.
+    """
     config = {key: value for key, value in record["config"].items() if key not in VARIED and key not in also}
-    return json.dumps(config, sort_keys=True)
+    networks = record["resolved"].get("networks", {}) or {"": config["network"]}
+    first = next((networks[name] for name in ("m0", "image") if name in networks), next(iter(networks.values())))
+    return json.dumps(config | {"network": first}, sort_keys=True)
 
 
 def paired(a: BySeed, b: BySeed) -> list[float]:
@@ -105,21 +121,31 @@ def paired(a: BySeed, b: BySeed) -> list[float]:
 
 
 def slopes(x_to_values: Mapping[float, BySeed], least: int = 3) -> BySeed:
-    """seed -> least-squares slope of its values over x, for the seeds with values at `least` or more x."""
-    seeds = {seed for by_seed in x_to_values.values() for seed in by_seed}
-    found = {}
-    for seed in sorted(seeds):
-        points = [(x, by_seed[seed]) for x, by_seed in x_to_values.items() if seed in by_seed]
-        if len(points) >= least:
-            x, y = np.array(points).T
-            found[seed] = float(np.polyfit(x, y, 1)[0])
-    return found
+    """seed -> least-squares slope of its values over x, for the seeds with values at the most x, `least` or more."""
+    points: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for x, by_seed in x_to_values.items():
+        for seed, value in by_seed.items():
+            points[seed].append((x, value))
+    most = max([least, *map(len, points.values())])
+    kept = {seed: np.array(found).T for seed, found in sorted(points.items()) if len(found) == most}
+    return {seed: float(np.polyfit(x, y, 1)[0]) for seed, (x, y) in kept.items()}
 
 
 def mean_of(record: Record, prefix: str) -> float | None:
     """The mean of all metrics below a prefix, or None."""
     values = [value for key, value in record["metrics"].items() if key.startswith(prefix)]
     return float(np.mean(values)) if values else None
+
+
+def self_coherence(record: Record) -> float | None:
+    """The share of digits that survive in a model's own reconstructions, relative to what the judge reads."""
+    own = mean_of(record, "coherence/self/")
+    return None if own is None else own / ceiling(record)
+
+
+def ceiling(record: Record) -> float:
+    """The judge's accuracy on real data, mean over modalities."""
+    return mean_of(record, "coherence/ceiling/") or 1.0
 
 
 def _count(record: Record) -> int:

@@ -24,11 +24,13 @@ class Test(NamedTuple):
 
 
 def above(values: Sequence[float], limit: float = 0.0) -> Test:
-    """Is the mean above `limit`? Student's one-sided t test; its opposite: the mean is below."""
+    """Is the mean above `limit`? Student's t test; its opposite: the mean is below.
+
+    Both are doubled, so that one of them is below .05 when the 95 % interval is on one side of the limit.
+    """
     sample = np.asarray(values, float)
-    mean, low, high = t_interval(sample)
-    p = _one_sided(sample - limit)
-    return Test(mean, low, high, p, 1 - p if len(sample) > 1 else 1.0, len(sample))
+    p, p_against = _one_sided(sample - limit), _one_sided(limit - sample)
+    return Test(*t_interval(sample), min(1.0, 2 * p), min(1.0, 2 * p_against), len(sample))
 
 
 def below(values: Sequence[float], limit: float = 0.0) -> Test:
@@ -39,8 +41,10 @@ def below(values: Sequence[float], limit: float = 0.0) -> Test:
 
 def within(values: Sequence[float], margin: float) -> Test:
     """Is the mean within `margin` of 0? Two one-sided tests (Schuirmann 1987); its opposite: it is outside."""
-    over, under = above(values, -margin), below(values, margin)
-    return over._replace(p=max(over.p, under.p), p_against=min(1.0, 2 * min(over.p_against, under.p_against)))
+    sample = np.asarray(values, float)
+    p = max(_one_sided(sample + margin), _one_sided(margin - sample))
+    p_against = 2 * min(_one_sided(-margin - sample), _one_sided(sample - margin))
+    return Test(*t_interval(sample), p, min(1.0, p_against), len(sample))
 
 
 def t_interval(sample: np.ndarray) -> tuple[float, float, float]:
