@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -131,6 +132,17 @@ def begun(tmp_path, epochs):
     return process
 
 
+def test_a_job_that_cannot_be_submitted_ends_those_that_were(monkeypatch):
+    ended = []
+    job = SimpleNamespace(done=lambda: False, cancel=lambda: ended.append("first"))
+    answers = iter([job])
+    queue = SimpleNamespace(submit=lambda function, task: next(answers))
+    monkeypatch.setattr(sys.modules["polyvae.executors.on_slurm"], "_queue", lambda resources: queue)
+    with pytest.raises((RuntimeError, StopIteration)):
+        list(EXECUTORS["slurm"](len, ["a", "b"], Resources(workers=2)))
+    assert ended == ["first"]
+
+
 @pytest.mark.parametrize("twice", [False, True])
 def test_ctrl_c_once_finishes_what_is_under_way_and_twice_stops_at_once(twice, tmp_path):
     process = begun(tmp_path, epochs=100_000 if twice else 40)
@@ -207,6 +219,8 @@ def test_the_time_left_is_that_of_runs_without_a_record():
     assert costs.left(listed, [*done, failed]) == 40.0, "a failed run is not waited for"
     assert costs.left(listed, [failed]) is None
     assert costs.left(listed[:3], [*done, failed]) == 0
+    own = [RunConfig(method="custom", subsets=f"{name}.json") for name in "abc"]
+    assert costs.left(own, [measured(own[0], 100.0)]) == 200.0, "files tell them apart, not their ids"
 
 
 def test_the_table_of_a_sweep_counts_runs_by_state(tmp_path):

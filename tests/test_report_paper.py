@@ -109,6 +109,17 @@ def test_curves_are_means_and_deviations_over_seeds(groups):
         assert list(panel.curves) == ["mvae", "mvae_plus"]
 
 
+def test_a_method_at_another_setting_is_not_drawn_beside_the_others(tmp_path):
+    store = RunStore(tmp_path)
+    for beta in BETAS:
+        for method, epochs in (("mvae", 3), ("mmvae", 3), ("mopoe", 50)):
+            metrics = metrics_of(method, beta, 0, "polymnist", 3)
+            add_run(store, method, metrics=metrics, beta=beta, modalities=3, epochs=epochs)
+    curves = figure(read_runs(store)[0], "2").rows[0][0].curves
+    assert list(curves) == ["mvae", "mmvae"]
+    assert all(np.isnan(point.sd) for point in curves["mvae"]), "one seed has no spread, not one of nothing"
+
+
 def test_figures_over_modalities_and_their_constant(groups):
     (panel,) = figure(groups, "3").rows[0]
     assert [point.x for point in panel.curves["mopoe"]] == [2, 3, 5]

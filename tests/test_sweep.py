@@ -96,6 +96,28 @@ def test_what_any_of_the_runs_is_scored_with_is_made_before_them(tmp_path, monke
     assert prepared == [("bound",), ("bound", "latent")]
 
 
+def test_a_sweep_adds_the_metrics_that_finished_runs_lack(tmp_path):
+    store, config = RunStore(tmp_path), TINY.with_(epochs=1)
+    (before,) = sweep([config], store)
+    (after,) = sweep([config.with_(metrics="bound,latent")], store)
+    assert before["metrics"].items() < after["metrics"].items()
+    assert "latent/active_units/m0" in after["metrics"]
+    (tmp_path / before["run_id"] / "model.safetensors").unlink()
+    assert sweep([config.with_(metrics="all")], store) == [after], "a record alone is what there is"
+
+
+def test_a_failed_run_that_another_sweep_does_again_ends_no_sweep(tmp_path):
+    store, failing = RunStore(tmp_path), TINY.with_(epochs=1, learning_rate=1e30)
+    (failed,) = sweep([failing], store)
+    assert failed["status"] == "failed"
+    other = TINY.with_(epochs=1)
+
+    def begun_elsewhere(record):
+        (tmp_path / failed["run_id"] / "record.json").unlink(missing_ok=True)
+
+    assert [r["status"] for r in sweep([failing, other], store, on_record=begun_elsewhere)] == ["failed", "done"]
+
+
 def workers_of(store: RunStore) -> list[int]:
     """Processes that hold the lock of a run."""
     inodes = {str(path.stat().st_ino) for path in (store.root / ".locks").glob("*")}

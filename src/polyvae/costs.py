@@ -1,7 +1,7 @@
 """What runs will cost, from what finished ones have cost."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import mean, median
 
@@ -54,8 +54,14 @@ def estimate(configs: Sequence[RunConfig], records: Iterable[Record]) -> list[fl
 def left(configs: Sequence[RunConfig], records: Iterable[Record]) -> float | None:
     """Seconds of the runs that have neither finished nor failed; None before any is done."""
     known = list(records)
-    ended = {RunConfig.from_dict(record["config"]).run_id() for record in known}
-    costs = estimate([config for config in configs if config.run_id() not in ended], known)
+    ended = Counter(RunConfig.from_dict(record["config"]).run_id() for record in known)
+    waiting = []
+    for config in configs:  # several may share this id, which does not know the content of files
+        if ended[config.run_id()] > 0:
+            ended[config.run_id()] -= 1
+        else:
+            waiting.append(config)
+    costs = estimate(waiting, known)
     return None if costs is None else sum(costs)
 
 

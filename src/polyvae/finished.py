@@ -21,16 +21,20 @@ SAMPLED = ("log_likelihood", "legacy_likelihood")  # metrics that --importance-s
 
 
 def completed(plan: Plan, store: RunStore, record: Record, own: Networks, say: Say) -> Record:
-    """A finished run's record, with the metrics that the plan asks for and the record lacks, or has at a smaller K."""
-    scored, samples = record["resolved"].get("metrics", plan.metrics), plan.config.importance_samples
-    at = record["resolved"].get("importance_samples", {})
-    missing = [name for name in plan.metrics if name not in scored or at.get(name, samples) < samples]
-    if not missing:
+    """A finished run's record, with the metrics that it lacks of those that the plan asks for."""
+    if not (missing := lacking(plan, record)):
         return record
     torch.set_num_threads(plan.config.threads or THREADS)
     folder = store.folder(plan.run_id)
-    plan = replace(plan, metrics=tuple(missing))
+    plan = replace(plan, metrics=missing)
     return _added(store, record, plan, _scores(plan, load(folder, networks=own), say))
+
+
+def lacking(plan: Plan, record: Record) -> tuple[str, ...]:
+    """The metrics that the plan asks for and the record lacks, or has at a smaller K."""
+    scored, samples = record["resolved"].get("metrics", plan.metrics), plan.config.importance_samples
+    at = record["resolved"].get("importance_samples", {})
+    return tuple(name for name in plan.metrics if name not in scored or at.get(name, samples) < samples)
 
 
 def plan_of(folder: Path, **changes: Any) -> Plan:

@@ -13,6 +13,7 @@ from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.evaluation import evaluation_of
 from polyvae.executors import Resources
+from polyvae.finished import lacking
 from polyvae.plan import Plan, make_plan, make_plans
 from polyvae.splits import generator_options
 from polyvae.store import Record, RunStore, failed_record
@@ -61,11 +62,17 @@ def sweep(
     given = _checked(workers, executor, resources or Resources(), store)
     threads = max(1, (os.cpu_count() or 1) // workers if executor == "local" else int(given.cpus))
     run_ids, todo = _prepare(configs, store, threads, retry_failed, on_prepare)
+    known: dict[str, Record] = {}  # another sweep may do a failed run again, and its record is gone for a while
+
+    def tell(record: Record) -> None:
+        known[record["run_id"]] = record
+        on_record(record)
+
     for run_id in run_ids:
-        if run_id not in todo:
-            on_record(_finished(store, run_id))
-    _make(todo, store, executors.EXECUTORS[executor], given, on_record, on_poll, is_stopping)
-    return [_finished(store, run_id) for run_id in run_ids if not (is_stopping() and run_id in todo)]
+        if run_id not in todo and (record := store.record(run_id)) is not None:
+            tell(record)
+    _make(todo, store, executors.EXECUTORS[executor], given, tell, on_poll, is_stopping)
+    return [known[run_id] for run_id in run_ids if run_id in known]
 
 
 def _checked(workers: int, executor: str, resources: Resources, store: RunStore) -> Resources:
@@ -123,8 +130,9 @@ def _make(
                     continue
                 if status:
                     _record_failure(store, task, f"{DEATH} (exit status {status}; -9 may mean out of memory)")
-                del todo[task.run_id]
-                on_record(_finished(store, task.run_id))
+                if (record := store.record(task.run_id)) is not None:
+                    del todo[task.run_id]
+                    on_record(record)
 
 
 def _work(task: _Task) -> int:
@@ -143,20 +151,17 @@ def _is_free(store: RunStore, run_id: str) -> bool:
 
 
 def _is_wanted(store: RunStore, plan: Plan, retry_failed: bool) -> bool:
+    """Whether there is something to do: a run, one that failed, or metrics that a finished one lacks."""
     record = store.record(plan.run_id)
-    return record is None or (record["status"] == "failed" and retry_failed)
+    if record is None or record["status"] == "failed":
+        return record is None or retry_failed
+    has_weights = (store.folder(plan.run_id) / "model.safetensors").is_file()  # where records alone are kept, no
+    return has_weights and bool(lacking(plan, record))
 
 
 def _one_per_evaluation(plans: Sequence[Plan]) -> list[Plan]:
     """A plan for each data set and set of metrics: what trains their judges and critics."""
     return list({(p.config.dataset, p.metrics, *generator_options(p.config).values()): p for p in plans}.values())
-
-
-def _finished(store: RunStore, run_id: str) -> Record:
-    record = store.record(run_id)
-    if record is None:
-        raise InputError(f"the record of {run_id} has vanished from {store.root}; run the sweep again")
-    return record
 
 
 def _record_failure(store: RunStore, task: _Task, error: str) -> None:

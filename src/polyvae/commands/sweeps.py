@@ -97,7 +97,8 @@ def sweep(
     failed = [record for record in made if record["status"] != "done"]
     if failed:
         lines = "\n".join(f"  {record['run_id']}: {record['error']}" for record in failed)
-        raise RunError(f"{len(failed)} of {len(made)} runs failed (the others are finished):\n{lines}")
+        others = "stopped; the same command goes on" if stopping.is_set() else "the others are finished"
+        raise RunError(f"{len(failed)} of {len(made)} runs failed ({others}):\n{lines}")
     if stopping.is_set():
         raise KeyboardInterrupt
     if not quiet:

@@ -25,7 +25,8 @@ def on_slurm(
     waiting, running = iter(tasks), []
     try:
         while True:
-            running += [(submit(function, task), task) for task in islice(waiting, resources.workers - len(running))]
+            # one by one, so that those that were submitted are known when one cannot be
+            running.extend((submit(function, task), task) for task in islice(waiting, resources.workers - len(running)))
             if not running:
                 return
             time.sleep(POLL_SECONDS)

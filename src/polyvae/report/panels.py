@@ -44,7 +44,9 @@ def _draw(axes: Axes, panel: Panel, looks: dict[str, Look], marks: Marks) -> Non
         if constant := panel.constants.get(method):
             gid = marks.runs(constant.runs, f"{panel.y}: {_amount(constant)}")
             axes.axhline(constant.mean, color=look.colour, dashes=(5, 2), label=look.name, gid=gid)
-            axes.axhspan(constant.mean - constant.sd, constant.mean + constant.sd, color=look.colour, alpha=0.15, lw=0)
+            if constant.sd > 0:
+                ends = (constant.mean - constant.sd, constant.mean + constant.sd)
+                axes.axhspan(*ends, color=look.colour, alpha=0.15, linewidth=0)
     if panel.chance is not None:
         axes.axhline(panel.chance, color=MUTED, linewidth=1, dashes=(1, 2))
         where = ("axes fraction", "data")
@@ -55,7 +57,7 @@ def _draw(axes: Axes, panel: Panel, looks: dict[str, Look], marks: Marks) -> Non
 def _curve(axes: Axes, panel: Panel, points: list[Point], method: str, look: Look, marks: Marks) -> None:
     x, mean = [p.x for p in points], [p.mean for p in points]
     low, high = [p.mean - p.sd for p in points], [p.mean + p.sd for p in points]
-    if any(p.sd for p in points):
+    if any(p.sd > 0 for p in points):
         axes.fill_between(x, low, high, color=look.colour, alpha=0.18, linewidth=0, gid=marks.line(method))
     axes.plot(x, mean, color=look.colour, gid=marks.line(method))
     for i, point in enumerate(points):
@@ -86,5 +88,5 @@ def _axes(axes: Axes, panel: Panel) -> None:
 
 
 def _amount(point: Point) -> str:
-    spread = f" ± {short(point.sd)}" if len(point.runs) > 1 else ""
+    spread = f" ± {short(point.sd)}, {len(point.runs)} seeds" if len(point.runs) > 1 else ""
     return f"{short(point.mean)}{spread}"

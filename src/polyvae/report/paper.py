@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from polyvae.report.runs import DATA_FIELDS, OFFICIAL, Group, Run, Series
+from polyvae.report.runs import DATA_FIELDS, OFFICIAL, Group, Run
 from polyvae.report.words import LEAVE_ONE_OUT
 
 Score = Callable[[Run], float | None]
@@ -16,7 +16,7 @@ SHORT = {"polymnist": "PolyMNIST", "translated_polymnist": "Translated PolyMNIST
 
 
 class Point(NamedTuple):
-    """Runs that differ in their seed alone: mean and standard deviation (0 for one seed)."""
+    """Runs that differ in their seed alone: mean and standard deviation (NaN for one seed)."""
 
     x: float
     mean: float
@@ -83,20 +83,10 @@ def swept_groups(groups: Iterable[Group]) -> list[Group]:
     return [best[dataset] for dataset in SWEPT if dataset in best]
 
 
-def main_series(group: Group) -> dict[str, Series]:
-    """Method -> its series with the most betas, of these the one with the most runs: no side experiment."""
-    found: dict[str, Series] = {}
-    for series in group.swept:
-        known = found.get(series.method)
-        if known is None or len(series.runs) > len(known.runs):
-            found[series.method] = series
-    return found
-
-
 def over_beta(group: Group, score: Score, but: Sequence[str] = ()) -> dict[str, list[Point]]:
     """Method -> a point a beta."""
     curves = {}
-    for method, series in main_series(group).items():
+    for method, series in group.main.items():
         points = [_point(beta, runs, score) for beta, runs in series.by_beta.items() if beta > 0]
         if method not in but and (found := [point for point in points if point is not None]):
             curves[method] = found
@@ -130,10 +120,10 @@ def _growth(by_count: dict[int, Group], dataset: str) -> Panel | None:
     score = _mean_below(key.rsplit("/", 1)[0] + "/") if is_repeated else _metric(key)
     curves: dict[str, list[Point]] = defaultdict(list)
     for count, group in sorted(by_count.items()):
-        for method, series in main_series(group).items():
+        for method, series in group.main.items():
             if method != "unimodal" and (point := _point(count, series.by_beta.get(beta, []), score)) is not None:
                 curves[method].append(point)
-    alone = main_series(largest).get("unimodal")
+    alone = largest.main.get("unimodal")
     constant = _point(0, alone.by_beta.get(beta, []), score) if alone else None
     name = f"one picture ({largest.runs[0].config.background or 0})" if is_repeated else SHORT[dataset]
     what = "mean over modalities" if is_repeated else largest.compared.modality
@@ -222,5 +212,5 @@ def _point(x: float, runs: Iterable[Run], score: Score) -> Point | None:
     if not scored:
         return None
     values = np.array([value for _, value in scored])
-    sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    sd = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
     return Point(float(x), float(values.mean()), sd, tuple(run for run, _ in scored))

@@ -6,6 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from polyvae.claims.evidence import setting
 from polyvae.config import NOT_HASHED, RunConfig
 from polyvae.report.style import Look
 
@@ -83,6 +86,11 @@ class Series:
     runs: tuple[Run, ...]
     quality: str | None  # key of the Frechet distance that chooses the best beta
 
+    @property
+    def setting(self) -> str:
+        """What runs must share to be compared."""
+        return setting({"config": self.runs[0].config.to_dict(), "resolved": self.runs[0].resolved})
+
     @cached_property
     def by_beta(self) -> dict[float, list[Run]]:
         betas = sorted({run.config.beta for run in self.runs})
@@ -128,6 +136,16 @@ class Group:
         """Whether a method was run at several betas, so that one of them has to be chosen."""
         return any(len(series.by_beta) > 1 for series in self.series)
 
+    @cached_property
+    def main(self) -> dict[str, Series]:
+        """Method -> its series at the setting that has the most pairs of method and beta: no side experiment.
+
+        The methods of figure 12 may have a setting of their own.
+        """
+        plain, official = ([s for s in self.series if (s.method in OFFICIAL) == is_12] for is_12 in (False, True))
+        found = _at_one_setting(plain) | _at_one_setting(official)
+        return {series.method: found[series.method] for series in self.series if series.method in found}
+
     @property
     def swept(self) -> tuple[Series, ...]:
         """The series with the most betas of their method: side experiments at one beta are left out."""
@@ -153,6 +171,15 @@ class Group:
         """The judge's mean accuracy on real data."""
         values = [value for name in self.modalities if (value := self.value(f"coherence/ceiling/{name}")) is not None]
         return sum(values) / len(values) if values else None
+
+
+def _at_one_setting(series: Iterable[Series]) -> dict[str, Series]:
+    by_setting: dict[str, dict[str, Series]] = {}
+    for one in sorted(series, key=lambda s: len(s.by_beta)):  # of two that differ in name alone, the larger
+        by_setting.setdefault(one.setting, {})[one.method] = one
+    sizes = {key: [(len(s.by_beta), len(s.runs)) for s in found.values()] for key, found in by_setting.items()}
+    best = max(sizes, key=lambda key: np.sum(sizes[key], axis=0).tolist(), default=None)
+    return by_setting[best] if best is not None else {}
 
 
 def mean(runs: Iterable[Run], key: str) -> float | None:

@@ -119,13 +119,9 @@ def ordering(group: Group) -> str:
 
 
 def best_by_method(group: Group, key: str, *, lowest: bool) -> dict[str, float]:
-    """The value of each method at its best beta, best first; the better one when a method has several series."""
-    values: dict[str, float] = {}
-    for series in group.series:
-        if (value := series.value(key)) is not None:
-            known = values.get(series.method, value)
-            values[series.method] = min(known, value) if lowest else max(known, value)
-    return dict(sorted(values.items(), key=lambda item: item[1], reverse=not lowest))
+    """The value of each method at its best beta, best first; side experiments do not count."""
+    found = {method: value for method, series in group.main.items() if (value := series.value(key)) is not None}
+    return dict(sorted(found.items(), key=lambda item: item[1], reverse=not lowest))
 
 
 def failure(run: Run) -> str:
