@@ -111,7 +111,7 @@ def test_the_claims_are_a_table_to_read_and_to_keep(store, tmp_path, capsys):
     assert rows["C7"] == ["4a", CLAIMS[6].statement, measured, "", "not decided"]
     capsys.readouterr()
     main(["claims", "--store", str(store.root)])
-    assert "MoPoE-VAE are" in capsys.readouterr().out
+    assert {"C1", "C18"} <= set(capsys.readouterr().out.split())
 
 
 DAMAGES = {
