@@ -3,7 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from statistics import mean, median
+from statistics import median
 
 from polyvae.config import NOT_HASHED, RunConfig
 from polyvae.store import Record
@@ -33,7 +33,7 @@ def _samples(config: RunConfig, modalities: int) -> float:
 
 
 def estimate(configs: Sequence[RunConfig], records: Iterable[Record]) -> list[float] | None:
-    """Seconds of each run: the mean of finished runs that differ in seed and beta alone, else by `work`.
+    """Seconds of each run: the median of finished runs that differ in seed and beta alone, else by `work`.
 
     None when no run has finished yet, since nothing is known of this machine then.
     """
@@ -48,7 +48,7 @@ def estimate(configs: Sequence[RunConfig], records: Iterable[Record]) -> list[fl
     if not rates:
         return None
     rate = median(rates)
-    return [mean(measured.get(_kind(config), [rate * work(config)])) for config in configs]
+    return [median(measured.get(_kind(config), [rate * work(config)])) for config in configs]
 
 
 def left(configs: Sequence[RunConfig], records: Iterable[Record]) -> float | None:

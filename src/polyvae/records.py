@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from polyvae import files
-from polyvae.config import RunConfig
+from polyvae.config import NOT_HASHED, RunConfig
 from polyvae.errors import InputError
 from polyvae.store import Record
 
@@ -39,9 +39,10 @@ def where(frame: pl.DataFrame, condition: str) -> pl.DataFrame:
     try:
         return frame.filter(pl.sql_expr(condition))
     except (pl.exceptions.PolarsError, TypeError) as error:
+        reason = str(error).splitlines()[0].split("; valid columns")[0]
         raise InputError(
-            f"--where {condition!r}: {str(error).splitlines()[0]}; write SQL such as method = 'mopoe' AND beta <= 1, "
-            'with metrics in double quotes: "coherence/leave_one_out" > .5'
+            f"--where {condition!r}: {reason}; write SQL such as method = 'mopoe' AND beta <= 1, with text in single "
+            'quotes and metrics in double ones: "coherence/leave_one_out" > .5'
         ) from error
 
 
@@ -67,7 +68,8 @@ def columns(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 def overview(frame: pl.DataFrame) -> pl.DataFrame:
     """What tells runs apart: the id, how it ended, settings that differ, the first numbers of each kind."""
-    settings = [field.name for field in fields(RunConfig) if frame[field.name].n_unique() > 1]
+    differing = (field.name for field in fields(RunConfig) if frame[field.name].n_unique() > 1)
+    settings = [name for name in differing if name not in NOT_HASHED]
     names = dict.fromkeys((*SHOWN[:2], *settings, *SHOWN[2:]))
     return frame.select([name for name in names if name in frame.columns])
 

@@ -1,6 +1,7 @@
 """Commands that read a store and look after it."""
 
 import io
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +18,7 @@ from polyvae.claims import Verdict, judge
 from polyvae.errors import InputError, RunError
 from polyvae.report import compare as comparing
 from polyvae.report.words import short
-from polyvae.store import RunStore
+from polyvae.store import Record, RunStore
 
 Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
@@ -39,10 +40,13 @@ def records(
         out: File to write, such as results.parquet.
         quiet: Print nothing but errors.
     """
-    frame = tables.table(RunStore(store).records())
-    frame = frame if where is None else tables.where(frame, where)
+    found = _finished(store)
+    frame = tables.table(found)
+    if where is not None and not len(frame := tables.where(frame, where)):
+        raise InputError(f"--where {where!r}: none of the {len(found)} runs is so")
+    whole = frame
     if columns is not None:
-        frame = tables.columns(frame, [name.strip() for name in columns.split(",")])
+        frame = tables.columns(whole, [name.strip() for name in columns.split(",")])
     if out is not None:
         tables.write(frame, out)
     if quiet:
@@ -50,14 +54,14 @@ def records(
     if out is not None:
         print(f"{len(frame)} runs, {len(frame.columns)} columns: {out}")
         return
-    shown = frame if columns is not None else tables.overview(frame)
+    shown = tables.overview(frame) if columns is None else tables.columns(whole, ["run_id", *frame.columns])
     with pl.Config(
         tbl_rows=-1,
         tbl_cols=-1,
         tbl_hide_column_data_types=True,
         tbl_hide_dataframe_shape=True,
         tbl_formatting="NOTHING",
-        tbl_width_chars=200,
+        tbl_width_chars=10_000,  # a run id in one piece
         fmt_str_lengths=60,
     ):
         print(shown)
@@ -112,7 +116,7 @@ def store(
         problems = upkeep.check(place)
         if problems:
             lines = "\n".join(f"  {p.run_id}: {p.problem}. Fix: {p.fix}" for p in problems)
-            raise RunError(f"{len(problems)} problems in {store}:\n{lines}")
+            raise RunError(f"{len(problems)} problem{'s' * (len(problems) > 1)} in {store}:\n{lines}")
         said = f"{len(upkeep.run_folders(place))} runs in {store}, none damaged"
     elif action == "gc" and dry_run:
         said = "\n".join([str(path) for path in upkeep.waste(place)]) or "nothing to remove"
@@ -166,17 +170,23 @@ def claims(*, store: Store = Path("runs"), out: Path | None = None, quiet: bool 
         out: Markdown file to write the table to.
         quiet: Print nothing but errors.
     """
-    if not (found := RunStore(store).records()):
-        raise InputError(f"no finished run in {store}; start a sweep with `polyvae sweep`, or choose --store")
-    verdicts = judge(found)
+    verdicts = judge(_finished(store))
     if out is not None:
         text = io.StringIO()
         Console(file=text, width=10_000).print(_verdicts(verdicts, "<br>"))
         files.write_text(out, text.getvalue().strip() + "\n")
     if not quiet and out is None:
         Console().print(_verdicts(verdicts, "\n"))
-    elif not quiet:
-        print(f"{len(verdicts)} claims: {out}")
+    if not quiet:
+        counts = Counter(verdict.outcome for verdict in verdicts)
+        said = f"{counts['holds']} hold, {counts['does not hold']} do not, {counts['not decided']} are not decided"
+        print(f"{len(verdicts)} claims: {said}" if out is None else f"{len(verdicts)} claims ({said}): {out}")
+
+
+def _finished(store: Path) -> list[Record]:
+    if not (found := RunStore(store).records()):
+        raise InputError(f"no finished run in {store}; start one with `polyvae run` or `sweep`, or choose --store")
+    return found
 
 
 def _verdicts(verdicts: Iterable[Verdict], newline: str) -> Table:

@@ -66,8 +66,7 @@ def _find(folder: Path, name: str) -> Path:
     wanted = ", ".join(name for pair in FILES.values() for name in pair)
     raise InputError(
         f"no {name} (or .gz) in {folder}; put the four MNIST files there ({wanted}, plain or .gz), fetch them with "
-        f"polyvae.datasets.download.download_mnist({str(folder.parent)!r}), or give no data directory to use the "
-        "embedded digits"
+        f"`polyvae data build mnist --data-dir {folder.parent}`, or give no data directory to use the embedded digits"
     )
 
 

@@ -268,6 +268,6 @@ def _check(size: int | None, seed: int, pairing: str, pool: int) -> None:
         raise InputError(f"size {size} must be at least 1")
     if size is not None and size > pool and pairing == "fixed":
         raise InputError(
-            f"size {size} is more than the {pool} digits of this split; ask for at most {pool}, give a data directory "
-            "with the full MNIST files, or use pairing fresh"
+            f"size {size} is more than the {pool} digits of this split; ask for at most {pool}, name a folder with "
+            "full MNIST (--data-dir DIR), or use pairing fresh"
         )

@@ -53,6 +53,8 @@ def configs_of(name_or_file: str, preset: str | None = None) -> list[RunConfig]:
     Raises InputError for an unknown name or preset, and for a file that does not do this.
     """
     if name_or_file in EXPERIMENTS:
+        if preset not in (None, "cpu", "paper"):
+            raise InputError(f"no preset {preset!r}; choose cpu or paper")
         return _call(EXPERIMENTS[name_or_file], name_or_file, preset)
     path = Path(name_or_file)
     if path.suffix != ".py" or not path.is_file():

@@ -153,7 +153,7 @@ def _clause(
 def _overlaps(group: Group) -> bool:
     """Whether the interval of a method that should be ahead reaches down into that of one that should not."""
     low, high = (
-        [end for s in group.series if s.method in side and (end := s.value(LEAVE_ONE_OUT + suffix)) is not None]
+        [end for s in group.main.values() if s.method in side and (end := s.value(LEAVE_ONE_OUT + suffix)) is not None]
         for side, suffix in ((COHERENCE_AHEAD, "_low"), (COHERENCE_BEHIND, "_high"))
     )
     return bool(low and high) and min(low) <= max(high)
