@@ -11,6 +11,8 @@ from multiprocessing.process import BaseProcess
 
 from polyvae.executors.resources import POLL_SECONDS, Resources, Task
 
+SLOW = ("torch._dynamo",)  # which the first step of an optimiser imports, for a second and a half
+
 
 def local(
     function: Callable[[Task], int],
@@ -24,7 +26,8 @@ def local(
     makes them cheap.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([name for name in sys.modules if name.split(".")[0] == "polyvae"])
+    ours = [name for name in sys.modules if name.split(".")[0] == "polyvae"]
+    context.set_forkserver_preload([*ours, *SLOW])
     waiting = iter(tasks)
     running: list[tuple[BaseProcess, Task]] = []
     try:
