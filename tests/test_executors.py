@@ -10,6 +10,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from polyvae import InputError, RunStore, costs, run
 from polyvae.cli import main
@@ -45,7 +46,7 @@ def slow(function, tasks, resources, on_poll):
     return first(function, tasks, resources, told)
 executors.EXECUTORS = {"local": slow}
 if __name__ == "__main__":
-    main(["sweep", sys.argv[1], "--store", sys.argv[2] + "/runs"])
+    main(["sweep", sys.argv[1], "--store", sys.argv[2] + "/runs", "--workers", "1"])
 """
 
 
@@ -253,6 +254,14 @@ def test_a_dry_run_counts_failed_runs_that_would_be_done_again(tmp_path, capsys)
         assert f"2 runs, {todo} to do" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("cores", "has_gpu", "workers"), [(1, False, 1), (2, False, 2), (64, False, 2), (64, True, 1)])
+def test_two_runs_at_a_time_are_the_default_without_a_gpu(cores, has_gpu, workers, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    main(["sweep", "quick", "--store", str(tmp_path), "--dry-run"])
+    assert f"time with {workers} at a time" in capsys.readouterr().out
+
+
 def test_a_dry_run_shows_the_plan_and_does_nothing(tmp_path, capsys):
     experiment = tmp_path / "mine.py"
     experiment.write_text(
@@ -261,7 +270,7 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(tmp_path, capsys):
         "def configs(): return [TINY.with_(seed=s) for s in range(3)]\n"
     )
     arguments = ["sweep", str(experiment), "--store", str(tmp_path / "runs")]
-    main([*arguments, "--dry-run"])
+    main([*arguments, "--dry-run", "--workers", "1"])
     assert "3 runs, 3 to do; time with 1 at a time: unknown" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
     sweep([TINY], RunStore(tmp_path / "runs"))
