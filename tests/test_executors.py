@@ -256,9 +256,12 @@ def test_a_dry_run_counts_failed_runs_that_would_be_done_again(tmp_path, capsys)
 
 @pytest.mark.parametrize(("cores", "has_gpu", "workers"), [(1, False, 1), (2, False, 2), (64, False, 2), (64, True, 1)])
 def test_two_runs_at_a_time_are_the_default_without_a_gpu(cores, has_gpu, workers, tmp_path, capsys, monkeypatch):
+    experiment = tmp_path / "mine.py"
+    config = TINY.with_(device="cpu").to_dict()
+    experiment.write_text(f"from polyvae import RunConfig\ndef configs(): return [RunConfig.from_dict({config!r})]\n")
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
-    main(["sweep", "quick", "--store", str(tmp_path), "--dry-run"])
+    main(["sweep", str(experiment), "--store", str(tmp_path / "runs"), "--dry-run"])
     assert f"time with {workers} at a time" in capsys.readouterr().out
 
 
