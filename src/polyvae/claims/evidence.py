@@ -138,9 +138,8 @@ def mean_of(record: Record, prefix: str) -> float | None:
 
 
 def self_coherence(record: Record) -> float | None:
-    """The share of digits that survive in a model's own reconstructions, relative to what the judge reads."""
-    own = mean_of(record, "coherence/self/")
-    return None if own is None else own / ceiling(record)
+    """The share of digits that survive in a model's own reconstructions, mean over modalities."""
+    return mean_of(record, "coherence/self/")
 
 
 def ceiling(record: Record) -> float:

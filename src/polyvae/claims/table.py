@@ -150,5 +150,5 @@ def _correlation(runs: Evidence, key: str) -> float | None:
 
 def _own(record: Record) -> float:
     """Self-coherence, 0 at chance and 1 where the judge reads own reconstructions as well as real data."""
-    chance = record["metrics"].get("coherence/chance", 0.0) / ev.ceiling(record)
-    return ((ev.self_coherence(record) or 0.0) - chance) / (1 - chance)
+    chance = record["metrics"].get("coherence/chance", 0.0)
+    return ((ev.self_coherence(record) or 0.0) - chance) / (ev.ceiling(record) - chance)
