@@ -14,12 +14,12 @@ import time
 
 import torch
 
-from polyvae.benchmark import build_model
 from polyvae.config import RunConfig
 from polyvae.metrics.captions import captions
 from polyvae.noise import derive_seed
 from polyvae.objectives.elbo import elbo
-from polyvae.plan import make_plan
+from polyvae.runs.plan import make_plan
+from polyvae.runs.run import build_model
 
 NETWORKS = ("transformer", "conv", "mlp")
 SHOWN = ("log_likelihood_per_word", "distinct_2", "real_3grams", "length_distance")

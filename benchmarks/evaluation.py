@@ -13,7 +13,7 @@ import time
 import torch
 
 from polyvae import MultimodalVAE, datasets, networks, subsets
-from polyvae.judges import judge_for
+from polyvae.judges.digits import judge_for
 from polyvae.metrics import Evaluation
 from polyvae.metrics.scoring import METRICS, Scoring, metric_names
 

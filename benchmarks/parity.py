@@ -13,7 +13,7 @@ import numpy as np
 import scipy.stats
 
 import polyvae as pv
-from polyvae.experiments.quick import COMMON
+from polyvae.paper.experiments.quick import COMMON
 
 METHODS, SEEDS = ("mvae", "mmvae", "mopoe"), range(5)
 CONFIG = COMMON.with_(  # the setting of `quick`, smaller

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from polyvae import RunConfig, RunStore, records
-from polyvae.benchmark import run_one
-from polyvae.plan import make_plan, make_plans
+from polyvae import RunConfig, RunStore
 from polyvae.report import write_report
-from polyvae.store import failed_record
-from polyvae.sweep import sweep
+from polyvae.runs import table as records
+from polyvae.runs.plan import make_plan, make_plans
+from polyvae.runs.run import run_one
+from polyvae.runs.store import failed_record
+from polyvae.sweeps.sweep import sweep
 
 TINY = RunConfig(
     dataset="toy", modalities=2, train_size=256, test_size=64, batch_size=16, epochs=10, latent_dim=3, metrics="bound"

@@ -14,12 +14,12 @@ import torch
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
-from polyvae import datasets, pretrained
-from polyvae.datasets.pictures import Picture
-from polyvae.datasets.polymnist import Sampler
-from polyvae.judges import judge_for
+from polyvae import datasets
+from polyvae.datasets.polymnist.backgrounds import Picture
+from polyvae.datasets.polymnist.generator import Sampler
+from polyvae.judges.digits import judge_for, pretrained
+from polyvae.judges.extractors import Extractor
 from polyvae.metrics import frechet_distance
-from polyvae.metrics.extractors import Extractor
 from polyvae.report.style import drawing
 
 MODALITY, OTHER = 1, 2

@@ -14,15 +14,15 @@ from matplotlib.figure import Figure
 
 import polyvae as pv
 from polyvae import theory
-from polyvae.experiments import configs_of
-from polyvae.plan import make_plans
+from polyvae.audits.laws import law_named, law_of
+from polyvae.paper.experiments import configs_of
 from polyvae.report import figures
 from polyvae.report.drawing import floors as report_floors
 from polyvae.report.reading import read_runs
 from polyvae.report.style import INK, METHODS, MUTED, drawing, save
-from polyvae.store import RunStore
-from polyvae.sweep import sweep
-from polyvae.truths import law_named, law_of
+from polyvae.runs.plan import make_plans
+from polyvae.runs.store import RunStore
+from polyvae.sweeps.sweep import sweep
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 RECORDS = Path(__file__).parent.parent / "docs" / "results" / "records"

@@ -13,7 +13,7 @@ from polyvae.config import by_modality
 from polyvae.dataset import MultimodalDataset
 from polyvae.likelihoods import Normal
 from polyvae.modality import Modality
-from polyvae.plan import make_plan, make_plans
+from polyvae.runs.plan import make_plan, make_plans
 
 TOY = RunConfig(dataset="toy", modalities=2, train_size=30, test_size=20, metrics="none")
 

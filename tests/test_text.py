@@ -14,9 +14,9 @@ import polyvae as pv
 from polyvae import InputError, Modality, likelihoods
 from polyvae.cli import main
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.matching import load_like
-from polyvae.metrics.pages import TEXT_SIZE
+from polyvae.datasets.own.new_rows import load_like
 from polyvae.modality import check_suits, text_modality
+from polyvae.pictures.pages import TEXT_SIZE
 from polyvae.text import PADDING, SPECIALS, UNKNOWN, Vocabulary, detokenise, tokenise
 
 WORDS = st.lists(st.from_regex(r"[a-zA-Z]{1,8}(-[a-z]{1,4})?", fullmatch=True), min_size=1, max_size=12)
@@ -108,7 +108,7 @@ def test_text_goes_through_a_data_set_and_json():
     assert words.decode(spec.to_original(batch.values["caption"])) == ["a b a", "a"]
     assert words.decode(data.rows([1, 0]).at_epoch(1).values["caption"]) == ["a a", "b"]
     assert torch.equal(data.at_epoch(2).values["caption"], data.values["caption"])
-    assert data.fingerprint() != MultimodalDataset("x", (spec,), data.values, data.present).fingerprint()
+    assert data.fingerprint != MultimodalDataset("x", (spec,), data.values, data.present).fingerprint
     with pytest.raises(InputError, match="int16"):
         MultimodalDataset("x", (spec,), {"caption": torch.zeros(3, 5)}, data.present)
     with pytest.raises(InputError, match="its vocabulary"):

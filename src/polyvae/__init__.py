@@ -1,18 +1,18 @@
 """polyvae: multimodal variational autoencoders, one objective for the whole family."""
 
 from polyvae import datasets, gaussian, likelihoods, metrics, networks, objectives, subsets, theory
-from polyvae.audits import audit
-from polyvae.benchmark import RunResult, run
+from polyvae.audits.audit import audit
+from polyvae.audits.estimate import estimate
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
-from polyvae.estimates import estimate
 from polyvae.gaussian import Gaussian
 from polyvae.imputation import Imputed, ImputedText, impute
 from polyvae.modality import Batch, Modality
-from polyvae.model import MultimodalVAE
-from polyvae.saving import load
-from polyvae.store import RunStore
+from polyvae.models.joint import MultimodalVAE
+from polyvae.runs.run import RunResult, run
+from polyvae.runs.saving import load
+from polyvae.runs.store import RunStore
 
 __version__ = "0.1.0"
 theory.audit = audit  # they load runs and train, so they live above the pure layer of `theory`

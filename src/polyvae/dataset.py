@@ -1,10 +1,12 @@
 """A multimodal data set in memory: compact storage, float batches by index."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -114,6 +116,7 @@ class MultimodalDataset:
             variants={name: change(value) for name, value in self.variants.items()},
         )
 
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over modalities, values, masks and labels: the identity of the user's data in a run id."""
         digest = hashlib.sha256(repr([m.to_json() for m in self.modalities]).encode())
@@ -122,6 +125,17 @@ class MultimodalDataset:
             digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
             digest.update(tensor.contiguous().cpu().numpy().tobytes())
         return digest.hexdigest()
+
+
+def chosen_rows(count: int, limit: int | None, seed: int) -> list[int]:
+    """`limit` of `count` rows without replacement, ascending: no bias from data that are sorted by class."""
+    order = np.random.default_rng(seed).permutation(count)
+    return sorted(order[:limit].tolist())
+
+
+def chunks(rows: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+    """`rows` in parts of `size`, the last one shorter."""
+    return (tuple(rows[start : start + size]) for start in range(0, len(rows), size))
 
 
 def _take(tensor: Tensor, rows: Tensor | slice) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
-from polyvae.model import MultimodalVAE
+from polyvae.models.joint import MultimodalVAE
 from polyvae.noise import RowNoise, derive_seed
 from polyvae.priors import FlowPrior, GaussianMixturePrior, Prior
 

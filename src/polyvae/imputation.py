@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from polyvae.errors import InputError
 from polyvae.modality import Batch, Modality
-from polyvae.model import MultimodalVAE
+from polyvae.models.joint import MultimodalVAE
 from polyvae.noise import drawing_from
 
 

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from polyvae.attributes import Attribute
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.arrays import load_arrays
-from polyvae.datasets.cub import ATTRIBUTES as CUB_ATTRIBUTES
-from polyvae.datasets.cub import load_cub, load_cub_captions
-from polyvae.datasets.folder import load_folder
-from polyvae.datasets.polymnist import Draws, Sampler, load_polymnist, load_sampler
+from polyvae.datasets.birds.cub import ATTRIBUTES as CUB_ATTRIBUTES
+from polyvae.datasets.birds.cub import load_cub, load_cub_captions
+from polyvae.datasets.birds.drawn import ATTRIBUTES, load_toy_captions
+from polyvae.datasets.own.arrays import load_arrays
+from polyvae.datasets.polymnist.folder import load_folder
+from polyvae.datasets.polymnist.generator import Draws, Sampler, load_polymnist, load_sampler
 from polyvae.datasets.symbols import load_symbols
 from polyvae.datasets.toy import load_toy
-from polyvae.datasets.toy_captions import ATTRIBUTES, load_toy_captions
 from polyvae.errors import InputError
 
 __all__ = ["DATASETS", "Draws", "Entry", "Sampler", "load", "sampler"]

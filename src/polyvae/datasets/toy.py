@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.digits import check_split
+from polyvae.datasets.polymnist.digits import check_split
 from polyvae.errors import InputError
 from polyvae.likelihoods import Normal
 from polyvae.modality import Modality

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from polyvae.modality import Batch
+from polyvae.models.contract import JointModel
 from polyvae.noise import Noise, stream_of
-from polyvae.objectives import Bound, JointModel, elbo
+from polyvae.objectives import Bound, elbo
 from polyvae.subsets import Listed, SubsetMixture, Term
 
 RANDOM_SUBSETS = 2  # a step

@@ -1,12 +1,12 @@
 """Metrics: pure functions of features, digits or weights, and functions that score a model. A new one is one file
 and one line in `scoring.METRICS`."""
 
+from polyvae.judges.extractors import AttributeJudge, Critic, Extractor, Judge
 from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
 from polyvae.metrics.captions import captions
 from polyvae.metrics.coherence import coherence
 from polyvae.metrics.diversity import diversity
-from polyvae.metrics.extractors import AttributeJudge, Critic, Extractor, Judge
 from polyvae.metrics.frechet import frechet, frechet_distance, frechet_limit
 from polyvae.metrics.imputation import imputation
 from polyvae.metrics.kernel import kernel_distance
@@ -15,8 +15,9 @@ from polyvae.metrics.latent import latent
 from polyvae.metrics.linear_probe import linear_probe
 from polyvae.metrics.log_likelihood import legacy_log_likelihood, log_likelihood
 from polyvae.metrics.manifold import Manifold, precision_recall
-from polyvae.metrics.protocol import Evaluation, GenerativeModel, NotDefined
+from polyvae.metrics.protocol import Evaluation
 from polyvae.metrics.scoring import METRICS, Metric, evaluate, metric_names, unmet
+from polyvae.models.contract import Model, NotDefined
 
 __all__ = [
     "METRICS",
@@ -24,10 +25,10 @@ __all__ = [
     "Critic",
     "Evaluation",
     "Extractor",
-    "GenerativeModel",
     "Judge",
     "Manifold",
     "Metric",
+    "Model",
     "NotDefined",
     "attribute_coherence",
     "bound",

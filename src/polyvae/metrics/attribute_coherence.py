@@ -10,23 +10,13 @@ import numpy as np
 from torch import Tensor
 
 from polyvae.attributes import UNREAD, agreed, caption_of, read_captions, said
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, chunks
+from polyvae.judges.extractors import AttributeJudge, prepared
 from polyvae.metrics.coherence import fleiss_kappa, interval
-from polyvae.metrics.extractors import AttributeJudge, prepared
-from polyvae.metrics.protocol import (
-    GenerativeModel,
-    NotDefined,
-    Subset,
-    check_names,
-    chunks,
-    conditional_means,
-    has_all,
-    members,
-    scoring,
-    wanted_members,
-)
+from polyvae.metrics.protocol import Subset, check_names, conditional_means, has_all, members, scoring, wanted_members
 from polyvae.metrics.readings import Pair, all_pairs, one_out_pairs
 from polyvae.modality import Modality
+from polyvae.models.contract import Model, NotDefined
 from polyvae.noise import RowNoise
 
 LEAST_ROWS = 10  # of a value that is to count
@@ -34,7 +24,7 @@ LEAST_ADVANTAGE = 0.1  # of the judge over chance
 
 
 def attribute_coherence(
-    model: GenerativeModel, data: MultimodalDataset, judge: AttributeJudge, *, seed: int = 0, batch_size: int = 500
+    model: Model, data: MultimodalDataset, judge: AttributeJudge, *, seed: int = 0, batch_size: int = 500
 ) -> dict[str, float]:
     """Shares in [0, 1] of attributes that come out right, mean over attributes, each value of an attribute counting
     the same (balanced accuracy): any guess that does not depend on the input is at `chance`, 1 / values.
@@ -134,7 +124,7 @@ def _ceilings(
 
 
 def _conditional(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     judge: AttributeJudge,
     specs: dict[str, Modality],
@@ -152,7 +142,7 @@ def _conditional(
 
 
 def _joint(
-    model: GenerativeModel, judge: AttributeJudge, specs: dict[str, Modality], count: int, how: tuple[int, int]
+    model: Model, judge: AttributeJudge, specs: dict[str, Modality], count: int, how: tuple[int, int]
 ) -> dict[str, float]:
     if len(specs) < 2:
         return {}
@@ -170,7 +160,7 @@ def _joint(
 
 
 def _scores(
-    model: GenerativeModel, data: MultimodalDataset, read: dict[Pair, np.ndarray], pair: Pair, truth: np.ndarray
+    model: Model, data: MultimodalDataset, read: dict[Pair, np.ndarray], pair: Pair, truth: np.ndarray
 ) -> np.ndarray:
     """Weighted share of right readings by row and attribute, over the members of the posterior; NaN: does not count."""
     given, target = pair

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from polyvae import objectives
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.errors import InputError
-from polyvae.metrics.protocol import GenerativeModel, NotDefined, chunks, scoring
+from polyvae.metrics.protocol import scoring
+from polyvae.models.contract import JointModel, Model, NotDefined
 from polyvae.noise import RowNoise
 from polyvae.subsets import Powerset, SubsetMixture
 
@@ -17,7 +18,7 @@ MOST_EXACT_TERMS = 8
 
 
 def bound(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     *,
     beta: float = 1.0,
@@ -45,7 +46,7 @@ def bound(
     with scoring(model):
         for ids in chunks(kept, batch_size):
             part = objectives.elbo(
-                cast(objectives.JointModel, model),
+                cast(JointModel, model),
                 data.batch(list(ids)),
                 mixture,
                 beta=beta,

@@ -11,14 +11,10 @@ import torch
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.metrics.protocol import (
-    GenerativeModel,
-    NotDefined,
     Subset,
     check_names,
-    chosen_rows,
-    chunks,
     conditional_means,
     leave_one_out,
     members,
@@ -27,6 +23,7 @@ from polyvae.metrics.protocol import (
     wanted_members,
 )
 from polyvae.modality import Modality
+from polyvae.models.contract import Model, NotDefined
 from polyvae.noise import RowNoise
 from polyvae.text import PADDING
 
@@ -36,7 +33,7 @@ Tokens = Sequence[Sequence[str]]
 
 
 def captions(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     train: MultimodalDataset,
     *,
@@ -114,7 +111,7 @@ def _real(data: MultimodalDataset, spec: Modality, *, every: bool) -> Tokens:
 
 
 def _drawn(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     spec: Modality,
     given: Subset | None,
@@ -141,7 +138,7 @@ def _drawn(
 
 
 def _per_word(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     spec: Modality,
     given: Subset | None,

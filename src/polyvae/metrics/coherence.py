@@ -11,9 +11,10 @@ import numpy as np
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
-from polyvae.metrics.extractors import Judge
-from polyvae.metrics.protocol import GenerativeModel, has_all, image_names, members
+from polyvae.judges.extractors import Judge
+from polyvae.metrics.protocol import has_all, image_names, members
 from polyvae.metrics.readings import Pair, Readings, all_pairs, one_out_pairs, read_model
+from polyvae.models.contract import Model
 
 CLASSES = 10
 RESAMPLES = 1000
@@ -21,7 +22,7 @@ LEAST_ENTROPY = 0.5  # of log 10: about three digits
 
 
 def coherence(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     judge: Judge,
     *,
@@ -61,13 +62,13 @@ def coherence(
     return coherence_of(model, data, readings, seed)
 
 
-def coherence_pairs(model: GenerativeModel) -> list[Pair]:
+def coherence_pairs(model: Model) -> list[Pair]:
     """What must be read: all targets outside `given`, and every modality from itself."""
     images = image_names(model)
     return all_pairs(model.names, images) + [((name,), name) for name in images]
 
 
-def coherence_of(model: GenerativeModel, data: MultimodalDataset, readings: Readings, seed: int) -> dict[str, float]:
+def coherence_of(model: Model, data: MultimodalDataset, readings: Readings, seed: int) -> dict[str, float]:
     """The values of `coherence`, from readings that hold the digits of `coherence_pairs`."""
     found = _real(data, readings) | _joint(readings, seed) | _conditional(model, data, readings, seed)
     return {f"coherence/{key}": value for key, value in found.items()}
@@ -158,7 +159,7 @@ def _joint(readings: Readings, seed: int) -> dict[str, float]:
     return joint | {"joint_kappa": fleiss_kappa(votes), "joint_chance": CLASSES ** (1.0 - modalities)} | found
 
 
-def _conditional(model: GenerativeModel, data: MultimodalDataset, readings: Readings, seed: int) -> dict[str, float]:
+def _conditional(model: Model, data: MultimodalDataset, readings: Readings, seed: int) -> dict[str, float]:
     images, labels = image_names(model), check_labels(data, "coherence")[readings.rows]
     found = {f"self/{name}": _mean(_scores(model, data, readings, ((name,), name), labels)) for name in images}
     by_inputs: dict[int, list[float]] = {}
@@ -173,9 +174,7 @@ def _conditional(model: GenerativeModel, data: MultimodalDataset, readings: Read
     return {key: value for key, value in found.items() if not np.isnan(value)}
 
 
-def leave_one_out_of(
-    model: GenerativeModel, data: MultimodalDataset, readings: Readings, seed: int
-) -> dict[str, float]:
+def leave_one_out_of(model: Model, data: MultimodalDataset, readings: Readings, seed: int) -> dict[str, float]:
     """leave_one_out with _low and _high, from readings that hold the digits of all but the target given."""
     pairs = one_out_pairs(model.names, image_names(model))
     labels = check_labels(data, "coherence")[readings.rows]
@@ -192,9 +191,7 @@ def leave_one_out_of(
     }
 
 
-def _scores(
-    model: GenerativeModel, data: MultimodalDataset, readings: Readings, pair: Pair, labels: np.ndarray
-) -> np.ndarray:
+def _scores(model: Model, data: MultimodalDataset, readings: Readings, pair: Pair, labels: np.ndarray) -> np.ndarray:
     """Share of right digits by row, over the members of the posterior; NaN where the row lacks some of `given`."""
     (given, target), rows = pair, readings.rows
     parts = [w * (readings.digits[m, target] == labels) for m, w in members(model, given)]

@@ -7,21 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, chosen_rows
+from polyvae.judges.extractors import Extractor
 from polyvae.metrics.coherence import check_labels
-from polyvae.metrics.extractors import Extractor
 from polyvae.metrics.moments import finite
-from polyvae.metrics.protocol import (
-    GenerativeModel,
-    Subset,
-    check_rows,
-    chosen_rows,
-    conditional_means,
-    image_names,
-    rows_with,
-    scoring,
-)
+from polyvae.metrics.protocol import Subset, check_rows, conditional_means, image_names, rows_with, scoring
 from polyvae.metrics.readings import Readings
+from polyvae.models.contract import Model
 
 DRAWS = 10
 INPUTS = 100
@@ -33,7 +25,7 @@ def mean_pairwise_distance(features: np.ndarray | Tensor) -> float:
 
 
 def diversity(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     extractor: Extractor,
     readings: Readings,
@@ -79,7 +71,7 @@ def _spread_of_real(readings: Readings, labels: np.ndarray, target: str) -> dict
 
 
 def _draws(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     extractor: Extractor,
     pair: tuple[str, str],

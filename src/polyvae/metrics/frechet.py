@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.errors import InputError
-from polyvae.metrics.extractors import Extractor
+from polyvae.judges.extractors import Extractor
 from polyvae.metrics.moments import Moments, moments
-from polyvae.metrics.protocol import GenerativeModel, chosen_rows, image_names
+from polyvae.metrics.protocol import image_names
 from polyvae.metrics.readings import Read, Readings, few_pairs, read_data, read_model
+from polyvae.models.contract import Model
 
 Features = np.ndarray | Tensor
 Statistics = tuple[np.ndarray, np.ndarray] | Moments
@@ -58,7 +59,7 @@ def frechet_limit(real: Features, generated: Features, seed: int = 0) -> float:
 
 
 def frechet(
-    model: GenerativeModel,
+    model: Model,
     test: MultimodalDataset,
     train: MultimodalDataset,
     extractor: Extractor,

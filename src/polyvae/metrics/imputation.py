@@ -7,18 +7,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Laplace, Normal
 
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.likelihoods import Categorical
-from polyvae.metrics.protocol import (
-    GenerativeModel,
-    NotDefined,
-    Subset,
-    check_names,
-    chunks,
-    leave_one_out,
-    rows_with,
-    scoring,
-)
+from polyvae.metrics.protocol import Subset, check_names, leave_one_out, rows_with, scoring
+from polyvae.models.contract import Model, NotDefined
 from polyvae.noise import RowNoise
 
 DRAWS = 50
@@ -26,7 +18,7 @@ TAIL = 0.1  # either side of an 80 % interval
 
 
 def imputation(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     train: MultimodalDataset,
     *,
@@ -69,7 +61,7 @@ def imputation(
 
 
 def _scores(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     given: Subset,
     target: str,

@@ -12,22 +12,11 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from polyvae.dataset import MultimodalDataset
-from polyvae.metrics.extractors import Critic
-from polyvae.metrics.protocol import (
-    GenerativeModel,
-    NotDefined,
-    Subset,
-    check_names,
-    chosen_rows,
-    chunks,
-    conditional_means,
-    members,
-    rows_with,
-    scoring,
-    wanted_members,
-)
+from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
+from polyvae.judges.extractors import Critic
+from polyvae.metrics.protocol import Subset, check_names, conditional_means, members, rows_with, scoring, wanted_members
 from polyvae.metrics.readings import Pair, few_pairs, one_out_pairs
+from polyvae.models.contract import Model, NotDefined
 
 MOST_ROWS = 1000
 RESAMPLES = 1000
@@ -35,7 +24,7 @@ LEAST_ADVANTAGE = 0.1  # in mean rank, of true over shuffled pairs; below it the
 
 
 def label_free(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     critic: Critic,
     *,
@@ -138,7 +127,7 @@ def _summary(key: str, own: np.ndarray, true: np.ndarray, seed: int) -> dict[str
 
 
 def _embedded(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     critic: Critic,
     pairs: Sequence[Pair],

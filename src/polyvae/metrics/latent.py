@@ -12,21 +12,12 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from polyvae import objectives, subsets
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.metrics.moments import Moments, RunningMoments
-from polyvae.metrics.protocol import (
-    GenerativeModel,
-    NotDefined,
-    Subset,
-    check_names,
-    chosen_rows,
-    chunks,
-    given_subsets,
-    rows_with,
-    scoring,
-)
+from polyvae.metrics.protocol import Subset, check_names, given_subsets, rows_with, scoring
 from polyvae.modality import Batch
-from polyvae.model import MultimodalVAE
+from polyvae.models.contract import JointModel, Model, NotDefined
+from polyvae.models.joint import MultimodalVAE
 from polyvae.noise import RowNoise
 from polyvae.posteriors import Posterior, kl_by_dimension
 from polyvae.priors import Centred, Prior, StandardNormal
@@ -37,7 +28,7 @@ COLLAPSED_KL = 0.01  # nats a dimension
 
 
 def latent(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     *,
     seed: int = 0,
@@ -118,7 +109,7 @@ def _of_subset(model: MultimodalVAE, encoded: Sequence[_Encoded], given: Subset,
     rows = sum(len(part.ids) for part in encoded)
     for part in encoded:
         noise = RowNoise(seed, "latent", part.ids)
-        known = cast(objectives.JointModel, part)
+        known = cast(JointModel, part)
         bound = objectives.elbo(known, part.batch, mixture, allocation="exact", generator=noise)
         sums += len(part.ids) * np.array([float(bound.distortion), float(bound.rate)])
         posterior = model.posterior(part.batch, given, part.experts)

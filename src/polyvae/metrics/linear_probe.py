@@ -8,20 +8,12 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.errors import InputError
 from polyvae.metrics.coherence import check_labels
-from polyvae.metrics.protocol import (
-    GenerativeModel,
-    NotDefined,
-    Subset,
-    check_names,
-    chunks,
-    given_subsets,
-    has_all,
-    scoring,
-)
-from polyvae.model import MultimodalVAE
+from polyvae.metrics.protocol import Subset, check_names, given_subsets, has_all, scoring
+from polyvae.models.contract import Model, NotDefined
+from polyvae.models.joint import MultimodalVAE
 from polyvae.noise import RowNoise
 from polyvae.subsets import conditional
 
@@ -43,7 +35,7 @@ def probe_accuracy(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray
 
 
 def linear_probe(
-    model: GenerativeModel,
+    model: Model,
     train: MultimodalDataset,
     test: MultimodalDataset,
     *,

@@ -10,22 +10,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.errors import InputError
 from polyvae.gaussian import GaussianMixture, picked
-from polyvae.metrics.protocol import (
-    GenerativeModel,
-    NotDefined,
-    Subset,
-    check_names,
-    chosen_rows,
-    chunks,
-    rows_with,
-    scoring,
-)
+from polyvae.metrics.protocol import Subset, check_names, rows_with, scoring
 from polyvae.metrics.readings import few_pairs
 from polyvae.modality import Batch
-from polyvae.model import MultimodalVAE
+from polyvae.models.contract import Model, NotDefined
+from polyvae.models.joint import MultimodalVAE
 from polyvae.noise import RowNoise
 
 MOST_ROWS = 500  # for all but the joint
@@ -36,7 +28,7 @@ Estimate = Callable[[Batch, RowNoise], Tensor]  # log weights (sample, row)
 
 
 def log_likelihood(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     train: MultimodalDataset | None = None,
     *,
@@ -149,7 +141,7 @@ def blind_log_likelihood(
 
 
 def legacy_log_likelihood(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     *,
     samples: int = 12,
@@ -192,7 +184,7 @@ def _by_row(
 
 
 def _log_predictive(
-    model: GenerativeModel, batch: Batch, given: Subset, targets: Subset, samples: int, noise: RowNoise
+    model: Model, batch: Batch, given: Subset, targets: Subset, samples: int, noise: RowNoise
 ) -> Tensor:
     """Log-likelihood of what a row has of `targets` at draws from the posterior given `given`: (sample, row)."""
     scores = []

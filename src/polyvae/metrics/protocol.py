@@ -5,48 +5,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from polyvae import subsets
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.errors import InputError
 from polyvae.gaussian import picked
-from polyvae.metrics.extractors import AttributeJudge, Critic, Extractor, Judge, prepared
-from polyvae.modality import Batch, Modality
-from polyvae.model import MultimodalVAE
-from polyvae.noise import Noise, RowNoise
+from polyvae.judges.extractors import AttributeJudge, Critic, Extractor, Judge, prepared
+from polyvae.models.contract import Model
+from polyvae.models.joint import MultimodalVAE
+from polyvae.noise import RowNoise
 
-Codes = dict[str, Tensor]
 Subset = tuple[str, ...]
 MOST_FOR_ALL_SUBSETS = 5
-
-
-class NotDefined(Exception):
-    """A metric has no meaning for this model or data. The message is the reason that a record keeps."""
-
-
-class GenerativeModel(Protocol):
-    """All that a metric asks of a model. Codes are what decoders read, and may differ from target to target.
-
-    A model whose posteriors are mixtures over subsets also has `mixture`, the set S; each member's posterior is
-    then `posterior_codes(batch, member, ...)`, and the model is an `objectives.JointModel`.
-    """
-
-    names: tuple[str, ...]
-    modalities: tuple[Modality, ...]
-
-    def prior_codes(self, count: int, generator: Noise = None) -> Codes: ...
-
-    def posterior_codes(
-        self, batch: Batch, given: Sequence[str], targets: Sequence[str], generator: Noise = None
-    ) -> Codes: ...
-
-    def decode(self, codes: Codes) -> dict[str, Distribution]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +47,7 @@ class Evaluation:
     cache: Path | None = None
 
 
-def chosen_rows(count: int, limit: int | None, seed: int) -> list[int]:
-    """`limit` of `count` rows without replacement, ascending: no bias from data that are sorted by class."""
-    order = np.random.default_rng(seed).permutation(count)
-    return sorted(order[:limit].tolist())
-
-
-def members(model: GenerativeModel, given: Subset) -> list[tuple[Subset, float]]:
+def members(model: Model, given: Subset) -> list[tuple[Subset, float]]:
     """The posterior of x_given as (subset, weight) pairs, each a posterior that is no mixture.
 
     Metrics that are linear in the posterior score each member once and combine them with the weights.
@@ -90,7 +58,7 @@ def members(model: GenerativeModel, given: Subset) -> list[tuple[Subset, float]]
     return [(term.given, term.weight) for term in subsets.conditional(mixture, given).terms]
 
 
-def wanted_members(model: GenerativeModel, pairs: Sequence[tuple[Subset, str]]) -> dict[Subset, Subset]:
+def wanted_members(model: Model, pairs: Sequence[tuple[Subset, str]]) -> dict[Subset, Subset]:
     """member -> targets that must be decoded from it to score all (given, target) pairs."""
     wanted: dict[Subset, dict[str, None]] = {}
     for given, target in pairs:
@@ -112,7 +80,7 @@ class Drawn(NamedTuple):
 
 
 def conditional_means(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     wanted: Mapping[Subset, Subset],
     rows: Sequence[int],
@@ -146,7 +114,7 @@ def conditional_means(
 
 
 def unconditional_images(
-    model: GenerativeModel, count: int, batch_size: int, noise: tuple[int, str]
+    model: Model, count: int, batch_size: int, noise: tuple[int, str]
 ) -> Iterator[tuple[tuple[int, ...], dict[str, Tensor]]]:
     """(sample ids, modality -> likelihood means) of `count` prior samples; image modalities only."""
     images = image_names(model)
@@ -155,10 +123,6 @@ def unconditional_images(
         codes = model.prior_codes(len(ids), RowNoise(seed, purpose, ids))
         decoded = model.decode({name: codes[name] for name in images})
         yield ids, {name: prepared(decoded[name].mean) for name in images}
-
-
-def chunks(rows: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
-    return (tuple(rows[start : start + size]) for start in range(0, len(rows), size))
 
 
 def has_all(data: MultimodalDataset, present: Tensor, given: Sequence[str]) -> Tensor:
@@ -178,7 +142,7 @@ def given_subsets(names: Subset) -> list[Subset]:
     return [given for size in sizes for given in combinations(names, size)]
 
 
-def image_names(model: GenerativeModel) -> Subset:
+def image_names(model: Model) -> Subset:
     return tuple(m.name for m in model.modalities if m.is_image)
 
 
@@ -186,7 +150,7 @@ def leave_one_out(names: Sequence[str], target: str) -> Subset:
     return tuple(name for name in names if name != target)
 
 
-def check_names(model: GenerativeModel, data: MultimodalDataset, rows: Sequence[int] | None) -> list[int]:
+def check_names(model: Model, data: MultimodalDataset, rows: Sequence[int] | None) -> list[int]:
     """`rows`, by default all, in ascending order, so that no choice among them depends on the order given.
 
     Raises InputError unless model and data have the same modalities, for fewer than 2 rows, or a row named twice.
@@ -200,7 +164,7 @@ def check_names(model: GenerativeModel, data: MultimodalDataset, rows: Sequence[
     return kept
 
 
-def check_images(model: GenerativeModel, data: MultimodalDataset) -> Subset:
+def check_images(model: Model, data: MultimodalDataset) -> Subset:
     """The image modalities. Raises InputError if there is none, or model and data have other modalities."""
     check_same(model, data)
     if not (images := image_names(model)):
@@ -208,19 +172,19 @@ def check_images(model: GenerativeModel, data: MultimodalDataset) -> Subset:
     return images
 
 
-def check_rows(model: GenerativeModel, data: MultimodalDataset, rows: Sequence[int] | None) -> list[int]:
+def check_rows(model: Model, data: MultimodalDataset, rows: Sequence[int] | None) -> list[int]:
     """Both checks, for a metric that reads images of `rows`."""
     check_images(model, data)
     return check_names(model, data, rows)
 
 
-def check_same(model: GenerativeModel, data: MultimodalDataset) -> None:
+def check_same(model: Model, data: MultimodalDataset) -> None:
     if model.names != data.names:
         raise InputError(f"the model has modalities {', '.join(model.names)}, the data {', '.join(data.names)}")
 
 
 @contextmanager
-def scoring(model: GenerativeModel) -> Generator[None]:
+def scoring(model: Model) -> Generator[None]:
     """No gradients, and a network in eval mode for the time being."""
     module = model if isinstance(model, nn.Module) else nn.Module()
     was_training = module.training

@@ -17,15 +17,13 @@ import torch
 from torch import Tensor
 
 from polyvae import files
-from polyvae.dataset import MultimodalDataset
-from polyvae.metrics.extractors import Extractor
+from polyvae.dataset import MultimodalDataset, chunks
+from polyvae.judges.extractors import Extractor
 from polyvae.metrics.moments import Moments, RunningMoments, pooled
 from polyvae.metrics.protocol import (
     MOST_FOR_ALL_SUBSETS,
-    GenerativeModel,
     Subset,
     check_rows,
-    chunks,
     conditional_means,
     has_all,
     image_names,
@@ -35,6 +33,7 @@ from polyvae.metrics.protocol import (
     unconditional_images,
     wanted_members,
 )
+from polyvae.models.contract import Model
 
 Pair = tuple[Subset, str]  # (given, target)
 
@@ -69,7 +68,7 @@ class Readings:
 
 
 def read_model(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     extractor: Extractor,
     *,
@@ -110,7 +109,7 @@ def read_data(
     chosen = tuple(names)
     if cache is None:
         return _read_data(data, chosen, rows, extractor, batch_size)
-    content = [extractor.name, extractor.weights_sha256, data.fingerprint(), chosen, list(rows)]
+    content = [extractor.name, extractor.weights_sha256, data.fingerprint, chosen, list(rows)]
     path = cache / "readings" / f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.safetensors"
     if path.is_file():
         tensors, _ = files.read_tensors(path)
@@ -155,7 +154,7 @@ def one_out_pairs(names: Subset, targets: Subset) -> list[Pair]:
     return [(leave_one_out(names, target), target) for target in targets] if len(names) > 1 else []
 
 
-def _prior(model: GenerativeModel, count: int, extractor: Extractor, seed: int, batch_size: int) -> dict[str, Read]:
+def _prior(model: Model, count: int, extractor: Extractor, seed: int, batch_size: int) -> dict[str, Read]:
     parts: dict[str, list[Read]] = {name: [] for name in image_names(model)}
     for ids, images in unconditional_images(model, count, batch_size, (seed, "prior")):
         for name, pixels in images.items():
@@ -164,7 +163,7 @@ def _prior(model: GenerativeModel, count: int, extractor: Extractor, seed: int, 
 
 
 def _conditional(
-    model: GenerativeModel,
+    model: Model,
     data: MultimodalDataset,
     extractor: Extractor,
     digit_pairs: Sequence[Pair],
@@ -196,7 +195,7 @@ def _conditional(
     }
 
 
-def wanted_pairs(model: GenerativeModel, pairs: Sequence[Pair]) -> list[Pair]:
+def wanted_pairs(model: Model, pairs: Sequence[Pair]) -> list[Pair]:
     """The (member, target) pairs that must be drawn to score all (given, target) pairs."""
     wanted: Mapping[Subset, Subset] = wanted_members(model, pairs)
     return [(member, target) for member, targets in wanted.items() for target in targets]

@@ -6,20 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.errors import InputError
+from polyvae.judges.extractors import AttributeJudge, Extractor, Judge
 from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
 from polyvae.metrics.captions import captions
-from polyvae.metrics.coherence import (
-    coherence,
-    coherence_of,
-    coherence_pairs,
-    leave_one_out_of,
-    warnings,
-)
+from polyvae.metrics.coherence import coherence, coherence_of, coherence_pairs, leave_one_out_of, warnings
 from polyvae.metrics.diversity import diversity
-from polyvae.metrics.extractors import AttributeJudge, Extractor, Judge
 from polyvae.metrics.frechet import LEAST_FOR_LIMIT, frechet_limit_of, frechet_of, real_train
 from polyvae.metrics.imputation import imputation
 from polyvae.metrics.kernel import kernel_of
@@ -28,8 +22,9 @@ from polyvae.metrics.latent import latent
 from polyvae.metrics.linear_probe import linear_probe
 from polyvae.metrics.log_likelihood import legacy_log_likelihood, log_likelihood
 from polyvae.metrics.manifold import NEIGHBOUR, manifold_of
-from polyvae.metrics.protocol import Evaluation, GenerativeModel, NotDefined, chosen_rows, image_names
+from polyvae.metrics.protocol import Evaluation, image_names
 from polyvae.metrics.readings import Read, Readings, few_pairs, one_out_pairs, read_model
+from polyvae.models.contract import Model, NotDefined
 
 SAMPLES_FOR_LARGE = 1000  # rows of a distance by an ImageNet network, by default
 
@@ -37,7 +32,7 @@ SAMPLES_FOR_LARGE = 1000  # rows of a distance by an ImageNet network, by defaul
 class Scoring:
     """A model on an evaluation. `readings` looks at every image once, for all the metrics `names` that need it."""
 
-    def __init__(self, model: GenerativeModel, evaluation: Evaluation, names: Iterable[str]) -> None:
+    def __init__(self, model: Model, evaluation: Evaluation, names: Iterable[str]) -> None:
         self.model, self.on = model, evaluation
         self.pairs = {METRICS[name].pairs for name in names}
 
@@ -250,7 +245,7 @@ def metric_names(text: str, installed: Iterable[str] = ()) -> tuple[str, ...]:
 
 
 def evaluate(
-    model: GenerativeModel,
+    model: Model,
     evaluation: Evaluation,
     names: Iterable[str],
     say: Callable[[str], None] = lambda text: None,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from polyvae.errors import InputError
+from polyvae.models.contract import JointModel
 from polyvae.objectives.elbo import elbo
 from polyvae.objectives.importance import (
     dreg,
@@ -14,7 +15,7 @@ from polyvae.objectives.importance import (
     iwae,
     iwae_looser,
 )
-from polyvae.objectives.parts import UNCOVERED, Allocation, Bound, JointModel, systematic_quantiles
+from polyvae.objectives.parts import UNCOVERED, Allocation, Bound, systematic_quantiles
 from polyvae.objectives.weighting import Options
 
 

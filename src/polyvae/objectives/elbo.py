@@ -6,17 +6,9 @@ from torch import Tensor
 from polyvae import gaussian
 from polyvae.errors import InputError
 from polyvae.modality import Batch
+from polyvae.models.contract import JointModel
 from polyvae.noise import Noise
-from polyvae.objectives.parts import (
-    Allocation,
-    Bound,
-    JointModel,
-    check,
-    every_term,
-    rsample,
-    scores_of,
-    systematic_quantiles,
-)
+from polyvae.objectives.parts import Allocation, Bound, check, every_term, rsample, scores_of, systematic_quantiles
 from polyvae.subsets import SubsetMixture
 
 

@@ -15,7 +15,8 @@ expectation of `elbo_tight` and of the looser bounds is the same in both; that o
 from typing import Unpack
 
 from polyvae.modality import Batch
-from polyvae.objectives.parts import Bound, JointModel
+from polyvae.models.contract import JointModel
+from polyvae.objectives.parts import Bound
 from polyvae.objectives.weighting import Options, weighted
 from polyvae.subsets import SubsetMixture
 

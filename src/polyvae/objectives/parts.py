@@ -1,33 +1,21 @@
 """What all objectives share: the model they need, the bound they return, weights of terms, noise."""
 
 import math
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from polyvae import gaussian, noise
 from polyvae.errors import InputError
 from polyvae.modality import Batch
+from polyvae.models.contract import JointModel
 from polyvae.noise import Noise, RowNoise, ShareNoise
 from polyvae.posteriors import Posterior
-from polyvae.priors import Prior
 from polyvae.subsets import SubsetMixture
 
 Allocation = Literal["systematic", "exact"]
 UNCOVERED = "leave such rows out, or add a term to S that encodes what they have"
-
-
-class JointModel(Protocol):
-    """What an objective needs of a model (`MultimodalVAE` is one)."""
-
-    prior: Prior
-    names: tuple[str, ...]
-
-    def encode(self, batch: Batch) -> Posterior: ...
-
-    def decode(self, codes: dict[str, Tensor]) -> dict[str, Distribution]: ...
 
 
 class Bound(NamedTuple):

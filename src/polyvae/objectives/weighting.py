@@ -21,17 +21,9 @@ from torch.utils.checkpoint import checkpoint
 from polyvae.errors import InputError
 from polyvae.gaussian import picked
 from polyvae.modality import Batch
+from polyvae.models.contract import JointModel
 from polyvae.noise import Noise
-from polyvae.objectives.parts import (
-    Allocation,
-    Bound,
-    JointModel,
-    check,
-    every_term,
-    rsample,
-    systematic_quantiles,
-    where_present,
-)
+from polyvae.objectives.parts import Allocation, Bound, check, every_term, rsample, systematic_quantiles, where_present
 from polyvae.posteriors import Posterior
 from polyvae.subsets import SubsetMixture
 

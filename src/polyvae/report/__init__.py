@@ -12,14 +12,14 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from polyvae import files
-from polyvae.claims import judge
+from polyvae.paper.claims import judge
 from polyvae.report import drawing, figures, grids, panels, paper, style, table, words
 from polyvae.report.glossary import glossary
 from polyvae.report.marks import Marks
 from polyvae.report.overview import table_1
 from polyvae.report.reading import DATASETS, read_runs
 from polyvae.report.runs import Group, Run, Series, changed
-from polyvae.store import RunStore
+from polyvae.runs.store import RunStore
 
 
 class Chart(NamedTuple):

@@ -10,7 +10,7 @@ from polyvae import files
 from polyvae.errors import InputError
 from polyvae.report.reading import read_run
 from polyvae.report.runs import Run
-from polyvae.store import RunStore
+from polyvae.runs.store import RunStore
 
 GAP, HEAD, PAPER, INK = 12, 34, "white", "black"
 

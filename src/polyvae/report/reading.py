@@ -12,7 +12,7 @@ from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.report.runs import DATA_FIELDS, Compared, Group, Run, Series, settings, varying
 from polyvae.report.style import Look, looks
-from polyvae.store import RunStore
+from polyvae.runs.store import RunStore
 
 DATASETS = {
     "polymnist": "PolyMNIST",

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polyvae.claims.evidence import setting
 from polyvae.config import NOT_HASHED, RunConfig
+from polyvae.paper.claims.evidence import setting
 from polyvae.report.style import Look
 
 DATA_FIELDS = (

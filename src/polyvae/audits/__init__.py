@@ -1,0 +1,1 @@
+"""What theory says of trained runs and of the user's own data."""

@@ -1,0 +1,175 @@
+"""Before training: intervals for Delta(X, S) on the user's own data, with the direction and reason of each end.
+
+Real values are quantised first, so every number is about the quantised data. Upper ends are held-out cross-entropies of
+normalised models. Lower ends are plug-in conditional entropies, which are too small in expectation whatever the data,
+and, if there are labels, the same given the label, which assumes that modalities are independent given it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polyvae import subsets
+from polyvae.audits.conditionals import Score, network_model, table_model
+from polyvae.audits.entropy_bounds import LABELLED, End, EntropyBounds, Interval
+from polyvae.dataset import MultimodalDataset
+from polyvae.datasets import load
+from polyvae.errors import InputError
+from polyvae.noise import derive_seed
+from polyvae.subsets import SubsetMixture
+from polyvae.theory.discrepancies import terms_of
+from polyvae.theory.plugin import edges_of, quantised
+
+LEAST_ROWS = 200
+MOST_MODALITIES = 8
+ROWS_A_CELL = 4  # training rows a cell of the joint table, at least, for counting instead of a network
+PRESETS = ("mvae", "mmvae", "mopoe")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """delta, factorised: method -> interval, in nats. factorised is the floor of line 6 at beta 0, which binds decoders
+    that treat an unseen modality's features as independent, as nearly all do.
+
+    refuted: why lower ends do not use the labels, where the data contradict that modalities are independent given them.
+    joint: upper end of H(X). hidden: method -> modality -> the interval of sum_{A without m} w_A H(X_m | X_A), what its
+    S hides of that modality from the encoder.
+    """
+
+    rows: int
+    described: Mapping[str, str]
+    refuted: str | None
+    models: str
+    joint: End
+    delta: Mapping[str, Interval]
+    factorised: Mapping[str, Interval]
+    hidden: Mapping[str, Mapping[str, Interval]]
+
+    @cached_property
+    def advice(self) -> str:
+        return "\n".join(_advice(self))
+
+
+def estimate(
+    data: Path | str | Mapping[str, Any] | MultimodalDataset,
+    *,
+    S: Mapping[str, SubsetMixture] | None = None,
+    bins: int = 16,
+    seed: int = 0,
+    on_part: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> Estimate:
+    """Intervals of Delta for `S` (default: MVAE, MMVAE, MoPoE), from an .npz file, arrays or a data set.
+
+    bins: values of a quantised feature, by quantiles of the training rows. on_part: is told the part under way, how
+    many are done, and of how many. A fifth of the rows is held out. An S over fewer modalities leaves the others out.
+    Raises InputError for fewer than 200 complete rows, one modality, or more than 8, and for an S that does not fit.
+    """
+    if bins < 2:
+        raise InputError(f"bins {bins} must be at least 2")
+    if isinstance(data, MultimodalDataset):
+        parts = _cut(data, seed)
+    else:
+        parts = tuple(load("arrays", data=data, split=split, seed=seed) for split in ("train", "test"))
+    names = _names_of(parts[0], S)
+    train, test = (_complete(part.select(names)) for part in parts)
+    _check(train, len(train), len(test))
+    edges = {name: edges_of(_flat(train, name), bins) for name in train.names}
+    rows, held_out = ({n: quantised(_flat(part, n), edges[n]) for n in edges} for part in (train, test))
+    widths = {name: np.array([len(cuts) + 1 for cuts in edges[name]]) for name in edges}
+    log_cells = sum(float(np.log(width).sum()) for width in widths.values())
+    counted = log_cells + np.log(ROWS_A_CELL) <= np.log(len(train))
+    scores: dict[str, Score] = {}
+    for done, name in enumerate(edges):
+        on_part(f"a model of {name} given the others", done, len(edges))
+        scores[name] = table_model(rows, name, widths) if counted else network_model(rows, name, widths, seed)
+    on_part("", len(edges), len(edges))
+    everything = {name: np.concatenate([rows[name], held_out[name]]) for name in edges}
+    labels = None if train.labels is None or test.labels is None else np.concatenate([train.labels, test.labels])
+    mixtures = {name: getattr(subsets, name)(train.names) for name in PRESETS} if S is None else S
+    bounds = EntropyBounds(tuple(edges), scores, held_out, everything, labels, seed)
+    refuted = bounds.refuted
+    if refuted is not None:
+        bounds.label = None
+    return Estimate(
+        rows=len(train) + len(test),
+        described={n: f"{len(w)} features of {w.min()} to {w.max()} values" for n, w in widths.items()},
+        refuted=refuted,
+        models="counts of every cell" if counted else "one masked network a modality",
+        joint=bounds.joint,
+        delta={name: bounds.delta(mixture) for name, mixture in mixtures.items()},
+        factorised={name: bounds.factorised(mixture) for name, mixture in mixtures.items()},
+        hidden={name: {m: bounds.hidden(m, mixture) for m in edges} for name, mixture in mixtures.items()},
+    )
+
+
+def _names_of(data: MultimodalDataset, S: Mapping[str, SubsetMixture] | None) -> tuple[str, ...]:
+    """The modalities that S is over. Raises InputError unless all agree on modalities of the data, and bound them."""
+    if S is None:
+        return data.names
+    for mixture in S.values():
+        terms_of(mixture)
+    wanted = {mixture.names for mixture in S.values()}
+    if len(wanted) != 1:
+        raise InputError(f"the sets S are over different modalities: {sorted(map(list, wanted))}; give one at a time")
+    if unknown := sorted(set(names := wanted.pop()) - set(data.names)):
+        raise InputError(f"S is over {unknown[0]!r}, which the data lack; they have {', '.join(data.names)}")
+    return names
+
+
+def _cut(data: MultimodalDataset, seed: int) -> tuple[MultimodalDataset, MultimodalDataset]:
+    order = np.random.default_rng(derive_seed(seed, "estimate")).permutation(len(data))
+    held_out = max(1, len(data) // 5)
+    return data.rows(order[held_out:].tolist()), data.rows(order[:held_out].tolist())
+
+
+def _complete(data: MultimodalDataset) -> MultimodalDataset:
+    return data.rows(data.present.all(-1).nonzero().squeeze(1))
+
+
+def _flat(data: MultimodalDataset, name: str) -> np.ndarray:
+    """(row, feature); a one-hot modality is one feature, its class."""
+    values = data.values[name]
+    kind = type(next(m for m in data.modalities if m.name == name).likelihood).__name__
+    if kind == "Categorical":
+        values = values.argmax(-1)
+    return values.reshape(len(data), -1).double().numpy()
+
+
+def _check(whole: MultimodalDataset, train: int, test: int) -> None:
+    if train + test < LEAST_ROWS:
+        raise InputError(
+            f"{train + test} rows have every one of {', '.join(whole.names)}; an estimate needs at least {LEAST_ROWS}. "
+            "Leave out a modality that is often missing: give an S over the others (--subsets)"
+        )
+    if not 2 <= len(whole.names) <= MOST_MODALITIES:
+        raise InputError(f"{len(whole.names)} modalities; an estimate takes 2 to {MOST_MODALITIES}, so give fewer")
+
+
+def _advice(found: Estimate) -> list[str]:
+    lines = []
+    for method, (lower, upper) in found.delta.items():
+        if upper.value <= 1e-9:
+            lines.append(f"{method}: Delta is 0, it encodes every modality at once.")
+            continue
+        small, if_labels = 0.02 * found.joint.value, " if the label is all they share" * (lower.reason == LABELLED)
+        if upper.value <= small:
+            line = f"{method}: costs at most {upper.value:,.1f} nats of {found.joint.value:,.1f} in all: cheap."
+        elif lower.value > small:
+            line = f"{method}: costs at least {lower.value:,.1f} nats{if_labels}, and at most {upper.value:,.1f}."
+        else:
+            line = f"{method}: {lower.value:,.1f} to {upper.value:,.1f} nats: what it costs cannot be decided here."
+        floor, hidden = found.factorised[method].lower, found.hidden[method]
+        if floor.value > lower.value:
+            line += f" Decoders with independent features lose at least {floor.value:,.1f}."
+        most = max(hidden, key=lambda name: hidden[name].upper.value)
+        if upper.value > small:
+            line += f" Most may be hidden of {most}: at most {hidden[most].upper.value:,.1f} nats."
+        lines.append(line)
+    lines.append(
+        "Methods with S = {all} (mvae) avoid this cost; they learn to encode a subset only from rows that have gaps."
+    )
+    return [*lines, "Delta is no error of imputation: for that compare imputation/ of trained runs."]

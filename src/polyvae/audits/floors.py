@@ -1,0 +1,81 @@
+"""What a finished run's distortion is certain to be above, added to its record: needs the record and its data's law."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from polyvae import datasets
+from polyvae.audits.laws import Truth, truth_of
+from polyvae.config import RunConfig
+from polyvae.errors import RunError
+from polyvae.runs.plan import Plan, make_plan
+from polyvae.runs.rows import generator_options
+from polyvae.runs.store import Record, RunStore
+from polyvae.theory import discrepancy
+
+DISTORTION = "bound/distortion"
+NOISE = 0.01  # of the floor: some five standard errors of a mean over 1,000 test rows
+
+
+class Floor(NamedTuple):
+    """In nats, on the law of the test rows. floor: line 7's bound on the distortion; delta: Delta(X, S)."""
+
+    run_id: str
+    distortion: float
+    floor: float
+    delta: float
+
+
+def add_floors(
+    store: RunStore, data_dir: str | None = None, say: Callable[[str], None] = lambda text: None
+) -> tuple[Floor, ...]:
+    """Adds bound/floor and bound/delta to every finished run whose law is known: digits on pictures, Laplace density.
+
+    The recorded distortion is of fixed test rows: its expectation over their pairing is above the floor.
+    Other runs are left as they are; `say` is told about those made from other data than are at hand.
+    Raises RunError where the floor is missed by more than the noise of a test set: that is a bug.
+    """
+    found, laws = [], {}
+    for record in store.records():
+        config = RunConfig.from_dict(record["config"])
+        has_law = config.dataset in datasets.DATASETS and datasets.DATASETS[config.dataset].sampler is not None
+        if DISTORTION not in record["metrics"] or not has_law or not record["resolved"].get("is_bound"):
+            continue
+        plan = make_plan(config if data_dir is None else config.with_(data_dir=data_dir))
+        if plan.content != record["resolved"]["data"]:
+            say(f"{record['run_id']}: made from other data than are at hand; give --data-dir or $POLYVAE_DATA")
+            continue
+        scoring = [config.only, config.likelihood, config.likelihood_scale]
+        key = json.dumps([config.dataset, *scoring, generator_options(config)])
+        if key not in laws:
+            laws[key] = _truth_of_test(plan)
+        if (floor := _floor(record, plan, laws[key])) is not None:
+            _check(floor)
+            found.append(floor)
+            with store.lock(floor.run_id, wait=True):
+                added = {"bound/floor": floor.floor, "bound/delta": floor.delta}
+                store.finish(record | {"metrics": record["metrics"] | added})
+    return tuple(found)
+
+
+def _check(floor: Floor) -> None:
+    if floor.distortion < (1 - NOISE) * floor.floor:
+        raise RunError(
+            f"run {floor.run_id} has a distortion of {floor.distortion:.1f}, below its certain floor "
+            f"{floor.floor:.1f}; this is a bug, please report it"
+        )
+
+
+def _truth_of_test(plan: Plan) -> Truth:
+    sampler = datasets.sampler(plan.config.dataset, split="test", **generator_options(plan.config))
+    return truth_of(replace(plan, sampler=sampler))
+
+
+def _floor(record: Record, plan: Plan, truth: Truth) -> Floor | None:
+    least = truth.unseen_loss
+    if least is None:
+        return None
+    floor = sum(term.weight * least(term.given) for term in plan.mixture.terms)
+    delta = discrepancy(truth.entropies, plan.mixture)
+    return Floor(record["run_id"], record["metrics"][DISTORTION], float(floor), delta)

@@ -1,0 +1,150 @@
+"""Progress of runs: a live display on a terminal, plain lines in a pipe, nothing when quiet."""
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from polyvae.config import RunConfig
+from polyvae.runs.store import Record, RunStore
+from polyvae.sweeps import costs
+
+LINE_SECONDS = 20.0  # between plain lines
+PREPARING = "preparing: data, and what reads them (a judge or critic, trained for about a minute, once per data set)"
+
+
+class _Display:
+    """A rich progress display that is off in a pipe, where `line` prints instead."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.console = Console()
+        self.is_live = self.console.is_terminal and not quiet
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self.progress = Progress(*columns, console=self.console, disable=not self.is_live)
+        self.last_line = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+    def line(self, text: str, *, now: bool) -> None:
+        """Prints a plain line in a pipe, at most one every 20 seconds unless `now`."""
+        if self.quiet or self.is_live or (not now and time.monotonic() - self.last_line < LINE_SECONDS):
+            return
+        self.last_line = time.monotonic()
+        print(text, flush=True)
+
+
+class StepBar(_Display):
+    """The steps of one run, and what else is under way."""
+
+    def __enter__(self) -> Self:
+        self.task = self.progress.add_task("reading the data", total=None, note="")
+        return super().__enter__()
+
+    def say(self, text: str) -> None:
+        self.progress.update(self.task, description=text)
+        self.line(text, now=True)
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        note = f"loss {loss:,.1f}"
+        self.progress.update(self.task, description="train", completed=done, total=total, note=note)
+        self.line(f"step {done} of {total}, {note}", now=done == total)
+
+
+class CountBar(_Display):
+    """Parts of one computation, each with a name."""
+
+    def __enter__(self) -> Self:
+        self.task = self.progress.add_task("reading the data", total=None, note="")
+        return super().__enter__()
+
+    def part(self, name: str, done: int, total: int) -> None:
+        """`done` of `total` parts are finished; `name` is under way, empty at the end."""
+        self.progress.update(self.task, description=name or "bounds", completed=done, total=total)
+        if name:
+            self.line(f"[{done + 1} of {total}] {name}", now=True)
+
+
+class SweepTable(_Display):
+    """The runs of a sweep: done, failed, running, waiting, time left; and the epoch of those under way."""
+
+    def __init__(self, store: RunStore, configs: Sequence[RunConfig], workers: int, quiet: bool) -> None:
+        super().__init__(quiet)
+        self.store, self.configs, self.workers = store, configs, workers
+        self.records: list[Record] = []
+        self.tasks: dict[str, TaskID] = {}
+        self.left, self.left_at = "", 0.0
+
+    def __enter__(self) -> Self:
+        self.all = self.progress.add_task(PREPARING, total=None, note="")
+        self.line(PREPARING, now=True)
+        return super().__enter__()
+
+    def prepare(self, data_set: str, done: int, total: int) -> None:
+        text = f"preparing {done + 1} of {total} data sets: {data_set}"
+        self.progress.update(self.all, description=text, completed=done, total=total)
+        self.line(text, now=True)
+
+    def finished(self, record: Record) -> None:
+        self.records.append(record)
+        run_id = record["run_id"]
+        if run_id in self.tasks:
+            self.progress.remove_task(self.tasks.pop(run_id))
+        seconds = sum(record["seconds"].values())
+        outcome = f"{seconds:,.0f} s" if record["status"] == "done" else f"failed: {record['error']}"
+        text = f"[{len(self.records)} of {len(self.configs)}] {run_id}: {outcome}"
+        if self.is_live:
+            self.console.print(text, markup=False)
+        self.line(text, now=True)
+
+    def poll(self, running: list[str]) -> None:
+        if self.quiet:
+            return
+        text = self.summary(len(running))
+        self.progress.update(self.all, description=text, completed=len(self.records), total=len(self.configs))
+        self.line(f"{text}: " + "; ".join([self._place(run_id) for run_id in running]), now=False)
+
+    def summary(self, running: int) -> str:
+        """How many runs are in which state, and the time that those not finished will take."""
+        failed = sum(record["status"] != "done" for record in self.records)
+        waiting = len(self.configs) - len(self.records) - running
+        if time.monotonic() - self.left_at > LINE_SECONDS:
+            self.left, self.left_at = self._time_left(), time.monotonic()
+        return f"{len(self.records) - failed} done, {failed} failed, {running} running, {waiting} waiting{self.left}"
+
+    def say(self, text: str) -> None:
+        if self.is_live:
+            self.console.print(text, markup=False)
+        self.line(text, now=True)
+
+    def _time_left(self) -> str:
+        seconds = costs.left(self.configs, self.records)
+        return "" if seconds is None else f", about {costs.in_words(seconds / self.workers)} left"
+
+    def _place(self, run_id: str) -> str:
+        """Moves the run's bar to where its history is, and says where that is."""
+        if run_id not in self.tasks:
+            self.tasks[run_id] = self.progress.add_task(run_id, total=None, note="")
+        history = self.store.history(run_id)
+        if not history:
+            return f"{run_id}: starting"
+        done, epochs = history[-1]["epoch"] + 1, self.store.config(run_id).epochs
+        note = f"loss {history[-1]['loss']:,.1f}" if done < epochs else "scoring"
+        self.progress.update(self.tasks[run_id], completed=done, total=epochs, note=note)
+        return f"{run_id}: epoch {done}"

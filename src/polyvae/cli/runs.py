@@ -1,0 +1,147 @@
+"""Commands that make runs and read them."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from polyvae.cli.progress import StepBar
+from polyvae.config import RunConfig
+from polyvae.judges import pretrained
+from polyvae.methods import METHODS, Method, cost
+from polyvae.metrics import METRICS
+from polyvae.objectives import objective_named
+from polyvae.report import write_report
+from polyvae.runs import finished
+from polyvae.runs import run as benchmark
+from polyvae.runs.store import Record, RunStore
+
+NAMES_SHOWN = ("m0", "m1", "m2", "m3", "m4")
+WIDE = 200  # columns of a table that goes into a pipe or a file
+Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags(RunConfig):
+    """Everything that defines one run."""
+
+    def __post_init__(self) -> None:
+        """Checked by the command, so that its errors look like all others."""
+
+
+def run(config: Flags, *, store: Store = Path("runs"), quiet: bool = False) -> None:
+    """Train and score one model; the same command again goes on where it stopped, or shows the finished run.
+
+    Args:
+        store: Folder of all runs.
+        quiet: Print nothing but errors.
+    """
+    checked = RunConfig.from_dict(config.to_dict())
+    quiet = quiet or os.environ.get("RANK", "0") != "0"  # one process of torchrun speaks for all
+    with StepBar(quiet) as bar:
+        result = benchmark.run(checked, store, on_step=bar.step, say=bar.say)
+    if not quiet:
+        _print_record(result.record, result.folder)
+
+
+def report(*, store: Store = Path("runs"), out: Path = Path("report"), quiet: bool = False) -> None:
+    """Write report/index.html, one self-contained page, and its figures, from the records of a store.
+
+    Args:
+        store: Folder of all runs.
+        out: Folder to write to.
+        quiet: Print nothing but errors.
+    """
+    page = write_report(RunStore(store), out)
+    if not quiet:
+        print(page)
+
+
+def evaluate(
+    run: Annotated[str, tyro.conf.Positional],
+    *,
+    metrics: str = "all",
+    prior: Literal["gmm", "flow"] | None = None,
+    importance_samples: int | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    store: Store = Path("runs"),
+    quiet: bool = False,
+) -> None:
+    """Score a finished run by more metrics, and add them to its record; `polyvae metrics` lists them.
+
+    Args:
+        run: Run id, the start of one, or a run folder.
+        metrics: Comma-separated names; all: whatever the data and the installed extras allow; default: as in `run`.
+        prior: A prior fitted by fit-prior in place of the model's own; what depends on it is kept as prior/<kind>/...
+        importance_samples: Importance samples a test row, for log-likelihoods. Default: as the run's config says.
+        threads: CPU threads. Default: as the run's config says.
+        device: cpu, cuda or auto. Default: as the run's config says.
+        store: Folder of all runs.
+        quiet: Print nothing but errors.
+    """
+    given = {"importance_samples": importance_samples, "threads": threads, "device": device}
+    changes = {name: value for name, value in given.items() if value is not None}
+    with StepBar(quiet) as bar:
+        record = finished.evaluate(run, metrics, RunStore(store), prior=prior, say=bar.say, **changes)
+    if not quiet:
+        _print_record(record, RunStore(store).existing(run))
+
+
+def methods() -> None:
+    """Show the table of methods: S, objective, prior and posterior by default, whether it is a bound, cost, source.
+
+    cost: modalities encoded + decoded a row and step, on average, of 5.
+    """
+    table = Table(box=None, header_style="bold")
+    for heading in ("method", "S", "objective", "prior", "posterior", "joint bound", "cost", "source"):
+        table.add_column(heading, no_wrap=heading == "method", overflow="fold")
+    for method in METHODS.values():
+        objective = method.objective
+        if any(stage.objective is not None for stage in method.stages):
+            objective += ", own terms"
+        if objective_named(method.objective).draws:
+            objective += f", K = {method.samples}"
+        posterior = f"{method.family.kind}, {method.family.scale}"
+        row = (method.name, method.summary, objective, method.prior, posterior, _is_bound(method))
+        encoded, decoded = cost(method, NAMES_SHOWN)
+        table.add_row(*row, f"{encoded:.3g} + {decoded:.3g}" if method.mixture else "depends on S", method.source)
+    console = Console()
+    console.width = console.width if console.is_terminal else WIDE
+    console.print(table)
+
+
+def _is_bound(method: Method) -> str:
+    """On the joint log-evidence, at beta 1 or more for L_S."""
+    if method.mixture is None:
+        return "depends on S"
+    return "yes" if method.mixture(("a", "b")).is_bound else "no"
+
+
+def metrics() -> None:
+    """Show the table of metrics: what they measure, whether every run has them, what they need."""
+    table = Table(box=None, header_style="bold")
+    for heading in ("metric", "what it measures", "in every run", "needs"):
+        table.add_column(heading)
+    for name, metric in METRICS.items():
+        needs = [metric.needs or "", "labels" if metric.needs_labels else "", "images" if metric.needs_images else ""]
+        if metric.needs in pretrained.LOADERS and metric.needs not in pretrained.installed():
+            needs[0] += " (not installed)"
+        table.add_row(name, metric.summary, "yes" if metric.is_default else "", ", ".join(filter(None, needs)))
+    Console(soft_wrap=False).print(table)
+
+
+def _print_record(record: Record, folder: Path) -> None:
+    table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)  # a key is searched for, copied: never cut
+    table.add_column(overflow="fold")
+    for key, value in record["metrics"].items():
+        table.add_row(key, f"{value:,.4f}")
+    for name, reason in record["notes"].items():
+        table.add_row(name, reason if name in record["metrics"] else f"not defined: {reason}")
+    Console().print(table)
+    print(f"{record['run_id']}: {record['status']}, in {folder}")

@@ -1,0 +1,206 @@
+"""Commands that read a store and look after it."""
+
+import io
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import polars as pl
+import tyro
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from polyvae import files
+from polyvae.errors import InputError, RunError
+from polyvae.paper.claims import Verdict, judge
+from polyvae.report import compare as comparing
+from polyvae.report.words import short
+from polyvae.runs import table as tables
+from polyvae.runs import trackers, upkeep
+from polyvae.runs.store import Record, RunStore
+
+Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+
+
+def records(
+    *,
+    store: Store = Path("runs"),
+    where: str | None = None,
+    columns: str | None = None,
+    out: Path | None = None,
+    quiet: bool = False,
+) -> None:
+    """Show the runs of a store as a table, or write it to a .parquet or .csv file.
+
+    Args:
+        store: Folder of all runs; one that holds records alone will do.
+        where: SQL condition on settings and metrics, such as "method = 'mopoe' AND beta <= 1".
+        columns: Comma-separated settings and metric keys; a name may end in *. Default: what differs; all with --out.
+        out: File to write, such as results.parquet.
+        quiet: Print nothing but errors.
+    """
+    found = _finished(store)
+    frame = tables.table(found)
+    if where is not None and not len(frame := tables.where(frame, where)):
+        raise InputError(f"--where {where!r}: none of the {len(found)} runs is so")
+    whole = frame
+    if columns is not None:
+        frame = tables.columns(whole, [name.strip() for name in columns.split(",")])
+    if out is not None:
+        tables.write(frame, out)
+    if quiet:
+        return
+    if out is not None:
+        print(f"{len(frame)} runs, {len(frame.columns)} columns: {out}")
+        return
+    shown = tables.overview(frame) if columns is None else tables.columns(whole, ["run_id", *frame.columns])
+    with pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_hide_column_data_types=True,
+        tbl_hide_dataframe_shape=True,
+        tbl_formatting="NOTHING",
+        tbl_width_chars=10_000,  # a run id in one piece
+        fmt_str_lengths=60,
+    ):
+        print(shown)
+
+
+def export(
+    *,
+    to: Literal["tensorboard", "mlflow", "trackio", "wandb"],
+    out: Path,
+    store: Store = Path("runs"),
+    where: str | None = None,
+    quiet: bool = False,
+) -> None:
+    """Hand finished runs to an experiment tracker: settings, metrics and training curves. Nothing leaves this machine.
+
+    Args:
+        to: Tracker; the extra [trackers] installs all four.
+        out: New folder that the tracker is pointed at.
+        store: Folder of all runs.
+        where: SQL condition on settings and metrics, as of `records`.
+        quiet: Print nothing but errors.
+    """
+    place = RunStore(store)
+    found = place.records()
+    if where is not None:
+        chosen = set(tables.where(tables.table(found), where)["run_id"])
+        found = [record for record in found if record["run_id"] in chosen]
+    number = trackers.export(place, found, to, out)
+    if not quiet:
+        print(f"{number} runs for {to}: {out}")
+
+
+def store(
+    action: Annotated[Literal["check", "gc", "copy"], tyro.conf.Positional],
+    *,
+    store: Store = Path("runs"),
+    out: Path | None = None,
+    dry_run: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Find damaged and half runs (check), remove what nothing needs (gc), or copy the records alone (copy).
+
+    Args:
+        action: check, gc or copy.
+        store: Folder of all runs.
+        out: Folder to copy records to; it is a store of its own, small enough to commit.
+        dry_run: Say what gc would remove, and remove nothing.
+        quiet: Print nothing but errors.
+    """
+    place = RunStore(store)
+    if action == "check":
+        problems = upkeep.check(place)
+        if problems:
+            lines = "\n".join(f"  {p.run_id}: {p.problem}. Fix: {p.fix}" for p in problems)
+            raise RunError(f"{len(problems)} problem{'s' * (len(problems) > 1)} in {store}:\n{lines}")
+        said = f"{len(upkeep.run_folders(place))} runs in {store}, none damaged"
+    elif action == "gc" and dry_run:
+        said = "\n".join([str(path) for path in upkeep.waste(place)]) or "nothing to remove"
+    elif action == "gc":
+        count, size = upkeep.collect(place)
+        said = f"{count} files and folders removed, {size / 1e6:,.1f} MB"
+    elif out is None:
+        raise InputError("where to? Say: polyvae store copy --out DIR")
+    else:
+        said = f"{len(upkeep.copy_records(place, RunStore(out)))} records new or changed in {out}"
+    if not quiet:
+        print(said)
+
+
+def compare(
+    runs: Annotated[list[str], tyro.conf.Positional],
+    *,
+    store: Store = Path("runs"),
+    metrics: str = "bound,coherence,frechet,linear_probe,log_likelihood",
+    out: Path = Path("compare.png"),
+    quiet: bool = False,
+) -> None:
+    """Show where runs differ in their settings, and their metrics side by side; draw their sample grids in one picture.
+
+    Args:
+        runs: Run ids, starts of ids, or run folders; at least two.
+        store: Folder of all runs.
+        metrics: Comma-separated starts of metric keys; all for all.
+        out: PNG file of the grids that at least two runs have.
+        quiet: Print nothing but errors.
+    """
+    found = comparing.read(RunStore(store), runs)
+    drawn = comparing.picture(found, out)
+    if quiet:
+        return
+    table = Table(box=None, header_style="bold")
+    for heading in ("", *(run.run_id for run in found)):
+        table.add_column(heading, justify="left" if not heading else "right", overflow="fold")
+    prefixes = [""] if metrics == "all" else [name.strip() for name in metrics.split(",")]
+    for row in (*comparing.settings(found), *comparing.metrics(found, prefixes)):
+        table.add_row(row.name, *(_text(value) for value in row.values))
+    Console().print(table)
+    print(f"{drawn} kinds of sample grids side by side: {out}" if drawn else "no sample grids to compare")
+
+
+def claims(*, store: Store = Path("runs"), out: Path | None = None, quiet: bool = False) -> None:
+    """Judge the paper's claims C1 to C18 by the runs of a store: what it says, what was measured, whether it holds.
+
+    Args:
+        store: Folder of all runs; one that holds records alone will do.
+        out: Markdown file to write the table to.
+        quiet: Print nothing but errors.
+    """
+    verdicts = judge(_finished(store))
+    if out is not None:
+        text = io.StringIO()
+        Console(file=text, width=10_000).print(_verdicts(verdicts, "<br>"))
+        files.write_text(out, text.getvalue().strip() + "\n")
+    if not quiet and out is None:
+        Console().print(_verdicts(verdicts, "\n"))
+    if not quiet:
+        counts = Counter(verdict.outcome for verdict in verdicts)
+        said = f"{counts['holds']} hold, {counts['does not hold']} do not, {counts['not decided']} are not decided"
+        print(f"{len(verdicts)} claims: {said}" if out is None else f"{len(verdicts)} claims ({said}): {out}")
+
+
+def _finished(store: Path) -> list[Record]:
+    if not (found := RunStore(store).records()):
+        raise InputError(f"no finished run in {store}; start one with `polyvae run` or `sweep`, or choose --store")
+    return found
+
+
+def _verdicts(verdicts: Iterable[Verdict], newline: str) -> Table:
+    table = Table(box=box.MARKDOWN)
+    for heading in ("claim", "figure", "the paper says", "measured", "p", "verdict"):
+        table.add_column(heading)
+    for claim, outcome, numbers, p in verdicts:
+        tested = "" if p is None else f"{p:.2g}"
+        table.add_row(claim.name, claim.figure, claim.statement, newline.join(numbers), tested, outcome)
+    return table
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return short(value) if value >= 0 else f"-{short(-value)}"
+    return "-" if value is None else str(value)

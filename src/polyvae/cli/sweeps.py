@@ -1,0 +1,156 @@
+"""The command that makes many runs."""
+
+import os
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from polyvae.cli.progress import SweepTable
+from polyvae.config import RunConfig
+from polyvae.errors import RunError
+from polyvae.paper import experiments
+from polyvae.runs import table as records
+from polyvae.runs import upkeep
+from polyvae.runs.plan import make_plans
+from polyvae.runs.store import RunStore
+from polyvae.sweeps import costs
+from polyvae.sweeps import sweep as sweeping
+from polyvae.sweeps.executors import Resources
+
+Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+STOPPING = "stopping: running runs are finished, no further one is started; Ctrl-C again stops at once"
+
+
+def sweep(
+    experiment: Annotated[str, tyro.conf.Positional],
+    *,
+    store: Store = Path("runs"),
+    preset: str | None = None,
+    where: str | None = None,
+    workers: int | None = None,
+    executor: Literal["local", "ray", "slurm"] = "local",
+    cpus: float = 1,
+    gpus: float = 0,
+    address: str | None = None,
+    partition: str | None = None,
+    minutes: int | None = None,
+    order: Literal["longest", "listed"] = "longest",
+    data_dir: str | None = None,
+    retry_failed: bool = False,
+    dry_run: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Do all runs of an experiment that the store lacks. The same command again resumes.
+
+    Ctrl-C once finishes the runs under way and starts no other; twice stops at once, and runs go on from their
+    checkpoints later. Several sweeps may share one store.
+
+    Args:
+        experiment: A name (quick, fig02_quality_vs_beta, ...; a wrong one lists all) or a .py file that defines
+            configs() -> list[RunConfig].
+        store: Folder of all runs.
+        preset: Size of an experiment that has several: cpu (minutes a run; the default) or paper (as published).
+        where: SQL on settings that picks some of the runs, such as "method = 'mopoe' AND beta <= 1".
+        workers: Runs at a time; on this machine each in a process of its own, sharing the cores. Default: 2 on
+            two cores or more without a GPU, where two runs of one thread beat one of two; else 1.
+        executor: local: this machine. ray: Ray, here or on a cluster. slurm: a Slurm job a run.
+        cpus: CPUs of a run on Ray or Slurm, and its threads; Ray takes fractions.
+        gpus: GPUs of a run on Ray or Slurm; Ray takes fractions, such as .25 for four runs on one GPU.
+        address: Of a Ray cluster (auto, or HOST:PORT). Default: this machine.
+        partition: Of Slurm.
+        minutes: Time limit of a Slurm job. Default: submitit's.
+        order: longest: by falling cost, so that no long run starts last; listed: as the experiment lists them.
+        data_dir: Folder with mnist/ and so on, for all runs.
+        retry_failed: Do failed runs again.
+        dry_run: Show the runs, what they will take, and do nothing.
+        quiet: Print nothing but errors.
+    """
+    place = RunStore(store)
+    if workers is None:
+        workers = 2 if executor == "local" and (os.cpu_count() or 1) > 1 and not torch.cuda.is_available() else 1
+    configs = experiments.configs_of(experiment, preset)
+    if where is not None:
+        configs = records.configs_where(configs, where)
+    if data_dir is not None:
+        configs = [config.with_(data_dir=data_dir) for config in configs]
+    known = place.records()
+    if order == "longest":
+        configs = costs.longest_first(configs, known)
+    if dry_run:
+        _show(configs, place, workers, retry_failed)
+        return
+    resources = Resources(cpus=cpus, gpus=gpus, address=address, partition=partition, minutes=minutes)
+    with SweepTable(place, configs, workers, quiet) as table, _interruptible(table.say) as stopping:
+        made = sweeping.sweep(
+            configs,
+            place,
+            workers=workers,
+            executor=executor,
+            resources=resources,
+            retry_failed=retry_failed,
+            on_prepare=table.prepare,
+            on_record=table.finished,
+            on_poll=table.poll,
+            is_stopping=stopping.is_set,
+        )
+    failed = [record for record in made if record["status"] != "done"]
+    if failed:
+        lines = "\n".join(f"  {record['run_id']}: {record['error']}" for record in failed)
+        others = "stopped; the same command goes on" if stopping.is_set() else "the others are finished"
+        raise RunError(f"{len(failed)} of {len(made)} runs failed ({others}):\n{lines}")
+    if stopping.is_set():
+        raise KeyboardInterrupt
+    if not quiet:
+        print(f"{len(made)} runs done in {store}; see them with: polyvae report --store {store}")
+
+
+@contextmanager
+def _interruptible(say: Callable[[str], None]) -> Generator[Event]:
+    """An event that the first Ctrl-C sets; the second, or SIGTERM, raises KeyboardInterrupt, which ends the workers."""
+    stopping = Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stopping.is_set() or number == signal.SIGTERM:
+            raise KeyboardInterrupt
+        stopping.set()
+        say(STOPPING)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed: bool) -> None:
+    """The plan: a row a run, then time and disk of what is to do, as far as finished runs tell."""
+    known = {record["run_id"]: record for record in store.records()}
+    plans = {plan.run_id: plan.config for plan in make_plans(configs)}
+    seconds = costs.estimate(list(plans.values()), known.values())
+    expected = dict(zip(plans, seconds or [None] * len(plans), strict=True))
+    table = Table(box=None, header_style="bold")
+    for heading in ("run", "state", "expected"):
+        table.add_column(heading)
+    for run_id in plans:
+        state = known[run_id]["status"] if run_id in known else "to do"
+        cost = expected[run_id]
+        table.add_row(run_id, state, "?" if cost is None else costs.in_words(cost))
+    Console(soft_wrap=True).print(table)
+    kept = ("done",) if retry_failed else ("done", "failed")
+    todo = [run_id for run_id in plans if run_id not in known or known[run_id]["status"] not in kept]
+    time = costs.in_words(sum(expected[r] or 0 for r in todo) / workers) if seconds else "unknown before a run is done"
+    whole = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
+    folders = whole[:50]
+    size = sum(map(upkeep.size, folders)) / len(folders) * len(todo) / 1e6 if folders else None
+    disk = "unknown" if size is None else f"{size:,.0f} MB"
+    print(f"{len(plans)} runs, {len(todo)} to do; time with {workers} at a time: {time}; disk: {disk}")

@@ -1,1 +1,0 @@
-"""What each command of `polyvae` does: parse, call one function, print."""

@@ -1,0 +1,1 @@
+"""Birds with captions: photographs (CUB) and drawn ones."""

@@ -1,0 +1,225 @@
+"""Caltech-UCSD Birds with captions (Wah et al. 2011; Reed et al. 2016): 64x64 photographs and ten captions each.
+
+A row is an image; its captions are variants, one an epoch in training, so that captions of one image never lie on both
+sides of a split. Ten epochs here are one epoch of code that counts captions as rows.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from polyvae.attributes import Attribute
+from polyvae.dataset import MultimodalDataset
+from polyvae.datasets.birds.files import IMAGES, TEXT, Files, Pairs, find_files, official_table, pair, refuse
+from polyvae.datasets.birds.pictures import SIDE, Box, load_pictures
+from polyvae.datasets.cache import checksum
+from polyvae.datasets.polymnist.digits import check_split
+from polyvae.errors import InputError
+from polyvae.likelihoods import Laplace
+from polyvae.modality import Modality, text_modality
+from polyvae.text import Vocabulary
+
+# The class-disjoint split of the MMVAE code: the numbers of its 50 test classes.
+TEST_CLASSES = frozenset(
+    int(number)
+    for number in [
+        "1",
+        "4",
+        "6",
+        "8",
+        "9",
+        "14",
+        "23",
+        "29",
+        "31",
+        "33",
+        "34",
+        "35",
+        "36",
+        "37",
+        "38",
+        "43",
+        "49",
+        "51",
+        "53",
+        "66",
+        "72",
+        "79",
+        "83",
+        "84",
+        "86",
+        "91",
+        "95",
+        "96",
+        "98",
+        "101",
+        "102",
+        "103",
+        "112",
+        "114",
+        "119",
+        "121",
+        "130",
+        "135",
+        "138",
+        "147",
+        "156",
+        "163",
+        "165",
+        "166",
+        "180",
+        "183",
+        "185",
+        "186",
+        "187",
+        "197",
+    ]
+)
+SPLITS_BY, CROPS = ("classes", "images"), ("none", "box")
+_COLOURS = (("black",), ("white",), ("brown", "tan", "beige"), ("grey", "gray"), ("yellow",), ("red", "orange"))
+# Nearly every caption names a colour, and few say whose it is; class attributes are not needed.
+ATTRIBUTES = (Attribute("colour", (*_COLOURS, ("blue",), ("green",))),)
+
+
+def load_cub(
+    *,
+    split: str = "train",
+    size: int | None = None,
+    seed: int = 0,
+    split_by: str = "classes",
+    crop: str = "none",
+    data_dir: Path | str | None = None,
+) -> MultimodalDataset:
+    """The images (3, 64, 64) and captions (32 words) of `data_dir`/cub, rows shuffled by `seed`; labels: class numbers.
+
+    split_by: "classes", train and test share no class (Shi et al. 2019), or "images", the official split of images.
+    crop: "none" squeezes a picture into a square, as published; "box" cuts the square around the bird's bounding box.
+    Pictures are decoded once and kept in the cache. Raises InputError that lists all odd files.
+    """
+    files = find_files(data_dir, IMAGES)
+    pairs, kept = _checked(files, split, size, seed, split_by, with_images=True)
+    if crop not in CROPS:
+        raise InputError(f"unknown crop {crop!r}; choose {' or '.join(CROPS)}")
+    every, digest = load_pictures(files, pairs.images, _boxes(files, pairs) if crop == "box" else {})
+    place = {name: index for index, name in enumerate(sorted(pairs.images))}
+    image = every[torch.tensor([place[name] for name in kept])]
+    spec = Modality("image", (3, SIDE, SIDE), Laplace(0.75))
+    captions = _captions("cub", pairs, kept, files, split, seed, split_by)
+    info = {**captions.info, "crop": crop, "sha256_of_images": digest}
+    return MultimodalDataset(
+        "cub",
+        (spec, *captions.modalities),
+        {"image": image, **captions.values},
+        torch.ones(len(kept), 2, dtype=torch.bool),
+        captions.labels,
+        info,
+        captions.variants,
+    )
+
+
+def _boxes(files: Files, pairs: Pairs) -> dict[str, Box]:
+    """The bounding box of every picture. Raises InputError that lists the pictures without one."""
+    table = official_table(files, "bounding_boxes.txt")
+    lacking = [name for name in pairs.images if name not in table]
+    refuse([f"{name} has no bounding box" for name in lacking], "use --crop none, or complete bounding_boxes.txt")
+    try:
+        return {name: tuple(map(float, table[name])) for name in pairs.images}
+    except ValueError as error:
+        raise InputError(f"bounding_boxes.txt holds no numbers ({error})") from error
+
+
+def load_cub_captions(
+    *,
+    split: str = "train",
+    size: int | None = None,
+    seed: int = 0,
+    split_by: str = "classes",
+    data_dir: Path | str | None = None,
+) -> MultimodalDataset:
+    """The captions alone, also of images that are not there; otherwise as `load_cub`."""
+    files = find_files(data_dir, TEXT)
+    pairs, kept = _checked(files, split, size, seed, split_by, with_images=False)
+    return _captions("cub_captions", pairs, kept, files, split, seed, split_by)
+
+
+def _checked(
+    files: Files, split: str, size: int | None, seed: int, split_by: str, *, with_images: bool
+) -> tuple[Pairs, list[str]]:
+    """All pairs, and the names of the rows that are asked for."""
+    check_split(split)
+    if split_by not in SPLITS_BY:
+        raise InputError(f"unknown split_by {split_by!r}; choose {' or '.join(SPLITS_BY)}")
+    if seed < 0:
+        raise InputError(f"seed {seed} must not be negative")
+    pairs = _pair_once(files, with_images)
+    names = _names(files, pairs, split, split_by)
+    if not names:
+        raise InputError(f"none of the {len(pairs.captions)} birds is in the {split} split by {split_by}")
+    if size is not None and not 1 <= size <= len(names):
+        raise InputError(f"size {size} must be between 1 and the {len(names)} birds of the {split} split")
+    order = np.random.default_rng(seed).random(len(names)).argsort()[:size]
+    return pairs, [names[i] for i in order]
+
+
+@lru_cache(maxsize=2)
+def _pair_once(files: Files, with_images: bool) -> Pairs:
+    return pair(files, with_images=with_images)
+
+
+def _names(files: Files, pairs: Pairs, split: str, split_by: str) -> list[str]:
+    """The names of one split, sorted."""
+    if split_by == "images":
+        is_training = official_table(files, "train_test_split.txt")
+        fold = {name: "train" if flag == ["1"] else "test" for name, flag in is_training.items()}
+        if missing := sorted(set(pairs.captions) - set(fold)):
+            raise InputError(f"train_test_split.txt does not say where {missing[0]} belongs ({len(missing)} missing)")
+        return [name for name in pairs.captions if fold[name] == split]
+    folds = {name: _fold_of_class(name.split("/")[0], pairs) for name in pairs.captions}
+    return [name for name, fold in folds.items() if fold == split]
+
+
+def _fold_of_class(name: str, pairs: Pairs) -> str:
+    if name in pairs.published:
+        return pairs.published[name]
+    return "test" if class_number(name) in TEST_CLASSES else "train"
+
+
+def class_number(name: str) -> int:
+    """001.Black_footed_Albatross -> 1. Raises InputError for a folder that is not so named."""
+    number = name.split(".")[0]
+    if not number.isdigit():
+        raise InputError(f"class folder {name!r} must be called <number>.<name>, such as 001.Black_footed_Albatross")
+    return int(number)
+
+
+def _captions(
+    name: str, pairs: Pairs, kept: Sequence[str], files: Files, split: str, seed: int, split_by: str
+) -> MultimodalDataset:
+    """Captions of the names `kept`; the vocabulary is that of all training captions."""
+    vocabulary = _vocabulary(files, bool(pairs.images), split_by)
+    ids = vocabulary.encode([caption for key in kept for caption in pairs.captions[key]])
+    variants = ids.view(len(kept), -1, vocabulary.length)
+    labels = torch.tensor([class_number(key.split("/")[0]) for key in kept])
+    info = {
+        "split": split,
+        "split_by": split_by,
+        "seed": seed,
+        "size": len(kept),
+        "words": len(vocabulary),
+        "sha256_of_captions": checksum(variants.numpy(), np.array(vocabulary.words)),
+    }
+    present = torch.ones(len(kept), 1, dtype=torch.bool)
+    spec = text_modality("caption", vocabulary)
+    return MultimodalDataset(
+        name, (spec,), {"caption": variants[:, 0].clone()}, present, labels, info, {"caption": variants}
+    )
+
+
+@lru_cache(maxsize=4)
+def _vocabulary(files: Files, with_images: bool, split_by: str) -> Vocabulary:
+    pairs = _pair_once(files, with_images)
+    names = _names(files, pairs, "train", split_by)
+    return Vocabulary.of(caption for name in names for caption in pairs.captions[name])

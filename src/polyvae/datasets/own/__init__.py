@@ -1,0 +1,1 @@
+"""The user's own data: arrays in memory or in a file."""

@@ -1,0 +1,205 @@
+"""The user's own data: one array a modality, from an .npz file or from memory.
+
+Keys: `<name>` is a modality; `<name>.mask` (Bool per row) says where it is present; `label` or `labels` (integers) is
+the class of a row. What an array is follows from its type and shape, unless a `modalities.json` beside the file says
+otherwise: {"<name>": {"likelihood": ..., "scale": number or "learned", "network": ..., "weight": ...}}.
+
+| array | taken as |
+|---|---|
+| 3 or 4 axes, uint8, or float in [0, 1] | image (row, height, width) or (row, channel, height, width), Laplace(0.75) |
+| 1 axis, integers | classes 0, 1, ...: one-hot, Categorical |
+| 2 axes, each row all 0 but a single 1 | one-hot, Categorical |
+| 2 axes, only 0 and 1 | Bernoulli |
+| other numbers | table, standardised on the training rows, Normal with a learned scale per feature |
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyvae import files
+from polyvae.dataset import MultimodalDataset
+from polyvae.datasets.own.columns import interpret, taken_as
+from polyvae.datasets.polymnist.digits import check_split
+from polyvae.errors import InputError
+
+LABELS = ("label", "labels")
+# What `polyvae impute` writes beside a modality; not read again.
+IMPUTED = (".sd", ".low", ".high", ".class", ".ids", ".draws")
+TEST_SHARE = 0.2
+
+
+class Parts(NamedTuple):
+    """name -> array; present: Bool (row, modality); labels: Int64 (row,) or None."""
+
+    values: dict[str, np.ndarray]
+    present: np.ndarray
+    labels: np.ndarray | None
+
+
+def load_arrays(
+    *,
+    data: Path | str | Mapping[str, Any] | None = None,
+    split: str = "train",
+    size: int | None = None,
+    test_size: int | None = None,
+    seed: int = 0,
+    description: Mapping[str, Any] | None = None,
+) -> MultimodalDataset:
+    """One split of the user's arrays; `info["description"]` is what each array was taken for.
+
+    data: an .npz path, or name -> array or tensor. description: the content of `modalities.json`.
+    test_size: rows held out by a shuffle with `seed` (None: a fifth); size: how many rows of the split (None: all).
+    Tables are standardised on all rows that are not held out, whatever `size` is.
+    Raises InputError that names the key and the row.
+    """
+    check_split(split)
+    if data is None:
+        raise InputError("the data set 'arrays' needs data: an .npz file (--data FILE.npz) or a mapping of arrays")
+    source = None if isinstance(data, Mapping) else Path(data)
+    parts = read_parts(data)
+    description = _description(source, description, parts.values)
+    train, test = _split(len(parts.present), test_size, seed)
+    chosen = _limit(train if split == "train" else test, size, split)
+    specs, values = [], {}
+    for column, (name, array) in enumerate(parts.values.items()):
+        spec, stored = interpret(name, array, parts.present[:, column], description.get(name, {}), train)
+        specs.append(spec)
+        values[name] = torch.from_numpy(stored[chosen])
+    info = {
+        "source": str(source) if source else "memory",
+        "split": split,
+        "seed": seed,
+        "rows": {"train": len(train), "test": len(test), "used": len(chosen)},
+        "description": {m.name: taken_as(m) for m in specs},
+        "networks": {name: entry["network"] for name, entry in description.items() if "network" in entry},
+    }
+    labels = None if parts.labels is None else torch.from_numpy(parts.labels[chosen])
+    return MultimodalDataset("arrays", tuple(specs), values, torch.from_numpy(parts.present[chosen]), labels, info)
+
+
+def read_parts(data: Path | str | Mapping[str, Any]) -> Parts:
+    """Values, masks and labels of an .npz file or a mapping, checked for keys, types and numbers of rows."""
+    return _sort_keys(_from_memory(data) if isinstance(data, Mapping) else _read(Path(data)))
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"no file {path} ({error.strerror})") from None
+    with file:
+        try:
+            archive = np.load(file, allow_pickle=False)
+        except ValueError as error:  # NumPy takes it for a pickle, and would advise to allow that
+            raise InputError(f"{path} is not an .npz file; save the modalities by name with numpy.savez") from error
+        except (OSError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} is not a readable .npz file ({error}); save it with numpy.savez") from error
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"{path} is a single array; save the modalities by name with numpy.savez")
+        return {key: _member(path, archive, key) for key in archive.files}
+
+
+def _member(path: Path, archive: Mapping[str, np.ndarray], key: str) -> np.ndarray:
+    try:
+        return archive[key]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{key!r} in {path} cannot be read ({error}); save plain numbers, no objects") from error
+
+
+def _from_memory(data: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {str(key): _to_numpy(key, value) for key, value in data.items()}
+
+
+def _to_numpy(key: str, value: Any) -> np.ndarray:
+    if isinstance(value, Tensor):  # float64 because NumPy has no bfloat16
+        return (value.detach().cpu().double() if value.is_floating_point() else value.detach().cpu()).numpy()
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{key!r} is no rectangular array ({error}); give one array a modality") from error
+
+
+def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
+    """Values, masks and labels by their keys, checked for type and number of rows."""
+    arrays = {key: array for key, array in arrays.items() if not _is_imputed(key, arrays)}
+    given = [key for key in LABELS if key in arrays]
+    if len(given) > 1:
+        raise InputError("the data have both 'label' and 'labels'; keep one")
+    values = {key: array for key, array in arrays.items() if key not in LABELS and "." not in key}
+    known = {*values, *given, *(f"{name}.mask" for name in values)}
+    if unknown := [key for key in arrays if key not in known]:
+        raise InputError(
+            f"unknown key {unknown[0]!r}; keys are <name>, <name>.mask and label (here: {', '.join(arrays)})"
+        )
+    if not values:
+        raise InputError("the data hold no modality; give at least one array besides the labels")
+    for key, array in arrays.items():
+        if array.dtype.kind not in ("biufU" if key in values and array.ndim == 1 else "biuf"):
+            raise InputError(f"{key!r} has dtype {array.dtype}; give numbers or booleans, or one sentence a row")
+        if array.ndim == 0 or 0 in array.shape:
+            raise InputError(f"{key!r} has shape {array.shape}; it must have rows and none of its axes may be empty")
+    first = next(iter(values))
+    rows = len(values[first])
+    for key, array in arrays.items():
+        if len(array) != rows:
+            raise InputError(f"{key!r} has {len(array)} rows but {first!r} has {rows}; all must agree")
+    present = np.stack([_mask(name, arrays.get(f"{name}.mask"), rows) for name in values], 1)
+    if not present.any(1).all():
+        raise InputError(f"row {int(np.argmin(present.any(1)))} has no observed modality; drop such rows")
+    return Parts(values, present, _labels(arrays, given))
+
+
+def _is_imputed(key: str, arrays: Mapping[str, np.ndarray]) -> bool:
+    name, dot, field = key.rpartition(".")
+    return dot + field in IMPUTED and name in arrays and f"{name}.mask" in arrays
+
+
+def _mask(name: str, mask: np.ndarray | None, rows: int) -> np.ndarray:
+    if mask is None:
+        return np.ones(rows, bool)
+    if mask.dtype != bool or mask.ndim != 1:
+        raise InputError(f"'{name}.mask' is {mask.dtype} {mask.shape}; it must be Bool ({rows},), True where present")
+    return mask
+
+
+def _labels(arrays: Mapping[str, np.ndarray], given: list[str]) -> np.ndarray | None:
+    if not given:
+        return None
+    labels = arrays[given[0]]
+    if labels.ndim != 1 or labels.dtype.kind not in "biu":
+        raise InputError(f"{given[0]!r} is {labels.dtype} {labels.shape}; labels are one integer a row")
+    return labels.astype(np.int64)
+
+
+def _description(source: Path | None, given: Any, names: Iterable[str]) -> Mapping[str, Any]:
+    beside = source.with_name("modalities.json") if source else None
+    if given is None:
+        given = files.read_settings(beside) if beside and beside.is_file() else {}
+    if not isinstance(given, Mapping):
+        raise InputError("modalities.json must map each modality name to its settings")
+    if unknown := sorted(set(given) - set(names)):
+        raise InputError(f"modalities.json describes {unknown[0]!r}, but the data hold {', '.join(names)}")
+    return given
+
+
+def _split(rows: int, test_size: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    held_out = max(1, round(TEST_SHARE * rows)) if test_size is None else test_size
+    if not 1 <= held_out < rows:
+        raise InputError(f"test_size {held_out} must leave at least one of the {rows} rows on either side")
+    if seed < 0:
+        raise InputError(f"seed {seed} must not be negative")
+    order = np.random.default_rng(seed).random(rows).argsort()
+    return order[held_out:], order[:held_out]
+
+
+def _limit(rows: np.ndarray, size: int | None, split: str) -> np.ndarray:
+    if size is not None and not 1 <= size <= len(rows):
+        raise InputError(f"size {size} must be between 1 and the {len(rows)} rows of the {split} split")
+    return rows[:size]

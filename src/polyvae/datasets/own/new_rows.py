@@ -1,0 +1,81 @@
+"""New rows for a trained model: arrays read by the modalities it was trained with."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyvae import likelihoods
+from polyvae.dataset import MultimodalDataset
+from polyvae.datasets.own.arrays import read_parts
+from polyvae.errors import InputError
+from polyvae.modality import Modality, check_suits
+from polyvae.text import Vocabulary
+
+
+def load_like(source: Path | str | Mapping[str, Any], modalities: Sequence[Modality]) -> MultimodalDataset:
+    """The rows of an .npz file (or name -> array) in the form and units of `modalities`.
+
+    Keys as for the data set `arrays`; a modality without a key is absent in every row.
+    Raises InputError for unknown keys, wrong shapes, or values that are not finite, or not what the likelihood takes,
+    where present.
+    """
+    parts = read_parts(source)
+    known = {m.name: m for m in modalities}
+    if unknown := sorted(set(parts.values) - set(known)):
+        raise InputError(f"unknown key {unknown[0]!r}; the model has {', '.join(known)}")
+    rows, values, present = len(parts.present), {}, torch.zeros(len(parts.present), len(known), dtype=torch.bool)
+    given = list(parts.values)
+    for column, modality in enumerate(modalities):
+        if modality.name not in parts.values:
+            stored = torch.int16 if modality.vocabulary else torch.float32
+            values[modality.name] = torch.zeros(rows, *modality.stored_shape, dtype=stored)
+            continue
+        here = parts.present[:, given.index(modality.name)]
+        present[:, column] = torch.from_numpy(here)
+        values[modality.name] = _stored(modality, parts.values[modality.name], here)
+    labels = None if parts.labels is None else torch.from_numpy(parts.labels)
+    return MultimodalDataset("arrays", tuple(modalities), values, present, labels)
+
+
+def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tensor:
+    if modality.vocabulary:
+        return _encoded(modality, modality.vocabulary, array)
+    if array.dtype.kind == "U":
+        raise InputError(f"{modality.name!r} holds sentences, but the model's modality is no text")
+    is_classes = likelihoods.to_json(modality.likelihood)["kind"] == "categorical" and array.ndim == 1
+    if is_classes:
+        array = (array[:, None] == np.arange(modality.shape[0])).astype(np.float32)
+        if not array[present].any(1).all():
+            raise InputError(f"{modality.name!r} has a class outside 0 to {modality.shape[0] - 1}")
+    if array.ndim == len(modality.shape):  # grey images and single features, written without their axis of length 1
+        array = array[:, None]
+    if array.shape[1:] != modality.shape:
+        raise InputError(f"{modality.name!r} has shape {array.shape}; the model takes {('rows', *modality.shape)}")
+    if modality.is_image and array.dtype == np.uint8:
+        return torch.from_numpy(array)
+    stored = torch.from_numpy(array.astype(np.float32))
+    wrong = ~stored.flatten(1).isfinite().all(1) & torch.from_numpy(present)
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise InputError(
+            f"{modality.name!r}, row {row}: values are not finite; say '{modality.name}.mask' = False there"
+        )
+    check_suits(modality.likelihood, modality, stored[torch.from_numpy(present)])
+    return stored
+
+
+def _encoded(modality: Modality, vocabulary: Vocabulary, array: np.ndarray) -> Tensor:
+    """Sentences (row,) or token ids (row, position) as token ids."""
+    if array.dtype.kind == "U":
+        return vocabulary.encode(array.tolist())
+    is_ids = array.shape[1:] == modality.stored_shape and array.dtype.kind in "iu"
+    if not is_ids or array.min() < 0 or array.max() >= len(vocabulary):
+        raise InputError(
+            f"{modality.name!r} is text: give one sentence a row, or token ids (rows, {vocabulary.length}) from 0 to "
+            f"{len(vocabulary) - 1}"
+        )
+    return torch.from_numpy(array.astype(np.int16))

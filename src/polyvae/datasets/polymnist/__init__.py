@@ -1,0 +1,1 @@
+"""PolyMNIST and its variants: digits on crops of pictures."""

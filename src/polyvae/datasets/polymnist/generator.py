@@ -1,0 +1,273 @@
+"""PolyMNIST-type data: each modality shows another image of the same digit class on crops of its own picture.
+
+The rules are those of the published generators (Sutter et al. 2021; Daunhawer et al. 2022 for the translated and
+repeated variants). A crop corner is uniform in [0, width - 28) x [0, height - 28), upper ends never used; colours are
+inverted (255 - v) where the digit is above 128; only the label is shared.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from torch import Tensor
+
+from polyvae.dataset import MultimodalDataset
+from polyvae.datasets.cache import cached, checksum
+from polyvae.datasets.polymnist.backgrounds import Picture, choose, load_pictures
+from polyvae.datasets.polymnist.digits import DIGIT, check_split, load_digits, threshold
+from polyvae.errors import InputError
+from polyvae.likelihoods import Laplace
+from polyvae.modality import Modality
+
+VERSION = 1  # part of every cache key: raise it when the same parameters give other bytes
+GRID = 4
+CHUNK = 8192
+
+
+class Placement(NamedTuple):
+    """What a modality's images are made of.
+
+    digit: Int64 (row,), index into the pool; corner of the crop and offset of the digit: Int64 (row, 2), y then x.
+    """
+
+    digit: np.ndarray
+    corner: np.ndarray
+    offset: np.ndarray
+
+
+class Draws(NamedTuple):
+    """Fresh images and what is true of them.
+
+    images: UInt8 (row, 3, 28, 28); digit, cell, modality: Int64 (row,); offset: Int64 (row,), the quadrant of the
+    translation, or None when digits are not translated. cell: which of the 4 x 4 fields of its picture the crop
+    corner lies in, counted through all pictures.
+    """
+
+    images: Tensor
+    digit: Tensor
+    cell: Tensor
+    modality: Tensor
+    offset: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """Endless fresh draws of one generator, and the only code that renders its images.
+
+    masks: Bool (pool, side, side), the (resized) digits above 128; labels: Int64 (pool,).
+    pictures: one a modality, the same object when modalities share it; travel: a digit's corner lies in [0, travel)^2.
+    held_out: digits d below it never stand in quadrant d mod 4 of the canvas; shows_held_out: they stand only there.
+    crop_range: a crop's corner lies in [0, crop_range)^2, None: anywhere in its picture.
+    """
+
+    masks: np.ndarray
+    labels: np.ndarray
+    pictures: tuple[Picture, ...]
+    travel: int
+    held_out: int = 0
+    shows_held_out: bool = False
+    crop_range: int | None = None
+
+    @property
+    def cells(self) -> int:
+        """How many classes `Draws.cell` has."""
+        return GRID * GRID * (1 if self._shares_picture else len(self.pictures))
+
+    @property
+    def offsets(self) -> int:
+        """How many classes `Draws.offset` has: 4, or 0 when digits are not translated."""
+        return 4 if self.travel > 1 else 0
+
+    def draw(self, count: int, rng: np.random.Generator, modality: int | None = None) -> Draws:
+        """`count` independent images of modality `modality`, or of modalities drawn uniformly."""
+        which = np.full(count, modality) if modality is not None else _below(rng, len(self.pictures), (count,))
+        placement = self._place(_below(rng, len(self.labels), (count,)), which, rng)
+        images = np.empty((count, 3, DIGIT, DIGIT), np.uint8)
+        for index in np.unique(which):
+            rows = which == index
+            images[rows] = self.render(index, Placement(*(field[rows] for field in placement)))
+        cell = self._cell(placement.corner, which)
+        quadrant = self._quadrant(placement.offset)
+        return Draws(
+            torch.from_numpy(images),
+            torch.from_numpy(self.labels[placement.digit]),
+            torch.from_numpy(cell),
+            torch.from_numpy(which),
+            torch.from_numpy(quadrant) if self.offsets else None,
+        )
+
+    def draw_tuples(self, count: int, rng: np.random.Generator) -> tuple[list[Tensor], Tensor]:
+        """`count` independent tuples: images UInt8 (row, 3, 28, 28) for each modality, and the shared label (row,)."""
+        able = np.flatnonzero(self.labels < self.held_out) if self.shows_held_out else np.arange(len(self.labels))
+        label = self.labels[able[_below(rng, len(able), (count,))]]
+        order, sizes = np.argsort(self.labels, kind="stable"), np.bincount(self.labels, minlength=10)
+        first = np.cumsum(sizes) - sizes
+        images = []
+        for modality in range(len(self.pictures)):
+            digit = order[first[label] + _below(rng, sizes[label], (count,))]
+            placement = self._place(digit, np.full(count, modality), rng)
+            images.append(torch.from_numpy(self.render(modality, placement)))
+        return images, torch.from_numpy(label)
+
+    def place_pool(self, modality: int, rng: np.random.Generator) -> Placement:
+        """Every digit once, permuted within its class, classes one after the other; fixed crops and translations."""
+        digit = np.lexsort((rng.random(len(self.labels)), self.labels))
+        return self._place(digit, np.full(len(digit), modality), rng)
+
+    def render(self, modality: int, placement: Placement) -> np.ndarray:
+        """Images UInt8 (row, 3, 28, 28)."""
+        rows, side = len(placement.digit), self.masks.shape[1]
+        windows = sliding_window_view(self.pictures[modality].pixels, (DIGIT, DIGIT), axis=(1, 2))
+        images = np.empty((rows, 3, DIGIT, DIGIT), np.uint8)
+        for start in range(0, rows, CHUNK):
+            digit, corner, offset = (field[start : start + CHUNK] for field in placement)
+            canvas = np.zeros((len(digit), DIGIT, DIGIT), bool)
+            places = sliding_window_view(canvas, (side, side), axis=(1, 2), writeable=True)
+            places[np.arange(len(digit)), offset[:, 0], offset[:, 1]] = self.masks[digit]
+            crops = windows[:, corner[:, 0], corner[:, 1]].swapaxes(0, 1)
+            np.subtract(255, crops, out=images[start : start + CHUNK])
+            np.copyto(images[start : start + CHUNK], crops, where=~canvas[:, None])
+        return images
+
+    @property
+    def _shares_picture(self) -> bool:
+        return len({id(picture) for picture in self.pictures}) == 1 and len(self.pictures) > 1
+
+    def _place(self, digit: np.ndarray, modality: np.ndarray, rng: np.random.Generator) -> Placement:
+        room = self._room[modality] if self.crop_range is None else self.crop_range
+        corner = _below(rng, room, (len(digit), 2))
+        offset = _below(rng, self.travel, (len(digit), 2))
+        while self.held_out and (wrong := self._is_held_out(digit, offset) != self.shows_held_out).any():
+            offset[wrong] = _below(rng, self.travel, (int(wrong.sum()), 2))
+        return Placement(digit, corner, offset)
+
+    def _is_held_out(self, digit: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        label = self.labels[digit]
+        return (label < self.held_out) & (self._quadrant(offset) == label % 4)
+
+    def _quadrant(self, offset: np.ndarray) -> np.ndarray:
+        return (2 * offset >= self.travel) @ (2, 1)
+
+    def _cell(self, corner: np.ndarray, modality: np.ndarray) -> np.ndarray:
+        cell = (GRID * corner // self._room[modality]) @ (GRID, 1)
+        return cell if self._shares_picture else cell + GRID * GRID * modality
+
+    @property
+    def _room(self) -> np.ndarray:
+        return np.array([picture.pixels.shape[1:] for picture in self.pictures]) - DIGIT
+
+
+def load_sampler(
+    *,
+    split: str = "train",
+    modalities: int = 5,
+    scale: float | None = None,
+    background: int | None = None,
+    held_out: int = 0,
+    crop_range: int | None = None,
+    data_dir: Path | str | None = None,
+) -> Sampler:
+    """The generator with the digits of one split; `scale` None: digits in full size; `background` None: one each."""
+    check_split(split)
+    if modalities < 1:
+        raise InputError(f"modalities {modalities} must be at least 1")
+    if not 0 <= held_out <= 10:
+        raise InputError(f"held_out {held_out} must be from 0 to 10, a number of digits")
+    pictures = choose(load_pictures(data_dir), modalities, background)
+    least = min(min(picture.pixels.shape[1:]) for picture in pictures) - DIGIT
+    if crop_range is not None and not 1 <= crop_range <= least:
+        raise InputError(f"crop_range {crop_range} must be from 1 to {least}, the room that the pictures leave")
+    digits = load_digits(split, data_dir)
+    masks, travel = threshold(digits, scale)
+    return Sampler(masks, digits.labels.numpy(), pictures, travel, held_out, crop_range=crop_range)
+
+
+def load_polymnist(
+    name: str,
+    *,
+    split: str = "train",
+    modalities: int = 5,
+    size: int | None = None,
+    seed: int = 0,
+    scale: float | None = None,
+    background: int | None = None,
+    held_out: int = 0,
+    crop_range: int | None = None,
+    pairing: str = "fixed",
+    data_dir: Path | str | None = None,
+) -> MultimodalDataset:
+    """PolyMNIST and its variants, in rows shuffled by `seed` so that a prefix is a fair subset.
+
+    size: number of tuples, None for one per digit of the split. scale: None, or the side of the digits (0 to 1), which
+    then stand anywhere on the canvas. background: None, or the picture that all modalities share. held_out: so many
+    digits d never stand in quadrant d mod 4. crop_range: None, or crop corners lie in [0, crop_range)^2.
+    pairing: "fixed" uses each digit exactly once per modality, in one fixed crop; "fresh" draws rows independently
+    from the generator, any number of them. Raises InputError on values out of range.
+    """
+    made = {"modalities": modalities, "scale": scale, "background": background, "held_out": held_out}
+    sampler = load_sampler(split=split, crop_range=crop_range, data_dir=data_dir, **made)
+    pool = len(sampler.labels)
+    _check(size, seed, pairing, pool)
+    parameters = {
+        "generator": VERSION,
+        "split": split,
+        "modalities": modalities,
+        "size": pool if size is None else size,
+        "seed": seed,
+        "scale": scale,
+        "pairing": pairing,
+        "digits": {"count": pool, "sha256": checksum(sampler.masks, sampler.labels)},
+        "backgrounds": [{"name": p.name, "sha256": checksum(p.pixels)} for p in sampler.pictures],
+    }
+    parameters |= {"held_out": held_out} if held_out else {}
+    parameters |= {"crop_range": crop_range} if crop_range else {}
+    stored = cached(parameters, lambda: _build(sampler, parameters))
+    label = stored.pop("label")
+    contrasts = {"contrast": [p.contrast for p in sampler.pictures], "grey": [p.grey for p in sampler.pictures]}
+    specs = tuple(Modality(f"m{k}", (3, DIGIT, DIGIT), Laplace(0.75)) for k in range(modalities))
+    values = {m.name: stored[m.name] for m in specs}
+    present = torch.ones(len(label), modalities, dtype=torch.bool)
+    return MultimodalDataset(name, specs, values, present, label, {**parameters, **contrasts})
+
+
+def _build(sampler: Sampler, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
+    size, seed, test = parameters["size"], parameters["seed"], int(parameters["split"] == "test")
+    count = len(sampler.pictures)
+    if parameters["pairing"] == "fresh":
+        images, label = sampler.draw_tuples(size, _stream(seed, test, 0, 0))
+        return {**{f"m{k}": image for k, image in enumerate(images)}, "label": label}
+    order = np.argsort(_stream(seed, test, 0).random(len(sampler.labels)), kind="stable")[:size]
+    tensors = {"label": torch.from_numpy(np.sort(sampler.labels)[order])}
+    for modality in range(count):
+        placement = sampler.place_pool(modality, _stream(seed, test, modality + 1))
+        rows = sampler.render(modality, Placement(*(field[order] for field in placement)))
+        tensors[f"m{modality}"] = torch.from_numpy(rows)
+    return tensors
+
+
+def _stream(seed: int, *key: int) -> np.random.Generator:
+    """An independent generator; one per modality, so that m0 does not depend on how many others there are."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+
+
+def _below(rng: np.random.Generator, bound: np.ndarray | int, shape: tuple[int, ...]) -> np.ndarray:
+    """Uniform integers in [0, bound), made from `random` because its bytes do not change between NumPy versions."""
+    return (rng.random(shape) * bound).astype(np.int64)
+
+
+def _check(size: int | None, seed: int, pairing: str, pool: int) -> None:
+    if pairing not in ("fixed", "fresh"):
+        raise InputError(f"unknown pairing {pairing!r}; choose fixed or fresh")
+    if seed < 0:
+        raise InputError(f"seed {seed} must not be negative")
+    if size is not None and size < 1:
+        raise InputError(f"size {size} must be at least 1")
+    if size is not None and size > pool and pairing == "fixed":
+        raise InputError(
+            f"size {size} is more than the {pool} digits of this split; ask for at most {pool}, name a folder with "
+            "full MNIST (--data-dir DIR), or use pairing fresh"
+        )

@@ -1,0 +1,1 @@
+"""Networks that metrics look through: trained once on real data, cached, and handed over frozen."""

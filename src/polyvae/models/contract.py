@@ -1,0 +1,108 @@
+"""What everything else may ask of a model. Objectives, metrics, imputation, generation, priors and audits know no more.
+
+A model is `Model`: codes from the prior, codes given a subset, decode. That is enough to be trained by an objective of
+its own, to be saved, scored, and to generate and impute. One whose decoders all read one latent variable, with a
+posterior for every subset, is also a `JointModel`: bounds, likelihoods, probes and fitted priors need that.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, TypeGuard
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from polyvae.gaussian import GaussianMixture
+from polyvae.modality import Batch, Modality
+from polyvae.noise import Noise
+from polyvae.posteriors import Posterior
+from polyvae.priors import Prior
+from polyvae.subsets import SubsetMixture
+
+Codes = dict[str, Tensor]  # what each decoder reads: name -> (batch, dimension)
+
+
+class NotDefined(Exception):
+    """A quantity has no meaning for this model or data. The message is the reason, which a record keeps."""
+
+
+class Model(Protocol):
+    """All that generation, imputation and most metrics ask. Codes may differ from target to target (private codes).
+
+    names, modalities: in the order of the data set.
+    """
+
+    names: tuple[str, ...]
+    modalities: tuple[Modality, ...]
+
+    def prior_codes(self, count: int, generator: Noise = None) -> Codes:
+        """Codes of `count` unconditional samples, for every modality."""
+        ...
+
+    def posterior_codes(
+        self, batch: Batch, given: Sequence[str], targets: Sequence[str], generator: Noise = None
+    ) -> Codes:
+        """Codes of `targets`, one draw per row, given what the row has of `given`."""
+        ...
+
+    def decode(self, codes: Codes) -> dict[str, Distribution]:
+        """The likelihood of each modality named in `codes`."""
+        ...
+
+
+class JointModel(Model, Protocol):
+    """A model in which all decoders read the same z, with a posterior of z for every subset of modalities.
+
+    mixture: S, the set of subsets that the posterior is formed from. prior: over z.
+    """
+
+    mixture: SubsetMixture
+    prior: Prior
+    latent_dim: int
+
+    def encode(self, batch: Batch) -> Posterior:
+        """The expert of every modality: fields (modality, batch, latent)."""
+        ...
+
+    def posterior(
+        self, batch: Batch, given: Sequence[str] | None = None, experts: Posterior | None = None
+    ) -> GaussianMixture:
+        """The posterior of z given x_given. experts: `encode(batch)`, if it is known already."""
+        ...
+
+    def posterior_codes(
+        self,
+        batch: Batch,
+        given: Sequence[str],
+        targets: Sequence[str],
+        generator: Noise = None,
+        experts: Posterior | None = None,
+    ) -> Codes: ...
+
+    def log_weights(
+        self,
+        batch: Batch,
+        given: Sequence[str],
+        targets: Sequence[str],
+        samples: int,
+        generator: Noise = None,
+        posterior: GaussianMixture | None = None,
+    ) -> Tensor:
+        """Log importance weights (sample, batch), in nats; their log-mean-exp estimates log p(x_targets)."""
+        ...
+
+
+def is_joint(model: Model) -> TypeGuard[JointModel]:
+    """Whether one z, with a posterior for every subset, is behind all modalities."""
+    return hasattr(model, "posterior")
+
+
+def joint(model: Model) -> JointModel:
+    """The model, known to be joint. Raises NotDefined for one that is not."""
+    if not is_joint(model):
+        raise NotDefined("the model has no joint posterior of one latent variable")
+    return model
+
+
+def mixture_of(model: Model) -> SubsetMixture | None:
+    """S, where the posterior given a subset is a mixture of those of its members; None for models without."""
+    return getattr(model, "mixture", None)

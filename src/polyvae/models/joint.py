@@ -1,0 +1,259 @@
+"""The multimodal VAE: encoders, decoders, a prior, and the set S that says how posteriors are formed. No loss here."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from polyvae import gaussian, noise, subsets
+from polyvae.errors import InputError
+from polyvae.gaussian import NO_PRODUCT, GaussianMixture
+from polyvae.modality import Batch, Modality
+from polyvae.models.contract import Codes
+from polyvae.noise import Noise
+from polyvae.posteriors import Family, Posterior
+from polyvae.priors import Prior, StandardNormal, VampPrior
+from polyvae.subsets import Powerset, SubsetMixture
+
+
+class MultimodalVAE(nn.Module):
+    """One latent space for several modalities.
+
+    networks: name -> (encoder, decoder) as in `polyvae.networks`.
+    mixture: S, which fixes the posterior of every subset (`subsets.conditional`).
+    prior: over the latent space, default N(0, I). family: of the posteriors, default Normal.
+    Raises InputError for an S of other modalities, or one that needs products of experts that the family has not.
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[Modality],
+        networks: Mapping[str, tuple[nn.Module, nn.Module]],
+        mixture: SubsetMixture,
+        latent_dim: int,
+        *,
+        prior: Prior | None = None,
+        family: Family | None = None,
+    ) -> None:
+        super().__init__()
+        self.modalities = tuple(modalities)
+        self.names = tuple(m.name for m in self.modalities)
+        if mixture.names != self.names:
+            raise InputError(f"S is over {', '.join(mixture.names)} but the modalities are {', '.join(self.names)}")
+        self.mixture = mixture
+        self.family = family or Family()
+        check_products(self.family, mixture)
+        self.latent_dim = latent_dim
+        self.register_buffer("blank", torch.zeros(latent_dim), persistent=False)
+        self.blank: Tensor
+        self.prior = StandardNormal(latent_dim) if prior is None else prior
+        if isinstance(self.prior, VampPrior):
+            self.prior.posterior = self.posterior
+        self.encoders = nn.ModuleDict({m.name: networks[m.name][0] for m in self.modalities})
+        self.decoders = nn.ModuleDict({m.name: _decoder(m, networks[m.name][1]) for m in self.modalities})
+
+    @property
+    def device(self) -> torch.device:
+        return self.blank.device
+
+    def encode(self, batch: Batch) -> Posterior:
+        """The expert of every modality: fields (modality, batch, latent).
+
+        Only what a row has is encoded; mean 0 and variance 1 stand where it lacks the modality.
+        Raises InputError unless the batch has the model's modalities, in the model's order.
+        """
+        if tuple(batch.values) != self.names:
+            raise InputError(f"the batch holds {', '.join(batch.values)}, the model takes {', '.join(self.names)}")
+        experts = [
+            self._expert(name, batch.values[name], seen)
+            for name, seen in zip(self.names, batch.present.unbind(-1), strict=True)
+        ]
+        mean, logvar = (torch.stack(fields) for fields in zip(*experts, strict=True))
+        return experts[0].like(mean, logvar)
+
+    def _expert(self, name: str, values: Tensor, seen: Tensor) -> Posterior:
+        if bool(seen.all()):
+            return self.family(*self.encoders[name](values))
+        blank = self.blank.expand(len(seen), -1)
+        rows = seen.nonzero().squeeze(1)
+        if not len(rows):
+            return self.family.blank(blank)
+        expert = self.family(*self.encoders[name](values.index_select(0, rows)))
+        mean, logvar = (blank.to(field.dtype).index_copy(0, rows, field) for field in expert)
+        return expert.like(mean, logvar)
+
+    def decode(self, codes: Tensor | Codes) -> dict[str, Distribution]:
+        """The likelihood of each modality named in `codes`; a tensor (batch, latent) is read by all of them."""
+        read = dict.fromkeys(self.names, codes) if isinstance(codes, Tensor) else codes
+        return {m.name: m.distribution(self.decoders[m.name](read[m.name])) for m in self.modalities if m.name in read}
+
+    def posterior(
+        self, batch: Batch, given: Sequence[str] | None = None, experts: Posterior | None = None
+    ) -> GaussianMixture:
+        """The posterior of x_given (default: everything), a mixture per row, by the rule of `subsets.conditional`.
+
+        Rows use what they have of `given`, and it is that set which the rule is about. experts: `encode(batch)`, if
+        it is known already.
+        Raises InputError where a row has nothing of `given`.
+        """
+        wanted = set(self.names if given is None else given)
+        if not wanted or not wanted <= set(self.names):
+            raise InputError(f"cannot condition on {sorted(wanted)}; name at least one of {', '.join(self.names)}")
+        asked = torch.tensor([name in wanted for name in self.names], device=batch.present.device)
+        observed = batch.present & asked
+        if not bool(observed.any(-1).all()):
+            row = int((~observed.any(-1)).nonzero()[0])
+            raise InputError(
+                f"row {row} has none of {', '.join(given or self.names)}; leave it out or condition on more"
+            )
+        member, prior_expert, weights = self._terms(observed)
+        experts = self.encode(batch.showing(member.any(0))) if experts is None else experts
+        components = gaussian.product_of_experts(experts, member, prior_expert)
+        return GaussianMixture(components, weights.to(components.mean.dtype))
+
+    def _terms(self, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Each row's terms: members (component, batch, modality), prior experts (component, batch), weights.
+
+        The rule is applied to what a row has. Rows with fewer terms are filled up with the prior at weight zero.
+        """
+        patterns, which = observed.unique(dim=0, return_inverse=True)
+        named = [[name for name, seen in zip(self.names, row, strict=True) if seen] for row in patterns.tolist()]
+        mixtures = [subsets.conditional(self.mixture, given) for given in named]
+        most = max(len(mixture.terms) for mixture in mixtures)
+        member = torch.zeros(most, *patterns.shape, dtype=torch.bool)
+        prior_expert = torch.ones(most, len(patterns), dtype=torch.bool)
+        weights = torch.zeros(len(patterns), most, dtype=torch.float64)
+        for index, mixture in enumerate(mixtures):
+            count = len(mixture.terms)
+            member[:count, index], prior_expert[:count, index] = mixture.matrix, mixture.prior_experts
+            weights[index, :count] = mixture.weights
+        place = which.cpu()
+        device = observed.device
+        return member[:, place].to(device), prior_expert[:, place].to(device), weights[place].to(device)
+
+    def prior_codes(self, count: int, generator: Noise = None) -> Codes:
+        """Codes of `count` unconditional samples: the same z under every name."""
+        z = self.prior.sample(count, generator)
+        return dict.fromkeys(self.names, z)
+
+    def posterior_codes(
+        self,
+        batch: Batch,
+        given: Sequence[str],
+        targets: Sequence[str],
+        generator: Noise = None,
+        experts: Posterior | None = None,
+    ) -> Codes:
+        """Codes of one posterior draw a row given x_given: the same z under every target's name."""
+        z = self.posterior(batch, given, experts).sample(generator)
+        return dict.fromkeys(targets, z)
+
+    @torch.no_grad()
+    def log_weights(
+        self,
+        batch: Batch,
+        given: Sequence[str],
+        targets: Sequence[str],
+        samples: int,
+        generator: Noise = None,
+        posterior: GaussianMixture | None = None,
+    ) -> Tensor:
+        """log { likelihood(x_targets | z) prior(z) / posterior(z | x_given) }, z drawn from that posterior, in nats.
+
+        Returns (sample, batch). The log-mean-exp over samples estimates log p(x_targets), over the targets a row has.
+        A mixture is sampled in strata, samples / components draws of each component (rounded up or down, at least 1),
+        weighted to its share; the density below the line is that of the whole mixture.
+        posterior: to draw from in place of that given x_given.
+        """
+        posterior = self.posterior(batch, given) if posterior is None else posterior
+        components, rows, latent = posterior.components.mean.shape
+        total = max(samples, components)
+        which = torch.arange(total, device=posterior.weights.device) % components
+        drawn = which.bincount(minlength=components)[:, None]  # draws of each component
+        standard = noise.normal(generator, rows, total * latent, posterior.components.mean)
+        chosen = gaussian.picked(posterior.components, which)
+        z = chosen.rsample(standard.view(rows, total, latent).permute(1, 0, 2))
+        share = (total * posterior.weights.T / drawn).log()[which]  # (sample, batch)
+        log_weight = share + self.prior.log_prob(z) - posterior.log_prob(z)
+        seen = {name: batch.present[:, self.names.index(name)] for name in targets}
+        for index, codes in enumerate(z):
+            for name, likelihood in self.decode(dict.fromkeys(targets, codes)).items():
+                score = likelihood.log_prob(batch.values[name])
+                log_weight[index] += torch.where(seen[name], score, torch.zeros_like(score))
+        return log_weight
+
+    @torch.no_grad()
+    def embed(self, batch: Batch, given: Sequence[str] | None = None) -> Tensor:
+        """Posterior mean (batch, latent); for a mixture the weighted mean of its members' means."""
+        return self.posterior(batch, given).mean
+
+    @torch.no_grad()
+    def generate(
+        self,
+        source: int | Batch,
+        given: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
+        *,
+        decode: Literal["mean", "sample"] = "mean",
+        generator: Noise = None,
+    ) -> dict[str, Tensor]:
+        """Values of `targets`, name -> (batch, *shape), in the units of the data.
+
+        source: a number of unconditional samples, or a batch to condition on through `given` (default: all it has).
+        targets: default all modalities. decode: the likelihood's mean, or a draw from it.
+        """
+        wanted = self.names if targets is None else tuple(targets)
+        if not wanted or set(wanted) - set(self.names):
+            raise InputError(f"targets are {list(wanted)}; name at least one of {', '.join(self.names)}")
+        if isinstance(source, int) and given is not None:
+            raise InputError(
+                f"given is {list(given)}, but there is only a count of samples; pass a batch to condition on"
+            )
+        if isinstance(source, int):
+            codes = {name: z for name, z in self.prior_codes(source, generator).items() if name in wanted}
+        else:
+            codes = self.posterior_codes(source, self.names if given is None else given, wanted, generator)
+        likelihoods = self.decode(codes)
+        if decode == "mean":
+            drawn = {name: likelihood.mean for name, likelihood in likelihoods.items()}
+        else:
+            with noise.drawing_from(generator, self.device):
+                drawn = {name: likelihood.sample() for name, likelihood in likelihoods.items()}
+        return {m.name: m.to_original(drawn[m.name]) for m in self.modalities if m.name in drawn}
+
+
+def check_products(family: Family, mixture: SubsetMixture) -> None:
+    """Raises InputError if S needs a product of experts that the family of posteriors does not have."""
+    if family.has_products:
+        return
+    whole = isinstance(mixture, Powerset) and len(mixture.names) > 1
+    terms = () if whole else mixture.terms
+    if whole or any(len(term.given) + term.prior_expert > 1 for term in terms):
+        raise InputError(f"S needs products of experts, and {family.kind} posteriors have none: {NO_PRODUCT}")
+
+
+class LearnedScale(nn.Module):
+    """Puts one learned log scale per feature beside a decoder's location: (batch, *shape) -> (batch, 2, *shape).
+
+    The log scale is SPEED times its parameter: Adam moves every parameter by about the learning rate a step, too slow
+    for a number of size 1. A scale that lags behind makes intervals too wide (measured on tables after 250 steps:
+    80 % intervals that hold 92 %, against 78 to 80 % with SPEED).
+    """
+
+    SPEED = 10.0
+
+    def __init__(self, decoder: nn.Module, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.log_scale = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, z: Tensor) -> Tensor:
+        location = self.decoder(z).to(self.log_scale.dtype)
+        log_scale = 7 * torch.tanh(self.SPEED * self.log_scale / 7)
+        return torch.stack([location, log_scale.expand_as(location)], 1)
+
+
+def _decoder(modality: Modality, decoder: nn.Module) -> nn.Module:
+    return LearnedScale(decoder, modality.shape) if modality.likelihood.learns_scale else decoder

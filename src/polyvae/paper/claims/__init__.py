@@ -1,0 +1,65 @@
+"""What the paper claims, and whether records bear it out: pure functions from records to verdicts.
+
+Statistics: the unit is the seed; 95 % t intervals of (paired) means; equality by two one-sided tests with a stated
+margin; Holm's correction over all claims that are tested. A claim of several parts holds if all of them do, and does
+not hold if the opposite of one is shown (Bonferroni over its parts). A part without runs, or with one seed, leaves its
+claim undecided and untested: it is no member of the family that Holm corrects for.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from polyvae.paper.claims.measures import ABSENT, Fact, Part, Parts
+from polyvae.paper.claims.statistics import LEVEL, Test, holm
+from polyvae.paper.claims.table import CLAIMS, Claim
+
+__all__ = ["CLAIMS", "Claim", "Fact", "Part", "Test", "Verdict", "judge"]
+
+Outcome = Literal["holds", "does not hold", "not decided"]
+
+
+class Verdict(NamedTuple):
+    """How a claim fares.
+
+    numbers: what was measured, a sentence a part; p: adjusted, of what is said; None where it rests on no test.
+    """
+
+    claim: Claim
+    outcome: Outcome
+    numbers: list[str]
+    p: float | None
+
+
+def judge(records: Iterable[Mapping[str, Any]]) -> list[Verdict]:
+    """A verdict on every claim, C1 to C18, from the records of a store, failed ones included."""
+    known = list(records)
+    measured = {claim.name: claim.measure(known) for claim in CLAIMS}
+    tests = {name: [p.test for p in parts if isinstance(p, Part)] for name, parts in measured.items()}
+    testable = {name: [t for t in found if t.seeds > 1] for name, found in tests.items()}
+    whole = [name for name, found in tests.items() if found and found == testable[name] and not _lacks(measured[name])]
+    adjusted = holm({name: max(t.p for t in tests[name]) for name in whole})
+    against = holm(
+        {name: min(1.0, len(found) * min(t.p_against for t in found)) for name, found in testable.items() if found}
+    )
+    return [
+        _verdict(claim, measured[claim.name], adjusted.get(claim.name), against.get(claim.name)) for claim in CLAIMS
+    ]
+
+
+def _verdict(claim: Claim, parts: Parts, p: float | None, against: float | None) -> Verdict:
+    numbers = [part.text for part in parts]
+    if all(text.endswith(ABSENT) for text in numbers):
+        return Verdict(claim, "not decided", [ABSENT], None)
+    facts = [part.holds for part in parts if isinstance(part, Fact)]
+    is_counted = len(facts) == len(parts)
+    if against is not None and against < LEVEL:
+        return Verdict(claim, "does not hold", numbers, against)
+    if False in facts:
+        return Verdict(claim, "does not hold", numbers, None)
+    if None not in facts and (is_counted or (p is not None and p < LEVEL)):
+        return Verdict(claim, "holds", numbers, p)
+    return Verdict(claim, "not decided", numbers, p)
+
+
+def _lacks(parts: Parts) -> bool:
+    return any(part.text.endswith(ABSENT) for part in parts)

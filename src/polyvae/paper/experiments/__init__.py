@@ -1,0 +1,81 @@
+"""Experiments: each file offers `configs(preset) -> list[RunConfig]`, plain Python that a reader can diff."""
+
+import inspect
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from polyvae.config import RunConfig
+from polyvae.errors import InputError
+from polyvae.paper.experiments import (
+    architecture,
+    birds,
+    bounds,
+    dial,
+    fig02_quality_vs_beta,
+    fig03_quality_vs_modalities,
+    fig11_repeated_modalities,
+    fig12_official_mmvae,
+    fig13_elbo_subsampling,
+    label_free,
+    pairing,
+    quick,
+    translated_official,
+)
+
+EXPERIMENTS: dict[str, Callable[..., list[RunConfig]]] = {
+    "quick": quick.configs,
+    "quick-long": quick.long_configs,
+    "label-free": label_free.configs,
+    "quick_captions": birds.quick_captions,
+    # The figures on Caltech-UCSD Birds read the same runs.
+    **dict.fromkeys(("fig02_cub", "fig04c_cub", "fig07_cub", "fig09_cub", "fig10_cub"), birds.configs),
+    "cub_captions": birds.captions_alone,
+    "fig02_quality_vs_beta": fig02_quality_vs_beta.configs,
+    "fig02_more_seeds": fig02_quality_vs_beta.more_seeds,
+    "fig03_quality_vs_modalities": fig03_quality_vs_modalities.configs,
+    "fig04_coherence_vs_beta": fig02_quality_vs_beta.configs,  # the same runs
+    "fig11_repeated_modalities": fig11_repeated_modalities.configs,
+    "fig12_official_mmvae": fig12_official_mmvae.configs,
+    "fig13_elbo_subsampling": fig13_elbo_subsampling.configs,
+    "translated_official": translated_official.configs,
+    "bounds": bounds.configs,
+    "dial": dial.configs,
+    "architecture": architecture.configs,
+    "pairing": pairing.configs,
+}
+
+
+def configs_of(name_or_file: str, preset: str | None = None) -> list[RunConfig]:
+    """The configs of a named experiment, or of a Python file that defines `configs()`, or `configs(preset)`.
+
+    Raises InputError for an unknown name or preset, and for a file that does not do this.
+    """
+    if name_or_file in EXPERIMENTS:
+        if preset not in (None, "cpu", "paper"):
+            raise InputError(f"no preset {preset!r}; choose cpu or paper")
+        return _call(EXPERIMENTS[name_or_file], name_or_file, preset)
+    path = Path(name_or_file)
+    if path.suffix != ".py" or not path.is_file():
+        raise InputError(
+            f"no experiment {name_or_file!r}; choose {', '.join(EXPERIMENTS)}, or a .py file with configs()"
+        )
+    try:
+        made = runpy.run_path(str(path)).get("configs")
+        configs = _call(made, name_or_file, preset) if callable(made) else None
+    except InputError:
+        raise
+    except Exception as error:  # the user's code may raise anything
+        raise InputError(f"{path} fails: {type(error).__name__}: {error}; --debug shows where") from error
+    if not isinstance(configs, list) or not configs or not all(isinstance(c, RunConfig) for c in configs):
+        raise InputError(f"{path} does not define configs() -> list[RunConfig], with at least one config")
+    return configs
+
+
+def _call(configs: Callable[..., Any], name: str, preset: str | None) -> Any:
+    if preset is None:
+        return configs()
+    if "preset" not in inspect.signature(configs).parameters:
+        raise InputError(f"--preset {preset}: experiment {name} has no presets; leave it out")
+    return configs(preset)

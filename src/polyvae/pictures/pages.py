@@ -1,0 +1,96 @@
+"""Pages of images and captions as pixels: rows of cells, one column an example."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from polyvae import files
+from polyvae.judges.extractors import prepared
+
+GAP, BAND_GAP, ENLARGE = 1, 4, 2
+TEXT_CELL, TEXT_SIZE, LEADING, MARGIN = 160, 14, 18, 4  # pixels: width of a column with text, letters, lines, around it
+INK = (28, 30, 34)
+
+Row = Tensor | list[str]  # images (column, channel, height, width) with values in [0, 1], or a caption a column
+
+
+def write_page(path: Path, bands: Sequence[Tensor | Sequence[Row]]) -> None:
+    """Writes the rows of all bands, with a gap between bands. Pixels are enlarged to squares; text is wrapped."""
+    has_text = any(isinstance(row, list) for band in bands for row in band)
+    drawn = [[_cells(row, enlarge=has_text) for row in band] for band in bands]
+    if has_text:
+        write_png(path, arrange(drawn, band_gap=2 * BAND_GAP), 1)
+    else:
+        write_png(path, arrange(drawn), ENLARGE)
+
+
+def arrange(bands: Sequence[Tensor | Sequence[Tensor]], gap: int = GAP, band_gap: int = BAND_GAP) -> np.ndarray:
+    """UInt8 (height, width, 3), white between the images. A band is a block of rows (row, column, channel, height,
+    width) with values in [0, 1], or a list of rows (column, channel, height, width) whose image sizes may differ."""
+    strips: list[np.ndarray] = []
+    for band in bands:
+        for index, row in enumerate(band):
+            pixels = (prepared(row) * 255).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
+            pixels = np.repeat(pixels, 3, -1) if pixels.shape[-1] == 1 else pixels
+            framed = np.pad(pixels, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
+            top = band_gap if index == 0 and strips else 0
+            strips.append(np.pad(np.hstack(list(framed)), ((top, 0), (0, 0), (0, 0)), constant_values=255))
+    width = max(strip.shape[1] for strip in strips)
+    whole = [np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
+    return np.pad(np.vstack(whole), ((gap, 0), (gap, 0), (0, 0)), constant_values=255)
+
+
+def write_png(path: Path, pixels: np.ndarray, enlarge: int = ENLARGE) -> None:
+    """Writes UInt8 (height, width, 3), each pixel as a square of `enlarge` pixels a side."""
+    with files.atomic(path) as temporary:
+        Image.fromarray(pixels.repeat(enlarge, 0).repeat(enlarge, 1)).save(temporary, format="PNG", optimize=True)
+
+
+def wrapped(caption: str, width: int) -> list[str]:
+    """The lines of a caption, each at most `width` pixels wide unless a single word is wider."""
+    lines: list[str] = []
+    for word in caption.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _font().getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _cells(row: Row, *, enlarge: bool) -> Tensor:
+    if isinstance(row, list):
+        return _text_row(row)
+    return _large(row) if enlarge else row
+
+
+def _large(images: Tensor) -> Tensor:
+    """The images enlarged by a whole factor and centred in columns as wide as those of text."""
+    factor = max(1, TEXT_CELL // images.shape[-1])
+    large = images.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+    space = max(0, TEXT_CELL - large.shape[-1])
+    return torch.nn.functional.pad(large, (space // 2, space - space // 2), value=1.0)
+
+
+def _text_row(captions: Sequence[str]) -> Tensor:
+    """(column, 3, height, width) of captions, as high as the longest needs."""
+    lines = [wrapped(caption, TEXT_CELL - 2 * MARGIN) for caption in captions]
+    height = LEADING * max(1, *map(len, lines)) + 2 * MARGIN
+    cells = []
+    for cell in lines:
+        image = Image.new("RGB", (TEXT_CELL, height), "white")
+        ImageDraw.Draw(image).multiline_text(
+            (MARGIN, MARGIN), "\n".join(cell), fill=INK, font=_font(), spacing=LEADING - TEXT_SIZE
+        )
+        cells.append(torch.from_numpy(np.array(image)).permute(2, 0, 1))
+    return torch.stack(cells).float() / 255
+
+
+@lru_cache(maxsize=1)
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(TEXT_SIZE)

@@ -1,0 +1,67 @@
+"""Tables of things by name (methods, data sets, networks, ...), which a user's own file may add to."""
+
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from polyvae.errors import InputError
+
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The plug-in that an entry comes from: its file name, and the SHA-256 of its content."""
+
+    file: str
+    sha256: str
+
+
+_loading: ContextVar[Origin | None] = ContextVar("loading", default=None)
+
+
+@contextmanager
+def entries_from(origin: Origin) -> Generator[None]:
+    """Whatever is registered inside comes from `origin`."""
+    token = _loading.set(origin)
+    try:
+        yield
+    finally:
+        _loading.reset(token)
+
+
+class Registry(dict[str, Entry], Generic[Entry]):
+    """name -> entry, in the order in which they are shown.
+
+    what: what an entry is called in errors, such as "method". origins: where entries of plug-ins come from.
+    """
+
+    def __init__(self, what: str, entries: Mapping[str, Entry]) -> None:
+        super().__init__(entries)
+        self.what = what
+        self.origins: dict[str, Origin] = {}
+
+    def register(self, name: str, entry: Entry) -> Entry:
+        """Adds an entry and returns it. Raises InputError for a name that is taken; a plug-in may register its own anew."""
+        origin, before = _loading.get(), self.origins.get(name)
+        if name in self and (origin is None or before is None or before.file != origin.file):
+            owner = f" by {before.file}" if before else ""
+            raise InputError(f"there is a {self.what} {name!r} already{owner}; register yours under another name")
+        self[name] = entry
+        if origin is not None:
+            self.origins[name] = origin
+        return entry
+
+    def named(self, name: str) -> Entry:
+        """The entry called `name`. Raises InputError that lists the choices."""
+        if name not in self:
+            raise InputError(f"unknown {self.what} {name!r}; choose one of {', '.join(self)}")
+        return self[name]
+
+    def origins_of(self, names: Iterable[str]) -> dict[str, str]:
+        """File -> SHA-256 of the plug-ins that the entries called `names` come from."""
+        found = (self.origins[name] for name in names if name in self.origins)
+        return {origin.file: origin.sha256 for origin in found}

@@ -1,0 +1,75 @@
+"""What a run minimises: objective, samples, allocation, prior and posterior, of its config or else of its method."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from polyvae import priors
+from polyvae.config import RunConfig
+from polyvae.errors import InputError
+from polyvae.methods import Method
+from polyvae.models.joint import check_products
+from polyvae.objectives import Bound, objective_named
+from polyvae.posteriors import Family
+from polyvae.subsets import SubsetMixture
+
+
+@dataclass(frozen=True)
+class Settings:
+    """samples: of the objective, None for those that draw one. components: of the prior, None for those without."""
+
+    objective: str
+    samples: int | None
+    allocation: str
+    prior: str
+    components: int | None
+    family: Family
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What an objective is called with."""
+        return {"allocation": self.allocation} | ({} if self.samples is None else {"samples": self.samples})
+
+    def function(self, own: Callable[..., Bound] | None) -> Callable[..., Bound]:
+        """The objective of a stage, unless the stage has its `own`."""
+        return objective_named(self.objective).function if own is None else own
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture) -> Settings:
+    """Raises InputError, naming the flag, for what cannot go together."""
+    if config.objective != "auto" and any(stage.objective is not None for stage in method.stages):
+        raise InputError(f"--objective {config.objective}: method {method.name} has its own; leave the flag out")
+    objective = objective_named(method.objective if config.objective == "auto" else config.objective)
+    if objective.draws and not mixture.is_bound:
+        raise InputError(f"--objective {objective.name}: the terms of {method.name} do not all predict all; use elbo")
+    if config.objective_samples is not None and not objective.draws:
+        raise InputError("--objective-samples is for importance-weighted objectives; elbo draws one sample a subset")
+    allocation = config.allocation
+    if allocation == "auto":
+        allocation = method.allocation if mixture.is_bound else "exact"
+    if allocation == "systematic" and not mixture.is_bound:
+        raise InputError(f"--allocation systematic: the terms of {method.name} do not all predict all; use exact")
+    prior = method.prior if config.prior == "auto" else config.prior
+    if prior not in priors.PRIORS:
+        raise InputError(f"--prior {prior} is unknown; choose one of {', '.join(priors.PRIORS)}")
+    if config.prior_components is not None and prior not in priors.MIXTURES:
+        raise InputError(f"--prior-components is for the priors {', '.join(priors.MIXTURES)}, not for {prior}")
+    family = Family(
+        method.family.kind if config.posterior == "auto" else config.posterior,
+        method.family.scale if config.posterior_scale == "auto" else config.posterior_scale,
+    )
+    try:
+        check_products(family, mixture)
+    except InputError as error:
+        raise InputError(f"--posterior {family.kind}: {error}") from None
+    return Settings(
+        objective=objective.name,
+        samples=(config.objective_samples or method.samples) if objective.draws else None,
+        allocation=allocation,
+        prior=prior,
+        components=(config.prior_components or priors.COMPONENTS) if prior in priors.MIXTURES else None,
+        family=family,
+    )

@@ -1,0 +1,98 @@
+"""All records of a store as one table (polars): a row a run, a column a setting or a metric."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from polyvae import files
+from polyvae.config import NOT_HASHED, RunConfig
+from polyvae.errors import InputError
+from polyvae.runs.store import Record
+
+TYPES = {bool: pl.Boolean, int: pl.Int64, float: pl.Float64, str: pl.String}
+WRITERS = {".parquet": "write_parquet", ".csv": "write_csv"}
+FIRST = ("run_id", "status", "error", "dataset", "method", "beta", "seed")
+SHOWN = ("run_id", "status", "seconds", "bound/loss", "coherence/leave_one_out", "frechet/digits/unconditional/m0")
+
+
+def table(records: Iterable[Record]) -> pl.DataFrame:
+    """Columns: run_id, status, error, every field of RunConfig, seconds (all in all), then the metrics by key.
+
+    Metrics that a run lacks are null. Settings and metrics have the same type in every store, empty ones included.
+    """
+    rows = [_row(record) for record in records]
+    schema: dict[str, Any] = {"run_id": pl.String, "status": pl.String, "error": pl.String}
+    schema |= _settings() | {"seconds": pl.Float64}
+    schema |= dict.fromkeys(sorted({key for row in rows for key in row if key not in schema}), pl.Float64)
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    return frame.select(*FIRST, pl.exclude(FIRST))
+
+
+def where(frame: pl.DataFrame, condition: str) -> pl.DataFrame:
+    """The rows that meet an SQL condition, such as `method = 'mopoe' AND beta <= 1`.
+
+    Keys of metrics are quoted: `"coherence/leave_one_out" > .5`. Raises InputError for what is no condition.
+    """
+    try:
+        return frame.filter(pl.sql_expr(condition))
+    except (pl.exceptions.PolarsError, TypeError) as error:
+        reason = str(error).splitlines()[0].split("; valid columns")[0]
+        raise InputError(
+            f"--where {condition!r}: {reason}; write SQL such as method = 'mopoe' AND beta <= 1, with text in single "
+            'quotes and metrics in double ones: "coherence/leave_one_out" > .5'
+        ) from error
+
+
+def configs_where(configs: Sequence[RunConfig], condition: str) -> list[RunConfig]:
+    """The configs whose settings meet an SQL condition. Raises InputError for what is no condition, or met by none."""
+    frame = pl.DataFrame([asdict(config) for config in configs], schema=_settings()).with_row_index("position")
+    found = where(frame, condition)["position"]
+    if not len(found):
+        raise InputError(f"--where {condition!r}: none of the {len(configs)} runs is so; --dry-run lists them")
+    return [configs[position] for position in found]
+
+
+def columns(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """These columns; a name that ends in * stands for all that start so. Raises InputError for an unknown one."""
+    chosen: list[str] = []
+    for name in names:
+        matching = [c for c in frame.columns if c == name or (name.endswith("*") and c.startswith(name[:-1]))]
+        if not matching:
+            raise InputError(f"--columns {name!r}: no such column; settings and metrics are columns, as in record.json")
+        chosen += matching
+    return frame.select(list(dict.fromkeys(chosen)))
+
+
+def overview(frame: pl.DataFrame) -> pl.DataFrame:
+    """What tells runs apart: the id, how it ended, settings that differ, the first numbers of each kind."""
+    differing = (field.name for field in fields(RunConfig) if frame[field.name].n_unique() > 1)
+    settings = [name for name in differing if name not in NOT_HASHED]
+    names = dict.fromkeys((*SHOWN[:2], *settings, *SHOWN[2:]))
+    return frame.select([name for name in names if name in frame.columns])
+
+
+def write(frame: pl.DataFrame, path: Path) -> None:
+    """The table as .parquet or .csv, by the ending of `path`. Raises InputError for another ending."""
+    if path.suffix not in WRITERS:
+        raise InputError(f"--out {path}: name a {' or '.join(WRITERS)} file")
+    with files.atomic(path) as temporary:
+        getattr(frame, WRITERS[path.suffix])(temporary)
+
+
+def _row(record: Record) -> dict[str, Any]:
+    found = {"run_id": record["run_id"], "status": record["status"], "error": record["error"]}
+    return found | record["config"] | {"seconds": sum(record["seconds"].values())} | record["metrics"]
+
+
+def _settings() -> dict[str, Any]:
+    """The column type of every setting."""
+    return {field.name: _type(RunConfig.__annotations__[field.name]) for field in fields(RunConfig)}
+
+
+def _type(hint: Any) -> Any:
+    """The column type of a field, whatever else it may be: the first of `int | None`, text for a choice."""
+    first = next(iter(getattr(hint, "__args__", ())), hint)
+    return TYPES.get(first, pl.String)

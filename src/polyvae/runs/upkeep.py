@@ -1,0 +1,121 @@
+"""Looking after a store: what is damaged or half done in it, and what nothing needs any more."""
+
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polyvae import files
+from polyvae.errors import InputError
+from polyvae.runs.store import Record, RunStore
+
+
+class Problem(NamedTuple):
+    """What is wrong with a run, and what to do about it."""
+
+    run_id: str
+    problem: str
+    fix: str
+
+
+def check(store: RunStore) -> list[Problem]:
+    """Damaged and half runs of a store, by name; runs that some process is at are left out."""
+    found = []
+    for folder in run_folders(store):
+        with store.lock(folder.name, wait=False) as held:
+            if held:
+                found += [Problem(folder.name, *problem) for problem in _problems(store, folder)]
+    return found
+
+
+def waste(store: RunStore) -> list[Path]:
+    """Files and folders that nothing needs: leftovers of killed processes, checkpoints of finished runs, empty runs.
+
+    Runs that some process is at are left out, and so are checkpoints of failed runs, from which a retry goes on.
+    """
+    found = []
+    for folder in run_folders(store):
+        with store.lock(folder.name, wait=False) as held:
+            found += _waste_of(store, folder) if held else []
+    return found
+
+
+def collect(store: RunStore) -> tuple[int, int]:
+    """Removes what `waste` finds; returns the number of files and folders removed, and their bytes."""
+    count = total = 0
+    for folder in run_folders(store):
+        with store.lock(folder.name, wait=False) as held:
+            for path in _waste_of(store, folder) if held else []:
+                count, total = count + 1, total + size(path)
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    return count, total
+
+
+def copy_records(store: RunStore, target: RunStore) -> list[Record]:
+    """Copies the records of finished runs into another store, without weights; returns those that were new or changed.
+
+    Such a store is small enough to be committed: it can be read, reported and filtered, and its runs count as done, or
+    as failed. The data directory of this machine is left out.
+    """
+    changed = []
+    for record in store.records():
+        record |= {"config": record["config"] | {"data_dir": None}}
+        if target.record(record["run_id"]) != record:
+            target.finish(record)
+            changed.append(record)
+    return changed
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    paths: Iterable[Path] = path.rglob("*") if path.is_dir() else [path]
+    return sum(p.stat().st_size for p in paths if p.is_file())
+
+
+def run_folders(store: RunStore) -> list[Path]:
+    if not store.root.is_dir():
+        raise InputError(f"there is no store {store.root}; name it by --store")
+    return sorted(p for p in store.root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
+    again = "run the command that made it again"
+    try:
+        record = store.record(folder.name)
+    except InputError as error:
+        return [(str(error), again)]
+    if record is None:
+        if not (folder / "config.json").is_file():
+            return [("holds neither config.json nor record.json", "polyvae store gc, or delete the folder")]
+        lines = _readable(folder / "history.jsonl", files.read_json_lines)
+        epochs = f"after epoch {len(lines)}" if isinstance(lines, list) else str(lines)
+        return [(f"half done, {epochs}", f"{again}; it goes on from its checkpoint")]
+    found = []
+    if record["run_id"] != folder.name:
+        found.append((f"its record is that of {record['run_id']}", "rename the folder"))
+    if record["status"] == "failed":
+        found.append((f"failed: {record['error']}", "mend the cause, then polyvae sweep --retry-failed"))
+    weights = folder / "model.safetensors"
+    if record["status"] == "done" and (folder / "config.json").is_file():  # else only the record was kept
+        checks = {weights: files.read_tensors, folder / "model.json": files.read_json}
+        checks |= {folder / "config.json": files.read_json, folder / "history.jsonl": files.read_json_lines}
+        errors = [_readable(path, read) for path, read in checks.items()]
+        found += [(text, "delete the folder, then " + again) for text in errors if isinstance(text, str)]
+    return found
+
+
+def _readable(path: Path, read: Callable[[Path], Any]) -> Any:
+    """The content of a file, or what is wrong with it."""
+    try:
+        return read(path)
+    except InputError as error:
+        return str(error).split(";")[0]
+
+
+def _waste_of(store: RunStore, folder: Path) -> list[Path]:
+    if not any(folder.iterdir()):
+        return [folder]
+    checkpoint = folder / "checkpoint"
+    is_done = store.is_done(folder.name)
+    kept = [checkpoint] if is_done and checkpoint.is_dir() else []
+    return kept + [p for p in folder.rglob(".*.tmp") if not (kept and checkpoint in p.parents)]

@@ -1,0 +1,1 @@
+"""Many runs on one store, on this machine or a cluster."""

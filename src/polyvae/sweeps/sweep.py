@@ -1,0 +1,171 @@
+"""Many runs on one store: the same command again does only what is missing."""
+
+import os
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from polyvae.config import RunConfig
+from polyvae.errors import InputError
+from polyvae.runs.evaluation import evaluation_of
+from polyvae.runs.finished import lacking
+from polyvae.runs.plan import Plan, make_plan, make_plans
+from polyvae.runs.rows import generator_options
+from polyvae.runs.run import run_one
+from polyvae.runs.store import Record, RunStore, failed_record
+from polyvae.sweeps import executors
+from polyvae.sweeps.executors import Resources
+
+BUSY = 75  # exit status of a task whose run another process holds
+MOST_DEATHS = 3
+DEATH = "the worker process died, see its messages"
+OnRecord = Callable[[Record], None]
+OnPoll = Callable[[list[str]], None]
+OnPrepare = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a worker process is told."""
+
+    run_id: str
+    config: RunConfig
+    store: Path
+    retries: bool
+
+
+def sweep(
+    configs: Sequence[RunConfig],
+    store: RunStore,
+    *,
+    workers: int = 1,
+    executor: str = "local",
+    resources: Resources | None = None,
+    retry_failed: bool = False,
+    on_prepare: OnPrepare = lambda data_set, done, total: None,
+    on_record: OnRecord = lambda record: None,
+    on_poll: OnPoll = lambda running: None,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> list[Record]:
+    """The records of all configs, in their order; missing ones are made, `workers` at a time, in the given order.
+
+    Failed runs are left alone unless `retry_failed`. A run whose worker is killed starts again from its checkpoint;
+    after three deaths it is recorded as failed. On this machine the workers share its cores.
+    executor: local, ray or slurm; resources: what the latter two give to a run.
+    on_prepare: called with each data set whose judge or critic is made, how many are done, and of how many.
+    on_record: called for every finished run, old ones first. on_poll: called twice a second with the ids under way.
+    is_stopping: once it is true, no further run is started, and only what is finished is returned.
+    Raises InputError, before any run starts, if any config cannot work.
+    """
+    given = _checked(workers, executor, resources or Resources(), store)
+    threads = max(1, (os.cpu_count() or 1) // workers if executor == "local" else int(given.cpus))
+    run_ids, todo = _prepare(configs, store, threads, retry_failed, on_prepare)
+    known: dict[str, Record] = {}  # another sweep may do a failed run again, and its record is gone for a while
+
+    def tell(record: Record) -> None:
+        known[record["run_id"]] = record
+        on_record(record)
+
+    for run_id in run_ids:
+        if run_id not in todo and (record := store.record(run_id)) is not None:
+            tell(record)
+    _make(todo, store, executors.EXECUTORS[executor], given, tell, on_poll, is_stopping)
+    return [known[run_id] for run_id in run_ids if run_id in known]
+
+
+def _checked(workers: int, executor: str, resources: Resources, store: RunStore) -> Resources:
+    if workers < 1:
+        raise InputError(f"--workers is {workers}; it must be at least 1")
+    if executor not in executors.EXECUTORS:
+        raise InputError(f"no executor {executor!r}; choose {', '.join(executors.EXECUTORS)}")
+    for name in ("cpus", "gpus"):
+        if getattr(resources, name) < 0 or (name == "cpus" and not resources.cpus):
+            raise InputError(f"--{name} is {getattr(resources, name)}; it must be above 0")
+    return replace(resources, workers=workers, folder=store.root)
+
+
+def _prepare(
+    configs: Sequence[RunConfig], store: RunStore, threads: int, retry_failed: bool, on_prepare: OnPrepare
+) -> tuple[list[str], dict[str, _Task]]:
+    """(run ids of all, what is to do); the judges and critics that it needs are trained here, once."""
+    plans = make_plans(c if c.threads else c.with_(threads=threads) for c in configs)
+    wanted = [plan for plan in plans if _is_wanted(store, plan, retry_failed)]
+    kinds = _one_per_evaluation(wanted)
+    for done, plan in enumerate(kinds):
+        modalities = plan.config.modalities
+        on_prepare(plan.config.dataset + (f", {modalities} modalities" if modalities else ""), done, len(kinds))
+        evaluation_of(plan)
+    run_ids = list(dict.fromkeys(plan.run_id for plan in plans))
+    return run_ids, {p.run_id: _Task(p.run_id, p.config, store.root.absolute(), retry_failed) for p in wanted}
+
+
+def _make(
+    todo: dict[str, _Task],
+    store: RunStore,
+    execute: executors.Executor,
+    resources: Resources,
+    on_record: OnRecord,
+    on_poll: OnPoll,
+    is_stopping: Callable[[], bool],
+) -> None:
+    """Runs what is to do until nothing is left, the runs that another sweep is at included."""
+    deaths = dict.fromkeys(todo, 0)
+
+    def poll(running: list[_Task]) -> None:
+        on_poll([task.run_id for task in running])
+
+    def free() -> Generator[_Task]:
+        yield from (t for t in list(todo.values()) if not is_stopping() and _is_free(store, t.run_id))
+
+    while todo and not is_stopping():
+        if not any(_is_free(store, run_id) for run_id in todo):  # another sweep is at all of them
+            time.sleep(executors.POLL_SECONDS)
+            continue
+        with closing(execute(_work, free(), resources, poll)) as results:
+            for task, status in results:
+                deaths[task.run_id] += status < 0
+                if status == BUSY or (status < 0 and deaths[task.run_id] < MOST_DEATHS):
+                    continue
+                if status:
+                    _record_failure(store, task, f"{DEATH} (exit status {status}; -9 may mean out of memory)")
+                if (record := store.record(task.run_id)) is not None:
+                    del todo[task.run_id]
+                    on_record(record)
+
+
+def _work(task: _Task) -> int:
+    store = RunStore(task.store)
+    try:
+        record = run_one(make_plan(task.config), store, wait=False, retries=task.retries)
+    except InputError as error:  # say, a damaged checkpoint: the other runs go on
+        _record_failure(store, task, str(error))
+        return 0
+    return BUSY if record is None else 0
+
+
+def _is_free(store: RunStore, run_id: str) -> bool:
+    with store.lock(run_id, wait=False) as held:
+        return held
+
+
+def _is_wanted(store: RunStore, plan: Plan, retry_failed: bool) -> bool:
+    """Whether there is something to do: a run, one that failed, or metrics that a finished one lacks."""
+    record = store.record(plan.run_id)
+    if record is None or record["status"] == "failed":
+        return record is None or retry_failed
+    has_weights = (store.folder(plan.run_id) / "model.safetensors").is_file()  # where records alone are kept, no
+    return has_weights and bool(lacking(plan, record))
+
+
+def _one_per_evaluation(plans: Sequence[Plan]) -> list[Plan]:
+    """A plan for each data set and set of metrics: what trains their judges and critics."""
+    return list({(p.config.dataset, p.metrics, *generator_options(p.config).values()): p for p in plans}.values())
+
+
+def _record_failure(store: RunStore, task: _Task, error: str) -> None:
+    with store.lock(task.run_id, wait=True):
+        if store.is_done(task.run_id):  # by another sweep
+            return
+        store.finish(failed_record(task.run_id, task.config, error))

@@ -1,0 +1,232 @@
+"""The training loop: in-memory batches, Adam, a history line an epoch, exact resume at any step."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim import Adam
+
+from polyvae import files
+from polyvae.config import RunConfig
+from polyvae.dataset import MultimodalDataset
+from polyvae.errors import RunError
+from polyvae.modality import Batch
+from polyvae.noise import Noise, derive_seed
+from polyvae.training import checkpoint, parallel
+from polyvae.training.checkpoint import Progress
+
+CHECKPOINT_SECONDS = 30.0
+VALIDATION_ROWS = 1024  # a batch of the validation pass
+
+
+@dataclass(frozen=True)
+class TrainingStage:
+    """What is minimised, over which parameters, for how many epochs. `loss` maps (batch, generator) to a `Bound`."""
+
+    name: str
+    loss: Callable[[Batch, Noise], Any]
+    parameters: Sequence[nn.Parameter]
+    epochs: int
+
+
+def train(
+    model: nn.Module,
+    stages: Sequence[TrainingStage],
+    rows: Callable[[int], MultimodalDataset],
+    validation: MultimodalDataset | None,
+    config: RunConfig,
+    folder: Path,
+    *,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    on_step: Callable[[int, int, float], None] = lambda done, total, loss: None,
+) -> Progress:
+    """Trains `model` in place, resuming from `folder`/checkpoint if there is one.
+
+    rows: epoch -> training data. on_step: called with (steps done, steps in all, loss).
+    Writes history.jsonl; with validation data also model_best.safetensors. Of a team of processes (`parallel`), each
+    takes its share of a batch and the first one writes.
+    Raises RunError for a non-finite loss, naming epoch, step and term; the last good checkpoint is kept.
+    """
+    return _Loop(model, stages, rows, validation, config, folder, checkpoint_seconds, on_step).run()
+
+
+def batches_in(rows: int, batch_size: int) -> int:
+    """Batches an epoch. The ragged rest is left out (other rows every epoch), unless it is all there is."""
+    return max(1, rows // batch_size)
+
+
+def learning_rate(config: RunConfig, step: int, total: int) -> float:
+    """The step size at `step`: constant, or a warm-up over 2 % of the steps and a cosine down to zero."""
+    if config.schedule == "constant":
+        return config.learning_rate
+    warm = max(1, total // 50)
+    return config.learning_rate * min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * step / total)))
+
+
+class _Loop:
+    """The state of `train`: its arguments, the place in the run, the optimiser of the stage, the history so far."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        stages: Sequence[TrainingStage],
+        rows: Callable[[int], MultimodalDataset],
+        validation: MultimodalDataset | None,
+        config: RunConfig,
+        folder: Path,
+        checkpoint_seconds: float,
+        on_step: Callable[[int, int, float], None],
+    ) -> None:
+        self.model, self.stages, self.rows, self.validation = model, stages, rows, validation
+        self.config, self.folder = config, folder
+        self.checkpoint_seconds, self.on_step = checkpoint_seconds, on_step
+        self.device = next(model.parameters()).device
+        self.names = rows(0).names
+        self.team = parallel.team()
+        self.team.check(min(len(rows(0)), config.batch_size))
+        self.total = batches_in(len(rows(0)), config.batch_size) * sum(stage.epochs for stage in stages)
+        self.file = folder / "checkpoint" / "state.safetensors"
+        self.at, self.best, self.states = Progress(), {}, {}
+        if self.file.is_file():
+            self.at, self.best, self.states = checkpoint.load(self.file, model)
+        self.history = _kept_history(folder / "history.jsonl", self.at)
+        self.saved_at = time.monotonic()
+
+    def run(self) -> Progress:
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            while self.at.stage < len(self.stages):
+                stage = self.stages[self.at.stage]
+                self.optimiser = _adam(stage.parameters, self.states)
+                while self.at.epoch < stage.epochs and not self._is_out_of_patience():
+                    self._epoch(stage)
+                self.at.stage, self.at.epoch, self.states = self.at.stage + 1, 0, {}
+                if self.at.stage < len(self.stages):  # another loss: what was best cannot be compared with it
+                    self.at.best_loss, self.at.best_epoch, self.best = None, -1, {}
+                self._save(None)
+        if self.best and self.team.leads:
+            files.write_tensors(self.folder / "model_best.safetensors", self.best)
+        return self.at
+
+    def _epoch(self, stage: TrainingStage) -> None:
+        at, size = self.at, self.config.batch_size
+        started = time.monotonic() - at.seconds
+        data = self.rows(at.epoch)
+        shuffle = Generator().manual_seed(derive_seed(self.config.seed, "order", at.stage, at.epoch))
+        order = torch.randperm(len(data), generator=shuffle).to(data.present.device)
+        self.model.train()
+        for index in range(at.batch, batches_in(len(data), size)):
+            self._step(stage, data, order[index * size : (index + 1) * size])
+            at.batch, at.seconds = index + 1, time.monotonic() - started
+            if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
+                self._save(self.optimiser)
+        entry = _entry(stage.name, at, self.names)
+        if self.validation is not None:
+            entry["validation"] = self._validate(stage, self.validation)
+        self.history.append(entry)
+        if self.team.leads:
+            files.write_text(self.folder / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
+        at.total_seconds += at.seconds
+        at.epoch, at.batch, at.rows, at.sums, at.seconds = at.epoch + 1, 0, 0, [], 0.0
+
+    def _step(self, stage: TrainingStage, data: MultimodalDataset, rows: Tensor) -> None:
+        count = len(rows)
+        generator = self.team.noise(self._generator("train", self.at.step), count)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.config, self.at.step, self.total)
+        bound = self._bound(stage, data.batch(rows[self.team.share(count)]), generator)
+        values = self.team.mean(_values(bound), count).tolist()
+        if not math.isfinite(values[0]):
+            raise RunError(self._diagnosis(bound))
+        self.optimiser.zero_grad()
+        bound.loss.backward()
+        self.team.average_gradients(stage.parameters, count)
+        if self.config.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(stage.parameters, self.config.gradient_clip)
+        self.optimiser.step()
+        _add(self.at, values, count)
+        self.at.step += 1
+        self.on_step(self.at.step, self.total, values[0])
+
+    @torch.no_grad()
+    def _validate(self, stage: TrainingStage, data: MultimodalDataset) -> dict[str, Any]:
+        self.model.eval()
+        generator, sums = self._generator("validation"), Progress()  # the same noise every epoch
+        for start in range(0, len(data), VALIDATION_ROWS):
+            batch = data.batch(slice(start, start + VALIDATION_ROWS))
+            _add(sums, _values(self._bound(stage, batch, generator)).tolist(), len(batch.present))
+        entry = _means(sums, self.names)
+        if self.at.best_loss is None or entry["loss"] < self.at.best_loss:
+            self.at.best_loss, self.at.best_epoch = entry["loss"], self.at.epoch
+            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        return entry
+
+    def _bound(self, stage: TrainingStage, batch: Batch, generator: Noise) -> Any:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            return stage.loss(batch, generator)
+
+    def _generator(self, *purpose: object) -> Generator:
+        seed = derive_seed(self.config.seed, *purpose)
+        torch.manual_seed(seed)  # for networks that draw, like dropout
+        return Generator(self.device).manual_seed(seed)
+
+    def _is_out_of_patience(self) -> bool:
+        patience = self.config.patience
+        return patience is not None and self.at.best_epoch >= 0 and self.at.epoch - self.at.best_epoch > patience
+
+    def _save(self, optimiser: Adam | None) -> None:
+        if self.team.leads:
+            checkpoint.save(self.file, self.at, self.model, optimiser, self.best)
+        self.saved_at = time.monotonic()
+
+    def _diagnosis(self, bound: Any) -> str:
+        columns = zip(self.names, bound.log_likelihood.unbind(-1), strict=True)
+        terms = [f"log-likelihood of {name}" for name, column in columns if not bool(torch.isfinite(column).all())]
+        terms += [] if bool(torch.isfinite(bound.kl).all()) else ["KL"]
+        where = f"epoch {self.at.epoch}, step {self.at.step}"
+        what = ", ".join(terms) or "the weighted sum"
+        return (
+            f"loss is not finite at {where}: {what}; the last good checkpoint is kept. A smaller --learning-rate, or "
+            "--gradient-clip, may help"
+        )
+
+
+def _adam(parameters: Sequence[nn.Parameter], states: dict[int, dict[str, Tensor]]) -> Adam:
+    optimiser = Adam(parameters, fused=True)
+    if states:
+        optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
+    return optimiser
+
+
+def _values(bound: Any) -> Tensor:
+    """Loss, distortion, rate and the log-likelihood of each modality, means over the batch."""
+    parts = [bound.loss, bound.distortion, bound.rate, *bound.log_likelihood.mean(0)]
+    return torch.stack([part.detach().double() for part in parts])
+
+
+def _add(progress: Progress, values: Sequence[float], rows: int) -> None:
+    progress.sums = [old + rows * new for old, new in zip(progress.sums or [0.0] * len(values), values, strict=True)]
+    progress.rows += rows
+
+
+def _means(progress: Progress, names: Sequence[str]) -> dict[str, Any]:
+    loss, distortion, rate, *per_modality = (total / progress.rows for total in progress.sums)
+    log_likelihood = dict(zip(names, per_modality, strict=True))
+    return {"loss": loss, "distortion": distortion, "rate": rate, "log_likelihood": log_likelihood, "kl": rate}
+
+
+def _entry(stage: str, at: Progress, names: Sequence[str]) -> dict[str, Any]:
+    return {"stage": stage, "epoch": at.epoch, "step": at.step, **_means(at, names), "seconds": round(at.seconds, 3)}
+
+
+def _kept_history(path: Path, at: Progress) -> list[dict[str, Any]]:
+    """The history up to the checkpoint; later lines belong to epochs that are done again."""
+    lines = files.read_json_lines(path)
+    if any(not isinstance(line, dict) or "step" not in line for line in lines):
+        raise files.damaged(path, "a line lacks 'step'")
+    return [line for line in lines if line["step"] <= at.step and not (line["step"] == at.step and at.batch)]

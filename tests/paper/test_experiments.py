@@ -1,0 +1,111 @@
+"""The experiments: their settings are the published ones, and their run ids stay what they are."""
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from polyvae import InputError
+from polyvae.audits.laws import law_of
+from polyvae.paper.experiments import EXPERIMENTS, configs_of
+from polyvae.runs.plan import make_plans
+from polyvae.theory import discrepancy
+
+ONE_SIZE = ("quick", "quick-long", "label-free", "fig02_more_seeds", "quick_captions", "cub_captions", "dial")
+PRESETS = [name for name in EXPERIMENTS if name not in ONE_SIZE and not name.endswith("_cub")]
+GOLDEN = {
+    "fig02_quality_vs_beta": "99024df1709b",
+    "fig03_quality_vs_modalities": "ec48dd3745b5",
+    "fig04_coherence_vs_beta": "99024df1709b",
+    "fig11_repeated_modalities": "75ab32141a32",
+    "fig13_elbo_subsampling": "6c9c335ade47",
+    "architecture": "21ca1f1116d8",
+    "pairing": "988027599605",
+    "fig12_official_mmvae": "a0e0aa4bcc28",
+    "translated_official": "8295cee92725",
+    "bounds": "673b2bf19b7c",
+    "fig02_more_seeds": "003a3265ae74",
+}  # SHA-256 of the run ids of each list
+FIGURE_2 = {run.run_id() for run in configs_of("fig02_quality_vs_beta", "cpu")}
+
+
+@pytest.mark.parametrize("preset", ["cpu", "paper"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_run_is_planned_once_and_all_runs_share_a_budget(name, preset):
+    configs = configs_of(name, preset)
+    assert len({config.run_id() for config in configs}) == len(configs)
+    shared = ("batch_size", "learning_rate", "schedule", "latent_dim", "metrics", "likelihood_scale", "test_size")
+    assert len({tuple(getattr(config, field) for field in shared) for config in configs}) == 1
+    counts = Counter((c.method, c.only, c.dataset) for c in configs)
+    assert all(count > 1 for count in counts.values()), "every curve has more than one run"
+    assert {c.only is None for c in configs if c.method == "unimodal"} <= {False}
+
+
+def test_the_dial_turns_delta_and_nothing_else():
+    configs = configs_of("dial")
+    assert len({config.with_(subsets=None, crop_range=None) for config in configs}) == 1
+    plans = make_plans(configs)
+    assert len({plan.run_id for plan in plans}) == len(configs)
+    deltas = [discrepancy(law_of(plan.sampler), plan.mixture) for plan in plans]
+    share = np.array(deltas[:5])
+    assert share == pytest.approx(np.array([0, 0.25, 0.5, 0.75, 1]) * share[-1])
+    assert sorted(deltas[5::2]) == deltas[5::2]
+    assert deltas[6::2] == pytest.approx([0, 0, 0])
+
+
+def test_the_paper_preset_is_the_published_setting():
+    configs = configs_of("fig02_quality_vs_beta", "paper")
+    published = {3e-4, 3e-3, 0.3, 1, 3, 9}
+    assert {config.beta for config in configs} == published | {0.03}
+    assert {config.seed for config in configs} == {0, 1, 2}
+    assert {(c.dataset, c.epochs) for c in configs} == {("polymnist", 500), ("translated_polymnist", 1000)}
+    one = {(c.network, c.latent_dim, c.batch_size, c.learning_rate, c.schedule, c.modalities) for c in configs}
+    assert one == {("resnet", 512, 256, 5e-4, "constant", 5)}
+    assert {c.only for c in configs if c.method == "unimodal"} == {"m0", "m1", "m2", "m3", "m4"}
+
+
+def test_figures_share_their_runs():
+    for name, shared in (
+        ("fig04_coherence_vs_beta", 100),
+        ("fig13_elbo_subsampling", 20),
+        ("fig03_quality_vs_modalities", 12),
+        ("architecture", 8),
+        ("pairing", 6),
+        ("bounds", 4),
+        ("fig02_more_seeds", 0),
+    ):
+        assert len(FIGURE_2 & {run.run_id() for run in configs_of(name)}) == shared, name
+
+
+@pytest.mark.parametrize("name", ["fig02_quality_vs_beta", "fig03_quality_vs_modalities", "fig11_repeated_modalities"])
+def test_the_first_half_of_a_cpu_list_is_a_complete_seed(name):
+    configs = configs_of(name, "cpu")
+    half = configs[: len(configs) // 2]
+    assert {config.seed for config in half} == {0}
+    assert {c.with_(seed=1) for c in half} == set(configs[len(half) :])
+
+
+def test_pairing_compares_equal_numbers_of_steps():
+    steps = {config.epochs * ((config.train_size or 0) // config.batch_size) for config in configs_of("pairing", "cpu")}
+    assert max(steps) - min(steps) < 30
+
+
+def test_run_ids_of_the_cpu_presets_never_change():
+    """Committed results are found by them."""
+    ids = {name: "".join(c.run_id() for c in configs_of(name)) for name in [*PRESETS, "fig02_more_seeds"]}
+    assert {name: hashlib.sha256(text.encode()).hexdigest()[:12] for name, text in ids.items()} == GOLDEN
+
+
+def test_an_unknown_preset_is_named():
+    with pytest.raises(InputError, match="choose cpu or paper"):
+        configs_of("pairing", "gpu")
+    with pytest.raises(InputError, match="quick has no presets"):
+        configs_of("quick", "cpu")
+
+
+def test_a_file_may_offer_presets(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from polyvae import RunConfig\ndef configs(preset='small'): return [RunConfig(dataset=preset)]\n")
+    assert configs_of(str(path), "big")[0].dataset == "big"
+    assert configs_of(str(path))[0].dataset == "small"

@@ -1,0 +1,241 @@
+"""Runs and sweeps: nothing lost, nothing done twice, the same records however they were made."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from polyvae import RunConfig, RunError, RunStore, files
+from polyvae import run as run_single
+from polyvae.cli import main
+from polyvae.runs.plan import make_plan
+from polyvae.sweeps.sweep import sweep
+
+TINY = RunConfig(
+    dataset="toy", modalities=2, train_size=64, test_size=20, batch_size=16, epochs=4, latent_dim=3, metrics="bound"
+)  # fmt: skip
+CONFIGS = [TINY.with_(method=method, seed=seed) for method in ("mopoe", "mvae_plus") for seed in (0, 1)]
+DRIVER = """
+import sys
+from pathlib import Path
+from polyvae import RunConfig, RunStore
+from polyvae.sweeps.sweep import sweep
+begin = RunStore.begin
+def logged(self, run_id, config):  # workers import this script too
+    with (self.root.parent / "begun").open("a") as file:
+        print(run_id, file=file)
+    return begin(self, run_id, config)
+RunStore.begin = logged
+if __name__ == "__main__":
+    import json
+    configs = [RunConfig.from_dict(c) for c in json.loads(sys.argv[2])]
+    sweep(configs, RunStore(sys.argv[1]), workers=2, on_record=lambda r: print(r["run_id"], flush=True))
+"""
+
+
+def identity(store: RunStore) -> dict:
+    """All that must agree between two stores: config, metrics, weights, history without seconds."""
+    found = {}
+    for record in store.records():
+        run_id = record["run_id"]
+        history = [{k: v for k, v in line.items() if k != "seconds"} for line in store.history(run_id)]
+        config = {k: v for k, v in record["config"].items() if k != "threads"}
+        weights = files.sha256(store.folder(run_id) / "model.safetensors")
+        found[run_id] = (record["status"], config, record["metrics"], weights, history)
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, shared_cache):
+    """The store of the configs done one by one in this process."""
+    store = RunStore(tmp_path_factory.mktemp("undisturbed"))
+    for config in CONFIGS:
+        run_single(config.with_(threads=1), store)
+    return identity(store)
+
+
+def driver(store: Path, configs) -> subprocess.Popen:
+    script = store.parent / "driver.py"
+    script.write_text(DRIVER)
+    told = json.dumps([config.to_dict() for config in configs])
+    return subprocess.Popen(
+        [sys.executable, str(script), str(store), told], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def test_a_sweep_gives_the_same_records_as_runs_one_by_one(tmp_path, undisturbed):
+    store = RunStore(tmp_path / "runs")
+    seen, prepared = [], []
+    records = sweep(
+        CONFIGS,
+        store,
+        workers=2,
+        on_prepare=lambda *what: prepared.append(what),
+        on_record=lambda record: seen.append(record["run_id"]),
+    )
+    kinds = {(config.dataset, config.modalities) for config in CONFIGS}
+    assert [done for _, done, _ in prepared] == list(range(len(kinds)))
+    assert identity(store) == undisturbed
+    assert sorted(seen) == sorted(undisturbed)
+    assert [record["config"]["method"] for record in records] == [config.method for config in CONFIGS]
+    before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")}
+    assert sweep(CONFIGS, store, workers=2, on_record=seen.append) == records
+    assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")} == before, "nothing is done again"
+
+
+def test_what_any_of_the_runs_is_scored_with_is_made_before_them(tmp_path, monkeypatch):
+    module, prepared = sys.modules["polyvae.sweeps.sweep"], []
+    monkeypatch.setattr(module, "evaluation_of", lambda plan: prepared.append(plan.metrics))
+    configs = [TINY.with_(epochs=1, method=m, metrics=k) for m in ("mvae", "mopoe") for k in ("bound", "bound,latent")]
+    sweep(configs, RunStore(tmp_path))
+    assert prepared == [("bound",), ("bound", "latent")]
+
+
+def test_a_sweep_adds_the_metrics_that_finished_runs_lack(tmp_path):
+    store, config = RunStore(tmp_path), TINY.with_(epochs=1)
+    (before,) = sweep([config], store)
+    (after,) = sweep([config.with_(metrics="bound,latent")], store)
+    assert before["metrics"].items() < after["metrics"].items()
+    assert "latent/active_units/m0" in after["metrics"]
+    (tmp_path / before["run_id"] / "model.safetensors").unlink()
+    assert sweep([config.with_(metrics="all")], store) == [after], "a record alone is what there is"
+
+
+def test_a_failed_run_that_another_sweep_does_again_ends_no_sweep(tmp_path):
+    store, failing = RunStore(tmp_path), TINY.with_(epochs=1, learning_rate=1e30)
+    (failed,) = sweep([failing], store)
+    assert failed["status"] == "failed"
+    other = TINY.with_(epochs=1)
+
+    def begun_elsewhere(record):
+        (tmp_path / failed["run_id"] / "record.json").unlink(missing_ok=True)
+
+    assert [r["status"] for r in sweep([failing, other], store, on_record=begun_elsewhere)] == ["failed", "done"]
+
+
+def workers_of(store: RunStore) -> list[int]:
+    """Processes that hold the lock of a run."""
+    inodes = {str(path.stat().st_ino) for path in (store.root / ".locks").glob("*")}
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return [int(line[4]) for line in lines if len(line) > 5 and line[5].rsplit(":", 1)[-1] in inodes]
+
+
+def kill_one(store: RunStore, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        busy = [pid for pid in workers_of(store) if list(store.root.glob("*/history.jsonl"))]
+        if busy:
+            os.kill(busy[0], signal.SIGKILL)
+            return
+        time.sleep(0.02)
+    pytest.fail("no worker came up to be killed")
+
+
+def test_a_killed_worker_is_replaced(tmp_path, undisturbed):
+    store = RunStore(tmp_path / "runs")
+    process = driver(store.root, CONFIGS)
+    kill_one(store, process)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert identity(store) == undisturbed
+
+
+def test_a_run_that_kills_three_workers_is_recorded_as_failed(tmp_path, monkeypatch):
+    started = []
+
+    def deadly(function, tasks, resources, on_poll):
+        for task in tasks:
+            started.append(task.run_id)
+            yield task, -signal.SIGKILL
+
+    monkeypatch.setattr("polyvae.sweeps.executors.EXECUTORS", {"local": deadly})
+    (record,) = sweep([TINY], RunStore(tmp_path / "runs"))
+    assert started == [record["run_id"]] * 3
+    assert (record["status"], "exit status -9" in record["error"]) == ("failed", True)
+
+
+def test_two_sweeps_on_one_store_lose_and_repeat_nothing(tmp_path, undisturbed):
+    store = RunStore(tmp_path / "runs")
+    both = [driver(store.root, CONFIGS), driver(store.root, CONFIGS)]
+    outputs = [process.communicate(timeout=600)[0].split() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert identity(store) == undisturbed
+    assert sorted(outputs[0]) == sorted(outputs[1]) == sorted(undisturbed), "both report all runs, whoever made them"
+    assert sorted((tmp_path / "begun").read_text().split()) == sorted(undisturbed), "each is begun once"
+
+
+def test_a_failing_run_is_recorded_and_stops_no_other(tmp_path):
+    """A step size that blows up: float32 overflows, the loss is not finite, the run says where."""
+    store = RunStore(tmp_path / "runs")
+    failing = TINY.with_(learning_rate=1e38, likelihood="normal")
+    good, bad = sweep([TINY, failing], store)
+    assert (good["status"], bad["status"]) == ("done", "failed")
+    assert "not finite" in bad["error"]
+    marked = store.folder(bad["run_id"]) / "record.json"
+    stamp = marked.stat().st_mtime_ns
+    sweep([TINY, failing], store)
+    assert marked.stat().st_mtime_ns == stamp, "a failed run is left alone"
+    sweep([TINY, failing], store, retry_failed=True)
+    assert marked.stat().st_mtime_ns > stamp
+    with pytest.raises(RunError, match="not finite"):
+        run_single(failing, store)
+
+
+def test_a_damaged_checkpoint_fails_its_run_and_stops_no_other(tmp_path):
+    store = RunStore(tmp_path / "runs")
+    run_id = make_plan(TINY).run_id
+    checkpoint = store.begin(run_id, TINY) / "checkpoint" / "state.safetensors"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"x" * 100)
+    bad, good = sweep([TINY, TINY.with_(seed=1)], store)
+    assert (bad["status"], good["status"]) == ("failed", "done")
+    assert "state.safetensors is damaged" in bad["error"]
+    checkpoint.unlink()
+    assert sweep([TINY], store, retry_failed=True)[0]["status"] == "done"
+
+
+def test_the_command_says_which_runs_failed_with_status_1(tmp_path, capsys):
+    experiment = tmp_path / "mine.py"
+    experiment.write_text(
+        "from polyvae import RunConfig\n"
+        f"TINY = RunConfig.from_dict({TINY.with_(epochs=2).to_dict()!r})\n"
+        "def configs(): return [TINY.with_(learning_rate=1e38, likelihood='normal'), TINY]\n"
+    )
+    for more in ([], ["--retry-failed"]):
+        with pytest.raises(SystemExit) as status:
+            main(["sweep", str(experiment), "--store", str(tmp_path / "runs"), "--workers", "2", *more])
+        assert status.value.code == 1
+        assert "1 of 2 runs failed" in capsys.readouterr().err
+    assert len(RunStore(tmp_path / "runs").records()) == 2
+
+
+def test_ctrl_c_ends_the_workers_and_the_sweep_goes_on_later(tmp_path, undisturbed):
+    store = RunStore(tmp_path / "runs")
+    process = driver(store.root, CONFIGS)
+    deadline = time.monotonic() + 300
+    while not workers_of(store) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=90)
+    assert process.returncode != 0
+    assert not workers_of(store)
+    sweep(CONFIGS, store, workers=2)
+    assert identity(store) == undisturbed
+
+
+def test_a_record_alone_counts_as_done(tmp_path, undisturbed):
+    store = RunStore(tmp_path / "runs")
+    result = run_single(TINY, store)
+    for path in result.folder.rglob("*"):
+        if path.is_file() and path.name != "record.json":
+            path.unlink()
+    again = run_single(TINY, store)
+    assert again.record == result.record
+    assert not (result.folder / "model.safetensors").exists()
+    assert store.existing(result.run_id[:20]) == result.folder
+    assert make_plan(TINY).run_id == result.run_id

@@ -1,0 +1,217 @@
+"""Training: exact resume wherever it stops, honest failure, validation."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from polyvae import InputError, RunConfig, RunError, datasets, files
+from polyvae.runs.plan import make_plan
+from polyvae.runs.run import build_model
+from polyvae.training.loop import TrainingStage, batches_in, learning_rate, train
+
+CONFIG = RunConfig(
+    dataset="toy", modalities=2, train_size=40, test_size=20, batch_size=16, epochs=3, latent_dim=3, metrics="none"
+)  # fmt: skip
+
+
+class Stop(Exception):
+    """Stands for a killed process."""
+
+
+def trained(folder, config=CONFIG, *, stop_at=(), stages=1, own=None, checkpoint_seconds=0.0):
+    """Trains to the end, interrupted after the steps `stop_at`; returns (model, history)."""
+    plan = make_plan(config, own=own)
+    for last in (*stop_at, None):
+        model = build_model(plan, own or {})
+        made = [_stage(model, plan, name, config.epochs - stages + 1 if n == 0 else 1)
+                for n, name in enumerate(("first", "second")[:stages])]  # fmt: skip
+
+        def on_step(done, total, loss, last=last):
+            if done == last:
+                raise Stop
+
+        try:
+            train(model, made, plan.rows, plan.validation, config, folder,
+                  checkpoint_seconds=checkpoint_seconds, on_step=on_step)  # fmt: skip
+        except Stop:
+            continue
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return model, [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def _stage(model, plan, name, epochs):
+    from polyvae.objectives import elbo
+
+    return TrainingStage(
+        name,
+        lambda batch, generator: elbo(model, batch, plan.mixture, beta=0.7, generator=generator),
+        list(model.parameters()),
+        epochs,
+    )
+
+
+def same(a, b):
+    (model_a, history_a), (model_b, history_b) = a, b
+    assert history_a == history_b
+    for name, value in model_a.state_dict().items():
+        assert torch.equal(value, model_b.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("stop_at", [(1,), (2,), (3,), (5,), (6,), (1, 3, 4)])
+@pytest.mark.parametrize("stages", [1, 2])
+def test_an_interrupted_run_ends_like_an_undisturbed_one(stop_at, stages, tmp_path):
+    whole = trained(tmp_path / "whole", stages=stages)
+    assert len(whole[1]) == 3
+    same(trained(tmp_path / "broken", stop_at=stop_at, stages=stages), whole)
+
+
+def test_resume_from_an_older_checkpoint_repeats_the_lost_steps(tmp_path):
+    """Only the first checkpoint is kept: everything after it is done again, history lines included."""
+    whole = trained(tmp_path / "whole")
+    trained_once = tmp_path / "broken"
+    with pytest.MonkeyPatch.context() as patch:
+        clock = iter([0.0] + [100.0] * 3 + [0.0] * 10_000)
+        patch.setattr("polyvae.training.loop.time.monotonic", lambda: next(clock))
+        broken = trained(trained_once, stop_at=(5,), checkpoint_seconds=50.0)
+    same(broken, whole)
+
+
+def test_networks_that_draw_resume_exactly(tmp_path):
+    def own():
+        torch.manual_seed(0)
+
+        class Encoder(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.5))
+
+            def forward(self, x):
+                return self.body(x).chunk(2, -1)
+
+        return {"m0": (Encoder(), nn.Linear(3, 4))}
+
+    config = CONFIG.with_(only="m0")
+    whole = trained(tmp_path / "whole", config, own=own())
+    plan = make_plan(config, own=own())
+    for last in (4, None):
+        model = build_model(plan, own())
+
+        def on_step(done, total, loss, last=last):
+            if done == last:
+                raise Stop
+
+        try:
+            train(model, [_stage(model, plan, "first", 3)], plan.rows, None, config, tmp_path / "broken",
+                  checkpoint_seconds=0, on_step=on_step)  # fmt: skip
+        except Stop:
+            continue
+    for name, value in whole[0].state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])
+
+
+class Failing(nn.Module):
+    """Gives NaN from its 4th call on."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.calls = nn.Linear(3, 4), 0
+
+    def forward(self, z):
+        self.calls += 1
+        return self.inner(z) * (math.nan if self.calls > 3 else 1.0)
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_checkpoint(tmp_path):
+    config = CONFIG.with_(epochs=5)
+    plan = make_plan(config)
+    model = build_model(plan, {})
+    model.decoders["m1"] = Failing()
+    with pytest.raises(RunError, match=r"epoch 1, step 3: log-likelihood of m1;"):
+        train(model, [_stage(model, plan, "train", 5)], plan.rows, None, config, tmp_path, checkpoint_seconds=0)
+    tensors, meta = files.read_tensors(tmp_path / "checkpoint" / "state.safetensors")
+    assert meta["progress"]["step"] == 3
+    assert all(value.isfinite().all() for value in tensors.values())
+
+
+def test_the_best_weights_are_those_with_the_lowest_validation_loss(tmp_path):
+    config = CONFIG.with_(validation_fraction=0.25, epochs=6, learning_rate=0.3)
+    _, history = trained(tmp_path, config)
+    losses = [line["validation"]["loss"] for line in history]
+    best = losses.index(min(losses))
+    again = trained(tmp_path / "short", config.with_(epochs=best + 1))[0]
+    weights, _ = files.read_tensors(tmp_path / "model_best.safetensors")
+    for name, value in again.state_dict().items():
+        assert torch.equal(weights[name], value)
+
+
+def test_each_stage_has_its_own_best(tmp_path):
+    """The losses of two stages cannot be compared: the last one has one epoch, hence it is best."""
+    config = CONFIG.with_(validation_fraction=0.25, epochs=4)
+    plan = make_plan(config)
+    model = build_model(plan, {})
+    first, second = _stage(model, plan, "first", 3), _stage(model, plan, "second", 1)
+    shifted = replace(second, loss=lambda *a: (bound := second.loss(*a))._replace(loss=bound.loss + 1000))
+    train(model, [first, shifted], plan.rows, plan.validation, config, tmp_path)
+    weights, _ = files.read_tensors(tmp_path / "model_best.safetensors")
+    for name, value in model.state_dict().items():
+        assert torch.equal(weights[name], value)
+
+
+def test_patience_stops_when_the_validation_loss_no_longer_falls(tmp_path):
+    config = CONFIG.with_(validation_fraction=0.25, epochs=40, learning_rate=0.5, patience=2)
+    _, history = trained(tmp_path, config)
+    losses = [line["validation"]["loss"] for line in history]
+    best = losses.index(min(losses))
+    assert len(losses) == best + 1 + 2 < 40
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"x" * 100])
+def test_a_damaged_checkpoint_is_named(damage, tmp_path):
+    trained(tmp_path)
+    path = tmp_path / "checkpoint" / "state.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=r"state\.safetensors is damaged"):
+        trained(tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_named(tmp_path):
+    trained(tmp_path)
+    with pytest.raises(InputError, match="belongs to another model"):
+        trained(tmp_path, CONFIG.with_(latent_dim=4))
+
+
+def test_learning_rate_schedules():
+    constant, cosine = CONFIG, CONFIG.with_(schedule="cosine")
+    assert {learning_rate(constant, step, 100) for step in range(100)} == {5e-4}
+    rates = [learning_rate(cosine, step, 1000) for step in range(1000)]
+    assert rates[0] == pytest.approx(5e-4 / 20)
+    assert max(rates) == pytest.approx(5e-4, rel=0.01)
+    assert rates[500] == pytest.approx(2.5e-4, rel=1e-6)
+    assert rates[-1] < 1e-8
+
+
+def test_the_ragged_rest_is_left_out_unless_it_is_all():
+    assert [batches_in(rows, 16) for rows in (5, 16, 31, 40)] == [1, 1, 1, 2]
+
+
+def test_fresh_pairing_gives_other_rows_every_epoch_and_the_same_again():
+    plan = make_plan(RunConfig(modalities=2, train_size=30, test_size=20, pairing="fresh", metrics="none"))
+    first, second = plan.rows(0).fingerprint, plan.rows(1).fingerprint
+    assert first != second
+    assert make_plan(plan.config).rows(0).fingerprint == first
+    fixed = make_plan(plan.config.with_(pairing="fixed"))
+    assert fixed.rows(0).fingerprint == fixed.rows(1).fingerprint
+
+
+def test_history_adds_up(tmp_path):
+    """Per-epoch means over rows: distortion is minus the summed log-likelihoods, loss is distortion + beta * rate."""
+    _, history = trained(tmp_path)
+    for line in history:
+        assert line["distortion"] == pytest.approx(-sum(line["log_likelihood"].values()))
+        assert line["loss"] == pytest.approx(line["distortion"] + 0.7 * line["rate"])
+    assert [line["step"] for line in history] == [2, 4, 6]
+    assert datasets.load("toy", modalities=2).names == tuple(history[0]["log_likelihood"])
