@@ -8,7 +8,6 @@ from typing import Generic, TypeVar
 
 from polyvae.errors import InputError
 
-
 Entry = TypeVar("Entry")
 
 
@@ -45,7 +44,7 @@ class Registry(dict[str, Entry], Generic[Entry]):
         self.origins: dict[str, Origin] = {}
 
     def register(self, name: str, entry: Entry) -> Entry:
-        """Adds an entry and returns it. Raises InputError for a name that is taken; a plug-in may register its own anew."""
+        """Adds an entry and returns it; a plug-in may register its own anew. Raises InputError for a taken name."""
         origin, before = _loading.get(), self.origins.get(name)
         if name in self and (origin is None or before is None or before.file != origin.file):
             owner = f" by {before.file}" if before else ""
