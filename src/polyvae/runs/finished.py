@@ -12,8 +12,9 @@ from polyvae.fitting import Fitted, SamplerKind
 from polyvae.models.joint import MultimodalVAE
 from polyvae.runs.evaluation import Say, evaluation_of, identities
 from polyvae.runs.plan import Plan, make_plan
+from polyvae.runs.record import Record
 from polyvae.runs.saving import Networks, load, save_prior
-from polyvae.runs.store import Record, RunStore
+from polyvae.runs.store import RunStore
 
 THREADS = torch.get_num_threads()  # unless a config says otherwise; torch obeys OMP_NUM_THREADS
 BY_PRIOR = ("coherence/joint", "/unconditional", "log_likelihood/joint", "log_likelihood/modality", "bound/")
@@ -32,8 +33,8 @@ def completed(plan: Plan, store: RunStore, record: Record, own: Networks, say: S
 
 def lacking(plan: Plan, record: Record) -> tuple[str, ...]:
     """The metrics that the plan asks for and the record lacks, or has at a smaller K."""
-    scored, samples = record["resolved"].get("metrics", plan.metrics), plan.config.importance_samples
-    at = record["resolved"].get("importance_samples", {})
+    scored, samples = record.resolved.get("metrics", plan.metrics), plan.config.importance_samples
+    at = record.resolved.get("importance_samples", {})
     return tuple(name for name in plan.metrics if name not in scored or at.get(name, samples) < samples)
 
 
@@ -60,8 +61,8 @@ def evaluate(
     folder = store.existing(run)
     store = RunStore(folder.parent)
     record = store.record(folder.name)
-    if record is None or record["status"] != "done":
-        what = f"failed ({record['error']})" if record else "is not finished"
+    if record is None or not record.is_done:
+        what = f"failed ({record.error})" if record else "is not finished"
         raise InputError(f"run {folder.name} {what}; there is nothing to score before its command is done")
     plan = plan_of(folder, metrics=names, **changes)
     torch.set_num_threads(plan.config.threads or THREADS)
@@ -110,22 +111,23 @@ def _added_by_prior(store: RunStore, record: Record, prior: str, scores: _Scores
     }
     if not new:
         raise InputError(f"none of these metrics depends on the prior; keys that do hold {', '.join(BY_PRIOR)}")
-    record |= {"metrics": record["metrics"] | new}
+    record = replace(record, metrics=record.metrics | new)
     store.finish(record)
     return record
 
 
 def _added(store: RunStore, record: Record, plan: Plan, scores: _Scores) -> Record:
     """The record with the new scores of a plan's metrics, written to the store. Hold the lock."""
-    names, resolved = plan.metrics, record["resolved"]
-    kept = {name: reason for name, reason in record["notes"].items() if name.split("/")[0] not in names}
+    names, resolved = plan.metrics, record.resolved
+    kept = {name: reason for name, reason in record.notes.items() if name.split("/")[0] not in names}
     scored = list(dict.fromkeys([*resolved.get("metrics", []), *names]))
     samples = resolved.get("importance_samples", {}) | samples_of(plan)
-    record |= {
-        "metrics": record["metrics"] | scores.metrics,
-        "notes": kept | scores.notes,
-        "resolved": resolved | {"metrics": scored, "importance_samples": samples, **scores.identities},
-    }
+    record = replace(
+        record,
+        metrics=record.metrics | scores.metrics,
+        notes=kept | scores.notes,
+        resolved=resolved | {"metrics": scored, "importance_samples": samples, **scores.identities},
+    )
     store.finish(record)
     return record
 

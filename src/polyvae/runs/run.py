@@ -26,8 +26,9 @@ from polyvae.pictures.grids import write_grids
 from polyvae.runs.evaluation import Say, evaluation_of, identities
 from polyvae.runs.finished import THREADS, completed, samples_of
 from polyvae.runs.plan import Plan, make_plan
+from polyvae.runs.record import Record
 from polyvae.runs.saving import Networks, build_networks, load, save_model
-from polyvae.runs.store import Record, RunStore, failed_record
+from polyvae.runs.store import RunStore
 from polyvae.training import parallel
 from polyvae.training.loop import Progress, TrainingStage, train
 
@@ -44,11 +45,11 @@ class RunResult:
 
     @property
     def metrics(self) -> dict[str, float]:
-        return self.record["metrics"]
+        return self.record.metrics
 
     @property
     def notes(self) -> dict[str, str]:
-        return self.record["notes"]
+        return self.record.notes
 
     def load(self, networks: Networks | None = None) -> MultimodalVAE:
         return load(self.folder, networks=networks)
@@ -76,8 +77,8 @@ def run(
             team.tell(False)
         else:
             record = _follow(team, plan, place, networks or {})
-    if record is None or record["status"] != "done":
-        raise RunError(f"run {plan.run_id} failed: {record and record['error']}")
+    if record is None or not record.is_done:
+        raise RunError(f"run {plan.run_id} failed: {record and record.error}")
     return RunResult(plan.run_id, place.folder(plan.run_id), record)
 
 
@@ -99,19 +100,20 @@ def run_one(
         if not held:
             return None
         existing = store.record(plan.run_id)
-        if existing is not None and existing["status"] == "done":
+        if existing is not None and existing.is_done:
             return completed(plan, store, existing, own or {}, say)
         if existing is not None and not retries:
             return existing
         folder = store.begin(plan.run_id, plan.config)
         torch.set_num_threads(plan.config.threads or THREADS)
-        record = _blank_record(plan)
+        facts = _facts(plan)
         try:
-            _train_and_score(plan, folder, own or {}, record, on_step, say)
+            scores, notes = _train_and_score(plan, folder, own or {}, facts, on_step, say)
+            record = Record(run_id=plan.run_id, config=plan.config, status="done", metrics=scores, notes=notes, **facts)
         except InputError:  # say, a damaged checkpoint: nothing was computed
             raise
         except Exception as error:  # noqa: BLE001 networks of the user's own may raise anything
-            record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+            record = Record.failed(plan.run_id, plan.config, f"{type(error).__name__}: {error}", **facts)
         store.finish(record)
         return record
 
@@ -125,28 +127,32 @@ def _follow(team: parallel.Team, plan: Plan, store: RunStore, own: Networks) -> 
     return store.record(plan.run_id)
 
 
-def _train_and_score(plan: Plan, folder: Path, own: Networks, record: Record, on_step: OnStep, say: Say) -> None:
+def _train_and_score(
+    plan: Plan, folder: Path, own: Networks, facts: dict[str, Any], on_step: OnStep, say: Say
+) -> tuple[dict[str, float], dict[str, str]]:
+    """(metrics, notes) of the trained model, which is saved; `facts` is filled in on the way."""
+    seconds, resolved = facts["seconds"], facts["resolved"]
     started = time.monotonic()
     evaluation = evaluation_of(plan, say)
-    record["resolved"] |= identities(evaluation)
+    resolved |= identities(evaluation)
     model = build_model(plan, own)
-    record["resolved"]["parameters"] = sum(value.numel() for value in model.parameters())
-    record["seconds"]["data"] = _since(started)
+    resolved["parameters"] = sum(value.numel() for value in model.parameters())
+    seconds["data"] = _since(started)
 
     started = time.monotonic()
     parallel.team().tell(True)
     progress = _train(plan, model, folder, on_step)
     save_model(folder, model, plan.network_names)
-    record["resolved"]["steps"] = progress.step
-    record["seconds"]["train"] = round(progress.total_seconds, 3)
+    resolved["steps"] = progress.step
+    seconds["train"] = round(progress.total_seconds, 3)
 
     started = time.monotonic()
-    record["metrics"], record["notes"] = metrics.evaluate(model.eval(), evaluation, plan.metrics, say)
+    scores, notes = metrics.evaluate(model.eval(), evaluation, plan.metrics, say)
     if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
         write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
-    record["seconds"]["evaluate"] = _since(started)
-    record["status"] = "done"
+    seconds["evaluate"] = _since(started)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    return scores, notes
 
 
 def build_model(plan: Plan, own: Networks) -> MultimodalVAE:
@@ -188,8 +194,9 @@ def _train(plan: Plan, model: MultimodalVAE, folder: Path, on_step: OnStep) -> P
     return train(model, stages, plan.rows, plan.validation, config, folder, on_step=on_step)
 
 
-def _blank_record(plan: Plan) -> Record:
-    return failed_record(plan.run_id, plan.config, None) | {
+def _facts(plan: Plan) -> dict[str, Any]:
+    """What the record says of a run however it ends: seconds, environment, resolved."""
+    return {
         "seconds": {"data": 0.0, "train": 0.0, "evaluate": 0.0},
         "environment": _environment(plan),
         "resolved": {
