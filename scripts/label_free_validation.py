@@ -11,12 +11,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from polyvae import RunStore
+from polyvae import RunStore, keys
 from polyvae.report.style import METHODS, drawing
 
-LABELLED = "coherence/leave_one_out"
+LABELLED = keys.LEAVE_ONE_OUT
 SCORES = {
-    "label_free/against_real": "1 = real pairs",
+    keys.LABEL_FREE: "1 = real pairs",
     "label_free/leave_one_out": "1 = the model's reconstructions",
 }
 

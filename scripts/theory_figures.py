@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import polyvae as pv
-from polyvae import theory
+from polyvae import keys, theory
 from polyvae.audits.laws import law_named, law_of
 from polyvae.paper.experiments import configs_of
 from polyvae.report import figures
@@ -149,9 +149,9 @@ def dial(store: Path, data_dir: str | None) -> None:
         metrics = done[plan.run_id].metrics
         delta = theory.discrepancy(law_of(plan.sampler), plan.mixture)
         numbers = [
-            np.mean([metrics[f"frechet/digits/unconditional/{m}"] for m in ("m0", "m1", "m2")]),
-            metrics["coherence/leave_one_out"],
-            metrics["diversity/digits/mean"],
+            np.mean([metrics[keys.Seen("digits", m).key()] for m in ("m0", "m1", "m2")]),
+            metrics[keys.LEAVE_ONE_OUT],
+            metrics[keys.of(keys.DIVERSITY, "digits", "mean")],
         ]
         share = 1 - sum(t.weight for t in plan.mixture.terms if len(t.given) == 3)
         found.append((share, plan.config.crop_range, delta, numbers))

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,8 +43,8 @@ def write_report(store: RunStore, out: Path | str) -> Path:
     kinds = [grids.kinds(group) for group in groups]
     pictures = grids.embed(chain(*kinds))
     marks = Marks()
-    sections = [_section(group, found, folder / "figures", marks) for group, found in zip(groups, kinds, strict=True)]
-    opening = [found for name in swept for found in sections if found.group.name == name and found.trade]
+    sections = [_section(group, shown, folder / "figures", marks) for group, shown in zip(groups, kinds, strict=True)]
+    opening = [section for name in swept for section in sections if section.group.name == name and section.trade]
     done = [run for group in groups for run in group.runs]
     page = _environment().get_template("page.html.j2").render(
         sections=sections,
@@ -87,10 +87,10 @@ def unbounded(groups: Iterable[Group]) -> list[str]:
 
 def choices(runs: Iterable[Run]) -> dict[str, dict[str, str]]:
     """What the page can be filtered by: kind -> value -> label."""
-    found = list(runs)
-    names = {method: look.name for method, look in style.looks(run.config.method for run in found).items()}
-    betas = {f"{beta:g}": f"{beta:g}" for beta in sorted({run.config.beta for run in found})}
-    data = {config.dataset: TITLES.get(config.dataset, config.dataset) for config in (run.config for run in found)}
+    configs = [run.config for run in runs]
+    names = {method: look.name for method, look in style.looks(config.method for config in configs).items()}
+    betas = {f"{beta:g}": f"{beta:g}" for beta in sorted({config.beta for config in configs})}
+    data = {config.dataset: TITLES.get(config.dataset, config.dataset) for config in configs}
     return {"dataset": data, "method": names, "beta": betas}
 
 
@@ -165,18 +165,17 @@ class PaperCharts(NamedTuple):
     charts: list[Chart]
 
 
-def _paper(groups: Iterable[Group], folder: Path, marks: Marks) -> list[PaperCharts]:
-    every = list(groups)
-    looks = style.looks(run.config.method for group in every for run in group.runs)
-    found = []
-    for figure in paper.paper_figures(every):
+def _paper(groups: Sequence[Group], folder: Path, marks: Marks) -> list[PaperCharts]:
+    looks = style.looks(run.config.method for group in groups for run in group.runs)
+    drawn = []
+    for figure in paper.paper_figures(groups):
         style.save(panels.whole(figure, looks), folder, figure.name)
         charts = []
         for i, panel in enumerate(panel for row in figure.rows for panel in row):
             svg = style.embedded(panels.single(panel, looks, marks), f"{figure.name}-{i}")
             charts.append(Chart(Markup(svg), f"{panel.y} against {panel.x}, {panel.title}", panel.dataset))
-        found.append(PaperCharts(figure, charts))
-    return found
+        drawn.append(PaperCharts(figure, charts))
+    return drawn
 
 
 def _trade(group: Group, folder: Path, marks: Marks) -> Chart | None:

@@ -27,15 +27,15 @@ def trade_off(data: Trade, group: Group, marks: Marks) -> Figure:
         figure = Figure(figsize=LARGE)
         axes = figure.add_subplot()
         looks = {s.label: s.look for s in group.series}
-        distances = [p.distance for found in data.points.values() for p in found] + list(data.lines.values())
+        distances = [p.distance for points in data.points.values() for p in points] + list(data.lines.values())
         if is_log := min(distances) > 0 and max(distances) > 10 * min(distances):
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.margins(x=0.12)
         methods = {s.label: s.method for s in group.series}
-        for label, found in data.points.items():
-            _points(axes, found, looks[label], methods[label], marks, size=6 if len(distances) > CROWDED else 9)
+        for label, points in data.points.items():
+            _points(axes, points, looks[label], methods[label], marks, size=6 if len(distances) > CROWDED else 9)
         _front(axes, data)
         for label, distance in data.lines.items():
             axes.axvline(distance, color=looks[label].colour, dashes=(5, 2), gid=marks.line(methods[label]))
@@ -60,7 +60,7 @@ def probe(curves: dict[str, list[tuple[int, float]]], group: Group) -> Figure:
         axes = figure.add_subplot()
         _marked_lines(axes, curves, group)
         axes.set_xscale("log")
-        counts = sorted({count for found in curves.values() for count, _ in found})
+        counts = sorted({count for curve in curves.values() for count, _ in curve})
         axes.set_xticks(counts, [f"{count:,}" for count in counts], rotation=45)
         axes.minorticks_off()
         axes.set_ylim(0, 1.06)
@@ -109,19 +109,17 @@ def floors(curves: dict[str, list[Floored]], group: Group) -> Figure:
         figure = Figure(figsize=(2 * SMALL[0], SMALL[1]))
         by_beta, plane = figure.subplots(1, 2, sharey=True)
         for series in group.series:
-            if found := sorted(curves.get(series.label, [])):
+            if runs := sorted(curves.get(series.label, [])):
                 look = series.look
                 for axes in (by_beta, plane):
-                    axes.axhline(found[0].floor, color=look.colour, linewidth=1, dashes=(5, 2))
-                reached = [(one.beta, one.distortion) for one in found]
+                    axes.axhline(runs[0].floor, color=look.colour, linewidth=1, dashes=(5, 2))
+                reached = [(run.beta, run.distortion) for run in runs]
                 _line(by_beta, reached, look, label=series.label, marker=look.marker)
-                plane.plot(
-                    [one.rate for one in found], [one.distortion for one in found], look.marker, color=look.colour
-                )
+                plane.plot([run.rate for run in runs], [run.distortion for run in runs], look.marker, color=look.colour)
         by_beta.set_xscale("log")
         by_beta.set(xlabel="β", ylabel="distortion per modality (nats)")
         plane.set(xlabel="rate (nats)")
-        betas = sorted({one.beta for found in curves.values() for one in found})
+        betas = sorted({run.beta for runs in curves.values() for run in runs})
         by_beta.set_xticks(betas, [f"{beta:g}" for beta in betas])
         by_beta.minorticks_off()
         figure.legend(loc="outside upper left", ncols=2, handlelength=1.3, columnspacing=1.2)
@@ -134,10 +132,10 @@ def training(group: Group, quantity: str) -> Figure:
         axes = figure.add_subplot()
         looks = {s.label: s.look for s in group.series}
         train, validation = (training_curves(group, quantity, part) for part in ("train", "validation"))
-        for found, style in ((train, "-"), (validation, "--")):
-            for label, curves in found.items():
+        for shown, style in ((train, "-"), (validation, "--")):
+            for label, curves in shown.items():
                 for i, curve in enumerate(curves):
-                    name = label if found is train and i == 0 else None
+                    name = label if shown is train and i == 0 else None
                     _line(axes, list(enumerate(curve, start=1)), looks[label], label=name, linestyle=style)
         _cut_start(axes, [curve for curves in train.values() for curve in curves])
         axes.set(xlabel="epoch", ylabel=CURVES[quantity])
@@ -145,10 +143,10 @@ def training(group: Group, quantity: str) -> Figure:
     return figure
 
 
-def _points(axes: Axes, found: list[Point], look: Look, method: str, marks: Marks, size: float) -> None:
-    curve = np.array(means(found))
+def _points(axes: Axes, points: list[Point], look: Look, method: str, marks: Marks, size: float) -> None:
+    curve = np.array(means(points))
     axes.plot(curve[:, 0], curve[:, 1], color=look.colour, linewidth=1.2, alpha=0.7, gid=marks.line(method))
-    for point in found:
+    for point in points:
         gid = marks.runs([point.run], f"distance {short(point.distance)}, coherence {point.coherence:.3f}")
         style: Any = {"color": look.colour, "markersize": size, "markeredgecolor": PAPER, "gid": gid}
         axes.plot(point.distance, point.coherence, look.marker, **style)
@@ -156,7 +154,7 @@ def _points(axes: Axes, found: list[Point], look: Look, method: str, marks: Mark
 
 def _front(axes: Axes, data: Trade) -> None:
     """The Pareto front of all methods' means: a stepped line behind the points."""
-    points = front([mean for found in data.points.values() for mean in means(found)])
+    points = front([mean for curve in data.points.values() for mean in means(curve)])
     if len(points) > 1:
         x, y = zip(*points, strict=True)
         axes.step(x, y, where="post", color=MUTED, linewidth=5, alpha=0.22, zorder=0.5, solid_capstyle="round")
@@ -166,7 +164,7 @@ def _names(axes: Axes, points: dict[str, list[Point]]) -> None:
     """Each series' name beside its point of the lowest distance, moved up where two names would overlap."""
     to_axes = axes.transScale + axes.transLimits
     taken: list[tuple[float, float]] = []
-    nearest = {label: min(found, key=lambda point: point[:3]) for label, found in points.items()}
+    nearest = {label: min(curve, key=lambda point: point[:3]) for label, curve in points.items()}
     for label, point in sorted(nearest.items(), key=lambda item: item[1].coherence):
         x, y = to_axes.transform(point[:2])
         lift = max([0.0, *(high + 0.055 - y for other, high in taken if abs(other - x) < 0.3)])
@@ -180,8 +178,8 @@ def _betas(figure: Figure, axes: Axes, points: dict[str, list[Point]]) -> None:
     """The first and last beta of each curve below its ends, where that hides no other text."""
     figure.draw_without_rendering()  # settles where the texts are
     taken = [text.get_window_extent() for text in axes.texts]
-    for found in points.values():
-        betas, curve = sorted({point.beta for point in found}), means(found)
+    for members in points.values():
+        betas, curve = sorted({point.beta for point in members}), means(members)
         for i in (0, -1) if len(betas) > 1 else ():
             text = axes.annotate(f"β {betas[i]:g}", curve[i], (0, -13), color=MUTED, ha="center", **OFFSET)
             box = text.get_window_extent()
@@ -193,8 +191,8 @@ def _betas(figure: Figure, axes: Axes, points: dict[str, list[Point]]) -> None:
 
 def _marked_lines(axes: Axes, curves: dict[str, list[tuple[int, float]]], group: Group) -> None:
     for series in group.series:
-        if found := curves.get(series.label):
-            _line(axes, found, series.look, label=series.label, marker=series.look.marker)
+        if curve := curves.get(series.label):
+            _line(axes, curve, series.look, label=series.label, marker=series.look.marker)
 
 
 def _limits(axes: Axes, data: Trade, is_log: bool) -> None:
@@ -219,8 +217,8 @@ def _good_corner(axes: Axes) -> None:
     axes.annotate("better", (0.015, 0.985), (0.12, 0.87), color=MUTED, style="italic", arrowprops=arrow, **where)
 
 
-def _line(axes: Axes, found: Sequence[tuple[float, float]], look: Look, **kwargs: Any) -> None:
-    x, y = [k for k, _ in found], [value for _, value in found]
+def _line(axes: Axes, points: Sequence[tuple[float, float]], look: Look, **kwargs: Any) -> None:
+    x, y = [k for k, _ in points], [value for _, value in points]
     axes.plot(x, y, color=look.colour, markersize=6, markeredgecolor=PAPER, **kwargs)
 
 

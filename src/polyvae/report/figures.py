@@ -47,16 +47,16 @@ def trade_off(group: Group) -> Trade | None:
         ]
         for s in group.in_plane
     }
-    points = {label: found for label, found in points.items() if found}
+    points = {label: members for label, members in points.items() if members}
     lines = {s.label: v for s in group.in_plane if s.label not in points and (v := s.value(key)) is not None}
     return Trade(points, lines, group.floor, group.ceiling) if points else None
 
 
 def means(points: Iterable[Point]) -> list[tuple[float, float]]:
     """(distance, coherence) of each beta, mean over seeds, in order of beta."""
-    found = list(points)
-    betas = sorted({point.beta for point in found})
-    groups = [[point[:2] for point in found if point.beta == beta] for beta in betas]
+    members = list(points)
+    betas = sorted({point.beta for point in members})
+    groups = [[point[:2] for point in members if point.beta == beta] for beta in betas]
     return [(float(d), float(c)) for d, c in (np.mean(group, axis=0) for group in groups)]
 
 
@@ -82,9 +82,9 @@ def by_inputs(group: Group) -> dict[str, list[tuple[int, float]]]:
     curves = {}
     for series in group.series:
         values = [(k, series.value(keys.of(keys.BY_INPUTS, k))) for k in range(1, len(group.modalities) + 1)]
-        found = [(k, value) for k, value in values if value is not None]
-        if len(found) > 1:
-            curves[series.label] = found
+        curve = [(k, value) for k, value in values if value is not None]
+        if len(curve) > 1:
+            curves[series.label] = curve
     return curves
 
 
@@ -150,9 +150,9 @@ def training_curves(group: Group, quantity: str, part: str = "train") -> dict[st
     """
     curves = {}
     for series in group.series:
-        found = [_curve(run, quantity, part) for run in series.best]
-        if any(found):
-            curves[series.label] = [curve for curve in found if curve]
+        of_seeds = [_curve(run, quantity, part) for run in series.best]
+        if any(of_seeds):
+            curves[series.label] = [curve for curve in of_seeds if curve]
     return curves
 
 

@@ -38,7 +38,7 @@ class Picture(NamedTuple):
 def kinds(group: Group) -> list[Kind]:
     """Unconditional, conditional given one modality, reconstruction; only those that some run has."""
     one_given = [pair for pair in permutations(group.modalities, 2) if _grids(group, "conditional_{}_{}".format(*pair))]
-    found = [
+    shown = [
         Kind(
             "Unconditional samples",
             "Each column is one draw from the prior, decoded into every modality (rows): look for sharp and varied "
@@ -62,7 +62,7 @@ def kinds(group: Group) -> list[Kind]:
             _grids(group, "reconstruction"),
         ),
     ]
-    return [kind for kind in found if kind.grids]
+    return [kind for kind in shown if kind.grids]
 
 
 def embed(all_kinds: Iterable[Kind], limit: int = EMBED_LIMIT) -> dict[Path, Picture]:

@@ -33,11 +33,11 @@ def table_1(groups: Sequence[Group]) -> list[Row]:
         key = group.compared.key() if group.compared else ""
         near = over_beta(group, lambda run, key=key: run.metrics.get(key))
         coherent = over_beta(group, lambda run: run.metrics.get(LEAVE_ONE_OUT))
-        for method, found in cells.items():
-            found.append(_cell(min(near.get(method, []), key=lambda p: p.mean, default=None), 0))
-            found.append(_cell(max(coherent.get(method, []), key=lambda p: p.mean, default=None), 2))
-    filled = {method: found for method, found in cells.items() if set(found) - {DASH}}
-    return [Row(method, *PUBLISHED[method], found) for method, found in filled.items()]
+        for method, measured in cells.items():
+            measured.append(_cell(min(near.get(method, []), key=lambda p: p.mean, default=None), 0))
+            measured.append(_cell(max(coherent.get(method, []), key=lambda p: p.mean, default=None), 2))
+    filled = {method: measured for method, measured in cells.items() if set(measured) - {DASH}}
+    return [Row(method, *PUBLISHED[method], measured) for method, measured in filled.items()]
 
 
 def _cell(point: Point | None, decimals: int) -> str:

@@ -19,22 +19,22 @@ def whole(figure: PaperFigure, looks: dict[str, Look]) -> Figure:
     """All panels in the paper's layout, with one legend: the file for papers and slides."""
     columns = max(len(row) for row in figure.rows)
     with drawing():
-        made = Figure(figsize=(max(5.0, 2.9 * columns), 0.35 + 2.6 * len(figure.rows)))
+        drawn = Figure(figsize=(max(5.0, 2.9 * columns), 0.35 + 2.6 * len(figure.rows)))
         for i, row in enumerate(figure.rows):
             for j, panel in enumerate(row):
-                axes = made.add_subplot(len(figure.rows), columns, i * columns + j + 1)
+                axes = drawn.add_subplot(len(figure.rows), columns, i * columns + j + 1)
                 _draw(axes, panel, looks, Marks())
-        handles = {label: h for axes in made.axes for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        made.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=6, handlelength=1.5)
-    return made
+        handles = {label: h for axes in drawn.axes for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        drawn.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=6, handlelength=1.5)
+    return drawn
 
 
 def single(panel: Panel, looks: dict[str, Look], marks: Marks) -> Figure:
     """One panel, for the page."""
     with drawing():
-        made = Figure(figsize=SIZE)
-        _draw(made.add_subplot(), panel, looks, marks)
-    return made
+        drawn = Figure(figsize=SIZE)
+        _draw(drawn.add_subplot(), panel, looks, marks)
+    return drawn
 
 
 def _draw(axes: Axes, panel: Panel, looks: dict[str, Look], marks: Marks) -> None:

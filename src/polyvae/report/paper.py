@@ -96,8 +96,8 @@ def over_beta(group: Group, score: Score, but: Sequence[str] = ()) -> dict[str, 
     curves = {}
     for method, series in group.main.items():
         points = [_point(beta, runs, score) for beta, runs in series.by_beta.items() if beta > 0]
-        if method not in but and (found := [point for point in points if point is not None]):
-            curves[method] = found
+        if method not in but and (scored := [point for point in points if point is not None]):
+            curves[method] = scored
     return curves
 
 
@@ -154,18 +154,18 @@ def _each(group: Group) -> list[Panel]:
 
 
 def _coherence(group: Group) -> Panel:
-    found = over_beta(group, _metric(LEAVE_ONE_OUT))
-    return _panel(group, "leave-one-out coherence", found, group.value(keys.CHANCE))._replace(is_share=True)
+    curves = over_beta(group, _metric(LEAVE_ONE_OUT))
+    return _panel(group, "leave-one-out coherence", curves, group.value(keys.CHANCE))._replace(is_share=True)
 
 
 def _probe(group: Group) -> Panel:
-    found = over_beta(group, _metric(keys.LINEAR_PROBE), ["unimodal"])
-    return _panel(group, "accuracy of a linear probe", found)._replace(is_share=True)
+    curves = over_beta(group, _metric(keys.LINEAR_PROBE), ["unimodal"])
+    return _panel(group, "accuracy of a linear probe", curves)._replace(is_share=True)
 
 
 def _likelihood(group: Group) -> Panel:
-    found = over_beta(group, _metric(keys.LOG_LIKELIHOOD), ALONE)
-    return _panel(group, "joint log-likelihood (nats)", found)
+    curves = over_beta(group, _metric(keys.LOG_LIKELIHOOD), ALONE)
+    return _panel(group, "joint log-likelihood (nats)", curves)
 
 
 def _subsampling(group: Group) -> list[Panel]:

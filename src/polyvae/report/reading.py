@@ -28,8 +28,8 @@ def read_runs(store: RunStore) -> tuple[tuple[Group, ...], tuple[Run, ...]]:
     done = [run for run in runs if run.is_done]
     failed = tuple(run for run in runs if not run.is_done)
     if not done:
-        found = f"all {len(failed)} failed, the first with: {failed[0].error}" if failed else "there is none"
-        raise InputError(f"no finished run in {store.root} ({found}); start one with `polyvae run`, or choose --store")
+        why = f"all {len(failed)} failed, the first with: {failed[0].error}" if failed else "there is none"
+        raise InputError(f"no finished run in {store.root} ({why}); start one with `polyvae run`, or choose --store")
     return _groups(done), failed
 
 
@@ -46,7 +46,7 @@ def read_run(store: RunStore, run_id: str) -> Run:
 
 
 def _groups(runs: list[Run]) -> tuple[Group, ...]:
-    found = looks(run.config.method for run in runs)
+    by_method = looks(run.config.method for run in runs)
     by_data: dict[str, list[Run]] = {}
     for run in runs:
         only = None if run.config.method in ALONE else run.config.only
@@ -62,12 +62,12 @@ def _groups(runs: list[Run]) -> tuple[Group, ...]:
             title += f", {rows.get('train_rows', 0):,} training and {rows.get('test_rows', 0):,} test rows"
             title += f", content {members[0].data_identity[:6]}" if members[0].data_identity else ""
         name = re.sub(r"[^a-z0-9]+", "-", (title + suffix).lower()).strip("-")
-        groups.append(_group(members, title, name, found))
+        groups.append(_group(members, title, name, by_method))
     return tuple(groups)
 
 
-def _group(runs: list[Run], title: str, name: str, found: Mapping[str, Look]) -> Group:
-    seen, order = compared(runs), list(found)
+def _group(runs: list[Run], title: str, name: str, by_method: Mapping[str, Look]) -> Group:
+    seen, order = compared(runs), list(by_method)
     labelled: dict[tuple[str, str], list[Run]] = {}
     methods = {run.config.method for run in runs}
     names = {method: varying(run for run in runs if run.config.method == method) for method in methods}
@@ -75,8 +75,8 @@ def _group(runs: list[Run], title: str, name: str, found: Mapping[str, Look]) ->
         labelled.setdefault((run.config.method, settings(run, names[run.config.method])), []).append(run)
     series = tuple(
         Series(
-            label=f"{found[method].name}, {extra}" if extra else found[method].name,
-            look=found[method],
+            label=f"{by_method[method].name}, {extra}" if extra else by_method[method].name,
+            look=by_method[method],
             method=method,
             runs=tuple(sorted(members, key=lambda run: (run.config.beta, run.config.seed))),
             quality=seen.key() if seen else None,

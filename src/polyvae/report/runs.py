@@ -113,8 +113,8 @@ class Group:
         The methods of figure 12 may have a setting of their own.
         """
         plain, official = ([s for s in self.series if (s.method in OFFICIAL) == is_12] for is_12 in (False, True))
-        found = _at_one_setting(plain) | _at_one_setting(official)
-        return {series.method: found[series.method] for series in self.series if series.method in found}
+        chosen = _at_one_setting(plain) | _at_one_setting(official)
+        return {series.method: chosen[series.method] for series in self.series if series.method in chosen}
 
     @property
     def swept(self) -> tuple[Series, ...]:
@@ -147,7 +147,7 @@ def _at_one_setting(series: Iterable[Series]) -> dict[str, Series]:
     by_setting: dict[str, dict[str, Series]] = {}
     for member in sorted(series, key=lambda s: len(s.by_beta)):  # of two that differ in name alone, the larger
         by_setting.setdefault(member.setting, {})[member.method] = member
-    sizes = {key: [(len(s.by_beta), len(s.runs)) for s in found.values()] for key, found in by_setting.items()}
+    sizes = {key: [(len(s.by_beta), len(s.runs)) for s in members.values()] for key, members in by_setting.items()}
     best = max(sizes, key=lambda key: np.sum(sizes[key], axis=0).tolist(), default=None)
     return by_setting[best] if best is not None else {}
 

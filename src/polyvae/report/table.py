@@ -147,12 +147,12 @@ def _quality(group: Group) -> list[Column]:
     if not group.compared:
         return []
     extractor, modality = group.compared
-    every = tuple(Seen(extractor, name).key() for name in group.modalities)
+    distances = tuple(Seen(extractor, name).key() for name in group.modalities)
     columns = [_plain(f"Fréchet {modality}", f"distance of {modality} to real data", group.compared.key(), "lower")]
-    if len(every) > 1:
+    if len(distances) > 1:
         why_not = "the run does not have all modalities"
-        value = partial(_mean, metrics=every)
-        columns.append(Column("Fréchet mean", "over all modalities", every, value, better="lower", why_not=why_not))
+        value = partial(_mean, metrics=distances)
+        columns.append(Column("Fréchet mean", "over all modalities", distances, value, better="lower", why_not=why_not))
     return [*columns, _plain(f"floor {modality}", "real data against real data", group.compared.key(kind="floor"))]
 
 

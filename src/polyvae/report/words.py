@@ -86,13 +86,13 @@ def weights(group: Group) -> str:
 
 def findings(group: Group) -> dict[str, str]:
     """What came out, a sentence or two each: quality, coherence, the paper's ordering, how far the seeds carry."""
-    found = {"Quality": _quality(group), "Coherence": _coherence(group), "The paper": ordering(group)}
-    found["Imputation"] = _imputation(group)
-    found["Label-free"] = _label_free(group)
-    found["Beware"] = beware(group)
-    if not any(found.values()):
-        found = {"Distortion": _bound(group)}
-    return {name: text for name, text in (found | {"Seeds": _seeds(group)}).items() if text}
+    sentences = {"Quality": _quality(group), "Coherence": _coherence(group), "The paper": ordering(group)}
+    sentences["Imputation"] = _imputation(group)
+    sentences["Label-free"] = _label_free(group)
+    sentences["Beware"] = beware(group)
+    if not any(sentences.values()):
+        sentences = {"Distortion": _bound(group)}
+    return {name: text for name, text in (sentences | {"Seeds": _seeds(group)}).items() if text}
 
 
 def ordering(group: Group) -> str:
@@ -121,8 +121,8 @@ def ordering(group: Group) -> str:
 
 def best_by_method(group: Group, key: str, *, lowest: bool) -> dict[str, float]:
     """The value of each method at its best beta, best first; side experiments do not count."""
-    found = {method: value for method, series in group.main.items() if (value := series.value(key)) is not None}
-    return dict(sorted(found.items(), key=lambda item: item[1], reverse=not lowest))
+    values = {method: value for method, series in group.main.items() if (value := series.value(key)) is not None}
+    return dict(sorted(values.items(), key=lambda item: item[1], reverse=not lowest))
 
 
 def failure(run: Run) -> str:

@@ -49,10 +49,10 @@ def where(frame: pl.DataFrame, condition: str) -> pl.DataFrame:
 def configs_where(configs: Sequence[RunConfig], condition: str) -> list[RunConfig]:
     """The configs whose settings meet an SQL condition. Raises InputError for what is no condition, or met by none."""
     frame = pl.DataFrame([asdict(config) for config in configs], schema=_settings()).with_row_index("position")
-    found = where(frame, condition)["position"]
-    if not len(found):
+    positions = where(frame, condition)["position"]
+    if not len(positions):
         raise InputError(f"--where {condition!r}: none of the {len(configs)} runs is so; --dry-run lists them")
-    return [configs[position] for position in found]
+    return [configs[position] for position in positions]
 
 
 def columns(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:

@@ -77,13 +77,13 @@ def _mlflow(library: Any, runs: list[Tracked], folder: Path) -> None:
     client = library.MlflowClient(tracking_uri=folder.as_uri())
     experiment = client.create_experiment(PROJECT)
     for run in runs:
-        made = client.create_run(experiment, run_name=run.run_id).info.run_id
+        run_id = client.create_run(experiment, run_name=run.run_id).info.run_id
         for name, value in run.settings.items():
-            client.log_param(made, name, value)
+            client.log_param(run_id, name, value)
         for step, numbers in [*run.curves, (0, run.metrics)]:
             for name, value in numbers.items():
-                client.log_metric(made, re.sub(r"[^\w\-. /]", ".", name), value, step=step)
-        client.set_terminated(made)
+                client.log_metric(run_id, re.sub(r"[^\w\-. /]", ".", name), value, step=step)
+        client.set_terminated(run_id)
 
 
 def _trackio(library: Any, runs: list[Tracked], folder: Path) -> None:
@@ -99,13 +99,13 @@ def _trackio(library: Any, runs: list[Tracked], folder: Path) -> None:
 def _wandb(library: Any, runs: list[Tracked], folder: Path) -> None:
     """As offline runs, which `wandb sync FOLDER/wandb/offline-run-*` sends."""
     for run in runs:
-        made = library.init(
+        written = library.init(
             project=PROJECT, name=run.run_id, id=run.run_id, config=run.settings, dir=str(folder), mode="offline"
         )
         for step, numbers in run.curves:
-            made.log(numbers, step=step)
-        made.summary.update(run.metrics)
-        made.finish()
+            written.log(numbers, step=step)
+        written.summary.update(run.metrics)
+        written.finish()
     library.teardown()  # its service writes late
 
 

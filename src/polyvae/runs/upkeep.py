@@ -22,12 +22,12 @@ class Problem(NamedTuple):
 
 def check(store: RunStore) -> list[Problem]:
     """Damaged and half runs of a store, by name; runs that some process is at are left out."""
-    found = []
+    problems = []
     for folder in run_folders(store):
         with store.lock(folder.name, wait=False) as held:
             if held:
-                found += [Problem(folder.name, *problem) for problem in _problems(store, folder)]
-    return found
+                problems += [Problem(folder.name, *problem) for problem in _problems(store, folder)]
+    return problems
 
 
 def waste(store: RunStore) -> list[Path]:
@@ -35,11 +35,11 @@ def waste(store: RunStore) -> list[Path]:
 
     Runs that some process is at are left out, and so are checkpoints of failed runs, from which a retry goes on.
     """
-    found = []
+    unneeded = []
     for folder in run_folders(store):
         with store.lock(folder.name, wait=False) as held:
-            found += _waste_of(store, folder) if held else []
-    return found
+            unneeded += _waste_of(store, folder) if held else []
+    return unneeded
 
 
 def collect(store: RunStore) -> tuple[int, int]:
@@ -92,18 +92,18 @@ def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
         lines = _readable(folder / "history.jsonl", files.read_json_lines)
         epochs = f"after epoch {len(lines)}" if isinstance(lines, list) else str(lines)
         return [(f"half done, {epochs}", f"{again}; it goes on from its checkpoint")]
-    found = []
+    problems = []
     if record.run_id != folder.name:
-        found.append((f"its record is that of {record.run_id}", "rename the folder"))
+        problems.append((f"its record is that of {record.run_id}", "rename the folder"))
     if not record.is_done:
-        found.append((f"failed: {record.error}", "mend the cause, then polyvae sweep --retry-failed"))
+        problems.append((f"failed: {record.error}", "mend the cause, then polyvae sweep --retry-failed"))
     weights = folder / "model.safetensors"
     if record.is_done and (folder / "config.json").is_file():  # else only the record was kept
         checks = {weights: files.read_tensors, folder / "model.json": files.read_json}
         checks |= {folder / "config.json": files.read_json, folder / "history.jsonl": files.read_json_lines}
         errors = [_readable(path, read) for path, read in checks.items()]
-        found += [(text, "delete the folder, then " + again) for text in errors if isinstance(text, str)]
-    return found
+        problems += [(text, "delete the folder, then " + again) for text in errors if isinstance(text, str)]
+    return problems
 
 
 def _readable(path: Path, read: Callable[[Path], Any]) -> Any:

@@ -36,12 +36,10 @@ def judge(records: Iterable[Record]) -> list[Verdict]:
     known = list(records)
     measured = {claim.name: claim.measure(known) for claim in CLAIMS}
     tests = {name: [p.test for p in parts if isinstance(p, Part)] for name, parts in measured.items()}
-    testable = {name: [t for t in found if t.seeds > 1] for name, found in tests.items()}
-    whole = [name for name, found in tests.items() if found and found == testable[name] and not _lacks(measured[name])]
+    testable = {name: [t for t in own if t.seeds > 1] for name, own in tests.items()}
+    whole = [name for name, own in tests.items() if own and own == testable[name] and not _lacks(measured[name])]
     adjusted = holm({name: max(t.p for t in tests[name]) for name in whole})
-    against = holm(
-        {name: min(1.0, len(found) * min(t.p_against for t in found)) for name, found in testable.items() if found}
-    )
+    against = holm({name: min(1.0, len(own) * min(t.p_against for t in own)) for name, own in testable.items() if own})
     return [
         _verdict(claim, measured[claim.name], adjusted.get(claim.name), against.get(claim.name)) for claim in CLAIMS
     ]

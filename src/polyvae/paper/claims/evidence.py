@@ -38,16 +38,16 @@ class Evidence:
         for record in self.records:
             by_seed[record.config.seed].append(record)
         most = max(map(len, by_seed.values()), default=0)
-        return [Evidence(found) for _, found in sorted(by_seed.items()) if len(found) == most]
+        return [Evidence(runs) for _, runs in sorted(by_seed.items()) if len(runs) == most]
 
     def values(self, score: Score) -> dict[float, BySeed]:
         """beta -> seed -> score, for the runs that have it."""
-        found: dict[float, BySeed] = defaultdict(dict)
+        scores: dict[float, BySeed] = defaultdict(dict)
         for record in self.records:
             value = score_of(record, score)
             if value is not None:
-                found[record.config.beta][record.config.seed] = value
-        return dict(sorted(found.items()))
+                scores[record.config.beta][record.config.seed] = value
+        return dict(sorted(scores.items()))
 
     def best_betas(self, score: Score, *, lowest: bool) -> dict[int, float]:
         """seed -> the beta that is best on the mean of the other seeds (on this one, if no beta has another).
@@ -80,8 +80,8 @@ def compared(records: Iterable[Record]) -> keys.Seen | None:
 
 def distance(records: Iterable[Record], modality: str = "m0") -> str:
     """The key of the Fréchet distance of a modality that most of these records have."""
-    found = [seen for record in records for seen in keys.seen(record.metrics) if seen.modality == modality]
-    return (_most_common(found) or keys.Seen("digits", modality)).key()
+    of_modality = [seen for record in records for seen in keys.seen(record.metrics) if seen.modality == modality]
+    return (_most_common(of_modality) or keys.Seen("digits", modality)).key()
 
 
 def sweeps(records: Iterable[Record], dataset: str) -> Evidence:
@@ -130,7 +130,7 @@ def slopes(x_to_values: Mapping[float, BySeed], least: int = 3) -> BySeed:
         for seed, value in by_seed.items():
             points[seed].append((x, value))
     most = max([least, *map(len, points.values())])
-    kept = {seed: np.array(found).T for seed, found in sorted(points.items()) if len(found) == most}
+    kept = {seed: np.array(curve).T for seed, curve in sorted(points.items()) if len(curve) == most}
     return {seed: float(np.polyfit(x, y, 1)[0]) for seed, (x, y) in kept.items()}
 
 
@@ -150,9 +150,9 @@ def ceiling(record: Record) -> float:
     return mean_below(keys.CEILING, record) or 1.0
 
 
-def _most_common(found: Sequence[keys.Seen]) -> keys.Seen | None:
-    counts = Counter(found)
-    return max(counts, key=lambda seen: (counts[seen], seen.extractor == "digits"), default=None)
+def _most_common(seen: Sequence[keys.Seen]) -> keys.Seen | None:
+    counts = Counter(seen)
+    return max(counts, key=lambda s: (counts[s], s.extractor == "digits"), default=None)
 
 
 def _count(record: Record) -> int:

@@ -35,8 +35,8 @@ def above(values: Sequence[float], limit: float = 0.0) -> Test:
 
 def below(values: Sequence[float], limit: float = 0.0) -> Test:
     """Is the mean below `limit`?"""
-    found = above(values, limit)
-    return found._replace(p=found.p_against, p_against=found.p)
+    opposite = above(values, limit)
+    return opposite._replace(p=opposite.p_against, p_against=opposite.p)
 
 
 def within(values: Sequence[float], margin: float) -> Test:
