@@ -9,7 +9,7 @@ from polyvae.errors import InputError, RunError
 from polyvae.gaussian import Gaussian
 from polyvae.imputation import Imputed, ImputedText, impute
 from polyvae.modality import Batch, Modality
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.vae import MultimodalVAE
 from polyvae.runs.run import RunResult, run
 from polyvae.runs.saving import load
 from polyvae.runs.store import RunStore

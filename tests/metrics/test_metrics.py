@@ -23,7 +23,7 @@ from polyvae.metrics import Evaluation, Judge, coherence, frechet, frechet_dista
 from polyvae.metrics.coherence import fleiss_kappa, interval
 from polyvae.metrics.moments import moments, pooled
 from polyvae.modality import Modality
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.vae import MultimodalVAE
 from polyvae.noise import RowNoise
 from polyvae.pictures.grids import example_rows, write_grids
 from polyvae.pictures.pages import arrange

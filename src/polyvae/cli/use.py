@@ -19,7 +19,7 @@ from polyvae.imputation import Imputed, ImputedText
 from polyvae.imputation import impute as impute_batch
 from polyvae.metrics.protocol import rows_with
 from polyvae.modality import Batch, Modality
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.vae import MultimodalVAE
 from polyvae.pictures.pages import Row, write_page
 from polyvae.runs import finished
 from polyvae.runs.finished import plan_of

@@ -17,7 +17,7 @@ from polyvae.metrics.moments import Moments, RunningMoments
 from polyvae.metrics.protocol import Subset, check_names, given_subsets, rows_with, scoring
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel, Model, NotDefined
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.vae import MultimodalVAE
 from polyvae.noise import RowNoise
 from polyvae.posteriors import Posterior, kl_by_dimension
 from polyvae.priors import Centred, Prior, StandardNormal

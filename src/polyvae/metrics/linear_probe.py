@@ -13,7 +13,7 @@ from polyvae.errors import InputError
 from polyvae.metrics.coherence import check_labels
 from polyvae.metrics.protocol import Subset, check_names, given_subsets, has_all, scoring
 from polyvae.models.contract import Model, NotDefined
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.vae import MultimodalVAE
 from polyvae.noise import RowNoise
 from polyvae.subsets import conditional
 

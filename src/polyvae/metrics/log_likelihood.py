@@ -17,7 +17,7 @@ from polyvae.metrics.protocol import Subset, check_names, rows_with, scoring
 from polyvae.metrics.readings import few_pairs
 from polyvae.modality import Batch
 from polyvae.models.contract import Model, NotDefined
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.vae import MultimodalVAE
 from polyvae.noise import RowNoise
 
 MOST_ROWS = 500  # for all but the joint

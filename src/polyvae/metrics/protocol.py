@@ -16,7 +16,7 @@ from polyvae.errors import InputError
 from polyvae.gaussian import picked
 from polyvae.judges.extractors import AttributeJudge, Critic, Extractor, Judge, prepared
 from polyvae.models.contract import Model
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.vae import MultimodalVAE
 from polyvae.noise import RowNoise
 
 Subset = tuple[str, ...]

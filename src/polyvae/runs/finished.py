@@ -9,7 +9,7 @@ import torch
 from polyvae import fitting, metrics
 from polyvae.errors import InputError
 from polyvae.fitting import Fitted, SamplerKind
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.vae import MultimodalVAE
 from polyvae.runs.evaluation import Say, evaluation_of, identities
 from polyvae.runs.plan import Plan, make_plan
 from polyvae.runs.saving import Networks, load, save_prior

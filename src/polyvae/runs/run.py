@@ -19,7 +19,7 @@ from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
 from polyvae.modality import Batch
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.vae import MultimodalVAE
 from polyvae.noise import Noise, derive_seed
 from polyvae.objectives import Bound
 from polyvae.pictures.grids import write_grids

@@ -10,7 +10,7 @@ from torch import nn
 from polyvae import files, networks, priors, subsets
 from polyvae.errors import InputError
 from polyvae.modality import Batch, Modality
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.vae import MultimodalVAE
 from polyvae.posteriors import Family
 
 Networks = Mapping[str, tuple[nn.Module, nn.Module]]  # name -> (encoder, decoder)

@@ -1,7 +1,6 @@
 """The multimodal VAE: encoders, decoders, a prior, and the set S that says how posteriors are formed. No loss here."""
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,9 @@ from polyvae import gaussian, noise, subsets
 from polyvae.errors import InputError
 from polyvae.gaussian import NO_PRODUCT, GaussianMixture
 from polyvae.modality import Batch, Modality
+from polyvae.models.blueprint import Blueprint, Networks
 from polyvae.models.contract import Codes
+from polyvae.models.generation import generate
 from polyvae.noise import Noise
 from polyvae.posteriors import Family, Posterior
 from polyvae.priors import Prior, StandardNormal, VampPrior
@@ -30,7 +31,7 @@ class MultimodalVAE(nn.Module):
     def __init__(
         self,
         modalities: Sequence[Modality],
-        networks: Mapping[str, tuple[nn.Module, nn.Module]],
+        networks: Networks,
         mixture: SubsetMixture,
         latent_dim: int,
         *,
@@ -53,6 +54,18 @@ class MultimodalVAE(nn.Module):
             self.prior.posterior = self.posterior
         self.encoders = nn.ModuleDict({m.name: networks[m.name][0] for m in self.modalities})
         self.decoders = nn.ModuleDict({m.name: _decoder(m, networks[m.name][1]) for m in self.modalities})
+
+    @classmethod
+    def of(cls, blueprint: Blueprint) -> "MultimodalVAE":
+        """The untrained model of a blueprint."""
+        return cls(
+            blueprint.modalities,
+            blueprint.pairs(),
+            blueprint.mixture,
+            blueprint.latent_dim,
+            prior=blueprint.first_prior(),
+            family=blueprint.family,
+        )
 
     @property
     def device(self) -> torch.device:
@@ -189,39 +202,7 @@ class MultimodalVAE(nn.Module):
         """Posterior mean (batch, latent); for a mixture the weighted mean of its members' means."""
         return self.posterior(batch, given).mean
 
-    @torch.no_grad()
-    def generate(
-        self,
-        source: int | Batch,
-        given: Sequence[str] | None = None,
-        targets: Sequence[str] | None = None,
-        *,
-        decode: Literal["mean", "sample"] = "mean",
-        generator: Noise = None,
-    ) -> dict[str, Tensor]:
-        """Values of `targets`, name -> (batch, *shape), in the units of the data.
-
-        source: a number of unconditional samples, or a batch to condition on through `given` (default: all it has).
-        targets: default all modalities. decode: the likelihood's mean, or a draw from it.
-        """
-        wanted = self.names if targets is None else tuple(targets)
-        if not wanted or set(wanted) - set(self.names):
-            raise InputError(f"targets are {list(wanted)}; name at least one of {', '.join(self.names)}")
-        if isinstance(source, int) and given is not None:
-            raise InputError(
-                f"given is {list(given)}, but there is only a count of samples; pass a batch to condition on"
-            )
-        if isinstance(source, int):
-            codes = {name: z for name, z in self.prior_codes(source, generator).items() if name in wanted}
-        else:
-            codes = self.posterior_codes(source, self.names if given is None else given, wanted, generator)
-        likelihoods = self.decode(codes)
-        if decode == "mean":
-            drawn = {name: likelihood.mean for name, likelihood in likelihoods.items()}
-        else:
-            with noise.drawing_from(generator, self.device):
-                drawn = {name: likelihood.sample() for name, likelihood in likelihoods.items()}
-        return {m.name: m.to_original(drawn[m.name]) for m in self.modalities if m.name in drawn}
+    generate = generate
 
 
 def check_products(family: Family, mixture: SubsetMixture) -> None:
