@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "polyvae"
 LAYERS = (
     {"errors"},
     {"files", "registry"},
-    {"config", "noise", "subsets", "likelihoods"},
+    {"config", "noise", "subsets", "likelihoods", "plugins"},
     {"gaussian", "text", "theory"},
     {"posteriors"},
     {"modality"},
@@ -32,6 +32,7 @@ LAYERS = (
 ONLY = {  # what a room, or a part of one, is held to beyond its row
     "config": {"errors"},
     "likelihoods": {"errors", "registry"},
+    "plugins": {"errors", "files", "registry"},
     "subsets": {"errors"},
     "theory": {"subsets", "errors"},
     "runs.store": {"config", "files", "errors"},

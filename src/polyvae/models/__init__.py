@@ -9,16 +9,16 @@ from collections.abc import Callable
 from polyvae.errors import InputError
 from polyvae.models.blueprint import OWN, Blueprint, Networks, Pair
 from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
-from polyvae.models.generation import generate
+from polyvae.models.generation import TrainableModel, generate
 from polyvae.models.vae import MultimodalVAE
 from polyvae.registry import Registry
 
-Build = Callable[[Blueprint], Model]
+Build = Callable[[Blueprint], TrainableModel]
 MODELS: Registry[Build] = Registry("kind of model", {"joint": MultimodalVAE.of})
 register = MODELS.register
 
 
-def build(blueprint: Blueprint) -> Model:
+def build(blueprint: Blueprint) -> TrainableModel:
     """The untrained model. Raises InputError for a kind that no plug-in at hand has registered."""
     if blueprint.kind not in MODELS:
         raise InputError(
@@ -40,6 +40,7 @@ __all__ = [
     "Networks",
     "NotDefined",
     "Pair",
+    "TrainableModel",
     "build",
     "code_draws",
     "generate",

@@ -1,10 +1,10 @@
-"""Generating modalities from a model: from its prior, or given some of a row."""
+"""Generating modalities from a model: from its prior, or given some of a row. The base of all models that can."""
 
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from polyvae.errors import InputError
 from polyvae.modality import Batch
@@ -44,3 +44,12 @@ def generate(
         with drawing_from(generator, next(iter(codes.values())).device):
             values = {name: likelihood.sample() for name, likelihood in likelihoods.items()}
     return {m.name: m.to_original(values[m.name]) for m in model.modalities if m.name in values}
+
+
+class TrainableModel(nn.Module, Model):
+    """The base of every model that is trained, saved and loaded: a module that keeps the contract.
+
+    A subclass sets `names` and `modalities` and defines `prior_codes`, `posterior_codes` and `decode`.
+    """
+
+    generate = generate

@@ -12,14 +12,14 @@ from polyvae.gaussian import NO_PRODUCT, GaussianMixture
 from polyvae.modality import Batch, Modality
 from polyvae.models.blueprint import Blueprint, Networks
 from polyvae.models.contract import Codes
-from polyvae.models.generation import generate
+from polyvae.models.generation import TrainableModel
 from polyvae.noise import Noise
 from polyvae.posteriors import Family, Posterior
-from polyvae.priors import Prior, StandardNormal, VampPrior
+from polyvae.priors import Prior, StandardNormal
 from polyvae.subsets import Powerset, SubsetMixture
 
 
-class MultimodalVAE(nn.Module):
+class MultimodalVAE(TrainableModel):
     """One latent space for several modalities.
 
     networks: name -> (encoder, decoder) as in `polyvae.networks`.
@@ -50,8 +50,7 @@ class MultimodalVAE(nn.Module):
         self.register_buffer("blank", torch.zeros(latent_dim), persistent=False)
         self.blank: Tensor
         self.prior = StandardNormal(latent_dim) if prior is None else prior
-        if isinstance(self.prior, VampPrior):
-            self.prior.posterior = self.posterior
+        self.prior.bind(self.posterior)
         self.encoders = nn.ModuleDict({m.name: networks[m.name][0] for m in self.modalities})
         self.decoders = nn.ModuleDict({m.name: _decoder(m, networks[m.name][1]) for m in self.modalities})
 
@@ -201,8 +200,6 @@ class MultimodalVAE(nn.Module):
     def embed(self, batch: Batch, given: Sequence[str] | None = None) -> Tensor:
         """Posterior mean (batch, latent); for a mixture the weighted mean of its members' means."""
         return self.posterior(batch, given).mean
-
-    generate = generate
 
 
 def check_products(family: Family, mixture: SubsetMixture) -> None:
