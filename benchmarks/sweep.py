@@ -15,8 +15,8 @@ from polyvae import RunConfig, RunStore
 from polyvae.report import write_report
 from polyvae.runs import table as records
 from polyvae.runs.plan import make_plan, make_plans
+from polyvae.runs.record import Record
 from polyvae.runs.run import run_one
-from polyvae.runs.store import failed_record
 from polyvae.sweeps.sweep import sweep
 
 TINY = RunConfig(
@@ -52,7 +52,7 @@ def filled(folder: Path, count: int) -> RunStore:
     """A store of finished runs with made-up metrics and an epoch curve each."""
     store = RunStore(folder)
     for config in grid(count):
-        record = failed_record(run_id := config.run_id(), config, None) | {"status": "done"}
+        run_id = config.run_id()
         level = METHODS.index(config.method) + config.beta / 10 + config.seed / 1000
         metrics = {f"frechet/digits/unconditional/m{i}": 100 + 50 * level + i for i in range(3)}
         metrics |= {f"coherence/conditional/m{i}/m{j}": level / 6 for i in range(3) for j in range(3) if i != j}
@@ -61,7 +61,11 @@ def filled(folder: Path, count: int) -> RunStore:
         lines = [{"epoch": e, "step": e, "loss": 900 / (e + 1), "rate": 9.0, "distortion": 9.0} for e in range(20)]
         (store.folder(run_id) / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         names = ["m0", "m1", "m2"]
-        store.finish(record | {"metrics": metrics, "seconds": {"train": 60.0}, "resolved": {"modalities": names}})
+        seconds, resolved = {"train": 60.0}, {"modalities": names}
+        record = Record(
+            run_id=run_id, config=config, status="done", metrics=metrics, seconds=seconds, resolved=resolved
+        )
+        store.finish(record)
     return store
 
 

@@ -34,11 +34,11 @@ def main(store: str, out: str) -> None:
     with drawing():
         figure = Figure(figsize=(8.4, 3.8))
         for axes, (key, meaning) in zip(figure.subplots(1, 2), SCORES.items(), strict=True):
-            runs = [record for record in records if key in record["metrics"]]
-            pairs = np.array([[run["metrics"][LABELLED], run["metrics"][key]] for run in runs])
+            runs = [record for record in records if key in record.metrics]
+            pairs = np.array([[run.metrics[LABELLED], run.metrics[key]] for run in runs])
             print(f"{key}: {correlation(pairs)}")
             for method, look in METHODS.items():
-                mine = np.array([run["config"]["method"] == method for run in runs])
+                mine = np.array([run.config.method == method for run in runs])
                 if mine.any():
                     axes.scatter(*pairs[mine].T, color=look.colour, marker=look.marker, label=look.name, s=24)
             axes.plot([0.1, 1], [0, 1], color="#666d78", linewidth=0.8, dashes=(4, 3))

@@ -143,10 +143,10 @@ def floors() -> None:
 def dial(store: Path, data_dir: str | None) -> None:
     """Quality, coherence and diversity against Delta in nats, by share of the singles and by crop positions."""
     configs = [config.with_(data_dir=data_dir) for config in configs_of("dial")]
-    sweep(configs, RunStore(store))
+    done = {record.run_id: record for record in sweep(configs, RunStore(store))}
     found = []
     for plan in make_plans(configs):
-        metrics = (RunStore(store).record(plan.run_id) or {})["metrics"]
+        metrics = done[plan.run_id].metrics
         delta = theory.discrepancy(law_of(plan.sampler), plan.mixture)
         numbers = [
             np.mean([metrics[f"frechet/digits/unconditional/{m}"] for m in ("m0", "m1", "m2")]),

@@ -10,6 +10,7 @@ from polyvae.gaussian import Gaussian
 from polyvae.imputation import Imputed, ImputedText, impute
 from polyvae.modality import Batch, Modality
 from polyvae.models.vae import MultimodalVAE
+from polyvae.runs.record import Record
 from polyvae.runs.run import RunResult, run
 from polyvae.runs.saving import load
 from polyvae.runs.store import RunStore
@@ -26,6 +27,7 @@ __all__ = [
     "Modality",
     "MultimodalDataset",
     "MultimodalVAE",
+    "Record",
     "RunConfig",
     "RunError",
     "RunResult",

@@ -12,7 +12,7 @@ from polyvae import RunConfig
 from polyvae.paper.claims import CLAIMS, judge
 from polyvae.paper.claims.evidence import Evidence, by_modalities, distance, paired, slopes, sweeps
 from polyvae.paper.claims.statistics import above, below, holm, within
-from polyvae.runs.store import failed_record
+from polyvae.runs.record import Record
 
 SEEDS = range(5)
 BETAS = (0.03, 0.3, 1.0, 3.0, 9.0)
@@ -66,8 +66,9 @@ def test_one_seed_decides_nothing_and_equal_seeds_leave_no_doubt():
 def record(method, metrics, dataset="polymnist", beta=1.0, seed=0, modalities=3, error=None, **fields):
     only = {"only": "m0"} if method == "unimodal" else {}
     config = RunConfig(dataset=dataset, method=method, beta=beta, seed=seed, modalities=modalities, **only, **fields)
-    found = failed_record(config.run_id(), config, error)
-    return found | {"status": "failed" if error else "done", "metrics": {} if error else metrics}
+    if error:
+        return Record.failed(config.run_id(), config, error)
+    return Record(run_id=config.run_id(), config=config, status="done", metrics=metrics)
 
 
 def test_the_best_beta_of_a_seed_is_chosen_by_the_others():
@@ -77,7 +78,7 @@ def test_the_best_beta_of_a_seed_is_chosen_by_the_others():
     for _ in range(150):
         runs = [record("mvae", {"x": rng.normal()}, beta=b, seed=s) for s in range(3) for b in BETAS]
         honest.append(np.mean(list(Evidence(runs).at_best("x").values())))
-        flattering.append(np.mean([min(r["metrics"]["x"] for r in runs[5 * s : 5 * s + 5]) for s in range(3)]))
+        flattering.append(np.mean([min(r.metrics["x"] for r in runs[5 * s : 5 * s + 5]) for s in range(3)]))
     assert abs(np.mean(honest)) < 4 * stats.sem(honest)
     assert np.mean(flattering) < -1
 
@@ -98,7 +99,7 @@ def test_slopes_are_least_squares():
 def test_settings_do_not_mix():
     a = [record("mvae", {"x": 1.0}, beta=b, network="conv") for b in BETAS]
     b = [record("mvae", {"x": 2.0}, beta=b, network="mlp") for b in BETAS[:2]]
-    assert {r["config"]["network"] for r in sweeps(a + b, "polymnist").records} == {"conv"}
+    assert {r.config.network for r in sweeps(a + b, "polymnist").records} == {"conv"}
     m = [record("mvae", {"x": 1.0}, modalities=k, beta=0.3) for k in (2, 4, 5)]
     assert list(by_modalities(a + m, "polymnist")) == [2, 4, 5]
 
@@ -188,7 +189,7 @@ def test_the_opposite_world_refutes_them():
 
 
 def test_one_seed_tests_nothing():
-    runs = [r for r in paper_world() if r["config"]["seed"] == 0]
+    runs = [r for r in paper_world() if r.config.seed == 0]
     verdicts = judge(runs)
     assert {verdict.p for verdict in verdicts} == {None}
     assert {verdict.outcome for verdict in verdicts} == {"not decided"}
@@ -196,8 +197,8 @@ def test_one_seed_tests_nothing():
 
 def test_a_claim_with_one_seed_in_a_part_is_no_member_of_the_family():
     """Translated with one seed leaves the claims that are on both data sets untested, and those on PolyMNIST tested."""
-    world = [r for r in paper_world() if r["config"]["modalities"] == 3]
-    runs = [r for r in world if r["config"]["dataset"] == "polymnist" or r["config"]["seed"] == 0]
+    world = [r for r in paper_world() if r.config.modalities == 3]
+    runs = [r for r in world if r.config.dataset == "polymnist" or r.config.seed == 0]
     tested = {v.claim.name: v for v in judge(runs) if v.p is not None}
     assert tested.pop("C16").outcome == "does not hold", "its part on PolyMNIST is refuted, whatever the others are"
     assert set(tested) == {"C7", "C8", "C11", "C12", "C13", "C15"}
@@ -240,7 +241,8 @@ def test_a_coherent_and_good_run_or_an_infinite_one_refutes_what_is_said_of_all(
 def test_digits_that_cannot_be_drawn_leave_translated_coherence_undecided():
     runs = paper_world()
     for run in runs:
-        run["metrics"] |= {"coherence/self/m0": 0.2} if "coherence/self/m0" in run["metrics"] else {}
+        if "coherence/self/m0" in run.metrics:
+            run.metrics["coherence/self/m0"] = 0.2
     assert outcomes(runs)["C9"] == "not decided"
 
 
@@ -251,9 +253,9 @@ def test_without_runs_nothing_is_decided():
 @pytest.mark.parametrize(
     ("claim", "removed"),
     [
-        ("C1", lambda r: r["config"]["dataset"] == "translated_polymnist"),
-        ("C4", lambda r: r["config"]["method"] == "mopoe"),
-        ("C18", lambda r: r["config"]["beta"] == 9.0),
+        ("C1", lambda r: r.config.dataset == "translated_polymnist"),
+        ("C4", lambda r: r.config.method == "mopoe"),
+        ("C18", lambda r: r.config.beta == 9.0),
     ],
 )
 def test_a_claim_of_which_a_part_has_no_runs_is_not_decided(claim, removed):
@@ -273,7 +275,7 @@ def test_a_claim_of_which_a_part_has_no_runs_is_not_decided(claim, removed):
 def test_a_claim_of_which_a_number_was_not_measured_is_not_decided(claim, key):
     runs = paper_world()
     for run in runs:
-        run["metrics"].pop(key, None)
+        run.metrics.pop(key, None)
     verdict = next(v for v in judge(runs) if v.claim.name == claim)
     assert verdict.outcome == "not decided"
     assert any("no run of this kind" in line or "not measured" in line for line in verdict.numbers)
@@ -290,18 +292,18 @@ def test_seeds_with_different_betas_are_not_mixed():
     values = {0.03: {0: 1.0, 1: 1.2}, 0.3: dict.fromkeys(range(5), 9.0), 1.0: dict.fromkeys(range(5), 8.0)}
     runs = Evidence(record("mvae", {"x": v}, beta=b, seed=s) for b, row in values.items() for s, v in row.items())
     assert runs.at_best("x") == {0: 1.0, 1: 1.2}
-    assert [{r["config"]["seed"] for r in one.records} for one in runs.complete()] == [{0}, {1}]
-    alone = Evidence(r for r in runs.records if r["config"]["seed"] == 0)
+    assert [{r.config.seed for r in one.records} for one in runs.complete()] == [{0}, {1}]
+    alone = Evidence(r for r in runs.records if r.config.seed == 0)
     assert alone.at_best("x") == {0: 1.0}
 
 
 def test_networks_of_modalities_that_a_run_lacks_do_not_part_it_from_others():
     both = record("mopoe", {"x": 1.0}, "cub", network="image=resnet,caption=conv")
     alone = record("unimodal", {"x": 1.0}, "cub", network="resnet")
-    for run, networks in ((both, {"image": "resnet", "caption": "conv"}), (alone, {"image": "resnet"})):
-        run["resolved"] = {"networks": networks}
+    both.resolved["networks"] = {"image": "resnet", "caption": "conv"}
+    alone.resolved["networks"] = {"image": "resnet"}
     assert len(sweeps([both, alone], "cub").records) == 2
-    alone["resolved"] = {"networks": {"image": "conv"}}
+    alone.resolved["networks"] = {"image": "conv"}
     assert len(sweeps([both, alone], "cub").records) == 1
 
 
@@ -309,24 +311,26 @@ def test_models_on_a_plateau_rank_nothing():
     """No digit survives on Translated: what is said of both data sets is open, whatever PolyMNIST shows."""
     runs = paper_world()
     for run in runs:
-        if run["config"]["dataset"] == "translated_polymnist":
-            run["metrics"] |= {"coherence/self/m0": 0.11}
+        if run.config.dataset == "translated_polymnist":
+            run.metrics["coherence/self/m0"] = 0.11
     found = outcomes(runs)
     assert {found[name] for name in ("C1", "C2", "C4", "C5", "C9", "C10")} == {"not decided"}
     assert {found[name] for name in ("C6", "C7", "C11", "C12", "C13")} == {"holds"}
     plateau = official_world(with_translated=True)
     for run in plateau:
-        run["metrics"] |= {"linear_probe/joint": 0.12} if run["config"]["dataset"] == "polymnist" else {}
+        if run.config.dataset == "polymnist":
+            run.metrics["linear_probe/joint"] = 0.12
     assert outcomes(plateau)["C14"] == "not decided"
 
 
 def test_equal_likelihood_does_not_depend_on_where_likelihoods_start():
     near, far = paper_world(), paper_world()
     for run in near:
-        if run["config"]["method"] == "mvae_plus":
-            run["metrics"]["log_likelihood/joint"] -= 60  # of a gap of 100
+        if run.config.method == "mvae_plus":
+            run.metrics["log_likelihood/joint"] -= 60  # of a gap of 100
     for run, other in zip(far, near, strict=True):
-        run["metrics"] |= {k: v - 1e5 for k, v in other["metrics"].items() if k == "log_likelihood/joint"}
+        if "log_likelihood/joint" in other.metrics:
+            run.metrics["log_likelihood/joint"] = other.metrics["log_likelihood/joint"] - 1e5
     assert outcomes(near)["C15"] == outcomes(far)["C15"] == "does not hold"
 
 

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -17,6 +18,7 @@ from polyvae.errors import InputError
 from polyvae.report import command, drawing, figures, grids, style, table, words, write_report
 from polyvae.report.marks import Marks
 from polyvae.report.reading import read_runs
+from polyvae.runs.record import Record
 from polyvae.runs.store import RunStore
 
 # method -> (distance on m0, joint, kappa, leave-one-out, self, distortion, rate), shaped like the paper's figures.
@@ -95,21 +97,21 @@ def add_run(
     folder = store.begin(run_id, config)
     if metrics is None:
         metrics = {} if error else metrics_of(numbers or PAPER[method], modalities)
-    record = {
-        "run_id": run_id,
-        "config": config.to_dict(),
-        "status": "failed" if error else "done",
-        "error": error,
-        "metrics": metrics,
-        "notes": ({"coherence": "it needs two modalities"} if method == "unimodal" else {}) | (notes or {}),
-        "seconds": {"data": 1.0, "train": 24.0, "evaluate": 6.0},
-        "environment": {
+    record = Record(
+        run_id=run_id,
+        config=config,
+        status="failed" if error else "done",
+        error=error,
+        metrics=metrics,
+        notes=({"coherence": "it needs two modalities"} if method == "unimodal" else {}) | (notes or {}),
+        seconds={"data": 1.0, "train": 24.0, "evaluate": 6.0},
+        environment={
             "versions": {"polyvae": "0.1.0", "torch": "2.6.0"},
             "device": "cpu",
             "threads": 2,
             "cpu": "Test CPU",
         },
-        "resolved": {
+        resolved={
             "modalities": list(modalities),
             "latent_dim": 64,
             "networks": dict.fromkeys(modalities, "conv"),
@@ -121,7 +123,7 @@ def add_run(
             "subsets": 7,
             "is_bound": method != "mvae_plus",
         },
-    }
+    )
     if not error and "bound/loss" in metrics:
         lines = history_of(metrics, modalities, epochs)
         (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -506,9 +508,8 @@ def test_a_collapse_is_told_in_the_summary(store, tmp_path):
 def test_own_data_that_changed_under_one_path_do_not_mix(store):
     for seed, content in ((0, "a"), (1, "b")):
         run_id = add_run(store, "mopoe", dataset="arrays", data="mine.npz", seed=seed)
-        changed = store.record(run_id)
-        changed["resolved"]["data"] = content
-        store.finish(changed)
+        record = store.record(run_id)
+        store.finish(replace(record, resolved=record.resolved | {"data": content}))
     assert len(read_runs(store)[0]) == 2
 
 

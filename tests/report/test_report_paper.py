@@ -162,7 +162,7 @@ def test_marks_hold_the_numbers_and_the_run_ids(store, page):
     drawn = set(re.findall(r'id="[\w-]*?(mark-\d+)"', text))
     assert drawn == set(marks), "every mark of the figures is known, and the other way round"
     shown = {line for mark in marks.values() for line in mark["text"]}
-    run_ids = {r["run_id"] for r in store.records() if r["status"] == "done"}
+    run_ids = {r.run_id for r in store.records() if r.is_done}
     assert {line.partition(": ")[2] for line in shown if line.startswith("seed ")} == run_ids - _alone(store)
 
 
@@ -170,9 +170,9 @@ def _alone(store):
     """Runs that no figure shows: a unimodal VAE is a line in a trade-off, and one constant of the largest M; a side
     experiment at one beta is in tables alone."""
     return {
-        r["run_id"] for r in store.records()
-        if (r["config"]["method"] == "unimodal" and r["config"]["modalities"] == 2)
-        or r["config"]["network"] == "resnet"
+        r.run_id for r in store.records()
+        if (r.config.method == "unimodal" and r.config.modalities == 2)
+        or r.config.network == "resnet"
     }  # fmt: skip
 
 

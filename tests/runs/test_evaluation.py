@@ -133,22 +133,22 @@ def test_holding_out_changes_the_data_and_only_then_their_recipe():
 def test_evaluate_adds_to_the_record_and_keeps_what_was_there(tmp_path):
     first = run(TOY, tmp_path)
     record = evaluate(first.run_id, "latent,imputation", RunStore(tmp_path))
-    assert record["metrics"].items() >= first.metrics.items()
-    assert {key.split("/")[0] for key in record["metrics"]} == {"bound", "latent", "imputation"}
-    assert record["resolved"]["metrics"] == ["bound", "latent", "imputation"]
+    assert record.metrics.items() >= first.metrics.items()
+    assert {key.split("/")[0] for key in record.metrics} == {"bound", "latent", "imputation"}
+    assert record.resolved["metrics"] == ["bound", "latent", "imputation"]
     assert RunStore(tmp_path).record(first.run_id) == record
     again = evaluate(first.run_id, "latent", RunStore(tmp_path))
-    assert again["metrics"] == record["metrics"], "the same seed gives the same numbers"
+    assert again.metrics == record.metrics, "the same seed gives the same numbers"
 
 
 def test_everything_that_a_table_allows(tmp_path, capsys, hasty):
     result = run(TOY.with_(metrics="none"), tmp_path)
     main(["evaluate", result.run_id, "--store", str(tmp_path)])
     record = RunStore(tmp_path).record(result.run_id)
-    kinds = {key.split("/")[0] for key in record["metrics"]}
+    kinds = {key.split("/")[0] for key in record.metrics}
     assert kinds >= {"bound", "latent", "imputation", "log_likelihood", "label_free"}
-    assert record["notes"]["coherence"] == "none of m0, m1, m2 is an image"
-    assert record["notes"]["linear_probe"] == "data set 'toy' has no labels"
+    assert record.notes["coherence"] == "none of m0, m1, m2 is an image"
+    assert record.notes["linear_probe"] == "data set 'toy' has no labels"
     assert "bound/loss" in capsys.readouterr().out
 
 

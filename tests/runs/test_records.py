@@ -12,7 +12,7 @@ from polyvae.cli import main
 from polyvae.paper.claims import CLAIMS
 from polyvae.runs import table as records
 from polyvae.runs import upkeep
-from polyvae.runs.store import failed_record
+from polyvae.runs.record import Record
 
 TINY = RunConfig(
     dataset="toy", modalities=2, train_size=64, test_size=20, batch_size=16, epochs=2, latent_dim=3, metrics="bound"
@@ -21,9 +21,16 @@ TINY = RunConfig(
 
 def put(store, status="done", metrics=None, **changes):
     config = RunConfig(**changes)
-    record = failed_record(config.run_id(), config, None if status == "done" else "loss is not finite")
-    store.finish(record | {"status": status, "metrics": metrics or {}, "seconds": {"train": 3.0, "evaluate": 1.5}})
-    return record["run_id"]
+    record = Record(
+        run_id=config.run_id(),
+        config=config,
+        status=status,
+        error=None if status == "done" else "loss is not finite",
+        metrics=metrics or {},
+        seconds={"train": 3.0, "evaluate": 1.5},
+    )
+    store.finish(record)
+    return record.run_id
 
 
 @pytest.fixture
@@ -46,8 +53,8 @@ def test_the_table_holds_every_setting_and_metric(store):
     rows = {row["run_id"]: row for row in frame.to_dicts()}
     assert set(rows) == {a, b, bad}
     for run_id, row in rows.items():
-        record = store.record(run_id)
-        assert {name: row[name] for name in record["config"]} == record["config"]
+        settings = store.record(run_id).config.to_dict()
+        assert {name: row[name] for name in settings} == settings
         assert row["seconds"] == 4.5
     assert (rows[a]["bound/loss"], rows[a]["coherence/joint"]) == (2.0, None)
     assert (rows[b]["coherence/joint"], rows[b]["patience"]) == (0.25, 3)
@@ -61,7 +68,7 @@ def test_conditions_choose_rows(store):
         for method in ("mvae", "mopoe"):
             put(store, beta=beta, method=method, metrics={"coherence/leave_one_out": beta / 10})
     frame = records.table(store.records())
-    expected = {r["run_id"] for r in store.records() if r["config"]["method"] == "mopoe" and r["config"]["beta"] <= 1}
+    expected = {r.run_id for r in store.records() if r.config.method == "mopoe" and r.config.beta <= 1}
     assert set(records.where(frame, "method = 'mopoe' AND beta <= 1")["run_id"]) == expected
     assert len(records.where(frame, '"coherence/leave_one_out" > .05')) == 4
     assert records.columns(frame, ["beta", "coherence/*"]).columns == ["beta", "coherence/leave_one_out"]
@@ -182,9 +189,9 @@ def test_copied_records_are_a_store(store, tmp_path):
     a = put(store, beta=0.5, data_dir=str(tmp_path), metrics={"bound/loss": 2.0})
     b = put(store, "failed", seed=5)
     copy = RunStore(tmp_path / "kept")
-    assert {record["run_id"] for record in upkeep.copy_records(store, copy)} == {a, b}
+    assert {record.run_id for record in upkeep.copy_records(store, copy)} == {a, b}
     assert (copy.is_done(a), copy.is_done(b)) == (True, False), "a failure is a result too"
-    assert copy.record(a)["metrics"] == {"bound/loss": 2.0}
+    assert copy.record(a).metrics == {"bound/loss": 2.0}
     assert str(tmp_path) not in (copy.folder(a) / "record.json").read_text()
     assert upkeep.copy_records(store, copy) == [], "what has not changed is not written again"
     assert {problem.run_id for problem in upkeep.check(copy)} == {b}, "a record alone is no damage"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from polyvae import InputError, RunConfig, RunError, RunStore, files
+from polyvae import InputError, Record, RunConfig, RunError, RunStore, files
 
 
 def full_disk(*arguments, **options):
@@ -68,10 +68,9 @@ def test_damaged_json_is_named(damage, tmp_path):
         files.read_json(path)
 
 
-def fill(store: RunStore, run_id: str, status: str = "done", **more) -> None:
+def fill(store: RunStore, run_id: str, status: str = "done") -> None:
     store.begin(run_id, RunConfig())
-    record = {"run_id": run_id, "config": RunConfig().to_dict(), "status": status, "error": None, **more}
-    store.finish({**record, "metrics": {}, "notes": {}, "seconds": {}})
+    store.finish(Record(run_id=run_id, config=RunConfig(), status=status))
 
 
 def test_finished_means_a_record_and_done_means_its_status(tmp_path):
@@ -80,7 +79,7 @@ def test_finished_means_a_record_and_done_means_its_status(tmp_path):
     fill(store, "good")
     fill(store, "bad", "failed")
     assert [store.is_done(name) for name in ("started", "good", "bad", "never")] == [False, True, False, False]
-    assert [record["run_id"] for record in store.records()] == ["bad", "good"]
+    assert [record.run_id for record in store.records()] == ["bad", "good"]
     assert json.loads((tmp_path / "started" / "config.json").read_text()) == RunConfig().to_dict()
 
 
@@ -91,7 +90,7 @@ def test_settings_newer_than_a_record_have_their_defaults(tmp_path):
     content = json.loads(path.read_text())
     del content["config"]["crop_range"], content["config"]["objective"]
     path.write_text(json.dumps(content))
-    assert store.record("old")["config"] == store.records()[0]["config"] == RunConfig().to_dict()
+    assert store.record("old").config == store.records()[0].config == RunConfig()
 
 
 def test_what_a_killed_or_failed_try_left_behind_goes(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from polyvae import InputError, RunConfig, RunStore
 from polyvae.cli import main
 from polyvae.runs import trackers
-from polyvae.runs.store import failed_record
+from polyvae.runs.record import Record
 
 METRICS = {"bound/loss": 12.5, "coherence/conditional/m0+m1/m2": 0.75}
 LINE = {"epoch": 0, "step": 8, "loss": 20.0, "log_likelihood": {"m0": -7.0}, "validation": {"loss": 21.0}, "stage": "a"}
@@ -23,11 +23,11 @@ def store(tmp_path):
     store = RunStore(tmp_path / "runs")
     for seed, status in ((0, "done"), (1, "done"), (2, "failed")):
         config = RunConfig(seed=seed)
-        record = failed_record(run_id := config.run_id(), config, None) | {"status": status, "metrics": METRICS}
+        run_id = config.run_id()
         store.begin(run_id, config)
         lines = [LINE, LINE | {"epoch": 1, "step": 16, "loss": 10.0}]
         (store.folder(run_id) / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        store.finish(record)
+        store.finish(Record(run_id=run_id, config=config, status=status, metrics=METRICS))
     return store
 
 

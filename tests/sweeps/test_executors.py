@@ -18,7 +18,7 @@ from polyvae.cli import main
 from polyvae.cli.progress import SweepTable
 from polyvae.config import RunConfig
 from polyvae.runs.plan import make_plan
-from polyvae.runs.store import failed_record
+from polyvae.runs.record import Record
 from polyvae.sweeps import costs
 from polyvae.sweeps.executors import EXECUTORS, Resources
 from polyvae.sweeps.sweep import sweep
@@ -157,7 +157,7 @@ def test_ctrl_c_once_finishes_what_is_under_way_and_twice_stops_at_once(twice, t
     assert process.returncode == 130
     assert "the same command goes on" in errors
     store = RunStore(tmp_path / "runs")
-    assert [record["status"] for record in store.records()] == ([] if twice else ["done"])
+    assert [record.status for record in store.records()] == ([] if twice else ["done"])
     assert workers_of(store) == []
 
 
@@ -249,7 +249,7 @@ def test_a_dry_run_counts_failed_runs_that_would_be_done_again(tmp_path, capsys)
     )
     store = RunStore(tmp_path / "runs")
     run_id = make_plan(TINY).run_id
-    store.finish(failed_record(run_id, TINY, "killed"))
+    store.finish(Record.failed(run_id, TINY, "killed"))
     for more, todo in (([], 1), (["--retry-failed"], 2)):
         main(["sweep", str(experiment), "--store", str(store.root), "--dry-run", *more])
         assert f"2 runs, {todo} to do" in capsys.readouterr().out

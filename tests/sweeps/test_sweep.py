@@ -34,7 +34,7 @@ RunStore.begin = logged
 if __name__ == "__main__":
     import json
     configs = [RunConfig.from_dict(c) for c in json.loads(sys.argv[2])]
-    sweep(configs, RunStore(sys.argv[1]), workers=2, on_record=lambda r: print(r["run_id"], flush=True))
+    sweep(configs, RunStore(sys.argv[1]), workers=2, on_record=lambda r: print(r.run_id, flush=True))
 """
 
 
@@ -42,11 +42,11 @@ def identity(store: RunStore) -> dict:
     """All that must agree between two stores: config, metrics, weights, history without seconds."""
     found = {}
     for record in store.records():
-        run_id = record["run_id"]
+        run_id = record.run_id
         history = [{k: v for k, v in line.items() if k != "seconds"} for line in store.history(run_id)]
-        config = {k: v for k, v in record["config"].items() if k != "threads"}
+        config = {k: v for k, v in record.config.to_dict().items() if k != "threads"}
         weights = files.sha256(store.folder(run_id) / "model.safetensors")
-        found[run_id] = (record["status"], config, record["metrics"], weights, history)
+        found[run_id] = (record.status, config, record.metrics, weights, history)
     return found
 
 
@@ -76,13 +76,13 @@ def test_a_sweep_gives_the_same_records_as_runs_one_by_one(tmp_path, undisturbed
         store,
         workers=2,
         on_prepare=lambda *what: prepared.append(what),
-        on_record=lambda record: seen.append(record["run_id"]),
+        on_record=lambda record: seen.append(record.run_id),
     )
     kinds = {(config.dataset, config.modalities) for config in CONFIGS}
     assert [done for _, done, _ in prepared] == list(range(len(kinds)))
     assert identity(store) == undisturbed
     assert sorted(seen) == sorted(undisturbed)
-    assert [record["config"]["method"] for record in records] == [config.method for config in CONFIGS]
+    assert [record.config.method for record in records] == [config.method for config in CONFIGS]
     before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")}
     assert sweep(CONFIGS, store, workers=2, on_record=seen.append) == records
     assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")} == before, "nothing is done again"
@@ -100,22 +100,22 @@ def test_a_sweep_adds_the_metrics_that_finished_runs_lack(tmp_path):
     store, config = RunStore(tmp_path), TINY.with_(epochs=1)
     (before,) = sweep([config], store)
     (after,) = sweep([config.with_(metrics="bound,latent")], store)
-    assert before["metrics"].items() < after["metrics"].items()
-    assert "latent/active_units/m0" in after["metrics"]
-    (tmp_path / before["run_id"] / "model.safetensors").unlink()
+    assert before.metrics.items() < after.metrics.items()
+    assert "latent/active_units/m0" in after.metrics
+    (tmp_path / before.run_id / "model.safetensors").unlink()
     assert sweep([config.with_(metrics="all")], store) == [after], "a record alone is what there is"
 
 
 def test_a_failed_run_that_another_sweep_does_again_ends_no_sweep(tmp_path):
     store, failing = RunStore(tmp_path), TINY.with_(epochs=1, learning_rate=1e30)
     (failed,) = sweep([failing], store)
-    assert failed["status"] == "failed"
+    assert not failed.is_done
     other = TINY.with_(epochs=1)
 
     def begun_elsewhere(record):
-        (tmp_path / failed["run_id"] / "record.json").unlink(missing_ok=True)
+        (tmp_path / failed.run_id / "record.json").unlink(missing_ok=True)
 
-    assert [r["status"] for r in sweep([failing, other], store, on_record=begun_elsewhere)] == ["failed", "done"]
+    assert [r.status for r in sweep([failing, other], store, on_record=begun_elsewhere)] == ["failed", "done"]
 
 
 def workers_of(store: RunStore) -> list[int]:
@@ -155,8 +155,8 @@ def test_a_run_that_kills_three_workers_is_recorded_as_failed(tmp_path, monkeypa
 
     monkeypatch.setattr("polyvae.sweeps.executors.EXECUTORS", {"local": deadly})
     (record,) = sweep([TINY], RunStore(tmp_path / "runs"))
-    assert started == [record["run_id"]] * 3
-    assert (record["status"], "exit status -9" in record["error"]) == ("failed", True)
+    assert started == [record.run_id] * 3
+    assert (record.status, "exit status -9" in record.error) == ("failed", True)
 
 
 def test_two_sweeps_on_one_store_lose_and_repeat_nothing(tmp_path, undisturbed):
@@ -174,9 +174,9 @@ def test_a_failing_run_is_recorded_and_stops_no_other(tmp_path):
     store = RunStore(tmp_path / "runs")
     failing = TINY.with_(learning_rate=1e38, likelihood="normal")
     good, bad = sweep([TINY, failing], store)
-    assert (good["status"], bad["status"]) == ("done", "failed")
-    assert "not finite" in bad["error"]
-    marked = store.folder(bad["run_id"]) / "record.json"
+    assert (good.status, bad.status) == ("done", "failed")
+    assert "not finite" in bad.error
+    marked = store.folder(bad.run_id) / "record.json"
     stamp = marked.stat().st_mtime_ns
     sweep([TINY, failing], store)
     assert marked.stat().st_mtime_ns == stamp, "a failed run is left alone"
@@ -193,10 +193,10 @@ def test_a_damaged_checkpoint_fails_its_run_and_stops_no_other(tmp_path):
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"x" * 100)
     bad, good = sweep([TINY, TINY.with_(seed=1)], store)
-    assert (bad["status"], good["status"]) == ("failed", "done")
-    assert "state.safetensors is damaged" in bad["error"]
+    assert (bad.status, good.status) == ("failed", "done")
+    assert "state.safetensors is damaged" in bad.error
     checkpoint.unlink()
-    assert sweep([TINY], store, retry_failed=True)[0]["status"] == "done"
+    assert sweep([TINY], store, retry_failed=True)[0].status == "done"
 
 
 def test_the_command_says_which_runs_failed_with_status_1(tmp_path, capsys):

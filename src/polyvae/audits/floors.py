@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from polyvae import datasets
 from polyvae.audits.laws import Truth, truth_of
-from polyvae.config import RunConfig
 from polyvae.errors import RunError
 from polyvae.runs.plan import Plan, make_plan
+from polyvae.runs.record import Record
 from polyvae.runs.rows import generator_options
-from polyvae.runs.store import Record, RunStore
+from polyvae.runs.store import RunStore
 from polyvae.theory import discrepancy
 
 DISTORTION = "bound/distortion"
@@ -38,13 +38,13 @@ def add_floors(
     """
     found, laws = [], {}
     for record in store.records():
-        config = RunConfig.from_dict(record["config"])
+        config = record.config
         has_law = config.dataset in datasets.DATASETS and datasets.DATASETS[config.dataset].sampler is not None
-        if DISTORTION not in record["metrics"] or not has_law or not record["resolved"].get("is_bound"):
+        if DISTORTION not in record.metrics or not has_law or not record.resolved.get("is_bound"):
             continue
         plan = make_plan(config if data_dir is None else config.with_(data_dir=data_dir))
-        if plan.content != record["resolved"]["data"]:
-            say(f"{record['run_id']}: made from other data than are at hand; give --data-dir or $POLYVAE_DATA")
+        if plan.content != record.resolved["data"]:
+            say(f"{record.run_id}: made from other data than are at hand; give --data-dir or $POLYVAE_DATA")
             continue
         scoring = [config.only, config.likelihood, config.likelihood_scale]
         key = json.dumps([config.dataset, *scoring, generator_options(config)])
@@ -55,7 +55,7 @@ def add_floors(
             found.append(floor)
             with store.lock(floor.run_id, wait=True):
                 added = {"bound/floor": floor.floor, "bound/delta": floor.delta}
-                store.finish(record | {"metrics": record["metrics"] | added})
+                store.finish(replace(record, metrics=record.metrics | added))
     return tuple(found)
 
 
@@ -78,4 +78,4 @@ def _floor(record: Record, plan: Plan, truth: Truth) -> Floor | None:
         return None
     floor = sum(term.weight * least(term.given) for term in plan.mixture.terms)
     delta = discrepancy(truth.entropies, plan.mixture)
-    return Floor(record["run_id"], record["metrics"][DISTORTION], float(floor), delta)
+    return Floor(record.run_id, record.metrics[DISTORTION], float(floor), delta)

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from polyvae.config import RunConfig
-from polyvae.runs.store import Record, RunStore
+from polyvae.runs.record import Record
+from polyvae.runs.store import RunStore
 from polyvae.sweeps import costs
 
 LINE_SECONDS = 20.0  # between plain lines
@@ -103,11 +104,10 @@ class SweepTable(_Display):
 
     def finished(self, record: Record) -> None:
         self.records.append(record)
-        run_id = record["run_id"]
+        run_id = record.run_id
         if run_id in self.tasks:
             self.progress.remove_task(self.tasks.pop(run_id))
-        seconds = sum(record["seconds"].values())
-        outcome = f"{seconds:,.0f} s" if record["status"] == "done" else f"failed: {record['error']}"
+        outcome = f"{record.total_seconds:,.0f} s" if record.is_done else f"failed: {record.error}"
         text = f"[{len(self.records)} of {len(self.configs)}] {run_id}: {outcome}"
         if self.is_live:
             self.console.print(text, markup=False)
@@ -122,7 +122,7 @@ class SweepTable(_Display):
 
     def summary(self, running: int) -> str:
         """How many runs are in which state, and the time that those not finished will take."""
-        failed = sum(record["status"] != "done" for record in self.records)
+        failed = sum(not record.is_done for record in self.records)
         waiting = len(self.configs) - len(self.records) - running
         if time.monotonic() - self.left_at > LINE_SECONDS:
             self.left, self.left_at = self._time_left(), time.monotonic()

@@ -18,7 +18,8 @@ from polyvae.objectives import objective_named
 from polyvae.report import write_report
 from polyvae.runs import finished
 from polyvae.runs import run as benchmark
-from polyvae.runs.store import Record, RunStore
+from polyvae.runs.record import Record
+from polyvae.runs.store import RunStore
 
 NAMES_SHOWN = ("m0", "m1", "m2", "m3", "m4")
 WIDE = 200  # columns of a table that goes into a pipe or a file
@@ -139,9 +140,9 @@ def _print_record(record: Record, folder: Path) -> None:
     table = Table(box=None, show_header=False)
     table.add_column(no_wrap=True)  # a key is searched for, copied: never cut
     table.add_column(overflow="fold")
-    for key, value in record["metrics"].items():
+    for key, value in record.metrics.items():
         table.add_row(key, f"{value:,.4f}")
-    for name, reason in record["notes"].items():
-        table.add_row(name, reason if name in record["metrics"] else f"not defined: {reason}")
+    for name, reason in record.notes.items():
+        table.add_row(name, reason if name in record.metrics else f"not defined: {reason}")
     Console().print(table)
-    print(f"{record['run_id']}: {record['status']}, in {folder}")
+    print(f"{record.run_id}: {record.status}, in {folder}")

@@ -19,7 +19,8 @@ from polyvae.report import compare as comparing
 from polyvae.report.words import short
 from polyvae.runs import table as tables
 from polyvae.runs import trackers, upkeep
-from polyvae.runs.store import Record, RunStore
+from polyvae.runs.record import Record
+from polyvae.runs.store import RunStore
 
 Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
@@ -89,7 +90,7 @@ def export(
     found = place.records()
     if where is not None:
         chosen = set(tables.where(tables.table(found), where)["run_id"])
-        found = [record for record in found if record["run_id"] in chosen]
+        found = [record for record in found if record.run_id in chosen]
     number = trackers.export(place, found, to, out)
     if not quiet:
         print(f"{number} runs for {to}: {out}")

@@ -102,9 +102,9 @@ def sweep(
             on_poll=table.poll,
             is_stopping=stopping.is_set,
         )
-    failed = [record for record in made if record["status"] != "done"]
+    failed = [record for record in made if not record.is_done]
     if failed:
-        lines = "\n".join(f"  {record['run_id']}: {record['error']}" for record in failed)
+        lines = "\n".join(f"  {record.run_id}: {record.error}" for record in failed)
         others = "stopped; the same command goes on" if stopping.is_set() else "the others are finished"
         raise RunError(f"{len(failed)} of {len(made)} runs failed ({others}):\n{lines}")
     if stopping.is_set():
@@ -134,7 +134,7 @@ def _interruptible(say: Callable[[str], None]) -> Generator[Event]:
 
 def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed: bool) -> None:
     """The plan: a row a run, then time and disk of what is to do, as far as finished runs tell."""
-    known = {record["run_id"]: record for record in store.records()}
+    known = {record.run_id: record for record in store.records()}
     plans = {plan.run_id: plan.config for plan in make_plans(configs)}
     seconds = costs.estimate(list(plans.values()), known.values())
     expected = dict(zip(plans, seconds or [None] * len(plans), strict=True))
@@ -142,12 +142,12 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
     for heading in ("run", "state", "expected"):
         table.add_column(heading)
     for run_id in plans:
-        state = known[run_id]["status"] if run_id in known else "to do"
+        state = known[run_id].status if run_id in known else "to do"
         cost = expected[run_id]
         table.add_row(run_id, state, "?" if cost is None else costs.in_words(cost))
     Console(soft_wrap=True).print(table)
     kept = ("done",) if retry_failed else ("done", "failed")
-    todo = [run_id for run_id in plans if run_id not in known or known[run_id]["status"] not in kept]
+    todo = [run_id for run_id in plans if run_id not in known or known[run_id].status not in kept]
     time = costs.in_words(sum(expected[r] or 0 for r in todo) / workers) if seconds else "unknown before a run is done"
     whole = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
     folders = whole[:50]

@@ -153,7 +153,8 @@ def impute(
 
 def _calibration(folder: Path, store: Path) -> str:
     """What the record says of the intervals of the last weights; empty where it says nothing."""
-    metrics = (RunStore(store).record(folder.name) or {}).get("metrics", {})
+    record = RunStore(store).record(folder.name)
+    metrics = {} if record is None else record.metrics
     keys = [key for key in metrics if key.startswith("imputation/") and key.endswith("/coverage")]
     held = ", ".join(f"{key.split('/')[2]} {metrics[key]:.0%}" for key in keys)
     return f"Of the truth in test rows, 80 % intervals given all others held: {held} (last weights)\n" if held else ""

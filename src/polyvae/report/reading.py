@@ -5,13 +5,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from polyvae import files
-from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.report.runs import DATA_FIELDS, Compared, Group, Run, Series, settings, varying
 from polyvae.report.style import Look, looks
+from polyvae.runs.record import Record
 from polyvae.runs.store import RunStore
 
 DATASETS = {
@@ -33,8 +31,8 @@ def read_runs(store: RunStore) -> tuple[tuple[Group, ...], tuple[Run, ...]]:
     Raises InputError when no run is finished, or naming the file when a record is damaged.
     """
     runs = [read_run(store, path.parent.name) for path in sorted(store.root.glob("*/record.json"))]
-    done = [run for run in runs if run.error is None]
-    failed = tuple(run for run in runs if run.error is not None)
+    done = [run for run in runs if run.is_done]
+    failed = tuple(run for run in runs if not run.is_done)
     if not done:
         found = f"all {len(failed)} failed, the first with: {failed[0].error}" if failed else "there is none"
         raise InputError(f"no finished run in {store.root} ({found}); start one with `polyvae run`, or choose --store")
@@ -43,32 +41,14 @@ def read_runs(store: RunStore) -> tuple[tuple[Group, ...], tuple[Run, ...]]:
 
 def read_run(store: RunStore, run_id: str) -> Run:
     """One finished or failed run. Raises InputError naming the file when it is damaged."""
-    path = store.folder(run_id) / "record.json"
-    record = store.record(run_id) or {}
-    try:
-        is_done = record["status"] == "done"
-        return Run(
-            run_id=record["run_id"],
-            folder=path.parent,
-            config=_config(record["config"], path),
-            error=None if is_done else str(record["error"]),
-            metrics={key: float(value) for key, value in record["metrics"].items()} if is_done else {},
-            notes=record.get("notes", {}),
-            seconds=record.get("seconds", {}),
-            environment=record.get("environment", {}),
-            resolved=record["resolved"] if is_done else {},
-            history=tuple(store.history(run_id)) if is_done else (),
-            samples=store.samples(run_id) if is_done else {},
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise files.damaged(path, repr(error)) from error
-
-
-def _config(content: Mapping[str, Any], path: Path) -> RunConfig:
-    try:
-        return RunConfig.from_dict(content)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    folder = store.folder(run_id)
+    record = Record.read(folder / "record.json")
+    return Run(
+        **vars(record),
+        folder=folder,
+        history=tuple(store.history(run_id)) if record.is_done else (),
+        samples=store.samples(run_id) if record.is_done else {},
+    )
 
 
 def _groups(runs: list[Run]) -> tuple[Group, ...]:

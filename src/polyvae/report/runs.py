@@ -11,6 +11,7 @@ import numpy as np
 from polyvae.config import NOT_HASHED, RunConfig
 from polyvae.paper.claims.evidence import setting
 from polyvae.report.style import Look
+from polyvae.runs.record import Record
 
 DATA_FIELDS = (
     "dataset",
@@ -31,19 +32,11 @@ OFFICIAL = ("mmvae_official", "unimodal_dreg")  # the methods of figure 12, whic
 SHOWN_ANYWAY = {"method", "beta", "seed", "only", *DATA_FIELDS, *NOT_HASHED} - {"subsets"}
 
 
-@dataclass(frozen=True)
-class Run:
-    """One record, with what lies beside it. Numbers in nats per example where they are likelihoods."""
+@dataclass(frozen=True, kw_only=True)
+class Run(Record):
+    """One record, with what lies beside it: a line an epoch, and sample grids by name; none for a failed run."""
 
-    run_id: str
     folder: Path
-    config: RunConfig
-    error: str | None
-    metrics: Mapping[str, float]
-    notes: Mapping[str, str]
-    seconds: Mapping[str, float]
-    environment: Mapping[str, Any]
-    resolved: Mapping[str, Any]
     history: tuple[Mapping[str, Any], ...]
     samples: Mapping[str, Path]
 
@@ -89,7 +82,7 @@ class Series:
     @property
     def setting(self) -> str:
         """What runs must share to be compared."""
-        return setting({"config": self.runs[0].config.to_dict(), "resolved": self.runs[0].resolved})
+        return setting(self.runs[0])
 
     @cached_property
     def by_beta(self) -> dict[float, list[Run]]:

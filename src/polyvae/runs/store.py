@@ -1,6 +1,6 @@
 """The run store: one folder per run id; `record.json` is written last, so its presence means finished."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,25 +9,7 @@ from typing import Any
 from polyvae import files
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
-
-Record = dict[str, Any]  # run_id, config, status, error, metrics, notes, seconds, environment, resolved
-DEFAULTS = RunConfig().to_dict()
-KEYS = ("run_id", "config", "status", "error", "metrics", "notes", "seconds")
-
-
-def failed_record(run_id: str, config: RunConfig, error: str | None) -> Record:
-    """The record of a run that has come to nothing; one that succeeds fills it in."""
-    return {
-        "run_id": run_id,
-        "config": config.to_dict(),
-        "status": "failed",
-        "error": error,
-        "metrics": {},
-        "notes": {},
-        "seconds": {},
-        "environment": {},
-        "resolved": {},
-    }
+from polyvae.runs.record import Record
 
 
 class RunStore:
@@ -57,15 +39,15 @@ class RunStore:
     def record(self, run_id: str) -> Record | None:
         """The record of a finished run, or None. Raises InputError when it is damaged."""
         path = self.folder(run_id) / "record.json"
-        return _read(path) if path.is_file() else None
+        return Record.read(path) if path.is_file() else None
 
     def is_done(self, run_id: str) -> bool:
         record = self.record(run_id)
-        return record is not None and record["status"] == "done"
+        return record is not None and record.is_done
 
     def records(self) -> list[Record]:
         """All finished runs, failed ones included, in order of run id."""
-        return [_read(path) for path in sorted(self.root.glob("*/record.json"))]
+        return [Record.read(path) for path in sorted(self.root.glob("*/record.json"))]
 
     def config(self, run_id: str) -> RunConfig:
         """The config of a run, finished or not. Raises InputError when it is damaged."""
@@ -94,18 +76,12 @@ class RunStore:
         files.write_json(folder / "config.json", config.to_dict())
         return folder
 
-    def finish(self, record: Mapping[str, Any]) -> None:
+    def finish(self, record: Record) -> None:
         """Writes the record, the last file of a run."""
-        files.write_json(self.folder(record["run_id"]) / "record.json", record)
+        record.write(self.folder(record.run_id) / "record.json")
 
     @contextmanager
     def lock(self, run_id: str, *, wait: bool) -> Generator[bool]:
         """Keeps other processes off this run. Yields False when another holds it and `wait` is False."""
         with files.lock(self.root / ".locks" / run_id, wait=wait) as held:
             yield held
-
-
-def _read(path: Path) -> Record:
-    """A record; settings that were not there yet when it was written have their defaults, which never change."""
-    record = files.read_object(path, KEYS)
-    return record | {"config": DEFAULTS | record["config"]}

@@ -10,7 +10,7 @@ import polars as pl
 from polyvae import files
 from polyvae.config import NOT_HASHED, RunConfig
 from polyvae.errors import InputError
-from polyvae.runs.store import Record
+from polyvae.runs.record import Record
 
 TYPES = {bool: pl.Boolean, int: pl.Int64, float: pl.Float64, str: pl.String}
 WRITERS = {".parquet": "write_parquet", ".csv": "write_csv"}
@@ -83,8 +83,8 @@ def write(frame: pl.DataFrame, path: Path) -> None:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    found = {"run_id": record["run_id"], "status": record["status"], "error": record["error"]}
-    return found | record["config"] | {"seconds": sum(record["seconds"].values())} | record["metrics"]
+    outcome = {"run_id": record.run_id, "status": record.status, "error": record.error}
+    return outcome | record.config.to_dict() | {"seconds": record.total_seconds} | record.metrics
 
 
 def _settings() -> dict[str, Any]:

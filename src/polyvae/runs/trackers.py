@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from polyvae.errors import InputError
-from polyvae.runs.store import Record, RunStore
+from polyvae.runs.record import Record
+from polyvae.runs.store import RunStore
 
 PROJECT = "polyvae"
 Scalars = dict[str, float]
@@ -25,10 +26,10 @@ class Tracked(NamedTuple):
 
 def tracked(store: RunStore, record: Record) -> Tracked:
     """A finished run as trackers take it: settings without those left open, curves under `train/` and `validation/`."""
-    settings = {name: value for name, value in record["config"].items() if value is not None}
-    lines = store.history(record["run_id"])
+    settings = {name: value for name, value in record.config.to_dict().items() if value is not None}
+    lines = store.history(record.run_id)
     curves = [(line["step"], dict(_scalars("train", line))) for line in lines]
-    return Tracked(record["run_id"], settings, record["metrics"], curves)
+    return Tracked(record.run_id, settings, record.metrics, curves)
 
 
 def export(store: RunStore, records: list[Record], tracker: str, folder: Path) -> int:
@@ -38,7 +39,7 @@ def export(store: RunStore, records: list[Record], tracker: str, folder: Path) -
     """
     if tracker not in TRACKERS:
         raise InputError(f"no tracker {tracker!r}; choose {', '.join(TRACKERS)}")
-    done = [record for record in records if record["status"] == "done"]
+    done = [record for record in records if record.is_done]
     if not done:
         raise InputError(f"no finished run in {store.root} to export")
     if folder.is_dir() and any(folder.iterdir()):

@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from polyvae import files
 from polyvae.errors import InputError
-from polyvae.runs.store import Record, RunStore
+from polyvae.runs.record import Record
+from polyvae.runs.store import RunStore
 
 
 class Problem(NamedTuple):
@@ -59,10 +61,10 @@ def copy_records(store: RunStore, target: RunStore) -> list[Record]:
     """
     changed = []
     for record in store.records():
-        record |= {"config": record["config"] | {"data_dir": None}}
-        if target.record(record["run_id"]) != record:
-            target.finish(record)
-            changed.append(record)
+        kept = replace(record, config=record.config.with_(data_dir=None))
+        if target.record(kept.run_id) != kept:
+            target.finish(kept)
+            changed.append(kept)
     return changed
 
 
@@ -91,12 +93,12 @@ def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
         epochs = f"after epoch {len(lines)}" if isinstance(lines, list) else str(lines)
         return [(f"half done, {epochs}", f"{again}; it goes on from its checkpoint")]
     found = []
-    if record["run_id"] != folder.name:
-        found.append((f"its record is that of {record['run_id']}", "rename the folder"))
-    if record["status"] == "failed":
-        found.append((f"failed: {record['error']}", "mend the cause, then polyvae sweep --retry-failed"))
+    if record.run_id != folder.name:
+        found.append((f"its record is that of {record.run_id}", "rename the folder"))
+    if not record.is_done:
+        found.append((f"failed: {record.error}", "mend the cause, then polyvae sweep --retry-failed"))
     weights = folder / "model.safetensors"
-    if record["status"] == "done" and (folder / "config.json").is_file():  # else only the record was kept
+    if record.is_done and (folder / "config.json").is_file():  # else only the record was kept
         checks = {weights: files.read_tensors, folder / "model.json": files.read_json}
         checks |= {folder / "config.json": files.read_json, folder / "history.jsonl": files.read_json_lines}
         errors = [_readable(path, read) for path, read in checks.items()]

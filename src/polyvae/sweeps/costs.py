@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from polyvae.config import NOT_HASHED, RunConfig
-from polyvae.runs.store import Record
+from polyvae.runs.record import Record
 
 ROWS = 12_000  # training rows where a config does not say: the embedded digits
 DECODES = {"unimodal": 1.0, "mvae_plus": 2.0}  # relative to a method that decodes each row once
@@ -40,11 +40,10 @@ def estimate(configs: Sequence[RunConfig], records: Iterable[Record]) -> list[fl
     measured: dict[str, list[float]] = defaultdict(list)
     rates = []
     for record in records:
-        seconds = sum(record["seconds"].values())
-        if record["status"] == "done" and seconds > 0:
-            config = RunConfig.from_dict(record["config"])
-            measured[_kind(config)].append(seconds)
-            rates.append(seconds / work(config))
+        seconds = record.total_seconds
+        if record.is_done and seconds > 0:
+            measured[_kind(record.config)].append(seconds)
+            rates.append(seconds / work(record.config))
     if not rates:
         return None
     rate = median(rates)
@@ -54,7 +53,7 @@ def estimate(configs: Sequence[RunConfig], records: Iterable[Record]) -> list[fl
 def left(configs: Sequence[RunConfig], records: Iterable[Record]) -> float | None:
     """Seconds of the runs that have neither finished nor failed; None before any is done."""
     known = list(records)
-    ended = Counter(RunConfig.from_dict(record["config"]).run_id() for record in known)
+    ended = Counter(record.config.run_id() for record in known)
     waiting = []
     for config in configs:  # several may share this id, which does not know the content of files
         if ended[config.run_id()] > 0:

@@ -12,9 +12,10 @@ from polyvae.errors import InputError
 from polyvae.runs.evaluation import evaluation_of
 from polyvae.runs.finished import lacking
 from polyvae.runs.plan import Plan, make_plan, make_plans
+from polyvae.runs.record import Record
 from polyvae.runs.rows import generator_options
 from polyvae.runs.run import run_one
-from polyvae.runs.store import Record, RunStore, failed_record
+from polyvae.runs.store import RunStore
 from polyvae.sweeps import executors
 from polyvae.sweeps.executors import Resources
 
@@ -65,7 +66,7 @@ def sweep(
     known: dict[str, Record] = {}  # another sweep may do a failed run again, and its record is gone for a while
 
     def tell(record: Record) -> None:
-        known[record["run_id"]] = record
+        known[record.run_id] = record
         on_record(record)
 
     for run_id in run_ids:
@@ -153,7 +154,7 @@ def _is_free(store: RunStore, run_id: str) -> bool:
 def _is_wanted(store: RunStore, plan: Plan, retry_failed: bool) -> bool:
     """Whether there is something to do: a run, one that failed, or metrics that a finished one lacks."""
     record = store.record(plan.run_id)
-    if record is None or record["status"] == "failed":
+    if record is None or not record.is_done:
         return record is None or retry_failed
     has_weights = (store.folder(plan.run_id) / "model.safetensors").is_file()  # where records alone are kept, no
     return has_weights and bool(lacking(plan, record))
@@ -168,4 +169,4 @@ def _record_failure(store: RunStore, task: _Task, error: str) -> None:
     with store.lock(task.run_id, wait=True):
         if store.is_done(task.run_id):  # by another sweep
             return
-        store.finish(failed_record(task.run_id, task.config, error))
+        store.finish(Record.failed(task.run_id, task.config, error))

@@ -6,12 +6,13 @@ not hold if the opposite of one is shown (Bonferroni over its parts). A part wit
 claim undecided and untested: it is no member of the family that Holm corrects for.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 from polyvae.paper.claims.measures import ABSENT, Fact, Part, Parts
 from polyvae.paper.claims.statistics import LEVEL, Test, holm
 from polyvae.paper.claims.table import CLAIMS, Claim
+from polyvae.runs.record import Record
 
 __all__ = ["CLAIMS", "Claim", "Fact", "Part", "Test", "Verdict", "judge"]
 
@@ -30,7 +31,7 @@ class Verdict(NamedTuple):
     p: float | None
 
 
-def judge(records: Iterable[Mapping[str, Any]]) -> list[Verdict]:
+def judge(records: Iterable[Record]) -> list[Verdict]:
     """A verdict on every claim, C1 to C18, from the records of a store, failed ones included."""
     known = list(records)
     measured = {claim.name: claim.measure(known) for claim in CLAIMS}

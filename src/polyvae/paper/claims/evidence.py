@@ -8,13 +8,12 @@ other trainings, a stricter split than halves of one run's draws.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
 from polyvae.config import NOT_HASHED
+from polyvae.runs.record import Record
 
-Record = Mapping[str, Any]
 BySeed = dict[int, float]
 Score = str | Callable[[Record], float | None]
 
@@ -30,14 +29,14 @@ class Evidence:
 
     def method(self, name: str) -> "Evidence":
         """The runs of a method; of the unimodal VAE those on the first modality."""
-        runs = (r for r in self.records if r["config"]["method"] == name)
-        return Evidence(r for r in runs if r["config"]["only"] in (None, "m0"))
+        runs = (r for r in self.records if r.config.method == name)
+        return Evidence(r for r in runs if r.config.only in (None, "m0"))
 
     def complete(self) -> list["Evidence"]:
         """The runs of each seed, of those seeds that have the most pairs of method and beta."""
         by_seed: dict[int, list[Record]] = defaultdict(list)
         for record in self.records:
-            by_seed[record["config"]["seed"]].append(record)
+            by_seed[record.config.seed].append(record)
         most = max(map(len, by_seed.values()), default=0)
         return [Evidence(found) for _, found in sorted(by_seed.items()) if len(found) == most]
 
@@ -47,7 +46,7 @@ class Evidence:
         for record in self.records:
             value = score_of(record, score)
             if value is not None:
-                found[record["config"]["beta"]][record["config"]["seed"]] = value
+                found[record.config.beta][record.config.seed] = value
         return dict(sorted(found.items()))
 
     def best_betas(self, score: Score, *, lowest: bool) -> dict[int, float]:
@@ -71,12 +70,12 @@ class Evidence:
 
 
 def score_of(record: Record, score: Score) -> float | None:
-    return record["metrics"].get(score) if isinstance(score, str) else score(record)
+    return record.metrics.get(score) if isinstance(score, str) else score(record)
 
 
 def distance(records: Iterable[Record], modality: str = "m0") -> str:
     """The key of the Frechet distance that most of these records have, the judge's first among equals."""
-    keys = Counter(key for r in records for key in r["metrics"] if key.startswith("frechet/"))
+    keys = Counter(key for r in records for key in r.metrics if key.startswith("frechet/"))
     wanted = {k: n for k, n in keys.items() if k.split("/")[2:] == ["unconditional", modality]}
     return max(wanted, key=lambda k: (wanted[k], "/digits/" in k), default=f"frechet/digits/unconditional/{modality}")
 
@@ -85,9 +84,9 @@ def sweeps(records: Iterable[Record], dataset: str) -> Evidence:
     """The runs on a data set whose common setting has the most pairs of method and beta."""
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        if record["status"] == "done" and record["config"]["dataset"] == dataset:
+        if record.is_done and record.config.dataset == dataset:
             groups[setting(record)].append(record)
-    pairs = {key: {(r["config"]["method"], r["config"]["beta"]) for r in group} for key, group in groups.items()}
+    pairs = {key: {(r.config.method, r.config.beta) for r in group} for key, group in groups.items()}
     best = max(groups, key=lambda key: (len(pairs[key]), len(groups[key]), key), default=None)
     return Evidence(groups[best] if best is not None else [])
 
@@ -96,8 +95,8 @@ def by_modalities(records: Iterable[Record], dataset: str) -> dict[int, Evidence
     """Number of modalities -> runs, at the setting and the one beta that the most numbers of modalities share."""
     groups: dict[tuple[str, float], list[Record]] = defaultdict(list)
     for record in records:
-        if record["status"] == "done" and record["config"]["dataset"] == dataset:
-            groups[setting(record, "modalities"), record["config"]["beta"]].append(record)
+        if record.is_done and record.config.dataset == dataset:
+            groups[setting(record, "modalities"), record.config.beta].append(record)
     counts = {key: {_count(r) for r in group} for key, group in groups.items()}
     best = max(groups, key=lambda key: (len(counts[key]), len(groups[key]), key), default=None)
     chosen = groups[best] if best is not None else []
@@ -109,8 +108,8 @@ def setting(record: Record, *also: str) -> str:
 
     Of networks that of the first modality, whatever those of modalities are that a run does not have.
     """
-    config = {key: value for key, value in record["config"].items() if key not in VARIED and key not in also}
-    networks = record["resolved"].get("networks", {}) or {"": config["network"]}
+    config = {key: value for key, value in record.config.to_dict().items() if key not in VARIED and key not in also}
+    networks = record.resolved.get("networks", {}) or {"": config["network"]}
     first = next((networks[name] for name in ("m0", "image") if name in networks), next(iter(networks.values())))
     return json.dumps(config | {"network": first}, sort_keys=True)
 
@@ -133,7 +132,7 @@ def slopes(x_to_values: Mapping[float, BySeed], least: int = 3) -> BySeed:
 
 def mean_of(record: Record, prefix: str) -> float | None:
     """The mean of all metrics below a prefix, or None."""
-    values = [value for key, value in record["metrics"].items() if key.startswith(prefix)]
+    values = [value for key, value in record.metrics.items() if key.startswith(prefix)]
     return float(np.mean(values)) if values else None
 
 
@@ -148,4 +147,4 @@ def ceiling(record: Record) -> float:
 
 
 def _count(record: Record) -> int:
-    return record["config"]["modalities"] or 5
+    return record.config.modalities or 5

@@ -104,10 +104,10 @@ def mvae_keeps_up(records: Sequence[Record]) -> Parts:
 
 
 def on_birds(records: Sequence[Record]) -> Parts:
-    birds = [r for r in records if r["config"]["dataset"] == CUB]
+    birds = [r for r in records if r.config.dataset == CUB]
     runs = ev.sweeps(birds, CUB)
     key = ev.distance(birds, "image")
-    unimodal = Evidence(r for r in runs.records if r["config"]["method"] == "unimodal").at_best(key)
+    unimodal = Evidence(r for r in runs.records if r.config.method == "unimodal").at_best(key)
     found: Parts = []
     for method in SUBSAMPLING:
         other = runs.method(method).at_best(key)
@@ -219,7 +219,7 @@ def _ratios(values: dict[str, BySeed]) -> BySeed:
 
 def given_helps(records: Sequence[Record]) -> Parts:
     def gain(record: Record) -> float | None:
-        given, blind = (record["metrics"].get(f"log_likelihood/{kind}") for kind in ("joint", "unconditional"))
+        given, blind = (record.metrics.get(f"log_likelihood/{kind}") for kind in ("joint", "unconditional"))
         return None if given is None or blind is None else given - blind
 
     runs = ev.sweeps(records, POLYMNIST)

@@ -30,14 +30,14 @@ class Claim(NamedTuple):
 def official(records: Sequence[Record]) -> Parts:
     """Figure 12: methods of the published objective, on one modality and on all; on Translated with two, at chance."""
     found: Parts = []
-    runs = [r for r in records if "official" in (m := r["config"]["method"]) or m == "unimodal_dreg"]
+    runs = [r for r in records if "official" in (m := r.config.method) or m == "unimodal_dreg"]
     plain = ev.sweeps(runs, POLYMNIST)
     key = ev.distance(plain.records)
-    alone = Evidence(r for r in plain.records if r["config"]["only"] == "m0").at_best(key)
+    alone = Evidence(r for r in plain.records if r.config.only == "m0").at_best(key)
     values = plain.method("mmvae_official").at_best(key)
     found += part_of("PolyMNIST: distance official MMVAE - unimodal", above(paired(values, alone)))
     found += of.learned(POLYMNIST, [plain], ("mmvae_official", "unimodal_dreg"))
-    moved = ev.sweeps([r for r in runs if r["config"]["modalities"] == 2], TRANSLATED)
+    moved = ev.sweeps([r for r in runs if r.config.modalities == 2], TRANSLATED)
     cross = [v - 0.1 for v in moved.at_best(LEAVE_ONE_OUT, lowest=False).values()]
     found += part_of("Translated, two modalities: coherence - chance", within(cross, AT_CHANCE))
     return found + of.learned(TRANSLATED, [moved], ("mmvae_official",))
@@ -81,14 +81,14 @@ def none_has_both(records: Sequence[Record]) -> Parts:
     for dataset in (TRANSLATED, CUB):
         runs = ev.sweeps(records, dataset)
         key = ev.distance(runs.records, "image" if dataset == CUB else "m0")
-        alone = Evidence(r for r in runs.records if r["config"]["method"] == "unimodal").at_best(key)
-        scored = [r for r in runs.records if LEAVE_ONE_OUT in r["metrics"] and key in r["metrics"]]
+        alone = Evidence(r for r in runs.records if r.config.method == "unimodal").at_best(key)
+        scored = [r for r in runs.records if LEAVE_ONE_OUT in r.metrics and key in r.metrics]
         if not alone or not scored:
             found.append(Fact(f"{of.NAMES[dataset]}: {ABSENT}", None))
             continue
         limit = CLOSE * float(np.mean(list(alone.values())))
-        good = [r for r in scored if r["metrics"][key] <= limit]
-        both = [r for r in good if r["metrics"][LEAVE_ONE_OUT] >= COHERENT * ev.ceiling(r)]
+        good = [r for r in scored if r.metrics[key] <= limit]
+        both = [r for r in good if r.metrics[LEAVE_ONE_OUT] >= COHERENT * ev.ceiling(r)]
         text = (
             f"{len(both)} of {len(scored)} runs have distance <= {limit:.3g} and coherence >= {COHERENT} of the judge's"
         )
@@ -102,12 +102,12 @@ def none_has_both(records: Sequence[Record]) -> Parts:
 
 
 def all_finite(records: Sequence[Record]) -> Parts:
-    runs = [r for r in records if r["config"]["dataset"] in of.NAMES]
-    broken = [r for r in runs if r["status"] == "failed" and "not finite" in str(r["error"])]
+    runs = [r for r in records if r.config.dataset in of.NAMES]
+    broken = [r for r in runs if not r.is_done and "not finite" in str(r.error)]
     if not runs:
         return []
-    large = [r for r in runs if r["config"]["method"] == "mvae" and r["config"]["beta"] >= LARGE_BETA]
-    tried = {r["config"]["seed"] for r in large}
+    large = [r for r in runs if r.config.method == "mvae" and r.config.beta >= LARGE_BETA]
+    tried = {r.config.seed for r in large}
     text = f"{len(broken)} of {len(runs)} runs became infinite or NaN; MVAE at beta {LARGE_BETA:g} or more has "
     text += f"{len(tried)} seed{'s' * (len(tried) != 1)} (2 needed)"
     return [Fact(text, False if broken else True if len(tried) > 1 else None)]
@@ -141,7 +141,7 @@ def _by_seed(a: dict[int, float], b: dict[int, float]) -> dict[int, float]:
 
 def _correlation(runs: Evidence, key: str) -> float | None:
     """Over the runs that have both numbers; None for fewer than five, or where one does not vary."""
-    scored = [r["metrics"] for r in runs.records if {key, LEAVE_ONE_OUT} <= r["metrics"].keys()]
+    scored = [r.metrics for r in runs.records if {key, LEAVE_ONE_OUT} <= r.metrics.keys()]
     columns = [[m[key] for m in scored], [m[LEAVE_ONE_OUT] for m in scored]]
     if len(scored) < 5 or any(len(set(column)) < 2 for column in columns):
         return None
@@ -150,5 +150,5 @@ def _correlation(runs: Evidence, key: str) -> float | None:
 
 def _own(record: Record) -> float:
     """Self-coherence, 0 at chance and 1 where the judge reads own reconstructions as well as real data."""
-    chance = record["metrics"].get("coherence/chance", 0.0)
+    chance = record.metrics.get("coherence/chance", 0.0)
     return ((ev.self_coherence(record) or 0.0) - chance) / (ev.ceiling(record) - chance)

@@ -1,0 +1,81 @@
+"""What is known of a run that has ended: the content of its `record.json`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from polyvae import files
+from polyvae.config import RunConfig
+from polyvae.errors import InputError
+
+Status = Literal["done", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A run that has ended: done, with its metrics, or failed, with the reason.
+
+    metrics: by flat key; likelihoods and bounds in nats per example. notes: metric -> why it has no meaning for this
+    run, or what to beware of. seconds: of each phase (data, train, evaluate). environment: versions, device, threads,
+    CPU. resolved: what the config left open or only names, such as the networks and the identity of the data.
+    """
+
+    run_id: str
+    config: RunConfig
+    status: Status
+    error: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    resolved: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def failed(run_id: str, config: RunConfig, error: str, **facts: Any) -> "Record":
+        """The record of a run that has come to nothing. facts: its other fields, as far as they are known."""
+        return Record(run_id=run_id, config=config, status="failed", error=error, **facts)
+
+    @property
+    def is_done(self) -> bool:
+        return self.status == "done"
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+    @staticmethod
+    def read(path: Path) -> "Record":
+        """The record in a file. Settings that it lacks have their defaults, which never change.
+
+        Raises InputError that names the file when it is missing or damaged, or has a setting that is not known.
+        """
+        content = files.read_object(path, REQUIRED)
+        _check(path, content)
+        try:
+            content["config"] = RunConfig.from_dict(content["config"])
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        return Record(**{name: content[name] for name in NAMES if name in content})
+
+    def write(self, path: Path) -> None:
+        """Writes the record as JSON. Raises RunError when the file cannot be written."""
+        content = {name: getattr(self, name) for name in NAMES}
+        files.write_json(path, content | {"config": self.config.to_dict()})
+
+
+NAMES = tuple(f.name for f in fields(Record))
+LATER = ("environment", "resolved")  # which the first records lack
+REQUIRED = tuple(name for name in NAMES if name not in LATER)
+
+
+def _check(path: Path, content: Mapping[str, Any]) -> None:
+    if content["status"] not in get_args(Status):
+        raise files.damaged(path, f"its status is {content['status']!r}")
+    for name in ("config", "metrics", "notes", "seconds", *LATER):
+        if not isinstance(content.get(name, {}), dict):
+            raise files.damaged(path, f"its {name} is no object")
+    for name in ("metrics", "seconds"):
+        for key, value in content[name].items():
+            if not isinstance(value, int | float):
+                raise files.damaged(path, f"{name} {key!r} is {value!r}, not a number")
