@@ -13,7 +13,7 @@ from pathlib import Path
 
 from polyvae import files
 from polyvae.errors import InputError
-from polyvae.registry import Origin, entries_from
+from polyvae.registry import REGISTRIES, Origin, entries_from
 
 GROUP = "polyvae.plugins"
 _loaded: dict[str, Origin] = {}  # absolute path -> what was loaded from it, for the worker processes of a sweep
@@ -59,3 +59,12 @@ def load_installed() -> None:
 def loaded() -> tuple[str, ...]:
     """The files that were loaded, as absolute paths."""
     return tuple(_loaded)
+
+
+def summary() -> list[str]:
+    """A line per plug-in: what it adds."""
+    added: dict[str, list[str]] = {}
+    for table in REGISTRIES:
+        for name, origin in table.origins.items():
+            added.setdefault(origin.file, []).append(f"{table.what} {name}")
+    return [f"{file} adds {', '.join(entries)}." for file, entries in added.items()]

@@ -18,7 +18,6 @@ from polyvae.objectives import Bound
 from polyvae.runs.plan import Plan
 from polyvae.runs.rows import generator_options
 
-
 Say = Callable[[str], None]  # what is under way, in words
 Loss = Callable[[Batch, Noise], Bound]
 
