@@ -192,13 +192,19 @@ def test_without_slurm_the_executor_says_so(tmp_path, monkeypatch):
 # Costs
 
 
-def measured(config, seconds, status="done"):
-    return {"status": status, "config": config.to_dict(), "seconds": {"train": seconds - 1.0, "evaluate": 1.0}}
+def measured(config, seconds, error=None):
+    return Record(
+        run_id=config.run_id(),
+        config=config,
+        status="failed" if error else "done",
+        error=error,
+        seconds={"train": seconds - 1.0, "evaluate": 1.0},
+    )
 
 
 def test_costs_are_those_of_runs_that_differ_in_seed_and_beta():
     small, large = RunConfig(epochs=10, modalities=2), RunConfig(epochs=30, modalities=4)
-    records = [measured(small, 30.0), measured(small.with_(seed=1, beta=2.0), 50.0), measured(small, 900.0, "failed")]
+    records = [measured(small, 30.0), measured(small.with_(seed=1, beta=2.0), 50.0), measured(small, 900.0, "broken")]
     asked = [small.with_(seed=7), large]
     known, scaled = costs.estimate(asked, records)
     assert known == 40.0
@@ -230,8 +236,8 @@ def test_the_table_of_a_sweep_counts_runs_by_state(tmp_path):
     table = SweepTable(RunStore(tmp_path), listed, workers=2, quiet=True)
     assert table.summary(2) == "0 done, 0 failed, 2 running, 3 waiting"
     table.left_at = -100.0  # the time left is looked up every 20 seconds
-    table.finished({"run_id": "a", "error": None} | measured(listed[0], 60.0))
-    table.finished({"run_id": "b", "error": "broken"} | measured(listed[1], 1.0, "failed"))
+    table.finished(measured(listed[0], 60.0))
+    table.finished(measured(listed[1], 1.0, "broken"))
     assert table.summary(2) == "1 done, 1 failed, 2 running, 1 waiting, about 90 s left"
 
 
