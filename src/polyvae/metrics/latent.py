@@ -93,7 +93,7 @@ class _Encoded:
     def prior(self) -> Prior:
         return self.model.prior
 
-    def encode(self, batch: Batch) -> Posterior:
+    def encode(self, batch: Batch, wanted: Tensor | None = None) -> Posterior:
         return self.experts
 
     def decode(self, codes: dict[str, Tensor]) -> dict[str, Distribution]:

@@ -59,8 +59,8 @@ class JointModel(Model, Protocol):
     prior: Prior
     latent_dim: int
 
-    def encode(self, batch: Batch) -> Posterior:
-        """The expert of every modality: fields (modality, batch, latent)."""
+    def encode(self, batch: Batch, wanted: Tensor | None = None) -> Posterior:
+        """The expert of every modality: fields (modality, batch, latent). wanted: Bool (batch, modality), default all."""
         ...
 
     def posterior(

@@ -70,17 +70,18 @@ class MultimodalVAE(TrainableModel):
     def device(self) -> torch.device:
         return self.blank.device
 
-    def encode(self, batch: Batch) -> Posterior:
+    def encode(self, batch: Batch, wanted: Tensor | None = None) -> Posterior:
         """The expert of every modality: fields (modality, batch, latent).
 
-        Only what a row has is encoded; mean 0 and variance 1 stand where it lacks the modality.
+        wanted: Bool (batch, modality), what is to be encoded; default all that rows have. Mean 0 and variance 1 stand
+        where nothing is.
         Raises InputError unless the batch has the model's modalities, in the model's order.
         """
         if tuple(batch.values) != self.names:
             raise InputError(f"the batch holds {', '.join(batch.values)}, the model takes {', '.join(self.names)}")
         experts = [
             self._expert(name, batch.values[name], seen)
-            for name, seen in zip(self.names, batch.present.unbind(-1), strict=True)
+            for name, seen in zip(self.names, (batch.present if wanted is None else wanted).unbind(-1), strict=True)
         ]
         mean, logvar = (torch.stack(fields) for fields in zip(*experts, strict=True))
         return experts[0].like(mean, logvar)
@@ -121,7 +122,7 @@ class MultimodalVAE(TrainableModel):
                 f"row {row} has none of {', '.join(given or self.names)}; leave it out or condition on more"
             )
         member, prior_expert, weights = self._terms(observed)
-        experts = self.encode(batch.showing(member.any(0))) if experts is None else experts
+        experts = self.encode(batch, member.any(0)) if experts is None else experts
         components = gaussian.product_of_experts(experts, member, prior_expert)
         return GaussianMixture(components, weights.to(components.mean.dtype))
 
