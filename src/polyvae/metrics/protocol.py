@@ -21,6 +21,7 @@ from polyvae.noise import Noise, RowNoise
 from polyvae.objectives import Bound
 
 Subset = tuple[str, ...]
+BatchLoss = Callable[[Batch, Noise], Bound]  # what a run minimised, of one batch
 MOST_FOR_ALL_SUBSETS = 5
 
 
@@ -42,7 +43,7 @@ class Evaluation:
     critic: Critic | None = None
     extractors: Mapping[str, Extractor] = field(default_factory=dict)
     shifted: Mapping[str, MultimodalDataset] = field(default_factory=dict)
-    objective: Callable[[Batch, Noise], Bound] | None = None
+    objective: BatchLoss | None = None
     seed: int = 0
     beta: float = 1.0
     samples: int = 12

@@ -16,8 +16,6 @@ from polyvae.runs.saving import Networks, load, save_prior
 from polyvae.runs.store import Record, RunStore
 
 THREADS = torch.get_num_threads()  # unless a config says otherwise; torch obeys OMP_NUM_THREADS
-BY_PRIOR = ("coherence/joint", "/unconditional", "log_likelihood/joint", "log_likelihood/modality", "bound/")
-SAMPLED = ("log_likelihood", "legacy_likelihood")  # metrics that --importance-samples is about
 
 
 def completed(plan: Plan, store: RunStore, record: Record, own: Networks, say: Say) -> Record:
@@ -105,11 +103,10 @@ def fit_prior(
 
 def _added_by_prior(store: RunStore, record: Record, prior: str, scores: _Scores) -> Record:
     """The record with what depends on a fitted prior. Hold the lock."""
-    new = {
-        f"prior/{prior}/{key}": value for key, value in scores.metrics.items() if any(part in key for part in BY_PRIOR)
-    }
+    new = {f"prior/{prior}/{key}": value for key, value in metrics.by_prior(scores.metrics).items()}
     if not new:
-        raise InputError(f"none of these metrics depends on the prior; keys that do hold {', '.join(BY_PRIOR)}")
+        which = ", ".join(name for name, metric in metrics.METRICS.items() if metric.by_prior)
+        raise InputError(f"none of these metrics depends on the prior; those that do are {which}")
     record |= {"metrics": record["metrics"] | new}
     store.finish(record)
     return record
@@ -131,4 +128,4 @@ def _added(store: RunStore, record: Record, plan: Plan, scores: _Scores) -> Reco
 
 
 def samples_of(plan: Plan) -> dict[str, int]:
-    return {name: plan.config.importance_samples for name in SAMPLED if name in plan.metrics}
+    return {name: plan.config.importance_samples for name in plan.metrics if metrics.METRICS[name].is_sampled}
