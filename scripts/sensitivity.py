@@ -17,7 +17,8 @@ from scipy.ndimage import gaussian_filter
 from polyvae import datasets
 from polyvae.datasets.polymnist.backgrounds import Picture
 from polyvae.datasets.polymnist.generator import Sampler
-from polyvae.judges.digits import judge_for, pretrained
+from polyvae.judges import pretrained
+from polyvae.judges.digits import judge_for
 from polyvae.judges.extractors import Extractor
 from polyvae.metrics import frechet_distance
 from polyvae.report.style import drawing

@@ -130,7 +130,7 @@ def metrics() -> None:
         table.add_column(heading)
     for name, metric in METRICS.items():
         needs = [metric.needs or "", "labels" if metric.needs_labels else "", "images" if metric.needs_images else ""]
-        if metric.needs in pretrained.LOADERS and metric.needs not in pretrained.installed():
+        if metric.needs in pretrained.EXTRACTORS and metric.needs not in pretrained.installed():
             needs[0] += " (not installed)"
         table.add_row(name, metric.summary, "yes" if metric.is_default else "", ", ".join(filter(None, needs)))
     Console(soft_wrap=False).print(table)

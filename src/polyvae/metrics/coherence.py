@@ -85,21 +85,11 @@ def check_labels(data: MultimodalDataset, metric: str) -> np.ndarray:
 
 
 def warnings(found: Mapping[str, float]) -> dict[str, str]:
-    """Key -> why not to trust it, or why it is not there.
-
-    Joint coherence is high, too, when the judge sees one class in all blank pictures.
-    """
-    if "label_free/against_real" in found and "label_free/leave_one_out" not in found:
-        reason = "self-reconstructions fit their own input hardly better than another's, so they are no upper anchor"
-        return {"label_free/leave_one_out": reason} | _collapse(found)
-    return _collapse(found)
-
-
-def _collapse(found: Mapping[str, float]) -> dict[str, str]:
+    """Key -> why not to trust it. Joint coherence is high, too, when the judge sees one class in all blank pictures."""
     if "coherence/joint" not in found or "coherence/joint_entropy" not in found:
         return {}
     joint, kappa = found["coherence/joint"], found["coherence/joint_kappa"]
-    entropy, most = found["coherence/joint_entropy"], math.log(CLASSES)
+    entropy, most = found["coherence/joint_entropy"], -math.log(found["coherence/chance"])
     sure, real = found["coherence/joint_confidence"], found["coherence/real_confidence"]
     is_by_frequencies = joint > 0.5 and kappa < 0.5 * joint  # most agreement is what the class frequencies give
     if not is_by_frequencies and entropy > LEAST_ENTROPY * most:

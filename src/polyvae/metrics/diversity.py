@@ -11,7 +11,7 @@ from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.judges.extractors import Extractor
 from polyvae.metrics.coherence import check_labels
 from polyvae.metrics.moments import finite
-from polyvae.metrics.protocol import Subset, check_rows, conditional_means, image_names, rows_with, scoring
+from polyvae.metrics.protocol import Draws, Subset, check_rows, conditional_means, image_names, rows_with, scoring
 from polyvae.metrics.readings import Readings
 from polyvae.models.contract import Model
 
@@ -84,7 +84,7 @@ def _draws(
     found: dict[int, list[np.ndarray]] = {row: [] for row in rows}
     for draw in range(DRAWS):
         wanted: dict[Subset, Subset] = {(given,): (target,)}
-        for drawn in conditional_means(model, data, wanted, rows, batch_size, (seed, f"diversity/{draw}", 1.0)):
+        for drawn in conditional_means(model, data, wanted, rows, Draws(seed, f"diversity/{draw}", batch_size)):
             features, _ = extractor.read(drawn.values)
             for row, one in zip(drawn.rows, features.cpu().numpy(), strict=True):
                 found[row].append(one)

@@ -14,7 +14,16 @@ from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.judges.extractors import Critic
-from polyvae.metrics.protocol import Subset, check_names, conditional_means, members, rows_with, scoring, wanted_members
+from polyvae.metrics.protocol import (
+    Draws,
+    Subset,
+    check_names,
+    conditional_means,
+    members,
+    rows_with,
+    scoring,
+    wanted_members,
+)
 from polyvae.metrics.readings import Pair, few_pairs, one_out_pairs
 from polyvae.models.contract import Model, NotDefined
 
@@ -55,7 +64,7 @@ def label_free(
     kept = [kept[i] for i in chosen_rows(len(kept), MOST_ROWS, seed)]
     pairs = few_pairs(names, names)
     with scoring(model):
-        made = _embedded(model, data, critic, pairs, kept, (seed, batch_size))
+        made = _embedded(model, data, critic, pairs, kept, seed, batch_size)
         real = _real(data, critic, kept, batch_size)
     ranks: dict[Pair, np.ndarray] = {}
     upper: dict[Pair, tuple[np.ndarray, np.ndarray]] = {}  # ranks of true targets: as the model reconstructs them, real
@@ -82,6 +91,14 @@ def label_free(
             found |= _summary(key, own, np.stack([upper[pair][anchor] for pair in pairs_of_key], -1), seed)
     found["leave_one_out_p"] = permutation_p([ranks[pair] for pair in known or scored], seed)
     return {f"label_free/{key}": value for key, value in found.items()}
+
+
+def warnings(found: Mapping[str, float]) -> dict[str, str]:
+    """Key -> why it is not there."""
+    if "label_free/against_real" not in found or "label_free/leave_one_out" in found:
+        return {}
+    reason = "self-reconstructions fit their own input hardly better than another's, so they are no upper anchor"
+    return {"label_free/leave_one_out": reason}
 
 
 def _can_measure(true: np.ndarray) -> bool:
@@ -132,14 +149,14 @@ def _embedded(
     critic: Critic,
     pairs: Sequence[Pair],
     rows: Sequence[int],
-    how: tuple[int, int],
+    seed: int,
+    batch_size: int,
 ) -> dict[Pair, Tensor]:
     """(member, target) -> embeddings of generated targets; each target also from itself."""
-    seed, batch_size = how
     selves = [((name,), name) for name in model.names]
     wanted: Mapping[Subset, Subset] = wanted_members(model, [*pairs, *selves])
     parts: dict[Pair, list[Tensor]] = {}
-    for drawn in conditional_means(model, data, wanted, rows, batch_size, (seed, "label_free", 1.0)):
+    for drawn in conditional_means(model, data, wanted, rows, Draws(seed, "label_free", batch_size)):
         parts.setdefault((drawn.given, drawn.target), []).append(critic.embed(drawn.target, drawn.values))
     return {pair: torch.cat(embeddings) for pair, embeddings in parts.items()}
 

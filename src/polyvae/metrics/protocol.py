@@ -1,6 +1,6 @@
 """What a metric may know: a model that can be sampled, and the data, judge and seed to measure it with."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -15,11 +15,13 @@ from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.errors import InputError
 from polyvae.gaussian import picked
 from polyvae.judges.extractors import AttributeJudge, Critic, Extractor, Judge, prepared
-from polyvae.models.contract import Model
-from polyvae.models.vae import MultimodalVAE
-from polyvae.noise import RowNoise
+from polyvae.modality import Batch
+from polyvae.models.contract import Model, is_joint, mixture_of
+from polyvae.noise import Noise, RowNoise
+from polyvae.objectives import Bound
 
 Subset = tuple[str, ...]
+BatchLoss = Callable[[Batch, Noise], Bound]  # what a run minimised, of one batch
 MOST_FOR_ALL_SUBSETS = 5
 
 
@@ -30,7 +32,8 @@ class Evaluation:
     judge: reads digits, or what captions name; critic: of the training tuples; extractors: by name; each only if a
     metric asks for it.
     shifted: name -> test tuples with inputs unlike the training data.
-    beta: of the objective, for the bound. samples: importance samples a row, for likelihoods.
+    objective: what the run minimised, of a batch. beta: of the run, for L_S. samples: importance samples per row, for
+    likelihoods.
     cache: a folder for what is read in real images, the same for all runs on a data set.
     """
 
@@ -40,6 +43,7 @@ class Evaluation:
     critic: Critic | None = None
     extractors: Mapping[str, Extractor] = field(default_factory=dict)
     shifted: Mapping[str, MultimodalDataset] = field(default_factory=dict)
+    objective: BatchLoss | None = None
     seed: int = 0
     beta: float = 1.0
     samples: int = 12
@@ -52,7 +56,7 @@ def members(model: Model, given: Subset) -> list[tuple[Subset, float]]:
 
     Metrics that are linear in the posterior score each member once and combine them with the weights.
     """
-    mixture = getattr(model, "mixture", None)
+    mixture = mixture_of(model)
     if mixture is None:
         return [(given, 1.0)]
     return [(term.given, term.weight) for term in subsets.conditional(mixture, given).terms]
@@ -65,6 +69,19 @@ def wanted_members(model: Model, pairs: Sequence[tuple[Subset, str]]) -> dict[Su
         for member, _ in members(model, given):
             wanted.setdefault(member, {})[target] = None
     return {member: tuple(targets) for member, targets in wanted.items()}
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How the codes of rows are drawn: the seed and purpose of their noise, its spread (0: means), rows at a time."""
+
+    seed: int
+    purpose: str
+    batch_size: int
+    spread: float = 1.0
+
+    def noise(self, rows: tuple[int, ...]) -> RowNoise:
+        return RowNoise(self.seed, self.purpose, rows, self.spread)
 
 
 class Drawn(NamedTuple):
@@ -84,43 +101,37 @@ def conditional_means(
     data: MultimodalDataset,
     wanted: Mapping[Subset, Subset],
     rows: Sequence[int],
-    batch_size: int,
-    noise: tuple[int, str, float],
+    draws: Draws,
 ) -> Iterator[Drawn]:
-    """For each (given -> targets), one latent draw a row that has all of `given`, and the likelihoods' means.
+    """For each (given -> targets), one latent draw per row that has all of `given`, and the likelihoods' means.
 
-    noise: (seed, purpose, spread). A row's noise is the same for every `given`, so that members can be compared.
+    A row's noise is the same for every `given`, so that members can be compared.
     """
-    seed, purpose, spread = noise
     images = image_names(model)
-    for ids in chunks(rows, batch_size):
+    for ids in chunks(rows, draws.batch_size):
         batch = data.batch(list(ids))
-        experts = model.encode(batch) if isinstance(model, MultimodalVAE) else None  # once for all subsets
+        experts = model.encode(batch) if is_joint(model) else None  # once for all subsets
         for given, targets in wanted.items():
             seen = has_all(data, batch.present, given)
             if not bool(seen.any()):
                 continue
             kept = tuple(row for row, is_seen in zip(ids, seen.tolist(), strict=True) if is_seen)
             part = batch if len(kept) == len(ids) else data.batch(list(kept))
-            draws = RowNoise(seed, purpose, kept, spread)
-            if isinstance(model, MultimodalVAE) and experts is not None:
-                known = picked(experts, (slice(None), seen))
-                codes = model.posterior_codes(part, given, targets, draws, known)
+            noise = draws.noise(kept)
+            if is_joint(model) and experts is not None:
+                codes = model.posterior_codes(part, given, targets, noise, picked(experts, (slice(None), seen)))
             else:
-                codes = model.posterior_codes(part, given, targets, draws)
+                codes = model.posterior_codes(part, given, targets, noise)
             for target, likelihood in model.decode(codes).items():
                 mean = likelihood.mean
                 yield Drawn(given, target, kept, prepared(mean) if target in images else mean)
 
 
-def unconditional_images(
-    model: Model, count: int, batch_size: int, noise: tuple[int, str]
-) -> Iterator[tuple[tuple[int, ...], dict[str, Tensor]]]:
+def unconditional_images(model: Model, count: int, draws: Draws) -> Iterator[tuple[tuple[int, ...], dict[str, Tensor]]]:
     """(sample ids, modality -> likelihood means) of `count` prior samples; image modalities only."""
     images = image_names(model)
-    seed, purpose = noise
-    for ids in chunks(range(count), batch_size):
-        codes = model.prior_codes(len(ids), RowNoise(seed, purpose, ids))
+    for ids in chunks(range(count), draws.batch_size):
+        codes = model.prior_codes(len(ids), draws.noise(ids))
         decoded = model.decode({name: codes[name] for name in images})
         yield ids, {name: prepared(decoded[name].mean) for name in images}
 

@@ -22,6 +22,7 @@ from polyvae.judges.extractors import Extractor
 from polyvae.metrics.moments import Moments, RunningMoments, pooled
 from polyvae.metrics.protocol import (
     MOST_FOR_ALL_SUBSETS,
+    Draws,
     Subset,
     check_rows,
     conditional_means,
@@ -90,9 +91,9 @@ def read_model(
     kept = check_rows(model, data, rows)
     with scoring(model):
         real = read_data(data, image_names(model), kept, extractor, batch_size, cache)
-        prior = _prior(model, len(kept), extractor, seed, batch_size)
+        prior = _prior(model, len(kept), extractor, Draws(seed, "prior", batch_size))
         digits, found = _conditional(
-            model, data, extractor, digit_pairs, moment_pairs, kept, batch_size, (seed, "conditional", spread)
+            model, data, extractor, digit_pairs, moment_pairs, kept, Draws(seed, "conditional", batch_size, spread)
         )
     return Readings(kept, real, prior, digits, found)
 
@@ -154,9 +155,9 @@ def one_out_pairs(names: Subset, targets: Subset) -> list[Pair]:
     return [(leave_one_out(names, target), target) for target in targets] if len(names) > 1 else []
 
 
-def _prior(model: Model, count: int, extractor: Extractor, seed: int, batch_size: int) -> dict[str, Read]:
+def _prior(model: Model, count: int, extractor: Extractor, draws: Draws) -> dict[str, Read]:
     parts: dict[str, list[Read]] = {name: [] for name in image_names(model)}
-    for ids, images in unconditional_images(model, count, batch_size, (seed, "prior")):
+    for ids, images in unconditional_images(model, count, draws):
         for name, pixels in images.items():
             parts[name].append(_read(extractor, np.array(ids), pixels))
     return {name: _joined(reads) for name, reads in parts.items()}
@@ -169,8 +170,7 @@ def _conditional(
     digit_pairs: Sequence[Pair],
     moment_pairs: Sequence[Pair],
     rows: Sequence[int],
-    batch_size: int,
-    noise: tuple[int, str, float],
+    draws: Draws,
 ) -> tuple[dict[Pair, np.ndarray], dict[Pair, Moments]]:
     wanted = wanted_members(model, [*digit_pairs, *moment_pairs])
     place = {row: index for index, row in enumerate(rows)}
@@ -182,7 +182,7 @@ def _conditional(
     users: dict[Pair, list[Subset]] = {}
     for given, target, member in running:
         users.setdefault((member, target), []).append(given)
-    for drawn in conditional_means(model, data, wanted, rows, batch_size, noise):
+    for drawn in conditional_means(model, data, wanted, rows, draws):
         read = _read(extractor, np.array([place[row] for row in drawn.rows]), drawn.values)
         pair = (drawn.given, drawn.target)
         if pair in digits:

@@ -47,7 +47,7 @@ def evaluation_of(plan: Plan, objective: Loss | None = None, say: Say = lambda t
     """
     train, config = plan.train, plan.config
     needs = {METRICS[name].needs for name in plan.metrics}
-    at_hand = {name: load() for name, load in pretrained.LOADERS.items() if name in needs}
+    at_hand = {name: source.load() for name, source in pretrained.EXTRACTORS.items() if name in needs}
     extras: dict[str, Any] = {"extractors": at_hand}
     if plan.sampler is not None and "judge" in needs:
         say("the judge of this data set (trained once, about a minute)")

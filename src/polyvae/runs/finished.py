@@ -98,10 +98,10 @@ def _scores(plan: Plan, model: TrainableModel, say: Say) -> Scores:
 
 def _added_by_prior(store: RunStore, record: Record, prior: str, scores: Scores) -> Record:
     """The record with what depends on a fitted prior. Hold the lock."""
-    scores_of_prior = metrics.of_prior(scores.metrics)
-    if not scores_of_prior:
-        raise InputError("none of these metrics depends on the prior; try --metrics coherence,frechet,log_likelihood")
-    added = {f"prior/{prior}/{key}": value for key, value in scores_of_prior.items()}
+    added = {f"prior/{prior}/{key}": value for key, value in metrics.by_prior(scores.metrics).items()}
+    if not added:
+        which = ", ".join(name for name, metric in metrics.METRICS.items() if metric.by_prior)
+        raise InputError(f"none of these metrics depends on the prior; those that do are {which}")
     record = replace(record, metrics={**record.metrics, **added})
     store.finish(record)
     return record
