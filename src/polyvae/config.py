@@ -13,6 +13,10 @@ from polyvae.errors import InputError
 # Left out of the run id: what does not change the trained model, and paths, whose content enters instead.
 NOT_HASHED = {"threads", "device", "metrics", "importance_samples", "data_dir", "data", "subsets"}
 
+# What a data set is generated with, beyond its seed and its sizes.
+DATA_OPTIONS = ("modalities", "scale", "background", "held_out", "crop_range", "pairing", "split_by", "crop")
+MODALITIES = 5  # of a generated data set, where a config does not say
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:

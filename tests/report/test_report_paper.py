@@ -79,22 +79,22 @@ def test_all_figures_of_the_paper_are_there_in_its_layout(groups, page):
     both = [["PolyMNIST", "Translated PolyMNIST"]]
     three = [[f"{name}, m{i}" for i in range(3)] for name in ("PolyMNIST", "Translated PolyMNIST")]
     assert found == {
-        "2": both,
-        "3": [["PolyMNIST, β 1"]],
-        "4": both,
-        "6": both,
-        "7": both,
-        "8": three,
-        "11": [["one picture (0), β 1"]],
-        "13": [["PolyMNIST"] * 3],
+        2: both,
+        3: [["PolyMNIST, β 1"]],
+        4: both,
+        6: both,
+        7: both,
+        8: three,
+        11: [["one picture (0), β 1"]],
+        13: [["PolyMNIST"] * 3],
     }
     for number in found:
         for suffix in ("svg", "png"):
-            assert (page.parent / "figures" / f"fig{int(number):02d}.{suffix}").stat().st_size > 3000
+            assert (page.parent / "figures" / f"fig{number:02d}.{suffix}").stat().st_size > 3000
 
 
 def test_curves_are_means_and_deviations_over_seeds(groups):
-    for panel, dataset in zip(figure(groups, "2").rows[0], ("polymnist", "translated_polymnist"), strict=True):
+    for panel, dataset in zip(figure(groups, 2).rows[0], ("polymnist", "translated_polymnist"), strict=True):
         assert list(panel.curves) == list(METHODS)
         for method, curve in panel.curves.items():
             assert [point.x for point in curve] == list(BETAS)
@@ -102,10 +102,10 @@ def test_curves_are_means_and_deviations_over_seeds(groups):
                 values = [value(method, point.x, seed, 0, dataset) for seed in SEEDS]
                 assert (point.mean, point.sd) == (pytest.approx(np.mean(values)), pytest.approx(np.std(values, ddof=1)))
                 assert {run.config.network for run in point.runs} == {"auto"}, "the side experiment stays out"
-    joint = figure(groups, "7").rows[0][0].curves
+    joint = figure(groups, 7).rows[0][0].curves
     assert "unimodal" not in joint
     assert joint["mvae"][0].mean == pytest.approx(-np.mean([value("mvae", 0.3, s) for s in SEEDS]))
-    for panel in figure(groups, "13").rows[0]:
+    for panel in figure(groups, 13).rows[0]:
         assert list(panel.curves) == ["mvae", "mvae_plus"]
 
 
@@ -115,16 +115,16 @@ def test_a_method_at_another_setting_is_not_drawn_beside_the_others(tmp_path):
         for method, epochs in (("mvae", 3), ("mmvae", 3), ("mopoe", 50)):
             metrics = metrics_of(method, beta, 0, "polymnist", 3)
             add_run(store, method, metrics=metrics, beta=beta, modalities=3, epochs=epochs)
-    curves = figure(read_runs(store)[0], "2").rows[0][0].curves
+    curves = figure(read_runs(store)[0], 2).rows[0][0].curves
     assert list(curves) == ["mvae", "mmvae"]
     assert all(np.isnan(point.sd) for point in curves["mvae"]), "one seed has no spread, not one of nothing"
 
 
 def test_figures_over_modalities_and_their_constant(groups):
-    (panel,) = figure(groups, "3").rows[0]
+    (panel,) = figure(groups, 3).rows[0]
     assert [point.x for point in panel.curves["mopoe"]] == [2, 3, 5]
     assert panel.constants["unimodal"].mean == pytest.approx(np.mean([value("unimodal", 1.0, s) for s in SEEDS]))
-    (repeated,) = figure(groups, "11").rows[0]
+    (repeated,) = figure(groups, 11).rows[0]
     data = "repeated_polymnist"
     for point in repeated.curves["mmvae"]:
         values = [value("mmvae", 1.0, s, i, data) for s in SEEDS for i in range(int(point.x))]
@@ -201,13 +201,13 @@ def test_the_official_mmvae_has_figure_12_to_itself(tmp_path):
                     add_run(store, method, metrics=found, beta=beta, seed=seed, objective_samples=4, **more)
         groups = read_runs(store)[0]
         found = {item.number: item for item in paper_figures(groups)}
-        panels = {panel.y: panel.curves for panel in found["12"].rows[0]}
+        panels = {panel.y: panel.curves for panel in found[12].rows[0]}
         pair = ["mmvae_official", "unimodal_dreg"]
         assert [list(curves) for curves in panels.values()] == [pair, pair[:1], pair[:1], pair]
         means = [(p.x, p.mean, p.sd) for p in panels["Fréchet distance of m0"]["unimodal_dreg"]]
         assert means == [(beta, pytest.approx(201 + beta), 1.0) for beta in BETAS]
         others = {
-            m for number, item in found.items() if number != "12" for row in item.rows for p in row for m in p.curves
+            m for number, item in found.items() if number != 12 for row in item.rows for p in row for m in p.curves
         }
         assert others == set(methods)
         page = write_report(store, tmp_path / "report").read_text()

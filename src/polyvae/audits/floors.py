@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from polyvae import datasets
+from polyvae import datasets, keys
 from polyvae.audits.laws import Truth, truth_of
 from polyvae.errors import RunError
 from polyvae.runs.plan import Plan, make_plan
@@ -14,7 +14,6 @@ from polyvae.runs.rows import generator_options
 from polyvae.runs.store import RunStore
 from polyvae.theory import discrepancy
 
-DISTORTION = "bound/distortion"
 NOISE = 0.01  # of the floor: some five standard errors of a mean over 1,000 test rows
 
 
@@ -40,7 +39,7 @@ def add_floors(
     for record in store.records():
         config = record.config
         has_law = config.dataset in datasets.DATASETS and datasets.DATASETS[config.dataset].sampler is not None
-        if DISTORTION not in record.metrics or not has_law or not record.resolved.get("is_bound"):
+        if keys.DISTORTION not in record.metrics or not has_law or not record.resolved.get("is_bound"):
             continue
         plan = make_plan(config if data_dir is None else config.with_(data_dir=data_dir))
         if plan.content != record.resolved["data"]:
@@ -54,7 +53,7 @@ def add_floors(
             _check(floor)
             found.append(floor)
             with store.lock(floor.run_id, wait=True):
-                added = {"bound/floor": floor.floor, "bound/delta": floor.delta}
+                added = {keys.FLOOR: floor.floor, keys.DELTA: floor.delta}
                 store.finish(replace(record, metrics=record.metrics | added))
     return tuple(found)
 
@@ -78,4 +77,4 @@ def _floor(record: Record, plan: Plan, truth: Truth) -> Floor | None:
         return None
     floor = sum(term.weight * least(term.given) for term in plan.mixture.terms)
     delta = discrepancy(truth.entropies, plan.mixture)
-    return Floor(record.run_id, record.metrics[DISTORTION], float(floor), delta)
+    return Floor(record.run_id, record.metrics[keys.DISTORTION], float(floor), delta)

@@ -60,7 +60,7 @@ class JointModel(Model, Protocol):
     latent_dim: int
 
     def encode(self, batch: Batch, wanted: Tensor | None = None) -> Posterior:
-        """The expert of every modality: fields (modality, batch, latent). wanted: Bool (batch, modality), default all."""
+        """The expert of every modality: fields (modality, batch, latent). wanted: Bool (batch, modality)."""
         ...
 
     def posterior(

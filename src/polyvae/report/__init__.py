@@ -12,12 +12,13 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from polyvae import files
+from polyvae.keys import LEAVE_ONE_OUT
 from polyvae.paper.claims import judge
 from polyvae.report import drawing, figures, grids, panels, paper, style, table, words
 from polyvae.report.glossary import glossary
 from polyvae.report.marks import Marks
 from polyvae.report.overview import table_1
-from polyvae.report.reading import DATASETS, read_runs
+from polyvae.report.reading import TITLES, read_runs
 from polyvae.report.runs import Group, Run, Series, changed
 from polyvae.runs.store import RunStore
 
@@ -89,7 +90,7 @@ def choices(runs: Iterable[Run]) -> dict[str, dict[str, str]]:
     found = list(runs)
     names = {method: look.name for method, look in style.looks(run.config.method for run in found).items()}
     betas = {f"{beta:g}": f"{beta:g}" for beta in sorted({run.config.beta for run in found})}
-    data = {config.dataset: DATASETS.get(config.dataset, config.dataset) for config in (run.config for run in found)}
+    data = {config.dataset: TITLES.get(config.dataset, config.dataset) for config in (run.config for run in found)}
     return {"dataset": data, "method": names, "beta": betas}
 
 
@@ -154,7 +155,7 @@ def _score(group: Group) -> list[tuple[Series, float | None, float | None, float
     volumes = {}
     if data is not None and group.compared is not None and group.compared.extractor == "digits":
         volumes = {label: figures.hypervolume(figures.means(points)) for label, points in data.points.items()}
-    return [(s, s.value(quality), s.value(words.LEAVE_ONE_OUT), volumes.get(s.label)) for s in group.in_plane]
+    return [(s, s.value(quality), s.value(LEAVE_ONE_OUT), volumes.get(s.label)) for s in group.in_plane]
 
 
 class PaperCharts(NamedTuple):

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from polyvae import keys
+from polyvae.keys import LEAVE_ONE_OUT
 from polyvae.report.runs import Group, Run, Series
-from polyvae.report.words import LEAVE_ONE_OUT
 
 MOST_IN_HEATMAP = 6
 REFERENCE = 2000.0  # distance on judge features of the reference point of hypervolumes, at coherence 0
@@ -80,7 +81,7 @@ def by_inputs(group: Group) -> dict[str, list[tuple[int, float]]]:
     """Coherence by the number of given modalities, at each series' best beta; only series with two or more numbers."""
     curves = {}
     for series in group.series:
-        values = [(k, series.value(f"coherence/by_inputs/{k}")) for k in range(1, len(group.modalities) + 1)]
+        values = [(k, series.value(keys.of(keys.BY_INPUTS, k))) for k in range(1, len(group.modalities) + 1)]
         found = [(k, value) for k, value in values if value is not None]
         if len(found) > 1:
             curves[series.label] = found
@@ -89,13 +90,14 @@ def by_inputs(group: Group) -> dict[str, list[tuple[int, float]]]:
 
 def probe(group: Group) -> dict[str, list[tuple[int, float]]]:
     """Accuracy of the linear probe by number of labelled examples, at each series' best beta."""
-    prefix = "linear_probe/examples/"
-    counts = {int(key.removeprefix(prefix)) for run in group.runs for key in run.metrics if key.startswith(prefix)}
+    stem = keys.PROBE_BY_EXAMPLES
+    counts = {int(count) for run in group.runs for count in keys.below(stem, run.metrics)}
     curves = {}
     for series in group.series:
-        values = [(n, series.value(f"{prefix}{n}")) for n in counts] + [(500, series.value("linear_probe/joint"))]
-        if len(found := sorted((n, value) for n, value in values if value is not None)) > 1:
-            curves[series.label] = found
+        values = {n: series.value(keys.of(stem, n)) for n in counts} | {500: series.value(keys.LINEAR_PROBE)}
+        curve = sorted((n, value) for n, value in values.items() if value is not None)
+        if len(curve) > 1:
+            curves[series.label] = curve
     return curves
 
 
@@ -106,11 +108,11 @@ def pairs(series: Series, modalities: Sequence[str]) -> np.ndarray | None:
     """
     if not 2 <= len(modalities) <= MOST_IN_HEATMAP:
         return None
-    values = [[series.value(f"coherence/conditional/{g}/{t}") for t in modalities] for g in modalities]
+    values = [[series.value(keys.coherence([g], t)) for t in modalities] for g in modalities]
     matrix = np.array(values, dtype=float)
     if np.isnan(matrix).all():
         return None
-    np.fill_diagonal(matrix, np.array([series.value(f"coherence/self/{m}") for m in modalities], dtype=float))
+    np.fill_diagonal(matrix, np.array([series.value(keys.of(keys.SELF_COHERENCE, m)) for m in modalities], dtype=float))
     return matrix
 
 
@@ -128,16 +130,17 @@ def floors(group: Group) -> dict[str, list[Floored]]:
 
     Distortion and floor are divided by the number of modalities, so that runs of one modality share the axis.
     """
-    keys, curves = ("bound/distortion", "bound/floor"), {}
+    curves = {}
     for series in group.series:
-        runs = [run for run in series.runs if all(key in run.metrics for key in ("bound/rate", *keys))]
-        found = [
-            Floored(run.config.beta, run.metrics["bound/rate"], *(run.metrics[k] / len(run.modalities) for k in keys))
-            for run in runs
-        ]
-        if found:
-            curves[series.label] = found
+        reached = [_floored(run) for run in series.runs if {keys.RATE, keys.DISTORTION, keys.FLOOR} <= set(run.metrics)]
+        if reached:
+            curves[series.label] = reached
     return curves
+
+
+def _floored(run: Run) -> Floored:
+    distortion, floor = (run.metrics[key] / len(run.modalities) for key in (keys.DISTORTION, keys.FLOOR))
+    return Floored(run.config.beta, run.metrics[keys.RATE], distortion, floor)
 
 
 def training_curves(group: Group, quantity: str, part: str = "train") -> dict[str, list[list[float]]]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from polyvae import keys
+
 
 class Entry(NamedTuple):
     prefix: str
@@ -26,14 +28,14 @@ ENTRIES = (
         "The same distance between two sets of real data: no model can be expected below it.",
     ),
     Entry(
-        "coherence/joint",
+        keys.JOINT_COHERENCE,
         "Joint coherence",
         "0 to 1, higher is better",
         "Share of unconditional draws in which the judge sees the same class in every modality. Kappa corrects it for "
         "agreement by chance: 0 is chance, 1 is perfect.",
     ),
     Entry(
-        "coherence/leave_one_out",
+        keys.LEAVE_ONE_OUT,
         "Leave-one-out coherence",
         "0 to 1, higher is better",
         "Share of samples of one modality, given all others, in which the judge sees the class of the input (with "
@@ -41,37 +43,35 @@ ENTRIES = (
         "test rows and says nothing about other seeds.",
     ),
     Entry(
-        "coherence/by_inputs/",
+        keys.BY_INPUTS,
         "Coherence by number of inputs",
         "0 to 1, higher is better",
         "The same share when k modalities are given, mean over all choices of inputs and targets.",
     ),
     Entry(
-        "coherence/self/",
+        keys.SELF_COHERENCE,
         "Self coherence",
         "0 to 1, higher is better",
         "The same share for a modality reconstructed from itself: a control that the decoder shows the class at all.",
     ),
+    Entry(keys.CEILING, "Ceiling", "0 to 1", "Accuracy of the judge on real data: the upper limit of coherence."),
     Entry(
-        "coherence/ceiling/", "Ceiling", "0 to 1", "Accuracy of the judge on real data: the upper limit of coherence."
-    ),
-    Entry(
-        "bound/distortion",
+        keys.DISTORTION,
         "Distortion",
         "nats, lower is better",
         "Minus the expected log-likelihood of an example. Depends on the likelihood scale b; sums over modalities.",
     ),
     Entry(
-        "bound/floor",
+        keys.FLOOR,
         "Distortion floor",
         "nats",
         "What no training gets the distortion below, given what the subsets of S leave unseen (docs/theory.md, "
         "line 7).",
     ),
-    Entry("bound/delta", "Delta", "nats, 0 and up", "Generative discrepancy of the data and S (paper, eq. 5)."),
-    Entry("bound/rate", "Rate", "nats, 0 and up", "Mean KL divergence of the posterior from the prior."),
+    Entry(keys.DELTA, "Delta", "nats, 0 and up", "Generative discrepancy of the data and S (paper, eq. 5)."),
+    Entry(keys.RATE, "Rate", "nats, 0 and up", "Mean KL divergence of the posterior from the prior."),
     Entry(
-        "bound/loss",
+        keys.LOSS,
         "-L_S",
         "nats, lower is better",
         "Distortion + beta times rate: the negated L_S of the method's S at the run's beta, whatever was minimised.",
@@ -113,14 +113,14 @@ ENTRIES = (
     ),
     Entry("kid/", "Kernel distance (KID)", "about 0 and up, lower is better", "Unbiased; may be negative by noise."),
     Entry(
-        "log_likelihood/joint",
+        keys.LOG_LIKELIHOOD,
         "Log-likelihood",
         "nats, higher is better",
         "Importance-sampled estimate of the log-likelihood of an example, from draws of its own posterior; from below, "
         "tighter with more samples.",
     ),
     Entry(
-        "log_likelihood/unconditional",
+        keys.BLIND,
         "Blind log-likelihood",
         "nats, higher is better",
         "The same from draws that have not seen the example: how likely it is to be generated. From below.",
@@ -158,5 +158,5 @@ ENTRIES = (
 
 
 def glossary(metrics: Iterable[str]) -> list[Entry]:
-    keys = set(metrics)
-    return [entry for entry in ENTRIES if any(key.startswith(entry.prefix) for key in keys)]
+    known = set(metrics)
+    return [entry for entry in ENTRIES if any(key.startswith(entry.prefix) for key in known)]

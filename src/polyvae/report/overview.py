@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from polyvae.keys import LEAVE_ONE_OUT
 from polyvae.report.paper import Point, over_beta
 from polyvae.report.runs import Group
 from polyvae.report.style import DASH
-from polyvae.report.words import LEAVE_ONE_OUT, short
+from polyvae.report.words import short
 
 # method -> (does it sub-sample modalities, generative quality and coherence in the paper's Table 1)
 PUBLISHED = {

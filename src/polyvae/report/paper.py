@@ -3,16 +3,20 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from polyvae.report.runs import DATA_FIELDS, OFFICIAL, Group, Run
-from polyvae.report.words import LEAVE_ONE_OUT
+from polyvae import keys
+from polyvae.config import MODALITIES
+from polyvae.keys import LEAVE_ONE_OUT
+from polyvae.paper.claims.evidence import mean_below
+from polyvae.paper.names import ALONE, DATASETS, OFFICIAL
+from polyvae.report.runs import DATA_FIELDS, Group, Run
 
 Score = Callable[[Run], float | None]
 SWEPT = ("polymnist", "translated_polymnist", "cub")
-SHORT = {"polymnist": "PolyMNIST", "translated_polymnist": "Translated PolyMNIST", "cub": "CUB"}
 
 
 class Point(NamedTuple):
@@ -44,33 +48,37 @@ class Panel(NamedTuple):
 class PaperFigure(NamedTuple):
     """A figure of the paper, in rows of panels."""
 
-    number: str
+    number: int
     title: str
     rows: list[list[Panel]]
 
     @property
     def name(self) -> str:
-        return f"fig{int(self.number):02d}"
+        return f"fig{self.number:02d}"
 
 
 def paper_figures(groups: Sequence[Group]) -> list[PaperFigure]:
-    """The figures of the paper that these runs fill, in its order; those without a curve of two points are left out."""
+    """The figures of the paper that these runs fill, in its order; those without a curve of two points are left out.
+
+    Figure 12 is about the methods of the published objective, all others are about the other methods.
+    """
     swept = swept_groups(groups)
     plain = [group for group in swept if _is_plain(group)]
+    growth = [panel for dataset in ("polymnist", "translated_polymnist") for panel in by_modalities(groups, dataset)]
+    repeated = by_modalities(groups, "repeated_polymnist")
     figures = [
-        PaperFigure("2", "Quality over beta", [[_quality(group, "") for group in swept]]),
-        PaperFigure("3", "Quality by number of modalities", [by_modalities(groups, d) for d in SWEPT[:2]]),
-        PaperFigure("4", "Coherence over beta", [[_coherence(group) for group in swept]]),
-        PaperFigure("6", "Linear probe over beta", [[_probe(group) for group in swept]]),
-        PaperFigure("7", "Joint log-likelihood over beta", [[_likelihood(group) for group in swept]]),
-        PaperFigure("8", "Quality of each modality over beta", [_each(group) for group in swept]),
-        PaperFigure("11", "Quality by number of repeated modalities", [by_modalities(groups, "repeated_polymnist")]),
-        PaperFigure("12", "The official MMVAE over beta", [_official(group) for group in plain]),
-        PaperFigure("13", "MVAE with and without ELBO sub-sampling", [_subsampling(group) for group in plain]),
+        PaperFigure(2, "Quality over beta", [_without_official(_quality(group) for group in swept)]),
+        PaperFigure(3, "Quality by number of modalities", [_without_official(growth)]),
+        PaperFigure(4, "Coherence over beta", [_without_official(_coherence(group) for group in swept)]),
+        PaperFigure(6, "Linear probe over beta", [_without_official(_probe(group) for group in swept)]),
+        PaperFigure(7, "Joint log-likelihood over beta", [_without_official(_likelihood(group) for group in swept)]),
+        PaperFigure(8, "Quality of each modality over beta", [_without_official(_each(group)) for group in swept]),
+        PaperFigure(11, "Quality by number of repeated modalities", [_without_official(repeated)]),
+        PaperFigure(12, "The official MMVAE over beta", [_official(group) for group in plain]),
+        PaperFigure(13, "MVAE with and without ELBO sub-sampling", [_subsampling(group) for group in plain]),
     ]
-    figures[1] = figures[1]._replace(rows=[[panel for row in figures[1].rows for panel in row]])
-    kept = [figure._replace(rows=[_with_curves(_of(row, figure.number)) for row in figure.rows]) for figure in figures]
-    return [figure._replace(rows=rows) for figure in kept if (rows := [row for row in figure.rows if row])]
+    kept = [figure._replace(rows=[row for row in map(_with_curves, figure.rows) if row]) for figure in figures]
+    return [figure for figure in kept if figure.rows]
 
 
 def swept_groups(groups: Iterable[Group]) -> list[Group]:
@@ -103,7 +111,7 @@ def by_modalities(groups: Iterable[Group], dataset: str) -> list[Panel]:
         config = group.runs[0].config
         if config.dataset == dataset:
             fields = [getattr(config, name) for name in DATA_FIELDS if name != "modalities"]
-            alike[json.dumps(fields)][config.modalities or 5] = group
+            alike[json.dumps(fields)][config.modalities or MODALITIES] = group
     several = [by_count for by_count in alike.values() if len(by_count) > 1]
     return [panel for by_count in several if (panel := _growth(by_count, dataset)) is not None]
 
@@ -117,7 +125,7 @@ def _growth(by_count: dict[int, Group], dataset: str) -> Panel | None:
     beta = max(shared, key=lambda b: (shared[b], betas.count(b)))
     is_repeated = dataset == "repeated_polymnist"
     key = largest.compared.key()
-    score = _mean_below(key.rsplit("/", 1)[0] + "/") if is_repeated else _metric(key)
+    score = partial(mean_below, keys.stem(key)) if is_repeated else _metric(key)
     curves: dict[str, list[Point]] = defaultdict(list)
     for count, group in sorted(by_count.items()):
         for method, series in group.main.items():
@@ -125,54 +133,58 @@ def _growth(by_count: dict[int, Group], dataset: str) -> Panel | None:
                 curves[method].append(point)
     alone = largest.main.get("unimodal")
     constant = _point(0, alone.by_beta.get(beta, []), score) if alone else None
-    name = f"one picture ({largest.runs[0].config.background or 0})" if is_repeated else SHORT[dataset]
+    name = f"one picture ({largest.runs[0].config.background or 0})" if is_repeated else DATASETS[dataset].full
     what = "mean over modalities" if is_repeated else largest.compared.modality
     y = f"Fréchet distance, {what}"
     constants = {} if constant is None else {"unimodal": constant}
     return Panel(dataset, f"{name}, β {beta:g}", "number of modalities", y, dict(curves), constants, is_log=False)
 
 
-def _quality(group: Group, modality: str) -> Panel:
-    compared = group.compared
-    name = modality or (compared.modality if compared else "")
-    key = compared._replace(modality=name).key() if compared else ""
-    return _panel(group, f"Fréchet distance of {name}", over_beta(group, _metric(key)))
+def _quality(group: Group) -> Panel:
+    return _distance(group, group.compared.modality if group.compared else "")
+
+
+def _distance(group: Group, modality: str) -> Panel:
+    key = group.compared._replace(modality=modality).key() if group.compared else ""
+    return _panel(group, f"Fréchet distance of {modality}", over_beta(group, _metric(key)))
 
 
 def _each(group: Group) -> list[Panel]:
-    return [_quality(group, name)._replace(title=f"{_title(group)}, {name}") for name in group.modalities]
+    return [_distance(group, name)._replace(title=f"{_title(group)}, {name}") for name in group.modalities]
 
 
 def _coherence(group: Group) -> Panel:
     found = over_beta(group, _metric(LEAVE_ONE_OUT))
-    return _panel(group, "leave-one-out coherence", found, group.value("coherence/chance"))._replace(is_share=True)
+    return _panel(group, "leave-one-out coherence", found, group.value(keys.CHANCE))._replace(is_share=True)
 
 
 def _probe(group: Group) -> Panel:
-    found = over_beta(group, _metric("linear_probe/joint"), ["unimodal"])
+    found = over_beta(group, _metric(keys.LINEAR_PROBE), ["unimodal"])
     return _panel(group, "accuracy of a linear probe", found)._replace(is_share=True)
 
 
 def _likelihood(group: Group) -> Panel:
-    found = over_beta(group, _metric("log_likelihood/joint"), ["unimodal", "unimodal_dreg"])
+    found = over_beta(group, _metric(keys.LOG_LIKELIHOOD), ALONE)
     return _panel(group, "joint log-likelihood (nats)", found)
 
 
 def _subsampling(group: Group) -> list[Panel]:
-    kept = ("mvae", "mvae_plus")
-    panels = [_quality(group, ""), _coherence(group), _likelihood(group)]
-    chosen = [panel._replace(curves={m: c for m, c in panel.curves.items() if m in kept}) for panel in panels]
-    return [panel for panel in chosen if len(panel.curves) == len(kept)]
+    pair = ("mvae", "mvae_plus")
+    panels = [_of(panel, pair) for panel in (_quality(group), _coherence(group), _likelihood(group))]
+    return [panel for panel in panels if len(panel.curves) == len(pair)]
 
 
 def _official(group: Group) -> list[Panel]:
-    return [_quality(group, ""), _coherence(group), _likelihood(group), _probe(group)]
+    return [_of(panel, OFFICIAL) for panel in (_quality(group), _coherence(group), _likelihood(group), _probe(group))]
 
 
-def _of(row: list[Panel], number: str) -> list[Panel]:
-    """The panels with the methods that a figure of the paper is about."""
-    is_12 = number == "12"
-    return [p._replace(curves={m: c for m, c in p.curves.items() if (m in OFFICIAL) == is_12}) for p in row]
+def _without_official(panels: Iterable[Panel]) -> list[Panel]:
+    return [_of(panel, [method for method in panel.curves if method not in OFFICIAL]) for panel in panels]
+
+
+def _of(panel: Panel, methods: Sequence[str]) -> Panel:
+    """The panel with the curves of these methods alone."""
+    return panel._replace(curves={method: points for method, points in panel.curves.items() if method in methods})
 
 
 def _panel(group: Group, y: str, curves: dict[str, list[Point]], chance: float | None = None) -> Panel:
@@ -180,7 +192,7 @@ def _panel(group: Group, y: str, curves: dict[str, list[Point]], chance: float |
 
 
 def _title(group: Group) -> str:
-    return SHORT[group.runs[0].config.dataset]
+    return DATASETS[group.runs[0].config.dataset].full
 
 
 def _is_plain(group: Group) -> bool:
@@ -197,14 +209,6 @@ def _with_curves(row: list[Panel]) -> list[Panel]:
 
 def _metric(key: str) -> Score:
     return lambda run: run.metrics.get(key)
-
-
-def _mean_below(prefix: str) -> Score:
-    def score(run: Run) -> float | None:
-        values = [value for key, value in run.metrics.items() if key.startswith(prefix)]
-        return float(np.mean(values)) if values else None
-
-    return score
 
 
 def _point(x: float, runs: Iterable[Run], score: Score) -> Point | None:

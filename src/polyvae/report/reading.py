@@ -6,23 +6,17 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from polyvae.config import DATA_OPTIONS
 from polyvae.errors import InputError
-from polyvae.report.runs import DATA_FIELDS, Compared, Group, Run, Series, settings, varying
+from polyvae.paper.claims.evidence import compared
+from polyvae.paper.names import ALONE, DATASETS
+from polyvae.report.runs import DATA_FIELDS, Group, Run, Series, settings, varying
 from polyvae.report.style import Look, looks
 from polyvae.runs.record import Record
 from polyvae.runs.store import RunStore
 
-DATASETS = {
-    "polymnist": "PolyMNIST",
-    "translated_polymnist": "Translated PolyMNIST",
-    "repeated_polymnist": "Repeated PolyMNIST",
-    "cub": "CUB",
-    "cub_captions": "CUB captions",
-    "toy_captions": "Toy captions",
-    "digits": "Digits",
-    "arrays": "your data",
-}
-ALONE = ("unimodal", "unimodal_dreg")  # their one modality is compared with that of models of all
+TITLES = {dataset: name.full for dataset, name in DATASETS.items()}
+TITLES |= {"cub_captions": "CUB captions", "toy_captions": "Toy captions", "digits": "Digits", "arrays": "your data"}
 
 
 def read_runs(store: RunStore) -> tuple[tuple[Group, ...], tuple[Run, ...]]:
@@ -73,7 +67,7 @@ def _groups(runs: list[Run]) -> tuple[Group, ...]:
 
 
 def _group(runs: list[Run], title: str, name: str, found: Mapping[str, Look]) -> Group:
-    compared, order = _compared(runs), list(found)
+    seen, order = compared(runs), list(found)
     labelled: dict[tuple[str, str], list[Run]] = {}
     methods = {run.config.method for run in runs}
     names = {method: varying(run for run in runs if run.config.method == method) for method in methods}
@@ -85,22 +79,16 @@ def _group(runs: list[Run], title: str, name: str, found: Mapping[str, Look]) ->
             look=found[method],
             method=method,
             runs=tuple(sorted(members, key=lambda run: (run.config.beta, run.config.seed))),
-            quality=compared.key() if compared else None,
+            quality=seen.key() if seen else None,
         )
         for (method, extra), members in sorted(labelled.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
     )
-    return Group(title, name, tuple(run for s in series for run in s.runs), series, compared)
-
-
-def _compared(runs: list[Run]) -> Compared | None:
-    keys = [key.split("/") for run in runs for key in run.metrics if key.startswith("frechet/")]
-    counts = Counter(Compared(parts[1], parts[3]) for parts in keys if len(parts) == 4 and parts[2] == "unconditional")
-    return max(counts, key=lambda c: (counts[c], c.extractor == "digits")) if counts else None
+    return Group(title, name, tuple(run for s in series for run in s.runs), series, seen)
 
 
 def _title(runs: list[Run]) -> str:
     config, count = runs[0].config, max(len(run.modalities) for run in runs)
-    parts = [DATASETS.get(config.dataset, config.dataset), f"{count} {'modality' if count == 1 else 'modalities'}"]
+    parts = [TITLES.get(config.dataset, config.dataset), f"{count} {'modality' if count == 1 else 'modalities'}"]
     parts += [Path(config.data).name] if config.data else []
-    options = ("scale", "background", "held_out", "crop_range", "pairing", "split_by", "crop")
-    return ", ".join(parts + [f"{n.replace('_', ' ')} {v}" for n in options if (v := getattr(config, n))])
+    options = {name: getattr(config, name) for name in DATA_OPTIONS if name != "modalities"}
+    return ", ".join(parts + [f"{name.replace('_', ' ')} {value}" for name, value in options.items() if value])

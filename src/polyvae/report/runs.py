@@ -4,31 +4,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from polyvae.config import NOT_HASHED, RunConfig
+from polyvae import keys
+from polyvae.config import DATA_OPTIONS, NOT_HASHED, RunConfig
 from polyvae.paper.claims.evidence import setting
+from polyvae.paper.names import OFFICIAL
 from polyvae.report.style import Look
 from polyvae.runs.record import Record
 
-DATA_FIELDS = (
-    "dataset",
-    "modalities",
-    "scale",
-    "background",
-    "held_out",
-    "crop_range",
-    "pairing",
-    "split_by",
-    "crop",
-    "data",
-    "data_seed",
-    "train_size",
-    "test_size",
-)
-OFFICIAL = ("mmvae_official", "unimodal_dreg")  # the methods of figure 12, which may have a budget of its own
+DATA_FIELDS = ("dataset", *DATA_OPTIONS, "data", "data_seed", "train_size", "test_size")
 SHOWN_ANYWAY = {"method", "beta", "seed", "only", *DATA_FIELDS, *NOT_HASHED} - {"subsets"}
 
 
@@ -57,16 +44,6 @@ class Run(Record):
         if len(set(scales.values())) <= 1:
             return next(iter(scales.values()), "")
         return ", ".join(f"{name} {scale}" for name, scale in scales.items())
-
-
-class Compared(NamedTuple):
-    """The Frechet distance that the most runs of a group share."""
-
-    extractor: str
-    modality: str
-
-    def key(self, kind: str = "unconditional") -> str:
-        return f"frechet/{self.extractor}/{kind}/{self.modality}"
 
 
 @dataclass(frozen=True)
@@ -114,7 +91,7 @@ class Group:
     name: str  # for file names and anchors
     runs: tuple[Run, ...]
     series: tuple[Series, ...]
-    compared: Compared | None
+    compared: keys.Seen | None  # what the most runs have a Fréchet distance of
 
     @cached_property
     def modalities(self) -> tuple[str, ...]:
@@ -157,19 +134,19 @@ class Group:
     @cached_property
     def floor(self) -> float | None:
         """The distance between two sets of real data."""
-        return self.value(self.compared.key("floor")) if self.compared else None
+        return self.value(self.compared.key(kind="floor")) if self.compared else None
 
     @cached_property
     def ceiling(self) -> float | None:
         """The judge's mean accuracy on real data."""
-        values = [value for name in self.modalities if (value := self.value(f"coherence/ceiling/{name}")) is not None]
+        values = [value for name in self.modalities if (value := self.value(keys.of(keys.CEILING, name))) is not None]
         return sum(values) / len(values) if values else None
 
 
 def _at_one_setting(series: Iterable[Series]) -> dict[str, Series]:
     by_setting: dict[str, dict[str, Series]] = {}
-    for one in sorted(series, key=lambda s: len(s.by_beta)):  # of two that differ in name alone, the larger
-        by_setting.setdefault(one.setting, {})[one.method] = one
+    for member in sorted(series, key=lambda s: len(s.by_beta)):  # of two that differ in name alone, the larger
+        by_setting.setdefault(member.setting, {})[member.method] = member
     sizes = {key: [(len(s.by_beta), len(s.runs)) for s in found.values()] for key, found in by_setting.items()}
     best = max(sizes, key=lambda key: np.sum(sizes[key], axis=0).tolist(), default=None)
     return by_setting[best] if best is not None else {}

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
 
 from polyvae import files
+from polyvae.paper.names import METHODS as NAMES
 
 DASH = "\N{EN DASH}"  # for a value that is not there
 
@@ -57,14 +58,17 @@ class Look(NamedTuple):
 
 
 METHODS = {
-    "unimodal": Look("Unimodal VAE", "#7b818c", "d"),
-    "mvae": Look("MVAE", "#0072b2", "o"),
-    "mvae_plus": Look("MVAE+", "#56b4e9", "s"),
-    "mmvae": Look("MMVAE", "#e69f00", "^"),
-    "mopoe": Look("MoPoE-VAE", "#009e73", "D"),
-    "mmvae_official": Look("MMVAE, official", "#d55e00", "v"),
-    "unimodal_dreg": Look("Unimodal VAE, DReG", "#444b57", "d"),
-    "mvae_plus_random": Look("MVAE+, random subsets", "#cc79a7", "s"),
+    method: Look(NAMES[method].full, colour, marker)
+    for method, colour, marker in (
+        ("unimodal", "#7b818c", "d"),
+        ("mvae", "#0072b2", "o"),
+        ("mvae_plus", "#56b4e9", "s"),
+        ("mmvae", "#e69f00", "^"),
+        ("mopoe", "#009e73", "D"),
+        ("mmvae_official", "#d55e00", "v"),
+        ("unimodal_dreg", "#444b57", "d"),
+        ("mvae_plus_random", "#cc79a7", "s"),
+    )
 }
 OTHERS = [(colour, marker) for marker in "XvhpP*" for colour in ("#d55e00", "#cc79a7", "#a6761d")]
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
+from polyvae import keys
+from polyvae.keys import LEAVE_ONE_OUT, Seen
 from polyvae.report.runs import Group, Run, Series, settings
 from polyvae.report.style import DASH
-from polyvae.report.words import LEAVE_ONE_OUT, duration, imputation_key, joined, short
+from polyvae.report.words import duration, imputation_key, joined, short
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,6 @@ class Column:
     @property
     def arrow(self) -> str:
         return {"lower": "↓", "higher": "↑", None: ""}[self.better]
-
-
-OOD = "ood/unseen_backgrounds/leave_one_out"
 
 
 class Cell(NamedTuple):
@@ -79,9 +78,7 @@ def other_metrics(group: Group) -> Table:
 
 def reason(run: Run, key: str) -> str:
     """Why a metric is not there: the note on the key itself, or on the longest part of it."""
-    parts = key.split("/")
-    names = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
-    return next((run.notes[name] for name in names if name in run.notes), "")
+    return next((run.notes[name] for name in keys.beginnings(key) if name in run.notes), "")
 
 
 def _table(group: Group, columns: list[Column]) -> Table:
@@ -137,7 +134,7 @@ def _imputation(group: Group) -> list[Column]:
     columns = []
     for target in group.modalities:
         key, coverage = (imputation_key(group, target, score) for score in ("rmse", "coverage"))
-        of_mean = f"imputation/mean/{target}/rmse"
+        of_mean = keys.imputation_by_mean(target)
         columns += [
             _plain(f"error {target}", f"{target} from all others, in standard deviations", key, "lower", 3),
             _plain(f"of the mean {target}", "error of filling in the mean", of_mean, None, 3),
@@ -150,31 +147,31 @@ def _quality(group: Group) -> list[Column]:
     if not group.compared:
         return []
     extractor, modality = group.compared
-    keys = tuple(f"frechet/{extractor}/unconditional/{name}" for name in group.modalities)
+    every = tuple(Seen(extractor, name).key() for name in group.modalities)
     columns = [_plain(f"Fréchet {modality}", f"distance of {modality} to real data", group.compared.key(), "lower")]
-    if len(keys) > 1:
+    if len(every) > 1:
         why_not = "the run does not have all modalities"
-        value = partial(_mean, keys=keys)
-        columns.append(Column("Fréchet mean", "over all modalities", keys, value, better="lower", why_not=why_not))
-    return [*columns, _plain(f"floor {modality}", "real data against real data", group.compared.key("floor"))]
+        value = partial(_mean, metrics=every)
+        columns.append(Column("Fréchet mean", "over all modalities", every, value, better="lower", why_not=why_not))
+    return [*columns, _plain(f"floor {modality}", "real data against real data", group.compared.key(kind="floor"))]
 
 
 def _coherence(group: Group) -> list[Column]:
     self_keys, ceilings = (
-        tuple(f"coherence/{kind}/{name}" for name in group.modalities) for kind in ("self", "ceiling")
+        tuple(keys.of(stem, name) for name in group.modalities) for stem in (keys.SELF_COHERENCE, keys.CEILING)
     )
+    ends = keys.interval(LEAVE_ONE_OUT)
 
     def interval(run: Run) -> str:
-        ends = [run.metrics.get(LEAVE_ONE_OUT + end) for end in ("_low", "_high")]
-        return "" if None in ends else "[{:.3f}, {:.3f}]".format(*ends)
+        return "[{:.3f}, {:.3f}]".format(*(run.metrics[end] for end in ends)) if set(ends) <= set(run.metrics) else ""
 
     return [
-        _plain("joint", "modalities of a draw that agree", "coherence/joint", "higher", 3),
-        _plain("kappa", "joint coherence corrected for chance", "coherence/joint_kappa", "higher", 3),
+        _plain("joint", "modalities of a draw that agree", keys.JOINT_COHERENCE, "higher", 3),
+        _plain("kappa", "joint coherence corrected for chance", keys.KAPPA, "higher", 3),
         Column(
             "leave-one-out",
             "one modality given all others, with its 95 % interval",
-            (LEAVE_ONE_OUT, LEAVE_ONE_OUT + "_low", LEAVE_ONE_OUT + "_high"),
+            (LEAVE_ONE_OUT, *ends),
             lambda run: run.metrics.get(LEAVE_ONE_OUT),
             "{:.3f}".format,
             "higher",
@@ -193,62 +190,69 @@ def _coherence(group: Group) -> list[Column]:
 
 
 def _evaluation(group: Group) -> list[Column]:
-    free = "label_free/against_real"
+    free = "coherence without labels: 0 like shuffled pairs, 1 like real ones"
     columns = [
-        _plain("label-free", "coherence without labels: 0 like shuffled pairs, 1 like real ones", free, "higher", 3),
+        _plain("label-free", free, keys.LABEL_FREE, "higher", 3),
         _plain("diversity", "spread of samples for one input; real images: 1", _diversity(group), "higher", 2),
         *_captions(group),
-        _plain("probe", "class read from joint posterior means", "linear_probe/joint", "higher", 3),
-        _plain("log-likelihood", "nats, importance samples from the posterior", "log_likelihood/joint", decimals=1),
-        _plain("blind", "the same from draws that have not seen the row", "log_likelihood/unconditional", decimals=1),
-        _plain("ood", "leave-one-out coherence on unseen backgrounds", OOD, "higher", 3),
+        _plain("probe", "class read from joint posterior means", keys.LINEAR_PROBE, "higher", 3),
+        _plain("log-likelihood", "nats, importance samples from the posterior", keys.LOG_LIKELIHOOD, decimals=1),
+        _plain("blind", "the same from draws that have not seen the row", keys.BLIND, decimals=1),
+        _plain("ood", "leave-one-out coherence on unseen backgrounds", keys.UNSEEN_BACKGROUNDS, "higher", 3),
     ]
     if not group.compared:
         return columns
-    extractor, modality = group.compared
+    modality = group.compared.modality
     kinds = {"precision": "samples that look real", "recall": "real images that are covered"}
     kinds |= {"density": "how deep samples lie among real images", "coverage": "real images with a sample near"}
-    found = [
-        _plain(f"{kind} {modality}", text, f"{kind}/{extractor}/unconditional/{modality}", "higher", 3)
-        for kind, text in kinds.items()
+    manifold = [
+        _plain(f"{kind} {modality}", text, group.compared.key(kind), "higher", 3) for kind, text in kinds.items()
     ]
-    effnet = f"frechet/effnet/unconditional/{modality}"
+    effnet = Seen("effnet", modality).key()
     more = [_plain(f"EfficientNet {modality}", "Fréchet distance of ImageNet features", effnet, "lower")]
-    more += [_plain(f"KID {modality}", "kernel distance", f"kid/{extractor}/unconditional/{modality}", "lower")]
-    return [*found, *columns, *more]
+    more += [_plain(f"KID {modality}", "kernel distance", group.compared.key("kid"), "lower")]
+    return [*manifold, *columns, *more]
 
 
 def _fitted(group: Group) -> list[Column]:
-    kinds = sorted({key.split("/")[1] for run in group.runs for key in run.metrics if key.startswith("prior/")})
-    scores = {"joint": "coherence/joint", "kappa": "coherence/joint_kappa"}
-    if group.compared:
-        scores[f"Fréchet {group.compared.modality}"] = group.compared.key()
+    fitted = (key.split("/")[0] for run in group.runs for key in keys.below(keys.FITTED_PRIOR, run.metrics))
+    stems = {kind: (keys.FITTED_PRIOR, kind) for kind in sorted(set(fitted))}
+    if not stems:
+        return []
     columns = []
-    for kind, start in {"own": "", **{kind: f"prior/{kind}/" for kind in kinds}}.items() if kinds else ():
-        for name, key in scores.items():
-            better = "lower" if name.startswith("Fréchet") else "higher"
-            text = f"samples of the {kind} prior"
-            columns.append(_plain(f"{kind}: {name}", text, start + key, better, None if better == "lower" else 3))
+    for kind, start in {"own": (), **stems}.items():
+        text = f"samples of the {kind} prior"
+        columns += [
+            _plain(f"{kind}: joint", text, keys.of(*start, keys.JOINT_COHERENCE), "higher", 3),
+            _plain(f"{kind}: kappa", text, keys.of(*start, keys.KAPPA), "higher", 3),
+        ]
+        if group.compared:
+            name = f"{kind}: Fréchet {group.compared.modality}"
+            columns.append(_plain(name, text, keys.of(*start, group.compared.key()), "lower"))
     return columns
 
 
 def _diversity(group: Group) -> str:
     """The key of the mean, by whichever extractor it was measured."""
-    keys = {key for run in group.runs for key in run.metrics if key.startswith("diversity/") and key.endswith("/mean")}
-    return min(keys, default="diversity/digits/mean")
+    extractors = {
+        keys.stem(key) for run in group.runs for key in keys.below(keys.DIVERSITY, run.metrics) if key.endswith("/mean")
+    }
+    return keys.of(keys.DIVERSITY, min(extractors, default="digits"), "mean")
 
 
 def _captions(group: Group) -> list[Column]:
     """Quality of text: how surprising real captions are given the others, and what word order samples have."""
-    texts = [name for name in group.modalities if group.value(f"captions/length/real/{name}") is not None]
     columns = []
-    for name in texts:
-        given = "+".join(other for other in group.modalities if other != name)
-        keys = (f"perplexity/{given}/{name}", *(f"{k}/unconditional/{name}" for k in ("real_3grams", "distinct_2")))
+    for name in group.modalities:
+        if group.value(keys.captions("length", "real", name)) is None:
+            continue
+        others = keys.joined(keys.all_but(name, group.modalities))
+        perplexity = keys.captions("perplexity", others, name)
+        trigrams, distinct = (keys.captions(score, "unconditional", name) for score in ("real_3grams", "distinct_2"))
         columns += [
-            _plain(f"perplexity {name}", "a word of real text, given the others", f"captions/{keys[0]}", "lower"),
-            _plain(f"3-grams {name}", "share of samples' 3-grams in real text", f"captions/{keys[1]}", "higher", 3),
-            _plain(f"distinct {name}", "share of different 2-grams in samples", f"captions/{keys[2]}", decimals=3),
+            _plain(f"perplexity {name}", "a word of real text, given the others", perplexity, "lower"),
+            _plain(f"3-grams {name}", "share of samples' 3-grams in real text", trigrams, "higher", 3),
+            _plain(f"distinct {name}", "share of different 2-grams in samples", distinct, decimals=3),
         ]
     return columns
 
@@ -259,16 +263,16 @@ def _bound() -> list[Column]:
         _plain(
             "distortion",
             "nats, on the test rows, summed over the modalities of the run",
-            "bound/distortion",
+            keys.DISTORTION,
             decimals=1,
         ),
-        _plain("rate", "nats, on the test rows", "bound/rate", decimals=2),
-        _plain("loss", "distortion + beta * rate, nats, on the test rows", "bound/loss", decimals=1),
+        _plain("rate", "nats, on the test rows", keys.RATE, decimals=2),
+        _plain("loss", "distortion + beta * rate, nats, on the test rows", keys.LOSS, decimals=1),
         Column("training", "seconds spent on training", (), lambda run: run.seconds.get("train"), duration),
     ]
 
 
-def _mean(run: Run, keys: tuple[str, ...], is_partial_fine: bool = False) -> float | None:
+def _mean(run: Run, metrics: tuple[str, ...], is_partial_fine: bool = False) -> float | None:
     """The mean of these metrics; None unless all are there (or some, where the rest has no meaning for the run)."""
-    values = [run.metrics[key] for key in keys if key in run.metrics]
-    return sum(values) / len(values) if values and (is_partial_fine or len(values) == len(keys)) else None
+    values = [run.metrics[key] for key in metrics if key in run.metrics]
+    return sum(values) / len(values) if values and (is_partial_fine or len(values) == len(metrics)) else None

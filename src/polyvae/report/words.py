@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from polyvae import keys
+from polyvae.keys import LEAVE_ONE_OUT
 from polyvae.report.runs import Group, Run, Series
 from polyvae.report.style import METHODS
 
 QUALITY_AHEAD, QUALITY_BEHIND = ("unimodal", "mvae"), ("mmvae", "mopoe")
 COHERENCE_AHEAD, COHERENCE_BEHIND = ("mmvae", "mopoe"), ("mvae",)
 ENOUGH_SEEDS = 5
-LEAVE_ONE_OUT = "coherence/leave_one_out"
 
 
 def short(value: float) -> str:
@@ -153,8 +154,8 @@ def _clause(
 def _overlaps(group: Group) -> bool:
     """Whether the interval of a method that should be ahead reaches down into that of one that should not."""
     low, high = (
-        [end for s in group.main.values() if s.method in side and (end := s.value(LEAVE_ONE_OUT + suffix)) is not None]
-        for side, suffix in ((COHERENCE_AHEAD, "_low"), (COHERENCE_BEHIND, "_high"))
+        [end for s in group.main.values() if s.method in side and (end := s.value(key)) is not None]
+        for side, key in zip((COHERENCE_AHEAD, COHERENCE_BEHIND), keys.interval(LEAVE_ONE_OUT), strict=True)
     )
     return bool(low and high) and min(low) <= max(high)
 
@@ -177,23 +178,23 @@ def _coherence(group: Group) -> str:
 
 
 def _label_free(group: Group) -> str:
-    if not (ranked := _ranked(group, "label_free/against_real", lowest=False)):
+    if not (ranked := _ranked(group, keys.LABEL_FREE, lowest=False)):
         return ""
     return f"Without labels, from 0 (shuffled pairs) to 1 (real pairs): {_ends(ranked, share)}."
 
 
 def beware(group: Group) -> str:
     """Which runs' joint coherence is not to be trusted, since their samples look collapsed."""
-    doubtful = [run for run in group.runs if "coherence/joint" in run.notes]
+    doubtful = [run for run in group.runs if keys.JOINT_COHERENCE in run.notes]
     if not doubtful:
         return ""
-    why = doubtful[0].notes["coherence/joint"]
+    why = doubtful[0].notes[keys.JOINT_COHERENCE]
     who = joined(series.label for series in group.series if any(run in doubtful for run in series.runs))
     return f"Joint coherence of {who} ({count(len(doubtful), 'run')}) is {why}."
 
 
 def _bound(group: Group) -> str:
-    values = [(series.label, series.value("bound/distortion")) for series in group.series]
+    values = [(series.label, series.value(keys.DISTORTION)) for series in group.series]
     scored = [f"{label} {short(value)}" for label, value in values if value is not None]
     if not scored:
         return "No metric was scored."
@@ -201,8 +202,8 @@ def _bound(group: Group) -> str:
 
 
 def imputation_key(group: Group, target: str, score: str = "rmse") -> str:
-    given = "+".join(name for name in group.modalities if name != target)
-    return f"imputation/{given}/{target}/{score}"
+    """Of a target given all other modalities."""
+    return keys.imputation(keys.all_but(target, group.modalities), target, score)
 
 
 def _imputation(group: Group) -> str:
@@ -210,13 +211,13 @@ def _imputation(group: Group) -> str:
     sentences = []
     for target in group.modalities:
         ranked = _ranked(group, imputation_key(group, target), lowest=True)
-        plain = group.value(f"imputation/mean/{target}/rmse")
+        plain = group.value(keys.imputation_by_mean(target))
         if ranked and plain is not None:
             sentences.append(f"{target} from all others: {_ends(ranked, share)}, the mean {share(plain)}")
     if not sentences:
         return ""
-    keys = [imputation_key(group, target, "coverage") for target in group.modalities]
-    held = [value for series in group.series for key in keys if (value := series.value(key)) is not None]
+    coverages = [imputation_key(group, target, "coverage") for target in group.modalities]
+    held = [value for series in group.series for key in coverages if (value := series.value(key)) is not None]
     doubt = f" 80 % intervals hold {span(held, share)} of the truth." if held else ""
     return f"Root mean square error on test rows, in standard deviations. {'; '.join(sentences)}.{doubt}"
 

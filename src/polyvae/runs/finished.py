@@ -74,7 +74,7 @@ def fit_prior(
 ) -> Fitted:
     """Fits a sampler to the training rows of a finished run and keeps it beside its weights.
 
-    Raises InputError for an unknown run, one whose data or weights are not at hand, or a model without one latent space.
+    Raises InputError for an unknown run, one whose data or weights are not at hand, or a model that is not joint.
     """
     folder = store.existing(run)
     plan = plan_of(folder)

@@ -34,8 +34,8 @@ class Plan:
     """What one run will do, from its data to its model.
 
     content: identity of the whole data set, for those who compare runs; identity: what the run id adds to the config.
-    rows_at: epoch -> training data of that epoch (new ones for fresh pairing). validation, test: held-out data. They lie
-    on `device`. whole_train, whole_test: with the modalities that the run leaves out.
+    rows_at: epoch -> training data of that epoch (new ones for fresh pairing). validation, test: held-out data. All
+    lie on `device`. whole_train, whole_test: with the modalities that the run leaves out.
     attributes: what captions name. sampler: the data set's generator, if it has one.
     """
 
@@ -206,7 +206,7 @@ def _identity(
     method: Method,
     blueprint: Blueprint,
 ) -> dict[str, Any]:
-    """What a config only names: the data's content, networks that the data ask for, the user's own S, networks, code."""
+    """What a config only names: the content of the data, networks that they ask for; own S, networks and code."""
     names = blueprint.networks
     identity: dict[str, Any] = {"data": rows.identity_of(train, test, is_own)}
     if described := {name: names[name] for name in train.info.get("networks", {}) if name in names}:

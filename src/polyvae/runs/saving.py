@@ -23,7 +23,9 @@ def save_model(folder: Path, model: nn.Module, blueprint: Blueprint) -> None:
 def load(
     run: Path | str, *, networks: Networks | None = None, weights: str = "model", prior: str | None = None
 ) -> TrainableModel:
-    """The model of a run folder, in eval mode, without its data set: a `MultimodalVAE`, unless the run's method trains a kind of its own.
+    """The model of a run folder, in eval mode, without its data set.
+
+    It is a `MultimodalVAE`, unless the run's method trains its own kind of model.
     networks: needed again where the run was made with networks of your own.
     weights: "model" (last) or "model_best" (lowest validation loss).
     prior: one that was fitted afterwards (`polyvae fit-prior`) in place of the model's own: gmm or flow.

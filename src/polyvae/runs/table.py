@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from polyvae import files
+from polyvae import files, keys
 from polyvae.config import NOT_HASHED, RunConfig
 from polyvae.errors import InputError
 from polyvae.runs.record import Record
@@ -15,7 +15,7 @@ from polyvae.runs.record import Record
 TYPES = {bool: pl.Boolean, int: pl.Int64, float: pl.Float64, str: pl.String}
 WRITERS = {".parquet": "write_parquet", ".csv": "write_csv"}
 FIRST = ("run_id", "status", "error", "dataset", "method", "beta", "seed")
-SHOWN = ("run_id", "status", "seconds", "bound/loss", "coherence/leave_one_out", "frechet/digits/unconditional/m0")
+SHOWN = ("run_id", "status", "seconds", keys.LOSS, keys.LEAVE_ONE_OUT, keys.Seen("digits", "m0").key())
 
 
 def table(records: Iterable[Record]) -> pl.DataFrame:

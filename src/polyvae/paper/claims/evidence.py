@@ -7,17 +7,17 @@ other trainings, a stricter split than halves of one run's draws.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from polyvae.config import NOT_HASHED
+from polyvae import keys
+from polyvae.config import MODALITIES, NOT_HASHED
 from polyvae.runs.record import Record
 
 BySeed = dict[int, float]
 Score = str | Callable[[Record], float | None]
 
-LEAVE_ONE_OUT = "coherence/leave_one_out"
 VARIED = {"method", "beta", "seed", "only", *NOT_HASHED} - {"importance_samples", "subsets"}
 
 
@@ -73,11 +73,15 @@ def score_of(record: Record, score: Score) -> float | None:
     return record.metrics.get(score) if isinstance(score, str) else score(record)
 
 
+def compared(records: Iterable[Record]) -> keys.Seen | None:
+    """What most of these records have a Fréchet distance of, by the judge of digits among equals."""
+    return _most_common([seen for record in records for seen in keys.seen(record.metrics)])
+
+
 def distance(records: Iterable[Record], modality: str = "m0") -> str:
-    """The key of the Frechet distance that most of these records have, the judge's first among equals."""
-    keys = Counter(key for r in records for key in r.metrics if key.startswith("frechet/"))
-    wanted = {k: n for k, n in keys.items() if k.split("/")[2:] == ["unconditional", modality]}
-    return max(wanted, key=lambda k: (wanted[k], "/digits/" in k), default=f"frechet/digits/unconditional/{modality}")
+    """The key of the Fréchet distance of a modality that most of these records have."""
+    found = [seen for record in records for seen in keys.seen(record.metrics) if seen.modality == modality]
+    return (_most_common(found) or keys.Seen("digits", modality)).key()
 
 
 def sweeps(records: Iterable[Record], dataset: str) -> Evidence:
@@ -130,21 +134,26 @@ def slopes(x_to_values: Mapping[float, BySeed], least: int = 3) -> BySeed:
     return {seed: float(np.polyfit(x, y, 1)[0]) for seed, (x, y) in kept.items()}
 
 
-def mean_of(record: Record, prefix: str) -> float | None:
-    """The mean of all metrics below a prefix, or None."""
-    values = [value for key, value in record.metrics.items() if key.startswith(prefix)]
+def mean_below(stem: str, record: Record) -> float | None:
+    """The mean of all metrics below a stem, or None."""
+    values = list(keys.below(stem, record.metrics).values())
     return float(np.mean(values)) if values else None
 
 
 def self_coherence(record: Record) -> float | None:
     """The share of digits that survive in a model's own reconstructions, mean over modalities."""
-    return mean_of(record, "coherence/self/")
+    return mean_below(keys.SELF_COHERENCE, record)
 
 
 def ceiling(record: Record) -> float:
     """The judge's accuracy on real data, mean over modalities."""
-    return mean_of(record, "coherence/ceiling/") or 1.0
+    return mean_below(keys.CEILING, record) or 1.0
+
+
+def _most_common(found: Sequence[keys.Seen]) -> keys.Seen | None:
+    counts = Counter(found)
+    return max(counts, key=lambda seen: (counts[seen], seen.extractor == "digits"), default=None)
 
 
 def _count(record: Record) -> int:
-    return record.config.modalities or 5
+    return record.config.modalities or MODALITIES

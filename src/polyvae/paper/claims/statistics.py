@@ -54,7 +54,7 @@ def t_interval(sample: np.ndarray) -> tuple[float, float, float]:
     mean = float(sample.mean())
     if len(sample) < 2:
         return mean, float("-inf"), float("inf")
-    half = float(stats.t.ppf(1 - LEVEL / 2, len(sample) - 1) * sample.std(ddof=1) / np.sqrt(len(sample)))
+    half = float(stats.t.ppf(1 - LEVEL / 2, len(sample) - 1) * stats.sem(sample))
     return mean, mean - half, mean + half
 
 
@@ -75,4 +75,4 @@ def _one_sided(sample: np.ndarray) -> float:
     spread = sample.std(ddof=1)
     if spread <= 1e-12 * max(1e-300, float(np.abs(sample).max())):
         return float(1 - 0.5 * (1 + np.sign(sample.mean())))
-    return float(stats.t.sf(sample.mean() / (spread / np.sqrt(len(sample))), len(sample) - 1))
+    return float(stats.ttest_1samp(sample, 0, alternative="greater").pvalue)

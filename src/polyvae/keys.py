@@ -1,0 +1,96 @@
+"""The grammar of metric keys: parts joined by slashes, the metric first, the modalities that it is about last.
+
+coherence/leave_one_out            one number
+coherence/self/m0                  of a modality
+coherence/conditional/m0+m1/m2     of a target, given others in data set order
+frechet/digits/unconditional/m0    of samples of a modality as an extractor sees them
+prior/gmm/coherence/joint          any of these, by a prior that was fitted after training
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+JOINT_COHERENCE, KAPPA, CHANCE = "coherence/joint", "coherence/joint_kappa", "coherence/chance"
+LEAVE_ONE_OUT = "coherence/leave_one_out"
+LABEL_FREE = "label_free/against_real"
+LINEAR_PROBE = "linear_probe/joint"
+LOG_LIKELIHOOD, BLIND = "log_likelihood/joint", "log_likelihood/unconditional"
+LOSS, DISTORTION, RATE = "bound/loss", "bound/distortion", "bound/rate"
+FLOOR, DELTA = "bound/floor", "bound/delta"
+UNSEEN_BACKGROUNDS = "ood/unseen_backgrounds/leave_one_out"
+
+# Stems, completed by `of`: by modality, by the number of inputs, by the number of labelled examples, by extractor.
+SELF_COHERENCE, CEILING, BY_INPUTS = "coherence/self", "coherence/ceiling", "coherence/by_inputs"
+PROBE_BY_EXAMPLES = "linear_probe/examples"
+DIVERSITY = "diversity"
+FITTED_PRIOR = "prior"
+
+
+class Seen(NamedTuple):
+    """What an extractor sees of a modality: its samples without inputs, unless said otherwise."""
+
+    extractor: str
+    modality: str
+
+    def key(self, metric: str = "frechet", kind: str = "unconditional") -> str:
+        """metric: frechet, kid, precision, recall, density or coverage. kind: unconditional or floor."""
+        return f"{metric}/{self.extractor}/{kind}/{self.modality}"
+
+
+def seen(metrics: Iterable[str]) -> list[Seen]:
+    """What these metrics have a Fréchet distance of."""
+    parts = [key.split("/") for key in metrics]
+    return [Seen(p[1], p[3]) for p in parts if len(p) == 4 and (p[0], p[2]) == ("frechet", "unconditional")]
+
+
+def joined(given: Iterable[str]) -> str:
+    """<given>: the names of what is conditioned on."""
+    return "+".join(given)
+
+
+def all_but(target: str, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name != target)
+
+
+def interval(key: str) -> tuple[str, str]:
+    """The ends of a metric's 95 % interval."""
+    return f"{key}_low", f"{key}_high"
+
+
+def coherence(given: Iterable[str], target: str) -> str:
+    return f"coherence/conditional/{joined(given)}/{target}"
+
+
+def imputation(given: Iterable[str], target: str, score: str) -> str:
+    """score: rmse, nll or coverage."""
+    return f"imputation/{joined(given)}/{target}/{score}"
+
+
+def imputation_by_mean(target: str) -> str:
+    """The error of filling in the mean of the training rows."""
+    return f"imputation/mean/{target}/rmse"
+
+
+def captions(score: str, source: str, target: str) -> str:
+    """source: real, unconditional, or the joined names of what captions are generated from."""
+    return f"captions/{score}/{source}/{target}"
+
+
+def of(stem: str, *parts: object) -> str:
+    return "/".join(map(str, (stem, *parts)))
+
+
+def stem(key: str) -> str:
+    """The key without its last part."""
+    return key.rpartition("/")[0]
+
+
+def below(stem: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """What follows `stem/` in the keys that start with it -> value: below("coherence/self", ...) is by modality."""
+    return {key.removeprefix(f"{stem}/"): value for key, value in metrics.items() if key.startswith(f"{stem}/")}
+
+
+def beginnings(key: str) -> list[str]:
+    """The key, then ever shorter beginnings of it: a note may be about a whole metric."""
+    parts = key.split("/")
+    return ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
