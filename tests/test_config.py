@@ -26,6 +26,7 @@ def test_a_released_default_never_changes():
             (
                 "modalities",
                 "only",
+                "method_options",
                 "data",
                 "data_dir",
                 "scale",
@@ -203,7 +204,7 @@ def test_networks_that_the_data_ask_for_enter_the_id(tmp_path):
     for network in ("mlp", "conv", "resnet"):
         (tmp_path / "modalities.json").write_text(f'{{"m": {{"network": "{network}"}}}}')
         plan = make_plan(config)
-        assert plan.network_names == {"m": network}
+        assert plan.blueprint.networks == {"m": network}
         ids.add(plan.run_id)
     assert len(ids) == 3
 
@@ -236,7 +237,7 @@ def test_rows_that_s_cannot_encode_are_found_before_training(tmp_path):
 
 def test_fresh_tuples_may_outnumber_the_digits():
     plan = make_plan(RunConfig(modalities=1, pairing="fresh", train_size=12_100, test_size=30, metrics="none"))
-    assert len(plan.rows(0)) == len(plan.rows(1)) == 12_100
+    assert len(plan.train) == len(plan.rows_at(1)) == 12_100
 
 
 def test_a_scale_for_a_likelihood_without_one_is_refused():
@@ -284,7 +285,7 @@ def test_plans_made_together_are_those_made_one_by_one():
     assert [plan.run_id for plan in together] == [plan.run_id for plan in alone]
     for one, other in zip(alone, together, strict=True):
         assert (one.method, one.mixture, one.metrics) == (other.method, other.mixture, other.metrics)
-        for name, values in one.rows(1).values.items():
-            assert torch.equal(values, other.rows(1).values[name])
+        for name, values in one.rows_at(1).values.items():
+            assert torch.equal(values, other.rows_at(1).values[name])
     with pytest.raises(InputError, match="beta"):
         make_plans([TOY, TOY.with_(beta=-1)])

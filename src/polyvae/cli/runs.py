@@ -17,7 +17,6 @@ from polyvae.metrics import METRICS
 from polyvae.objectives import objective_named
 from polyvae.report import write_report
 from polyvae.runs import finished
-from polyvae.runs import run as benchmark
 from polyvae.runs.record import Record
 from polyvae.runs.store import RunStore
 
@@ -44,7 +43,7 @@ def run(config: Flags, *, store: Store = Path("runs"), quiet: bool = False) -> N
     checked = RunConfig.from_dict(config.to_dict())
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # one process of torchrun speaks for all
     with StepBar(quiet) as bar:
-        result = benchmark.run(checked, store, on_step=bar.step, say=bar.say)
+        result = train_and_score(checked, store, on_step=bar.step, say=bar.say)
     if not quiet:
         _print_record(result.record, result.folder)
 
