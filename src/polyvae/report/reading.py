@@ -10,7 +10,7 @@ from typing import Any
 from polyvae import files
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
-from polyvae.report.runs import DATA_FIELDS, Compared, Group, Run, Series, settings, varying
+from polyvae.report.runs import DATA_FIELDS, DATA_OPTIONS, Compared, Group, Run, Series, settings, varying
 from polyvae.report.style import Look, looks
 from polyvae.runs.store import RunStore
 
@@ -122,5 +122,5 @@ def _title(runs: list[Run]) -> str:
     config, count = runs[0].config, max(len(run.modalities) for run in runs)
     parts = [DATASETS.get(config.dataset, config.dataset), f"{count} {'modality' if count == 1 else 'modalities'}"]
     parts += [Path(config.data).name] if config.data else []
-    options = ("scale", "background", "held_out", "crop_range", "pairing", "split_by", "crop")
-    return ", ".join(parts + [f"{n.replace('_', ' ')} {v}" for n in options if (v := getattr(config, n))])
+    options = [name for name in DATA_OPTIONS if name not in ("modalities", "data") and getattr(config, name)]
+    return ", ".join(parts + [f"{name.replace('_', ' ')} {getattr(config, name)}" for name in options])

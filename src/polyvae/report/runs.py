@@ -8,25 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polyvae.config import NOT_HASHED, RunConfig
+from polyvae.config import NOT_HASHED, DataOptions, RunConfig
 from polyvae.paper.claims.evidence import setting
 from polyvae.report.style import Look
 
-DATA_FIELDS = (
-    "dataset",
-    "modalities",
-    "scale",
-    "background",
-    "held_out",
-    "crop_range",
-    "pairing",
-    "split_by",
-    "crop",
-    "data",
-    "data_seed",
-    "train_size",
-    "test_size",
-)
+DATA_OPTIONS = tuple(field.name for field in fields(DataOptions) if field.name != "data_dir")  # the content matters
+DATA_FIELDS = ("dataset", *DATA_OPTIONS, "data_seed", "train_size", "test_size")
 OFFICIAL = ("mmvae_official", "unimodal_dreg")  # the methods of figure 12, which may have a budget of its own
 SHOWN_ANYWAY = {"method", "beta", "seed", "only", *DATA_FIELDS, *NOT_HASHED} - {"subsets"}
 

@@ -12,7 +12,6 @@ from polyvae.judges.critic import can_be_criticised, critic_for
 from polyvae.judges.digits import judge_for
 from polyvae.metrics import METRICS, Evaluation
 from polyvae.runs.plan import Plan
-from polyvae.runs.rows import generator_options
 
 
 def identities(evaluation: Evaluation) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def evaluation_of(plan: Plan, say: Say = lambda text: None) -> Evaluation:
         say("the critic of this data set (trained once, about a minute)")
         extras["critic"] = critic_for(train)
     if plan.sampler is not None and "ood" in plan.metrics:
-        of_test = datasets.sampler(config.dataset, split="test", **generator_options(config))
+        of_test = datasets.sampler(config.dataset, split="test", **datasets.options_of(config.dataset, config))
         if of_test is not None:
             found = shifted(of_test, plan.modalities, config.data_seed, config.data_dir)
             extras["shifted"] = {name: data.to(plan.device) for name, data in found.items()}

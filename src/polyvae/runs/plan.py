@@ -92,7 +92,7 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
             row = int((~covered).nonzero()[0])
             raise InputError(f"{split} row {row} has nothing that a term of S encodes; {UNCOVERED}")
     identity = _identity(train, test, is_own, method, mixture, names, own or {})
-    train, validation = splits.held_out(train, config, is_own)
+    train, validation = splits.with_validation(train, config, is_own)
     return Plan(
         config=config,
         run_id=config.run_id(identity),
