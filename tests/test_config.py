@@ -1,6 +1,8 @@
 """The identity of a run: what enters its id, and what does not."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from polyvae.likelihoods import Normal
 from polyvae.modality import Modality
 from polyvae.runs.plan import make_plan, make_plans
 
+RECORDS = sorted((Path(__file__).parent.parent / "docs" / "results" / "records").glob("*/record.json"))
 TOY = RunConfig(dataset="toy", modalities=2, train_size=30, test_size=20, metrics="none")
 
 
@@ -46,8 +49,16 @@ def test_a_released_default_never_changes():
         **{"batch_size": 256, "learning_rate": 5e-4, "schedule": "constant", "seed": 0, "precision": "fp32"},
         **{"device": "auto", "metrics": "default", "importance_samples": 12},
         **dict.fromkeys(("objective", "prior", "posterior", "posterior_scale"), "auto"),
-        **dict.fromkeys(("split_by", "crop", "objective_samples", "prior_components")),
+        **dict.fromkeys(("split_by", "crop", "data_options", "objective_samples", "prior_components")),
     }
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.parent.name)
+def test_released_runs_keep_their_ids(path):
+    """Their data are known by a recipe, the same for all modalities of the data set, which the record holds."""
+    record = json.loads(path.read_text())
+    config = RunConfig.from_dict(record["config"])
+    assert config.run_id({"data": record["resolved"]["data"]}) == record["run_id"] == path.parent.name
 
 
 def test_only_what_changes_the_trained_model_enters_the_id():

@@ -16,7 +16,6 @@ from polyvae.models import TrainableModel
 from polyvae.noise import Noise
 from polyvae.objectives import Bound
 from polyvae.runs.plan import Plan
-from polyvae.runs.rows import generator_options
 
 Say = Callable[[str], None]  # what is under way, in words
 Loss = Callable[[Batch, Noise], Bound]
@@ -60,7 +59,7 @@ def evaluation_of(plan: Plan, objective: Loss | None = None, say: Say = lambda t
         say("the critic of this data set (trained once, about a minute)")
         extras["critic"] = critic_for(train)
     if plan.sampler is not None and "ood" in plan.metrics:
-        of_test = datasets.sampler(config.dataset, split="test", **generator_options(config))
+        of_test = datasets.sampler(config.dataset, split="test", **datasets.options_of(config.dataset, config))
         if of_test is not None:
             found = shifted(of_test, plan.modalities, config.data_seed, config.data_dir)
             extras["shifted"] = {name: data.to(plan.device) for name, data in found.items()}

@@ -21,8 +21,8 @@ from polyvae.modality import Batch, Modality
 from polyvae.models import OWN, Blueprint, Networks, TrainableModel
 from polyvae.noise import derive_seed
 from polyvae.objectives import UNCOVERED
+from polyvae.options import parsed
 from polyvae.runs import rows
-from polyvae.runs.options import read_options
 from polyvae.runs.settings import Settings, settings_of
 from polyvae.subsets import SubsetMixture
 
@@ -110,7 +110,7 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
             row = int((~covered).nonzero()[0])
             raise InputError(f"{split} row {row} has nothing that a term of S encodes; {UNCOVERED}")
     identity = _identity(config, train, test, is_own, method, blueprint)
-    train, validation = rows.held_out(train, config, is_own)
+    train, validation = rows.with_validation(train, config, is_own)
     return Plan(
         config=config,
         run_id=config.run_id(identity),
@@ -180,7 +180,7 @@ def _blueprint(
     """modalities: of the whole data set; a method of one modality has its share of the config's latent dimensions."""
     mixture = _mixture(config, method, train.names)
     settings = settings_of(config, method, mixture)
-    options = read_options(config.method_options, method.options, "--method-options", f"method {method.name!r}")
+    options = parsed(config.method_options, method.options, "--method-options", f"method {method.name!r}")
     blueprint = Blueprint(
         modalities=train.modalities,
         mixture=mixture,
@@ -189,7 +189,7 @@ def _blueprint(
         kind=method.model,
         prior={"kind": settings.prior} | ({} if settings.components is None else {"components": settings.components}),
         family=settings.family,
-        options={} if options is None else asdict(options),
+        options={} if method.options is None else asdict(method.options(**options)),
         own=own,
     )
     with torch.device("meta"):
