@@ -17,8 +17,7 @@ from polyvae.datasets import Sampler
 from polyvae.datasets.cache import checksum
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Judge
-from polyvae.judges.labelled import accuracy_of
-from polyvae.judges.trained import moved, optimise, place_of, trained_once
+from polyvae.judges.trained import accuracy_of, moved, optimise, place_of, trained_once
 from polyvae.networks.heads import ChannelsLast
 
 NAME = "digits"

@@ -4,7 +4,7 @@ A judge is trained once per data set on its labelled training rows, cached by co
 frozen. Its last features are also those of the Frechet distance `judge`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
-from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
+from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Judge
-from polyvae.judges.trained import moved, optimise, place_of, trained_once
+from polyvae.judges.trained import accuracy_of, moved, optimise, place_of, trained_once
 from polyvae.modality import Modality
 from polyvae.networks.heads import ChannelsLast
 
@@ -38,7 +38,7 @@ RECIPE: dict[str, Any] = {
 WIDTH = 64
 MOST_PIXELS = 64  # a side; larger images are averaged down, to be read in a minute
 LEAST_ROWS = 64
-CEILING_ROWS, CEILING_BATCH = 2000, 256
+MOST_HELD_OUT = 512
 
 
 def can_be_judged(train: MultimodalDataset, test: MultimodalDataset) -> bool:
@@ -74,23 +74,6 @@ def labelled_judge_for(train: MultimodalDataset, test: MultimodalDataset, cache:
     by_name = {m.name: networks[m.name] for m in readable}
     accuracy = accuracy_of(by_name, classes, test)
     return Judge(by_name, classes, NAME, str(RECIPE["version"]), digest, accuracy)
-
-
-def accuracy_of(networks: Mapping[str, nn.Module], classes: Sequence[int], test: MultimodalDataset) -> dict[str, float]:
-    """Modality -> share of real values whose label is read correctly, over at most 2,000 test rows."""
-    assert test.labels is not None
-    right: dict[str, list[bool]] = {name: [] for name in networks}
-    for ids in chunks(chosen_rows(len(test), CEILING_ROWS, 0), CEILING_BATCH):
-        batch = test.batch(list(ids)).to("cpu")
-        label = test.labels[list(ids)].cpu()
-        for name, hits in right.items():
-            seen = batch.present[:, test.names.index(name)]
-            if not bool(seen.any()):
-                continue
-            with torch.no_grad():
-                read = networks[name](batch.values[name][seen])[0].argmax(-1)
-            hits += (torch.tensor(classes)[read] == label[seen]).tolist()
-    return {name: float(np.mean(hits)) for name, hits in right.items() if hits}
 
 
 def _readable(data: MultimodalDataset) -> list[Modality]:
@@ -151,8 +134,8 @@ def _train_one(network: nn.Module, data: MultimodalDataset, target: Tensor) -> M
     """data: of one modality, which every row has. With few rows, the best weights on held-out ones are early."""
     generator = Generator().manual_seed(RECIPE["seed"])
     order = torch.randperm(len(data), generator=generator)
-    count = max(1, round(RECIPE["held_out"] * len(data)))
-    kept_back, rest = order[:count][: RECIPE["batch"] * 4], order[count:]
+    count = min(MOST_HELD_OUT, round(RECIPE["held_out"] * len(data)))
+    kept_back, rest = order[:count], order[count:]
     steps = min(RECIPE["steps"], max(RECIPE["least_steps"], RECIPE["epochs"] * len(rest) // RECIPE["batch"]))
     (modality,) = data.modalities
 

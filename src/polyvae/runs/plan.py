@@ -16,6 +16,7 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.files import read_settings
 from polyvae.judges import pretrained
+from polyvae.judges.labelled import can_be_judged
 from polyvae.methods import Method, method_named
 from polyvae.modality import Modality
 from polyvae.objectives import UNCOVERED
@@ -86,7 +87,8 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
         build_networks(list(train.modalities), names, latent_dim, own or {})
     _check_own(own or {}, train, latent_dim)
     attributes = () if data is not None else datasets.DATASETS[config.dataset].attributes
-    _check_metrics(wanted, test, config.metrics, sampler is not None or bool(attributes))
+    has_judge = sampler is not None or bool(attributes) or can_be_judged(whole_train, whole_test)
+    _check_metrics(wanted, test, config.metrics, has_judge)
     for part, split in ((train, "training"), (test, "test")):
         if not bool((covered := mixture.covers(part.present)).all()):
             row = int((~covered).nonzero()[0])
