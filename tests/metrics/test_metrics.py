@@ -21,7 +21,8 @@ from polyvae.errors import InputError, RunError
 from polyvae.judges.extractors import prepared
 from polyvae.methods.mvae_plus_random import elbo_with_random_subsets
 from polyvae.metrics import Evaluation, Judge, coherence, frechet, frechet_distance
-from polyvae.metrics.coherence import fleiss_kappa, interval
+from polyvae.metrics.bootstrap import interval_of_mean
+from polyvae.metrics.coherence import fleiss_kappa
 from polyvae.metrics.moments import moments, pooled
 from polyvae.modality import Modality
 from polyvae.models.vae import MultimodalVAE
@@ -104,7 +105,7 @@ def painted(present: Tensor | None = None) -> MultimodalDataset:
     return MultimodalDataset("painted", Painter().modalities, values, present, label)
 
 
-JUDGE = Judge(ReadsPaint(), "digits", "1", "none", dict.fromkeys(NAMES, 1.0))
+JUDGE = Judge(dict.fromkeys(NAMES, ReadsPaint()), tuple(range(10)), "digits", "1", "none", dict.fromkeys(NAMES, 1.0))
 ACCURACY = {"m0": 1.0, "m1": 0.75, "m2": 0.5}
 
 
@@ -187,7 +188,7 @@ def test_pooled_moments_are_those_of_the_pooled_sample(sizes, seed):
 def test_frechet_of_a_mixture_pools_its_members():
     found = frechet(MixturePainter(), painted(), painted(), JUDGE)
     alone = [features_of(Painter(), (source,)) for source in ("m1", "m2")]
-    real = JUDGE.features(painted().batch(range(ROWS)).values["m0"])
+    real = JUDGE.read("m0", painted().batch(range(ROWS)).values["m0"])[0]
     expected = frechet_distance(np.concatenate(alone), real)
     assert found["frechet/digits/conditional/m1+m2/m0"] == pytest.approx(expected, rel=1e-9)
     assert found["frechet/digits/conditional/m1/m0"] == pytest.approx(frechet_distance(alone[0], real), rel=1e-9)
@@ -196,7 +197,7 @@ def test_frechet_of_a_mixture_pools_its_members():
 def test_frechet_reports_floor_sizes_and_every_required_key():
     data = painted()
     found = frechet(Painter(), data, data.rows(range(30)), JUDGE)
-    real, other = (JUDGE.features(data.batch(r).values["m1"]) for r in (chosen_rows(ROWS, 30, 0), range(30)))
+    real, other = (JUDGE.read("m1", data.batch(r).values["m1"])[0] for r in (chosen_rows(ROWS, 30, 0), range(30)))
     assert found["frechet/digits/floor/m1"] == pytest.approx(frechet_distance(real, other), rel=1e-9)
     assert (found["frechet/digits/samples"], found["frechet/digits/floor_samples"]) == (ROWS, 30)
     assert found["frechet/digits/dimension"] == 12
@@ -211,7 +212,7 @@ def test_frechet_reports_floor_sizes_and_every_required_key():
 def features_of(model: Painter, given: tuple[str, ...]) -> np.ndarray:
     rows = tuple(range(ROWS))
     codes = model.posterior_codes(painted().batch(rows), given, ("m0",), RowNoise(0, "conditional", rows))
-    return JUDGE.features(prepared(model.decode(codes)["m0"].mean)).numpy()
+    return JUDGE.read("m0", prepared(model.decode(codes)["m0"].mean))[0].numpy()
 
 
 # ---------------------------------------------------------------- coherence
@@ -312,10 +313,10 @@ def test_fleiss_kappa_is_no_reward_for_blank_images():
 
 def test_interval_of_a_share_agrees_with_its_standard_error():
     scores = (np.arange(400) % 2).astype(float)[:, None]
-    low, high = interval(scores, seed=0)
+    low, high = interval_of_mean(scores, seed=0)
     assert (high - low) / 2 == pytest.approx(1.96 * 0.5 / 20, rel=0.1)
     gaps = np.where(np.arange(400)[:, None] < 300, scores, np.nan)
-    low, high = interval(np.concatenate([gaps, gaps], -1), seed=0)
+    low, high = interval_of_mean(np.concatenate([gaps, gaps], -1), seed=0)
     assert (high - low) / 2 == pytest.approx(1.96 * 0.5 / np.sqrt(300), rel=0.1)
 
 

@@ -256,11 +256,11 @@ def test_each_image_is_read_once(monkeypatch):
     )
 
     class Counting(type(JUDGE)):
-        def read(self, images):
+        def read(self, name, values):
             calls["read"] += 1
-            return super().read(images)
+            return super().read(name, values)
 
-    counting = Counting(JUDGE.network, "digits", "1", "none", JUDGE.accuracy)
+    counting = Counting(JUDGE.networks, JUDGE.classes, "digits", "1", "none", JUDGE.accuracy)
     names = ["coherence", "frechet", "kid", "prdc"]
     metrics.evaluate(model, Evaluation(data, data, counting, batch_size=ROWS), names)
     assert calls["encode"] == 1
@@ -377,15 +377,15 @@ def test_what_depends_on_the_prior_changes_with_it_and_nothing_else_does():
 def test_effnet_runs_with_its_true_weights():
     extractor = pretrained.effnet()
     images = torch.rand(3, 3, 28, 28, generator=torch.Generator().manual_seed(0))
-    features, probabilities = extractor.read(images)
+    features, probabilities = extractor.read("m0", images)
     assert features.shape == (3, 1280)
     assert probabilities is None
-    again, _ = extractor.read(images[1:2])
+    again, _ = extractor.read("m0", images[1:2])
     torch.testing.assert_close(again, features[1:2], rtol=1e-4, atol=1e-5)
-    grey, _ = extractor.read(images[:, :1])
+    grey, _ = extractor.read("m0", images[:, :1])
     assert not torch.allclose(grey, features)
     with pytest.raises(InputError, match="2 channels"):
-        extractor.read(images[:, :2])
+        extractor.read("m0", images[:, :2])
 
 
 def test_altered_or_missing_weights_are_refused(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from polyvae.objectives import objective_named
 from polyvae.report import write_report
 from polyvae.runs import finished
 from polyvae.runs.record import Record
+from polyvae.runs.run import run as train_and_score
 from polyvae.runs.store import RunStore
 
 NAMES_SHOWN = ("m0", "m1", "m2", "m3", "m4")

@@ -15,6 +15,7 @@ from polyvae import files
 from polyvae.datasets.download import fetch
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Extractor
+from polyvae.modality import Modality
 from polyvae.registry import Registry
 
 EFFNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -33,11 +34,14 @@ class Pretrained:
     name: str
     weights_sha256: str
 
+    def reads(self, modality: Modality) -> bool:
+        return modality.is_image
+
     @torch.no_grad()
-    def read(self, images: Tensor) -> tuple[Tensor, None]:
-        colour = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+    def read(self, name: str, values: Tensor) -> tuple[Tensor, None]:
+        colour = values.expand(-1, 3, -1, -1) if values.shape[1] == 1 else values
         if colour.shape[1] != 3:
-            raise InputError(f"extractor {self.name!r} takes grey or RGB images, got {images.shape[1]} channels")
+            raise InputError(f"extractor {self.name!r} takes grey or RGB images, got {values.shape[1]} channels")
         return self.network(colour), None
 
 

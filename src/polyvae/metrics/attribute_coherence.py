@@ -12,7 +12,8 @@ from torch import Tensor
 from polyvae.attributes import UNREAD, agreed, caption_of, read_captions, said
 from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.judges.extractors import AttributeJudge, prepared
-from polyvae.metrics.coherence import fleiss_kappa, interval
+from polyvae.metrics.bootstrap import interval_of_mean
+from polyvae.metrics.coherence import fleiss_kappa
 from polyvae.metrics.protocol import (
     Draws,
     Subset,
@@ -65,7 +66,7 @@ def attribute_coherence(
         for attribute, column in zip(judge.attributes, columns[given, target].T, strict=True):
             found[f"attribute/{attribute.name}/{label}"] = _mean(column[:, None])
     if one_out := [columns[pair] for pair in one_out_pairs(names, tuple(specs))]:
-        low, high = interval(np.concatenate(one_out, 1), seed)
+        low, high = interval_of_mean(np.concatenate(one_out, 1), seed)
         mean = float(np.mean([_mean(column) for column in one_out]))
         found |= {"leave_one_out": mean, "leave_one_out_low": low, "leave_one_out_high": high}
     found["chance"] = _chance(truth)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.judges.extractors import Critic
+from polyvae.metrics.bootstrap import interval
 from polyvae.metrics.protocol import (
     Draws,
     Subset,
@@ -28,7 +29,7 @@ from polyvae.metrics.readings import Pair, few_pairs, one_out_pairs
 from polyvae.models.contract import Model, NotDefined
 
 MOST_ROWS = 1000
-RESAMPLES = 1000
+SHUFFLES = 1000
 LEAST_ADVANTAGE = 0.1  # in mean rank, of true over shuffled pairs; below it the scale has no length to measure with
 
 
@@ -125,22 +126,21 @@ def permutation_p(ranks: Sequence[np.ndarray], seed: int) -> float:
     count = len(ranks[0])
     observed = sum(float(table.diagonal().mean()) for table in ranks)
     shuffled = []
-    for _ in range(RESAMPLES - 1):
+    for _ in range(SHUFFLES - 1):
         order = rng.permutation(count)
         shuffled.append(sum(float(table[order, np.arange(count)].mean()) for table in ranks))
-    return (1 + sum(value >= observed for value in shuffled)) / RESAMPLES
+    return (1 + sum(value >= observed for value in shuffled)) / SHUFFLES
 
 
 def _summary(key: str, own: np.ndarray, true: np.ndarray, seed: int) -> dict[str, float]:
     """The mean score and its bootstrap interval over rows; own, true: (row, target)."""
-    rng = np.random.default_rng(seed)
-    values = []
-    for _ in range(RESAMPLES):
-        times = np.bincount(rng.integers(0, len(own), len(own)), minlength=len(own)) / len(own)
-        values.append(float(((times @ own - 0.5) / (times @ true - 0.5)).mean()))
-    low, high = np.quantile(values, (0.025, 0.975))
-    mean = float(((own.mean(0) - 0.5) / (true.mean(0) - 0.5)).mean())
-    return {key: mean, f"{key}_low": float(low), f"{key}_high": float(high)}
+
+    def mean(times: np.ndarray) -> float:
+        share = times / len(own)
+        return float(((share @ own - 0.5) / (share @ true - 0.5)).mean())
+
+    low, high = interval(mean, len(own), seed)
+    return {key: mean(np.ones(len(own))), f"{key}_low": low, f"{key}_high": high}
 
 
 def _embedded(

@@ -16,7 +16,7 @@ from polyvae.errors import InputError
 from polyvae.gaussian import picked
 from polyvae.judges.extractors import AttributeJudge, Critic, Extractor, Judge, prepared
 from polyvae.modality import Batch
-from polyvae.models.contract import Model, is_joint, mixture_of
+from polyvae.models.contract import Model, NotDefined, is_joint, mixture_of
 from polyvae.noise import Noise, RowNoise
 from polyvae.objectives import Bound
 
@@ -29,12 +29,12 @@ MOST_FOR_ALL_SUBSETS = 5
 class Evaluation:
     """What a model is measured on. The data lie on the model's device.
 
-    judge: reads digits, or what captions name; critic: of the training tuples; extractors: by name; each only if a
+    judge: reads classes, or what captions name; critic: of the training tuples; extractors: by name; each only if a
     metric asks for it.
     shifted: name -> test tuples with inputs unlike the training data.
     objective: what the run minimised, of a batch. beta: of the run, for L_S. samples: importance samples per row, for
     likelihoods.
-    cache: a folder for what is read in real images, the same for all runs on a data set.
+    cache: a folder for what is read in real data, the same for all runs on a data set.
     """
 
     test: MultimodalDataset
@@ -123,17 +123,23 @@ def conditional_means(
             else:
                 codes = model.posterior_codes(part, given, targets, noise)
             for target, likelihood in model.decode(codes).items():
-                mean = likelihood.mean
-                yield Drawn(given, target, kept, prepared(mean) if target in images else mean)
+                yield Drawn(given, target, kept, _as_shown(likelihood.mean, target in images))
 
 
-def unconditional_images(model: Model, count: int, draws: Draws) -> Iterator[tuple[tuple[int, ...], dict[str, Tensor]]]:
-    """(sample ids, modality -> likelihood means) of `count` prior samples; image modalities only."""
+def unconditional_means(
+    model: Model, names: Subset, count: int, draws: Draws
+) -> Iterator[tuple[tuple[int, ...], dict[str, Tensor]]]:
+    """(sample ids, modality -> means of its likelihood) of `count` prior samples, of the modalities `names`."""
     images = image_names(model)
     for ids in chunks(range(count), draws.batch_size):
         codes = model.prior_codes(len(ids), draws.noise(ids))
-        decoded = model.decode({name: codes[name] for name in images})
-        yield ids, {name: prepared(decoded[name].mean) for name in images}
+        decoded = model.decode({name: codes[name] for name in names})
+        yield ids, {name: _as_shown(decoded[name].mean, name in images) for name in names}
+
+
+def _as_shown(mean: Tensor, is_image: bool) -> Tensor:
+    """What a judge looks at: images as a picture file holds them, all else in model units."""
+    return prepared(mean) if is_image else mean
 
 
 def has_all(data: MultimodalDataset, present: Tensor, given: Sequence[str]) -> Tensor:
@@ -157,6 +163,14 @@ def image_names(model: Model) -> Subset:
     return tuple(m.name for m in model.modalities if m.is_image)
 
 
+def readable(model: Model, extractor: Extractor) -> Subset:
+    """The modalities that the extractor can look at. Raises NotDefined if there is none."""
+    names = tuple(m.name for m in model.modalities if extractor.reads(m))
+    if not names:
+        raise NotDefined(f"the extractor {extractor.name!r} reads none of {', '.join(model.names)}")
+    return names
+
+
 def leave_one_out(names: Sequence[str], target: str) -> Subset:
     return tuple(name for name in names if name != target)
 
@@ -173,20 +187,6 @@ def check_names(model: Model, data: MultimodalDataset, rows: Sequence[int] | Non
     if len(kept) < 2:
         raise InputError(f"{len(kept)} test rows; a metric needs at least 2")
     return kept
-
-
-def check_images(model: Model, data: MultimodalDataset) -> Subset:
-    """The image modalities. Raises InputError if there is none, or model and data have other modalities."""
-    check_same(model, data)
-    if not (images := image_names(model)):
-        raise InputError(f"none of {', '.join(model.names)} is an image; this metric reads images")
-    return images
-
-
-def check_rows(model: Model, data: MultimodalDataset, rows: Sequence[int] | None) -> list[int]:
-    """Both checks, for a metric that reads images of `rows`."""
-    check_images(model, data)
-    return check_names(model, data, rows)
 
 
 def check_same(model: Model, data: MultimodalDataset) -> None:

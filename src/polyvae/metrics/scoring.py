@@ -14,7 +14,7 @@ from polyvae.judges.pretrained import EXTRACTORS, Source
 from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
 from polyvae.metrics.captions import captions
-from polyvae.metrics.coherence import coherence, coherence_of, coherence_pairs, leave_one_out_of
+from polyvae.metrics.coherence import coherence, coherence_of, coherence_pairs, leave_one_out_of, true_classes
 from polyvae.metrics.coherence import warnings as coherence_warnings
 from polyvae.metrics.diversity import diversity
 from polyvae.metrics.frechet import LEAST_FOR_LIMIT, frechet_limit_of, frechet_of, real_train
@@ -27,7 +27,7 @@ from polyvae.metrics.linear_probe import linear_probe
 from polyvae.metrics.log_likelihood import legacy_log_likelihood, log_likelihood
 from polyvae.metrics.manifold import NEIGHBOUR, manifold_of
 from polyvae.metrics.objective import objective
-from polyvae.metrics.protocol import Evaluation, image_names
+from polyvae.metrics.protocol import Evaluation, readable
 from polyvae.metrics.readings import Read, Readings, few_pairs, one_out_pairs, read_model
 from polyvae.models.contract import Model, NotDefined
 from polyvae.registry import Registry
@@ -36,7 +36,7 @@ SAMPLES_FOR_LARGE = 1000  # rows of a distance by an ImageNet network, by defaul
 
 
 class Scoring:
-    """A model on an evaluation. `readings` looks at every image once, for all the metrics `names` that need it."""
+    """A model on an evaluation. `readings` looks at every value once, for all the metrics `names` that need it."""
 
     def __init__(self, model: Model, evaluation: Evaluation, names: Iterable[str]) -> None:
         self.model, self.on = model, evaluation
@@ -54,23 +54,23 @@ class Scoring:
 
     @property
     def trusted_judge(self) -> Judge:
-        """The judge of digits, for what stands and falls with its accuracy."""
+        """The judge of classes, for what stands and falls with its accuracy."""
         judge = self.judge
         if not isinstance(judge, Judge):
-            raise NotDefined("the data set's judge reads attributes, no digits")
+            raise NotDefined("the data set's judge reads attributes, no classes")
         if judge.doubt:
             raise NotDefined(judge.doubt)
         return judge
 
     @cached_property
     def readings(self) -> Readings:
-        """What the judge sees in real images, prior samples, and the samples given subsets that a metric needs."""
+        """What the judge sees in real data, prior samples, and the samples given subsets that a metric needs."""
         judge = self.judge
-        few = few_pairs(self.model.names, image_names(self.model)) if "moments" in self.pairs else []
-        is_read = "digits" in self.pairs and isinstance(judge, Judge) and judge.doubt is None
-        every = coherence_pairs(self.model) if is_read else []
+        few = few_pairs(self.model.names, readable(self.model, judge)) if "moments" in self.pairs else []
+        is_read = "labels" in self.pairs and isinstance(judge, Judge) and judge.doubt is None
+        pairs = coherence_pairs(self.model, judge) if is_read else []
         return read_model(
-            self.model, self.on.test, judge, digit_pairs=every, moment_pairs=few, cache=self.on.cache, **self.how
+            self.model, self.on.test, judge, label_pairs=pairs, moment_pairs=few, cache=self.on.cache, **self.how
         )
 
     @cached_property
@@ -82,8 +82,8 @@ class Scoring:
 def _coherence(scoring: Scoring) -> dict[str, float]:
     if isinstance(scoring.judge, AttributeJudge):
         return attribute_coherence(scoring.model, scoring.on.test, scoring.judge, **scoring.how)
-    _ = scoring.trusted_judge
-    return coherence_of(scoring.model, scoring.on.test, scoring.readings, scoring.on.seed)
+    judge = scoring.trusted_judge
+    return coherence_of(scoring.model, scoring.on.test, scoring.readings, judge, scoring.on.seed)
 
 
 def _coherence_from_means(scoring: Scoring) -> dict[str, float]:
@@ -95,14 +95,13 @@ def _coherence_from_means(scoring: Scoring) -> dict[str, float]:
 def _ood(scoring: Scoring) -> dict[str, float]:
     if not scoring.on.shifted:
         raise NotDefined("the data set has no generator of shifted inputs")
-    judge, found = scoring.trusted_judge, {}
+    judge, model, values = scoring.trusted_judge, scoring.model, {}
+    pairs = one_out_pairs(model.names, readable(model, judge))
     for name, data in scoring.on.shifted.items():
-        pairs = one_out_pairs(scoring.model.names, image_names(scoring.model))
-        readings = read_model(scoring.model, data, judge, digit_pairs=pairs, **scoring.how)
-        found |= {
-            f"ood/{name}/{k}": v for k, v in leave_one_out_of(scoring.model, data, readings, scoring.on.seed).items()
-        }
-    return found
+        readings = read_model(model, data, judge, label_pairs=pairs, **scoring.how)
+        scores = leave_one_out_of(model, data, readings, true_classes(data, judge), scoring.on.seed)
+        values |= {f"ood/{name}/{key}": value for key, value in scores.items()}
+    return values
 
 
 def _frechet(scoring: Scoring) -> dict[str, float]:
@@ -118,7 +117,7 @@ def _by(extractor: str) -> Callable[[Scoring], dict[str, float]]:
             raise NotDefined(f"the extractor {extractor!r} is not at hand")
         reader: Extractor = on.extractors[extractor]
         rows = chosen_rows(len(on.test), SAMPLES_FOR_LARGE, on.seed)
-        pairs = one_out_pairs(model.names, image_names(model))
+        pairs = one_out_pairs(model.names, readable(model, reader))
         readings = read_model(model, on.test, reader, moment_pairs=pairs, rows=rows, cache=on.cache, **scoring.how)
         train = real_train(readings, on.train, reader, cache=on.cache, **scoring.how)
         return frechet_of(readings, train, extractor, on.seed)
@@ -162,15 +161,15 @@ class Metric:
     needs_labels: bool = False
     needs_images: bool = False
     least: int = 2
-    pairs: Literal["digits", "moments"] | None = None
+    pairs: Literal["labels", "moments"] | None = None
     by_prior: tuple[str, ...] = ()
     is_sampled: bool = False
     warnings: Callable[[Mapping[str, float]], dict[str, str]] = no_warnings
 
 
 def _read(measure: Callable[[Scoring], dict[str, float]], summary: str, **more: Any) -> Metric:
-    """A metric of what the judge reads in images."""
-    return Metric(measure, summary, needs="judge", needs_images=True, **more)
+    """A metric of what the judge reads."""
+    return Metric(measure, summary, needs="judge", **more)
 
 
 def _frechet_by(extractor: str, source: Source) -> Metric:
@@ -196,15 +195,15 @@ METRICS = Registry(
         "objective": Metric(_objective, "the run's own objective", least=1, by_prior=("objective/*",)),
         "coherence": _read(
             _coherence,
-            "share of generated images with the right digit, or attributes",
+            "share of samples of the right class, or with the right attributes",
             needs_labels=True,
-            pairs="digits",
+            pairs="labels",
             by_prior=("coherence/joint*",),
             warnings=coherence_warnings,
         ),
         "frechet": _read(
             _frechet,
-            "distance of generated to real images, features of the judge",
+            "distance of generated to real data, features of the judge",
             pairs="moments",
             by_prior=("frechet/*/unconditional/*",),
         ),
@@ -217,7 +216,7 @@ METRICS = Registry(
         ),
         "diversity": _read(
             lambda s: diversity(s.model, s.on.test, s.judge, s.readings, **s.how),
-            "spread of samples for one input, against real images of its class",
+            "spread of samples for one input, against real data of its class",
             needs_labels=True,
         ),
         "linear_probe": Metric(

@@ -10,6 +10,8 @@ from polyvae.judges import pretrained
 from polyvae.judges.attributes import attribute_judge_for
 from polyvae.judges.critic import can_be_criticised, critic_for
 from polyvae.judges.digits import judge_for
+from polyvae.judges.extractors import AttributeJudge, Judge
+from polyvae.judges.labelled import labelled_judge_for
 from polyvae.metrics import METRICS, Evaluation
 from polyvae.modality import Batch
 from polyvae.models import TrainableModel
@@ -38,6 +40,19 @@ def score(plan: Plan, model: TrainableModel, evaluation: Evaluation, say: Say) -
     return Scores(values, notes, resolved)
 
 
+def judge_of(plan: Plan, say: Say) -> Judge | AttributeJudge | None:
+    """The judge of a plan's data set: of its generator, of what its captions name, or of its labels; None without."""
+    if not plan.has_judge:
+        return None
+    say("the judge of this data set (trained once, at most about a minute)")
+    if plan.sampler is not None:
+        whole = replace(plan.sampler, held_out=0, crop_range=None)  # a judge must read what the model was never shown
+        return judge_for(whole, plan.whole_test)
+    if plan.attributes:
+        return attribute_judge_for(plan.whole_train, plan.attributes)
+    return labelled_judge_for(plan.whole_train, plan.whole_test)
+
+
 def evaluation_of(plan: Plan, objective: Loss | None = None, say: Say = lambda text: None) -> Evaluation:
     """The test data of a plan with all that its metrics need; what is trained for it is trained once and cached.
 
@@ -48,13 +63,8 @@ def evaluation_of(plan: Plan, objective: Loss | None = None, say: Say = lambda t
     needs = {METRICS[name].needs for name in plan.metrics}
     at_hand = {name: source.load() for name, source in pretrained.EXTRACTORS.items() if name in needs}
     extras: dict[str, Any] = {"extractors": at_hand}
-    if plan.sampler is not None and "judge" in needs:
-        say("the judge of this data set (trained once, about a minute)")
-        whole = replace(plan.sampler, held_out=0, crop_range=None)  # a judge must read what the model was never shown
-        extras["judge"] = judge_for(whole, plan.whole_test)
-    if plan.attributes and "judge" in needs:
-        say("the judge of this data set (trained once, about a minute)")
-        extras["judge"] = attribute_judge_for(plan.whole_train, plan.attributes)
+    if "judge" in needs:
+        extras["judge"] = judge_of(plan, say)
     if "critic" in needs and can_be_criticised(train):
         say("the critic of this data set (trained once, about a minute)")
         extras["critic"] = critic_for(train)

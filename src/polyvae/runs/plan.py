@@ -16,6 +16,7 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.files import read_settings
 from polyvae.judges import pretrained
+from polyvae.judges.labelled import can_be_judged
 from polyvae.methods import METHODS, Method
 from polyvae.modality import Batch, Modality
 from polyvae.models import OWN, Blueprint, Networks, TrainableModel
@@ -66,6 +67,11 @@ class Plan:
         return self.blueprint.modalities
 
     @property
+    def has_judge(self) -> bool:
+        """Whether something can tell what samples show: a generator, captions or labels."""
+        return self.sampler is not None or bool(self.attributes) or can_be_judged(self.whole_train, self.whole_test)
+
+    @property
     def mixture(self) -> SubsetMixture:
         """S."""
         return self.blueprint.mixture
@@ -104,14 +110,13 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
     train, test = (rows.scored(rows.narrowed(part, config, method), config) for part in (whole_train, whole_test))
     blueprint, settings = _blueprint(config, method, train, len(whole_train.modalities), own or {})
     attributes = () if data is not None else datasets.DATASETS[config.dataset].attributes
-    _check_metrics(wanted, test, config.metrics, sampler is not None or bool(attributes))
     for part, split in ((train, "training"), (test, "test")):
         if not bool((covered := blueprint.mixture.covers(part.present)).all()):
             row = int((~covered).nonzero()[0])
             raise InputError(f"{split} row {row} has nothing that a term of S encodes; {UNCOVERED}")
     identity = _identity(config, train, test, is_own, method, blueprint)
     train, validation = rows.with_validation(train, config, is_own)
-    return Plan(
+    plan = Plan(
         config=config,
         run_id=config.run_id(identity),
         content=rows.identity_of(whole_train, whole_test, is_own),
@@ -129,6 +134,8 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
         metrics=wanted,
         device=device,
     )
+    _check_metrics(plan)
+    return plan
 
 
 def make_plans(configs: Iterable[RunConfig]) -> list[Plan]:
@@ -229,14 +236,14 @@ def plugins_behind(config: RunConfig, blueprint: Blueprint) -> dict[str, str]:
     )
 
 
-def _check_metrics(wanted: tuple[str, ...], test: MultimodalDataset, text: str, has_judge: bool) -> None:
+def _check_metrics(plan: Plan) -> None:
     """What is asked for by name must have a meaning here; of `default` and `all` the record notes what has none."""
-    asked = [part.strip() for part in text.split(",")]
-    if wanted and len(test) < 2 and {"default", "all"} & set(asked):
+    asked, test = [part.strip() for part in plan.config.metrics.split(",")], plan.test
+    if plan.metrics and len(test) < 2 and {"default", "all"} & set(asked):
         raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
-    for name in wanted:
+    for name in plan.metrics:
         lack = metrics.unmet(name, test)
-        if lack is None and metrics.METRICS[name].needs == "judge" and not has_judge:
+        if lack is None and metrics.METRICS[name].needs == "judge" and not plan.has_judge:
             lack = f"data set {test.name!r} has no judge"
         if name in asked and lack is not None:
             raise InputError(f"--metrics {name}: {lack}; leave it out")
