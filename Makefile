@@ -28,7 +28,7 @@ lint: .venv/.ready
 
 RESULTS := run_id,dataset,modalities,method,only,beta,seed,seconds,bound/distortion,bound/rate,frechet/digits/unconditional/*,coherence/leave_one_out*,coherence/joint*,coherence/self/*,linear_probe/joint,log_likelihood/joint,log_likelihood/unconditional,diversity/digits/mean
 
-results: .venv/.ready  ## docs/results anew from the records in it: page, figures, table, claims
+results: .venv/.ready  ## docs/results anew from the records in it: figures, table, claims, and the report (index.html, not kept in git)
 	@$(BIN)/polyvae report --store docs/results/records --out docs/results
 	@$(BIN)/polyvae records --store docs/results/records --columns '$(RESULTS)' --out docs/results/results.csv
 	@$(BIN)/polyvae claims --store docs/results/records --out docs/results/claims.md

@@ -42,7 +42,7 @@ ONLY = {  # what a room, or a part of one, is held to beyond its row
     "runs.table": {"config", "keys", "runs.record", "files", "errors"},
     "runs.upkeep": {"runs.record", "runs.store", "files", "errors"},
     "runs.trackers": {"runs.record", "runs.store", "errors"},
-    "sweeps.costs": {"config", "runs.record", "methods", "objectives"},
+    "sweeps.costs": {"config", "errors", "methods", "objectives", "runs.record"},
     "sweeps.executors": {"errors"},
     "paper.names": set(),
     "paper.claims": {"config", "keys", "runs.record", "paper.names"},

@@ -17,6 +17,7 @@ from polyvae import InputError, RunStore, run
 from polyvae.cli import main
 from polyvae.cli.progress import SweepTable
 from polyvae.config import RunConfig
+from polyvae.methods import METHODS
 from polyvae.runs.plan import make_plan
 from polyvae.runs.record import Record
 from polyvae.sweeps import costs
@@ -239,6 +240,24 @@ def test_the_table_of_a_sweep_counts_runs_by_state(tmp_path):
     table.finished(measured(listed[0], 60.0))
     table.finished(measured(listed[1], 1.0, "broken"))
     assert table.summary(2) == "1 done, 1 failed, 2 running, 1 waiting, about 90 s left"
+
+
+def test_costs_are_those_of_the_method_table():
+    """At three modalities: what a step decodes, and each of several samples as half of one."""
+    mvae = costs.work(RunConfig(method="mvae", modalities=3))
+    work = {name: costs.work(RunConfig(method=name, modalities=3)) / mvae for name in METHODS}
+    assert work["mopoe"] == work["mmvae"] == 1
+    assert work["mvae_plus"] == 2
+    assert work["mmvae_official"] == METHODS["mmvae_official"].samples * 3 / 2
+    iwae = costs.work(RunConfig(method="mopoe", modalities=3, objective="iwae"))
+    assert iwae / mvae == METHODS["mopoe"].samples / 2
+    assert costs.work(RunConfig(method="mopoe", modalities=32)) > 0, "no table of 2^32 subsets"
+
+
+def test_runs_of_methods_that_are_not_known_here_say_nothing_of_others():
+    foreign, known = RunConfig(method="of_a_plug_in"), RunConfig(method="mvae")
+    assert costs.estimate([known], [measured(foreign, 9.0)]) is None
+    assert costs.estimate([known], [measured(foreign, 9.0), measured(known, 40.0)]) == [40.0]
 
 
 def test_samples_drawn_from_one_modality_cost_a_share():

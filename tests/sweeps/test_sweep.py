@@ -14,7 +14,7 @@ from polyvae import RunConfig, RunError, RunStore, files
 from polyvae import run as run_single
 from polyvae.cli import main
 from polyvae.runs.plan import make_plan
-from polyvae.sweeps.sweep import sweep
+from polyvae.sweeps.sweep import Watcher, sweep
 
 TINY = RunConfig(
     dataset="toy", modalities=2, train_size=64, test_size=20, batch_size=16, epochs=4, latent_dim=3, metrics="bound"
@@ -24,7 +24,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from polyvae import RunConfig, RunStore
-from polyvae.sweeps.sweep import sweep
+from polyvae.sweeps.sweep import Watcher, sweep
 begin = RunStore.begin
 def logged(self, run_id, config):  # workers import this script too
     with (self.root.parent / "begun").open("a") as file:
@@ -34,7 +34,7 @@ RunStore.begin = logged
 if __name__ == "__main__":
     import json
     configs = [RunConfig.from_dict(c) for c in json.loads(sys.argv[2])]
-    sweep(configs, RunStore(sys.argv[1]), workers=2, on_record=lambda r: print(r.run_id, flush=True))
+    sweep(configs, RunStore(sys.argv[1]), workers=2, watcher=Watcher(on_record=lambda r: print(r.run_id, flush=True)))
 """
 
 
@@ -75,8 +75,7 @@ def test_a_sweep_gives_the_same_records_as_runs_one_by_one(tmp_path, undisturbed
         CONFIGS,
         store,
         workers=2,
-        on_prepare=lambda *what: prepared.append(what),
-        on_record=lambda record: seen.append(record.run_id),
+        watcher=Watcher(lambda *what: prepared.append(what), lambda record: seen.append(record.run_id)),
     )
     kinds = {(config.dataset, config.modalities) for config in CONFIGS}
     assert [done for _, done, _ in prepared] == list(range(len(kinds)))
@@ -84,7 +83,7 @@ def test_a_sweep_gives_the_same_records_as_runs_one_by_one(tmp_path, undisturbed
     assert sorted(seen) == sorted(undisturbed)
     assert [record.config.method for record in records] == [config.method for config in CONFIGS]
     before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")}
-    assert sweep(CONFIGS, store, workers=2, on_record=seen.append) == records
+    assert sweep(CONFIGS, store, workers=2, watcher=Watcher(on_record=seen.append)) == records
     assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*.json")} == before, "nothing is done again"
 
 
@@ -115,7 +114,8 @@ def test_a_failed_run_that_another_sweep_does_again_ends_no_sweep(tmp_path):
     def begun_elsewhere(record):
         (tmp_path / failed.run_id / "record.json").unlink(missing_ok=True)
 
-    assert [r.status for r in sweep([failing, other], store, on_record=begun_elsewhere)] == ["failed", "done"]
+    records = sweep([failing, other], store, watcher=Watcher(on_record=begun_elsewhere))
+    assert [record.is_done for record in records] == [False, True]
 
 
 def workers_of(store: RunStore) -> list[int]:

@@ -12,7 +12,7 @@ from polyvae.errors import InputError, RunError
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": runs.run,
-    "sweep": sweeps.sweep,
+    "sweep": sweeps.sweep_command,
     "report": runs.report,
     "evaluate": runs.evaluate,
     "compare": stores.compare,

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from polyvae.config import RunConfig
+from polyvae.report.words import duration
 from polyvae.runs.record import Record
 from polyvae.runs.store import RunStore
 from polyvae.sweeps import costs
@@ -135,7 +136,7 @@ class SweepTable(_Display):
 
     def _time_left(self) -> str:
         seconds = costs.left(self.configs, self.records)
-        return "" if seconds is None else f", about {costs.in_words(seconds / self.workers)} left"
+        return "" if seconds is None else f", about {duration(seconds / self.workers)} left"
 
     def _place(self, run_id: str) -> str:
         """Moves the run's bar to where its history is, and says where that is."""

@@ -15,10 +15,9 @@ from rich.table import Table
 from polyvae import files
 from polyvae.errors import InputError, RunError
 from polyvae.paper.claims import Verdict, judge
-from polyvae.report import compare as comparing
+from polyvae.report import side_by_side
 from polyvae.report.words import short
-from polyvae.runs import table as tables
-from polyvae.runs import trackers, upkeep
+from polyvae.runs import table, trackers, upkeep
 from polyvae.runs.record import Record
 from polyvae.runs.store import RunStore
 
@@ -42,21 +41,21 @@ def records(
         out: File to write, such as results.parquet.
         quiet: Print nothing but errors.
     """
-    found = _finished(store)
-    frame = tables.table(found)
-    if where is not None and not len(frame := tables.where(frame, where)):
-        raise InputError(f"--where {where!r}: none of the {len(found)} runs is so")
+    ended = _ended(store)
+    frame = table.table(ended)
+    if where is not None and not len(frame := table.where(frame, where)):
+        raise InputError(f"--where {where!r}: none of the {len(ended)} runs is so")
     whole = frame
     if columns is not None:
-        frame = tables.columns(whole, [name.strip() for name in columns.split(",")])
+        frame = table.columns(whole, [name.strip() for name in columns.split(",")])
     if out is not None:
-        tables.write(frame, out)
+        table.write(frame, out)
     if quiet:
         return
     if out is not None:
         print(f"{len(frame)} runs, {len(frame.columns)} columns: {out}")
         return
-    shown = tables.overview(frame) if columns is None else tables.columns(whole, ["run_id", *frame.columns])
+    shown = table.overview(frame) if columns is None else table.columns(whole, ["run_id", *frame.columns])
     with pl.Config(
         tbl_rows=-1,
         tbl_cols=-1,
@@ -87,11 +86,11 @@ def export(
         quiet: Print nothing but errors.
     """
     place = RunStore(store)
-    found = place.records()
+    chosen = place.records()
     if where is not None:
-        chosen = set(tables.where(tables.table(found), where)["run_id"])
-        found = [record for record in found if record.run_id in chosen]
-    number = trackers.export(place, found, to, out)
+        run_ids = set(table.where(table.table(chosen), where)["run_id"])
+        chosen = [record for record in chosen if record.run_id in run_ids]
+    number = trackers.export(place, chosen, to, out)
     if not quiet:
         print(f"{number} runs for {to}: {out}")
 
@@ -150,17 +149,17 @@ def compare(
         out: PNG file of the grids that at least two runs have.
         quiet: Print nothing but errors.
     """
-    found = comparing.read(RunStore(store), runs)
-    drawn = comparing.picture(found, out)
+    compared = side_by_side.read(RunStore(store), runs)
+    drawn = side_by_side.picture(compared, out)
     if quiet:
         return
-    table = Table(box=None, header_style="bold")
-    for heading in ("", *(run.run_id for run in found)):
-        table.add_column(heading, justify="left" if not heading else "right", overflow="fold")
+    shown = Table(box=None, header_style="bold")
+    for heading in ("", *(run.run_id for run in compared)):
+        shown.add_column(heading, justify="left" if not heading else "right", overflow="fold")
     prefixes = [""] if metrics == "all" else [name.strip() for name in metrics.split(",")]
-    for row in (*comparing.settings(found), *comparing.metrics(found, prefixes)):
-        table.add_row(row.name, *(_text(value) for value in row.values))
-    Console().print(table)
+    for row in (*side_by_side.settings(compared), *side_by_side.metrics(compared, prefixes)):
+        shown.add_row(row.name, *(_text(value) for value in row.values))
+    Console().print(shown)
     print(f"{drawn} kinds of sample grids side by side: {out}" if drawn else "no sample grids to compare")
 
 
@@ -172,7 +171,7 @@ def claims(*, store: Store = Path("runs"), out: Path | None = None, quiet: bool 
         out: Markdown file to write the table to.
         quiet: Print nothing but errors.
     """
-    verdicts = judge(_finished(store))
+    verdicts = judge(_ended(store))
     if out is not None:
         text = io.StringIO()
         Console(file=text, width=10_000).print(_verdicts(verdicts, "<br>"))
@@ -185,20 +184,20 @@ def claims(*, store: Store = Path("runs"), out: Path | None = None, quiet: bool 
         print(f"{len(verdicts)} claims: {said}" if out is None else f"{len(verdicts)} claims ({said}): {out}")
 
 
-def _finished(store: Path) -> list[Record]:
-    if not (found := RunStore(store).records()):
+def _ended(store: Path) -> list[Record]:
+    if not (ended := RunStore(store).records()):
         raise InputError(f"no finished run in {store}; start one with `polyvae run` or `sweep`, or choose --store")
-    return found
+    return ended
 
 
 def _verdicts(verdicts: Iterable[Verdict], newline: str) -> Table:
-    table = Table(box=box.MARKDOWN)
+    shown = Table(box=box.MARKDOWN)
     for heading in ("claim", "figure", "the paper says", "measured", "p", "verdict"):
-        table.add_column(heading)
+        shown.add_column(heading)
     for claim, outcome, numbers, p in verdicts:
         tested = "" if p is None else f"{p:.2g}"
-        table.add_row(claim.name, claim.figure, claim.statement, newline.join(numbers), tested, outcome)
-    return table
+        shown.add_row(claim.name, claim.figure, claim.statement, newline.join(numbers), tested, outcome)
+    return shown
 
 
 def _text(value: object) -> str:

@@ -18,19 +18,19 @@ from polyvae.cli.progress import SweepTable
 from polyvae.config import RunConfig
 from polyvae.errors import RunError
 from polyvae.paper import experiments
-from polyvae.runs import table as records
-from polyvae.runs import upkeep
+from polyvae.report.words import duration
+from polyvae.runs import table, upkeep
 from polyvae.runs.plan import make_plans
 from polyvae.runs.store import RunStore
 from polyvae.sweeps import costs
-from polyvae.sweeps import sweep as sweeping
 from polyvae.sweeps.executors import Resources
+from polyvae.sweeps.sweep import Watcher, sweep
 
 Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 STOPPING = "stopping: running runs are finished, no further one is started; Ctrl-C again stops at once"
 
 
-def sweep(
+def sweep_command(
     experiment: Annotated[str, tyro.conf.Positional],
     *,
     store: Store = Path("runs"),
@@ -79,7 +79,7 @@ def sweep(
         workers = 2 if executor == "local" and (os.cpu_count() or 1) > 1 and not torch.cuda.is_available() else 1
     configs = experiments.configs_of(experiment, preset)
     if where is not None:
-        configs = records.configs_where(configs, where)
+        configs = table.configs_where(configs, where)
     if data_dir is not None:
         configs = [config.with_(data_dir=data_dir) for config in configs]
     known = place.records()
@@ -89,28 +89,25 @@ def sweep(
         _show(configs, place, workers, retry_failed)
         return
     resources = Resources(cpus=cpus, gpus=gpus, address=address, partition=partition, minutes=minutes)
-    with SweepTable(place, configs, workers, quiet) as table, _interruptible(table.say) as stopping:
-        made = sweeping.sweep(
+    with SweepTable(place, configs, workers, quiet) as display, _interruptible(display.say) as stopping:
+        records = sweep(
             configs,
             place,
             workers=workers,
             executor=executor,
             resources=resources,
             retry_failed=retry_failed,
-            on_prepare=table.prepare,
-            on_record=table.finished,
-            on_poll=table.poll,
-            is_stopping=stopping.is_set,
+            watcher=Watcher(display.prepare, display.finished, display.poll, stopping.is_set),
         )
-    failed = [record for record in made if not record.is_done]
+    failed = [record for record in records if not record.is_done]
     if failed:
         lines = "\n".join(f"  {record.run_id}: {record.error}" for record in failed)
         others = "stopped; the same command goes on" if stopping.is_set() else "the others are finished"
-        raise RunError(f"{len(failed)} of {len(made)} runs failed ({others}):\n{lines}")
+        raise RunError(f"{len(failed)} of {len(records)} runs failed ({others}):\n{lines}")
     if stopping.is_set():
         raise KeyboardInterrupt
     if not quiet:
-        print(f"{len(made)} runs done in {store}; see them with: polyvae report --store {store}")
+        print(f"{len(records)} runs done in {store}; see them with: polyvae report --store {store}")
 
 
 @contextmanager
@@ -138,17 +135,17 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
     plans = {plan.run_id: plan.config for plan in make_plans(configs)}
     seconds = costs.estimate(list(plans.values()), known.values())
     expected = dict(zip(plans, seconds or [None] * len(plans), strict=True))
-    table = Table(box=None, header_style="bold")
+    shown = Table(box=None, header_style="bold")
     for heading in ("run", "state", "expected"):
-        table.add_column(heading)
+        shown.add_column(heading)
     for run_id in plans:
         state = known[run_id].status if run_id in known else "to do"
         cost = expected[run_id]
-        table.add_row(run_id, state, "?" if cost is None else costs.in_words(cost))
-    Console(soft_wrap=True).print(table)
+        shown.add_row(run_id, state, "?" if cost is None else duration(cost))
+    Console(soft_wrap=True).print(shown)
     kept = ("done",) if retry_failed else ("done", "failed")
     todo = [run_id for run_id in plans if run_id not in known or known[run_id].status not in kept]
-    time = costs.in_words(sum(expected[r] or 0 for r in todo) / workers) if seconds else "unknown before a run is done"
+    time = duration(sum(expected[r] or 0 for r in todo) / workers) if seconds else "unknown before a run is done"
     whole = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
     folders = whole[:50]
     size = sum(map(upkeep.size, folders)) / len(folders) * len(todo) / 1e6 if folders else None

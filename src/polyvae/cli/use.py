@@ -9,7 +9,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from polyvae import files, likelihoods
+from polyvae import files, keys, likelihoods
 from polyvae.cli.progress import StepBar
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.new_rows import load_like
@@ -151,15 +151,15 @@ def impute(
     if not quiet:
         absent = int((~rows.present).sum())
         print(f"{out}: {len(rows)} rows, {absent} absent modalities filled in from {draws} draws each")
-        print(_calibration(folder, store), end="")
+        print(_calibration(model.names, folder, store), end="")
 
 
-def _calibration(folder: Path, store: Path) -> str:
+def _calibration(names: Sequence[str], folder: Path, store: Path) -> str:
     """What the record says of the intervals of the last weights; empty where it says nothing."""
     record = RunStore(store).record(folder.name)
     metrics = {} if record is None else record.metrics
-    keys = [key for key in metrics if key.startswith("imputation/") and key.endswith("/coverage")]
-    held = ", ".join(f"{key.split('/')[2]} {metrics[key]:.0%}" for key in keys)
+    by_name = {name: keys.imputation(keys.all_but(name, names), name, "coverage") for name in names}
+    held = ", ".join(f"{name} {metrics[key]:.0%}" for name, key in by_name.items() if key in metrics)
     return f"Of the truth in test rows, 80 % intervals given all others held: {held} (last weights)\n" if held else ""
 
 

@@ -104,8 +104,27 @@ def cost(method: Method, names: Sequence[str]) -> tuple[float, float]:
     """(encoded, decoded) modalities a row and step, on average, by default; without terms of a stage's own."""
     names = names[:1] if method.is_single else names
     mixture = (method.mixture or subsets.mopoe)(names)
-    sizes, samples = mixture.matrix.sum(-1), method.samples if objective_named(method.objective).draws else 1
-    if method.allocation == "systematic" and mixture.is_bound:
-        encoded = float((mixture.weights * sizes).sum()) if method.objective == "elbo" else len(names)
-        return encoded, samples * len(names)
-    return len(names), samples * int(mixture.targets.sum())
+    encoded = float(len(names))
+    if method.objective == "elbo" and method.allocation == "systematic" and mixture.is_bound:
+        encoded = float((mixture.weights * mixture.matrix.sum(-1)).sum())
+    return encoded, decoded(method, names)
+
+
+def decoded(
+    method: Method,
+    names: Sequence[str],
+    *,
+    objective: str | None = None,
+    samples: int | None = None,
+    allocation: str | None = None,
+) -> float:
+    """Decoded modalities a row and step, without terms of a stage's own.
+
+    objective, samples (K), allocation: of a run, None for the method's own. Raises InputError for an unknown objective.
+    """
+    names = names[:1] if method.is_single else names
+    mixture = (method.mixture or subsets.mopoe)(names)
+    draws = (samples or method.samples) if objective_named(objective or method.objective).draws else 1
+    if (allocation or method.allocation) == "systematic" and mixture.is_bound:
+        return float(draws * len(names))
+    return float(draws * mixture.targets.sum())

@@ -21,9 +21,24 @@ from polyvae.sweeps.executors import Resources
 BUSY = 75  # exit status of a task whose run another process holds
 MOST_DEATHS = 3
 DEATH = "the worker process died, see its messages"
-OnRecord = Callable[[Record], None]
-OnPoll = Callable[[list[str]], None]
-OnPrepare = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """What a sweep tells while it goes on, and asks.
+
+    on_prepare: each data set whose judge or critic is made, how many are done, and of how many. on_record: every
+    finished run, old ones first. on_poll: twice a second the ids under way. is_stopping: once it is true, no further
+    run is started.
+    """
+
+    on_prepare: Callable[[str, int, int], None] = lambda data_set, done, total: None
+    on_record: Callable[[Record], None] = lambda record: None
+    on_poll: Callable[[list[str]], None] = lambda running: None
+    is_stopping: Callable[[], bool] = lambda: False
+
+
+SILENT = Watcher()
 
 
 @dataclass(frozen=True)
@@ -44,34 +59,29 @@ def sweep(
     executor: str = "local",
     resources: Resources | None = None,
     retry_failed: bool = False,
-    on_prepare: OnPrepare = lambda data_set, done, total: None,
-    on_record: OnRecord = lambda record: None,
-    on_poll: OnPoll = lambda running: None,
-    is_stopping: Callable[[], bool] = lambda: False,
+    watcher: Watcher = SILENT,
 ) -> list[Record]:
     """The records of all configs, in their order; missing ones are made, `workers` at a time, in the given order.
 
     Failed runs are left alone unless `retry_failed`. A run whose worker is killed starts again from its checkpoint;
     after three deaths it is recorded as failed. On this machine the workers share its cores.
     executor: local, ray or slurm; resources: what the latter two give to a run.
-    on_prepare: called with each data set whose judge or critic is made, how many are done, and of how many.
-    on_record: called for every finished run, old ones first. on_poll: called twice a second with the ids under way.
-    is_stopping: once it is true, no further run is started, and only what is finished is returned.
+    watcher: is told how far it is; when it stops the sweep, only what is finished is returned.
     Raises InputError, before any run starts, if any config cannot work.
     """
     given = _checked(workers, executor, resources or Resources(), store)
     threads = max(1, (os.cpu_count() or 1) // workers if executor == "local" else int(given.cpus))
-    run_ids, todo = _prepare(configs, store, threads, retry_failed, on_prepare)
+    run_ids, todo = _prepare(configs, store, threads, retry_failed, watcher)
     known: dict[str, Record] = {}  # another sweep may do a failed run again, and its record is gone for a while
 
     def tell(record: Record) -> None:
         known[record.run_id] = record
-        on_record(record)
+        watcher.on_record(record)
 
     for run_id in run_ids:
         if run_id not in todo and (record := store.record(run_id)) is not None:
             tell(record)
-    _make(todo, store, executors.EXECUTORS[executor], given, tell, on_poll, is_stopping)
+    _make(todo, store, executors.EXECUTORS[executor], given, replace(watcher, on_record=tell))
     return [known[run_id] for run_id in run_ids if run_id in known]
 
 
@@ -87,7 +97,7 @@ def _checked(workers: int, executor: str, resources: Resources, store: RunStore)
 
 
 def _prepare(
-    configs: Sequence[RunConfig], store: RunStore, threads: int, retry_failed: bool, on_prepare: OnPrepare
+    configs: Sequence[RunConfig], store: RunStore, threads: int, retry_failed: bool, watcher: Watcher
 ) -> tuple[list[str], dict[str, _Task]]:
     """(run ids of all, what is to do); the judges and critics that it needs are trained here, once."""
     plans = make_plans(c if c.threads else c.with_(threads=threads) for c in configs)
@@ -95,31 +105,25 @@ def _prepare(
     kinds = _one_per_evaluation(wanted)
     for done, plan in enumerate(kinds):
         modalities = plan.config.modalities
-        on_prepare(plan.config.dataset + (f", {modalities} modalities" if modalities else ""), done, len(kinds))
+        watcher.on_prepare(plan.config.dataset + (f", {modalities} modalities" if modalities else ""), done, len(kinds))
         evaluation_of(plan)
     run_ids = list(dict.fromkeys(plan.run_id for plan in plans))
     return run_ids, {p.run_id: _Task(p.run_id, p.config, store.root.absolute(), retry_failed) for p in wanted}
 
 
 def _make(
-    todo: dict[str, _Task],
-    store: RunStore,
-    execute: executors.Executor,
-    resources: Resources,
-    on_record: OnRecord,
-    on_poll: OnPoll,
-    is_stopping: Callable[[], bool],
+    todo: dict[str, _Task], store: RunStore, execute: executors.Executor, resources: Resources, watcher: Watcher
 ) -> None:
     """Runs what is to do until nothing is left, the runs that another sweep is at included."""
     deaths = dict.fromkeys(todo, 0)
 
     def poll(running: list[_Task]) -> None:
-        on_poll([task.run_id for task in running])
+        watcher.on_poll([task.run_id for task in running])
 
     def free() -> Generator[_Task]:
-        yield from (t for t in list(todo.values()) if not is_stopping() and _is_free(store, t.run_id))
+        yield from (t for t in list(todo.values()) if not watcher.is_stopping() and _is_free(store, t.run_id))
 
-    while todo and not is_stopping():
+    while todo and not watcher.is_stopping():
         if not any(_is_free(store, run_id) for run_id in todo):  # another sweep is at all of them
             time.sleep(executors.POLL_SECONDS)
             continue
@@ -132,7 +136,7 @@ def _make(
                     _record_failure(store, task, f"{DEATH} (exit status {status}; -9 may mean out of memory)")
                 if (record := store.record(task.run_id)) is not None:
                     del todo[task.run_id]
-                    on_record(record)
+                    watcher.on_record(record)
 
 
 def _work(task: _Task) -> int:

@@ -7,7 +7,7 @@ from test_report import PAPER, add_run
 
 from polyvae import InputError, RunStore
 from polyvae.cli import main
-from polyvae.report import compare
+from polyvae.report import side_by_side
 
 
 @pytest.fixture
@@ -17,19 +17,19 @@ def store(tmp_path):
 
 def test_settings_that_differ_and_metrics_of_each(store):
     names = [add_run(store, "mopoe", beta=2.0, network="mlp"), add_run(store, "mvae")]
-    runs = compare.read(store, names)
-    found = {row.name: row.values for row in compare.settings(runs)}
+    runs = side_by_side.read(store, names)
+    found = {row.name: row.values for row in side_by_side.settings(runs)}
     assert found == {"method": ["mopoe", "mvae"], "beta": [2.0, 1.0], "network": ["mlp", "auto"]}
-    rows = {row.name: row.values for row in compare.metrics(runs, ["coherence/leave_one_out", "frechet"])}
+    rows = {row.name: row.values for row in side_by_side.metrics(runs, ["coherence/leave_one_out", "frechet"])}
     assert rows["coherence/leave_one_out"] == [PAPER["mopoe"][3], PAPER["mvae"][3]]
     assert {name.split("/")[0] for name in rows} == {"coherence", "frechet"}
-    alone = compare.read(store, [names[0], add_run(store, "unimodal")])
-    assert {row.name: row.values for row in compare.metrics(alone)}["coherence/joint"] == [PAPER["mopoe"][1], None]
+    alone = side_by_side.read(store, [names[0], add_run(store, "unimodal")])
+    assert {row.name: row.values for row in side_by_side.metrics(alone)}["coherence/joint"] == [PAPER["mopoe"][1], None]
 
 
 def test_the_picture_holds_the_grids_of_every_run(store, tmp_path):
-    runs = compare.read(store, [add_run(store, method, samples=True) for method in ("mopoe", "mvae", "mmvae")])
-    kinds = compare.picture(runs, tmp_path / "compare.png")
+    runs = side_by_side.read(store, [add_run(store, method, samples=True) for method in ("mopoe", "mvae", "mmvae")])
+    kinds = side_by_side.picture(runs, tmp_path / "compare.png")
     assert kinds == len(runs[0].samples)
     sheet = np.asarray(Image.open(tmp_path / "compare.png"))
     for run in runs:
@@ -45,7 +45,7 @@ def test_the_command(store, tmp_path, capsys):
     main(["compare", *names, *where])
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("coherence/leave_one_out", "0.780", "0.410", "side by side"))
-    store.begin("half", compare.read(store, names)[0].config)
+    store.begin("half", side_by_side.read(store, names)[0].config)
     for wrong, message in ((names[:1], "at least two runs"), ([names[0], "half"], "not finished")):
         with pytest.raises(SystemExit) as status:
             main(["compare", *wrong, *where])
@@ -53,7 +53,7 @@ def test_the_command(store, tmp_path, capsys):
 
 
 def test_a_grid_that_is_no_picture_is_named(store, tmp_path):
-    runs = compare.read(store, [add_run(store, method, samples=True) for method in ("mopoe", "mvae")])
+    runs = side_by_side.read(store, [add_run(store, method, samples=True) for method in ("mopoe", "mvae")])
     runs[0].samples["unconditional"].write_text("nothing")
     with pytest.raises(InputError, match="is no picture"):
-        compare.picture(runs, tmp_path / "c.png")
+        side_by_side.picture(runs, tmp_path / "c.png")
