@@ -19,7 +19,6 @@ from polyvae.metrics.captions import captions
 from polyvae.noise import derive_seed
 from polyvae.objectives.elbo import elbo
 from polyvae.runs.plan import make_plan
-from polyvae.runs.run import build_model
 
 NETWORKS = ("transformer", "conv", "mlp")
 SHOWN = ("log_likelihood_per_word", "distinct_2", "real_3grams", "length_distance")
@@ -27,7 +26,7 @@ SHOWN = ("log_likelihood_per_word", "distinct_2", "real_3grams", "length_distanc
 
 def scores(model, plan) -> dict[str, float]:
     model.eval()
-    found = captions(model, plan.test, plan.rows(0), seed=plan.config.seed)
+    found = captions(model, plan.test, plan.train, seed=plan.config.seed)
     model.train()
     return {key: round(found[f"captions/{key}/unconditional/caption"], 3) for key in SHOWN}
 
@@ -40,14 +39,14 @@ def compare(network: str, data_dir: str | None, steps: int, seconds: float, seed
             latent_dim=32, seed=seed, data_dir=data_dir, batch_size=64, learning_rate=1e-3, metrics="none", threads=1,
         )
     )  # fmt: skip
-    model = build_model(plan, {}).train()
+    model = plan.build().train()
     optimiser = torch.optim.Adam(model.parameters(), lr=plan.config.learning_rate, fused=True)
     weights = sum(value.numel() for value in model.parameters())
-    rows, used, done, due = len(plan.rows(0)), 0.0, 0, {"steps", "time"}
+    rows, used, done, due = len(plan.train), 0.0, 0, {"steps", "time"}
     while due:
         started = time.process_time()
         generator = torch.Generator().manual_seed(derive_seed(seed, "step", done))
-        data, size = plan.rows(done * plan.config.batch_size // rows), plan.config.batch_size
+        data, size = plan.rows_at(done * plan.config.batch_size // rows), plan.config.batch_size
         batch = data.batch(torch.randint(rows, (size,), generator=generator))
         bound = elbo(model, batch, plan.mixture, generator=generator)
         optimiser.zero_grad()

@@ -118,7 +118,7 @@ def measured(network: str, modalities: int, rows: int, latent: int, steps: int, 
         draw = model.mixture.pick(systematic_quantiles(rows, generator, batch.present.device), batch.present)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             with meter.phase("encode"):
-                experts = model.encode(batch.showing(draw.given))
+                experts = model.encode(batch, draw.given)
             with meter.phase("fuse"):
                 posterior = gaussian.product_of_experts(experts, draw.given, draw.prior_expert)
                 z = posterior.rsample(noise.normal(generator, rows, latent, posterior.mean))

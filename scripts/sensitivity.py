@@ -17,7 +17,8 @@ from scipy.ndimage import gaussian_filter
 from polyvae import datasets
 from polyvae.datasets.polymnist.backgrounds import Picture
 from polyvae.datasets.polymnist.generator import Sampler
-from polyvae.judges.digits import judge_for, pretrained
+from polyvae.judges import pretrained
+from polyvae.judges.digits import judge_for
 from polyvae.judges.extractors import Extractor
 from polyvae.metrics import frechet_distance
 from polyvae.report.style import drawing
@@ -76,7 +77,7 @@ def curves(extractor: Extractor, sampler: Sampler, count: int) -> dict[str, list
 
     def features(images: np.ndarray) -> np.ndarray:
         parts = torch.from_numpy(images.astype(np.float32) / 255).split(250)
-        return torch.cat([extractor.read(part)[0] for part in parts]).numpy()
+        return torch.cat([extractor.read(f"m{MODALITY}", part)[0] for part in parts]).numpy()
 
     real = features(_draw(sampler, count, np.random.default_rng(0)))
     untouched = frechet_distance(features(_draw(sampler, count, np.random.default_rng(1))), real)

@@ -1,6 +1,8 @@
 """The identity of a run: what enters its id, and what does not."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from polyvae.likelihoods import Normal
 from polyvae.modality import Modality
 from polyvae.runs.plan import make_plan, make_plans
 
+RECORDS = sorted((Path(__file__).parent.parent / "docs" / "results" / "records").glob("*/record.json"))
 TOY = RunConfig(dataset="toy", modalities=2, train_size=30, test_size=20, metrics="none")
 
 
@@ -26,6 +29,7 @@ def test_a_released_default_never_changes():
             (
                 "modalities",
                 "only",
+                "method_options",
                 "data",
                 "data_dir",
                 "scale",
@@ -45,8 +49,16 @@ def test_a_released_default_never_changes():
         **{"batch_size": 256, "learning_rate": 5e-4, "schedule": "constant", "seed": 0, "precision": "fp32"},
         **{"device": "auto", "metrics": "default", "importance_samples": 12},
         **dict.fromkeys(("objective", "prior", "posterior", "posterior_scale"), "auto"),
-        **dict.fromkeys(("split_by", "crop", "objective_samples", "prior_components")),
+        **dict.fromkeys(("split_by", "crop", "data_options", "objective_samples", "prior_components")),
     }
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.parent.name)
+def test_released_runs_keep_their_ids(path):
+    """Their data are known by a recipe, the same for all modalities of the data set, which the record holds."""
+    record = json.loads(path.read_text())
+    config = RunConfig.from_dict(record["config"])
+    assert config.run_id({"data": record["resolved"]["data"]}) == record["run_id"] == path.parent.name
 
 
 def test_only_what_changes_the_trained_model_enters_the_id():
@@ -203,7 +215,7 @@ def test_networks_that_the_data_ask_for_enter_the_id(tmp_path):
     for network in ("mlp", "conv", "resnet"):
         (tmp_path / "modalities.json").write_text(f'{{"m": {{"network": "{network}"}}}}')
         plan = make_plan(config)
-        assert plan.network_names == {"m": network}
+        assert plan.blueprint.networks == {"m": network}
         ids.add(plan.run_id)
     assert len(ids) == 3
 
@@ -236,7 +248,7 @@ def test_rows_that_s_cannot_encode_are_found_before_training(tmp_path):
 
 def test_fresh_tuples_may_outnumber_the_digits():
     plan = make_plan(RunConfig(modalities=1, pairing="fresh", train_size=12_100, test_size=30, metrics="none"))
-    assert len(plan.rows(0)) == len(plan.rows(1)) == 12_100
+    assert len(plan.train) == len(plan.rows_at(1)) == 12_100
 
 
 def test_a_scale_for_a_likelihood_without_one_is_refused():
@@ -284,7 +296,7 @@ def test_plans_made_together_are_those_made_one_by_one():
     assert [plan.run_id for plan in together] == [plan.run_id for plan in alone]
     for one, other in zip(alone, together, strict=True):
         assert (one.method, one.mixture, one.metrics) == (other.method, other.mixture, other.metrics)
-        for name, values in one.rows(1).values.items():
-            assert torch.equal(values, other.rows(1).values[name])
+        for name, values in one.rows_at(1).values.items():
+            assert torch.equal(values, other.rows_at(1).values[name])
     with pytest.raises(InputError, match="beta"):
         make_plans([TOY, TOY.with_(beta=-1)])

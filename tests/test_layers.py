@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "polyvae"
 LAYERS = (
     {"errors"},
     {"files", "registry", "keys"},
-    {"config", "noise", "subsets", "likelihoods"},
+    {"config", "noise", "subsets", "likelihoods", "options", "plugins"},
     {"gaussian", "text", "theory"},
     {"posteriors"},
     {"modality"},
@@ -33,6 +33,8 @@ ONLY = {  # what a room, or a part of one, is held to beyond its row
     "keys": set(),
     "config": {"errors"},
     "likelihoods": {"errors", "registry"},
+    "options": {"errors"},
+    "plugins": {"errors", "files", "registry"},
     "subsets": {"errors"},
     "theory": {"subsets", "errors"},
     "runs.record": {"config", "files", "errors"},

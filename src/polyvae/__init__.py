@@ -1,6 +1,18 @@
 """polyvae: multimodal variational autoencoders, one objective for the whole family."""
 
-from polyvae import datasets, gaussian, likelihoods, metrics, networks, objectives, subsets, theory
+from polyvae import (
+    datasets,
+    gaussian,
+    likelihoods,
+    methods,
+    metrics,
+    models,
+    networks,
+    objectives,
+    plugins,
+    subsets,
+    theory,
+)
 from polyvae.audits.audit import audit
 from polyvae.audits.estimate import estimate
 from polyvae.config import RunConfig
@@ -9,7 +21,7 @@ from polyvae.errors import InputError, RunError
 from polyvae.gaussian import Gaussian
 from polyvae.imputation import Imputed, ImputedText, impute
 from polyvae.modality import Batch, Modality
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models import Model, MultimodalVAE, generate
 from polyvae.runs.record import Record
 from polyvae.runs.run import RunResult, run
 from polyvae.runs.saving import load
@@ -25,6 +37,7 @@ __all__ = [
     "ImputedText",
     "InputError",
     "Modality",
+    "Model",
     "MultimodalDataset",
     "MultimodalVAE",
     "Record",
@@ -35,12 +48,16 @@ __all__ = [
     "__version__",
     "datasets",
     "gaussian",
+    "generate",
     "impute",
     "likelihoods",
     "load",
+    "methods",
     "metrics",
+    "models",
     "networks",
     "objectives",
+    "plugins",
     "run",
     "subsets",
     "theory",

@@ -13,24 +13,15 @@ from polyvae.errors import InputError
 # Left out of the run id: what does not change the trained model, and paths, whose content enters instead.
 NOT_HASHED = {"threads", "device", "metrics", "importance_samples", "data_dir", "data", "subsets"}
 
-# What a data set is generated with, beyond its seed and its sizes.
-DATA_OPTIONS = ("modalities", "scale", "background", "held_out", "crop_range", "pairing", "split_by", "crop")
 MODALITIES = 5  # of a generated data set, where a config does not say
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Everything that defines one run. A released default never changes, since run ids leave defaults out.
+class DataOptions:
+    """What can be chosen of a data set. Each has some of these; None stands for its own default."""
 
-    Raises InputError, naming the field, for a value out of range.
-    """
-
-    dataset: str = "polymnist"
-    """Data set; `polyvae data list` shows them."""
     modalities: int | None = None
     """Number of modalities of a generated data set. Default 5."""
-    only: str | None = None
-    """Keep only these modalities, comma-separated (m0,m2). Method `unimodal` needs exactly one."""
     data: str | None = None
     """Your own data: an .npz file, for --dataset arrays."""
     data_dir: str | None = None
@@ -49,6 +40,31 @@ class RunConfig:
     """Split of cub: train and test share no class (the MMVAE code's), or the official one. Default classes."""
     crop: Literal["none", "box"] | None = None
     """Pictures of cub: squeezed into a square (as published), or the square around the bird. Default none."""
+    data_options: str | None = None
+    """Options of a data set that a plug-in adds: name=value,name=value."""
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that are set, name -> value."""
+        options = {field.name: getattr(self, field.name) for field in fields(DataOptions)}
+        return {name: value for name, value in options.items() if value is not None}
+
+
+# What a data set is generated with, beyond its seed and its sizes; of files, it is the content that matters.
+DATA_OPTIONS = tuple(field.name for field in fields(DataOptions) if field.name not in ("data", "data_dir"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(DataOptions):
+    """Everything that defines one run. A released default never changes, since run ids leave defaults out.
+
+    Raises InputError, naming the field, for a value out of range.
+    """
+
+    dataset: str = "polymnist"
+    """Data set; `polyvae data list` shows them."""
+    only: str | None = None
+    """Keep only these modalities, comma-separated (m0,m2). Method `unimodal` needs exactly one."""
     data_seed: int = 0
     """Seed of the generated data set, of its pairs and of the split of your own data; the same for all runs."""
     train_size: int | None = None
@@ -77,6 +93,8 @@ class RunConfig:
     """Family of the posteriors; laplace has no products of experts (mmvae, unimodal). Default: mostly normal."""
     posterior_scale: Literal["auto", "exp", "softplus", "softmax"] = "auto"
     """How an encoder's output becomes a scale; softmax: the scales sum to the latent dimension. Default: mostly exp."""
+    method_options: str | None = None
+    """Options that only this method has: name=value,name=value."""
     network: str = "auto"
     """mlp, conv, conv_half, resnet, or transformer (text), for all or by modality (m0=conv,m1=mlp)."""
     likelihood: str = "auto"

@@ -1,6 +1,5 @@
 """Files that are never half-written: each is made under a temporary name, then renamed."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -139,18 +139,19 @@ def lock(path: Path, *, wait: bool = True) -> Generator[bool]:
 
     Yields True when held; with `wait=False`, False when another process holds it.
     """
+    guard = FileLock(path, timeout=-1 if wait else 0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
+        guard.acquire()
+    except Timeout:
+        yield False
+        return
     except OSError as error:
         raise InputError(f"cannot write to {path.parent}: {error.strerror}; choose a writable folder") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    try:
+        yield True
+    finally:
+        guard.release()
 
 
 def cache_dir() -> Path:

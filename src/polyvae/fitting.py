@@ -13,7 +13,7 @@ from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models import JointModel, Model, joint
 from polyvae.noise import RowNoise, derive_seed
 from polyvae.priors import FlowPrior, GaussianMixturePrior, Prior
 
@@ -34,7 +34,7 @@ class Fitted(NamedTuple):
 
 
 @torch.no_grad()
-def aggregated_posterior(model: MultimodalVAE, data: MultimodalDataset, seed: int = 0) -> Tensor:
+def aggregated_posterior(model: JointModel, data: MultimodalDataset, seed: int = 0) -> Tensor:
     """One draw of the posterior given everything, for up to 20,000 rows: (row, latent)."""
     chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:LARGEST_FIT]).tolist()
     parts = [chosen[start : start + ENCODED] for start in range(0, len(chosen), ENCODED)]
@@ -45,7 +45,7 @@ def aggregated_posterior(model: MultimodalVAE, data: MultimodalDataset, seed: in
 
 
 def fit_prior(
-    model: MultimodalVAE,
+    model: Model,
     data: MultimodalDataset,
     kind: SamplerKind = "gmm",
     *,
@@ -55,11 +55,13 @@ def fit_prior(
     """A Gaussian mixture with full covariances, or a flow, fitted to the aggregated posterior of training rows.
 
     The model is left as it is. One row in ten is held out and scored under the own prior and under the new one.
-    Raises InputError for an unknown kind, and for fewer training rows than `components` needs.
+    Raises InputError for an unknown kind, and for fewer training rows than `components` needs; NotDefined for a model
+    without one latent space.
     """
-    codes = aggregated_posterior(model, data, seed)
-    held_out = torch.arange(len(codes), device=codes.device) % HELD_OUT == HELD_OUT - 1
-    train, test = codes[~held_out], codes[held_out]
+    latent_model = joint(model)
+    codes = aggregated_posterior(latent_model, data, seed)
+    is_test = torch.arange(len(codes), device=codes.device) % HELD_OUT == HELD_OUT - 1
+    train, test = codes[~is_test], codes[is_test]
     if kind == "gmm" and len(train) < 2 * components:
         raise InputError(f"{len(train)} rows are too few for {components} components; use at most {len(train) // 2}")
     if not len(test):
@@ -71,7 +73,7 @@ def fit_prior(
     else:
         raise InputError(f"unknown kind {kind!r}; choose gmm or flow")
     prior = prior.to(codes.device).requires_grad_(False)
-    return Fitted(prior, float(model.prior.log_prob(test).mean()), float(prior.log_prob(test).mean()))
+    return Fitted(prior, float(latent_model.prior.log_prob(test).mean()), float(prior.log_prob(test).mean()))
 
 
 def _mixture(codes: Tensor, components: int, seed: int) -> GaussianMixturePrior:

@@ -1,7 +1,7 @@
 """Diagonal Gaussians: products of experts in log space, KL divergence, mixtures. All values in nats."""
 
 import math
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -123,14 +123,14 @@ def kl_to_prior(posterior: Gaussian) -> Tensor:
     return 0.5 * (posterior.logvar.exp() + posterior.mean.square() - 1 - posterior.logvar).sum(-1)
 
 
-class GaussianMixture(NamedTuple):
+class GaussianMixture(NamedTuple, Generic[Law]):
     """The mixture posterior sum_A w_A posterior(z | x_A) (paper, eq. 1), per row.
 
     components: fields (component, batch, latent); weights: (batch, component), sum to one.
     Components are of any family of posteriors.
     """
 
-    components: Factorised
+    components: Law
     weights: Tensor
 
     @property
@@ -152,5 +152,5 @@ class GaussianMixture(NamedTuple):
         per_component = torch.stack([self.component(c).log_prob(z) for c in range(self.weights.shape[1])], -1)
         return (self.weights.log() + per_component).logsumexp(-1)
 
-    def component(self, index: int) -> Factorised:
+    def component(self, index: int) -> Law:
         return picked(self.components, index)

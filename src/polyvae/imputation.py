@@ -1,15 +1,13 @@
 """Filling in what is missing: draws from the model given whatever a row has."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from polyvae.errors import InputError
 from polyvae.modality import Batch, Modality
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models import Model, code_draws
 from polyvae.noise import drawing_from
 
 
@@ -40,7 +38,7 @@ class ImputedText(NamedTuple):
 
 @torch.no_grad()
 def impute(
-    model: MultimodalVAE, batch: Batch, *, draws: int = 50, generator: torch.Generator | None = None
+    model: Model, batch: Batch, *, draws: int = 50, generator: torch.Generator | None = None
 ) -> dict[str, Imputed | ImputedText]:
     """Draws every absent modality given all that the row has, `draws` times, likelihood noise included (of text: not).
 
@@ -50,7 +48,8 @@ def impute(
     if draws < 2:
         raise InputError(f"draws is {draws}; an interval needs at least 2")
     with drawing_from(generator, batch.present.device):
-        likelihoods = list(_likelihoods(model, batch, draws))
+        codes = code_draws(model, batch, model.names, model.names)
+        likelihoods = [model.decode(codes(None)) for _ in range(draws)]
         sampled = [{name: d.sample() for name, d in drawn.items()} for drawn in likelihoods]
     result: dict[str, Imputed | ImputedText] = {}
     for index, modality in enumerate(model.modalities):
@@ -66,12 +65,6 @@ def impute(
         known = Imputed(observed, torch.zeros_like(observed), observed, observed)
         result[modality.name] = Imputed(*(torch.where(seen, a, b) for a, b in zip(known, summary, strict=True)))
     return result
-
-
-def _likelihoods(model: MultimodalVAE, batch: Batch, draws: int) -> Iterator[dict[str, Distribution]]:
-    posterior = model.posterior(batch)
-    for _ in range(draws):
-        yield model.decode(posterior.sample())
 
 
 def _text(modality: Modality, batch: Batch, probabilities: list[Tensor], index: int) -> ImputedText:

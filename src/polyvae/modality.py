@@ -160,10 +160,6 @@ class Batch(_BatchFields):
                 kept[name] = torch.where(mask.view(-1, *(1,) * (value.dim() - 1)), value, torch.zeros_like(value))
         return super().__new__(cls, kept, present, label)
 
-    def showing(self, seen: Tensor) -> "Batch":
-        """The same rows, of which only `seen` Bool (batch, modality) is to be encoded; values are left as they are."""
-        return self._replace(present=seen)
-
     def to(self, device: torch.device | str) -> "Batch":
         label = None if self.label is None else self.label.to(device)
         return Batch({name: value.to(device) for name, value in self.values.items()}, self.present.to(device), label)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Generator as Generated
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -45,6 +45,11 @@ class ShareNoise:
 
 
 Noise = Generator | RowNoise | ShareNoise | None
+
+
+def of_draw(source: Noise, draw: int) -> Noise:
+    """`source` for one of several draws: noise that belongs to rows has other numbers in each, streams just go on."""
+    return replace(source, purpose=f"{source.purpose}/{draw}") if isinstance(source, RowNoise) else source
 
 
 def stream_of(source: Noise) -> Generator | None:

@@ -19,6 +19,7 @@ class Origin:
     sha256: str
 
 
+REGISTRIES: list["Registry"] = []
 _loading: ContextVar[Origin | None] = ContextVar("loading", default=None)
 
 
@@ -42,6 +43,7 @@ class Registry(dict[str, Entry], Generic[Entry]):
         super().__init__(entries)
         self.what = what
         self.origins: dict[str, Origin] = {}
+        REGISTRIES.append(self)
 
     def register(self, name: str, entry: Entry) -> Entry:
         """Adds an entry and returns it; a plug-in may register its own anew. Raises InputError for a taken name."""

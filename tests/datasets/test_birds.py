@@ -324,12 +324,12 @@ def test_published_weights_have_names(birds):
 
 def test_every_caption_of_an_image_is_seen_in_turn(birds):
     plan = make_plan(RunConfig(dataset="cub", data_dir=str(birds / "a"), network="mlp", validation_fraction=0.25))
-    shown = torch.stack([plan.rows(epoch).values["caption"] for epoch in range(10)], 1)
-    assert torch.equal(shown, plan.rows(0).variants["caption"])
+    shown = torch.stack([plan.rows_at(epoch).values["caption"] for epoch in range(10)], 1)
+    assert torch.equal(shown, plan.train.variants["caption"])
     assert plan.validation is not None
     words = plan.modalities[1].vocabulary
     names = []
-    for part in (plan.rows(0), plan.validation):
+    for part in (plan.train, plan.validation):
         tokens = words.tokens(part.variants["caption"].flatten(0, 1))
         names.append({token for caption in tokens for token in caption if token[1:].isdigit()})
     assert names[0], "each image has a word of its own"

@@ -18,7 +18,7 @@ from polyvae import datasets, files
 from polyvae.datasets.cache import cached
 from polyvae.datasets.polymnist.backgrounds import VENDORED, Picture, load_pictures
 from polyvae.datasets.polymnist.digits import ASSETS, Digits, load_digits, threshold
-from polyvae.datasets.polymnist.generator import Placement, Sampler, load_sampler
+from polyvae.datasets.polymnist.generator import Placement, Sampler
 from polyvae.errors import InputError
 
 PER_CLASS = 6
@@ -68,7 +68,7 @@ def test_each_digit_is_used_exactly_once_a_modality_and_only_the_label_is_shared
 
 
 def test_pool_placements_are_permutations_within_classes() -> None:
-    sampler = load_sampler(modalities=2)
+    sampler = datasets.sampler("polymnist", modalities=2)
     placements = [sampler.place_pool(0, np.random.default_rng(seed)) for seed in (0, 1)]
     for placement in placements:
         assert np.array_equal(np.sort(placement.digit), np.arange(len(sampler.labels)))

@@ -1,6 +1,7 @@
 """The user's own arrays: what is guessed, how it is split and scaled, and every refusal."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
 from polyvae.datasets import load
-from polyvae.datasets.own.arrays import load_arrays
 from polyvae.errors import InputError
 from polyvae.likelihoods import Bernoulli, BinnedLaplace, Categorical, Laplace, Likelihood, Normal
 
+load_arrays = partial(load, "arrays")
 RNG = np.random.default_rng(0)
 ROWS = 40
 TABLE = RNG.standard_normal((ROWS, 3)) * (0.1, 5, 1) + (3, 0, -100)

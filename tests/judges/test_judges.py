@@ -51,7 +51,7 @@ def test_a_judge_is_trained_once(hasty, sampler, test_data, tmp_path, monkeypatc
     again = judge_for(sampler, test_data, tmp_path)
     assert again.weights_sha256 == first.weights_sha256
     images = test_data.batch(range(20)).values["m1"]
-    assert torch.equal(first.classify(images), again.classify(images))
+    assert torch.equal(first.read("m1", images)[1], again.read("m1", images)[1])
 
 
 def test_each_generator_and_recipe_has_its_own_judge(sampler, tmp_path, monkeypatch):
@@ -87,17 +87,18 @@ def test_a_changed_or_truncated_file_is_refused(hasty, sampler, test_data, tmp_p
 def test_a_judge_reads_each_image_by_itself_whatever_its_mode(hasty, sampler, test_data, tmp_path):
     judge = judge_for(sampler, test_data, tmp_path)
     images = test_data.batch(range(30)).values["m0"]
-    judge.network.train()  # batch statistics would make rows depend on each other
-    together, alone = judge.classify(images), torch.cat([judge.classify(image[None]) for image in images])
+    judge.networks["m0"].train()  # batch statistics would make rows depend on each other
+    features, together = judge.read("m0", images)
+    alone = torch.cat([judge.read("m0", image[None])[1] for image in images])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(together.sum(-1), torch.ones(30))
-    assert not judge.features(images).requires_grad
+    assert not features.requires_grad
 
 
-def test_accuracy_is_what_classify_says(hasty, sampler, test_data, tmp_path):
+def test_accuracy_is_what_is_read(hasty, sampler, test_data, tmp_path):
     judge = judge_for(sampler, test_data, tmp_path)
     for name in test_data.names:
-        read = judge.classify(test_data.batch(range(60)).values[name]).argmax(-1)
+        read = judge.read(name, test_data.batch(range(60)).values[name])[1].argmax(-1)
         assert judge.accuracy[name] == pytest.approx((read == test_data.labels).double().mean().item())
     assert judge.doubt  # six steps teach nothing
     assert "at least 90 %" in judge.doubt
@@ -106,9 +107,10 @@ def test_accuracy_is_what_classify_says(hasty, sampler, test_data, tmp_path):
 def test_features_see_digit_and_background(hasty, sampler, test_data, tmp_path):
     judge = judge_for(sampler, test_data, tmp_path)
     images = test_data.batch(range(10)).values["m0"]
-    digit, background = judge.features(images).split(judges.WIDTH, -1)
-    torch.testing.assert_close(judge.network.digit(digit).softmax(-1), judge.classify(images))
-    assert judge.network.cell(background).shape == (10, sampler.cells)
+    features, probabilities = judge.read("m0", images)
+    digit, background = features.split(judges.WIDTH, -1)
+    torch.testing.assert_close(judge.networks["m0"].digit(digit).softmax(-1), probabilities)
+    assert judge.networks["m0"].cell(background).shape == (10, sampler.cells)
 
 
 def test_a_judge_needs_labelled_test_data(hasty, sampler, test_data, tmp_path):

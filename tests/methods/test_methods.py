@@ -62,7 +62,7 @@ def test_random_subsets_average_to_all_of_them(monkeypatch):
     monkeypatch.setattr(noise, "normal", lambda source, rows, width, like: torch.zeros(rows, width).to(like))
     config = TOY.with_(modalities=4, method="mvae_plus_random", metrics="none")
     plan = make_plan(config)
-    model = pv.benchmark.build_model(plan, {})
+    model = plan.build()
     batch, names = plan.test.batch(slice(0, 10)), model.names
     with torch.no_grad():
         generator = torch.Generator().manual_seed(0)
@@ -81,7 +81,7 @@ def test_random_subsets_average_to_all_of_them(monkeypatch):
 
 def test_of_two_modalities_there_are_no_random_subsets():
     plan = make_plan(TOY.with_(modalities=2, method="mvae_plus_random", metrics="none"))
-    model, batch = pv.benchmark.build_model(plan, {}), plan.test.batch(slice(0, 10))
+    model, batch = plan.build(), plan.test.batch(slice(0, 10))
     found = [
         function(model, batch, plan.mixture, allocation="exact", generator=torch.Generator().manual_seed(0)).loss
         for function in (elbo_with_random_subsets, objectives.elbo)
@@ -95,7 +95,7 @@ def test_the_cost_of_a_method_is_what_it_does(name, monkeypatch):
     method = METHODS[name]
     config = TOY.with_(method=name, metrics="none", only="m0" if method.is_single else None)
     plan = make_plan(config)
-    model = pv.benchmark.build_model(plan, {})
+    model = plan.build()
     batch, counted = Batch({n: v[:30] for n, v in plan.test.batch(slice(0, 40)).values.items()}), {"in": 0, "out": 0}
     for kind, modules in (("in", model.encoders), ("out", model.decoders)):
         for module in modules.values():
@@ -125,7 +125,7 @@ def test_the_official_methods_run_resume_and_load(tmp_path):
 @pytest.mark.parametrize("prior", ["gmm", "vamp", "flow"])
 def test_a_run_learns_its_prior(prior, tmp_path):
     result = pv.run(TOY.with_(method="mopoe", prior=prior, metrics="bound"), tmp_path)
-    fresh = pv.benchmark.build_model(make_plan(TOY.with_(method="mopoe", prior=prior)), {})
+    fresh = make_plan(TOY.with_(method="mopoe", prior=prior)).build()
     learned = result.load()
     moved = [not torch.equal(a, b) for a, b in zip(fresh.prior.parameters(), learned.prior.parameters(), strict=True)]
     assert any(moved)

@@ -19,11 +19,13 @@ from polyvae import likelihoods, metrics, networks, objectives, subsets
 from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.errors import InputError, RunError
 from polyvae.judges.extractors import prepared
+from polyvae.methods.mvae_plus_random import elbo_with_random_subsets
 from polyvae.metrics import Evaluation, Judge, coherence, frechet, frechet_distance
-from polyvae.metrics.coherence import fleiss_kappa, interval
+from polyvae.metrics.bootstrap import interval_of_mean
+from polyvae.metrics.coherence import fleiss_kappa
 from polyvae.metrics.moments import moments, pooled
 from polyvae.modality import Modality
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.vae import MultimodalVAE
 from polyvae.noise import RowNoise
 from polyvae.pictures.grids import example_rows, write_grids
 from polyvae.pictures.pages import arrange
@@ -103,7 +105,7 @@ def painted(present: Tensor | None = None) -> MultimodalDataset:
     return MultimodalDataset("painted", Painter().modalities, values, present, label)
 
 
-JUDGE = Judge(ReadsPaint(), "digits", "1", "none", dict.fromkeys(NAMES, 1.0))
+JUDGE = Judge(dict.fromkeys(NAMES, ReadsPaint()), tuple(range(10)), "digits", "1", "none", dict.fromkeys(NAMES, 1.0))
 ACCURACY = {"m0": 1.0, "m1": 0.75, "m2": 0.5}
 
 
@@ -186,7 +188,7 @@ def test_pooled_moments_are_those_of_the_pooled_sample(sizes, seed):
 def test_frechet_of_a_mixture_pools_its_members():
     found = frechet(MixturePainter(), painted(), painted(), JUDGE)
     alone = [features_of(Painter(), (source,)) for source in ("m1", "m2")]
-    real = JUDGE.features(painted().batch(range(ROWS)).values["m0"])
+    real = JUDGE.read("m0", painted().batch(range(ROWS)).values["m0"])[0]
     expected = frechet_distance(np.concatenate(alone), real)
     assert found["frechet/digits/conditional/m1+m2/m0"] == pytest.approx(expected, rel=1e-9)
     assert found["frechet/digits/conditional/m1/m0"] == pytest.approx(frechet_distance(alone[0], real), rel=1e-9)
@@ -195,7 +197,7 @@ def test_frechet_of_a_mixture_pools_its_members():
 def test_frechet_reports_floor_sizes_and_every_required_key():
     data = painted()
     found = frechet(Painter(), data, data.rows(range(30)), JUDGE)
-    real, other = (JUDGE.features(data.batch(r).values["m1"]) for r in (chosen_rows(ROWS, 30, 0), range(30)))
+    real, other = (JUDGE.read("m1", data.batch(r).values["m1"])[0] for r in (chosen_rows(ROWS, 30, 0), range(30)))
     assert found["frechet/digits/floor/m1"] == pytest.approx(frechet_distance(real, other), rel=1e-9)
     assert (found["frechet/digits/samples"], found["frechet/digits/floor_samples"]) == (ROWS, 30)
     assert found["frechet/digits/dimension"] == 12
@@ -210,7 +212,7 @@ def test_frechet_reports_floor_sizes_and_every_required_key():
 def features_of(model: Painter, given: tuple[str, ...]) -> np.ndarray:
     rows = tuple(range(ROWS))
     codes = model.posterior_codes(painted().batch(rows), given, ("m0",), RowNoise(0, "conditional", rows))
-    return JUDGE.features(prepared(model.decode(codes)["m0"].mean)).numpy()
+    return JUDGE.read("m0", prepared(model.decode(codes)["m0"].mean))[0].numpy()
 
 
 # ---------------------------------------------------------------- coherence
@@ -311,10 +313,10 @@ def test_fleiss_kappa_is_no_reward_for_blank_images():
 
 def test_interval_of_a_share_agrees_with_its_standard_error():
     scores = (np.arange(400) % 2).astype(float)[:, None]
-    low, high = interval(scores, seed=0)
+    low, high = interval_of_mean(scores, seed=0)
     assert (high - low) / 2 == pytest.approx(1.96 * 0.5 / 20, rel=0.1)
     gaps = np.where(np.arange(400)[:, None] < 300, scores, np.nan)
-    low, high = interval(np.concatenate([gaps, gaps], -1), seed=0)
+    low, high = interval_of_mean(np.concatenate([gaps, gaps], -1), seed=0)
     assert (high - low) / 2 == pytest.approx(1.96 * 0.5 / np.sqrt(300), rel=0.1)
 
 
@@ -344,6 +346,73 @@ def test_a_bound_over_many_subsets_draws_one_a_row():
     assert error > 0
     assert np.mean(drawn) == pytest.approx(exact["bound/rate"], abs=4 * error)
     assert metrics.bound(vae(many), data, seed=5, batch_size=ROWS)["bound/rate"] == pytest.approx(drawn[5], rel=1e-5)
+
+
+# ---------------------------------------------------------------- the run's own objective
+
+
+def minimised(model, function, **options):
+    return lambda batch, noise: function(model, batch, model.mixture, generator=noise, **options)
+
+
+def test_the_objective_of_an_elbo_run_is_its_bound_where_all_terms_are_decoded():
+    model, data = vae(subsets.mmvae(NAMES)), painted()
+    exact = minimised(model, objectives.elbo, beta=0.7, allocation="exact")
+    losses = [metrics.objective(model, data, exact, seed=seed)["objective/loss"] for seed in range(20)]
+    bounds = [metrics.bound(model, data, beta=0.7, seed=seed)["bound/loss"] for seed in range(20)]
+    assert np.mean(losses) == pytest.approx(np.mean(bounds), abs=4 * (np.std(losses) + np.std(bounds)) / np.sqrt(20))
+
+
+@pytest.mark.parametrize("name", ["iwae", "dreg_looser", "dreg_looser_official"])
+@pytest.mark.parametrize("allocation", ["exact", "systematic"])
+def test_the_objective_of_importance_weighted_runs_is_tighter_and_belongs_to_rows(name, allocation):
+    model, data = vae(subsets.mmvae(NAMES)), painted()
+    options = {"samples": 6, "allocation": allocation}
+    function = minimised(model, objectives.objective_named(name).function, **options)
+    loss = metrics.objective(model, data, function, seed=1)["objective/loss"]
+    assert metrics.objective(model, data, function, seed=1, batch_size=7)["objective/loss"] == pytest.approx(loss)
+    loose = minimised(model, objectives.elbo, allocation=allocation)
+    assert loss < metrics.objective(model, data, loose, seed=1)["objective/loss"]
+
+
+def test_samples_of_a_row_come_from_terms_of_their_own():
+    """Noise by row draws a term for each of K samples, as a generator does: the tight bound is no looser for it."""
+    model, data = vae(subsets.mmvae(NAMES)), painted()
+    data = data.rows(torch.arange(ROWS).repeat(10))
+    function = minimised(model, objectives.iwae, samples=3)
+    by_row = [metrics.objective(model, data, function, seed=seed)["objective/loss"] for seed in range(6)]
+    batch = data.batch(range(len(data)))
+    with torch.no_grad():
+        streamed = [float(function(batch, torch.Generator().manual_seed(seed)).loss) for seed in range(6)]
+    error = (np.std(by_row) + np.std(streamed)) / np.sqrt(6)
+    assert np.mean(by_row) == pytest.approx(np.mean(streamed), abs=4 * error)
+
+
+def test_an_objective_that_draws_for_the_whole_batch_is_reproducible_too():
+    model, data = vae(subsets.mvae_plus(NAMES)), painted()
+    function = minimised(model, elbo_with_random_subsets, allocation="exact")
+    torch.manual_seed(1)
+    first = metrics.objective(model, data, function)
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    assert metrics.objective(model, data, function) == first
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_objective_is_scored_in_eval_mode_without_gradients():
+    model, data, seen = vae(subsets.mopoe(NAMES)).train(), painted(), []
+
+    def function(batch, noise):
+        seen.append((model.training, torch.is_grad_enabled()))
+        return objectives.elbo(model, batch, model.mixture, generator=noise)
+
+    found, notes = metrics.evaluate(model, Evaluation(data, data, objective=function), ["objective"])
+    assert set(found) == {"objective/loss"}
+    assert notes == {}
+    assert seen == [(False, False)]
+    assert model.training
+    _, notes = metrics.evaluate(model, Evaluation(data, data), ["objective"])
+    assert notes == {"objective": "no objective was given"}
 
 
 # ---------------------------------------------------------------- invariance and the common door
@@ -377,6 +446,7 @@ def test_a_model_with_private_codes_and_no_joint_posterior_passes_every_metric()
     found, notes = metrics.evaluate(Painter(), evaluation, metrics.METRICS)
     joint = {"bound", "linear_probe", "log_likelihood", "latent", "legacy_likelihood"}
     not_at_hand = {
+        "objective",
         "imputation",
         "captions",
         "label_free",
@@ -388,6 +458,14 @@ def test_a_model_with_private_codes_and_no_joint_posterior_passes_every_metric()
     assert set(notes) == joint | not_at_hand
     assert found.items() >= coherence(Painter(), painted(), JUDGE).items()
     assert found.items() >= frechet(Painter(), painted(), painted(), JUDGE).items()
+
+
+def test_a_mixture_with_private_codes_has_no_joint_posterior():
+    """S alone does not make a model joint: what needs one z says so, all else is scored."""
+    found, notes = metrics.evaluate(MixturePainter(), Evaluation(painted(), painted(), JUDGE), metrics.METRICS)
+    for name in ("bound", "linear_probe", "log_likelihood", "latent", "legacy_likelihood"):
+        assert "no joint posterior" in notes[name]
+    assert found.items() >= coherence(MixturePainter(), painted(), JUDGE).items()
 
 
 def test_a_judge_that_errs_withholds_coherence_and_says_why():

@@ -13,7 +13,7 @@ from polyvae.errors import InputError
 from polyvae.metrics.log_likelihood import blind_log_likelihood, effective_size, legacy_log_likelihood, log_mean
 from polyvae.modality import Modality
 from polyvae.models.contract import NotDefined
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.vae import MultimodalVAE
 from polyvae.noise import RowNoise
 
 NAMES = ("a", "b", "c")

@@ -24,6 +24,8 @@ from polyvae.metrics.protocol import wanted_members
 from polyvae.metrics.readings import few_pairs, read_model
 from polyvae.metrics.scoring import METRICS, metric_names, unmet
 from polyvae.models.contract import NotDefined
+from polyvae.objectives import elbo
+from polyvae.priors import Centred
 
 # ---------------------------------------------------------------- linear probe
 
@@ -254,11 +256,11 @@ def test_each_image_is_read_once(monkeypatch):
     )
 
     class Counting(type(JUDGE)):
-        def read(self, images):
+        def read(self, name, values):
             calls["read"] += 1
-            return super().read(images)
+            return super().read(name, values)
 
-    counting = Counting(JUDGE.network, "digits", "1", "none", JUDGE.accuracy)
+    counting = Counting(JUDGE.networks, JUDGE.classes, "digits", "1", "none", JUDGE.accuracy)
     names = ["coherence", "frechet", "kid", "prdc"]
     metrics.evaluate(model, Evaluation(data, data, counting, batch_size=ROWS), names)
     assert calls["encode"] == 1
@@ -308,10 +310,65 @@ def test_diversity_of_draws_against_real_images():
 def test_a_collapse_is_warned_of():
     fine = {"coherence/joint": 0.8, "coherence/joint_kappa": 0.78, "coherence/joint_entropy": 2.2}
     fine |= {"coherence/joint_confidence": 0.9, "coherence/real_confidence": 0.98}
+    fine |= {"coherence/chance": 0.1}
     assert warnings(fine) == {}
     assert warnings({}) == {}
     blank = fine | {"coherence/joint": 0.999, "coherence/joint_kappa": 0.01, "coherence/joint_entropy": 0.01}
     assert "collapsed" in warnings(blank)["coherence/joint"]
+    of_two = fine | {"coherence/chance": 0.5, "coherence/joint_entropy": math.log(2)}
+    assert warnings(of_two) == {}, "two classes cannot have the entropy of ten"
+
+
+# ---------------------------------------------------------------- what plug-ins add
+
+
+@pytest.fixture
+def own_entries():
+    """Tables that forget afterwards what a test adds."""
+    tables = (METRICS, pretrained.EXTRACTORS)
+    before = [dict(table) for table in tables]
+    yield
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
+
+
+def test_a_metric_of_a_plugin_is_measured_by_its_name(own_entries):
+    mine = metrics.Metric(lambda s: {"rows/test": float(len(s.on.test))}, "rows", warnings=lambda f: {"rows/test": "!"})
+    metrics.register("rows", mine)
+    found, notes = metrics.evaluate(Painter(), Evaluation(painted(), painted()), ["rows"])
+    assert (found, notes) == ({"rows/test": ROWS}, {"rows/test": "!"})
+    assert "rows" in metric_names("default")
+    with pytest.raises(InputError, match="there is a metric 'rows' already"):
+        metrics.register("rows", mine)
+
+
+def test_an_extractor_of_a_plugin_brings_its_frechet_distance(own_entries):
+    pixels = pretrained.Pretrained(lambda images: images[:, :, ::7, ::7].flatten(1), "pixels", "none")
+    metrics.register_extractor("pixels", pretrained.Source(lambda: pixels, "Frechet distance of pixels", lambda: True))
+    assert "pixels" in pretrained.installed()
+    assert "frechet_pixels" in metric_names("all", pretrained.installed())
+    evaluation = Evaluation(painted(), painted(), extractors={"pixels": pixels})
+    found, _ = metrics.evaluate(Painter(), evaluation, ["frechet_pixels"])
+    assert "frechet/pixels/unconditional/m0" in metrics.by_prior(found)
+    assert "frechet/pixels/conditional/m1+m2/m0" not in metrics.by_prior(found)
+
+
+def test_what_depends_on_the_prior_changes_with_it_and_nothing_else_does():
+    data = agreeing(60)
+    model = vae(subsets.mopoe(NAMES))
+    evaluation = Evaluation(
+        data, data, JUDGE, CRITIC, objective=lambda b, n: elbo(model, b, model.mixture, generator=n)
+    )
+    names = [name for name in metric_names("all") if name != "ood"]
+    before, _ = metrics.evaluate(model, evaluation, names)
+    model.prior = Centred(4, "normal", learned=True)
+    model.prior.logits.data[0] += 2.0
+    after, _ = metrics.evaluate(model, evaluation, names)
+    changed = {key for key in before if not np.isclose(before[key], after.get(key, np.nan), rtol=1e-6, equal_nan=True)}
+    by_prior = set(metrics.by_prior(before))
+    assert changed <= by_prior | {key for key in before if key.startswith(("latent/mismatch", "latent/collapsed"))}
+    assert by_prior >= {"bound/loss", "objective/loss", "coherence/joint", "latent/rate/m0", "log_likelihood/joint"}
 
 
 # ---------------------------------------------------------------- pretrained extractors
@@ -320,15 +377,15 @@ def test_a_collapse_is_warned_of():
 def test_effnet_runs_with_its_true_weights():
     extractor = pretrained.effnet()
     images = torch.rand(3, 3, 28, 28, generator=torch.Generator().manual_seed(0))
-    features, probabilities = extractor.read(images)
+    features, probabilities = extractor.read("m0", images)
     assert features.shape == (3, 1280)
     assert probabilities is None
-    again, _ = extractor.read(images[1:2])
+    again, _ = extractor.read("m0", images[1:2])
     torch.testing.assert_close(again, features[1:2], rtol=1e-4, atol=1e-5)
-    grey, _ = extractor.read(images[:, :1])
+    grey, _ = extractor.read("m0", images[:, :1])
     assert not torch.allclose(grey, features)
     with pytest.raises(InputError, match="2 channels"):
-        extractor.read(images[:, :2])
+        extractor.read("m0", images[:, :2])
 
 
 def test_altered_or_missing_weights_are_refused(tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ class Line:
         self.encoder.requires_grad_()
         self.decoder = torch.tensor([self.slope[n] for n in names], dtype=torch.float64, requires_grad=True)
 
-    def encode(self, batch: Batch) -> Gaussian:
+    def encode(self, batch: Batch, wanted=None) -> Gaussian:
         rows = zip(batch.values.values(), self.encoder, strict=True)
         mean = torch.stack([e[1] + e[0] * x for x, e in rows])
         return Gaussian(mean, self.encoder[:, 2, None, None].expand_as(mean))

@@ -37,7 +37,7 @@ class LinearGaussian:
         covariance = precision.inverse()
         return torch.cat([values[n] for n in given], -1) @ stacked @ covariance / self.sd**2, covariance
 
-    def encode(self, batch: Batch) -> Gaussian:
+    def encode(self, batch: Batch, wanted=None) -> Gaussian:
         if self.expert == "optimal single":  # N(E[full posterior mean | x_m], full posterior covariance)
             _, full = self.posterior(NAMES, batch.values)
             means = []
@@ -252,7 +252,7 @@ class Table:
     def __init__(self, table: Tensor, noise: float) -> None:
         self.table, self.noise, self.prior = table, noise, StandardNormal(2)
 
-    def encode(self, batch: Batch) -> Gaussian:
+    def encode(self, batch: Batch, wanted=None) -> Gaussian:
         """Latent: which modality (far apart), and its value, with sd `noise`."""
         codes = [
             torch.stack([torch.full((len(v),), 100.0 * m), v[:, 1]], -1) for m, v in enumerate(batch.values.values())

@@ -22,6 +22,7 @@ from polyvae import (
     subsets,
 )
 from polyvae.fitting import aggregated_posterior, fit_prior
+from polyvae.models import Blueprint
 from polyvae.noise import RowNoise
 from polyvae.objectives import OBJECTIVES
 from polyvae.posteriors import Family, of_scale
@@ -152,7 +153,9 @@ def test_every_objective_trains_every_prior(kind, name):
 def test_a_model_is_saved_with_its_prior_and_family(kind, tmp_path):
     family = Family("laplace", "softmax")
     model = model_with(kind, subsets.mmvae(("a", "b")), family).eval()
-    save_model(tmp_path, model, dict.fromkeys("ab", "mlp"))
+    names, prior = dict.fromkeys("ab", "mlp"), model.prior.describe()
+    blueprint = Blueprint(model.modalities, model.mixture, model.latent_dim, names, prior=prior, family=family)
+    save_model(tmp_path, model, blueprint)
     again = load(tmp_path)
     assert again.family == family
     for drawing in (model, again):

@@ -147,7 +147,8 @@ def test_everything_that_a_table_allows(tmp_path, capsys, hasty):
     record = RunStore(tmp_path).record(result.run_id)
     kinds = {key.split("/")[0] for key in record.metrics}
     assert kinds >= {"bound", "latent", "imputation", "log_likelihood", "label_free"}
-    assert record.notes["coherence"] == "none of m0, m1, m2 is an image"
+    assert record.notes["coherence"] == "data set 'toy' has no labels"
+    assert record.notes["frechet"] == "there is no judge for data set 'toy'"
     assert record.notes["linear_probe"] == "data set 'toy' has no labels"
     assert "bound/loss" in capsys.readouterr().out
 

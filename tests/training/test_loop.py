@@ -10,7 +10,6 @@ from torch import nn
 
 from polyvae import InputError, RunConfig, RunError, datasets, files
 from polyvae.runs.plan import make_plan
-from polyvae.runs.run import build_model
 from polyvae.training.loop import TrainingStage, batches_in, learning_rate, train
 
 CONFIG = RunConfig(
@@ -26,7 +25,7 @@ def trained(folder, config=CONFIG, *, stop_at=(), stages=1, own=None, checkpoint
     """Trains to the end, interrupted after the steps `stop_at`; returns (model, history)."""
     plan = make_plan(config, own=own)
     for last in (*stop_at, None):
-        model = build_model(plan, own or {})
+        model = plan.build()
         made = [_stage(model, plan, name, config.epochs - stages + 1 if n == 0 else 1)
                 for n, name in enumerate(("first", "second")[:stages])]  # fmt: skip
 
@@ -35,7 +34,7 @@ def trained(folder, config=CONFIG, *, stop_at=(), stages=1, own=None, checkpoint
                 raise Stop
 
         try:
-            train(model, made, plan.rows, plan.validation, config, folder,
+            train(model, made, plan.rows_at, plan.validation, config, folder,
                   checkpoint_seconds=checkpoint_seconds, on_step=on_step)  # fmt: skip
         except Stop:
             continue
@@ -98,14 +97,14 @@ def test_networks_that_draw_resume_exactly(tmp_path):
     whole = trained(tmp_path / "whole", config, own=own())
     plan = make_plan(config, own=own())
     for last in (4, None):
-        model = build_model(plan, own())
+        model = plan.build()
 
         def on_step(done, total, loss, last=last):
             if done == last:
                 raise Stop
 
         try:
-            train(model, [_stage(model, plan, "first", 3)], plan.rows, None, config, tmp_path / "broken",
+            train(model, [_stage(model, plan, "first", 3)], plan.rows_at, None, config, tmp_path / "broken",
                   checkpoint_seconds=0, on_step=on_step)  # fmt: skip
         except Stop:
             continue
@@ -128,10 +127,10 @@ class Failing(nn.Module):
 def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_checkpoint(tmp_path):
     config = CONFIG.with_(epochs=5)
     plan = make_plan(config)
-    model = build_model(plan, {})
+    model = plan.build()
     model.decoders["m1"] = Failing()
     with pytest.raises(RunError, match=r"epoch 1, step 3: log-likelihood of m1;"):
-        train(model, [_stage(model, plan, "train", 5)], plan.rows, None, config, tmp_path, checkpoint_seconds=0)
+        train(model, [_stage(model, plan, "train", 5)], plan.rows_at, None, config, tmp_path, checkpoint_seconds=0)
     tensors, meta = files.read_tensors(tmp_path / "checkpoint" / "state.safetensors")
     assert meta["progress"]["step"] == 3
     assert all(value.isfinite().all() for value in tensors.values())
@@ -152,10 +151,10 @@ def test_each_stage_has_its_own_best(tmp_path):
     """The losses of two stages cannot be compared: the last one has one epoch, hence it is best."""
     config = CONFIG.with_(validation_fraction=0.25, epochs=4)
     plan = make_plan(config)
-    model = build_model(plan, {})
+    model = plan.build()
     first, second = _stage(model, plan, "first", 3), _stage(model, plan, "second", 1)
     shifted = replace(second, loss=lambda *a: (bound := second.loss(*a))._replace(loss=bound.loss + 1000))
-    train(model, [first, shifted], plan.rows, plan.validation, config, tmp_path)
+    train(model, [first, shifted], plan.rows_at, plan.validation, config, tmp_path)
     weights, _ = files.read_tensors(tmp_path / "model_best.safetensors")
     for name, value in model.state_dict().items():
         assert torch.equal(weights[name], value)
@@ -200,11 +199,11 @@ def test_the_ragged_rest_is_left_out_unless_it_is_all():
 
 def test_fresh_pairing_gives_other_rows_every_epoch_and_the_same_again():
     plan = make_plan(RunConfig(modalities=2, train_size=30, test_size=20, pairing="fresh", metrics="none"))
-    first, second = plan.rows(0).fingerprint, plan.rows(1).fingerprint
+    first, second = plan.train.fingerprint, plan.rows_at(1).fingerprint
     assert first != second
-    assert make_plan(plan.config).rows(0).fingerprint == first
+    assert make_plan(plan.config).train.fingerprint == first
     fixed = make_plan(plan.config.with_(pairing="fixed"))
-    assert fixed.rows(0).fingerprint == fixed.rows(1).fingerprint
+    assert fixed.train.fingerprint == fixed.rows_at(1).fingerprint
 
 
 def test_history_adds_up(tmp_path):

@@ -13,7 +13,7 @@ from polyvae.audits.laws import Rows, Truth, truth_of
 from polyvae.dataset import chunks
 from polyvae.errors import InputError, RunError
 from polyvae.models.contract import JointModel
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.vae import MultimodalVAE
 from polyvae.noise import RowNoise
 from polyvae.runs.finished import plan_of
 from polyvae.runs.run import RunResult

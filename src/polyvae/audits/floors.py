@@ -10,7 +10,6 @@ from polyvae.audits.laws import Truth, truth_of
 from polyvae.errors import RunError
 from polyvae.runs.plan import Plan, make_plan
 from polyvae.runs.record import Record
-from polyvae.runs.rows import generator_options
 from polyvae.runs.store import RunStore
 from polyvae.theory import discrepancy
 
@@ -46,7 +45,7 @@ def add_floors(
             say(f"{record.run_id}: made from other data than are at hand; give --data-dir or $POLYVAE_DATA")
             continue
         scoring = [config.only, config.likelihood, config.likelihood_scale]
-        key = json.dumps([config.dataset, *scoring, generator_options(config)])
+        key = json.dumps([config.dataset, *scoring, config.given])
         if key not in laws:
             laws[key] = _truth_of_test(plan)
         if (floor := _floor(record, plan, laws[key])) is not None:
@@ -67,7 +66,8 @@ def _check(floor: Floor) -> None:
 
 
 def _truth_of_test(plan: Plan) -> Truth:
-    sampler = datasets.sampler(plan.config.dataset, split="test", **generator_options(plan.config))
+    name = plan.config.dataset
+    sampler = datasets.sampler(name, split="test", **datasets.options_of(name, plan.config))
     return truth_of(replace(plan, sampler=sampler))
 
 

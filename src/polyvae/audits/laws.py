@@ -11,8 +11,8 @@ from polyvae import datasets
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets import Sampler
 from polyvae.datasets.polymnist.digits import DIGIT
-from polyvae.datasets.symbols import as_rows, symbols_law
-from polyvae.datasets.toy import linear_gaussian
+from polyvae.datasets.symbols import SymbolsOptions, as_rows, symbols_law
+from polyvae.datasets.toy import ToyOptions, linear_gaussian
 from polyvae.errors import InputError
 from polyvae.likelihoods import Bernoulli, BinnedLaplace, Categorical, Laplace
 from polyvae.modality import Modality
@@ -48,31 +48,37 @@ class Truth:
     draw: Callable[[int, np.random.Generator], Rows]
 
 
+LAWS: dict[str, Callable[[int, int], DiscreteLaw | LinearGaussian]] = {"toy": linear_gaussian, "symbols": symbols_law}
+"""Data set -> its law, of (modalities, seed)."""
+
+
 def law_named(
-    name: str, *, modalities: int | None = None, symbols: int | None = None, seed: int = 0, **options: Any
+    name: str, *, symbols: int | None = None, seed: int = 0, **options: Any
 ) -> DiscreteLaw | LinearGaussian | ImageLaw:
     """The law of a certified generator (`theory.GENERATORS`) or of a data set with one, by name.
 
-    symbols: values of each modality of a generator. options: scale, background, held_out, crop_range,
-    data_dir of a data set.
+    symbols: values of each modality of a generator. options: modalities of a generator, or those of a data set.
     Raises InputError for a name without a law and for options that it does not have.
     """
-    if modalities is not None and modalities < 1:
-        raise InputError(f"{modalities} modalities; there must be at least 1")
-    given = [key for key, value in options.items() if value is not None and key != "data_dir"]
-    if given and name in (*GENERATORS, "toy", "symbols"):
-        raise InputError(f"{name!r} has no option {given[0]!r}; it has modalities, seed and, a generator, symbols")
     if name in GENERATORS:
-        return generator(name, modalities or 3, 2 if symbols is None else symbols, seed)
+        return _generated(name, 2 if symbols is None else symbols, seed, **options)
     if symbols is not None:
         raise InputError(f"--symbols is for the generators {', '.join(GENERATORS)}, not for {name!r}")
-    if name in ("toy", "symbols"):
-        return linear_gaussian(modalities or 5, seed) if name == "toy" else symbols_law(modalities or 3, seed)
-    sampler = datasets.sampler(name, modalities=modalities, **options) if name in datasets.DATASETS else None
+    if name in LAWS:
+        return LAWS[name](datasets.DATASETS[name].built(name, options).modalities, seed)
+    sampler = datasets.sampler(name, **options) if name in datasets.DATASETS else None
     if sampler is None:
-        known = (*GENERATORS, "toy", "symbols", *(n for n, entry in datasets.DATASETS.items() if entry.sampler))
+        known = (*GENERATORS, *LAWS, *(n for n, entry in datasets.DATASETS.items() if entry.sampler))
         raise InputError(f"no law is known for {name!r}; give a table (.npy) or one of {', '.join(known)}")
     return law_of(sampler)
+
+
+def _generated(name: str, symbols: int, seed: int, modalities: int | None = None, **options: Any) -> DiscreteLaw:
+    if given := [option for option, value in options.items() if value is not None and option != "data_dir"]:
+        raise InputError(f"{name!r} has no option {given[0]!r}; it has modalities, symbols and seed")
+    if modalities is not None and modalities < 1:
+        raise InputError(f"{modalities} modalities; there must be at least 1")
+    return generator(name, modalities or 3, symbols, seed)
 
 
 def law_of(sampler: Sampler) -> ImageLaw:
@@ -97,7 +103,7 @@ def truth_of(plan: Plan) -> Truth:
 
 
 def _of_toy(plan: Plan) -> Truth:
-    law = linear_gaussian(plan.config.modalities or 5, plan.config.data_seed)
+    law = linear_gaussian(plan.config.modalities or ToyOptions.modalities, plan.config.data_seed)
     names = tuple(m.name for m in plan.modalities)
     kept = [law.names.index(name) for name in names]
 
@@ -115,7 +121,7 @@ def _of_toy(plan: Plan) -> Truth:
 
 
 def _of_symbols(plan: Plan) -> Truth:
-    law = symbols_law(plan.config.modalities or 3, plan.config.data_seed)
+    law = symbols_law(plan.config.modalities or SymbolsOptions.modalities, plan.config.data_seed)
     names = tuple(m.name for m in plan.modalities)
     entropies = law.entropies.select(names)
     for modality in plan.modalities:

@@ -2,10 +2,11 @@
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import tyro
 
+from polyvae import plugins
 from polyvae.cli import data, runs, stores, sweeps, theory, use
 from polyvae.errors import InputError, RunError
 
@@ -27,6 +28,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "impute": use.impute,
     "fit-prior": use.fit_prior,
 }
+GUIDE = """Multimodal variational autoencoders: train, compare, generate, impute.
+
+Every command also takes --plugin FILE.py, a Python file of yours that registers methods, data sets, networks,
+likelihoods, metrics or extractors (as often as there are files), and --debug, which shows the traceback of an error."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -34,12 +39,12 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     try:
+        rest = _with_plugins([argument for argument in given if argument != "--debug"])
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="polyvae",
-            description="Multimodal variational autoencoders: train, compare, generate, impute. "
-            "--debug shows the traceback of an error.",
-            args=[argument for argument in given if argument != "--debug"],
+            description=GUIDE + "".join(f"\n\n{line}" for line in plugins.summary()),
+            args=rest,
             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
         )
     except (InputError, RunError, OSError) as error:
@@ -50,3 +55,25 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("polyvae: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _with_plugins(arguments: Sequence[str]) -> list[str]:
+    """Loads the plug-ins of installed packages and those that the arguments name; returns the other arguments.
+
+    This comes before the commands are parsed, since what a plug-in adds may stand among their arguments.
+    """
+    plugins.load_installed()
+    rest, words = [], iter(arguments)
+    for word in words:
+        name, _, value = word.partition("=")
+        if name == "--plugin":
+            plugins.load(value or _next(words))
+        else:
+            rest.append(word)
+    return rest
+
+
+def _next(words: Iterator[str]) -> str:
+    if (file := next(words, None)) is None:
+        raise InputError("--plugin needs a Python file: --plugin FILE.py")
+    return file

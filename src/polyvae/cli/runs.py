@@ -17,8 +17,8 @@ from polyvae.metrics import METRICS
 from polyvae.objectives import objective_named
 from polyvae.report import write_report
 from polyvae.runs import finished
-from polyvae.runs import run as benchmark
 from polyvae.runs.record import Record
+from polyvae.runs.run import run as train_and_score
 from polyvae.runs.store import RunStore
 
 NAMES_SHOWN = ("m0", "m1", "m2", "m3", "m4")
@@ -44,7 +44,7 @@ def run(config: Flags, *, store: Store = Path("runs"), quiet: bool = False) -> N
     checked = RunConfig.from_dict(config.to_dict())
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # one process of torchrun speaks for all
     with StepBar(quiet) as bar:
-        result = benchmark.run(checked, store, on_step=bar.step, say=bar.say)
+        result = train_and_score(checked, store, on_step=bar.step, say=bar.say)
     if not quiet:
         _print_record(result.record, result.folder)
 
@@ -130,7 +130,7 @@ def metrics() -> None:
         table.add_column(heading)
     for name, metric in METRICS.items():
         needs = [metric.needs or "", "labels" if metric.needs_labels else "", "images" if metric.needs_images else ""]
-        if metric.needs in pretrained.LOADERS and metric.needs not in pretrained.installed():
+        if metric.needs in pretrained.EXTRACTORS and metric.needs not in pretrained.installed():
             needs[0] += " (not installed)"
         table.add_row(name, metric.summary, "yes" if metric.is_default else "", ", ".join(filter(None, needs)))
     Console(soft_wrap=False).print(table)

@@ -8,12 +8,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from polyvae import files, subsets
+from polyvae import datasets, files, subsets
 from polyvae import theory as exact
 from polyvae.audits import audit as audits
 from polyvae.audits import estimate as estimates
-from polyvae.audits import floors
-from polyvae.audits import laws as truths
+from polyvae.audits import floors, laws
 from polyvae.cli.progress import CountBar
 from polyvae.cli.theory_output import (
     audit_json,
@@ -25,6 +24,7 @@ from polyvae.cli.theory_output import (
     subsets_table,
     table_of,
 )
+from polyvae.config import DataOptions
 from polyvae.errors import InputError
 from polyvae.runs.plan import mixture_in
 from polyvae.runs.store import RunStore
@@ -37,15 +37,9 @@ def theory(
     action: Annotated[Literal["discrepancy", "audit", "floors", "estimate", "tradeoff"], tyro.conf.Positional],
     target: Annotated[str | None, tyro.conf.Positional] = None,
     *,
-    modalities: int | None = None,
+    options: DataOptions,
     symbols: int | None = None,
     seed: int = 0,
-    scale: float | None = None,
-    background: int | None = None,
-    held_out: int | None = None,
-    crop_range: int | None = None,
-    data_dir: str | None = None,
-    data: Path | None = None,
     bins: int = 16,
     subsets: str | None = None,
     beta: float = 1.0,
@@ -68,15 +62,8 @@ def theory(
     Args:
         action: discrepancy, audit, floors, estimate or tradeoff.
         target: The law, or the run: its id, the start of one, or its folder.
-        modalities: Number of modalities of a generator.
         symbols: Values a modality of a certified generator. Default 2.
         seed: Seed of a generator, and of the audit's fresh rows.
-        scale: Size of the digits in translated_polymnist.
-        background: Index of the picture of repeated_polymnist.
-        held_out: Number of digits that translated_polymnist never shows in one quadrant.
-        crop_range: Crops of PolyMNIST's pictures start in [0, crop_range)^2. Default: anywhere.
-        data_dir: Folder with mnist/ and backgrounds/. Default: $POLYVAE_DATA, else the embedded digits.
-        data: Your own .npz file, for estimate; real values are quantised.
         bins: Values of a quantised feature, by quantiles.
         subsets: JSON file with your own S, shown beside the methods.
         beta: Weight of the rate in the beta gap.
@@ -89,11 +76,11 @@ def theory(
         quiet: Print nothing but errors.
     """
     if action == "estimate":
-        if data is None:
+        if options.data is None:
             raise InputError("which data? Say: polyvae theory estimate --data FILE.npz")
-        content, shown, words = _estimate(data, subsets, bins, seed, quiet)
+        content, shown, words = _estimate(Path(options.data), subsets, bins, seed, quiet)
     elif action == "floors":
-        content, shown, words = _floors(RunStore(store), data_dir, quiet)
+        content, shown, words = _floors(RunStore(store), options.data_dir, quiet)
     elif target is None:
         raise InputError(f"{action} of what? Say: polyvae theory {action} {'RUN' if action == 'audit' else 'LAW'}")
     elif action == "audit":
@@ -102,9 +89,7 @@ def theory(
         shown = [lines_table(found), subsets_table(found)]
         words = audit_words(found)
     else:
-        options: dict[str, Any] = {"scale": scale, "background": background, "held_out": held_out}
-        options |= {"crop_range": crop_range, "data_dir": data_dir}
-        law = _law(target, modalities=modalities, symbols=symbols, seed=seed, **options)
+        law = _law(target, options, symbols, seed)
         if action == "discrepancy":
             content, shown, words = _discrepancy(law, subsets, beta)
         else:
@@ -128,8 +113,11 @@ def _write(out: Path, content: Any, *, has_sets: bool) -> str:
     )
 
 
-def _law(target: str, **options: Any) -> Any:
-    return _table_in(Path(target)) if target.endswith(".npy") else truths.law_named(target, **options)
+def _law(target: str, options: DataOptions, symbols: int | None, seed: int) -> Any:
+    if target.endswith(".npy"):
+        return _table_in(Path(target))
+    given = datasets.options_of(target, options) if target in datasets.DATASETS else options.given
+    return laws.law_named(target, symbols=symbols, seed=seed, **given)
 
 
 def _table_in(path: Path) -> np.ndarray:

@@ -19,7 +19,7 @@ from polyvae.imputation import Imputed, ImputedText
 from polyvae.imputation import impute as impute_batch
 from polyvae.metrics.protocol import rows_with
 from polyvae.modality import Batch, Modality
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models import Model, TrainableModel
 from polyvae.pictures.pages import Row, write_page
 from polyvae.runs import finished
 from polyvae.runs.finished import plan_of
@@ -78,17 +78,19 @@ def generate(
     if prior is not None and given is not None:
         raise InputError("--prior is for samples from the prior; leave out --given")
     _check_out(out)
-    model, folder = _model(run, store, weights, device, prior)
+    place = device_named(device)
+    model, folder = _model(run, store, weights, place, prior)
     torch.manual_seed(seed)
     wanted, shown_above = _names(targets), []
     used = None
     if given is None:
-        parts = [model.generate(len(rows), targets=wanted, decode=decode) for rows in torch.arange(count).split(CHUNK)]
+        counts = [len(rows) for rows in torch.arange(count).split(CHUNK)]
+        parts = [model.generate(count, targets=wanted, decode=decode) for count in counts]
     else:
         rows = _rows(model, folder, data)
         used = _rows_to_use(rows, given, count)
-        chunks = _chunks(model, rows.rows(used))
-        parts = [model.generate(batch, _names(given), wanted, decode=decode) for batch in chunks]
+        batches = _batches(rows.rows(used), place)
+        parts = [model.generate(batch, _names(given), wanted, decode=decode) for batch in batches]
         shown_above = _given(model, rows.rows(used[:SHOWN]), given)
     values = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
     arrays = _written(model, values) | ({} if used is None else {"row": torch.tensor(used)})
@@ -136,10 +138,11 @@ def impute(
         quiet: Print nothing but errors.
     """
     _check_out(out)
-    model, folder = _model(run, store, weights, device)
+    place = device_named(device)
+    model, folder = _model(run, store, weights, place)
     rows = load_like(data, model.modalities)
     torch.manual_seed(seed)
-    parts = [impute_batch(model, batch, draws=draws) for batch in _chunks(model, rows)]
+    parts = [impute_batch(model, batch, draws=draws) for batch in _batches(rows, place)]
     values: dict[str, Tensor | np.ndarray] = {}
     for index, modality in enumerate(model.modalities):
         values |= _imputed(model, modality, [part[modality.name] for part in parts])
@@ -176,7 +179,7 @@ def _rows_to_use(rows: MultimodalDataset, given: str, count: int) -> list[int]:
     return able[:count]
 
 
-def _classes(model: MultimodalVAE, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _classes(model: Model, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """<name>.class of what is classes: the index of the most likely one."""
     kinds = {m.name: likelihoods.to_json(m.likelihood)["kind"] for m in model.modalities}
     ids = {m.name for m in model.modalities if m.vocabulary}
@@ -187,7 +190,7 @@ def _classes(model: MultimodalVAE, values: Mapping[str, Tensor]) -> dict[str, Te
     }
 
 
-def _written(model: MultimodalVAE, values: Mapping[str, Tensor]) -> dict[str, Tensor | np.ndarray]:
+def _written(model: Model, values: Mapping[str, Tensor]) -> dict[str, Tensor | np.ndarray]:
     """What `generate` writes: text as sentences beside its token ids, classes beside their probabilities."""
     words = {m.name: m.vocabulary for m in model.modalities if m.vocabulary}
     texts = {name: np.array(words[name].decode(values[name])) for name in values if name in words}
@@ -195,7 +198,7 @@ def _written(model: MultimodalVAE, values: Mapping[str, Tensor]) -> dict[str, Te
     return {**values, **texts, **ids, **_classes(model, values)}
 
 
-def _shown(model: MultimodalVAE, values: Mapping[str, Tensor]) -> list[Row]:
+def _shown(model: Model, values: Mapping[str, Tensor]) -> list[Row]:
     """Rows of the picture: images and text."""
     rows: list[Row] = []
     for modality in (m for m in model.modalities if m.name in values):
@@ -207,7 +210,7 @@ def _shown(model: MultimodalVAE, values: Mapping[str, Tensor]) -> list[Row]:
     return rows
 
 
-def _given(model: MultimodalVAE, rows: MultimodalDataset, given: str) -> list[Row]:
+def _given(model: Model, rows: MultimodalDataset, given: str) -> list[Row]:
     """Rows of the picture: what was conditioned on."""
     values, names = rows.batch(slice(None)).values, _names(given)
     return _shown(model, {m.name: m.to_original(values[m.name]) for m in model.modalities if m.name in (names or ())})
@@ -243,20 +246,22 @@ def fit_prior(
         print(f"see what it gains with: polyvae evaluate {run} --prior {kind} --metrics coherence,frechet")
 
 
-def _model(run: str, store: Path, weights: str, device: str, prior: str | None = None) -> tuple[MultimodalVAE, Path]:
+def _model(
+    run: str, store: Path, weights: str, device: torch.device, prior: str | None = None
+) -> tuple[TrainableModel, Path]:
     folder = RunStore(store).existing(run)
-    return load(folder, weights=weights, prior=prior).to(device_named(device)), folder
+    return load(folder, weights=weights, prior=prior).to(device), folder
 
 
-def _rows(model: MultimodalVAE, folder: Path, data: Path | None) -> MultimodalDataset:
+def _rows(model: Model, folder: Path, data: Path | None) -> MultimodalDataset:
     if data is not None:
         return load_like(data, model.modalities)
     return plan_of(folder).test
 
 
-def _chunks(model: MultimodalVAE, rows: MultimodalDataset) -> Iterator[Batch]:
+def _batches(rows: MultimodalDataset, device: torch.device) -> Iterator[Batch]:
     for start in range(0, len(rows), CHUNK):
-        yield rows.batch(slice(start, start + CHUNK)).to(model.device)
+        yield rows.batch(slice(start, start + CHUNK)).to(device)
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -264,7 +269,7 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _imputed(
-    model: MultimodalVAE, modality: Modality, parts: Sequence[Imputed | ImputedText]
+    model: Model, modality: Modality, parts: Sequence[Imputed | ImputedText]
 ) -> dict[str, Tensor | np.ndarray]:
     """The arrays of one modality, from its chunks of rows."""
     name, words = modality.name, modality.vocabulary

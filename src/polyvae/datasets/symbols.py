@@ -1,5 +1,7 @@
 """Discrete toy data whose every entropy is known: a shared class and private symbols, PolyMNIST in small."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -15,6 +17,13 @@ CLASSES, PRIVATE, MOST = 4, 4, 5
 SIZES = {"train": 4000, "test": 2000}
 
 
+@dataclass(frozen=True)
+class SymbolsOptions:
+    """modalities: how many, 1 to 5."""
+
+    modalities: int = 3
+
+
 def symbols_law(modalities: int = 3, seed: int = 0) -> DiscreteLaw:
     """The law behind `load_symbols`: each modality shows the class (of 4) and one of 4 private values."""
     if not 1 <= modalities <= MOST or seed < 0:
@@ -22,17 +31,15 @@ def symbols_law(modalities: int = 3, seed: int = 0) -> DiscreteLaw:
     return common_cause(modalities, CLASSES, np.random.default_rng([4, seed]), PRIVATE)
 
 
-def load_symbols(
-    *, split: str = "train", modalities: int = 3, size: int | None = None, seed: int = 0
-) -> MultimodalDataset:
+def load_symbols(options: SymbolsOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
     """Rows of `symbols_law(modalities, seed)`: one-hot modalities m0.. of 16 symbols, and the class as label."""
     check_split(split)
-    law = symbols_law(modalities, seed)
+    law = symbols_law(options.modalities, seed)
     rows = SIZES[split] if size is None else size
     if rows < 1:
         raise InputError(f"size {rows} must be at least 1")
     drawn = law.draw(rows, np.random.default_rng([5, int(split == "test"), seed]))
-    return as_rows(drawn, {"split": split, "modalities": modalities, "size": rows, "seed": seed})
+    return as_rows(drawn, {"split": split, "modalities": options.modalities, "size": rows, "seed": seed})
 
 
 def as_rows(cells: dict[str, np.ndarray], info: dict) -> MultimodalDataset:

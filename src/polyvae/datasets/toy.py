@@ -1,5 +1,7 @@
 """A linear-Gaussian data set: everything about it is known in closed form."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -14,6 +16,13 @@ LATENT, FEATURES, NOISE = 2, 4, 0.5
 SIZES = {"train": 2000, "test": 1000}
 
 
+@dataclass(frozen=True)
+class ToyOptions:
+    """modalities: how many tables."""
+
+    modalities: int = 5
+
+
 def linear_gaussian(modalities: int = 5, seed: int = 0) -> LinearGaussian:
     """The law behind `load_toy`: W_m has standard Normal entries drawn from (seed, m)."""
     if modalities < 1 or seed < 0:
@@ -22,9 +31,10 @@ def linear_gaussian(modalities: int = 5, seed: int = 0) -> LinearGaussian:
     return LinearGaussian(tuple(weights), NOISE)
 
 
-def load_toy(*, split: str = "train", modalities: int = 5, size: int | None = None, seed: int = 0) -> MultimodalDataset:
+def load_toy(options: ToyOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
     """Rows of `linear_gaussian(modalities, seed)`: tables m0.. of 4 features, scored by Normal(0.5), no labels."""
     check_split(split)
+    modalities = options.modalities
     law = linear_gaussian(modalities, seed)
     rows = SIZES[split] if size is None else size
     if rows < 1:

@@ -4,8 +4,6 @@ A critic is trained once per data set (contrastive, InfoNCE of van den Oord et a
 modalities), cached by content, and handed to the metric `label_free` frozen.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
@@ -15,12 +13,12 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from polyvae import files, networks
+from polyvae import networks
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Critic
+from polyvae.judges.trained import optimise, place_of, trained_once
 from polyvae.modality import Modality
-from polyvae.noise import on_threads
 
 RECIPE: dict[str, Any] = {
     "version": 1,
@@ -34,7 +32,6 @@ RECIPE: dict[str, Any] = {
     "dimension": 32,
     "check_every": 20,
 }
-THREADS = 1
 LEAST_ROWS = 64
 
 
@@ -55,22 +52,18 @@ def critic_for(train: MultimodalDataset, cache: Path | None = None) -> Critic:
             f"label_free: only {len(complete)} training rows have all modalities; a critic needs {LEAST_ROWS}"
         )
     tuples = train.to("cpu").rows(complete)
-    path = critic_path(tuples, cache)
-    files.make_once(path, lambda: _made(tuples))
-    weights, meta = files.read_tensors(path)
-    digest = files.digest(weights)
-    if meta.get("sha256") != digest:
-        raise files.damaged(path, "it was changed since the critic was trained")
-    built = _networks(tuples.modalities)
-    built.load_state_dict(weights)
-    frozen = built.eval().requires_grad_(False)
-    return Critic({m.name: frozen[m.name] for m in tuples.modalities}, digest)
+    encoders, digest = trained_once(
+        critic_path(tuples, cache),
+        lambda: _encoders(tuples.modalities),
+        lambda encoders: _train(encoders, tuples),
+        RECIPE,
+    )
+    return Critic({m.name: encoders[m.name] for m in tuples.modalities}, digest)
 
 
 def critic_path(tuples: MultimodalDataset, cache: Path | None = None) -> Path:
     """Where the critic of these tuples is kept, by their content and the recipe."""
-    key = hashlib.sha256(json.dumps([RECIPE, tuples.fingerprint], sort_keys=True).encode()).hexdigest()
-    return (cache or files.cache_dir()) / "critics" / f"{key}.safetensors"
+    return place_of("critics", [RECIPE, tuples.fingerprint], cache)
 
 
 class _Mean(nn.Module):
@@ -84,11 +77,8 @@ class _Mean(nn.Module):
         return self.encoder(values)[0]
 
 
-def _networks(modalities: tuple[Modality, ...]) -> nn.ModuleDict:
-    """Untrained encoders; torch's global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RECIPE["seed"])
-        return nn.ModuleDict({m.name: _Mean(networks.build(_kind(m), m, RECIPE["dimension"])[0]) for m in modalities})
+def _encoders(modalities: tuple[Modality, ...]) -> nn.ModuleDict:
+    return nn.ModuleDict({m.name: _Mean(networks.build(_kind(m), m, RECIPE["dimension"])[0]) for m in modalities})
 
 
 def _kind(modality: Modality) -> str:
@@ -97,42 +87,22 @@ def _kind(modality: Modality) -> str:
     return "conv_half" if default == "conv" else default
 
 
-def _made(tuples: MultimodalDataset) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
-    """What the file holds: weights, and their digest beside the recipe."""
-    with on_threads(THREADS):
-        weights = _train(tuples)
-    return weights, {"sha256": files.digest(weights), "recipe": RECIPE}
-
-
-def _train(tuples: MultimodalDataset) -> Mapping[str, Tensor]:
-    built = _networks(tuples.modalities)
-    optimiser = torch.optim.AdamW(built.parameters(), weight_decay=RECIPE["weight_decay"])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, RECIPE["learning_rate"], total_steps=RECIPE["steps"], pct_start=RECIPE["warm_up"]
-    )
+def _train(encoders: nn.ModuleDict, tuples: MultimodalDataset) -> Mapping[str, Tensor]:
     generator = Generator().manual_seed(RECIPE["seed"])
     order = torch.randperm(len(tuples), generator=generator)
     count = min(512, max(LEAST_ROWS // 4, len(order) // 10))
     held_out, rest = order[:count], order[count:]  # with few tuples, the best weights are early ones
-    best, lowest = built.state_dict(), torch.inf
-    for step in range(RECIPE["steps"]):
+
+    def loss() -> Tensor:
         rows = rest[torch.randperm(len(rest), generator=generator)[: RECIPE["batch"]]]
-        loss = _loss(built, tuples, rows)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if (step + 1) % RECIPE["check_every"] == 0 or step + 1 == RECIPE["steps"]:
-            with torch.no_grad():
-                now = float(_loss(built, tuples, held_out))
-            if now < lowest:
-                best, lowest = {name: value.clone() for name, value in built.state_dict().items()}, now
-    return best
+        return _loss(encoders, tuples, rows)
+
+    return optimise(encoders, loss, RECIPE, RECIPE["steps"], lambda: _loss(encoders, tuples, held_out))
 
 
-def _loss(built: nn.ModuleDict, tuples: MultimodalDataset, rows: Tensor) -> Tensor:
+def _loss(encoders: nn.ModuleDict, tuples: MultimodalDataset, rows: Tensor) -> Tensor:
     values = tuples.batch(rows).values
-    codes = {name: normalize(built[name](value), dim=-1) for name, value in values.items()}
+    codes = {name: normalize(encoders[name](value), dim=-1) for name, value in values.items()}
     return sum((contrast(codes[a], codes[b]) for a, b in combinations(codes, 2)), torch.zeros(()))
 
 

@@ -3,8 +3,6 @@
 A judge is trained once per generator on endless fresh draws, cached by content, and handed to the metrics frozen.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,18 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import cross_entropy
 
-from polyvae import files
-from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
+from polyvae.dataset import MultimodalDataset
 from polyvae.datasets import Sampler
 from polyvae.datasets.cache import checksum
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Judge
+from polyvae.judges.trained import accuracy_of, moved, optimise, place_of, trained_once
 from polyvae.networks.heads import ChannelsLast
-from polyvae.noise import on_threads
 
 NAME = "digits"
+CLASSES = tuple(range(10))
 RECIPE: dict[str, Any] = {
     "version": 2,
     "seed": 0,
@@ -37,7 +35,6 @@ RECIPE: dict[str, Any] = {
     "background_weight": 0.3,
 }
 WIDTH = 64
-CEILING_ROWS = 2000
 THREADS = min(2, torch.get_num_threads())  # on a busy machine two wait for each other: OMP_NUM_THREADS=1 says so
 
 
@@ -49,10 +46,16 @@ def judge_for(sampler: Sampler, test: MultimodalDataset, cache: Path | None = No
     """
     if test.labels is None:
         raise InputError(f"a judge is checked on labelled test data, but data set {test.name!r} has no labels")
-    path = judge_path(sampler, cache)
-    files.make_once(path, lambda: _made(sampler))
-    network, digest = _load(path, sampler)
-    return Judge(network, NAME, str(RECIPE["version"]), digest, _accuracy(network, test, test.labels))
+    network, digest = trained_once(
+        judge_path(sampler, cache),
+        lambda: _Network(sampler.cells, sampler.offsets),
+        lambda network: _train(network, sampler),
+        RECIPE,
+        THREADS,
+    )
+    networks = dict.fromkeys(test.names, network)
+    accuracy = accuracy_of(networks, CLASSES, test)
+    return Judge(networks, CLASSES, NAME, str(RECIPE["version"]), digest, accuracy)
 
 
 def judge_path(sampler: Sampler, cache: Path | None = None) -> Path:
@@ -63,8 +66,7 @@ def judge_path(sampler: Sampler, cache: Path | None = None) -> Path:
         "pictures": [checksum(picture.pixels) for picture in sampler.pictures],
         "travel": sampler.travel,
     }
-    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return (cache or files.cache_dir()) / "judges" / f"{key}.safetensors"
+    return place_of("judges", content, cache)
 
 
 class _Network(nn.Module):
@@ -98,36 +100,11 @@ def _layer(inward: int, outward: int, kernel: int, stride: int) -> tuple[nn.Modu
     return convolution, nn.BatchNorm2d(outward), nn.ReLU()
 
 
-def _fresh(sampler: Sampler) -> _Network:
-    """An untrained network; torch's global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RECIPE["seed"])
-        return _Network(sampler.cells, sampler.offsets)
-
-
-def _made(sampler: Sampler) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
-    """What the file holds: weights, and their digest beside the recipe."""
-    with on_threads(THREADS):
-        weights = _train(sampler)
-    return weights, {"sha256": files.digest(weights), "recipe": RECIPE}
-
-
-def _train(sampler: Sampler) -> dict[str, Tensor]:
+def _train(network: _Network, sampler: Sampler) -> Mapping[str, Tensor]:
     """The weights of a judge; the same for the same generator and machine, whatever the number of threads."""
     rng = np.random.default_rng(RECIPE["seed"])
     steps = RECIPE["steps_translated"] if sampler.offsets else RECIPE["steps"]
-    network = _fresh(sampler)
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=RECIPE["weight_decay"])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, RECIPE["learning_rate"], total_steps=steps, pct_start=RECIPE["warm_up"]
-    )
-    for _ in range(steps):
-        loss = _loss(network, sampler, rng)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-    return network.state_dict()
+    return optimise(network, lambda: _loss(network, sampler, rng), RECIPE, steps)
 
 
 def _loss(network: _Network, sampler: Sampler, rng: np.random.Generator) -> Tensor:
@@ -143,32 +120,5 @@ def _loss(network: _Network, sampler: Sampler, rng: np.random.Generator) -> Tens
 def _shifted(images: Tensor, rng: np.random.Generator) -> Tensor:
     """The whole batch moved by up to `shift` pixels each way: the generator has endless crops, but few digits."""
     most = RECIPE["shift"]
-    height, width = images.shape[-2:]
     down, right = rng.integers(0, 2 * most + 1, 2)
-    return pad(images, (most,) * 4, mode="replicate")[:, :, down : down + height, right : right + width]
-
-
-def _load(path: Path, sampler: Sampler) -> tuple[nn.Module, str]:
-    weights, meta = files.read_tensors(path)
-    digest = files.digest(weights)
-    network = _fresh(sampler)
-    if meta.get("sha256") != digest or {k: v.shape for k, v in weights.items()} != {
-        k: v.shape for k, v in network.state_dict().items()
-    }:
-        raise InputError(f"{path} was changed since the judge was trained; delete it, then run the same command again")
-    network.load_state_dict(weights)
-    return network.eval().requires_grad_(False), digest
-
-
-def _accuracy(network: nn.Module, test: MultimodalDataset, labels: Tensor) -> dict[str, float]:
-    """Share of real test images of each modality whose digit is read correctly."""
-    right: dict[str, list[bool]] = {name: [] for name in test.names}
-    for ids in chunks(chosen_rows(len(test), CEILING_ROWS, RECIPE["seed"]), RECIPE["batch"]):
-        batch = test.batch(list(ids)).to("cpu")
-        label = labels[list(ids)].cpu()
-        for column, (name, hits) in enumerate(right.items()):
-            seen = batch.present[:, column]
-            with torch.no_grad():
-                digit = network(batch.values[name][seen])[0].argmax(-1)
-            hits += (digit == label[seen]).tolist()
-    return {name: float(np.mean(hits)) for name, hits in right.items() if hits}
+    return moved(images, most, down, right)

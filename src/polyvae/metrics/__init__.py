@@ -1,5 +1,5 @@
 """Metrics: pure functions of features, digits or weights, and functions that score a model. A new one is one file
-and one line in `scoring.METRICS`."""
+and one entry of `scoring.METRICS`, or `register`ed by a plug-in."""
 
 from polyvae.judges.extractors import AttributeJudge, Critic, Extractor, Judge
 from polyvae.metrics.attribute_coherence import attribute_coherence
@@ -15,8 +15,19 @@ from polyvae.metrics.latent import latent
 from polyvae.metrics.linear_probe import linear_probe
 from polyvae.metrics.log_likelihood import legacy_log_likelihood, log_likelihood
 from polyvae.metrics.manifold import Manifold, precision_recall
+from polyvae.metrics.objective import objective
 from polyvae.metrics.protocol import Evaluation
-from polyvae.metrics.scoring import METRICS, Metric, evaluate, metric_names, unmet
+from polyvae.metrics.scoring import (
+    METRICS,
+    Metric,
+    Scoring,
+    by_prior,
+    evaluate,
+    metric_names,
+    register,
+    register_extractor,
+    unmet,
+)
 from polyvae.models.contract import Model, NotDefined
 
 __all__ = [
@@ -30,8 +41,10 @@ __all__ = [
     "Metric",
     "Model",
     "NotDefined",
+    "Scoring",
     "attribute_coherence",
     "bound",
+    "by_prior",
     "captions",
     "coherence",
     "diversity",
@@ -47,6 +60,9 @@ __all__ = [
     "linear_probe",
     "log_likelihood",
     "metric_names",
+    "objective",
     "precision_recall",
+    "register",
+    "register_extractor",
     "unmet",
 ]

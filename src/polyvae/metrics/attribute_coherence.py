@@ -12,8 +12,18 @@ from torch import Tensor
 from polyvae.attributes import UNREAD, agreed, caption_of, read_captions, said
 from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.judges.extractors import AttributeJudge, prepared
-from polyvae.metrics.coherence import fleiss_kappa, interval
-from polyvae.metrics.protocol import Subset, check_names, conditional_means, has_all, members, scoring, wanted_members
+from polyvae.metrics.bootstrap import interval_of_mean
+from polyvae.metrics.coherence import fleiss_kappa
+from polyvae.metrics.protocol import (
+    Draws,
+    Subset,
+    check_names,
+    conditional_means,
+    has_all,
+    members,
+    scoring,
+    wanted_members,
+)
 from polyvae.metrics.readings import Pair, all_pairs, one_out_pairs
 from polyvae.modality import Modality
 from polyvae.models.contract import Model, NotDefined
@@ -44,8 +54,8 @@ def attribute_coherence(
     pairs = [*all_pairs(names, tuple(specs)), *(((name,), name) for name in specs)]
     with scoring(model):
         found = _ceilings(data, judge, specs, truth, batch_size)
-        read = _conditional(model, data, judge, specs, pairs, (seed, batch_size))
-        found |= _joint(model, judge, specs, len(rows), (seed, batch_size))
+        read = _conditional(model, data, judge, specs, pairs, seed, batch_size)
+        found |= _joint(model, judge, specs, len(rows), seed, batch_size)
     columns = {pair: _scores(model, data, read, pair, truth) for pair in pairs}
     for given, target in pairs:
         mean, label = _mean(columns[given, target]), f"{'+'.join(given)}/{target}"
@@ -56,7 +66,7 @@ def attribute_coherence(
         for attribute, column in zip(judge.attributes, columns[given, target].T, strict=True):
             found[f"attribute/{attribute.name}/{label}"] = _mean(column[:, None])
     if one_out := [columns[pair] for pair in one_out_pairs(names, tuple(specs))]:
-        low, high = interval(np.concatenate(one_out, 1), seed)
+        low, high = interval_of_mean(np.concatenate(one_out, 1), seed)
         mean = float(np.mean([_mean(column) for column in one_out]))
         found |= {"leave_one_out": mean, "leave_one_out_low": low, "leave_one_out_high": high}
     found["chance"] = _chance(truth)
@@ -129,26 +139,26 @@ def _conditional(
     judge: AttributeJudge,
     specs: dict[str, Modality],
     pairs: Sequence[Pair],
-    how: tuple[int, int],
+    seed: int,
+    batch_size: int,
 ) -> dict[Pair, np.ndarray]:
     """(member, target) -> Int64 (row, attribute), what is read in one draw a row."""
-    seed, batch_size = how
     wanted: dict[Subset, Subset] = wanted_members(model, pairs)
     blank = np.full((len(data), len(judge.attributes)), UNREAD)
     found = {(member, target): blank.copy() for member, targets in wanted.items() for target in targets}
-    for drawn in conditional_means(model, data, wanted, range(len(data)), batch_size, (seed, "attributes", 1.0)):
+    for drawn in conditional_means(model, data, wanted, range(len(data)), Draws(seed, "attributes", batch_size)):
         found[drawn.given, drawn.target][list(drawn.rows)] = _read(drawn.values, specs[drawn.target], judge)
     return found
 
 
 def _joint(
-    model: Model, judge: AttributeJudge, specs: dict[str, Modality], count: int, how: tuple[int, int]
+    model: Model, judge: AttributeJudge, specs: dict[str, Modality], count: int, seed: int, batch_size: int
 ) -> dict[str, float]:
     if len(specs) < 2:
         return {}
     votes: dict[str, list[np.ndarray]] = {name: [] for name in specs}
-    for ids in chunks(range(count), how[1]):
-        codes = model.prior_codes(len(ids), RowNoise(how[0], "attributes/prior", ids))
+    for ids in chunks(range(count), batch_size):
+        codes = model.prior_codes(len(ids), RowNoise(seed, "attributes/prior", ids))
         decoded = model.decode({name: codes[name] for name in specs})
         for name, spec in specs.items():
             votes[name].append(_read(decoded[name].mean, spec, judge))

@@ -1,7 +1,6 @@
-"""The objective L_S on the test set, in nats per example (paper, eq. 2)."""
+"""L_S on the test set, in nats per example (paper, eq. 2): whatever was minimised."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -10,7 +9,7 @@ from polyvae import objectives
 from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.errors import InputError
 from polyvae.metrics.protocol import scoring
-from polyvae.models.contract import JointModel, Model, NotDefined
+from polyvae.models.contract import Model, joint
 from polyvae.noise import RowNoise
 from polyvae.subsets import Powerset, SubsetMixture
 
@@ -26,16 +25,16 @@ def bound(
     rows: Sequence[int] | None = None,
     batch_size: int = 500,
 ) -> dict[str, float]:
-    """loss, distortion and rate of `objectives.elbo` as means over `rows` (default all), in nats.
+    """-L_S of the model's S at `beta` and its parts (`objectives.elbo`) as means over `rows` (default all), in nats.
 
+    That is so whatever the model was trained by: what a run minimised itself is `metrics.objective`.
     Returns bound/ + loss (with beta and the modalities' weights), distortion, rate, and log_likelihood/<modality>: the
     reconstruction term under S over the rows that have the modality (no estimate of the evidence).
     Every subset is decoded if S has at most 8 terms; else each row draws one, which has the same expectation.
-    Raises NotDefined for a model without S, InputError without rows.
+    Raises NotDefined for a model that is not joint, InputError without rows.
     """
-    mixture: SubsetMixture | None = getattr(model, "mixture", None)
-    if mixture is None:
-        raise NotDefined("the model has no posterior of subsets of modalities, so L_S is not defined")
+    known = joint(model)
+    mixture = known.mixture
     kept = list(range(len(data)) if rows is None else rows)
     if not kept:
         raise InputError("no test rows; the bound needs at least 1")
@@ -46,7 +45,7 @@ def bound(
     with scoring(model):
         for ids in chunks(kept, batch_size):
             part = objectives.elbo(
-                cast(JointModel, model),
+                known,
                 data.batch(list(ids)),
                 mixture,
                 beta=beta,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.metrics.protocol import (
+    Draws,
     Subset,
     check_names,
     conditional_means,
@@ -65,12 +66,12 @@ def captions(
             real = _real(data.rows(kept), spec, every=False)
             known = [_ngrams(_real(train, spec, every=True), n) for n in SIZES]
             made = {"real": real} | {
-                label: _drawn(model, data, spec, source, kept, (seed, batch_size)) for label, source in sources.items()
+                label: _drawn(model, data, spec, source, kept, seed, batch_size) for label, source in sources.items()
             }
             for label, tokens in made.items():
                 found |= {f"{key}/{label}/{spec.name}": v for key, v in quality(tokens, real, known).items()}
             for label, source in sources.items():
-                score = _per_word(model, data, spec, source, kept, samples, (seed, batch_size))
+                score = _per_word(model, data, spec, source, kept, samples, seed, batch_size)
                 found[f"log_likelihood_per_word/{label}/{spec.name}"] = score
                 found[f"perplexity/{label}/{spec.name}"] = math.exp(min(-score, 700.0))
     return {f"captions/{key}": value for key, value in found.items() if not math.isnan(value)}
@@ -116,11 +117,11 @@ def _drawn(
     spec: Modality,
     given: Subset | None,
     rows: Sequence[int],
-    how: tuple[int, int],
+    seed: int,
+    batch_size: int,
 ) -> Tokens:
     """Words of one caption a row: from the prior, or given others, each row from one member drawn by its weight."""
     assert spec.vocabulary is not None
-    seed, batch_size = how
     if given is None:
         ids = []
         for part in chunks(range(len(rows)), batch_size):
@@ -131,7 +132,7 @@ def _drawn(
     chosen = np.random.default_rng(seed).choice(len(parts), len(data), p=[weight for _, weight in parts])
     wanted = wanted_members(model, [(given, spec.name)])
     found: list[list[str]] = []
-    for drawn in conditional_means(model, data, wanted, rows, batch_size, (seed, "captions", 1.0)):
+    for drawn in conditional_means(model, data, wanted, rows, Draws(seed, "captions", batch_size)):
         mine = [i for i, row in enumerate(drawn.rows) if parts[chosen[row]][0] == drawn.given]
         found += spec.vocabulary.tokens(spec.to_original(drawn.values[mine]))
     return found
@@ -144,10 +145,10 @@ def _per_word(
     given: Subset | None,
     rows: Sequence[int],
     samples: int,
-    how: tuple[int, int],
+    seed: int,
+    batch_size: int,
 ) -> float:
     """Nats a word of the real captions: log of the mean likelihood over draws, summed, over the number of words."""
-    seed, batch_size = how
     able = rows_with(data, rows, (spec.name, *(given or ())))
     total, words = 0.0, 0
     for ids in chunks(able, batch_size):

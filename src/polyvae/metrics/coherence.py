@@ -1,7 +1,7 @@
 """Coherence: whether generated modalities agree with each other, and with what they were generated from.
 
-A judge reads the digit of every image (Shi et al. 2019; Sutter et al. 2021). Latents are drawn; an image is the mean of
-its likelihood as 8 bits.
+A judge reads the class of every value that it can look at (Shi et al. 2019; Sutter et al. 2021). Latents are drawn; a
+value is the mean of its likelihood, of images as 8 bits.
 """
 
 import math
@@ -12,13 +12,12 @@ import numpy as np
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Judge
-from polyvae.metrics.protocol import has_all, image_names, members
+from polyvae.metrics.bootstrap import interval_of_mean
+from polyvae.metrics.protocol import has_all, members, readable
 from polyvae.metrics.readings import Pair, Readings, all_pairs, one_out_pairs, read_model
 from polyvae.models.contract import Model
 
-CLASSES = 10
-RESAMPLES = 1000
-LEAST_ENTROPY = 0.5  # of log 10: about three digits
+LEAST_ENTROPY = 0.5  # of log C: about three of ten classes
 
 
 def coherence(
@@ -31,47 +30,63 @@ def coherence(
     batch_size: int = 500,
     from_means: bool = False,
 ) -> dict[str, float]:
-    """Shares in [0, 1] of generated images whose digit is right, and what to compare them with.
+    """Shares in [0, 1] of generated values whose class is right, and what to compare them with; C classes.
 
+    Of the modalities that the judge reads; the others are given, but no targets.
     rows: test rows to condition on (default all); as many prior samples are drawn. from_means: condition on the mean
     of each posterior (of each member of a mixture) instead of a draw.
     Returns coherence/ +
-    joint: prior samples on whose digit all modalities agree; joint_chance: 10^-(M - 1). joint_kappa: Fleiss' kappa of
-    the readings. joint_entropy: of the digits read, in nats (log 10 when all are equally frequent).
+    joint: prior samples on whose class all M modalities agree; joint_chance: C^-(M - 1). joint_kappa: Fleiss' kappa of
+    the readings. joint_entropy: of the classes read, in nats (log C when all are equally frequent).
     conditional/<given>/<target>: targets outside `given`, for every `given` of up to 5 modalities; with more, only
-    single modalities and all but the target. by_inputs/<k>: their mean at k given modalities. chance: .1.
+    single modalities and all but the target. by_inputs/<k>: their mean at k given modalities. chance: 1 / C.
     leave_one_out: the mean over targets, all others given. self/<modality>: reconstructions from itself alone.
-    ceiling/<modality>: the judge on the real images. joint_confidence, real_confidence: mean top probability.
+    ceiling/<modality>: the judge on real values. joint_confidence, real_confidence: mean top probability.
     joint and leave_one_out have <key>_low and <key>_high, a 95 % interval by bootstrap over rows.
-    A row counts where it has all of `given`; what no row allows is left out, and with one image modality so is what
-    compares modalities. Posterior mixtures are scored exactly: each member once, combined with its weight.
+    A row counts where it has all of `given`; what no row allows is left out, and with one readable modality so is
+    what compares modalities. Posterior mixtures are scored exactly: each member once, combined with its weight.
     Raises InputError when the data have no labels, or only one class.
     """
     check_labels(data, "coherence")
-    pairs = coherence_pairs(model)
+    pairs = coherence_pairs(model, judge)
     readings = read_model(
         model,
         data,
         judge,
-        digit_pairs=pairs,
+        label_pairs=pairs,
         seed=seed,
         rows=rows,
         batch_size=batch_size,
         spread=0.0 if from_means else 1.0,
     )
-    return coherence_of(model, data, readings, seed)
+    return coherence_of(model, data, readings, judge, seed)
 
 
-def coherence_pairs(model: Model) -> list[Pair]:
+def coherence_pairs(model: Model, judge: Judge) -> list[Pair]:
     """What must be read: all targets outside `given`, and every modality from itself."""
-    images = image_names(model)
-    return all_pairs(model.names, images) + [((name,), name) for name in images]
+    targets = readable(model, judge)
+    return all_pairs(model.names, targets) + [((name,), name) for name in targets]
 
 
-def coherence_of(model: Model, data: MultimodalDataset, readings: Readings, seed: int) -> dict[str, float]:
-    """The values of `coherence`, from readings that hold the digits of `coherence_pairs`."""
-    found = _real(data, readings) | _joint(readings, seed) | _conditional(model, data, readings, seed)
-    return {f"coherence/{key}": value for key, value in found.items()}
+def coherence_of(
+    model: Model, data: MultimodalDataset, readings: Readings, judge: Judge, seed: int
+) -> dict[str, float]:
+    """The values of `coherence`, from readings that hold the labels of `coherence_pairs`."""
+    classes = len(judge.classes)
+    truth = true_classes(data, judge)
+    values = _real(truth, readings) | _joint(readings, classes, seed)
+    values |= _conditional(model, data, readings, truth, seed)
+    values |= {"chance": 1 / classes} if len(model.names) > 1 else {}
+    return {f"coherence/{key}": value for key, value in values.items()}
+
+
+def true_classes(data: MultimodalDataset, judge: Judge) -> np.ndarray:
+    """The place of each row's label among the judge's classes, (row,); -1 for a label that it does not know.
+
+    Raises InputError when the data have no labels, or only one class.
+    """
+    places = {label: place for place, label in enumerate(judge.classes)}
+    return np.array([places.get(label, -1) for label in check_labels(data, "coherence").tolist()])
 
 
 def check_labels(data: MultimodalDataset, metric: str) -> np.ndarray:
@@ -85,29 +100,18 @@ def check_labels(data: MultimodalDataset, metric: str) -> np.ndarray:
 
 
 def warnings(found: Mapping[str, float]) -> dict[str, str]:
-    """Key -> why not to trust it, or why it is not there.
-
-    Joint coherence is high, too, when the judge sees one class in all blank pictures.
-    """
-    if "label_free/against_real" in found and "label_free/leave_one_out" not in found:
-        reason = "self-reconstructions fit their own input hardly better than another's, so they are no upper anchor"
-        return {"label_free/leave_one_out": reason} | _collapse(found)
-    return _collapse(found)
-
-
-def _collapse(found: Mapping[str, float]) -> dict[str, str]:
+    """Key -> why not to trust it. Joint coherence is high, too, when the judge sees one class in all blank pictures."""
     if "coherence/joint" not in found or "coherence/joint_entropy" not in found:
         return {}
     joint, kappa = found["coherence/joint"], found["coherence/joint_kappa"]
-    entropy, most = found["coherence/joint_entropy"], math.log(CLASSES)
+    entropy, most = found["coherence/joint_entropy"], -math.log(found["coherence/chance"])
     sure, real = found["coherence/joint_confidence"], found["coherence/real_confidence"]
     is_by_frequencies = joint > 0.5 and kappa < 0.5 * joint  # most agreement is what the class frequencies give
     if not is_by_frequencies and entropy > LEAST_ENTROPY * most:
         return {}
     return {
-        "coherence/joint": f"not to be trusted: prior samples look collapsed (kappa {kappa:.2f}, entropy of the digits "
-        f"{entropy:.2f} of {most:.2f} nats, the judge's confidence {sure:.2f} against {real:.2f} on real "
-        "images)"
+        "coherence/joint": f"not to be trusted: prior samples look collapsed (kappa {kappa:.2f}, entropy of the "
+        f"classes {entropy:.2f} of {most:.2f} nats, the judge's confidence {sure:.2f} against {real:.2f} on real data)"
     }
 
 
@@ -123,67 +127,57 @@ def fleiss_kappa(votes: np.ndarray) -> float:
     return 0.0 if by_chance == 1 else float((observed - by_chance) / (1 - by_chance))
 
 
-def interval(scores: np.ndarray, seed: int) -> tuple[float, float]:
-    """95 % percentile bootstrap over rows of the mean of column means. scores: (row, column), NaN where not scored."""
-    rng = np.random.default_rng(seed)
-    seen = ~np.isnan(scores)
-    filled = np.where(seen, scores, 0.0)
-    means = []
-    for _ in range(RESAMPLES):
-        times = np.bincount(rng.integers(0, len(scores), len(scores)), minlength=len(scores))
-        counted = times @ seen
-        means.append(((times @ filled)[counted > 0] / counted[counted > 0]).mean())
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
+def _real(truth: np.ndarray, readings: Readings) -> dict[str, float]:
+    values = {f"ceiling/{n}": _mean((r.label == truth[r.rows]).astype(float)) for n, r in readings.real.items()}
+    values["real_confidence"] = _mean(np.concatenate([read.confidence for read in readings.real.values()]))
+    return {key: value for key, value in values.items() if not np.isnan(value)}
 
 
-def _real(data: MultimodalDataset, readings: Readings) -> dict[str, float]:
-    labels = check_labels(data, "coherence")
-    found = {f"ceiling/{n}": _mean((r.digit == labels[r.rows]).astype(float)) for n, r in readings.real.items()}
-    found["real_confidence"] = _mean(np.concatenate([read.confidence for read in readings.real.values()]))
-    return {key: value for key, value in found.items() if not np.isnan(value)}
-
-
-def _joint(readings: Readings, seed: int) -> dict[str, float]:
-    votes = np.stack([read.digit for read in readings.prior.values()], -1)
-    shares = np.bincount(votes.ravel(), minlength=CLASSES) / votes.size
+def _joint(readings: Readings, classes: int, seed: int) -> dict[str, float]:
+    votes = np.stack([read.label for read in readings.prior.values()], -1)
+    shares = np.bincount(votes.ravel(), minlength=classes) / votes.size
     shares = shares[shares > 0]
     sure = np.concatenate([read.confidence for read in readings.prior.values()])
-    found = {"joint_entropy": float(-(shares * np.log(shares)).sum()), "joint_confidence": float(sure.mean())}
+    spread = {"joint_entropy": float(-(shares * np.log(shares)).sum()), "joint_confidence": float(sure.mean())}
     modalities = votes.shape[1]
     if modalities == 1:
-        return found
+        return spread
     agree = (votes == votes[:, :1]).all(-1)
-    low, high = interval(agree[:, None].astype(float), seed)
+    low, high = interval_of_mean(agree[:, None].astype(float), seed)
     joint = {"joint": float(agree.mean()), "joint_low": low, "joint_high": high}
-    return joint | {"joint_kappa": fleiss_kappa(votes), "joint_chance": CLASSES ** (1.0 - modalities)} | found
+    return joint | {"joint_kappa": fleiss_kappa(votes), "joint_chance": classes ** (1.0 - modalities)} | spread
 
 
-def _conditional(model: Model, data: MultimodalDataset, readings: Readings, seed: int) -> dict[str, float]:
-    images, labels = image_names(model), check_labels(data, "coherence")[readings.rows]
-    found = {f"self/{name}": _mean(_scores(model, data, readings, ((name,), name), labels)) for name in images}
+def _conditional(
+    model: Model, data: MultimodalDataset, readings: Readings, truth: np.ndarray, seed: int
+) -> dict[str, float]:
+    targets = tuple(readings.real)
+    values = {f"self/{name}": _mean(_scores(model, data, readings, ((name,), name), truth)) for name in targets}
     by_inputs: dict[int, list[float]] = {}
-    for given, target in all_pairs(model.names, images):
-        mean = _mean(_scores(model, data, readings, (given, target), labels))
-        found[f"conditional/{'+'.join(given)}/{target}"] = mean
+    for given, target in all_pairs(model.names, targets):
+        mean = _mean(_scores(model, data, readings, (given, target), truth))
+        values[f"conditional/{'+'.join(given)}/{target}"] = mean
         by_inputs.setdefault(len(given), []).append(mean)
     for count, means in by_inputs.items():
-        found[f"by_inputs/{count}"] = _mean(np.array(means))
-    found |= {"chance": 1 / CLASSES} if len(model.names) > 1 else {}
-    found |= leave_one_out_of(model, data, readings, seed)
-    return {key: value for key, value in found.items() if not np.isnan(value)}
+        values[f"by_inputs/{count}"] = _mean(np.array(means))
+    values |= leave_one_out_of(model, data, readings, truth, seed)
+    return {key: value for key, value in values.items() if not np.isnan(value)}
 
 
-def leave_one_out_of(model: Model, data: MultimodalDataset, readings: Readings, seed: int) -> dict[str, float]:
-    """leave_one_out with _low and _high, from readings that hold the digits of all but the target given."""
-    pairs = one_out_pairs(model.names, image_names(model))
-    labels = check_labels(data, "coherence")[readings.rows]
-    columns = [_scores(model, data, readings, pair, labels) for pair in pairs]
+def leave_one_out_of(
+    model: Model, data: MultimodalDataset, readings: Readings, truth: np.ndarray, seed: int
+) -> dict[str, float]:
+    """leave_one_out with _low and _high, from readings that hold the labels of all but the target given.
+
+    truth: the `true_classes` of all rows.
+    """
+    pairs = one_out_pairs(model.names, tuple(readings.real))
+    columns = [_scores(model, data, readings, pair, truth) for pair in pairs]
     scored = [column for column in columns if not np.isnan(column).all()]
     if not scored:
         return {}
     table = np.stack(scored, -1)
-    low, high = interval(table, seed)
+    low, high = interval_of_mean(table, seed)
     return {
         "leave_one_out": float(np.nanmean(table, 0).mean()),
         "leave_one_out_low": low,
@@ -191,10 +185,10 @@ def leave_one_out_of(model: Model, data: MultimodalDataset, readings: Readings, 
     }
 
 
-def _scores(model: Model, data: MultimodalDataset, readings: Readings, pair: Pair, labels: np.ndarray) -> np.ndarray:
-    """Share of right digits by row, over the members of the posterior; NaN where the row lacks some of `given`."""
+def _scores(model: Model, data: MultimodalDataset, readings: Readings, pair: Pair, truth: np.ndarray) -> np.ndarray:
+    """Share of right labels by row, over the members of the posterior; NaN where the row lacks some of `given`."""
     (given, target), rows = pair, readings.rows
-    parts = [w * (readings.digits[m, target] == labels) for m, w in members(model, given)]
+    parts = [w * (readings.labels[m, target] == truth[rows]) for m, w in members(model, given)]
     return np.where(has_all(data, data.present[rows], given).cpu().numpy(), np.sum(parts, 0), np.nan)
 
 

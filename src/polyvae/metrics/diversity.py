@@ -11,7 +11,7 @@ from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.judges.extractors import Extractor
 from polyvae.metrics.coherence import check_labels
 from polyvae.metrics.moments import finite
-from polyvae.metrics.protocol import Subset, check_rows, conditional_means, image_names, rows_with, scoring
+from polyvae.metrics.protocol import Draws, Subset, check_names, conditional_means, rows_with, scoring
 from polyvae.metrics.readings import Readings
 from polyvae.models.contract import Model
 
@@ -33,18 +33,18 @@ def diversity(
     seed: int = 0,
     batch_size: int = 500,
 ) -> dict[str, float]:
-    """diversity/<extractor>/<given>/<target> for single given modalities and images, and diversity/<extractor>/mean.
+    """diversity/<extractor>/<given>/<target> for single given modalities and what the extractor reads; and /mean.
 
     Ten draws of the target for each of at most 100 test inputs: their mean pairwise feature distance, divided by that
-    of real images of the input's class. 1 is as diverse as real images, 0 is one picture for all draws. readings: what
-    was read in the real images. Inputs of a class with a single real image are left out.
+    of real values of the input's class. 1 is as diverse as real data, 0 is one value for all draws. readings: what was
+    read in the real data. Inputs of a class with a single real value, or with one value over and over, are left out.
     Raises InputError without labels.
     """
-    labels, images = check_labels(data, "diversity"), image_names(model)
-    check_rows(model, data, readings.rows)
+    labels, targets = check_labels(data, "diversity"), tuple(readings.real)
+    check_names(model, data, readings.rows)
     found: dict[str, float] = {}
     with scoring(model):
-        for given, target in ((g, t) for g, t in permutations(model.names, 2) if t in images):
+        for given, target in ((g, t) for g, t in permutations(model.names, 2) if t in targets):
             rows = _inputs(data, readings.rows, given, target, seed)
             real, drawn = (
                 _spread_of_real(readings, labels, target),
@@ -67,7 +67,8 @@ def _inputs(data: MultimodalDataset, rows: Sequence[int], given: str, target: st
 def _spread_of_real(readings: Readings, labels: np.ndarray, target: str) -> dict[int, float]:
     read = readings.real[target]
     by_class = {int(c): read.features[labels[read.rows] == c] for c in np.unique(labels)}
-    return {c: mean_pairwise_distance(features[:500]) for c, features in by_class.items() if len(features) > 1}
+    spread = {c: mean_pairwise_distance(features[:500]) for c, features in by_class.items() if len(features) > 1}
+    return {c: distance for c, distance in spread.items() if distance > 0}
 
 
 def _draws(
@@ -84,8 +85,8 @@ def _draws(
     found: dict[int, list[np.ndarray]] = {row: [] for row in rows}
     for draw in range(DRAWS):
         wanted: dict[Subset, Subset] = {(given,): (target,)}
-        for drawn in conditional_means(model, data, wanted, rows, batch_size, (seed, f"diversity/{draw}", 1.0)):
-            features, _ = extractor.read(drawn.values)
+        for drawn in conditional_means(model, data, wanted, rows, Draws(seed, f"diversity/{draw}", batch_size)):
+            features, _ = extractor.read(target, drawn.values)
             for row, one in zip(drawn.rows, features.cpu().numpy(), strict=True):
                 found[row].append(one)
     return {row: np.stack(draws) for row, draws in found.items()}

@@ -1,4 +1,4 @@
-"""Frechet distance between Gaussians fitted to features of real and of generated images.
+"""Frechet distance between Gaussians fitted to features of real and of generated data.
 
 Heusel et al. 2017, eq. 6: |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)). Only with Inception features may it be
 called FID.
@@ -14,7 +14,7 @@ from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Extractor
 from polyvae.metrics.moments import Moments, moments
-from polyvae.metrics.protocol import image_names
+from polyvae.metrics.protocol import readable
 from polyvae.metrics.readings import Read, Readings, few_pairs, read_data, read_model
 from polyvae.models.contract import Model
 
@@ -68,17 +68,17 @@ def frechet(
     rows: Sequence[int] | None = None,
     batch_size: int = 500,
 ) -> dict[str, float]:
-    """Distances between generated and real test images of each modality, by the features of `extractor`.
+    """Distances between generated and real test values of each modality that `extractor` reads, by its features.
 
     rows: test rows to compare with and to condition on (default all); as many prior samples are drawn.
-    Returns frechet/<extractor>/ + unconditional/<modality>; floor/<modality>, real train against real test images;
+    Returns frechet/<extractor>/ + unconditional/<modality>; floor/<modality>, real train against real test data;
     conditional/<given>/<target> for all but the target, and for single modalities if there are at most 5;
     samples, dimension and floor_samples (the smaller of the two sets): with fewer samples than dimensions
     (fewer_samples_than_dimensions is 1) a distance is biased upwards, and comparable at equal numbers only.
     A `given` that fewer than 2 rows have is left out.
     Posterior mixtures are measured exactly: the moments of their members pool with their weights.
     """
-    pairs = few_pairs(model.names, image_names(model))
+    pairs = few_pairs(model.names, readable(model, extractor))
     readings = read_model(model, test, extractor, moment_pairs=pairs, seed=seed, rows=rows, batch_size=batch_size)
     return frechet_of(
         readings, real_train(readings, train, extractor, seed=seed, batch_size=batch_size), extractor.name, seed

@@ -25,7 +25,7 @@ def kernel_distance(a: np.ndarray | Tensor, b: np.ndarray | Tensor) -> float:
 
 
 def kernel_of(readings: Readings, extractor: str) -> dict[str, float]:
-    """kid/<extractor>/unconditional/<modality>: prior samples against real test images."""
+    """kid/<extractor>/unconditional/<modality>: prior samples against real test data."""
     return {
         f"kid/{extractor}/unconditional/{name}": kernel_distance(readings.real[name].features, read.features)
         for name, read in readings.prior.items()

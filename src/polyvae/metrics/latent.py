@@ -3,24 +3,21 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
 from scipy.special import digamma
-from torch import Tensor
-from torch.distributions import Distribution
 
-from polyvae import objectives, subsets
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
+from polyvae.gaussian import GaussianMixture
 from polyvae.metrics.moments import Moments, RunningMoments
 from polyvae.metrics.protocol import Subset, check_names, given_subsets, rows_with, scoring
 from polyvae.modality import Batch
-from polyvae.models.contract import JointModel, Model, NotDefined
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.contract import JointModel, Model, NotDefined, joint
 from polyvae.noise import RowNoise
+from polyvae.objectives.parts import rsample, scores_of
 from polyvae.posteriors import Posterior, kl_by_dimension
-from polyvae.priors import Centred, Prior, StandardNormal
+from polyvae.priors import Centred, StandardNormal
 
 MOST_ROWS = 1000
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016
@@ -46,10 +43,9 @@ def latent(
     samples look like posterior ones, as far as means and covariances tell. Defined for that prior, and more
     rows than dimensions.
     Rows count that have every modality, so that subsets are compared on the same rows.
-    Raises NotDefined for a model without a joint posterior, or fewer than 2 complete rows.
+    Raises NotDefined for a model that is not joint, or fewer than 2 complete rows.
     """
-    if not isinstance(model, MultimodalVAE):
-        raise NotDefined("the model has no joint posterior")
+    known = joint(model)
     complete = rows_with(data, check_names(model, data, rows), model.names)
     if len(complete) < 2:
         raise NotDefined(f"{len(complete)} test rows have every modality; subsets are compared on at least 2")
@@ -57,9 +53,9 @@ def latent(
     found: dict[str, float] = {}
     with scoring(model):
         parts = [(ids, data.batch(list(ids))) for ids in chunks(kept, batch_size)]
-        encoded = [_Encoded(model, ids, batch, model.encode(batch)) for ids, batch in parts]
+        encoded = [_Encoded(ids, batch, known.encode(batch)) for ids, batch in parts]
         for given in given_subsets(model.names):
-            found |= _of_subset(model, encoded, given, seed)
+            found |= _of_subset(known, encoded, given, seed)
     return {f"latent/{key}": value for key, value in found.items()}
 
 
@@ -78,51 +74,42 @@ def mismatch(drawn: Moments) -> float:
 
 @dataclass(frozen=True)
 class _Encoded:
-    """A model to an objective, and some rows that it has encoded once for all subsets."""
+    """Some rows, encoded once for all subsets."""
 
-    model: MultimodalVAE
     ids: tuple[int, ...]
     batch: Batch
     experts: Posterior
 
-    @property
-    def names(self) -> Subset:
-        return self.model.names
 
-    @property
-    def prior(self) -> Prior:
-        return self.model.prior
-
-    def encode(self, batch: Batch) -> Posterior:
-        return self.experts
-
-    def decode(self, codes: dict[str, Tensor]) -> dict[str, Distribution]:
-        return self.model.decode(codes)
-
-
-def _of_subset(model: MultimodalVAE, encoded: Sequence[_Encoded], given: Subset, seed: int) -> dict[str, float]:
+def _of_subset(model: JointModel, encoded: Sequence[_Encoded], given: Subset, seed: int) -> dict[str, float]:
     label = "+".join(given)
-    mixture = subsets.conditional(model.mixture, given)
-    prior = model.prior.law() if isinstance(model.prior, Centred) else None
+    prior = model.prior.law() if isinstance(model.prior, Centred) and len(given) == 1 else None
     means, draws = RunningMoments(), RunningMoments()
     sums, kl = np.zeros(2), torch.zeros(model.latent_dim, dtype=torch.float64)
     rows = sum(len(part.ids) for part in encoded)
     for part in encoded:
         noise = RowNoise(seed, "latent", part.ids)
-        known = cast(JointModel, part)
-        bound = objectives.elbo(known, part.batch, mixture, allocation="exact", generator=noise)
-        sums += len(part.ids) * np.array([float(bound.distortion), float(bound.rate)])
         posterior = model.posterior(part.batch, given, part.experts)
+        sums += _distortion_and_rate(model, part.batch, posterior, noise)
         means.add(posterior.mean.cpu().numpy())
         draws.add(posterior.sample(noise).cpu().numpy())
-        if prior is not None and len(given) == 1:
-            kl += kl_by_dimension(cast(Posterior, posterior.component(0)), prior).double().sum(0).cpu()
+        if prior is not None:
+            kl += kl_by_dimension(posterior.component(0), prior).double().sum(0).cpu()
     distortion, rate = (sums / rows).tolist()
     found = {f"distortion/{label}": distortion, f"rate/{label}": rate, f"elbo/{label}": -distortion - rate}
     variance = means.result().covariance.diagonal()
     found[f"active_units/{label}"] = float((variance > ACTIVE_VARIANCE).sum())
-    if prior is not None and len(given) == 1:
+    if prior is not None:
         found[f"collapsed/{label}"] = float((kl / rows < COLLAPSED_KL).sum())
     if isinstance(model.prior, StandardNormal) and rows > model.latent_dim:
         found[f"mismatch/{label}"] = mismatch(draws.result())
     return found
+
+
+def _distortion_and_rate(model: JointModel, batch: Batch, posterior: GaussianMixture, noise: RowNoise) -> np.ndarray:
+    """Of predicting everything, (2,), in nats, summed over rows: one draw from each component, by its weight."""
+    z = rsample(posterior.components, noise)  # (component, batch, latent)
+    weights = posterior.weights.T
+    scores = sum((scores_of(model, batch, name, z) for name in model.names), torch.zeros((), device=z.device))
+    parts = torch.stack([-weights * scores, weights * model.prior.kl(posterior.components, z)])
+    return parts.double().sum((1, 2)).cpu().numpy()

@@ -10,10 +10,10 @@ from sklearn.linear_model import LogisticRegression
 
 from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.errors import InputError
+from polyvae.gaussian import picked
 from polyvae.metrics.coherence import check_labels
 from polyvae.metrics.protocol import Subset, check_names, given_subsets, has_all, scoring
-from polyvae.models.contract import Model, NotDefined
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.contract import JointModel, Model, NotDefined, joint
 from polyvae.noise import RowNoise
 from polyvae.subsets import conditional
 
@@ -49,11 +49,10 @@ def linear_probe(
     same as all; examples/<n>: joint with n training rows, as many as there are; joint_one_member: for a mixture, from
     the mean of one drawn member, as published code takes it, instead of the weighted mean of all members.
     A row counts where it has all of `given`; a `given` whose training rows are of one class is left out.
-    Raises InputError without labels, NotDefined for a model without a joint posterior, or when nothing can be scored.
+    Raises InputError without labels, NotDefined for a model that is not joint, or when nothing can be scored.
     """
+    known = joint(model)
     labels = check_labels(train, "linear_probe"), check_labels(test, "linear_probe")
-    if not isinstance(model, MultimodalVAE):
-        raise NotDefined("a linear probe reads joint posterior means, which this model does not have")
     if unseen := sorted(set(labels[1].tolist()) - set(labels[0].tolist())):
         raise NotDefined(f"test rows are of classes that no training row has, such as {unseen[0]}")
     names, kept = model.names, check_names(model, test, rows)
@@ -62,9 +61,9 @@ def linear_probe(
     chosen = order[: max(EXAMPLES, *CURVE)]
     parts = (train, chosen), (test, kept)
     with scoring(model):
-        spaces = [embeddings(model, data, ids, given_sets, batch_size) for data, ids in parts]
-        is_mixture = len(conditional(model.mixture, names).terms) > 1
-        one_member = [embeddings(model, data, ids, [names], batch_size, seed) for data, ids in parts if is_mixture]
+        spaces = [embeddings(known, data, ids, given_sets, batch_size) for data, ids in parts]
+        is_mixture = len(conditional(known.mixture, names).terms) > 1
+        one_member = [embeddings(known, data, ids, [names], batch_size, seed) for data, ids in parts if is_mixture]
     targets = labels[0][chosen], labels[1][kept]
 
     def score(given: Subset, examples: int, spaces: list[dict[Subset, np.ndarray]] = spaces) -> float:
@@ -87,7 +86,7 @@ def linear_probe(
 
 @torch.no_grad()
 def embeddings(
-    model: MultimodalVAE,
+    model: JointModel,
     data: MultimodalDataset,
     rows: Sequence[int],
     subsets: Sequence[Subset],
@@ -109,7 +108,7 @@ def embeddings(
                 continue
             able = seen.nonzero().squeeze(1)
             part = batch if bool(seen.all()) else data.batch([ids[i] for i in able.tolist()])
-            posterior = model.posterior(part, given, type(experts)(experts.mean[:, able], experts.logvar[:, able]))
+            posterior = model.posterior(part, given, picked(experts, (slice(None), able)))
             mean = posterior.mean
             if member_seed is not None:
                 kept = tuple(ids[i] for i in able.tolist())

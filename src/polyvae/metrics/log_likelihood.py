@@ -13,18 +13,15 @@ from torch import Tensor
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.errors import InputError
 from polyvae.gaussian import GaussianMixture, picked
-from polyvae.metrics.protocol import Subset, check_names, rows_with, scoring
+from polyvae.metrics.protocol import Draws, Subset, check_names, rows_with, scoring
 from polyvae.metrics.readings import few_pairs
 from polyvae.modality import Batch
-from polyvae.models.contract import Model, NotDefined
-from polyvae.models.joint import MultimodalVAE
+from polyvae.models.contract import JointModel, Model, joint
 from polyvae.noise import RowNoise
 
 MOST_ROWS = 500  # for all but the joint
 BLIND_ROWS, BLIND_SAMPLES, BLIND_POSTERIORS, BLIND_CHUNK = 200, 1000, 500, 50
 LEGACY_BATCH = 64
-
-Estimate = Callable[[Batch, RowNoise], Tensor]  # log weights (sample, row)
 
 
 def log_likelihood(
@@ -52,46 +49,44 @@ def log_likelihood(
     larger K: compare at equal K only.
     modality/<name> counts the rows that have it; all others the rows that have every modality, so that they are about
     the same rows, and are left out where fewer than 2 rows are complete.
-    Raises InputError for samples < 1, NotDefined for a model without `log_weights`.
+    Raises InputError for samples < 1, NotDefined for a model that is not joint.
     """
     if samples < 1:
         raise InputError(f"samples is {samples}; a log-likelihood needs at least 1")
-    draw = getattr(model, "log_weights", None)
-    if draw is None:
-        raise NotDefined("the model gives no importance weights, so likelihoods are not defined")
-    names, kept = model.names, check_names(model, data, rows)
+    known, names, kept = joint(model), model.names, check_names(model, data, rows)
     complete = rows_with(data, kept, names)
 
-    def weights(rows: Sequence[int], purpose: str, estimate: Estimate) -> Tensor:
-        return _by_row(data, rows, batch_size, (seed, f"log_likelihood/{purpose}"), estimate)
+    def weights(rows: Sequence[int], purpose: str, given: Subset, targets: Subset) -> Tensor:
+        draws = Draws(seed, f"log_likelihood/{purpose}", batch_size)
+        return _by_row(data, rows, draws, lambda b, noise: known.log_weights(b, given, targets, samples, noise))
 
-    found = {"samples": float(samples), "complete_rows": float(len(complete))}
+    def predictive(rows: Sequence[int], given: Subset, targets: Subset) -> Tensor:
+        draws = Draws(seed, "log_likelihood/conditional", batch_size)
+        return _by_row(data, rows, draws, lambda b, noise: _log_predictive(known, b, given, targets, samples, noise))
+
+    values = {"samples": float(samples), "complete_rows": float(len(complete))}
     with scoring(model):
         for name in names:
             own = _few(rows_with(data, kept, (name,)), seed)
             if len(own) >= 2:
-                drawn = weights(own, "modality", lambda b, g, one=(name,): draw(b, one, one, samples, g))
-                found[f"modality/{name}"] = float(log_mean(drawn).mean())
+                values[f"modality/{name}"] = _mean(weights(own, "modality", (name,), (name,)))
         if len(complete) >= 2:
-            joint = weights(complete, "joint", lambda b, g: draw(b, names, names, samples, g))
-            found |= {"joint": float(log_mean(joint).mean()), "joint_ess": float(effective_size(joint).mean())}
+            importance = weights(complete, "joint", names, names)
+            values |= {"joint": _mean(importance), "joint_ess": float(effective_size(importance).mean())}
             few = _few(complete, seed)
             for given in dict.fromkeys(given for given, _ in few_pairs(names, names)):
                 label, others = "+".join(given), tuple(name for name in names if name not in given)
-                drawn = weights(few, "from", lambda b, g, a=given: draw(b, a, names, samples, g))
-                found[f"joint_from/{label}"] = float(log_mean(drawn).mean())
-                scores = weights(
-                    few, "conditional", lambda b, g, a=given, t=others: _log_predictive(model, b, a, t, samples, g)
-                )
-                found[f"conditional/{label}"] = float(log_mean(scores).mean())
-            if train is not None and isinstance(model, MultimodalVAE):
-                blind = chosen_rows(len(few), BLIND_ROWS, seed)
-                found["unconditional"] = blind_log_likelihood(
-                    model, data.rows([few[i] for i in blind]), train, seed=seed
-                )
-                same = [complete.index(few[i]) for i in blind]
-                found["joint_of_blind_rows"] = float(log_mean(joint[:, same]).mean())
-    return {f"log_likelihood/{key}": value for key, value in found.items()}
+                values[f"joint_from/{label}"] = _mean(weights(few, "from", given, names))
+                values[f"conditional/{label}"] = _mean(predictive(few, given, others))
+            if train is not None:
+                blind = [few[i] for i in chosen_rows(len(few), BLIND_ROWS, seed)]
+                values["unconditional"] = blind_log_likelihood(known, data.rows(blind), train, seed=seed)
+                values["joint_of_blind_rows"] = _mean(importance[:, [complete.index(row) for row in blind]])
+    return {f"log_likelihood/{key}": value for key, value in values.items()}
+
+
+def _mean(log_weights: Tensor) -> float:
+    return float(log_mean(log_weights).mean())
 
 
 def _few(rows: Sequence[int], seed: int) -> list[int]:
@@ -110,7 +105,7 @@ def effective_size(log_weights: Tensor) -> Tensor:
 
 @torch.no_grad()
 def blind_log_likelihood(
-    model: MultimodalVAE,
+    model: JointModel,
     data: MultimodalDataset,
     train: MultimodalDataset,
     *,
@@ -154,37 +149,36 @@ def legacy_log_likelihood(
     flattened: weights laid out (sample, row) are read as (row, sample), so that the mean runs over 12 different rows of
     a batch of 64: an overestimate. single_expert: a mixture's rows are cut into blocks, one member each, whose density
     alone stands below the line. With both off it is the joint estimate over whole batches.
-    Raises NotDefined for a model that is no MultimodalVAE.
+    Raises NotDefined for a model that is not joint.
     """
-    if not isinstance(model, MultimodalVAE):
-        raise NotDefined("the published estimate needs a joint posterior, which this model does not have")
+    known = joint(model)
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).tolist()
     whole = [ids for ids in chunks(order, LEGACY_BATCH) if len(ids) == LEGACY_BATCH or len(order) < LEGACY_BATCH]
     means = []
     with scoring(model):
         for ids in whole:
             batch = data.batch(list(ids))
-            posterior = model.posterior(batch)
+            posterior = known.posterior(batch)
             if single_expert:
                 block = torch.arange(len(ids)) * len(posterior.components.mean) // len(ids)
                 chosen = picked(posterior.components, (block[None], torch.arange(len(ids))[None]))
                 posterior = GaussianMixture(chosen, torch.ones_like(posterior.weights[:, :1]))
             noise = RowNoise(seed, "log_likelihood/legacy", ids)
-            weights = model.log_weights(batch, model.names, model.names, samples, noise, posterior)
+            weights = known.log_weights(batch, model.names, model.names, samples, noise, posterior)
             means.append(log_mean(weights.reshape(len(ids), -1).T if flattened else weights).mean())
     return {"log_likelihood/legacy": float(torch.stack(means).mean())}
 
 
 def _by_row(
-    data: MultimodalDataset, rows: Sequence[int], batch_size: int, noise: tuple[int, str], estimate: Estimate
+    data: MultimodalDataset, rows: Sequence[int], draws: Draws, estimate: Callable[[Batch, RowNoise], Tensor]
 ) -> Tensor:
     """Log weights (sample, row), float64 on the CPU."""
-    parts = [estimate(data.batch(list(ids)), RowNoise(*noise, ids)) for ids in chunks(rows, batch_size)]
+    parts = [estimate(data.batch(list(ids)), draws.noise(ids)) for ids in chunks(rows, draws.batch_size)]
     return torch.cat([part.double().cpu() for part in parts], -1)
 
 
 def _log_predictive(
-    model: Model, batch: Batch, given: Subset, targets: Subset, samples: int, noise: RowNoise
+    model: JointModel, batch: Batch, given: Subset, targets: Subset, samples: int, noise: RowNoise
 ) -> Tensor:
     """Log-likelihood of what a row has of `targets` at draws from the posterior given `given`: (sample, row)."""
     scores = []
@@ -197,10 +191,10 @@ def _log_predictive(
     return torch.stack(scores)
 
 
-def _pairwise(model: MultimodalVAE, z: Tensor, batch: Batch) -> Tensor:
+def _pairwise(model: JointModel, z: Tensor, batch: Batch) -> Tensor:
     """Log-likelihood of every row at every code: (code, row)."""
     total = torch.zeros(len(z), len(batch.present), device=z.device)
-    for column, (name, likelihood) in enumerate(model.decode(z).items()):
+    for column, (name, likelihood) in enumerate(model.decode(dict.fromkeys(model.names, z)).items()):
         scores = torch.stack([likelihood.log_prob(value[None]) for value in batch.values[name]], -1)
         total += torch.where(batch.present[:, column], scores, 0.0)
     return total

@@ -56,7 +56,7 @@ def precision_recall(real: np.ndarray | Tensor, generated: np.ndarray | Tensor, 
 
 
 def manifold_of(readings: Readings, extractor: str) -> dict[str, float]:
-    """precision | recall | density | coverage/<extractor>/unconditional/<modality>: prior samples, real test images."""
+    """precision | recall | density | coverage/<extractor>/unconditional/<modality>: prior samples, real test data."""
     found = {}
     for name, read in readings.prior.items():
         scores = precision_recall(readings.real[name].features, read.features)

@@ -1,6 +1,6 @@
 """What a metric may know: a model that can be sampled, and the data, judge and seed to measure it with."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -15,11 +15,13 @@ from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.errors import InputError
 from polyvae.gaussian import picked
 from polyvae.judges.extractors import AttributeJudge, Critic, Extractor, Judge, prepared
-from polyvae.models.contract import Model
-from polyvae.models.joint import MultimodalVAE
-from polyvae.noise import RowNoise
+from polyvae.modality import Batch
+from polyvae.models.contract import Model, NotDefined, is_joint, mixture_of
+from polyvae.noise import Noise, RowNoise
+from polyvae.objectives import Bound
 
 Subset = tuple[str, ...]
+BatchLoss = Callable[[Batch, Noise], Bound]  # what a run minimised, of one batch
 MOST_FOR_ALL_SUBSETS = 5
 
 
@@ -27,11 +29,12 @@ MOST_FOR_ALL_SUBSETS = 5
 class Evaluation:
     """What a model is measured on. The data lie on the model's device.
 
-    judge: reads digits, or what captions name; critic: of the training tuples; extractors: by name; each only if a
+    judge: reads classes, or what captions name; critic: of the training tuples; extractors: by name; each only if a
     metric asks for it.
     shifted: name -> test tuples with inputs unlike the training data.
-    beta: of the objective, for the bound. samples: importance samples a row, for likelihoods.
-    cache: a folder for what is read in real images, the same for all runs on a data set.
+    objective: what the run minimised, of a batch. beta: of the run, for L_S. samples: importance samples per row, for
+    likelihoods.
+    cache: a folder for what is read in real data, the same for all runs on a data set.
     """
 
     test: MultimodalDataset
@@ -40,6 +43,7 @@ class Evaluation:
     critic: Critic | None = None
     extractors: Mapping[str, Extractor] = field(default_factory=dict)
     shifted: Mapping[str, MultimodalDataset] = field(default_factory=dict)
+    objective: BatchLoss | None = None
     seed: int = 0
     beta: float = 1.0
     samples: int = 12
@@ -52,7 +56,7 @@ def members(model: Model, given: Subset) -> list[tuple[Subset, float]]:
 
     Metrics that are linear in the posterior score each member once and combine them with the weights.
     """
-    mixture = getattr(model, "mixture", None)
+    mixture = mixture_of(model)
     if mixture is None:
         return [(given, 1.0)]
     return [(term.given, term.weight) for term in subsets.conditional(mixture, given).terms]
@@ -65,6 +69,19 @@ def wanted_members(model: Model, pairs: Sequence[tuple[Subset, str]]) -> dict[Su
         for member, _ in members(model, given):
             wanted.setdefault(member, {})[target] = None
     return {member: tuple(targets) for member, targets in wanted.items()}
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How the codes of rows are drawn: the seed and purpose of their noise, its spread (0: means), rows at a time."""
+
+    seed: int
+    purpose: str
+    batch_size: int
+    spread: float = 1.0
+
+    def noise(self, rows: tuple[int, ...]) -> RowNoise:
+        return RowNoise(self.seed, self.purpose, rows, self.spread)
 
 
 class Drawn(NamedTuple):
@@ -84,45 +101,45 @@ def conditional_means(
     data: MultimodalDataset,
     wanted: Mapping[Subset, Subset],
     rows: Sequence[int],
-    batch_size: int,
-    noise: tuple[int, str, float],
+    draws: Draws,
 ) -> Iterator[Drawn]:
-    """For each (given -> targets), one latent draw a row that has all of `given`, and the likelihoods' means.
+    """For each (given -> targets), one latent draw per row that has all of `given`, and the likelihoods' means.
 
-    noise: (seed, purpose, spread). A row's noise is the same for every `given`, so that members can be compared.
+    A row's noise is the same for every `given`, so that members can be compared.
     """
-    seed, purpose, spread = noise
     images = image_names(model)
-    for ids in chunks(rows, batch_size):
+    for ids in chunks(rows, draws.batch_size):
         batch = data.batch(list(ids))
-        experts = model.encode(batch) if isinstance(model, MultimodalVAE) else None  # once for all subsets
+        experts = model.encode(batch) if is_joint(model) else None  # once for all subsets
         for given, targets in wanted.items():
             seen = has_all(data, batch.present, given)
             if not bool(seen.any()):
                 continue
             kept = tuple(row for row, is_seen in zip(ids, seen.tolist(), strict=True) if is_seen)
             part = batch if len(kept) == len(ids) else data.batch(list(kept))
-            draws = RowNoise(seed, purpose, kept, spread)
-            if isinstance(model, MultimodalVAE) and experts is not None:
-                known = picked(experts, (slice(None), seen))
-                codes = model.posterior_codes(part, given, targets, draws, known)
+            noise = draws.noise(kept)
+            if is_joint(model) and experts is not None:
+                codes = model.posterior_codes(part, given, targets, noise, picked(experts, (slice(None), seen)))
             else:
-                codes = model.posterior_codes(part, given, targets, draws)
+                codes = model.posterior_codes(part, given, targets, noise)
             for target, likelihood in model.decode(codes).items():
-                mean = likelihood.mean
-                yield Drawn(given, target, kept, prepared(mean) if target in images else mean)
+                yield Drawn(given, target, kept, _as_shown(likelihood.mean, target in images))
 
 
-def unconditional_images(
-    model: Model, count: int, batch_size: int, noise: tuple[int, str]
+def unconditional_means(
+    model: Model, names: Subset, count: int, draws: Draws
 ) -> Iterator[tuple[tuple[int, ...], dict[str, Tensor]]]:
-    """(sample ids, modality -> likelihood means) of `count` prior samples; image modalities only."""
+    """(sample ids, modality -> means of its likelihood) of `count` prior samples, of the modalities `names`."""
     images = image_names(model)
-    seed, purpose = noise
-    for ids in chunks(range(count), batch_size):
-        codes = model.prior_codes(len(ids), RowNoise(seed, purpose, ids))
-        decoded = model.decode({name: codes[name] for name in images})
-        yield ids, {name: prepared(decoded[name].mean) for name in images}
+    for ids in chunks(range(count), draws.batch_size):
+        codes = model.prior_codes(len(ids), draws.noise(ids))
+        decoded = model.decode({name: codes[name] for name in names})
+        yield ids, {name: _as_shown(decoded[name].mean, name in images) for name in names}
+
+
+def _as_shown(mean: Tensor, is_image: bool) -> Tensor:
+    """What a judge looks at: images as a picture file holds them, all else in model units."""
+    return prepared(mean) if is_image else mean
 
 
 def has_all(data: MultimodalDataset, present: Tensor, given: Sequence[str]) -> Tensor:
@@ -146,6 +163,14 @@ def image_names(model: Model) -> Subset:
     return tuple(m.name for m in model.modalities if m.is_image)
 
 
+def readable(model: Model, extractor: Extractor) -> Subset:
+    """The modalities that the extractor can look at. Raises NotDefined if there is none."""
+    names = tuple(m.name for m in model.modalities if extractor.reads(m))
+    if not names:
+        raise NotDefined(f"the extractor {extractor.name!r} reads none of {', '.join(model.names)}")
+    return names
+
+
 def leave_one_out(names: Sequence[str], target: str) -> Subset:
     return tuple(name for name in names if name != target)
 
@@ -162,20 +187,6 @@ def check_names(model: Model, data: MultimodalDataset, rows: Sequence[int] | Non
     if len(kept) < 2:
         raise InputError(f"{len(kept)} test rows; a metric needs at least 2")
     return kept
-
-
-def check_images(model: Model, data: MultimodalDataset) -> Subset:
-    """The image modalities. Raises InputError if there is none, or model and data have other modalities."""
-    check_same(model, data)
-    if not (images := image_names(model)):
-        raise InputError(f"none of {', '.join(model.names)} is an image; this metric reads images")
-    return images
-
-
-def check_rows(model: Model, data: MultimodalDataset, rows: Sequence[int] | None) -> list[int]:
-    """Both checks, for a metric that reads images of `rows`."""
-    check_images(model, data)
-    return check_names(model, data, rows)
 
 
 def check_same(model: Model, data: MultimodalDataset) -> None:

@@ -1,7 +1,7 @@
-"""One pass over a model for every metric that looks at images.
+"""One pass over a model for every metric that looks through a judge or another extractor.
 
-Each batch is encoded once, each latent decoded once, each image read once. What is read is kept small: digits and
-moments for conditional images; features as they are only for real images and prior samples.
+Each batch is encoded once, each latent decoded once, each value read once. What is read is kept small: labels and
+moments for conditional samples; features as they are only for real data and prior samples.
 """
 
 import hashlib
@@ -22,15 +22,16 @@ from polyvae.judges.extractors import Extractor
 from polyvae.metrics.moments import Moments, RunningMoments, pooled
 from polyvae.metrics.protocol import (
     MOST_FOR_ALL_SUBSETS,
+    Draws,
     Subset,
-    check_rows,
+    check_names,
     conditional_means,
     has_all,
-    image_names,
     leave_one_out,
     members,
+    readable,
     scoring,
-    unconditional_images,
+    unconditional_means,
     wanted_members,
 )
 from polyvae.models.contract import Model
@@ -39,31 +40,31 @@ Pair = tuple[Subset, str]  # (given, target)
 
 
 class Read(NamedTuple):
-    """What was read in images of one modality.
+    """What was read in values of one modality.
 
-    rows: Int (row,), the test rows or sample numbers. features: float32 (row, dimension). digit, confidence: (row,),
-    the most probable class and its probability; empty without a judge.
+    rows: Int (row,), the test rows or sample numbers. features: float32 (row, dimension). label, confidence: (row,),
+    the most probable class (its place among the judge's classes) and its probability; empty without a judge.
     """
 
     rows: np.ndarray
     features: np.ndarray
-    digit: np.ndarray
+    label: np.ndarray
     confidence: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """real: modality -> test images of the rows that have it; prior: modality -> as many prior samples as rows.
+    """real: modality -> test values of the rows that have it; prior: modality -> as many prior samples as rows.
 
-    rows: the test rows measured on. digits: (member of a posterior, target) -> Int (row,), -1 where nothing was drawn.
-    moments: (given, target) -> moments of the images drawn given `given`, members of a mixture pooled by weight; only
+    rows: the test rows measured on. labels: (member of a posterior, target) -> Int (row,), -1 where nothing was drawn.
+    moments: (given, target) -> moments of what is drawn given `given`, members of a mixture pooled by weight; only
     pairs that at least 2 rows allow.
     """
 
     rows: list[int]
     real: dict[str, Read]
     prior: dict[str, Read]
-    digits: dict[Pair, np.ndarray] = field(default_factory=dict)
+    labels: dict[Pair, np.ndarray] = field(default_factory=dict)
     moments: dict[Pair, Moments] = field(default_factory=dict)
 
 
@@ -72,7 +73,7 @@ def read_model(
     data: MultimodalDataset,
     extractor: Extractor,
     *,
-    digit_pairs: Sequence[Pair] = (),
+    label_pairs: Sequence[Pair] = (),
     moment_pairs: Sequence[Pair] = (),
     seed: int = 0,
     rows: Sequence[int] | None = None,
@@ -80,21 +81,21 @@ def read_model(
     spread: float = 1.0,
     cache: Path | None = None,
 ) -> Readings:
-    """Reads real images, prior samples and conditional samples, one latent draw a row.
+    """Reads real data, prior samples and conditional samples, one latent draw per row, of all that can be read.
 
-    digit_pairs, moment_pairs: the (given, target) pairs whose digits, or moments of features, are kept.
+    label_pairs, moment_pairs: the (given, target) pairs whose labels, or moments of features, are kept.
     rows: test rows to condition on (default all); as many prior samples are drawn. spread: 0 for latent means.
-    cache: a folder for what is read in real images.
-    Raises InputError unless model and data fit together.
+    cache: a folder for what is read in real data.
+    Raises InputError unless model and data fit together, NotDefined where the extractor reads nothing of them.
     """
-    kept = check_rows(model, data, rows)
+    kept, names = check_names(model, data, rows), readable(model, extractor)
     with scoring(model):
-        real = read_data(data, image_names(model), kept, extractor, batch_size, cache)
-        prior = _prior(model, len(kept), extractor, seed, batch_size)
-        digits, found = _conditional(
-            model, data, extractor, digit_pairs, moment_pairs, kept, batch_size, (seed, "conditional", spread)
+        real = read_data(data, names, kept, extractor, batch_size, cache)
+        prior = _prior(model, names, len(kept), extractor, Draws(seed, "prior", batch_size))
+        labels, pooled_moments = _conditional(
+            model, data, extractor, label_pairs, moment_pairs, kept, Draws(seed, "conditional", batch_size, spread)
         )
-    return Readings(kept, real, prior, digits, found)
+    return Readings(kept, real, prior, labels, pooled_moments)
 
 
 def read_data(
@@ -105,11 +106,11 @@ def read_data(
     batch_size: int,
     cache: Path | None = None,
 ) -> dict[str, Read]:
-    """Modality -> what is read in its real images, over the rows that have it; kept in `cache`, if there is one."""
+    """Modality -> what is read in its real values, over the rows that have it; kept in `cache`, if there is one."""
     chosen = tuple(names)
     if cache is None:
         return _read_data(data, chosen, rows, extractor, batch_size)
-    content = [extractor.name, extractor.weights_sha256, data.fingerprint, chosen, list(rows)]
+    content = [Read._fields, extractor.name, extractor.weights_sha256, data.fingerprint, chosen, list(rows)]
     path = cache / "readings" / f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.safetensors"
     if path.is_file():
         tensors, _ = files.read_tensors(path)
@@ -130,7 +131,7 @@ def _read_data(
         batch = data.batch(list(ids))
         for name, reads in parts.items():
             seen = has_all(data, batch.present, (name,))
-            reads.append(_read(extractor, np.array(ids)[seen.cpu().numpy()], batch.values[name][seen]))
+            reads.append(_read(extractor, name, np.array(ids)[seen.cpu().numpy()], batch.values[name][seen]))
     return {name: _joined(reads) for name, reads in parts.items()}
 
 
@@ -154,11 +155,11 @@ def one_out_pairs(names: Subset, targets: Subset) -> list[Pair]:
     return [(leave_one_out(names, target), target) for target in targets] if len(names) > 1 else []
 
 
-def _prior(model: Model, count: int, extractor: Extractor, seed: int, batch_size: int) -> dict[str, Read]:
-    parts: dict[str, list[Read]] = {name: [] for name in image_names(model)}
-    for ids, images in unconditional_images(model, count, batch_size, (seed, "prior")):
-        for name, pixels in images.items():
-            parts[name].append(_read(extractor, np.array(ids), pixels))
+def _prior(model: Model, names: Subset, count: int, extractor: Extractor, draws: Draws) -> dict[str, Read]:
+    parts: dict[str, list[Read]] = {name: [] for name in names}
+    for ids, means in unconditional_means(model, names, count, draws):
+        for name, values in means.items():
+            parts[name].append(_read(extractor, name, np.array(ids), values))
     return {name: _joined(reads) for name, reads in parts.items()}
 
 
@@ -166,31 +167,30 @@ def _conditional(
     model: Model,
     data: MultimodalDataset,
     extractor: Extractor,
-    digit_pairs: Sequence[Pair],
+    label_pairs: Sequence[Pair],
     moment_pairs: Sequence[Pair],
     rows: Sequence[int],
-    batch_size: int,
-    noise: tuple[int, str, float],
+    draws: Draws,
 ) -> tuple[dict[Pair, np.ndarray], dict[Pair, Moments]]:
-    wanted = wanted_members(model, [*digit_pairs, *moment_pairs])
+    wanted = wanted_members(model, [*label_pairs, *moment_pairs])
     place = {row: index for index, row in enumerate(rows)}
     present = data.present[rows]
     allowed = {given: has_all(data, present, given).cpu().numpy() for given, _ in moment_pairs}
-    digits = {pair: np.full(len(rows), -1) for pair in wanted_pairs(model, digit_pairs)}
+    labels = {pair: np.full(len(rows), -1) for pair in wanted_pairs(model, label_pairs)}
     # A member of several posteriors counts, in each of them, the rows which that posterior is defined for.
     running = {(given, t, m): RunningMoments() for given, t in moment_pairs for m, _ in members(model, given)}
     users: dict[Pair, list[Subset]] = {}
     for given, target, member in running:
         users.setdefault((member, target), []).append(given)
-    for drawn in conditional_means(model, data, wanted, rows, batch_size, noise):
-        read = _read(extractor, np.array([place[row] for row in drawn.rows]), drawn.values)
+    for drawn in conditional_means(model, data, wanted, rows, draws):
+        read = _read(extractor, drawn.target, np.array([place[row] for row in drawn.rows]), drawn.values)
         pair = (drawn.given, drawn.target)
-        if pair in digits:
-            digits[pair][read.rows] = read.digit
+        if pair in labels:
+            labels[pair][read.rows] = read.label
         for given in users.get(pair, []):
             running[given, drawn.target, drawn.given].add(read.features[allowed[given][read.rows]])
     pairs = [(given, target) for given, target in moment_pairs if allowed[given].sum() >= 2]
-    return digits, {
+    return labels, {
         (given, t): pooled([(running[given, t, m].result(), w) for m, w in members(model, given)]) for given, t in pairs
     }
 
@@ -201,12 +201,12 @@ def wanted_pairs(model: Model, pairs: Sequence[Pair]) -> list[Pair]:
     return [(member, target) for member, targets in wanted.items() for target in targets]
 
 
-def _read(extractor: Extractor, rows: np.ndarray, images: Tensor) -> Read:
-    features, probabilities = extractor.read(images)
+def _read(extractor: Extractor, name: str, rows: np.ndarray, values: Tensor) -> Read:
+    features, probabilities = extractor.read(name, values)
     if probabilities is None:
         return Read(rows, _array(features), np.empty(0, np.int64), np.empty(0))
-    confidence, digit = probabilities.max(-1)
-    return Read(rows, _array(features), _array(digit), _array(confidence))
+    confidence, label = probabilities.max(-1)
+    return Read(rows, _array(features), _array(label), _array(confidence))
 
 
 def _joined(reads: Sequence[Read]) -> Read:

@@ -1,36 +1,42 @@
 """The door to all metrics: the table of their names, and what several of them share, made once."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, Literal
 
 from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.errors import InputError
 from polyvae.judges.extractors import AttributeJudge, Extractor, Judge
+from polyvae.judges.pretrained import EXTRACTORS, Source
 from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
 from polyvae.metrics.captions import captions
-from polyvae.metrics.coherence import coherence, coherence_of, coherence_pairs, leave_one_out_of, warnings
+from polyvae.metrics.coherence import coherence, coherence_of, coherence_pairs, leave_one_out_of, true_classes
+from polyvae.metrics.coherence import warnings as coherence_warnings
 from polyvae.metrics.diversity import diversity
 from polyvae.metrics.frechet import LEAST_FOR_LIMIT, frechet_limit_of, frechet_of, real_train
 from polyvae.metrics.imputation import imputation
 from polyvae.metrics.kernel import kernel_of
 from polyvae.metrics.label_free import label_free
+from polyvae.metrics.label_free import warnings as label_free_warnings
 from polyvae.metrics.latent import latent
 from polyvae.metrics.linear_probe import linear_probe
 from polyvae.metrics.log_likelihood import legacy_log_likelihood, log_likelihood
 from polyvae.metrics.manifold import NEIGHBOUR, manifold_of
-from polyvae.metrics.protocol import Evaluation, image_names
+from polyvae.metrics.objective import objective
+from polyvae.metrics.protocol import Evaluation, readable
 from polyvae.metrics.readings import Read, Readings, few_pairs, one_out_pairs, read_model
 from polyvae.models.contract import Model, NotDefined
+from polyvae.registry import Registry
 
 SAMPLES_FOR_LARGE = 1000  # rows of a distance by an ImageNet network, by default
 
 
 class Scoring:
-    """A model on an evaluation. `readings` looks at every image once, for all the metrics `names` that need it."""
+    """A model on an evaluation. `readings` looks at every value once, for all the metrics `names` that need it."""
 
     def __init__(self, model: Model, evaluation: Evaluation, names: Iterable[str]) -> None:
         self.model, self.on = model, evaluation
@@ -48,23 +54,23 @@ class Scoring:
 
     @property
     def trusted_judge(self) -> Judge:
-        """The judge of digits, for what stands and falls with its accuracy."""
+        """The judge of classes, for what stands and falls with its accuracy."""
         judge = self.judge
         if not isinstance(judge, Judge):
-            raise NotDefined("the data set's judge reads attributes, no digits")
+            raise NotDefined("the data set's judge reads attributes, no classes")
         if judge.doubt:
             raise NotDefined(judge.doubt)
         return judge
 
     @cached_property
     def readings(self) -> Readings:
-        """What the judge sees in real images, prior samples, and the samples given subsets that a metric needs."""
+        """What the judge sees in real data, prior samples, and the samples given subsets that a metric needs."""
         judge = self.judge
-        few = few_pairs(self.model.names, image_names(self.model)) if "moments" in self.pairs else []
-        is_read = "digits" in self.pairs and isinstance(judge, Judge) and judge.doubt is None
-        every = coherence_pairs(self.model) if is_read else []
+        few = few_pairs(self.model.names, readable(self.model, judge)) if "moments" in self.pairs else []
+        is_read = "labels" in self.pairs and isinstance(judge, Judge) and judge.doubt is None
+        pairs = coherence_pairs(self.model, judge) if is_read else []
         return read_model(
-            self.model, self.on.test, judge, digit_pairs=every, moment_pairs=few, cache=self.on.cache, **self.how
+            self.model, self.on.test, judge, label_pairs=pairs, moment_pairs=few, cache=self.on.cache, **self.how
         )
 
     @cached_property
@@ -76,8 +82,8 @@ class Scoring:
 def _coherence(scoring: Scoring) -> dict[str, float]:
     if isinstance(scoring.judge, AttributeJudge):
         return attribute_coherence(scoring.model, scoring.on.test, scoring.judge, **scoring.how)
-    _ = scoring.trusted_judge
-    return coherence_of(scoring.model, scoring.on.test, scoring.readings, scoring.on.seed)
+    judge = scoring.trusted_judge
+    return coherence_of(scoring.model, scoring.on.test, scoring.readings, judge, scoring.on.seed)
 
 
 def _coherence_from_means(scoring: Scoring) -> dict[str, float]:
@@ -89,14 +95,13 @@ def _coherence_from_means(scoring: Scoring) -> dict[str, float]:
 def _ood(scoring: Scoring) -> dict[str, float]:
     if not scoring.on.shifted:
         raise NotDefined("the data set has no generator of shifted inputs")
-    judge, found = scoring.trusted_judge, {}
+    judge, model, values = scoring.trusted_judge, scoring.model, {}
+    pairs = one_out_pairs(model.names, readable(model, judge))
     for name, data in scoring.on.shifted.items():
-        pairs = one_out_pairs(scoring.model.names, image_names(scoring.model))
-        readings = read_model(scoring.model, data, judge, digit_pairs=pairs, **scoring.how)
-        found |= {
-            f"ood/{name}/{k}": v for k, v in leave_one_out_of(scoring.model, data, readings, scoring.on.seed).items()
-        }
-    return found
+        readings = read_model(model, data, judge, label_pairs=pairs, **scoring.how)
+        scores = leave_one_out_of(model, data, readings, true_classes(data, judge), scoring.on.seed)
+        values |= {f"ood/{name}/{key}": value for key, value in scores.items()}
+    return values
 
 
 def _frechet(scoring: Scoring) -> dict[str, float]:
@@ -112,12 +117,18 @@ def _by(extractor: str) -> Callable[[Scoring], dict[str, float]]:
             raise NotDefined(f"the extractor {extractor!r} is not at hand")
         reader: Extractor = on.extractors[extractor]
         rows = chosen_rows(len(on.test), SAMPLES_FOR_LARGE, on.seed)
-        pairs = one_out_pairs(model.names, image_names(model))
+        pairs = one_out_pairs(model.names, readable(model, reader))
         readings = read_model(model, on.test, reader, moment_pairs=pairs, rows=rows, cache=on.cache, **scoring.how)
         train = real_train(readings, on.train, reader, cache=on.cache, **scoring.how)
         return frechet_of(readings, train, extractor, on.seed)
 
     return metric
+
+
+def _objective(scoring: Scoring) -> dict[str, float]:
+    if scoring.on.objective is None:
+        raise NotDefined("no objective was given")
+    return objective(scoring.model, scoring.on.test, scoring.on.objective, **scoring.how)
 
 
 def _label_free(scoring: Scoring) -> dict[str, float]:
@@ -126,12 +137,21 @@ def _label_free(scoring: Scoring) -> dict[str, float]:
     return label_free(scoring.model, scoring.on.test, scoring.on.critic, **scoring.how)
 
 
+def no_warnings(found: Mapping[str, float]) -> dict[str, str]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Metric:
-    """A row of the table. is_default: part of every run; the others are asked for by name, or by `all`.
+    """A row of the table: what it measures, and what it needs for that.
 
-    needs: "judge", "critic", or the extractor that must be at hand. least: test rows. pairs: what it reads in images
+    measure: key -> value, finite or not; raises NotDefined or InputError with the reason where it has no meaning.
+    is_default: part of every run; the others are asked for by name, or by `all`.
+    needs: "judge", "critic", or the extractor that must be at hand. least: test rows. pairs: what it reads in samples
     given subsets, if anything.
+    by_prior: patterns (`fnmatch`) of its keys that depend on the model's prior.
+    is_sampled: whether it draws importance samples, which --importance-samples is about.
+    warnings: of what was measured, key -> why not to trust it, or why it is not there.
     """
 
     measure: Callable[[Scoring], dict[str, float]]
@@ -141,75 +161,133 @@ class Metric:
     needs_labels: bool = False
     needs_images: bool = False
     least: int = 2
-    pairs: Literal["digits", "moments"] | None = None
+    pairs: Literal["labels", "moments"] | None = None
+    by_prior: tuple[str, ...] = ()
+    is_sampled: bool = False
+    warnings: Callable[[Mapping[str, float]], dict[str, str]] = no_warnings
 
 
 def _read(measure: Callable[[Scoring], dict[str, float]], summary: str, **more: Any) -> Metric:
-    """A metric of what the judge reads in images."""
-    return Metric(measure, summary, needs="judge", needs_images=True, **more)
+    """A metric of what the judge reads."""
+    return Metric(measure, summary, needs="judge", **more)
 
 
-METRICS: dict[str, Metric] = {
-    "bound": Metric(
-        lambda s: bound(s.model, s.on.test, beta=s.on.beta, **s.how),
-        "loss, distortion and rate of the objective",
-        least=1,
-    ),
-    "coherence": _read(
-        _coherence, "share of generated images with the right digit, or attributes", needs_labels=True, pairs="digits"
-    ),
-    "frechet": _read(_frechet, "distance of generated to real images, features of the judge", pairs="moments"),
-    "kid": _read(lambda s: kernel_of(s.readings, s.judge.name), "kernel distance, unbiased"),
-    "prdc": _read(
-        lambda s: manifold_of(s.readings, s.judge.name), "precision, recall, density, coverage", least=NEIGHBOUR + 1
-    ),
-    "diversity": _read(
-        lambda s: diversity(s.model, s.on.test, s.judge, s.readings, **s.how),
-        "spread of samples for one input, against real images of its class",
-        needs_labels=True,
-    ),
-    "linear_probe": Metric(
-        lambda s: linear_probe(s.model, s.on.train, s.on.test, **s.how),
-        "class read from posterior means",
-        needs_labels=True,
-    ),
-    "log_likelihood": Metric(
-        lambda s: log_likelihood(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.how),
-        "importance-sampled, of everything, of parts, and of the rest given parts",
-    ),
-    "latent": Metric(
-        lambda s: latent(s.model, s.on.test, **s.how), "rate and distortion by subset, active units, collapse"
-    ),
-    "imputation": Metric(
-        lambda s: imputation(s.model, s.on.test, s.on.train, **s.how), "tables filled in from the other modalities"
-    ),
-    "captions": Metric(
-        lambda s: captions(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.how),
-        "quality of text: likelihood a word, variety, real word order, length",
-    ),
-    "label_free": Metric(_label_free, "coherence without labels, by a critic", is_default=False, needs="critic"),
-    "coherence_from_means": _read(
-        _coherence_from_means, "coherence from posterior means, not draws", is_default=False, needs_labels=True
-    ),
-    "ood": _read(_ood, "coherence with inputs unlike the training data", is_default=False),
-    "frechet_limit": _read(
-        lambda s: frechet_limit_of(s.readings, s.judge.name, s.on.seed),
-        "Frechet distance extrapolated to endless samples",
+def _frechet_by(extractor: str, source: Source) -> Metric:
+    return Metric(
+        _by(extractor),
+        source.summary,
         is_default=False,
-        least=LEAST_FOR_LIMIT,
-    ),
-    "frechet_effnet": Metric(
-        _by("effnet"), "Frechet distance, EfficientNet features", is_default=False, needs="effnet", needs_images=True
-    ),
-    "frechet_inception": Metric(
-        _by("inception"), "FID, with the true weights", is_default=False, needs="inception", needs_images=True
-    ),
-    "legacy_likelihood": Metric(
-        lambda s: legacy_log_likelihood(s.model, s.on.test, samples=s.on.samples, seed=s.on.seed),
-        "joint log-likelihood as published code computes it, for comparison only",
-        is_default=False,
-    ),
-}
+        needs=extractor,
+        needs_images=True,
+        by_prior=("frechet/*/unconditional/*",),
+    )
+
+
+METRICS = Registry(
+    "metric",
+    {
+        "bound": Metric(
+            lambda s: bound(s.model, s.on.test, beta=s.on.beta, **s.how),
+            "L_S of the method's S at the run's beta: loss, distortion, rate",
+            least=1,
+            by_prior=("bound/*",),
+        ),
+        "objective": Metric(_objective, "the run's own objective", least=1, by_prior=("objective/*",)),
+        "coherence": _read(
+            _coherence,
+            "share of samples of the right class, or with the right attributes",
+            needs_labels=True,
+            pairs="labels",
+            by_prior=("coherence/joint*",),
+            warnings=coherence_warnings,
+        ),
+        "frechet": _read(
+            _frechet,
+            "distance of generated to real data, features of the judge",
+            pairs="moments",
+            by_prior=("frechet/*/unconditional/*",),
+        ),
+        "kid": _read(lambda s: kernel_of(s.readings, s.judge.name), "kernel distance, unbiased", by_prior=("kid/*",)),
+        "prdc": _read(
+            lambda s: manifold_of(s.readings, s.judge.name),
+            "precision, recall, density, coverage",
+            least=NEIGHBOUR + 1,
+            by_prior=("precision/*", "recall/*", "density/*", "coverage/*"),
+        ),
+        "diversity": _read(
+            lambda s: diversity(s.model, s.on.test, s.judge, s.readings, **s.how),
+            "spread of samples for one input, against real data of its class",
+            needs_labels=True,
+        ),
+        "linear_probe": Metric(
+            lambda s: linear_probe(s.model, s.on.train, s.on.test, **s.how),
+            "class read from posterior means",
+            needs_labels=True,
+        ),
+        "log_likelihood": Metric(
+            lambda s: log_likelihood(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.how),
+            "importance-sampled, of everything, of parts, and of the rest given parts",
+            by_prior=("log_likelihood/joint*", "log_likelihood/modality/*", "log_likelihood/unconditional"),
+            is_sampled=True,
+        ),
+        "latent": Metric(
+            lambda s: latent(s.model, s.on.test, **s.how),
+            "rate and distortion by subset, active units, collapse",
+            by_prior=("latent/rate/*", "latent/elbo/*"),
+        ),
+        "imputation": Metric(
+            lambda s: imputation(s.model, s.on.test, s.on.train, **s.how), "tables filled in from the other modalities"
+        ),
+        "captions": Metric(
+            lambda s: captions(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.how),
+            "quality of text: likelihood a word, variety, real word order, length",
+            by_prior=("captions/*/unconditional/*",),
+        ),
+        "label_free": Metric(
+            _label_free,
+            "coherence without labels, by a critic",
+            is_default=False,
+            needs="critic",
+            warnings=label_free_warnings,
+        ),
+        "coherence_from_means": _read(
+            _coherence_from_means, "coherence from posterior means, not draws", is_default=False, needs_labels=True
+        ),
+        "ood": _read(_ood, "coherence with inputs unlike the training data", is_default=False),
+        "frechet_limit": _read(
+            lambda s: frechet_limit_of(s.readings, s.judge.name, s.on.seed),
+            "Frechet distance extrapolated to endless samples",
+            is_default=False,
+            least=LEAST_FOR_LIMIT,
+            by_prior=("frechet_limit/*",),
+        ),
+        **{f"frechet_{name}": _frechet_by(name, source) for name, source in EXTRACTORS.items()},
+        "legacy_likelihood": Metric(
+            lambda s: legacy_log_likelihood(s.model, s.on.test, samples=s.on.samples, seed=s.on.seed),
+            "joint log-likelihood as published code computes it, for comparison only",
+            is_default=False,
+            by_prior=("log_likelihood/legacy",),
+            is_sampled=True,
+        ),
+    },
+)
+
+
+def register(name: str, metric: Metric) -> Metric:
+    """Adds a metric of your own to the table: `--metrics NAME` measures it. Raises InputError for a taken name."""
+    return METRICS.register(name, metric)
+
+
+def register_extractor(name: str, source: Source) -> Source:
+    """Adds an extractor of images, and with it the metric frechet_<name>. Raises InputError for a taken name."""
+    METRICS.register(f"frechet_{name}", _frechet_by(name, source))
+    return EXTRACTORS.register(name, source)
+
+
+def by_prior(found: Mapping[str, float]) -> dict[str, float]:
+    """Those of the values that depend on the model's prior, by the table."""
+    patterns = [pattern for metric in METRICS.values() for pattern in metric.by_prior]
+    return {key: value for key, value in found.items() if any(fnmatchcase(key, pattern) for pattern in patterns)}
 
 
 def unmet(name: str, data: MultimodalDataset) -> str | None:
@@ -268,6 +346,8 @@ def evaluate(
         except (NotDefined, InputError) as reason:  # what is scored and trained already is kept
             notes[name] = str(reason)
             continue
-        found |= {key: value for key, value in scores.items() if math.isfinite(value)}
-        notes |= {key: f"it came out as {value}" for key, value in scores.items() if not math.isfinite(value)}
-    return found, notes | warnings(found)
+        finite = {key: value for key, value in scores.items() if math.isfinite(value)}
+        notes |= {key: f"it came out as {value}" for key, value in scores.items() if key not in finite}
+        notes |= METRICS[name].warnings(finite)
+        found |= finite
+    return found, notes

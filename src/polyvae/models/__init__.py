@@ -1,6 +1,51 @@
-"""Models: the contract that everything speaks to, and the joint VAE of the family."""
+"""Models: the contract that everything speaks to, the joint VAE of the family, and the table of kinds of model.
 
-from polyvae.models.contract import Codes, JointModel, Model, NotDefined, is_joint, joint, mixture_of
-from polyvae.models.joint import MultimodalVAE
+A kind is a function from a `Blueprint` to a module that keeps the contract; a new one is registered under its name,
+which model.json keeps, so that a trained model can be loaded.
+"""
 
-__all__ = ["Codes", "JointModel", "Model", "MultimodalVAE", "NotDefined", "is_joint", "joint", "mixture_of"]
+from collections.abc import Callable
+
+from polyvae.errors import InputError
+from polyvae.models.blueprint import OWN, Blueprint, Networks, Pair
+from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
+from polyvae.models.generation import TrainableModel, generate
+from polyvae.models.vae import MultimodalVAE
+from polyvae.registry import Registry
+
+Build = Callable[[Blueprint], TrainableModel]
+MODELS: Registry[Build] = Registry("kind of model", {"joint": MultimodalVAE.of})
+register = MODELS.register
+
+
+def build(blueprint: Blueprint) -> TrainableModel:
+    """The untrained model. Raises InputError for a kind that no plug-in at hand has registered."""
+    if blueprint.kind not in MODELS:
+        raise InputError(
+            f"this model is of kind {blueprint.kind!r}, which is not part of polyvae; load the plug-in that brings it "
+            f"(--plugin FILE.py, or polyvae.plugins.load). Known kinds: {', '.join(MODELS)}"
+        )
+    return MODELS[blueprint.kind](blueprint)
+
+
+__all__ = [
+    "MODELS",
+    "OWN",
+    "Blueprint",
+    "Build",
+    "Codes",
+    "JointModel",
+    "Model",
+    "MultimodalVAE",
+    "Networks",
+    "NotDefined",
+    "Pair",
+    "TrainableModel",
+    "build",
+    "code_draws",
+    "generate",
+    "is_joint",
+    "joint",
+    "mixture_of",
+    "register",
+]

@@ -5,7 +5,7 @@ its own, to be saved, scored, and to generate and impute. One whose decoders all
 posterior for every subset, is also a `JointModel`: bounds, likelihoods, probes and fitted priors need that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeGuard
 
 from torch import Tensor
@@ -59,8 +59,8 @@ class JointModel(Model, Protocol):
     prior: Prior
     latent_dim: int
 
-    def encode(self, batch: Batch) -> Posterior:
-        """The expert of every modality: fields (modality, batch, latent)."""
+    def encode(self, batch: Batch, wanted: Tensor | None = None) -> Posterior:
+        """The expert of every modality: fields (modality, batch, latent). wanted: Bool (batch, modality)."""
         ...
 
     def posterior(
@@ -106,3 +106,11 @@ def joint(model: Model) -> JointModel:
 def mixture_of(model: Model) -> SubsetMixture | None:
     """S, where the posterior given a subset is a mixture of those of its members; None for models without."""
     return getattr(model, "mixture", None)
+
+
+def code_draws(model: Model, batch: Batch, given: Sequence[str], targets: Sequence[str]) -> Callable[[Noise], Codes]:
+    """noise -> codes of `targets` given what rows have of `given`, for many draws: a joint model encodes once."""
+    if not is_joint(model):
+        return lambda generator: model.posterior_codes(batch, given, targets, generator)
+    posterior = model.posterior(batch, given)
+    return lambda generator: dict.fromkeys(targets, posterior.sample(generator))

@@ -50,7 +50,7 @@ def _systematic(model: JointModel, batch: Batch, mixture: SubsetMixture, generat
     if not mixture.is_bound:
         raise InputError("systematic allocation needs terms that all predict all modalities; use allocation='exact'")
     draw = mixture.pick(systematic_quantiles(len(batch.present), generator, batch.present.device), batch.present)
-    experts = model.encode(batch.showing(draw.given))  # what a row's subset leaves out costs nothing
+    experts = model.encode(batch, draw.given)  # what a row's subset leaves out costs nothing
     posterior = gaussian.product_of_experts(experts, draw.given, draw.prior_expert)
     z = rsample(posterior, generator)
     scores = torch.stack([scores_of(model, batch, name, z) for name in model.names], -1)

@@ -68,7 +68,7 @@ def every_term(model: JointModel, batch: Batch, mixture: SubsetMixture) -> tuple
     # A term with nothing to encode or to predict has weight zero; the prior keeps its posterior finite.
     prior_expert = mixture.prior_experts.to(present.device)[:, None] | ~alive
     member = member & alive[..., None]
-    posterior = gaussian.product_of_experts(model.encode(batch.showing(member.any(0))), member, prior_expert)
+    posterior = gaussian.product_of_experts(model.encode(batch, member.any(0)), member, prior_expert)
     return posterior, targets, omega_of(mixture, alive)
 
 

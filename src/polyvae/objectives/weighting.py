@@ -22,7 +22,7 @@ from polyvae.errors import InputError
 from polyvae.gaussian import picked
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel
-from polyvae.noise import Noise
+from polyvae.noise import Noise, of_draw
 from polyvae.objectives.parts import Allocation, Bound, check, every_term, rsample, systematic_quantiles, where_present
 from polyvae.posteriors import Posterior
 from polyvae.subsets import SubsetMixture
@@ -124,7 +124,7 @@ def _grid(omega: Tensor, grouping: Grouping, samples: int, allocation: Allocatio
         weight = omega[term[:, 0]] / samples
     elif allocation == "systematic":
         draws = 1 if grouping == "term" else samples
-        u = torch.stack([systematic_quantiles(rows, generator, omega.device) for _ in range(draws)], -1)
+        u = torch.stack([systematic_quantiles(rows, of_draw(generator, i), omega.device) for i in range(draws)], -1)
         cumulative = omega.T.double().cumsum(-1)
         term = torch.searchsorted(cumulative, u.double() * cumulative[:, -1:], right=True).clamp(max=terms - 1)
         term = term.T.expand(samples, rows)

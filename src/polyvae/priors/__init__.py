@@ -1,30 +1,13 @@
 """Priors over the latent space: each offers `sample`, `log_prob` and `kl(posterior, z)`."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
-
-from torch import Tensor
 
 from polyvae.errors import InputError
 from polyvae.modality import Batch
-from polyvae.noise import Noise
-from polyvae.posteriors import Posterior
+from polyvae.priors.base import Prior
 from polyvae.priors.flow import FlowPrior
 from polyvae.priors.mixtures import GaussianMixturePrior, VampPrior
 from polyvae.priors.standard import Centred, StandardNormal
-
-
-class Prior(Protocol):
-    """What models and objectives ask of a prior; those with parameters or buffers are modules."""
-
-    def sample(self, count: int, generator: Noise = None) -> Tensor: ...
-
-    def log_prob(self, z: Tensor) -> Tensor: ...
-
-    def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
-        """KL(posterior || prior): a closed form if there is one, else estimated from z, a draw of the posterior."""
-        ...
-
 
 COMPONENTS = 50
 MIXTURES = ("gmm", "gmm_full", "vamp")  # those that have a number of components
@@ -52,19 +35,6 @@ def make(kind: str, latent_dim: int, components: int = COMPONENTS, inputs: Batch
     return PRIORS[kind](latent_dim, components, inputs)
 
 
-def describe(prior: Prior) -> dict[str, Any]:
-    """The arguments of `make` that give a prior of this kind, for model.json."""
-    if isinstance(prior, Centred):
-        return {"kind": f"learned_{prior.kind}" if prior.logits is not None else prior.kind}
-    if isinstance(prior, GaussianMixturePrior):
-        return {"kind": "gmm" if prior.lower is None else "gmm_full", "components": len(prior.logits)}
-    if isinstance(prior, VampPrior):
-        return {"kind": "vamp", "components": len(prior.present)}
-    if isinstance(prior, FlowPrior):
-        return {"kind": "flow"}
-    raise InputError(f"a prior of type {type(prior).__name__} cannot be saved; known: {', '.join(PRIORS)}")
-
-
 __all__ = [
     "COMPONENTS",
     "MIXTURES",
@@ -75,6 +45,5 @@ __all__ = [
     "Prior",
     "StandardNormal",
     "VampPrior",
-    "describe",
     "make",
 ]

@@ -1,17 +1,19 @@
 """A normalising flow as prior: neural spline couplings of zuko."""
 
+from typing import Any
+
 import torch
 import zuko
-from torch import Tensor, nn
+from torch import Tensor
 
 from polyvae import noise
 from polyvae.noise import Noise
-from polyvae.posteriors import Posterior
+from polyvae.priors.base import Prior
 
 TRANSFORMS, HIDDEN = 3, (128, 128)  # of every saved flow: a change makes those unreadable
 
 
-class FlowPrior(nn.Module):
+class FlowPrior(Prior):
     """Rational-quadratic spline couplings (Durkan et al. 2019): a density costs one pass, a draw two."""
 
     def __init__(self, latent_dim: int) -> None:
@@ -23,6 +25,9 @@ class FlowPrior(nn.Module):
         self.scale: Tensor
         passes = 2 if latent_dim > 1 else None  # couplings of two halves
         self.flow = zuko.flows.NSF(latent_dim, transforms=TRANSFORMS, hidden_features=HIDDEN, passes=passes)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "flow"}
 
     def standardise(self, codes: Tensor) -> None:
         """Puts the flow on codes (row, latent) with mean 0 and sd 1: splines bend only what lies in [-5, 5]."""
@@ -38,7 +43,3 @@ class FlowPrior(nn.Module):
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density in nats: (..., latent) -> (...)."""
         return self.flow().log_prob((z - self.shift) / self.scale) - self.scale.log().sum()
-
-    def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
-        """An unbiased estimate of KL(posterior || prior) in nats from z, one draw of the posterior: (...)."""
-        return posterior.log_prob(z) - self.log_prob(z)

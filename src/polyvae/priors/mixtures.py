@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +11,10 @@ from polyvae import noise
 from polyvae.gaussian import GaussianMixture
 from polyvae.modality import Batch
 from polyvae.noise import Noise
-from polyvae.posteriors import Posterior
+from polyvae.priors.base import Prior
 
 
-class GaussianMixturePrior(nn.Module):
+class GaussianMixturePrior(Prior):
     """A mixture of `components` Gaussians in `latent_dim` dimensions, of diagonal or (`full`) any covariance.
 
     A component's covariance is L L^T, L with exp(log_scale) on and, if full, `lower` below its diagonal.
@@ -26,6 +27,9 @@ class GaussianMixturePrior(nn.Module):
         self.means = nn.Parameter(torch.randn(components, latent_dim))
         self.log_scale = nn.Parameter(torch.zeros(components, latent_dim))
         self.lower = nn.Parameter(torch.zeros(components, latent_dim, latent_dim)) if full else None
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "gmm" if self.lower is None else "gmm_full", "components": len(self.logits)}
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
         """`count` draws: (count, latent)."""
@@ -52,19 +56,13 @@ class GaussianMixturePrior(nn.Module):
         each = -0.5 * standard.square().sum(-1) - self.log_scale.sum(-1) - constant
         return (self.logits.log_softmax(0) + each).logsumexp(-1)
 
-    def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
-        """An unbiased estimate of KL(posterior || prior) in nats from z, one draw of the posterior: (...)."""
-        return posterior.log_prob(z) - self.log_prob(z)
 
-
-class VampPrior(nn.Module):
+class VampPrior(Prior):
     """The mean posterior of learned pseudo-inputs (Tomczak & Welling 2018), here of tuples of all modalities.
 
     inputs: a batch of first pseudo-inputs; real training tuples, with the modalities they have, are a good start.
-    posterior: batch -> mixture, the model's joint posterior; set by the model that takes this prior.
+    The model that takes this prior binds its joint posterior to it.
     """
-
-    posterior: Callable[[Batch], GaussianMixture]
 
     def __init__(self, inputs: Batch) -> None:
         super().__init__()
@@ -72,6 +70,13 @@ class VampPrior(nn.Module):
         self.inputs = nn.ParameterDict({name: nn.Parameter(value.clone()) for name, value in inputs.values.items()})
         self.register_buffer("present", inputs.present.clone())
         self.present: Tensor
+
+    def bind(self, posterior: Callable[[Batch], GaussianMixture]) -> None:
+        """posterior: batch -> the mixture of every row, given all that it has."""
+        self.posterior = posterior
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "vamp", "components": len(self.present)}
 
     def mixture(self) -> GaussianMixture:
         """One row per pseudo-input."""
@@ -92,7 +97,3 @@ class VampPrior(nn.Module):
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density in nats: (..., latent) -> (...)."""
         return self.mixture().log_prob(z.unsqueeze(-2)).logsumexp(-1) - math.log(len(self.present))
-
-    def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
-        """An unbiased estimate of KL(posterior || prior) in nats from z, one draw of the posterior: (...)."""
-        return posterior.log_prob(z) - self.log_prob(z)

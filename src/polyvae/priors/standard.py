@@ -1,5 +1,7 @@
 """Priors with independent dimensions around zero: standard, or with learned scales."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -7,9 +9,10 @@ from polyvae import gaussian, noise, posteriors
 from polyvae.gaussian import Gaussian
 from polyvae.noise import Noise
 from polyvae.posteriors import Kind, Posterior
+from polyvae.priors.base import Prior
 
 
-class Centred(nn.Module):
+class Centred(Prior):
     """Normal or Laplace around zero, with scale 1, or with learned scales softmax(l) D that sum to D (Shi et al. 2019).
 
     The sum is fixed because a common factor of all scales could as well be moved into the networks. The first scales
@@ -22,6 +25,9 @@ class Centred(nn.Module):
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
         self.zeros: Tensor
         self.logits = nn.Parameter(torch.zeros(latent_dim)) if learned else None
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self.kind if self.logits is None else f"learned_{self.kind}"}
 
     def law(self) -> Posterior:
         """The prior as a law with fields (latent,)."""

@@ -70,7 +70,18 @@ ENTRIES = (
     ),
     Entry(keys.DELTA, "Delta", "nats, 0 and up", "Generative discrepancy of the data and S (paper, eq. 5)."),
     Entry(keys.RATE, "Rate", "nats, 0 and up", "Mean KL divergence of the posterior from the prior."),
-    Entry(keys.LOSS, "Loss", "nats, lower is better", "Distortion + beta times rate: what is minimised."),
+    Entry(
+        keys.LOSS,
+        "-L_S",
+        "nats, lower is better",
+        "Distortion + beta times rate: the negated L_S of the method's S at the run's beta, whatever was minimised.",
+    ),
+    Entry(
+        "objective/loss",
+        "Objective",
+        "nats, lower is better",
+        "The run's own objective on test rows. Comparable between runs of one objective and beta only.",
+    ),
     Entry(
         "label_free/",
         "Label-free coherence",

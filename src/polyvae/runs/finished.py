@@ -1,34 +1,29 @@
-"""Scores of finished runs: metrics that are asked for later are added to the record."""
+"""What is done with a finished run: more metrics, and a better prior."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import Any
 
 from polyvae import fitting, metrics
 from polyvae.errors import InputError
 from polyvae.fitting import Fitted, SamplerKind
-from polyvae.models.joint import MultimodalVAE
-from polyvae.runs.evaluation import Say, evaluation_of, identities
+from polyvae.models import NotDefined, TrainableModel
+from polyvae.noise import on_threads
+from polyvae.runs.evaluation import Say, Scores, evaluation_of, score
 from polyvae.runs.plan import Plan, make_plan
 from polyvae.runs.record import Record
-from polyvae.runs.saving import Networks, load, save_prior
+from polyvae.runs.saving import load, save_prior
+from polyvae.runs.stages import stages_of
 from polyvae.runs.store import RunStore
 
-THREADS = torch.get_num_threads()  # unless a config says otherwise; torch obeys OMP_NUM_THREADS
-BY_PRIOR = ("coherence/joint", "/unconditional", "log_likelihood/joint", "log_likelihood/modality", "bound/")
-SAMPLED = ("log_likelihood", "legacy_likelihood")  # metrics that --importance-samples is about
 
-
-def completed(plan: Plan, store: RunStore, record: Record, own: Networks, say: Say) -> Record:
-    """A finished run's record, with the metrics that it lacks of those that the plan asks for."""
+def completed(plan: Plan, store: RunStore, record: Record, say: Say) -> Record:
+    """A finished run's record, with the metrics that it lacks of those that the plan asks for. Hold the lock."""
     if not (missing := lacking(plan, record)):
         return record
-    torch.set_num_threads(plan.config.threads or THREADS)
-    folder = store.folder(plan.run_id)
     plan = replace(plan, metrics=missing)
-    return _added(store, record, plan, _scores(plan, load(folder, networks=own), say))
+    model = load(store.folder(plan.run_id), networks=plan.blueprint.own)
+    return _added(store, record, plan, _scores(plan, model, say))
 
 
 def lacking(plan: Plan, record: Record) -> tuple[str, ...]:
@@ -44,7 +39,8 @@ def plan_of(folder: Path, **changes: Any) -> Plan:
     if plan.run_id != folder.name:
         raise InputError(
             f"run {folder.name} was made from other data than {plan.config.data or plan.config.dataset} now holds, or "
-            "with networks of your own: put the data back, start a new run, or use it in Python with what you have"
+            "with networks or a plug-in of your own: put the data back, start a new run, or use it in Python with what "
+            "you have"
         )
     return plan
 
@@ -65,26 +61,12 @@ def evaluate(
         what = f"failed ({record.error})" if record else "is not finished"
         raise InputError(f"run {folder.name} {what}; there is nothing to score before its command is done")
     plan = plan_of(folder, metrics=names, **changes)
-    torch.set_num_threads(plan.config.threads or THREADS)
     scores = _scores(plan, load(folder, prior=prior), say)
     with store.lock(folder.name, wait=True):
+        record = store.record(folder.name) or record
         if prior is not None:
-            return _added_by_prior(store, store.record(folder.name) or record, prior, scores)
-        return _added(store, store.record(folder.name) or record, plan, scores)
-
-
-class _Scores(NamedTuple):
-    """identities: of the networks that the metrics looked through."""
-
-    metrics: dict[str, float]
-    notes: dict[str, str]
-    identities: dict[str, Any]
-
-
-def _scores(plan: Plan, model: MultimodalVAE, say: Say) -> _Scores:
-    evaluation = evaluation_of(plan, say)
-    found, notes = metrics.evaluate(model.to(plan.device), evaluation, plan.metrics, say)
-    return _Scores(found, notes, identities(evaluation))
+            return _added_by_prior(store, record, prior, scores)
+        return _added(store, record, plan, scores)
 
 
 def fit_prior(
@@ -92,45 +74,50 @@ def fit_prior(
 ) -> Fitted:
     """Fits a sampler to the training rows of a finished run and keeps it beside its weights.
 
-    Raises InputError for an unknown run, or one whose data or weights are not at hand.
+    Raises InputError for an unknown run, one whose data or weights are not at hand, or a model that is not joint.
     """
     folder = store.existing(run)
     plan = plan_of(folder)
-    torch.set_num_threads(plan.config.threads or THREADS)
     say(f"encoding training rows, then fitting a {kind} (about a minute)")
-    fitted = fitting.fit_prior(load(folder).to(plan.device), plan.rows(0), kind, components=components, seed=seed)
+    with on_threads(plan.threads):
+        try:
+            model = load(folder).to(plan.device)
+            fitted = fitting.fit_prior(model, plan.train, kind, components=components, seed=seed)
+        except NotDefined as reason:
+            raise InputError(f"run {folder.name} cannot have a fitted prior: {reason}") from reason
     facts = {"seed": seed, "log_density_own_prior": fitted.before, "log_density": fitted.after}
     save_prior(folder, kind, fitted.prior, facts)
     return fitted
 
 
-def _added_by_prior(store: RunStore, record: Record, prior: str, scores: _Scores) -> Record:
+def _scores(plan: Plan, model: TrainableModel, say: Say) -> Scores:
+    model = model.to(plan.device)
+    with on_threads(plan.threads):
+        return score(plan, model, evaluation_of(plan, stages_of(plan, model)[-1].loss, say), say)
+
+
+def _added_by_prior(store: RunStore, record: Record, prior: str, scores: Scores) -> Record:
     """The record with what depends on a fitted prior. Hold the lock."""
-    new = {
-        f"prior/{prior}/{key}": value for key, value in scores.metrics.items() if any(part in key for part in BY_PRIOR)
-    }
-    if not new:
-        raise InputError(f"none of these metrics depends on the prior; keys that do hold {', '.join(BY_PRIOR)}")
-    record = replace(record, metrics=record.metrics | new)
+    added = {f"prior/{prior}/{key}": value for key, value in metrics.by_prior(scores.metrics).items()}
+    if not added:
+        which = ", ".join(name for name, metric in metrics.METRICS.items() if metric.by_prior)
+        raise InputError(f"none of these metrics depends on the prior; those that do are {which}")
+    record = replace(record, metrics={**record.metrics, **added})
     store.finish(record)
     return record
 
 
-def _added(store: RunStore, record: Record, plan: Plan, scores: _Scores) -> Record:
+def _added(store: RunStore, record: Record, plan: Plan, scores: Scores) -> Record:
     """The record with the new scores of a plan's metrics, written to the store. Hold the lock."""
-    names, resolved = plan.metrics, record.resolved
-    kept = {name: reason for name, reason in record.notes.items() if name.split("/")[0] not in names}
-    scored = list(dict.fromkeys([*resolved.get("metrics", []), *names]))
-    samples = resolved.get("importance_samples", {}) | samples_of(plan)
+    kept = {name: reason for name, reason in record.notes.items() if name.split("/")[0] not in plan.metrics}
+    before, after = record.resolved, scores.resolved
+    scored = list(dict.fromkeys([*before.get("metrics", []), *after["metrics"]]))
+    samples = before.get("importance_samples", {}) | after["importance_samples"]
     record = replace(
         record,
-        metrics=record.metrics | scores.metrics,
-        notes=kept | scores.notes,
-        resolved=resolved | {"metrics": scored, "importance_samples": samples, **scores.identities},
+        metrics={**record.metrics, **scores.metrics},
+        notes={**kept, **scores.notes},
+        resolved={**before, **after, "metrics": scored, "importance_samples": samples},
     )
     store.finish(record)
     return record
-
-
-def samples_of(plan: Plan) -> dict[str, int]:
-    return {name: plan.config.importance_samples for name in SAMPLED if name in plan.metrics}

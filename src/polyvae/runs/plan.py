@@ -3,37 +3,41 @@
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from polyvae import datasets, metrics, networks, subsets
+from polyvae import datasets, likelihoods, metrics, models, networks, subsets
 from polyvae.attributes import Attribute
 from polyvae.config import RunConfig, by_modality
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.files import read_settings
 from polyvae.judges import pretrained
-from polyvae.methods import Method, method_named
-from polyvae.modality import Modality
+from polyvae.judges.labelled import can_be_judged
+from polyvae.methods import METHODS, Method
+from polyvae.modality import Batch, Modality
+from polyvae.models import OWN, Blueprint, Networks, TrainableModel
+from polyvae.noise import derive_seed
 from polyvae.objectives import UNCOVERED
-from polyvae.runs import rows as splits
-from polyvae.runs.saving import Networks, build_networks
+from polyvae.options import parsed
+from polyvae.runs import rows
 from polyvae.runs.settings import Settings, settings_of
 from polyvae.subsets import SubsetMixture
 
+THREADS = torch.get_num_threads()  # unless a config says otherwise; torch obeys OMP_NUM_THREADS
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """What one run will do.
+    """What one run will do, from its data to its model.
 
     content: identity of the whole data set, for those who compare runs; identity: what the run id adds to the config.
-    rows: epoch -> training data (new every epoch for fresh pairing). validation, test: held-out data; whole_train,
-    whole_test: with the modalities that the run leaves out. attributes: what captions name. sampler: the data set's
-    generator, if it has one.
-    latent_dim: of this model; a method of one modality has its share of the config's. network_names: name -> network.
+    rows_at: epoch -> training data of that epoch (new ones for fresh pairing). validation, test: held-out data. All
+    lie on `device`. whole_train, whole_test: with the modalities that the run leaves out.
+    attributes: what captions name. sampler: the data set's generator, if it has one.
     """
 
     config: RunConfig
@@ -41,26 +45,53 @@ class Plan:
     content: str
     identity: dict[str, Any]
     method: Method
-    mixture: SubsetMixture
     settings: Settings
-    latent_dim: int
-    network_names: dict[str, str]
-    rows: Callable[[int], MultimodalDataset]
+    blueprint: Blueprint
+    rows_at: Callable[[int], MultimodalDataset]
     validation: MultimodalDataset | None
     test: MultimodalDataset
-    whole_test: MultimodalDataset
     whole_train: MultimodalDataset
+    whole_test: MultimodalDataset
     attributes: tuple[Attribute, ...]
     sampler: datasets.Sampler | None
     metrics: tuple[str, ...]
+    device: torch.device
+
+    @property
+    def train(self) -> MultimodalDataset:
+        """The training data, as the first epoch shows them."""
+        return self.rows_at(0)
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        return self.test.modalities
+        return self.blueprint.modalities
 
     @property
-    def device(self) -> torch.device:
-        return device_named(self.config.device)
+    def has_judge(self) -> bool:
+        """Whether something can tell what samples show: a generator, captions or labels."""
+        return self.sampler is not None or bool(self.attributes) or can_be_judged(self.whole_train, self.whole_test)
+
+    @property
+    def mixture(self) -> SubsetMixture:
+        """S."""
+        return self.blueprint.mixture
+
+    @property
+    def threads(self) -> int:
+        return self.config.threads or THREADS
+
+    def build(self) -> TrainableModel:
+        """The untrained model, on the plan's device."""
+        blueprint = replace(self.blueprint, seed=self.config.seed, pseudo_inputs=self._pseudo_inputs())
+        return models.build(blueprint).to(self.device)
+
+    def _pseudo_inputs(self) -> Batch | None:
+        """Training rows, drawn by the run's seed, where the prior starts from some."""
+        if self.settings.prior != "vamp":
+            return None
+        generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "weights", "prior"))
+        chosen = torch.randperm(len(self.train), generator=generator)[: self.settings.components]
+        return self.train.batch(chosen).to("cpu")
 
 
 def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Networks | None = None) -> Plan:
@@ -70,92 +101,55 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
     Raises InputError, naming the flag, for anything that cannot work.
     """
     config = config if data is None else config.with_(dataset=data.name)
-    method = method_named(config.method)
+    method = METHODS.named(config.method)
     wanted = metrics.metric_names(config.metrics, pretrained.installed())
     device = device_named(config.device)
-    train, test = splits.load_splits(config, data)
+    whole_train, whole_test = rows.load_splits(config, data)
     is_own = data is not None or config.dataset == "arrays"
-    everything, content = len(train.modalities), splits.identity_of(train, test, is_own)
-    (whole_train, whole_test), sampler = (train, test), splits.sampler_of(config, data)
-    train, test = (splits.scored(splits.narrowed(part, config, method), config) for part in (train, test))
-    mixture = _mixture(config, method, train.names)
-    settings = settings_of(config, method, mixture)
-    latent_dim = max(1, config.latent_dim // everything) if method.is_single else config.latent_dim
-    names = _network_names(config, train, own or {})
-    with torch.device("meta"):
-        build_networks(list(train.modalities), names, latent_dim, own or {})
-    _check_own(own or {}, train, latent_dim)
+    sampler = rows.sampler_of(config, data)
+    train, test = (rows.scored(rows.narrowed(part, config, method), config) for part in (whole_train, whole_test))
+    blueprint, settings = _blueprint(config, method, train, len(whole_train.modalities), own or {})
     attributes = () if data is not None else datasets.DATASETS[config.dataset].attributes
-    _check_metrics(wanted, test, config.metrics, sampler is not None or bool(attributes))
     for part, split in ((train, "training"), (test, "test")):
-        if not bool((covered := mixture.covers(part.present)).all()):
+        if not bool((covered := blueprint.mixture.covers(part.present)).all()):
             row = int((~covered).nonzero()[0])
             raise InputError(f"{split} row {row} has nothing that a term of S encodes; {UNCOVERED}")
-    identity = _identity(train, test, is_own, method, mixture, names, own or {})
-    train, validation = splits.held_out(train, config, is_own)
-    return Plan(
+    identity = _identity(config, train, test, is_own, method, blueprint)
+    train, validation = rows.with_validation(train, config, is_own)
+    plan = Plan(
         config=config,
         run_id=config.run_id(identity),
-        content=content,
+        content=rows.identity_of(whole_train, whole_test, is_own),
         identity=identity,
         method=method,
-        mixture=mixture,
         settings=settings,
-        latent_dim=latent_dim,
-        network_names=names,
-        rows=splits.rows_by_epoch(train.to(device), config, sampler),
+        blueprint=blueprint,
+        rows_at=rows.rows_by_epoch(train.to(device), config, sampler),
         validation=None if validation is None else validation.to(device),
         test=test.to(device),
-        whole_test=whole_test,
         whole_train=whole_train,
+        whole_test=whole_test,
         attributes=attributes,
         sampler=sampler,
         metrics=wanted,
+        device=device,
     )
+    _check_metrics(plan)
+    return plan
 
 
 def make_plans(configs: Iterable[RunConfig]) -> list[Plan]:
-    """A plan a config, as `make_plan` makes them; runs that differ in seed and beta alone are checked once."""
-    made: dict[RunConfig, Plan] = {}
+    """One plan per config, as `make_plan` makes them; runs that differ in seed and beta alone are checked once."""
+    by_kind: dict[RunConfig, Plan] = {}
     plans = []
     for config in configs:
         seed = config.seed if config.pairing == "fresh" else 0  # new rows are drawn by the seed
-        alike = config.with_(seed=seed, beta=1.0)
-        if alike not in made:
-            made[alike] = make_plan(config)
-        found = made[alike]
-        plans.append(replace(found, config=config, run_id=config.run_id(found.identity)))
+        kind = config.with_(seed=seed, beta=1.0)
+        if kind not in by_kind:
+            by_kind[kind] = make_plan(config)
+        plan = by_kind[kind]
+        plans.append(replace(plan, config=config, run_id=config.run_id(plan.identity)))
     return plans
-
-
-def _identity(
-    train: MultimodalDataset,
-    test: MultimodalDataset,
-    is_own: bool,
-    method: Method,
-    mixture: SubsetMixture,
-    names: dict[str, str],
-    own: Networks,
-) -> dict[str, Any]:
-    """What a config only names: the data's content, networks that the data ask for, the user's own S and networks."""
-    identity: dict[str, Any] = {"data": splits.identity_of(train, test, is_own)}
-    if described := {name: names[name] for name in train.info.get("networks", {}) if name in names}:
-        identity["described_networks"] = described
-    identity |= {"subsets": subsets.to_json(mixture)} if method.mixture is None else {}
-    return identity | ({"networks": _networks_identity(own)} if own else {})
-
-
-def _check_metrics(wanted: tuple[str, ...], test: MultimodalDataset, text: str, has_judge: bool) -> None:
-    """What is asked for by name must have a meaning here; of `default` and `all` the record notes what has none."""
-    asked = [part.strip() for part in text.split(",")]
-    if wanted and len(test) < 2 and {"default", "all"} & set(asked):
-        raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
-    for name in wanted:
-        lack = metrics.unmet(name, test)
-        if lack is None and metrics.METRICS[name].needs == "judge" and not has_judge:
-            lack = f"data set {test.name!r} has no judge"
-        if name in asked and lack is not None:
-            raise InputError(f"--metrics {name}: {lack}; leave it out")
 
 
 def device_named(name: str) -> torch.device:
@@ -170,14 +164,6 @@ def device_named(name: str) -> torch.device:
             f"--device {name}: not available here ({str(error).splitlines()[0]}); use auto or cpu"
         ) from error
     return device
-
-
-def _mixture(config: RunConfig, method: Method, names: tuple[str, ...]) -> SubsetMixture:
-    if (method.mixture is None) != (config.subsets is not None):
-        raise InputError("--subsets FILE.json and --method custom go together; give both or neither")
-    if method.mixture is not None:
-        return method.mixture(names)
-    return mixture_in(Path(str(config.subsets)), names)
 
 
 def mixture_in(path: Path, names: Sequence[str] | None = None) -> SubsetMixture:
@@ -195,13 +181,89 @@ def mixture_in(path: Path, names: Sequence[str] | None = None) -> SubsetMixture:
         ) from error
 
 
+def _blueprint(
+    config: RunConfig, method: Method, train: MultimodalDataset, modalities: int, own: Networks
+) -> tuple[Blueprint, Settings]:
+    """modalities: of the whole data set; a method of one modality has its share of the config's latent dimensions."""
+    mixture = _mixture(config, method, train.names)
+    settings = settings_of(config, method, mixture)
+    options = parsed(config.method_options, method.options, "--method-options", f"method {method.name!r}")
+    blueprint = Blueprint(
+        modalities=train.modalities,
+        mixture=mixture,
+        latent_dim=max(1, config.latent_dim // modalities) if method.is_single else config.latent_dim,
+        networks=_network_names(config, train, own),
+        kind=method.model,
+        prior={"kind": settings.prior} | ({} if settings.components is None else {"components": settings.components}),
+        family=settings.family,
+        options={} if method.options is None else asdict(method.options(**options)),
+        own=own,
+    )
+    with torch.device("meta"):
+        blueprint.pairs()
+    _check_own(own, train, blueprint.latent_dim)
+    return blueprint, settings
+
+
+def _identity(
+    config: RunConfig,
+    train: MultimodalDataset,
+    test: MultimodalDataset,
+    is_own: bool,
+    method: Method,
+    blueprint: Blueprint,
+) -> dict[str, Any]:
+    """What a config only names: the content of the data, networks that they ask for; own S, networks and code."""
+    names = blueprint.networks
+    identity: dict[str, Any] = {"data": rows.identity_of(train, test, is_own)}
+    if described := {name: names[name] for name in train.info.get("networks", {}) if name in names}:
+        identity["described_networks"] = described
+    identity |= {"subsets": subsets.to_json(blueprint.mixture)} if method.mixture is None else {}
+    identity |= {"networks": _networks_identity(blueprint.own)} if blueprint.own else {}
+    plugins = plugins_behind(config, blueprint)
+    return identity | ({"plugins": sorted(plugins.values())} if plugins else {})
+
+
+def plugins_behind(config: RunConfig, blueprint: Blueprint) -> dict[str, str]:
+    """File -> SHA-256 of the plug-ins that change what this run trains."""
+    kinds = {likelihoods.to_json(modality.likelihood)["kind"] for modality in blueprint.modalities}
+    return (
+        METHODS.origins_of([config.method])
+        | models.MODELS.origins_of([blueprint.kind])
+        | datasets.DATASETS.origins_of([config.dataset])
+        | networks.NETWORKS.origins_of(blueprint.networks.values())
+        | likelihoods.LIKELIHOODS.origins_of(kinds)
+    )
+
+
+def _check_metrics(plan: Plan) -> None:
+    """What is asked for by name must have a meaning here; of `default` and `all` the record notes what has none."""
+    asked, test = [part.strip() for part in plan.config.metrics.split(",")], plan.test
+    if plan.metrics and len(test) < 2 and {"default", "all"} & set(asked):
+        raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
+    for name in plan.metrics:
+        lack = metrics.unmet(name, test)
+        if lack is None and metrics.METRICS[name].needs == "judge" and not plan.has_judge:
+            lack = f"data set {test.name!r} has no judge"
+        if name in asked and lack is not None:
+            raise InputError(f"--metrics {name}: {lack}; leave it out")
+
+
+def _mixture(config: RunConfig, method: Method, names: tuple[str, ...]) -> SubsetMixture:
+    if (method.mixture is None) != (config.subsets is not None):
+        raise InputError("--subsets FILE.json and --method custom go together; give both or neither")
+    if method.mixture is not None:
+        return method.mixture(names)
+    return mixture_in(Path(str(config.subsets)), names)
+
+
 def _network_names(config: RunConfig, data: MultimodalDataset, own: Networks) -> dict[str, str]:
     described = data.info.get("networks", {})
     names = {m.name: described.get(m.name, networks.default(m)) for m in data.modalities}
     names |= by_modality(config.network, tuple(names), "network")
     if unknown := sorted(set(own) - set(names)):
         raise InputError(f"networks for unknown modality {unknown[0]!r}; the data has {', '.join(names)}")
-    return names | dict.fromkeys(own, "own")
+    return names | dict.fromkeys(own, OWN)
 
 
 def _check_own(own: Networks, data: MultimodalDataset, latent_dim: int) -> None:

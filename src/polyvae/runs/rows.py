@@ -1,4 +1,4 @@
-"""The rows of a run: loaded or given, narrowed to its modalities, scored as its config says, held out."""
+"""The rows of a run: loaded or given, narrowed to its modalities, scored as its config says, cut for validation."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ WEIGHTS = {"mmvae": {"image": str(32 / (3 * 64 * 64))}, "mmvm": {"caption": str(
 def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[MultimodalDataset, MultimodalDataset]:
     """(training rows, test rows). Raises InputError for options that the data do not have."""
     known = datasets.DATASETS.get(config.dataset)
-    if config.pairing == "fresh" and (data is not None or (known is not None and "pairing" not in known.options)):
+    if config.pairing == "fresh" and (data is not None or (known is not None and "pairing" not in known.own_options)):
         raise InputError(f"--pairing fresh: data set {config.dataset!r} has no generator; leave --pairing out")
     if data is not None:
         train, test = _cut(data, config.test_size or max(1, len(data) // 5), config.data_seed, "--test-size")
@@ -34,38 +34,29 @@ def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[Mult
         return train.rows(torch.arange(config.train_size or len(train))), test
     if known is not None and (config.dataset == "arrays") != (config.data is not None):
         raise InputError("--data FILE.npz and --dataset arrays go together; give both or neither")
-    options = {"data": config.data, "seed": config.data_seed, "pairing": config.pairing, **generator_options(config)}
-    load = _load if config.data is not None else _load_once  # the user's file may change under its name
-    return load(config.dataset, config.train_size, config.test_size, **options)
-
-
-def generator_options(config: RunConfig) -> dict[str, Any]:
-    """What fixes the generator of a data set, and so its judge, whatever rows are drawn from it."""
-    names = ("modalities", "scale", "background", "held_out", "crop_range", "split_by", "crop", "data_dir")
-    return {name: getattr(config, name) for name in names}
+    options = datasets.options_of(config.dataset, config)
+    if config.data is not None:  # the user's file may change under its name, and is cut here
+        return _load(config.dataset, (config.train_size, None), config.data_seed, test_size=config.test_size, **options)
+    return _load_once(config.dataset, (config.train_size, config.test_size), config.data_seed, **options)
 
 
 def _load(
-    name: str, train_size: int | None, test_size: int | None, **options: Any
+    name: str, sizes: tuple[int | None, int | None], seed: int, **options: Any
 ) -> tuple[MultimodalDataset, MultimodalDataset]:
-    data, pairing = options["data"], options.pop("pairing")
-    if data is not None:
-        options["test_size"] = test_size
-    fresh = {"pairing": pairing} if pairing == "fresh" else {}  # the test tuples stay the fixed ones
-    train = datasets.load(name, split="train", size=train_size, **options, **fresh)
-    test = datasets.load(name, split="test", size=None if data is not None else test_size, **options)
-    return train, test
+    train = datasets.load(name, split="train", size=sizes[0], seed=seed, **options)
+    options.pop("pairing", None)  # test tuples are always the fixed ones
+    return train, datasets.load(name, split="test", size=sizes[1], seed=seed, **options)
 
 
 _load_once = lru_cache(maxsize=4)(_load)
 
 
-def _cut(data: MultimodalDataset, held_out: int, seed: int, flag: str) -> tuple[MultimodalDataset, MultimodalDataset]:
-    """(the rest, `held_out` rows), by a seeded shuffle."""
-    if not 0 < held_out < len(data):
-        raise InputError(f"{flag}: {held_out} of {len(data)} rows held out; leave at least one row on either side")
+def _cut(data: MultimodalDataset, count: int, seed: int, flag: str) -> tuple[MultimodalDataset, MultimodalDataset]:
+    """(the rest, `count` rows), by a seeded shuffle."""
+    if not 0 < count < len(data):
+        raise InputError(f"{flag}: {count} of {len(data)} rows held out; leave at least one row on either side")
     order = np.random.default_rng(derive_seed(seed, flag)).permutation(len(data))
-    return data.rows(torch.from_numpy(order[held_out:])), data.rows(torch.from_numpy(order[:held_out]))
+    return data.rows(torch.from_numpy(order[count:])), data.rows(torch.from_numpy(order[:count]))
 
 
 def narrowed(data: MultimodalDataset, config: RunConfig, method: Method) -> MultimodalDataset:
@@ -106,9 +97,10 @@ def _number(text: str, flag: str) -> float:
         raise InputError(f"{flag} {text!r} is not a number") from None
 
 
-def held_out(
+def with_validation(
     train: MultimodalDataset, config: RunConfig, is_own: bool
 ) -> tuple[MultimodalDataset, MultimodalDataset | None]:
+    """(training rows, validation rows if the config asks for some). is_own: the user's data, a tenth by default."""
     fraction = config.validation_fraction if config.validation_fraction is not None else 0.1 * is_own
     if config.patience is not None and not fraction:
         raise InputError("--patience needs validation data; set --validation-fraction above 0")
@@ -122,7 +114,7 @@ def held_out(
 def sampler_of(config: RunConfig, data: MultimodalDataset | None) -> datasets.Sampler | None:
     if data is not None:
         return None
-    return datasets.sampler(config.dataset, **generator_options(config))
+    return datasets.sampler(config.dataset, **datasets.options_of(config.dataset, config))
 
 
 def rows_by_epoch(

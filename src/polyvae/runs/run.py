@@ -1,36 +1,34 @@
 """One run from config to record."""
 
-import copy
 import os
 import platform
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from polyvae import metrics, priors
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
-from polyvae.modality import Batch
-from polyvae.models.joint import MultimodalVAE
-from polyvae.noise import Noise, derive_seed
-from polyvae.objectives import Bound
+from polyvae.models import Networks, TrainableModel
+from polyvae.noise import on_threads
 from polyvae.pictures.grids import write_grids
-from polyvae.runs.evaluation import Say, evaluation_of, identities
-from polyvae.runs.finished import THREADS, completed, samples_of
-from polyvae.runs.plan import Plan, make_plan
+from polyvae.runs.evaluation import Say, evaluation_of, score
+from polyvae.runs.finished import completed
+from polyvae.runs.plan import Plan, make_plan, plugins_behind
 from polyvae.runs.record import Record
-from polyvae.runs.saving import Networks, build_networks, load, save_model
+from polyvae.runs.saving import load, save_model
+from polyvae.runs.stages import stages_of
 from polyvae.runs.store import RunStore
 from polyvae.training import parallel
-from polyvae.training.loop import Progress, TrainingStage, train
+from polyvae.training.checkpoint import Progress
+from polyvae.training.loop import train
 
 OnStep = Callable[[int, int, float], None]  # steps done, steps in all, loss
 
@@ -45,13 +43,13 @@ class RunResult:
 
     @property
     def metrics(self) -> dict[str, float]:
-        return self.record.metrics
+        return dict(self.record.metrics)
 
     @property
     def notes(self) -> dict[str, str]:
-        return self.record.notes
+        return dict(self.record.notes)
 
-    def load(self, networks: Networks | None = None) -> MultimodalVAE:
+    def load(self, networks: Networks | None = None) -> TrainableModel:
         return load(self.folder, networks=networks)
 
 
@@ -73,10 +71,10 @@ def run(
     plan = make_plan(config, data, networks)
     with parallel.joined() as team:
         if team.leads:
-            record = run_one(plan, place, own=networks or {}, retries=True, on_step=on_step, say=say)
+            record = run_one(plan, place, retries=True, on_step=on_step, say=say)
             team.tell(False)
         else:
-            record = _follow(team, plan, place, networks or {})
+            record = _follow(team, plan, place)
     if record is None or not record.is_done:
         raise RunError(f"run {plan.run_id} failed: {record and record.error}")
     return RunResult(plan.run_id, place.folder(plan.run_id), record)
@@ -86,7 +84,6 @@ def run_one(
     plan: Plan,
     store: RunStore,
     *,
-    own: Networks | None = None,
     wait: bool = True,
     retries: bool = False,
     on_step: OnStep = lambda done, total, loss: None,
@@ -101,119 +98,105 @@ def run_one(
             return None
         existing = store.record(plan.run_id)
         if existing is not None and existing.is_done:
-            return completed(plan, store, existing, own or {}, say)
+            return completed(plan, store, existing, say)
         if existing is not None and not retries:
             return existing
         folder = store.begin(plan.run_id, plan.config)
-        torch.set_num_threads(plan.config.threads or THREADS)
-        facts = _facts(plan)
-        try:
-            scores, notes = _train_and_score(plan, folder, own or {}, facts, on_step, say)
-            record = Record(run_id=plan.run_id, config=plan.config, status="done", metrics=scores, notes=notes, **facts)
-        except InputError:  # say, a damaged checkpoint: nothing was computed
-            raise
-        except Exception as error:  # noqa: BLE001 networks of the user's own may raise anything
-            record = Record.failed(plan.run_id, plan.config, f"{type(error).__name__}: {error}", **facts)
+        with on_threads(plan.threads):
+            record = _attempt(plan, folder, on_step, say)
         store.finish(record)
         return record
 
 
-def _follow(team: parallel.Team, plan: Plan, store: RunStore, own: Networks) -> Record | None:
+def _follow(team: parallel.Team, plan: Plan, store: RunStore) -> Record | None:
     """Takes part in the training of the first process, if there is any; its record, when that is done."""
-    torch.set_num_threads(plan.config.threads or THREADS)
-    while team.tell():
-        with suppress(RunError):  # it fails in all processes, and the first one records it
-            _train(plan, build_model(plan, own), store.folder(plan.run_id), lambda done, total, loss: None)
+    with on_threads(plan.threads):
+        while team.tell():
+            with suppress(RunError):  # it fails in all processes, and the first one records it
+                _train(plan, plan.build(), store.folder(plan.run_id), lambda done, total, loss: None)
     return store.record(plan.run_id)
 
 
-def _train_and_score(
-    plan: Plan, folder: Path, own: Networks, facts: dict[str, Any], on_step: OnStep, say: Say
-) -> tuple[dict[str, float], dict[str, str]]:
-    """(metrics, notes) of the trained model, which is saved; `facts` is filled in on the way."""
-    seconds, resolved = facts["seconds"], facts["resolved"]
-    started = time.monotonic()
-    evaluation = evaluation_of(plan, say)
-    resolved |= identities(evaluation)
-    model = build_model(plan, own)
-    resolved["parameters"] = sum(value.numel() for value in model.parameters())
-    seconds["data"] = _since(started)
+@dataclass
+class _Account:
+    """What is known of a run under way: it goes into the record, however the run ends."""
 
-    started = time.monotonic()
+    resolved: dict[str, Any]
+    seconds: dict[str, float] = field(default_factory=lambda: {"data": 0.0, "train": 0.0, "evaluate": 0.0})
+    metrics: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, part: str) -> Generator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[part] = round(time.monotonic() - started, 3)
+
+
+def _attempt(plan: Plan, folder: Path, on_step: OnStep, say: Say) -> Record:
+    """The record of one try."""
+    account, error = _Account(_resolved(plan)), None
+    environment = _environment(plan)
+    try:
+        _train_and_score(plan, folder, account, on_step, say)
+    except InputError:  # say, a damaged checkpoint: nothing was computed
+        raise
+    except Exception as reason:  # noqa: BLE001 networks of the user's own may raise anything
+        error = f"{type(reason).__name__}: {reason}"
+    return Record(
+        run_id=plan.run_id,
+        config=plan.config,
+        status="done" if error is None else "failed",
+        error=error,
+        metrics=account.metrics,
+        notes=account.notes,
+        seconds=account.seconds,
+        environment=environment,
+        resolved=account.resolved,
+    )
+
+
+def _train_and_score(plan: Plan, folder: Path, account: _Account, on_step: OnStep, say: Say) -> None:
+    with account.timed("data"):
+        model = plan.build()
+        evaluation = evaluation_of(plan, stages_of(plan, model)[-1].loss, say)
+        account.resolved["parameters"] = sum(value.numel() for value in model.parameters())
+
     parallel.team().tell(True)
     progress = _train(plan, model, folder, on_step)
-    save_model(folder, model, plan.network_names)
-    resolved["steps"] = progress.step
-    seconds["train"] = round(progress.total_seconds, 3)
+    save_model(folder, model, plan.blueprint)
+    account.resolved["steps"] = progress.step
+    account.seconds["train"] = round(progress.total_seconds, 3)
 
-    started = time.monotonic()
-    scores, notes = metrics.evaluate(model.eval(), evaluation, plan.metrics, say)
-    if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
-        write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
-    seconds["evaluate"] = _since(started)
+    with account.timed("evaluate"):
+        scores = score(plan, model.eval(), evaluation, say)
+        account.metrics, account.notes = scores.metrics, scores.notes
+        account.resolved |= scores.resolved
+        if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
+            write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-    return scores, notes
 
 
-def build_model(plan: Plan, own: Networks) -> MultimodalVAE:
-    """The untrained model; each modality's networks start from a seed of their own, whatever the others are."""
-    pairs = {}
-    own = copy.deepcopy(dict(own))  # the user's own stay untrained, so that the same call is the same run
-    with torch.random.fork_rng():
-        for modality in plan.modalities:
-            torch.manual_seed(derive_seed(plan.config.seed, "weights", modality.name))
-            pairs |= build_networks([modality], plan.network_names, plan.latent_dim, own)
-        torch.manual_seed(derive_seed(plan.config.seed, "weights", "prior"))
-        prior = _first_prior(plan)
-    settings = plan.settings
-    model = MultimodalVAE(plan.modalities, pairs, plan.mixture, plan.latent_dim, prior=prior, family=settings.family)
-    return model.to(plan.device)
+def _train(plan: Plan, model: TrainableModel, folder: Path, on_step: OnStep) -> Progress:
+    stages = stages_of(plan, model)
+    return train(model, stages, plan.rows_at, plan.validation, plan.config, folder, on_step=on_step)
 
 
-def _first_prior(plan: Plan) -> priors.Prior:
-    """The untrained prior; pseudo-inputs start as training rows."""
-    settings, rows = plan.settings, plan.rows(0)
-    count = settings.components or priors.COMPONENTS
-    inputs = rows.batch(torch.randperm(len(rows))[:count]).to("cpu") if settings.prior == "vamp" else None
-    return priors.make(settings.prior, plan.latent_dim, count, inputs)
-
-
-def _train(plan: Plan, model: MultimodalVAE, folder: Path, on_step: OnStep) -> Progress:
-    config = plan.config
-    weights = torch.tensor([m.weight for m in plan.modalities], device=plan.device)
-    stages = []
-    for stage in plan.method.stages:
-        function = plan.settings.function(stage.objective)
-
-        def loss(batch: Batch, generator: Noise, function: Any = function) -> Bound:
-            options = {"beta": config.beta, "weights": weights, "generator": generator, **plan.settings.options}
-            return function(model, batch, plan.mixture, **options)
-
-        epochs = max(1, round(stage.share * config.epochs))
-        stages.append(TrainingStage(stage.name, loss, list(stage.parameters(model)), epochs))
-    return train(model, stages, plan.rows, plan.validation, config, folder, on_step=on_step)
-
-
-def _facts(plan: Plan) -> dict[str, Any]:
-    """What the record says of a run however it ends: seconds, environment, resolved."""
+def _resolved(plan: Plan) -> dict[str, Any]:
+    """What the config leaves open, as it was settled for this run."""
+    plugins = plugins_behind(plan.config, plan.blueprint)
     return {
-        "seconds": {"data": 0.0, "train": 0.0, "evaluate": 0.0},
-        "environment": _environment(plan),
-        "resolved": {
-            "modalities": [m.name for m in plan.modalities],
-            "latent_dim": plan.latent_dim,
-            "networks": plan.network_names,
-            "likelihoods": {m.name: m.to_json()["likelihood"] for m in plan.modalities},
-            "weights": {m.name: m.weight for m in plan.modalities},
-            **plan.settings.to_json(),
-            "is_bound": plan.mixture.is_bound,
-            "train_rows": len(plan.rows(0)),
-            "test_rows": len(plan.test),
-            "metrics": list(plan.metrics),
-            "importance_samples": samples_of(plan),
-            "data": plan.content,
-        },
-    }
+        "modalities": [m.name for m in plan.modalities],
+        "latent_dim": plan.blueprint.latent_dim,
+        "networks": dict(plan.blueprint.networks),
+        "likelihoods": {m.name: m.to_json()["likelihood"] for m in plan.modalities},
+        "weights": {m.name: m.weight for m in plan.modalities},
+        **plan.settings.to_json(),
+        "is_bound": plan.mixture.is_bound,
+        "train_rows": len(plan.train),
+        "test_rows": len(plan.test),
+        "data": plan.content,
+    } | ({"plugins": plugins} if plugins else {})
 
 
 def _environment(plan: Plan) -> dict[str, Any]:
@@ -234,7 +217,3 @@ def _cpu_name() -> str:
     return next(
         (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
     )
-
-
-def _since(started: float) -> float:
-    return round(time.monotonic() - started, 3)

@@ -1,103 +1,65 @@
-"""A trained model on disk: model.json (what to build) and model.safetensors (its weights)."""
+"""A trained model on disk: model.json (its blueprint) and model.safetensors (its weights)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
-from polyvae import files, networks, priors, subsets
+from polyvae import files, models, priors
 from polyvae.errors import InputError
-from polyvae.modality import Batch, Modality
-from polyvae.models.joint import MultimodalVAE
-from polyvae.posteriors import Family
+from polyvae.models import Blueprint, Networks, TrainableModel
+from polyvae.priors import Prior
 
-Networks = Mapping[str, tuple[nn.Module, nn.Module]]  # name -> (encoder, decoder)
+Module = TypeVar("Module", bound=nn.Module)
 
 
-def save_model(folder: Path, model: MultimodalVAE, network_names: Mapping[str, str]) -> None:
-    """Writes model.json and model.safetensors; network name 'own' marks networks that were passed as objects."""
+def save_model(folder: Path, model: nn.Module, blueprint: Blueprint) -> None:
+    """Writes model.json and model.safetensors."""
     files.write_tensors(folder / "model.safetensors", model.state_dict())
-    files.write_json(
-        folder / "model.json",
-        {
-            "modalities": [m.to_json() for m in model.modalities],
-            "subsets": subsets.to_json(model.mixture),
-            "latent_dim": model.latent_dim,
-            "networks": dict(network_names),
-            "prior": priors.describe(model.prior),
-            "posterior": model.family.to_json(),
-        },
-    )
+    files.write_json(folder / "model.json", blueprint.to_json())
 
 
 def load(
     run: Path | str, *, networks: Networks | None = None, weights: str = "model", prior: str | None = None
-) -> MultimodalVAE:
+) -> TrainableModel:
     """The model of a run folder, in eval mode, without its data set.
 
+    It is a `MultimodalVAE`, unless the run's method trains its own kind of model.
     networks: needed again where the run was made with networks of your own.
     weights: "model" (last) or "model_best" (lowest validation loss).
     prior: one that was fitted afterwards (`polyvae fit-prior`) in place of the model's own: gmm or flow.
-    Raises InputError for a missing or damaged file, or weights that do not fit.
+    Raises InputError for a missing or damaged file, weights that do not fit, or a kind that no plug-in has registered.
     """
     folder = Path(run)
     content = files.read_object(folder / "model.json", ("modalities", "networks", "latent_dim", "subsets"))
-    modalities = [Modality.from_json(item) for item in content["modalities"]]
-    built = build_networks(modalities, content["networks"], content["latent_dim"], networks or {})
-    latent_dim = content["latent_dim"]
-    model = MultimodalVAE(
-        modalities,
-        built,
-        subsets.from_json(content["subsets"]),
-        latent_dim,
-        prior=_prior(content.get("prior", {"kind": "normal"}), modalities, latent_dim),
-        family=Family(**content.get("posterior", {})),
-    )
-    tensors, _ = files.read_tensors(folder / f"{weights}.safetensors")
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise InputError(f"{folder}: the weights do not fit model.json ({error})") from error
+    model = models.build(Blueprint.from_json(content, networks))
+    _fill(model, folder / f"{weights}.safetensors", "the weights do not fit model.json")
     if prior is not None:
-        model.prior = load_prior(folder, prior, latent_dim)
+        model.prior = load_prior(folder, prior, content["latent_dim"])
     return model.eval()
 
 
-def _prior(described: Mapping[str, Any], modalities: Sequence[Modality], latent_dim: int) -> priors.Prior:
-    """The prior that `priors.describe` describes; pseudo-inputs are filled in by the weights."""
-    rows = described.get("components", 1)
-    inputs = Batch({m.name: torch.zeros(rows, *m.shape) for m in modalities}) if described["kind"] == "vamp" else None
-    return priors.make(latent_dim=latent_dim, inputs=inputs, **described)
-
-
-def save_prior(folder: Path, kind: str, prior: priors.Prior, facts: Mapping[str, Any]) -> None:
+def save_prior(folder: Path, kind: str, prior: Prior, facts: Mapping[str, Any]) -> None:
     """Writes a prior that was fitted to a finished run: priors/<kind>.safetensors and .json, with `facts`."""
-    files.write_tensors(folder / "priors" / f"{kind}.safetensors", cast(nn.Module, prior).state_dict())
-    files.write_json(folder / "priors" / f"{kind}.json", {"prior": priors.describe(prior), **facts})
+    files.write_tensors(folder / "priors" / f"{kind}.safetensors", prior.state_dict())
+    files.write_json(folder / "priors" / f"{kind}.json", {"prior": prior.describe(), **facts})
 
 
-def load_prior(folder: Path, kind: str, latent_dim: int) -> priors.Prior:
+def load_prior(folder: Path, kind: str, latent_dim: int) -> Prior:
     """A prior that `save_prior` wrote. Raises InputError where there is none, or its weights do not fit."""
     path = folder / "priors" / f"{kind}.json"
     if not path.is_file():
         raise InputError(f"{folder.name} has no fitted prior {kind!r}; make it with: polyvae fit-prior {folder.name}")
     prior = priors.make(latent_dim=latent_dim, **files.read_object(path, ("prior",))["prior"])
+    return _fill(prior, path.with_suffix(".safetensors"), "these weights do not fit; make it again with fit-prior")
+
+
+def _fill(module: Module, path: Path, misfit: str) -> Module:
+    """The module with the weights of a file. Raises InputError where they do not fit."""
+    tensors, _ = files.read_tensors(path)
     try:
-        cast(nn.Module, prior).load_state_dict(files.read_tensors(path.with_suffix(".safetensors"))[0])
+        module.load_state_dict(tensors)
     except RuntimeError as error:
-        raise InputError(f"{path}: these weights do not fit; make it again with fit-prior") from error
-    return prior
-
-
-def build_networks(
-    modalities: list[Modality], names: Mapping[str, str], latent_dim: int, own: Networks
-) -> dict[str, tuple[nn.Module, nn.Module]]:
-    """(encoder, decoder) of every modality, from `own` where the name is 'own'."""
-    if missing := [m.name for m in modalities if names[m.name] == "own" and m.name not in own]:
-        raise InputError(f"modality {missing[0]!r} was trained with your own networks; pass networks={{...}} again")
-    return {
-        m.name: own[m.name] if names[m.name] == "own" else networks.build(names[m.name], m, latent_dim)
-        for m in modalities
-    }
+        raise InputError(f"{path}: {misfit} ({error})") from error
+    return module

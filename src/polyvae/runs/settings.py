@@ -8,7 +8,7 @@ from polyvae import priors
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.methods import Method
-from polyvae.models.joint import check_products
+from polyvae.models.vae import check_products
 from polyvae.objectives import Bound, objective_named
 from polyvae.posteriors import Family
 from polyvae.subsets import SubsetMixture

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import polars as pl
 
@@ -89,7 +89,8 @@ def _row(record: Record) -> dict[str, Any]:
 
 def _settings() -> dict[str, Any]:
     """The column type of every setting."""
-    return {field.name: _type(RunConfig.__annotations__[field.name]) for field in fields(RunConfig)}
+    hints = get_type_hints(RunConfig)
+    return {field.name: _type(hints[field.name]) for field in fields(RunConfig)}
 
 
 def _type(hint: Any) -> Any:

@@ -13,7 +13,6 @@ from polyvae.runs.evaluation import evaluation_of
 from polyvae.runs.finished import lacking
 from polyvae.runs.plan import Plan, make_plan, make_plans
 from polyvae.runs.record import Record
-from polyvae.runs.rows import generator_options
 from polyvae.runs.run import run_one
 from polyvae.runs.store import RunStore
 from polyvae.sweeps import executors
@@ -166,7 +165,7 @@ def _is_wanted(store: RunStore, plan: Plan, retry_failed: bool) -> bool:
 
 def _one_per_evaluation(plans: Sequence[Plan]) -> list[Plan]:
     """A plan for each data set and set of metrics: what trains their judges and critics."""
-    return list({(p.config.dataset, p.metrics, *generator_options(p.config).values()): p for p in plans}.values())
+    return list({(p.config.dataset, p.metrics, *p.config.given.items()): p for p in plans}.values())
 
 
 def _record_failure(store: RunStore, task: _Task, error: str) -> None:

@@ -5,8 +5,10 @@ sides of a split. Ten epochs here are one epoch of code that counts captions as 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,92 +25,60 @@ from polyvae.modality import Modality, text_modality
 from polyvae.text import Vocabulary
 
 # The class-disjoint split of the MMVAE code: the numbers of its 50 test classes.
-TEST_CLASSES = frozenset(
-    int(number)
-    for number in [
-        "1",
-        "4",
-        "6",
-        "8",
-        "9",
-        "14",
-        "23",
-        "29",
-        "31",
-        "33",
-        "34",
-        "35",
-        "36",
-        "37",
-        "38",
-        "43",
-        "49",
-        "51",
-        "53",
-        "66",
-        "72",
-        "79",
-        "83",
-        "84",
-        "86",
-        "91",
-        "95",
-        "96",
-        "98",
-        "101",
-        "102",
-        "103",
-        "112",
-        "114",
-        "119",
-        "121",
-        "130",
-        "135",
-        "138",
-        "147",
-        "156",
-        "163",
-        "165",
-        "166",
-        "180",
-        "183",
-        "185",
-        "186",
-        "187",
-        "197",
-    ]
-)
+# fmt: off
+TEST_CLASSES = frozenset({
+    1, 4, 6, 8, 9, 14, 23, 29, 31, 33, 34, 35, 36, 37, 38, 43, 49, 51, 53, 66, 72, 79, 83, 84, 86, 91, 95, 96,
+    98, 101, 102, 103, 112, 114, 119, 121, 130, 135, 138, 147, 156, 163, 165, 166, 180, 183, 185, 186, 187, 197
+})
+# fmt: on
 SPLITS_BY, CROPS = ("classes", "images"), ("none", "box")
 _COLOURS = (("black",), ("white",), ("brown", "tan", "beige"), ("grey", "gray"), ("yellow",), ("red", "orange"))
 # Nearly every caption names a colour, and few say whose it is; class attributes are not needed.
 ATTRIBUTES = (Attribute("colour", (*_COLOURS, ("blue",), ("green",))),)
 
 
-def load_cub(
-    *,
-    split: str = "train",
-    size: int | None = None,
-    seed: int = 0,
-    split_by: str = "classes",
-    crop: str = "none",
-    data_dir: Path | str | None = None,
-) -> MultimodalDataset:
-    """The images (3, 64, 64) and captions (32 words) of `data_dir`/cub, rows shuffled by `seed`; labels: class numbers.
+@dataclass(frozen=True, kw_only=True)
+class CaptionOptions:
+    """What can be chosen of the captions.
 
     split_by: "classes", train and test share no class (Shi et al. 2019), or "images", the official split of images.
-    crop: "none" squeezes a picture into a square, as published; "box" cuts the square around the bird's bounding box.
+    data_dir: the folder that cub/ lies in.
+    """
+
+    split_by: Literal["classes", "images"] = "classes"
+    data_dir: Path | str | None = None
+
+    def __post_init__(self) -> None:
+        if self.split_by not in SPLITS_BY:
+            raise InputError(f"unknown split_by {self.split_by!r}; choose {' or '.join(SPLITS_BY)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CubOptions(CaptionOptions):
+    """crop: "none" squeezes a picture into a square, as published; "box" cuts the square around the bird's box."""
+
+    crop: Literal["none", "box"] = "none"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crop not in CROPS:
+            raise InputError(f"unknown crop {self.crop!r}; choose {' or '.join(CROPS)}")
+
+
+def load_cub(options: CubOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
+    """The images (3, 64, 64) and captions (32 words) of `data_dir`/cub, rows shuffled by `seed`; labels: class numbers.
+
     Pictures are decoded once and kept in the cache. Raises InputError that lists all odd files.
     """
-    files = find_files(data_dir, IMAGES)
-    pairs, kept = _checked(files, split, size, seed, split_by, with_images=True)
-    if crop not in CROPS:
-        raise InputError(f"unknown crop {crop!r}; choose {' or '.join(CROPS)}")
-    every, digest = load_pictures(files, pairs.images, _boxes(files, pairs) if crop == "box" else {})
+    files = find_files(options.data_dir, IMAGES)
+    pairs, kept = _checked(files, split, size, seed, options.split_by, with_images=True)
+    boxes = _boxes(files, pairs) if options.crop == "box" else {}
+    pictures, digest = load_pictures(files, pairs.images, boxes)
     place = {name: index for index, name in enumerate(sorted(pairs.images))}
-    image = every[torch.tensor([place[name] for name in kept])]
+    image = pictures[torch.tensor([place[name] for name in kept])]
     spec = Modality("image", (3, SIDE, SIDE), Laplace(0.75))
-    captions = _captions("cub", pairs, kept, files, split, seed, split_by)
-    info = {**captions.info, "crop": crop, "sha256_of_images": digest}
+    captions = _captions("cub", pairs, kept, files, split, seed, options.split_by)
+    info = {**captions.info, "crop": options.crop, "sha256_of_images": digest}
     return MultimodalDataset(
         "cub",
         (spec, *captions.modalities),
@@ -131,18 +101,11 @@ def _boxes(files: Files, pairs: Pairs) -> dict[str, Box]:
         raise InputError(f"bounding_boxes.txt holds no numbers ({error})") from error
 
 
-def load_cub_captions(
-    *,
-    split: str = "train",
-    size: int | None = None,
-    seed: int = 0,
-    split_by: str = "classes",
-    data_dir: Path | str | None = None,
-) -> MultimodalDataset:
+def load_cub_captions(options: CaptionOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
     """The captions alone, also of images that are not there; otherwise as `load_cub`."""
-    files = find_files(data_dir, TEXT)
-    pairs, kept = _checked(files, split, size, seed, split_by, with_images=False)
-    return _captions("cub_captions", pairs, kept, files, split, seed, split_by)
+    files = find_files(options.data_dir, TEXT)
+    pairs, kept = _checked(files, split, size, seed, options.split_by, with_images=False)
+    return _captions("cub_captions", pairs, kept, files, split, seed, options.split_by)
 
 
 def _checked(
@@ -150,8 +113,6 @@ def _checked(
 ) -> tuple[Pairs, list[str]]:
     """All pairs, and the names of the rows that are asked for."""
     check_split(split)
-    if split_by not in SPLITS_BY:
-        raise InputError(f"unknown split_by {split_by!r}; choose {' or '.join(SPLITS_BY)}")
     if seed < 0:
         raise InputError(f"seed {seed} must not be negative")
     pairs = _pair_once(files, with_images)

@@ -14,6 +14,7 @@ from torch import Tensor
 from polyvae.attributes import Attribute
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.cache import cached
+from polyvae.datasets.entry import NoOptions
 from polyvae.datasets.polymnist.digits import check_split
 from polyvae.errors import InputError
 from polyvae.likelihoods import Laplace
@@ -51,7 +52,7 @@ WORDINGS = (
 ROOM = 24  # uniform numbers a row
 
 
-def load_toy_captions(*, split: str = "train", size: int | None = None, seed: int = 0) -> MultimodalDataset:
+def load_toy_captions(options: NoOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
     """Rows of image (3, 32, 32) and caption (32 words), 6,000 and 1,000 or as many as asked for; labels: body colour.
 
     Raises InputError on values out of range.

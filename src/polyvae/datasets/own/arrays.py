@@ -16,6 +16,7 @@ otherwise: {"<name>": {"likelihood": ..., "scale": number or "learned", "network
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,29 +44,29 @@ class Parts(NamedTuple):
     labels: np.ndarray | None
 
 
-def load_arrays(
-    *,
-    data: Path | str | Mapping[str, Any] | None = None,
-    split: str = "train",
-    size: int | None = None,
-    test_size: int | None = None,
-    seed: int = 0,
-    description: Mapping[str, Any] | None = None,
-) -> MultimodalDataset:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArraysOptions:
+    """data: an .npz path, or name -> array or tensor. test_size: rows of the test split, None: a fifth of all."""
+
+    data: Path | str | Mapping[str, Any] | None = None
+    test_size: int | None = None
+
+
+def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
     """One split of the user's arrays; `info["description"]` is what each array was taken for.
 
-    data: an .npz path, or name -> array or tensor. description: the content of `modalities.json`.
-    test_size: rows held out by a shuffle with `seed` (None: a fifth); size: how many rows of the split (None: all).
-    Tables are standardised on all rows that are not held out, whatever `size` is.
+    seed: of the shuffle that cuts off the test rows. size: how many rows of the split, None: all.
+    Tables are standardised on all training rows, whatever `size` is.
     Raises InputError that names the key and the row.
     """
     check_split(split)
+    data = options.data
     if data is None:
         raise InputError("the data set 'arrays' needs data: an .npz file (--data FILE.npz) or a mapping of arrays")
     source = None if isinstance(data, Mapping) else Path(data)
     parts = read_parts(data)
-    description = _description(source, description, parts.values)
-    train, test = _split(len(parts.present), test_size, seed)
+    description = _description(source, parts.values)
+    train, test = _split(len(parts.present), options.test_size, seed)
     chosen = _limit(train if split == "train" else test, size, split)
     specs, values = [], {}
     for column, (name, array) in enumerate(parts.values.items()):
@@ -178,10 +179,10 @@ def _labels(arrays: Mapping[str, np.ndarray], given: list[str]) -> np.ndarray | 
     return labels.astype(np.int64)
 
 
-def _description(source: Path | None, given: Any, names: Iterable[str]) -> Mapping[str, Any]:
+def _description(source: Path | None, names: Iterable[str]) -> Mapping[str, Any]:
+    """The content of `modalities.json` beside the data, empty where there is none."""
     beside = source.with_name("modalities.json") if source else None
-    if given is None:
-        given = files.read_settings(beside) if beside and beside.is_file() else {}
+    given = files.read_settings(beside) if beside and beside.is_file() else {}
     if not isinstance(given, Mapping):
         raise InputError("modalities.json must map each modality name to its settings")
     if unknown := sorted(set(given) - set(names)):
@@ -190,13 +191,13 @@ def _description(source: Path | None, given: Any, names: Iterable[str]) -> Mappi
 
 
 def _split(rows: int, test_size: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    held_out = max(1, round(TEST_SHARE * rows)) if test_size is None else test_size
-    if not 1 <= held_out < rows:
-        raise InputError(f"test_size {held_out} must leave at least one of the {rows} rows on either side")
+    test_rows = max(1, round(TEST_SHARE * rows)) if test_size is None else test_size
+    if not 1 <= test_rows < rows:
+        raise InputError(f"test_size {test_rows} must leave at least one of the {rows} rows on either side")
     if seed < 0:
         raise InputError(f"seed {seed} must not be negative")
     order = np.random.default_rng(seed).random(rows).argsort()
-    return order[held_out:], order[:held_out]
+    return order[test_rows:], order[:test_rows]
 
 
 def _limit(rows: np.ndarray, size: int | None, split: str) -> np.ndarray:

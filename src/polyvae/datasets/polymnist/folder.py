@@ -1,6 +1,7 @@
 """The published PolyMNIST folders: `polymnist/{train,test}/m{k}/{i}.{digit}.png`, with or without the split level."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +20,22 @@ NAME = re.compile(r"(\d+)\.(\d)\.png")
 SHOWN = 5
 
 
-def load_folder(
-    *,
-    split: str = "train",
-    modalities: int | None = None,
-    size: int | None = None,
-    seed: int = 0,
-    data_dir: Path | str | None = None,
-) -> MultimodalDataset:
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions:
+    """modalities: the first so many folders, None: all. data_dir: the folder that polymnist/ lies in."""
+
+    modalities: int | None = None
+    data_dir: Path | str | None = None
+
+
+def load_folder(options: FolderOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
     """The pictures of `data_dir`/polymnist, paired by file name, rows shuffled by `seed`.
 
-    modalities: the first so many folders (None: all); size: the first so many rows (None: all).
+    size: the first so many rows, None: all.
     Raises InputError that lists up to five files that are unreadable, of a wrong size, or missing in a folder.
     """
     check_split(split)
-    folders = _folders(_root(split, data_dir), modalities)
+    folders = _folders(_root(split, options.data_dir), options.modalities)
     names = _paired_names(folders)
     count = len(names) if size is None else size
     if not 1 <= count <= len(names):

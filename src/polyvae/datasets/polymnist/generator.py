@@ -6,9 +6,9 @@ inverted (255 - v) where the digit is above 128; only the label is shared.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,50 @@ from polyvae.modality import Modality
 VERSION = 1  # part of every cache key: raise it when the same parameters give other bytes
 GRID = 4
 CHUNK = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolyMNISTOptions:
+    """What can be chosen of PolyMNIST; its variants open what is fixed here.
+
+    scale: None, or the side of the digits, from 1/28 up and below 1; they then stand anywhere on the canvas.
+    background: None, or the picture that all modalities share. held_out: so many digits d never stand in quadrant
+    d mod 4. crop_range: None, or crop corners lie in [0, crop_range)^2.
+    pairing: "fixed" uses each digit exactly once per modality, in one fixed crop; "fresh" draws rows independently
+    from the generator, any number of them. data_dir: folder with mnist/ and backgrounds/, None: what ships.
+    Raises InputError on values out of range.
+    """
+
+    modalities: int = 5
+    scale: float | None = field(default=None, init=False)
+    background: int | None = field(default=None, init=False)
+    held_out: int = field(default=0, init=False)
+    crop_range: int | None = None
+    pairing: Literal["fixed", "fresh"] = "fixed"
+    data_dir: Path | str | None = None
+
+    def __post_init__(self) -> None:
+        if self.modalities < 1:
+            raise InputError(f"modalities {self.modalities} must be at least 1")
+        if not 0 <= self.held_out <= 10:
+            raise InputError(f"held_out {self.held_out} must be from 0 to 10, a number of digits")
+        if self.pairing not in ("fixed", "fresh"):
+            raise InputError(f"unknown pairing {self.pairing!r}; choose fixed or fresh")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslatedOptions(PolyMNISTOptions):
+    """Small digits anywhere on the canvas."""
+
+    scale: float | None = 0.5
+    held_out: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatedOptions(PolyMNISTOptions):
+    """One picture for all modalities."""
+
+    background: int | None = 0
 
 
 class Placement(NamedTuple):
@@ -161,76 +205,48 @@ class Sampler:
         return np.array([picture.pixels.shape[1:] for picture in self.pictures]) - DIGIT
 
 
-def load_sampler(
-    *,
-    split: str = "train",
-    modalities: int = 5,
-    scale: float | None = None,
-    background: int | None = None,
-    held_out: int = 0,
-    crop_range: int | None = None,
-    data_dir: Path | str | None = None,
-) -> Sampler:
-    """The generator with the digits of one split; `scale` None: digits in full size; `background` None: one each."""
+def load_sampler(options: PolyMNISTOptions, *, split: str = "train") -> Sampler:
+    """The generator with the digits of one split. Raises InputError for what the pictures or digits do not offer."""
     check_split(split)
-    if modalities < 1:
-        raise InputError(f"modalities {modalities} must be at least 1")
-    if not 0 <= held_out <= 10:
-        raise InputError(f"held_out {held_out} must be from 0 to 10, a number of digits")
-    pictures = choose(load_pictures(data_dir), modalities, background)
-    least = min(min(picture.pixels.shape[1:]) for picture in pictures) - DIGIT
-    if crop_range is not None and not 1 <= crop_range <= least:
-        raise InputError(f"crop_range {crop_range} must be from 1 to {least}, the room that the pictures leave")
-    digits = load_digits(split, data_dir)
-    masks, travel = threshold(digits, scale)
-    return Sampler(masks, digits.labels.numpy(), pictures, travel, held_out, crop_range=crop_range)
+    pictures = choose(load_pictures(options.data_dir), options.modalities, options.background)
+    room = min(min(picture.pixels.shape[1:]) for picture in pictures) - DIGIT
+    if options.crop_range is not None and not 1 <= options.crop_range <= room:
+        raise InputError(f"crop_range {options.crop_range} must be from 1 to {room}, the room that the pictures leave")
+    digits = load_digits(split, options.data_dir)
+    masks, travel = threshold(digits, options.scale)
+    labels = digits.labels.numpy()
+    return Sampler(masks, labels, pictures, travel, options.held_out, crop_range=options.crop_range)
 
 
 def load_polymnist(
-    name: str,
-    *,
-    split: str = "train",
-    modalities: int = 5,
-    size: int | None = None,
-    seed: int = 0,
-    scale: float | None = None,
-    background: int | None = None,
-    held_out: int = 0,
-    crop_range: int | None = None,
-    pairing: str = "fixed",
-    data_dir: Path | str | None = None,
+    name: str, options: PolyMNISTOptions, *, split: str, size: int | None, seed: int
 ) -> MultimodalDataset:
     """PolyMNIST and its variants, in rows shuffled by `seed` so that a prefix is a fair subset.
 
-    size: number of tuples, None for one per digit of the split. scale: None, or the side of the digits (0 to 1), which
-    then stand anywhere on the canvas. background: None, or the picture that all modalities share. held_out: so many
-    digits d never stand in quadrant d mod 4. crop_range: None, or crop corners lie in [0, crop_range)^2.
-    pairing: "fixed" uses each digit exactly once per modality, in one fixed crop; "fresh" draws rows independently
-    from the generator, any number of them. Raises InputError on values out of range.
+    size: number of tuples, None for one per digit of the split. Raises InputError on values out of range.
     """
-    made = {"modalities": modalities, "scale": scale, "background": background, "held_out": held_out}
-    sampler = load_sampler(split=split, crop_range=crop_range, data_dir=data_dir, **made)
+    sampler = load_sampler(options, split=split)
     pool = len(sampler.labels)
-    _check(size, seed, pairing, pool)
+    _check(size, seed, options.pairing, pool)
     parameters = {
         "generator": VERSION,
         "split": split,
-        "modalities": modalities,
+        "modalities": options.modalities,
         "size": pool if size is None else size,
         "seed": seed,
-        "scale": scale,
-        "pairing": pairing,
+        "scale": options.scale,
+        "pairing": options.pairing,
         "digits": {"count": pool, "sha256": checksum(sampler.masks, sampler.labels)},
         "backgrounds": [{"name": p.name, "sha256": checksum(p.pixels)} for p in sampler.pictures],
     }
-    parameters |= {"held_out": held_out} if held_out else {}
-    parameters |= {"crop_range": crop_range} if crop_range else {}
+    parameters |= {"held_out": options.held_out} if options.held_out else {}
+    parameters |= {"crop_range": options.crop_range} if options.crop_range else {}
     stored = cached(parameters, lambda: _build(sampler, parameters))
     label = stored.pop("label")
     contrasts = {"contrast": [p.contrast for p in sampler.pictures], "grey": [p.grey for p in sampler.pictures]}
-    specs = tuple(Modality(f"m{k}", (3, DIGIT, DIGIT), Laplace(0.75)) for k in range(modalities))
+    specs = tuple(Modality(f"m{k}", (3, DIGIT, DIGIT), Laplace(0.75)) for k in range(options.modalities))
     values = {m.name: stored[m.name] for m in specs}
-    present = torch.ones(len(label), modalities, dtype=torch.bool)
+    present = torch.ones(len(label), options.modalities, dtype=torch.bool)
     return MultimodalDataset(name, specs, values, present, label, {**parameters, **contrasts})
 
 
@@ -260,8 +276,6 @@ def _below(rng: np.random.Generator, bound: np.ndarray | int, shape: tuple[int, 
 
 
 def _check(size: int | None, seed: int, pairing: str, pool: int) -> None:
-    if pairing not in ("fixed", "fresh"):
-        raise InputError(f"unknown pairing {pairing!r}; choose fixed or fresh")
     if seed < 0:
         raise InputError(f"seed {seed} must not be negative")
     if size is not None and size < 1:

@@ -8,6 +8,7 @@ import torch
 from polyvae import Batch, InputError, Modality, MultimodalVAE, likelihoods, load, networks, subsets
 from polyvae.gaussian import product_of_experts
 from polyvae.modality import Standardise
+from polyvae.models import Blueprint
 from polyvae.noise import RowNoise
 from polyvae.runs.saving import save_model
 
@@ -147,10 +148,14 @@ def test_row_noise_makes_draws_independent_of_the_batch():
     assert (other - again).abs().min() > 0
 
 
+def blueprint_of(model):
+    return Blueprint(model.modalities, model.mixture, model.latent_dim, dict.fromkeys(NAMES, "mlp"))
+
+
 @pytest.mark.parametrize("make", [subsets.mopoe, subsets.mvae_plus])
 def test_a_saved_model_is_the_same_model(make, tmp_path):
     model, batch = make_model(make), make_batch()
-    save_model(tmp_path, model, dict.fromkeys(NAMES, "mlp"))
+    save_model(tmp_path, model, blueprint_of(model))
     again = load(tmp_path)
     assert again.modalities == model.modalities
     assert again.mixture == model.mixture
@@ -161,7 +166,7 @@ def test_a_saved_model_is_the_same_model(make, tmp_path):
 
 def test_damaged_or_foreign_weights_are_refused(tmp_path):
     model = make_model()
-    save_model(tmp_path, model, dict.fromkeys(NAMES, "mlp"))
+    save_model(tmp_path, model, blueprint_of(model))
     content = (tmp_path / "model.json").read_text()
     (tmp_path / "model.json").write_text(content.replace('"latent_dim": 5', '"latent_dim": 6'))
     with pytest.raises(InputError, match="do not fit"):

@@ -1,7 +1,6 @@
 """The multimodal VAE: encoders, decoders, a prior, and the set S that says how posteriors are formed. No loss here."""
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +10,16 @@ from polyvae import gaussian, noise, subsets
 from polyvae.errors import InputError
 from polyvae.gaussian import NO_PRODUCT, GaussianMixture
 from polyvae.modality import Batch, Modality
+from polyvae.models.blueprint import Blueprint, Networks
 from polyvae.models.contract import Codes
+from polyvae.models.generation import TrainableModel
 from polyvae.noise import Noise
 from polyvae.posteriors import Family, Posterior
-from polyvae.priors import Prior, StandardNormal, VampPrior
+from polyvae.priors import Prior, StandardNormal
 from polyvae.subsets import Powerset, SubsetMixture
 
 
-class MultimodalVAE(nn.Module):
+class MultimodalVAE(TrainableModel):
     """One latent space for several modalities.
 
     networks: name -> (encoder, decoder) as in `polyvae.networks`.
@@ -30,7 +31,7 @@ class MultimodalVAE(nn.Module):
     def __init__(
         self,
         modalities: Sequence[Modality],
-        networks: Mapping[str, tuple[nn.Module, nn.Module]],
+        networks: Networks,
         mixture: SubsetMixture,
         latent_dim: int,
         *,
@@ -49,26 +50,38 @@ class MultimodalVAE(nn.Module):
         self.register_buffer("blank", torch.zeros(latent_dim), persistent=False)
         self.blank: Tensor
         self.prior = StandardNormal(latent_dim) if prior is None else prior
-        if isinstance(self.prior, VampPrior):
-            self.prior.posterior = self.posterior
+        self.prior.bind(self.posterior)
         self.encoders = nn.ModuleDict({m.name: networks[m.name][0] for m in self.modalities})
         self.decoders = nn.ModuleDict({m.name: _decoder(m, networks[m.name][1]) for m in self.modalities})
+
+    @classmethod
+    def of(cls, blueprint: Blueprint) -> "MultimodalVAE":
+        """The untrained model of a blueprint."""
+        return cls(
+            blueprint.modalities,
+            blueprint.pairs(),
+            blueprint.mixture,
+            blueprint.latent_dim,
+            prior=blueprint.first_prior(),
+            family=blueprint.family,
+        )
 
     @property
     def device(self) -> torch.device:
         return self.blank.device
 
-    def encode(self, batch: Batch) -> Posterior:
+    def encode(self, batch: Batch, wanted: Tensor | None = None) -> Posterior:
         """The expert of every modality: fields (modality, batch, latent).
 
-        Only what a row has is encoded; mean 0 and variance 1 stand where it lacks the modality.
+        wanted: Bool (batch, modality), what is to be encoded; default all that rows have. Mean 0 and variance 1 stand
+        where nothing is.
         Raises InputError unless the batch has the model's modalities, in the model's order.
         """
         if tuple(batch.values) != self.names:
             raise InputError(f"the batch holds {', '.join(batch.values)}, the model takes {', '.join(self.names)}")
         experts = [
             self._expert(name, batch.values[name], seen)
-            for name, seen in zip(self.names, batch.present.unbind(-1), strict=True)
+            for name, seen in zip(self.names, (batch.present if wanted is None else wanted).unbind(-1), strict=True)
         ]
         mean, logvar = (torch.stack(fields) for fields in zip(*experts, strict=True))
         return experts[0].like(mean, logvar)
@@ -109,7 +122,7 @@ class MultimodalVAE(nn.Module):
                 f"row {row} has none of {', '.join(given or self.names)}; leave it out or condition on more"
             )
         member, prior_expert, weights = self._terms(observed)
-        experts = self.encode(batch.showing(member.any(0))) if experts is None else experts
+        experts = self.encode(batch, member.any(0)) if experts is None else experts
         components = gaussian.product_of_experts(experts, member, prior_expert)
         return GaussianMixture(components, weights.to(components.mean.dtype))
 
@@ -188,40 +201,6 @@ class MultimodalVAE(nn.Module):
     def embed(self, batch: Batch, given: Sequence[str] | None = None) -> Tensor:
         """Posterior mean (batch, latent); for a mixture the weighted mean of its members' means."""
         return self.posterior(batch, given).mean
-
-    @torch.no_grad()
-    def generate(
-        self,
-        source: int | Batch,
-        given: Sequence[str] | None = None,
-        targets: Sequence[str] | None = None,
-        *,
-        decode: Literal["mean", "sample"] = "mean",
-        generator: Noise = None,
-    ) -> dict[str, Tensor]:
-        """Values of `targets`, name -> (batch, *shape), in the units of the data.
-
-        source: a number of unconditional samples, or a batch to condition on through `given` (default: all it has).
-        targets: default all modalities. decode: the likelihood's mean, or a draw from it.
-        """
-        wanted = self.names if targets is None else tuple(targets)
-        if not wanted or set(wanted) - set(self.names):
-            raise InputError(f"targets are {list(wanted)}; name at least one of {', '.join(self.names)}")
-        if isinstance(source, int) and given is not None:
-            raise InputError(
-                f"given is {list(given)}, but there is only a count of samples; pass a batch to condition on"
-            )
-        if isinstance(source, int):
-            codes = {name: z for name, z in self.prior_codes(source, generator).items() if name in wanted}
-        else:
-            codes = self.posterior_codes(source, self.names if given is None else given, wanted, generator)
-        likelihoods = self.decode(codes)
-        if decode == "mean":
-            drawn = {name: likelihood.mean for name, likelihood in likelihoods.items()}
-        else:
-            with noise.drawing_from(generator, self.device):
-                drawn = {name: likelihood.sample() for name, likelihood in likelihoods.items()}
-        return {m.name: m.to_original(drawn[m.name]) for m in self.modalities if m.name in drawn}
 
 
 def check_products(family: Family, mixture: SubsetMixture) -> None:

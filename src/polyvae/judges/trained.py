@@ -1,0 +1,119 @@
+"""What judges and critics share: networks trained once, kept by what they were trained on, and handed out frozen."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from polyvae import files
+from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
+from polyvae.errors import InputError
+from polyvae.noise import on_threads
+
+CEILING_ROWS, CEILING_BATCH = 2000, 256
+
+Network = TypeVar("Network", bound=nn.Module)
+Recipe = Mapping[str, Any]  # version, seed, learning_rate, warm_up, weight_decay, and what else a judge has
+
+
+def place_of(folder: str, content: Any, cache: Path | None) -> Path:
+    """Where the network that `content` (JSON-able) tells from all others is kept; cache: default `files.cache_dir()`"""
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return (cache or files.cache_dir()) / folder / f"{key}.safetensors"
+
+
+def fresh(build: Callable[[], Network], recipe: Recipe) -> Network:
+    """An untrained network, the same for the same recipe; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe["seed"])
+        return build()
+
+
+def trained_once(
+    path: Path,
+    build: Callable[[], Network],
+    train: Callable[[Network], Mapping[str, Tensor]],
+    recipe: Recipe,
+    threads: int = 1,
+) -> tuple[Network, str]:
+    """The frozen network kept at `path`, trained now by one process if it is not there, and the SHA-256 of its weights.
+
+    build: the untrained network. train: the weights that training gives it; on `threads` threads, which fix the
+    rounding. Raises InputError when the file is damaged or was changed.
+    """
+
+    def make() -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+        with on_threads(threads):
+            weights = train(fresh(build, recipe))
+        return weights, {"sha256": files.digest(weights), "recipe": recipe}
+
+    files.make_once(path, make)
+    weights, meta = files.read_tensors(path)
+    network, digest = fresh(build, recipe), files.digest(weights)
+    if meta.get("sha256") != digest or _shapes(weights) != _shapes(network.state_dict()):
+        raise InputError(f"{path} was changed since it was trained; delete it, then run the same command again")
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False), digest
+
+
+def optimise(
+    network: nn.Module,
+    loss: Callable[[], Tensor],
+    recipe: Recipe,
+    steps: int,
+    held_out: Callable[[], Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """The weights after `steps` of AdamW with one cycle of learning rates. loss: of a new batch at every call.
+
+    held_out: a loss on rows kept back, looked at every `recipe["check_every"]` steps: the weights at its lowest count.
+    """
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=recipe["weight_decay"])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe["learning_rate"], total_steps=steps, pct_start=recipe["warm_up"]
+    )
+    best, lowest = network.state_dict(), torch.inf
+    for step in range(1, steps + 1):
+        value = loss()
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        schedule.step()
+        if held_out is not None and (step % recipe["check_every"] == 0 or step == steps):
+            with torch.no_grad():
+                now = float(held_out())
+            if now < lowest:
+                best, lowest = {name: weight.clone() for name, weight in network.state_dict().items()}, now
+    return best
+
+
+def moved(images: Tensor, most: int, down: int, right: int) -> Tensor:
+    """Images (batch, channel, height, width) moved by `down` - most and `right` - most pixels; edges are repeated."""
+    height, width = images.shape[-2:]
+    return pad(images, (most,) * 4, mode="replicate")[:, :, down : down + height, right : right + width]
+
+
+def accuracy_of(networks: Mapping[str, nn.Module], classes: Sequence[int], test: MultimodalDataset) -> dict[str, float]:
+    """Modality -> share of real values whose label is read correctly, over at most 2,000 test rows."""
+    assert test.labels is not None
+    right: dict[str, list[bool]] = {name: [] for name in networks}
+    for ids in chunks(chosen_rows(len(test), CEILING_ROWS, 0), CEILING_BATCH):
+        batch = test.batch(list(ids)).to("cpu")
+        label = test.labels[list(ids)].cpu()
+        for name, hits in right.items():
+            seen = batch.present[:, test.names.index(name)]
+            if not bool(seen.any()):
+                continue
+            with torch.no_grad():
+                read = networks[name](batch.values[name][seen])[0].argmax(-1)
+            hits += (torch.tensor(classes)[read] == label[seen]).tolist()
+    return {name: float(np.mean(hits)) for name, hits in right.items() if hits}
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in weights.items()}

@@ -1,0 +1,30 @@
+"""How sure a score is of its test rows: intervals by bootstrap over them."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+RESAMPLES = 1000
+
+
+def interval(statistic: Callable[[np.ndarray], float], rows: int, seed: int) -> tuple[float, float]:
+    """The 95 % percentile bootstrap of a statistic over `rows` rows: (low, high).
+
+    statistic: of Int (row,), how often each row is drawn.
+    """
+    rng = np.random.default_rng(seed)
+    values = [statistic(np.bincount(rng.integers(0, rows, rows), minlength=rows)) for _ in range(RESAMPLES)]
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def interval_of_mean(scores: np.ndarray, seed: int) -> tuple[float, float]:
+    """Of the mean of column means. scores: (row, column), NaN where not scored."""
+    seen = ~np.isnan(scores)
+    filled = np.where(seen, scores, 0.0)
+
+    def mean(times: np.ndarray) -> float:
+        counted = times @ seen
+        return float(((times @ filled)[counted > 0] / counted[counted > 0]).mean())
+
+    return interval(mean, len(scores), seed)

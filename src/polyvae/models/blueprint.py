@@ -1,0 +1,100 @@
+"""What a model is built from: the same for a new run and for one that is loaded."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from polyvae import networks, priors, subsets
+from polyvae.errors import InputError
+from polyvae.modality import Batch, Modality
+from polyvae.noise import derive_seed
+from polyvae.posteriors import Family
+from polyvae.subsets import SubsetMixture
+
+Pair = tuple[nn.Module, nn.Module]  # (encoder, decoder)
+Networks = Mapping[str, Pair]
+OWN = "own"  # the name of a network that the user passed as an object
+
+
+@dataclass(frozen=True, eq=False)
+class Blueprint:
+    """Everything that fixes an untrained model.
+
+    kind: who builds it, a name in `models.MODELS`. mixture: S. latent_dim: of the (shared) latent space.
+    networks: modality -> name of its network. own: modality -> the user's own (encoder, decoder), where that is "own".
+    prior: arguments of `priors.make`. pseudo_inputs: first ones of the prior `vamp`.
+    options: settings of this kind of model alone, as JSON holds them. seed: of the first weights.
+    """
+
+    modalities: tuple[Modality, ...]
+    mixture: SubsetMixture
+    latent_dim: int
+    networks: Mapping[str, str]
+    kind: str = "joint"
+    prior: Mapping[str, Any] = field(default_factory=lambda: {"kind": "normal"})
+    family: Family = field(default_factory=Family)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    own: Networks = field(default_factory=dict)
+    pseudo_inputs: Batch | None = None
+    seed: int = 0
+
+    def pair(self, name: str, latent_dim: int | None = None) -> Pair:
+        """A fresh (encoder, decoder) of modality `name`; its weights depend on the seed and on its name alone.
+
+        latent_dim: where it is not the model's (private codes). The user's own networks are copied, and stay untrained.
+        Raises InputError where the user's own networks are missing.
+        """
+        modality = next(m for m in self.modalities if m.name == name)
+        if self.networks[name] == OWN:
+            if name not in self.own:
+                raise InputError(f"modality {name!r} was trained with your own networks; pass networks={{...}} again")
+            return copy.deepcopy(self.own[name])
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(self.seed, "weights", name))
+            return networks.build(self.networks[name], modality, latent_dim or self.latent_dim)
+
+    def pairs(self) -> dict[str, Pair]:
+        """The networks of every modality."""
+        return {modality.name: self.pair(modality.name) for modality in self.modalities}
+
+    def first_prior(self) -> priors.Prior:
+        """The untrained prior; pseudo-inputs that are not given are zeros, for weights to fill in."""
+        inputs = self.pseudo_inputs
+        if inputs is None and self.prior["kind"] == "vamp":
+            rows = self.prior.get("components", priors.COMPONENTS)
+            inputs = Batch({m.name: torch.zeros(rows, *m.shape) for m in self.modalities})
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(self.seed, "weights", "prior"))
+            return priors.make(latent_dim=self.latent_dim, inputs=inputs, **self.prior)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of model.json."""
+        return {
+            "kind": self.kind,
+            "modalities": [m.to_json() for m in self.modalities],
+            "subsets": subsets.to_json(self.mixture),
+            "latent_dim": self.latent_dim,
+            "networks": dict(self.networks),
+            "prior": dict(self.prior),
+            "posterior": self.family.to_json(),
+            "options": dict(self.options),
+        }
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any], own: Networks | None = None) -> "Blueprint":
+        """The inverse of `to_json`; files of the first version lack kind, prior, posterior and options."""
+        return Blueprint(
+            modalities=tuple(Modality.from_json(item) for item in content["modalities"]),
+            mixture=subsets.from_json(content["subsets"]),
+            latent_dim=content["latent_dim"],
+            networks=content["networks"],
+            kind=content.get("kind", "joint"),
+            prior=content.get("prior", {"kind": "normal"}),
+            family=Family(**content.get("posterior", {})),
+            options=content.get("options", {}),
+            own=own or {},
+        )

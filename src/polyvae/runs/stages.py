@@ -1,0 +1,29 @@
+"""What the stages of a run minimise: the method's objective with the settings of its config."""
+
+from typing import Any
+
+import torch
+
+from polyvae.modality import Batch
+from polyvae.models import TrainableModel
+from polyvae.noise import Noise
+from polyvae.objectives import Bound
+from polyvae.runs.plan import Plan
+from polyvae.training.loop import TrainingStage
+
+
+def stages_of(plan: Plan, model: TrainableModel) -> list[TrainingStage]:
+    """The training stages of the plan's method; the loss of the last one is what the finished model is good at."""
+    settings, config = plan.settings, plan.config
+    weights = torch.tensor([m.weight for m in plan.modalities], device=plan.device)
+    stages = []
+    for stage in plan.method.stages:
+        objective = settings.function(stage.objective)
+
+        def loss(batch: Batch, generator: Noise, objective: Any = objective) -> Bound:
+            options = {"beta": config.beta, "weights": weights, "generator": generator, **settings.options}
+            return objective(model, batch, plan.mixture, **options)
+
+        epochs = max(1, round(stage.share * config.epochs))
+        stages.append(TrainingStage(stage.name, loss, list(stage.parameters(model)), epochs))
+    return stages

@@ -1,0 +1,103 @@
+"""Options of data sets: one frozen dataclass beside each, filled from keywords or from a config, by name."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import pytest
+import torch
+
+from polyvae import InputError, RunConfig, datasets
+from polyvae.config import DataOptions
+from polyvae.dataset import MultimodalDataset
+from polyvae.datasets import Entry
+from polyvae.datasets.polymnist.generator import PolyMNISTOptions, TranslatedOptions
+from polyvae.likelihoods import Normal
+from polyvae.modality import Modality
+from polyvae.runs.plan import make_plan
+
+
+@dataclass(frozen=True)
+class Rings:
+    radius: float = 1.0
+    count: int | None = None
+    noisy: bool = False
+    kind: Literal["circle", "square"] = "circle"
+    title: str = "rings"
+
+
+def load_rings(options: Rings, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
+    angle = torch.rand(size or 60, generator=torch.Generator().manual_seed(seed + (split == "test")))
+    values = {"x": options.radius * torch.stack([angle.cos(), angle.sin()], -1)}
+    info = {"options": repr(options), "split": split, "seed": seed}
+    seen = torch.ones(len(angle), 1, dtype=torch.bool)
+    return MultimodalDataset("rings", (Modality("x", (2,), Normal(1.0)),), values, seen, None, info)
+
+
+@pytest.fixture
+def rings():
+    yield datasets.register("rings", Entry(load_rings, "points on rings", Rings))
+    del datasets.DATASETS["rings"]
+
+
+def test_every_option_of_a_data_set_has_a_flag():
+    flags = {field.name for field in fields(DataOptions)} | {"size", "test_size"}
+    assert {name for entry in datasets.DATASETS.values() for name in entry.option_names} <= flags
+
+
+def test_a_variant_opens_what_polymnist_fixes():
+    assert datasets.DATASETS["polymnist"].own_options == ("modalities", "crop_range", "pairing", "data_dir")
+    with pytest.raises(TypeError):
+        PolyMNISTOptions(scale=0.5)
+    assert (PolyMNISTOptions().scale, TranslatedOptions().scale, TranslatedOptions(scale=0.4).scale) == (None, 0.5, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("polymnist", {"scale": 0.5}, "has no option 'scale'; it has crop_range, data_dir, modalities, pairing, size"),
+        ("toy", {"crop": "box"}, "data set 'toy' has no option 'crop'; it has modalities, size"),
+        ("toy_captions", {"wings": 2}, "has no option 'wings'; it has size"),
+        ("polymnist", {"modalities": 0}, "modalities 0 must be at least 1"),
+        ("polymnist", {"pairing": "random"}, "unknown pairing 'random'"),
+        ("cub", {"crop": "round"}, "unknown crop 'round'"),
+        ("cub_captions", {"split_by": "birds"}, "unknown split_by 'birds'"),
+        ("birds", {}, "unknown data set 'birds'; choose one of polymnist, "),
+    ],
+)
+def test_bad_options_are_refused(name, options, message):
+    with pytest.raises(InputError, match=message):
+        datasets.load(name, **options)
+
+
+def test_none_is_the_default_and_any_data_set_may_be_told_of_a_data_directory():
+    assert datasets.load("toy", modalities=None, size=5, data_dir="nowhere").names == ("m0", "m1", "m2", "m3", "m4")
+
+
+def test_a_data_set_of_ones_own_has_options_of_its_own(rings, tmp_path):
+    config = RunConfig(dataset="rings", data_options="radius=2, count=3,noisy=true,kind=square", metrics="none")
+    plan = make_plan(config)
+    assert "Rings(radius=2.0, count=3, noisy=True, kind='square', title='rings')" in plan.test.info["options"]
+    assert len({plan.run_id, make_plan(config.with_(data_options="radius=3")).run_id}) == 2
+    assert float(datasets.load("rings", radius=3.0).values["x"].norm(dim=-1).mean()) == pytest.approx(3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("width=2", "no option 'width'; this data set has radius, count, noisy, kind, title"),
+        ("radius=wide", "--data-options radius=wide: it must be float"),
+        ("count=1.5", "count=1.5: it must be int"),
+        ("noisy=yes", "noisy=yes: it must be true, false"),
+        ("kind=oval", "kind=oval: it must be circle, square"),
+        ("radius=1,radius=2", "names radius twice"),
+        ("radius", "radius=: it must be float"),
+    ],
+)
+def test_bad_data_options_are_refused(rings, text, message):
+    with pytest.raises(InputError, match=message):
+        make_plan(RunConfig(dataset="rings", data_options=text, metrics="none"))
+
+
+def test_what_has_a_flag_is_said_by_the_flag():
+    with pytest.raises(InputError, match="modalities has a flag of its own; say --modalities 2"):
+        make_plan(RunConfig(dataset="toy", data_options="modalities=2", metrics="none"))
