@@ -8,7 +8,7 @@ from statistics import median
 
 from polyvae.config import MODALITIES, NOT_HASHED, RunConfig
 from polyvae.errors import InputError
-from polyvae.methods import decoded, method_named
+from polyvae.methods import METHODS, decoded
 from polyvae.objectives import objective_named
 from polyvae.runs.record import Record
 
@@ -23,7 +23,7 @@ def work(config: RunConfig) -> float:
 
     Raises InputError for a method or objective that is not known here.
     """
-    method = method_named(config.method)
+    method = METHODS.named(config.method)
     names = config.only.split(",") if config.only else [f"m{i}" for i in range(config.modalities or MODALITIES)]
     objective = method.objective if config.objective == "auto" else config.objective
     allocation = None if config.allocation == "auto" else config.allocation
