@@ -10,7 +10,7 @@ from typing import Any, Literal
 from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.errors import InputError
 from polyvae.judges.extractors import AttributeJudge, Judge
-from polyvae.judges.pretrained import EXTRACTORS, Source
+from polyvae.judges.pretrained import EXTRACTORS, ExtractorSource
 from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
 from polyvae.metrics.captions import captions
@@ -156,7 +156,7 @@ def _read(measure: Callable[[Scoring], dict[str, float]], summary: str, **more: 
     return Metric(measure, summary, needs="judge", **more)
 
 
-def _frechet_by(extractor: str, source: Source) -> Metric:
+def _frechet_by(extractor: str, source: ExtractorSource) -> Metric:
     """The Frechet distance by a pretrained network: prior samples, all but the target given, floor."""
 
     def measure(scoring: Scoring) -> dict[str, float]:
@@ -276,7 +276,7 @@ def register(name: str, metric: Metric) -> Metric:
     return METRICS.register(name, metric)
 
 
-def register_extractor(name: str, source: Source) -> Source:
+def register_extractor(name: str, source: ExtractorSource) -> ExtractorSource:
     """Adds an extractor of images, and with it the metric frechet_<name>. Raises InputError for a taken name."""
     METRICS.register(f"frechet_{name}", _frechet_by(name, source))
     return EXTRACTORS.register(name, source)
