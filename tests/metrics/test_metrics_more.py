@@ -357,7 +357,7 @@ def test_an_extractor_of_a_plugin_brings_its_frechet_distance(own_entries):
 
 
 def test_what_depends_on_the_prior_changes_with_it_and_nothing_else_does():
-    data = agreeing(60)
+    data = agreeing(30)
     model = vae(subsets.mopoe(NAMES))
     evaluation = Evaluation(
         data, data, JUDGE, CRITIC, objective=lambda b, n: elbo(model, b, model.mixture, generator=n)
