@@ -345,7 +345,9 @@ def test_a_metric_of_a_plugin_is_measured_by_its_name(own_entries):
 
 def test_an_extractor_of_a_plugin_brings_its_frechet_distance(own_entries):
     pixels = pretrained.Pretrained(lambda images: images[:, :, ::7, ::7].flatten(1), "pixels", "none")
-    metrics.register_extractor("pixels", pretrained.Source(lambda: pixels, "Frechet distance of pixels", lambda: True))
+    metrics.register_extractor(
+        "pixels", metrics.ExtractorSource(lambda: pixels, "Frechet distance of pixels", lambda: True)
+    )
     assert "pixels" in pretrained.installed()
     assert "frechet_pixels" in metric_names("all", pretrained.installed())
     evaluation = Evaluation(painted(), painted(), extractors={"pixels": pixels})
@@ -355,7 +357,7 @@ def test_an_extractor_of_a_plugin_brings_its_frechet_distance(own_entries):
 
 
 def test_what_depends_on_the_prior_changes_with_it_and_nothing_else_does():
-    data = agreeing(60)
+    data = agreeing(30)
     model = vae(subsets.mopoe(NAMES))
     evaluation = Evaluation(
         data, data, JUDGE, CRITIC, objective=lambda b, n: elbo(model, b, model.mixture, generator=n)

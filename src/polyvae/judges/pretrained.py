@@ -115,7 +115,7 @@ def inception(path: Path | str | None = None) -> Pretrained:
 
 
 @dataclass(frozen=True)
-class Source:
+class ExtractorSource:
     """Where an extractor comes from. load: raises InputError that says what to do when it is not at hand.
 
     summary: of the Frechet distance by its features. is_at_hand: whether its packages and weights are here.
@@ -129,8 +129,8 @@ class Source:
 EXTRACTORS = Registry(
     "extractor",
     {
-        "effnet": Source(effnet, "Frechet distance, EfficientNet features", lambda: _has(*EFFNET_PACKAGES)),
-        "inception": Source(
+        "effnet": ExtractorSource(effnet, "Frechet distance, EfficientNet features", lambda: _has(*EFFNET_PACKAGES)),
+        "inception": ExtractorSource(
             inception,
             "FID, with the true weights",
             lambda: _has("torch_fidelity") and "POLYVAE_INCEPTION" in os.environ,

@@ -2,6 +2,7 @@
 and one entry of `scoring.METRICS`, or `register`ed by a plug-in."""
 
 from polyvae.judges.extractors import AttributeJudge, Critic, Extractor, Judge
+from polyvae.judges.pretrained import ExtractorSource
 from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
 from polyvae.metrics.captions import captions
@@ -36,6 +37,7 @@ __all__ = [
     "Critic",
     "Evaluation",
     "Extractor",
+    "ExtractorSource",
     "Judge",
     "Manifold",
     "Metric",

@@ -12,6 +12,7 @@ from torch import Tensor
 from polyvae.attributes import UNREAD, agreed, caption_of, read_captions, said
 from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.judges.extractors import AttributeJudge, prepared
+from polyvae.keys import joined
 from polyvae.metrics.bootstrap import interval_of_mean
 from polyvae.metrics.coherence import fleiss_kappa
 from polyvae.metrics.protocol import (
@@ -53,24 +54,24 @@ def attribute_coherence(
     truth = _truth(data, judge)
     pairs = [*all_pairs(names, tuple(specs)), *(((name,), name) for name in specs)]
     with scoring(model):
-        found = _ceilings(data, judge, specs, truth, batch_size)
+        scores = _ceilings(data, judge, specs, truth, batch_size)
         read = _conditional(model, data, judge, specs, pairs, seed, batch_size)
-        found |= _joint(model, judge, specs, len(rows), seed, batch_size)
+        scores |= _joint(model, judge, specs, len(rows), seed, batch_size)
     columns = {pair: _scores(model, data, read, pair, truth) for pair in pairs}
     for given, target in pairs:
-        mean, label = _mean(columns[given, target]), f"{'+'.join(given)}/{target}"
+        mean, label = _mean(columns[given, target]), f"{joined(given)}/{target}"
         if given == (target,):
-            found[f"self/{target}"] = mean
+            scores[f"self/{target}"] = mean
             continue
-        found[f"conditional/{label}"] = mean
+        scores[f"conditional/{label}"] = mean
         for attribute, column in zip(judge.attributes, columns[given, target].T, strict=True):
-            found[f"attribute/{attribute.name}/{label}"] = _mean(column[:, None])
+            scores[f"attribute/{attribute.name}/{label}"] = _mean(column[:, None])
     if one_out := [columns[pair] for pair in one_out_pairs(names, tuple(specs))]:
         low, high = interval_of_mean(np.concatenate(one_out, 1), seed)
         mean = float(np.mean([_mean(column) for column in one_out]))
-        found |= {"leave_one_out": mean, "leave_one_out_low": low, "leave_one_out_high": high}
-    found["chance"] = _chance(truth)
-    return {f"coherence/{key}": value for key, value in found.items() if not np.isnan(value)}
+        scores |= {"leave_one_out": mean, "leave_one_out_low": low, "leave_one_out_high": high}
+    scores["chance"] = _chance(truth)
+    return {f"coherence/{key}": value for key, value in scores.items() if not np.isnan(value)}
 
 
 def _truth(data: MultimodalDataset, judge: AttributeJudge) -> np.ndarray:
@@ -121,16 +122,16 @@ def _read(values: Tensor, spec: Modality, judge: AttributeJudge) -> np.ndarray:
 def _ceilings(
     data: MultimodalDataset, judge: AttributeJudge, specs: dict[str, Modality], truth: np.ndarray, batch_size: int
 ) -> dict[str, float]:
-    found = {}
+    ceilings = {}
     for name, spec in specs.items():
         parts = [_read(data.batch(list(ids)).values[name], spec, judge) for ids in chunks(range(len(data)), batch_size)]
         weight = _weights_where(data, (name,), truth)
-        found[f"ceiling/{name}"] = ceiling = _mean(weight * (np.concatenate(parts) == truth))
+        ceilings[f"ceiling/{name}"] = ceiling = _mean(weight * (np.concatenate(parts) == truth))
         if spec.is_image and ceiling < _chance(truth) + LEAST_ADVANTAGE:
             raise NotDefined(
                 f"the judge reads attributes of real {name}s at {ceiling:.2f}, too near chance ({_chance(truth):.2f})"
             )
-    return found
+    return ceilings
 
 
 def _conditional(
@@ -145,10 +146,10 @@ def _conditional(
     """(member, target) -> Int64 (row, attribute), what is read in one draw a row."""
     wanted: dict[Subset, Subset] = wanted_members(model, pairs)
     blank = np.full((len(data), len(judge.attributes)), UNREAD)
-    found = {(member, target): blank.copy() for member, targets in wanted.items() for target in targets}
+    read = {(member, target): blank.copy() for member, targets in wanted.items() for target in targets}
     for drawn in conditional_means(model, data, wanted, range(len(data)), Draws(seed, "attributes", batch_size)):
-        found[drawn.given, drawn.target][list(drawn.rows)] = _read(drawn.values, specs[drawn.target], judge)
-    return found
+        read[drawn.given, drawn.target][list(drawn.rows)] = _read(drawn.values, specs[drawn.target], judge)
+    return read
 
 
 def _joint(

@@ -57,11 +57,11 @@ def bound(
             log_likelihood += _double(part.log_likelihood).sum(0)
     loss, distortion, rate = (total / len(kept)).tolist()
     seen = data.present[kept].sum(0).tolist()
-    found = {"bound/loss": loss, "bound/distortion": distortion, "bound/rate": rate}
+    scores = {"bound/loss": loss, "bound/distortion": distortion, "bound/rate": rate}
     for name, amount, count in zip(data.names, log_likelihood.tolist(), seen, strict=True):
         if count:
-            found[f"bound/log_likelihood/{name}"] = amount / count
-    return found
+            scores[f"bound/log_likelihood/{name}"] = amount / count
+    return scores
 
 
 def _is_large(mixture: SubsetMixture) -> bool:

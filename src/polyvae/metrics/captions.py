@@ -12,12 +12,12 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
+from polyvae.keys import all_but, joined
 from polyvae.metrics.protocol import (
     Draws,
     Subset,
     check_names,
     conditional_means,
-    leave_one_out,
     members,
     rows_with,
     scoring,
@@ -58,23 +58,23 @@ def captions(
     if not texts:
         raise NotDefined("no modality is text")
     kept = [rows[i] for i in chosen_rows(len(rows), MOST_ROWS, seed)]
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     with scoring(model):
         for spec in texts:
-            given = leave_one_out(model.names, spec.name)
-            sources = {"unconditional": None} | ({"+".join(given): given} if given else {})
-            real = _real(data.rows(kept), spec, every=False)
-            known = [_ngrams(_real(train, spec, every=True), n) for n in SIZES]
-            made = {"real": real} | {
+            given = all_but(spec.name, model.names)
+            sources = {"unconditional": None} | ({joined(given): given} if given else {})
+            real = _real(data.rows(kept), spec, all_variants=False)
+            known = [_ngrams(_real(train, spec, all_variants=True), n) for n in SIZES]
+            by_source = {"real": real} | {
                 label: _drawn(model, data, spec, source, kept, seed, batch_size) for label, source in sources.items()
             }
-            for label, tokens in made.items():
-                found |= {f"{key}/{label}/{spec.name}": v for key, v in quality(tokens, real, known).items()}
+            for label, tokens in by_source.items():
+                scores |= {f"{key}/{label}/{spec.name}": v for key, v in quality(tokens, real, known).items()}
             for label, source in sources.items():
                 score = _per_word(model, data, spec, source, kept, samples, seed, batch_size)
-                found[f"log_likelihood_per_word/{label}/{spec.name}"] = score
-                found[f"perplexity/{label}/{spec.name}"] = math.exp(min(-score, 700.0))
-    return {f"captions/{key}": value for key, value in found.items() if not math.isnan(value)}
+                scores[f"log_likelihood_per_word/{label}/{spec.name}"] = score
+                scores[f"perplexity/{label}/{spec.name}"] = math.exp(min(-score, 700.0))
+    return {f"captions/{key}": value for key, value in scores.items() if not math.isnan(value)}
 
 
 def quality(tokens: Tokens, real: Tokens, known: Sequence[Counter[tuple[str, ...]]]) -> dict[str, float]:
@@ -84,29 +84,29 @@ def quality(tokens: Tokens, real: Tokens, known: Sequence[Counter[tuple[str, ...
     caption has n words, lengths are NaN where there is no caption.
     """
     lengths, real_lengths = ([len(words) for words in captions] for captions in (tokens, real))
-    found = {"length": float(np.mean(lengths)) if lengths else math.nan, "length_distance": math.nan}
+    scores = {"length": float(np.mean(lengths)) if lengths else math.nan, "length_distance": math.nan}
     if lengths and real_lengths:
-        found["length_distance"] = float(wasserstein_distance(lengths, real_lengths))
+        scores["length_distance"] = float(wasserstein_distance(lengths, real_lengths))
     for n in (1, *SIZES):
         counts = _ngrams(tokens, n)
-        found[f"distinct_{n}"] = len(counts) / counts.total() if counts else math.nan
+        scores[f"distinct_{n}"] = len(counts) / counts.total() if counts else math.nan
     for n, grams in zip(SIZES, known, strict=True):
         counts = _ngrams(tokens, n)
         inside = sum(count for gram, count in counts.items() if gram in grams)
-        found[f"real_{n}grams"] = inside / counts.total() if counts else math.nan
-    return found
+        scores[f"real_{n}grams"] = inside / counts.total() if counts else math.nan
+    return scores
 
 
 def _ngrams(tokens: Tokens, n: int) -> Counter[tuple[str, ...]]:
     return Counter(chain.from_iterable(zip(*(words[i:] for i in range(n)), strict=False) for words in tokens))
 
 
-def _real(data: MultimodalDataset, spec: Modality, *, every: bool) -> Tokens:
-    """Words of the captions that the rows have; of all their variants if `every`."""
+def _real(data: MultimodalDataset, spec: Modality, *, all_variants: bool) -> Tokens:
+    """Words of the captions that the rows have; of all their variants if `all_variants`."""
     assert spec.vocabulary is not None
     seen = data.present[:, data.names.index(spec.name)]
     ids = data.values[spec.name][seen]
-    if every and spec.name in data.variants:
+    if all_variants and spec.name in data.variants:
         ids = data.variants[spec.name][seen].flatten(0, 1)
     return spec.vocabulary.tokens(ids)
 
@@ -131,11 +131,11 @@ def _drawn(
     parts = members(model, given)
     chosen = np.random.default_rng(seed).choice(len(parts), len(data), p=[weight for _, weight in parts])
     wanted = wanted_members(model, [(given, spec.name)])
-    found: list[list[str]] = []
+    words: list[list[str]] = []
     for drawn in conditional_means(model, data, wanted, rows, Draws(seed, "captions", batch_size)):
         mine = [i for i, row in enumerate(drawn.rows) if parts[chosen[row]][0] == drawn.given]
-        found += spec.vocabulary.tokens(spec.to_original(drawn.values[mine]))
-    return found
+        words += spec.vocabulary.tokens(spec.to_original(drawn.values[mine]))
+    return words
 
 
 def _per_word(

@@ -12,6 +12,7 @@ import numpy as np
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Judge
+from polyvae.keys import joined
 from polyvae.metrics.bootstrap import interval_of_mean
 from polyvae.metrics.protocol import has_all, members, readable
 from polyvae.metrics.readings import Pair, Readings, all_pairs, one_out_pairs, read_model
@@ -99,13 +100,13 @@ def check_labels(data: MultimodalDataset, metric: str) -> np.ndarray:
     return labels
 
 
-def warnings(found: Mapping[str, float]) -> dict[str, str]:
+def warnings(scores: Mapping[str, float]) -> dict[str, str]:
     """Key -> why not to trust it. Joint coherence is high, too, when the judge sees one class in all blank pictures."""
-    if "coherence/joint" not in found or "coherence/joint_entropy" not in found:
+    if "coherence/joint" not in scores or "coherence/joint_entropy" not in scores:
         return {}
-    joint, kappa = found["coherence/joint"], found["coherence/joint_kappa"]
-    entropy, most = found["coherence/joint_entropy"], -math.log(found["coherence/chance"])
-    sure, real = found["coherence/joint_confidence"], found["coherence/real_confidence"]
+    joint, kappa = scores["coherence/joint"], scores["coherence/joint_kappa"]
+    entropy, most = scores["coherence/joint_entropy"], -math.log(scores["coherence/chance"])
+    sure, real = scores["coherence/joint_confidence"], scores["coherence/real_confidence"]
     is_by_frequencies = joint > 0.5 and kappa < 0.5 * joint  # most agreement is what the class frequencies give
     if not is_by_frequencies and entropy > LEAST_ENTROPY * most:
         return {}
@@ -156,7 +157,7 @@ def _conditional(
     by_inputs: dict[int, list[float]] = {}
     for given, target in all_pairs(model.names, targets):
         mean = _mean(_scores(model, data, readings, (given, target), truth))
-        values[f"conditional/{'+'.join(given)}/{target}"] = mean
+        values[f"conditional/{joined(given)}/{target}"] = mean
         by_inputs.setdefault(len(given), []).append(mean)
     for count, means in by_inputs.items():
         values[f"by_inputs/{count}"] = _mean(np.array(means))

@@ -42,7 +42,7 @@ def diversity(
     """
     labels, targets = check_labels(data, "diversity"), tuple(readings.real)
     check_names(model, data, readings.rows)
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     with scoring(model):
         for given, target in ((g, t) for g, t in permutations(model.names, 2) if t in targets):
             rows = _inputs(data, readings.rows, given, target, seed)
@@ -53,10 +53,10 @@ def diversity(
             known = [row for row in rows if int(labels[row]) in real]
             ratios = [mean_pairwise_distance(drawn[row]) / real[int(labels[row])] for row in known]
             if ratios:
-                found[f"{given}/{target}"] = float(np.mean(ratios))
-    if found:
-        found["mean"] = float(np.mean(list(found.values())))
-    return {f"diversity/{extractor.name}/{key}": value for key, value in found.items()}
+                scores[f"{given}/{target}"] = float(np.mean(ratios))
+    if scores:
+        scores["mean"] = float(np.mean(list(scores.values())))
+    return {f"diversity/{extractor.name}/{key}": value for key, value in scores.items()}
 
 
 def _inputs(data: MultimodalDataset, rows: Sequence[int], given: str, target: str, seed: int) -> list[int]:
@@ -82,11 +82,11 @@ def _draws(
 ) -> dict[int, np.ndarray]:
     """row -> features (draw, dimension)."""
     given, target = pair
-    found: dict[int, list[np.ndarray]] = {row: [] for row in rows}
+    features_of: dict[int, list[np.ndarray]] = {row: [] for row in rows}
     for draw in range(DRAWS):
         wanted: dict[Subset, Subset] = {(given,): (target,)}
         for drawn in conditional_means(model, data, wanted, rows, Draws(seed, f"diversity/{draw}", batch_size)):
             features, _ = extractor.read(target, drawn.values)
-            for row, one in zip(drawn.rows, features.cpu().numpy(), strict=True):
-                found[row].append(one)
-    return {row: np.stack(draws) for row, draws in found.items()}
+            for row, of_row in zip(drawn.rows, features.cpu().numpy(), strict=True):
+                features_of[row].append(of_row)
+    return {row: np.stack(draws) for row, draws in features_of.items()}

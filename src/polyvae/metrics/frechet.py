@@ -13,6 +13,7 @@ from torch import Tensor
 from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Extractor
+from polyvae.keys import joined
 from polyvae.metrics.moments import Moments, moments
 from polyvae.metrics.protocol import readable
 from polyvae.metrics.readings import Read, Readings, few_pairs, read_data, read_model
@@ -102,22 +103,22 @@ def real_train(
 def frechet_of(readings: Readings, train: dict[str, Read], extractor: str, seed: int) -> dict[str, float]:
     """The values of `frechet`, from readings that hold moments, and from what is read in training rows."""
     real = {target: moments(read.features) for target, read in readings.real.items()}
-    found = {}
+    distances = {}
     for target, read in readings.prior.items():
-        found[f"unconditional/{target}"] = frechet_distance(moments(read.features), real[target])
+        distances[f"unconditional/{target}"] = frechet_distance(moments(read.features), real[target])
     for (given, target), drawn in readings.moments.items():
-        found[f"conditional/{'+'.join(given)}/{target}"] = frechet_distance(drawn, real[target])
+        distances[f"conditional/{joined(given)}/{target}"] = frechet_distance(drawn, real[target])
     sizes = []
     for target, read in readings.real.items():
         features, other = read.features, train[target].features
         sizes.append(equal := min(len(features), len(other)))
-        found[f"floor/{target}"] = frechet_distance(
+        distances[f"floor/{target}"] = frechet_distance(
             other[chosen_rows(len(other), equal, seed)], features[chosen_rows(len(features), equal, seed)]
         )
     count, dimension = len(readings.rows), len(next(iter(real.values())).mean)
-    found |= {"samples": float(count), "floor_samples": float(min(sizes)), "dimension": float(dimension)}
-    found |= {"fewer_samples_than_dimensions": 1.0} if count < dimension else {}
-    return {f"frechet/{extractor}/{key}": value for key, value in found.items()}
+    distances |= {"samples": float(count), "floor_samples": float(min(sizes)), "dimension": float(dimension)}
+    distances |= {"fewer_samples_than_dimensions": 1.0} if count < dimension else {}
+    return {f"frechet/{extractor}/{key}": value for key, value in distances.items()}
 
 
 def frechet_limit_of(readings: Readings, extractor: str, seed: int) -> dict[str, float]:

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Laplace, Normal
 
 from polyvae.dataset import MultimodalDataset, chunks
+from polyvae.keys import all_but, joined
 from polyvae.likelihoods import Categorical
-from polyvae.metrics.protocol import Subset, check_names, leave_one_out, rows_with, scoring
+from polyvae.metrics.protocol import Subset, check_names, rows_with, scoring
 from polyvae.models.contract import Model, NotDefined
 from polyvae.noise import RowNoise
 
@@ -39,25 +40,25 @@ def imputation(
     tables = [m.name for m in model.modalities if len(m.shape) == 1 and not isinstance(m.likelihood, Categorical)]
     if not tables or len(model.names) < 2:
         raise NotDefined("no table to fill in from another modality")
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     with scoring(model):
         for target in tables:
-            given = leave_one_out(model.names, target)
+            given = all_but(target, model.names)
             chosen = rows_with(data, kept, model.names)
             if len(chosen) < 2:
                 continue
             parts = [_scores(model, data, given, target, ids, draws, seed) for ids in chunks(chosen, batch_size)]
             squared, nll, inside = (torch.cat(columns) for columns in zip(*parts, strict=True))
-            label = f"{'+'.join(given)}/{target}"
-            found[f"{label}/rmse"] = math.sqrt(squared.mean())
-            found[f"{label}/nll"] = float(nll.mean())
+            label = f"{joined(given)}/{target}"
+            scores[f"{label}/rmse"] = math.sqrt(squared.mean())
+            scores[f"{label}/nll"] = float(nll.mean())
             if not bool(inside.isnan().any()):
-                found[f"{label}/coverage"] = float(inside.mean())
+                scores[f"{label}/coverage"] = float(inside.mean())
             values = data.batch(chosen).values[target]
             known = rows_with(train, range(len(train)), (target,))
             mean = train.batch(known).values[target].mean(0)
-            found[f"mean/{target}/rmse"] = math.sqrt((values - mean).square().mean())
-    return {f"imputation/{key}": value for key, value in found.items()}
+            scores[f"mean/{target}/rmse"] = math.sqrt((values - mean).square().mean())
+    return {f"imputation/{key}": value for key, value in scores.items()}
 
 
 def _scores(

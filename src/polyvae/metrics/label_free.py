@@ -14,6 +14,7 @@ from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.judges.extractors import Critic
+from polyvae.keys import joined
 from polyvae.metrics.bootstrap import interval
 from polyvae.metrics.protocol import (
     Draws,
@@ -65,22 +66,24 @@ def label_free(
     kept = [kept[i] for i in chosen_rows(len(kept), MOST_ROWS, seed)]
     pairs = few_pairs(names, names)
     with scoring(model):
-        made = _embedded(model, data, critic, pairs, kept, seed, batch_size)
+        generated = _embedded(model, data, critic, pairs, kept, seed, batch_size)
         real = _real(data, critic, kept, batch_size)
     ranks: dict[Pair, np.ndarray] = {}
     upper: dict[Pair, tuple[np.ndarray, np.ndarray]] = {}  # ranks of true targets: as the model reconstructs them, real
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     for given, target in pairs:
         anchors = [real[name] for name in given]
-        ranks[given, target] = np.sum([w * own_ranks(anchors, made[m, target]) for m, w in members(model, given)], 0)
+        ranks[given, target] = np.sum(
+            [w * own_ranks(anchors, generated[m, target]) for m, w in members(model, given)], 0
+        )
         upper[given, target] = (
-            own_ranks(anchors, made[(target,), target]).diagonal(),
+            own_ranks(anchors, generated[(target,), target]).diagonal(),
             own_ranks(anchors, real[target]).diagonal(),
         )
-        label = f"{'+'.join(given)}/{target}"
-        found[f"real/{label}"] = float(upper[given, target][1].mean())
+        label = f"{joined(given)}/{target}"
+        scores[f"real/{label}"] = float(upper[given, target][1].mean())
         if _can_measure(upper[given, target][0]):
-            found[f"conditional/{label}"] = relative(ranks[given, target].diagonal(), upper[given, target][0])
+            scores[f"conditional/{label}"] = relative(ranks[given, target].diagonal(), upper[given, target][0])
     one_out = one_out_pairs(names, names)
     scored = [pair for pair in one_out if _can_measure(upper[pair][0])]
     known = [pair for pair in one_out if _can_measure(upper[pair][1])]
@@ -89,14 +92,14 @@ def label_free(
     for key, pairs_of_key, anchor in (("leave_one_out", scored, 0), ("against_real", known, 1)):
         if pairs_of_key:
             own = np.stack([ranks[pair].diagonal() for pair in pairs_of_key], -1)
-            found |= _summary(key, own, np.stack([upper[pair][anchor] for pair in pairs_of_key], -1), seed)
-    found["leave_one_out_p"] = permutation_p([ranks[pair] for pair in known or scored], seed)
-    return {f"label_free/{key}": value for key, value in found.items()}
+            scores |= _summary(key, own, np.stack([upper[pair][anchor] for pair in pairs_of_key], -1), seed)
+    scores["leave_one_out_p"] = permutation_p([ranks[pair] for pair in known or scored], seed)
+    return {f"label_free/{key}": value for key, value in scores.items()}
 
 
-def warnings(found: Mapping[str, float]) -> dict[str, str]:
+def warnings(scores: Mapping[str, float]) -> dict[str, str]:
     """Key -> why it is not there."""
-    if "label_free/against_real" not in found or "label_free/leave_one_out" in found:
+    if "label_free/against_real" not in scores or "label_free/leave_one_out" in scores:
         return {}
     reason = "self-reconstructions fit their own input hardly better than another's, so they are no upper anchor"
     return {"label_free/leave_one_out": reason}

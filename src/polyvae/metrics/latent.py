@@ -10,6 +10,7 @@ from scipy.special import digamma
 
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.gaussian import GaussianMixture
+from polyvae.keys import joined
 from polyvae.metrics.moments import Moments, RunningMoments
 from polyvae.metrics.protocol import Subset, check_names, given_subsets, rows_with, scoring
 from polyvae.modality import Batch
@@ -50,13 +51,13 @@ def latent(
     if len(complete) < 2:
         raise NotDefined(f"{len(complete)} test rows have every modality; subsets are compared on at least 2")
     kept = [complete[i] for i in chosen_rows(len(complete), MOST_ROWS, seed)]
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     with scoring(model):
         parts = [(ids, data.batch(list(ids))) for ids in chunks(kept, batch_size)]
         encoded = [_Encoded(ids, batch, known.encode(batch)) for ids, batch in parts]
         for given in given_subsets(model.names):
-            found |= _of_subset(known, encoded, given, seed)
-    return {f"latent/{key}": value for key, value in found.items()}
+            values |= _of_subset(known, encoded, given, seed)
+    return {f"latent/{key}": value for key, value in values.items()}
 
 
 def mismatch(drawn: Moments) -> float:
@@ -82,7 +83,7 @@ class _Encoded:
 
 
 def _of_subset(model: JointModel, encoded: Sequence[_Encoded], given: Subset, seed: int) -> dict[str, float]:
-    label = "+".join(given)
+    label = joined(given)
     prior = model.prior.law() if isinstance(model.prior, Centred) and len(given) == 1 else None
     means, draws = RunningMoments(), RunningMoments()
     sums, kl = np.zeros(2), torch.zeros(model.latent_dim, dtype=torch.float64)
@@ -96,14 +97,14 @@ def _of_subset(model: JointModel, encoded: Sequence[_Encoded], given: Subset, se
         if prior is not None:
             kl += kl_by_dimension(posterior.component(0), prior).double().sum(0).cpu()
     distortion, rate = (sums / rows).tolist()
-    found = {f"distortion/{label}": distortion, f"rate/{label}": rate, f"elbo/{label}": -distortion - rate}
+    values = {f"distortion/{label}": distortion, f"rate/{label}": rate, f"elbo/{label}": -distortion - rate}
     variance = means.result().covariance.diagonal()
-    found[f"active_units/{label}"] = float((variance > ACTIVE_VARIANCE).sum())
+    values[f"active_units/{label}"] = float((variance > ACTIVE_VARIANCE).sum())
     if prior is not None:
-        found[f"collapsed/{label}"] = float((kl / rows < COLLAPSED_KL).sum())
+        values[f"collapsed/{label}"] = float((kl / rows < COLLAPSED_KL).sum())
     if isinstance(model.prior, StandardNormal) and rows > model.latent_dim:
-        found[f"mismatch/{label}"] = mismatch(draws.result())
-    return found
+        values[f"mismatch/{label}"] = mismatch(draws.result())
+    return values
 
 
 def _distortion_and_rate(model: JointModel, batch: Batch, posterior: GaussianMixture, noise: RowNoise) -> np.ndarray:

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.errors import InputError
 from polyvae.gaussian import picked
+from polyvae.keys import joined
 from polyvae.metrics.coherence import check_labels
 from polyvae.metrics.protocol import Subset, check_names, given_subsets, has_all, scoring
 from polyvae.models.contract import JointModel, Model, NotDefined, joint
@@ -74,14 +75,14 @@ def linear_probe(
             return np.nan
         return probe_accuracy(a[able[0]], targets[0][:examples][able[0]], b[able[1]], targets[1][able[1]])
 
-    found = {"+".join(given): score(given, EXAMPLES) for given in given_sets}
-    found["joint"] = found["+".join(names)]
-    found |= {f"examples/{n}": score(names, n) for n in CURVE if n <= len(chosen)}
+    accuracies = {joined(given): score(given, EXAMPLES) for given in given_sets}
+    accuracies["joint"] = accuracies[joined(names)]
+    accuracies |= {f"examples/{n}": score(names, n) for n in CURVE if n <= len(chosen)}
     if is_mixture:
-        found["joint_one_member"] = score(names, EXAMPLES, one_member)
-    if np.isnan(list(found.values())).all():
+        accuracies["joint_one_member"] = score(names, EXAMPLES, one_member)
+    if np.isnan(list(accuracies.values())).all():
         raise NotDefined("no subset of modalities has training rows of two classes and test rows")
-    return {f"linear_probe/{key}": value for key, value in found.items() if not np.isnan(value)}
+    return {f"linear_probe/{key}": value for key, value in accuracies.items() if not np.isnan(value)}
 
 
 @torch.no_grad()
@@ -97,12 +98,12 @@ def embeddings(
 
     member_seed: for mixtures, the mean of one member drawn by this seed instead of the mean of all.
     """
-    found = {given: np.full((len(rows), model.latent_dim), np.nan, np.float32) for given in subsets}
+    by_subset = {given: np.full((len(rows), model.latent_dim), np.nan, np.float32) for given in subsets}
     start = 0
     for ids in chunks(rows, batch_size):
         batch = data.batch(list(ids))
         experts = model.encode(batch)
-        for given, means in found.items():
+        for given, means in by_subset.items():
             seen = has_all(data, batch.present, given)
             if not bool(seen.any()):
                 continue
@@ -115,4 +116,4 @@ def embeddings(
                 mean = posterior.sample(RowNoise(member_seed, "linear_probe/member", kept, spread=0.0))
             means[start + able.cpu().numpy()] = mean.cpu().numpy()
         start += len(ids)
-    return found
+    return by_subset

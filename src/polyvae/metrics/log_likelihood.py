@@ -13,6 +13,7 @@ from torch import Tensor
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.errors import InputError
 from polyvae.gaussian import GaussianMixture, picked
+from polyvae.keys import joined
 from polyvae.metrics.protocol import Draws, Subset, check_names, rows_with, scoring
 from polyvae.metrics.readings import few_pairs
 from polyvae.modality import Batch
@@ -75,7 +76,7 @@ def log_likelihood(
             values |= {"joint": _mean(importance), "joint_ess": float(effective_size(importance).mean())}
             few = _few(complete, seed)
             for given in dict.fromkeys(given for given, _ in few_pairs(names, names)):
-                label, others = "+".join(given), tuple(name for name in names if name not in given)
+                label, others = joined(given), tuple(name for name in names if name not in given)
                 values[f"joint_from/{label}"] = _mean(weights(few, "from", given, names))
                 values[f"conditional/{label}"] = _mean(predictive(few, given, others))
             if train is not None:

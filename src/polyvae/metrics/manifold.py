@@ -57,11 +57,11 @@ def precision_recall(real: np.ndarray | Tensor, generated: np.ndarray | Tensor, 
 
 def manifold_of(readings: Readings, extractor: str) -> dict[str, float]:
     """precision | recall | density | coverage/<extractor>/unconditional/<modality>: prior samples, real test data."""
-    found = {}
+    values = {}
     for name, read in readings.prior.items():
         scores = precision_recall(readings.real[name].features, read.features)
-        found |= {f"{kind}/{extractor}/unconditional/{name}": value for kind, value in scores._asdict().items()}
-    return found
+        values |= {f"{kind}/{extractor}/unconditional/{name}": value for kind, value in scores._asdict().items()}
+    return values
 
 
 def _radii(points: Tensor, k: int) -> Tensor:

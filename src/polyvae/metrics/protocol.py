@@ -171,10 +171,6 @@ def readable(model: Model, extractor: Extractor) -> Subset:
     return names
 
 
-def leave_one_out(names: Sequence[str], target: str) -> Subset:
-    return tuple(name for name in names if name != target)
-
-
 def check_names(model: Model, data: MultimodalDataset, rows: Sequence[int] | None) -> list[int]:
     """`rows`, by default all, in ascending order, so that no choice among them depends on the order given.
 

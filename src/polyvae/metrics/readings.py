@@ -19,6 +19,7 @@ from torch import Tensor
 from polyvae import files
 from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.judges.extractors import Extractor
+from polyvae.keys import all_but
 from polyvae.metrics.moments import Moments, RunningMoments, pooled
 from polyvae.metrics.protocol import (
     MOST_FOR_ALL_SUBSETS,
@@ -27,7 +28,6 @@ from polyvae.metrics.protocol import (
     check_names,
     conditional_means,
     has_all,
-    leave_one_out,
     members,
     readable,
     scoring,
@@ -115,12 +115,12 @@ def read_data(
     if path.is_file():
         tensors, _ = files.read_tensors(path)
         return {name: Read(*(tensors[f"{name}.{part}"].numpy() for part in Read._fields)) for name in chosen}
-    found = _read_data(data, chosen, rows, extractor, batch_size)
+    reads = _read_data(data, chosen, rows, extractor, batch_size)
     files.write_tensors(
         path,
-        {f"{n}.{part}": torch.from_numpy(value) for n, read in found.items() for part, value in read._asdict().items()},
+        {f"{n}.{part}": torch.from_numpy(value) for n, read in reads.items() for part, value in read._asdict().items()},
     )
-    return found
+    return reads
 
 
 def _read_data(
@@ -152,7 +152,7 @@ def _pairs(names: Subset, targets: Subset, sizes: Iterable[int]) -> list[Pair]:
 
 def one_out_pairs(names: Subset, targets: Subset) -> list[Pair]:
     """All but the target."""
-    return [(leave_one_out(names, target), target) for target in targets] if len(names) > 1 else []
+    return [(all_but(target, names), target) for target in targets] if len(names) > 1 else []
 
 
 def _prior(model: Model, names: Subset, count: int, extractor: Extractor, draws: Draws) -> dict[str, Read]:

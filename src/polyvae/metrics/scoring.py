@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.errors import InputError
-from polyvae.judges.extractors import AttributeJudge, Extractor, Judge
-from polyvae.judges.pretrained import EXTRACTORS, Source
+from polyvae.judges.extractors import AttributeJudge, Judge
+from polyvae.judges.pretrained import EXTRACTORS, ExtractorSource
 from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
 from polyvae.metrics.captions import captions
@@ -43,7 +43,8 @@ class Scoring:
         self.pairs = {METRICS[name].pairs for name in names}
 
     @property
-    def how(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
+        """What every metric takes beside a model and data."""
         return {"seed": self.on.seed, "batch_size": self.on.batch_size}
 
     @property
@@ -70,26 +71,26 @@ class Scoring:
         is_read = "labels" in self.pairs and isinstance(judge, Judge) and judge.doubt is None
         pairs = coherence_pairs(self.model, judge) if is_read else []
         return read_model(
-            self.model, self.on.test, judge, label_pairs=pairs, moment_pairs=few, cache=self.on.cache, **self.how
+            self.model, self.on.test, judge, label_pairs=pairs, moment_pairs=few, cache=self.on.cache, **self.options
         )
 
     @cached_property
     def train(self) -> dict[str, Read]:
         """What the judge sees in as many training rows."""
-        return real_train(self.readings, self.on.train, self.judge, cache=self.on.cache, **self.how)
+        return real_train(self.readings, self.on.train, self.judge, cache=self.on.cache, **self.options)
 
 
 def _coherence(scoring: Scoring) -> dict[str, float]:
     if isinstance(scoring.judge, AttributeJudge):
-        return attribute_coherence(scoring.model, scoring.on.test, scoring.judge, **scoring.how)
+        return attribute_coherence(scoring.model, scoring.on.test, scoring.judge, **scoring.options)
     judge = scoring.trusted_judge
     return coherence_of(scoring.model, scoring.on.test, scoring.readings, judge, scoring.on.seed)
 
 
 def _coherence_from_means(scoring: Scoring) -> dict[str, float]:
-    found = coherence(scoring.model, scoring.on.test, scoring.trusted_judge, from_means=True, **scoring.how)
+    values = coherence(scoring.model, scoring.on.test, scoring.trusted_judge, from_means=True, **scoring.options)
     kept = ("coherence/leave_one_out", "coherence/conditional", "coherence/by_inputs", "coherence/self")
-    return {f"coherence_from_means/{k.split('/', 1)[1]}": v for k, v in found.items() if k.startswith(kept)}
+    return {f"coherence_from_means/{k.split('/', 1)[1]}": v for k, v in values.items() if k.startswith(kept)}
 
 
 def _ood(scoring: Scoring) -> dict[str, float]:
@@ -98,7 +99,7 @@ def _ood(scoring: Scoring) -> dict[str, float]:
     judge, model, values = scoring.trusted_judge, scoring.model, {}
     pairs = one_out_pairs(model.names, readable(model, judge))
     for name, data in scoring.on.shifted.items():
-        readings = read_model(model, data, judge, label_pairs=pairs, **scoring.how)
+        readings = read_model(model, data, judge, label_pairs=pairs, **scoring.options)
         scores = leave_one_out_of(model, data, readings, true_classes(data, judge), scoring.on.seed)
         values |= {f"ood/{name}/{key}": value for key, value in scores.items()}
     return values
@@ -108,36 +109,19 @@ def _frechet(scoring: Scoring) -> dict[str, float]:
     return frechet_of(scoring.readings, scoring.train, scoring.judge.name, scoring.on.seed)
 
 
-def _by(extractor: str) -> Callable[[Scoring], dict[str, float]]:
-    """The Frechet distance by an ImageNet network: prior samples, all but the target given, floor."""
-
-    def metric(scoring: Scoring) -> dict[str, float]:
-        on, model = scoring.on, scoring.model
-        if extractor not in on.extractors:
-            raise NotDefined(f"the extractor {extractor!r} is not at hand")
-        reader: Extractor = on.extractors[extractor]
-        rows = chosen_rows(len(on.test), SAMPLES_FOR_LARGE, on.seed)
-        pairs = one_out_pairs(model.names, readable(model, reader))
-        readings = read_model(model, on.test, reader, moment_pairs=pairs, rows=rows, cache=on.cache, **scoring.how)
-        train = real_train(readings, on.train, reader, cache=on.cache, **scoring.how)
-        return frechet_of(readings, train, extractor, on.seed)
-
-    return metric
-
-
 def _objective(scoring: Scoring) -> dict[str, float]:
     if scoring.on.objective is None:
         raise NotDefined("no objective was given")
-    return objective(scoring.model, scoring.on.test, scoring.on.objective, **scoring.how)
+    return objective(scoring.model, scoring.on.test, scoring.on.objective, **scoring.options)
 
 
 def _label_free(scoring: Scoring) -> dict[str, float]:
     if scoring.on.critic is None:
         raise NotDefined("there is no critic: it takes two modalities and 64 training rows that have all of them")
-    return label_free(scoring.model, scoring.on.test, scoring.on.critic, **scoring.how)
+    return label_free(scoring.model, scoring.on.test, scoring.on.critic, **scoring.options)
 
 
-def no_warnings(found: Mapping[str, float]) -> dict[str, str]:
+def no_warnings(values: Mapping[str, float]) -> dict[str, str]:
     return {}
 
 
@@ -172,9 +156,22 @@ def _read(measure: Callable[[Scoring], dict[str, float]], summary: str, **more: 
     return Metric(measure, summary, needs="judge", **more)
 
 
-def _frechet_by(extractor: str, source: Source) -> Metric:
+def _frechet_by(extractor: str, source: ExtractorSource) -> Metric:
+    """The Frechet distance by a pretrained network: prior samples, all but the target given, floor."""
+
+    def measure(scoring: Scoring) -> dict[str, float]:
+        on, model = scoring.on, scoring.model
+        if extractor not in on.extractors:
+            raise NotDefined(f"the extractor {extractor!r} is not at hand")
+        reader = on.extractors[extractor]
+        rows = chosen_rows(len(on.test), SAMPLES_FOR_LARGE, on.seed)
+        pairs = one_out_pairs(model.names, readable(model, reader))
+        readings = read_model(model, on.test, reader, moment_pairs=pairs, rows=rows, cache=on.cache, **scoring.options)
+        train = real_train(readings, on.train, reader, cache=on.cache, **scoring.options)
+        return frechet_of(readings, train, extractor, on.seed)
+
     return Metric(
-        _by(extractor),
+        measure,
         source.summary,
         is_default=False,
         needs=extractor,
@@ -187,7 +184,7 @@ METRICS = Registry(
     "metric",
     {
         "bound": Metric(
-            lambda s: bound(s.model, s.on.test, beta=s.on.beta, **s.how),
+            lambda s: bound(s.model, s.on.test, beta=s.on.beta, **s.options),
             "L_S of the method's S at the run's beta: loss, distortion, rate",
             least=1,
             by_prior=("bound/*",),
@@ -215,31 +212,32 @@ METRICS = Registry(
             by_prior=("precision/*", "recall/*", "density/*", "coverage/*"),
         ),
         "diversity": _read(
-            lambda s: diversity(s.model, s.on.test, s.judge, s.readings, **s.how),
+            lambda s: diversity(s.model, s.on.test, s.judge, s.readings, **s.options),
             "spread of samples for one input, against real data of its class",
             needs_labels=True,
         ),
         "linear_probe": Metric(
-            lambda s: linear_probe(s.model, s.on.train, s.on.test, **s.how),
+            lambda s: linear_probe(s.model, s.on.train, s.on.test, **s.options),
             "class read from posterior means",
             needs_labels=True,
         ),
         "log_likelihood": Metric(
-            lambda s: log_likelihood(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.how),
+            lambda s: log_likelihood(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.options),
             "importance-sampled, of everything, of parts, and of the rest given parts",
             by_prior=("log_likelihood/joint*", "log_likelihood/modality/*", "log_likelihood/unconditional"),
             is_sampled=True,
         ),
         "latent": Metric(
-            lambda s: latent(s.model, s.on.test, **s.how),
+            lambda s: latent(s.model, s.on.test, **s.options),
             "rate and distortion by subset, active units, collapse",
             by_prior=("latent/rate/*", "latent/elbo/*"),
         ),
         "imputation": Metric(
-            lambda s: imputation(s.model, s.on.test, s.on.train, **s.how), "tables filled in from the other modalities"
+            lambda s: imputation(s.model, s.on.test, s.on.train, **s.options),
+            "tables filled in from the other modalities",
         ),
         "captions": Metric(
-            lambda s: captions(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.how),
+            lambda s: captions(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.options),
             "quality of text: likelihood a word, variety, real word order, length",
             by_prior=("captions/*/unconditional/*",),
         ),
@@ -278,16 +276,16 @@ def register(name: str, metric: Metric) -> Metric:
     return METRICS.register(name, metric)
 
 
-def register_extractor(name: str, source: Source) -> Source:
+def register_extractor(name: str, source: ExtractorSource) -> ExtractorSource:
     """Adds an extractor of images, and with it the metric frechet_<name>. Raises InputError for a taken name."""
     METRICS.register(f"frechet_{name}", _frechet_by(name, source))
     return EXTRACTORS.register(name, source)
 
 
-def by_prior(found: Mapping[str, float]) -> dict[str, float]:
+def by_prior(values: Mapping[str, float]) -> dict[str, float]:
     """Those of the values that depend on the model's prior, by the table."""
     patterns = [pattern for metric in METRICS.values() for pattern in metric.by_prior]
-    return {key: value for key, value in found.items() if any(fnmatchcase(key, pattern) for pattern in patterns)}
+    return {key: value for key, value in values.items() if any(fnmatchcase(key, pattern) for pattern in patterns)}
 
 
 def unmet(name: str, data: MultimodalDataset) -> str | None:
@@ -334,7 +332,7 @@ def evaluate(
     """
     wanted = metric_names(",".join(names) or "none")
     scoring = Scoring(model, evaluation, wanted)
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     notes: dict[str, str] = {}
     for place, name in enumerate(wanted, 1):
         say(f"scoring {name} ({place} of {len(wanted)})")
@@ -349,5 +347,5 @@ def evaluate(
         finite = {key: value for key, value in scores.items() if math.isfinite(value)}
         notes |= {key: f"it came out as {value}" for key, value in scores.items() if key not in finite}
         notes |= METRICS[name].warnings(finite)
-        found |= finite
-    return found, notes
+        values |= finite
+    return values, notes

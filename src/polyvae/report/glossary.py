@@ -19,7 +19,8 @@ ENTRIES = (
         "Fréchet distance",
         "0 and up, lower is better",
         "Distance between two Gaussians fitted to features of generated and of real data. Features come from the data "
-        "set's own judge (digits, attributes) or another network; only with the Inception network is it called FID.",
+        "set's own judge (digits, attributes, or judge for other labels) or another network; only with the Inception "
+        "network is it called FID.",
     ),
     Entry(
         "frechet/digits/floor/",
