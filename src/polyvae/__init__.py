@@ -31,6 +31,7 @@ __all__ = [
     "RunResult",
     "RunStore",
     "__version__",
+    "audit",
     "datasets",
     "gaussian",
     "impute",

@@ -14,6 +14,7 @@ from polyvae.audits import audit as audits
 from polyvae.audits import estimate as estimates
 from polyvae.audits import floors, laws
 from polyvae.cli.progress import CountBar
+from polyvae.cli.subsets_file import mixture_in
 from polyvae.cli.theory_output import (
     audit_json,
     audit_words,
@@ -26,7 +27,6 @@ from polyvae.cli.theory_output import (
 )
 from polyvae.config import DataOptions
 from polyvae.errors import InputError
-from polyvae.runs.plan import mixture_in
 from polyvae.runs.store import RunStore
 from polyvae.subsets import SubsetMixture
 

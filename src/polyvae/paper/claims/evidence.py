@@ -109,7 +109,8 @@ def setting(record: Record, *also: str) -> str:
 
     Of networks that of the first modality, whatever those of modalities are that a run does not have.
     """
-    config = {key: value for key, value in record["config"].items() if key not in VARIED and key not in also}
+    left_out = {*VARIED, *also}
+    config = {k: v for k, v in record["config"].items() if k not in left_out and v is not None}  # old ones lack fields
     networks = record["resolved"].get("networks", {}) or {"": config["network"]}
     first = next((networks[name] for name in ("m0", "image") if name in networks), next(iter(networks.values())))
     return json.dumps(config | {"network": first}, sort_keys=True)
