@@ -29,6 +29,9 @@ class Rows(NamedTuple):
     weight: np.ndarray
     is_complete: bool
 
+    def to(self, device: torch.device) -> "Rows":
+        return self._replace(data=self.data.to(device))
+
 
 @dataclass(frozen=True)
 class Truth:
