@@ -145,6 +145,8 @@ def test_settings_of_a_likelihood_survive_json(student):
     assert likelihoods.from_json(likelihoods.to_json(likelihood)) == likelihood
     with pytest.raises(InputError, match="there is a likelihood 'student' already"):
         likelihoods.register("student", Student)
+    with pytest.raises(InputError, match="'cauchy' must be a frozen dataclass"):
+        likelihoods.register("cauchy", OfNumbers)
 
 
 def test_a_likelihood_without_a_name_cannot_be_saved():

@@ -6,7 +6,7 @@ parameters, and returns a `Distribution` whose event is the modality: `log_prob`
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -266,7 +266,9 @@ LIKELIHOODS: Registry[type[Any]] = Registry(
 
 
 def register(name: str, likelihood: type[Any]) -> type[Any]:
-    """Adds a frozen dataclass of your own, a `Likelihood`. Raises InputError for a name that is taken."""
+    """Adds a `Likelihood` of your own. Raises InputError for a name that is taken, and for what is no dataclass."""
+    if not is_dataclass(likelihood):
+        raise InputError(f"likelihood {name!r} must be a frozen dataclass, whose fields are saved with a model")
     return LIKELIHOODS.register(name, likelihood)
 
 
