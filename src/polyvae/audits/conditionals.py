@@ -22,11 +22,11 @@ def table_model(train: Rows, target: str, widths: Mapping[str, np.ndarray]) -> S
 
     def score(rows: Rows, given: tuple[str, ...], by_feature: bool) -> np.ndarray:
         context, of_train = (_cells(part, given, widths) for part in (rows, train))
-        every = list(range(len(widths[target])))
+        features = list(range(len(widths[target])))
         total = np.zeros(len(context))
-        for features in [[i] for i in every] if by_feature else [every]:
-            width = {target: widths[target][features]}
-            symbol, seen = (_cells({target: part[target][:, features]}, (target,), width) for part in (rows, train))
+        for columns in [[feature] for feature in features] if by_feature else [features]:
+            width = {target: widths[target][columns]}
+            symbol, seen = (_cells({target: part[target][:, columns]}, (target,), width) for part in (rows, train))
             cells = int(np.prod(width[target]))
             hits = _matches(context * cells + symbol, of_train * cells + seen) + SMOOTHING
             total += np.log(_matches(context, of_train) + SMOOTHING * cells) - np.log(hits)

@@ -108,11 +108,11 @@ class EntropyBounds:
     ) -> End:
         """The larger of what holds without and with the assumption about labels; of: None for all outside A."""
         pairs = [(a, w, self._rest(a) if of is None else of) for a, w in terms.items()]
-        found = [(PLUGIN, [w * self._entropy(rest, a, by_feature) for a, w, rest in pairs])]
+        bounds = [(PLUGIN, [w * self._entropy(rest, a, by_feature) for a, w, rest in pairs])]
         if self.label is not None:
-            found.append((LABELLED, [w * self._entropy((n,), None, by_feature) for _, w, rest in pairs for n in rest]))
+            bounds.append((LABELLED, [w * self._entropy((n,), None, by_feature) for _, w, rest in pairs for n in rest]))
         ends = []
-        for reason, parts in found:
+        for reason, parts in bounds:
             values = sum(parts, np.zeros(self.count))
             ends.append(End(max(0.0, interval(values, self.rng)[0]), float(values.mean()), reason))
         return max(ends, key=lambda end: end.value)

@@ -148,20 +148,20 @@ def _check(whole: MultimodalDataset, train: int, test: int) -> None:
         raise InputError(f"{len(whole.names)} modalities; an estimate takes 2 to {MOST_MODALITIES}, so give fewer")
 
 
-def _advice(found: Estimate) -> list[str]:
+def _advice(bounds: Estimate) -> list[str]:
     lines = []
-    for method, (lower, upper) in found.delta.items():
+    for method, (lower, upper) in bounds.delta.items():
         if upper.value <= 1e-9:
             lines.append(f"{method}: Delta is 0, it encodes every modality at once.")
             continue
-        small, if_labels = 0.02 * found.joint.value, " if the label is all they share" * (lower.reason == LABELLED)
+        small, if_labels = 0.02 * bounds.joint.value, " if the label is all they share" * (lower.reason == LABELLED)
         if upper.value <= small:
-            line = f"{method}: costs at most {upper.value:,.1f} nats of {found.joint.value:,.1f} in all: cheap."
+            line = f"{method}: costs at most {upper.value:,.1f} nats of {bounds.joint.value:,.1f} in all: cheap."
         elif lower.value > small:
             line = f"{method}: costs at least {lower.value:,.1f} nats{if_labels}, and at most {upper.value:,.1f}."
         else:
             line = f"{method}: {lower.value:,.1f} to {upper.value:,.1f} nats: what it costs cannot be decided here."
-        floor, hidden = found.factorised[method].lower, found.hidden[method]
+        floor, hidden = bounds.factorised[method].lower, bounds.hidden[method]
         if floor.value > lower.value:
             line += f" Decoders with independent features lose at least {floor.value:,.1f}."
         most = max(hidden, key=lambda name: hidden[name].upper.value)

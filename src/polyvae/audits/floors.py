@@ -35,7 +35,7 @@ def add_floors(
     Other runs are left as they are; `say` is told about those made from other data than are at hand.
     Raises RunError where the floor is missed by more than the noise of a test set: that is a bug.
     """
-    found, laws = [], {}
+    floors, laws = [], {}
     for record in store.records():
         config = RunConfig.from_dict(record["config"])
         has_law = config.dataset in datasets.DATASETS and datasets.DATASETS[config.dataset].sampler is not None
@@ -51,11 +51,11 @@ def add_floors(
             laws[key] = _truth_of_test(plan)
         if (floor := _floor(record, plan, laws[key])) is not None:
             _check(floor)
-            found.append(floor)
+            floors.append(floor)
             with store.lock(floor.run_id, wait=True):
                 added = {"bound/floor": floor.floor, "bound/delta": floor.delta}
                 store.finish(record | {"metrics": record["metrics"] | added})
-    return tuple(found)
+    return tuple(floors)
 
 
 def _check(floor: Floor) -> None:
