@@ -83,7 +83,7 @@ def rate_distortion(store: Path) -> None:
                     dataset="symbols", network="mlp", latent_dim=8, epochs=150, learning_rate=2e-3, schedule="cosine",
                     method=name, beta=beta, metrics="none", threads=1,
                 )  # fmt: skip
-                found = theory.audit(pv.run(config, store))
+                found = pv.audit(pv.run(config, store))
                 points.append((found.measured.rate, found.measured.distortion))
                 print(
                     f"{name:6} beta {beta:4}: R {points[-1][0]:6.3f}  D {points[-1][1]:6.3f}  Delta {delta:.3f}  "
@@ -187,7 +187,7 @@ def _coverage(symbols: int, cases: int) -> None:
         law = theory.generator(kind, 3, symbols, seed=case)
         rows = law.draw(1500, np.random.default_rng([case, 1]))
         arrays = {name: values.astype(float) for name, values in rows.items()}
-        found = theory.estimate(arrays, bins=2 * symbols + 1, seed=case)  # enough to keep every value
+        found = pv.estimate(arrays, bins=2 * symbols + 1, seed=case)  # enough to keep every value
         for method in ("mmvae", "mopoe"):
             truth = theory.discrepancy(law, PLAIN[method](law.names))
             lower, upper = found.delta[method]

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from polyvae import InputError, RunConfig, datasets, run
+from polyvae import InputError, RunConfig, datasets, run, subsets
 from polyvae.config import by_modality
 from polyvae.dataset import MultimodalDataset
 from polyvae.likelihoods import Normal
@@ -104,14 +104,24 @@ def test_equal_numbers_are_the_same_run_and_any_name_makes_a_folder():
     assert RunConfig(dataset="../my data").run_id().startswith("___my_data-mopoe")
 
 
-def test_own_subsets_enter_by_content(tmp_path):
+def test_own_subsets_enter_by_content():
+    """Terms alone or with names, in any layout: the text says the same S, and so the same run."""
     ids = []
-    for number, weight in enumerate((0.5, 0.5, 0.4)):
-        path = tmp_path / f"{number}.json"
+    for weight in (0.5, 0.5, 0.4):
         terms = [{"given": ["m0"], "weight": weight}, {"given": ["m0", "m1"], "weight": 1 - weight}]
-        path.write_text(str(terms).replace("'", '"'))
-        ids.append(make_plan(TOY.with_(method="custom", subsets=str(path))).run_id)
+        S = subsets.from_json(terms, ("m0", "m1"))
+        texts = [json.dumps(terms, indent=2), subsets.terms_text(terms), json.dumps(subsets.to_json(S))]
+        plans = [make_plan(TOY.with_(method="custom", subsets=text)) for text in texts]
+        assert {plan.mixture for plan in plans} == {S}
+        ids.append({plan.run_id for plan in plans})
     assert ids[0] == ids[1] != ids[2]
+    assert set(map(len, ids)) == {1}
+    assert ids[0] == {"toy-custom-b1-s0-0c10f57fcf"}, "as released, when the config held a path"
+
+
+def test_a_path_in_place_of_terms_is_refused():
+    with pytest.raises(InputError, match=r"--subsets: 's.json' is no JSON text; give the terms"):
+        make_plan(TOY.with_(method="custom", subsets="s.json"))
 
 
 class Split(nn.Module):
@@ -235,15 +245,14 @@ def test_validation_rows_enter_the_id():
 SEEN = torch.ones(60, 1, dtype=torch.bool)
 
 
-def test_rows_that_s_cannot_encode_are_found_before_training(tmp_path):
-    path = tmp_path / "s.json"
-    path.write_text('[{"given": ["a"], "weight": 1.0}]')
+def test_rows_that_s_cannot_encode_are_found_before_training():
+    terms = '[{"given": ["a"], "weight": 1.0}]'
     present = torch.ones(60, 2, dtype=torch.bool)
     present[30:, 0] = False
     specs = tuple(Modality(name, (2,), Normal(1.0)) for name in "ab")
     data = MultimodalDataset("mine", specs, dict.fromkeys("ab", torch.zeros(60, 2)), present)
     with pytest.raises(InputError, match="has nothing that a term of S encodes"):
-        make_plan(RunConfig(method="custom", subsets=str(path), metrics="none"), data)
+        make_plan(RunConfig(method="custom", subsets=terms, metrics="none"), data)
 
 
 def test_fresh_tuples_may_outnumber_the_digits():

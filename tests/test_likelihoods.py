@@ -1,12 +1,15 @@
 """Likelihoods against SciPy and torch.distributions; one contract for all."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import scipy.stats
 import torch
+from torch.distributions import Independent, StudentT
 
-from polyvae import InputError, Modality, likelihoods
-from polyvae.likelihoods import BinnedLaplace
+from polyvae import InputError, Modality, RunConfig, likelihoods, run
+from polyvae.likelihoods import BinnedLaplace, Form, OfNumbers
 
 PIXELS = torch.arange(256, dtype=torch.float64) / 255
 
@@ -102,3 +105,72 @@ def test_draws_of_binned_values_follow_their_probabilities():
     shares = torch.bincount((drawn * 255).round().long(), minlength=256) / len(drawn)
     torch.testing.assert_close(levels[(drawn * 255).round().long()], drawn)
     torch.testing.assert_close(shares, expected, atol=4e-3, rtol=0)
+
+
+@dataclass(frozen=True)
+class Student(OfNumbers):
+    """A likelihood of one's own: two parameters per element, no scale to choose, a setting that is saved."""
+
+    freedom: float = 3.0
+    parameters = 2
+    takes_any_real = True
+
+    def __call__(self, params, event_dims):
+        location, log_scale = params.unbind(-event_dims - 1)
+        return Independent(StudentT(self.freedom, location, log_scale.exp()), event_dims)
+
+
+@pytest.fixture
+def student():
+    yield likelihoods.register("student", Student)
+    del likelihoods.LIKELIHOODS["student"]
+
+
+def test_a_likelihood_of_ones_own_trains_samples_and_is_saved(student, tmp_path):
+    config = RunConfig(dataset="toy", modalities=2, likelihood="m0=student", epochs=2, train_size=200, test_size=50)
+    result = run(config.with_(network="mlp", latent_dim=3, threads=1, metrics="bound,imputation"), tmp_path)
+    assert result.record["resolved"]["likelihoods"]["m0"] == {"kind": "student", "freedom": 3.0}
+    model = result.load()
+    assert model.modalities[0].likelihood == Student()
+    assert model.decoders["m0"].log_scale.abs().min() > 0, "the second parameter is trained"
+    drawn = model.generate(7, decode="sample")
+    assert {name: tuple(value.shape) for name, value in drawn.items()} == {"m0": (7, 4), "m1": (7, 4)}
+    assert np.isfinite(result.metrics["bound/loss"])
+    with pytest.raises(InputError, match="likelihood of 'm0' has no scale"):
+        run(config.with_(likelihood_scale="m0=learned"), tmp_path)
+
+
+def test_settings_of_a_likelihood_survive_json(student):
+    likelihood = Student(freedom=5.0)
+    assert likelihoods.from_json(likelihoods.to_json(likelihood)) == likelihood
+    with pytest.raises(InputError, match="there is a likelihood 'student' already"):
+        likelihoods.register("student", Student)
+    with pytest.raises(InputError, match="'cauchy' must be a frozen dataclass"):
+        likelihoods.register("cauchy", OfNumbers)
+
+
+def test_a_likelihood_without_a_name_cannot_be_saved():
+    with pytest.raises(InputError, match=r"say likelihoods.register\(NAME, Student\)"):
+        likelihoods.to_json(Student())
+
+
+BYTES, UNIT, REAL = torch.zeros(2, 3, dtype=torch.uint8), torch.full((2, 3), 0.5), torch.tensor([[0.0, 2, -1]])
+HOT = torch.eye(3)
+
+
+@pytest.mark.parametrize(
+    ("seen", "form", "fitting"),
+    [
+        (BYTES, Form(is_image=True), {"laplace", "normal", "laplace_8bit", "bernoulli"}),
+        (UNIT, Form(is_image=True), {"laplace", "normal", "bernoulli"}),
+        (REAL, Form(is_image=True), set()),
+        (REAL, Form(), {"laplace", "normal"}),
+        (UNIT, Form(), {"laplace", "normal", "bernoulli"}),
+        (HOT, Form(), {"laplace", "normal", "bernoulli", "categorical"}),
+        (HOT, Form(is_standardised=True), {"laplace", "normal"}),
+        (torch.zeros(2, 5, dtype=torch.int16), Form(is_text=True), {"categorical", "text"}),
+    ],
+)
+def test_likelihoods_say_what_they_can_score(seen, form, fitting):
+    reasons = {kind: likelihoods.make(kind).unfit(seen, form) for kind in likelihoods.LIKELIHOODS}
+    assert {kind for kind, reason in reasons.items() if reason is None} == fitting

@@ -28,8 +28,6 @@ from polyvae.runs.saving import load
 from polyvae.runs.store import RunStore
 
 __version__ = "0.1.0"
-theory.audit = audit  # they load runs and train, so they live above the pure layer of `theory`
-theory.estimate = estimate
 __all__ = [
     "Batch",
     "Gaussian",
@@ -46,7 +44,9 @@ __all__ = [
     "RunResult",
     "RunStore",
     "__version__",
+    "audit",
     "datasets",
+    "estimate",
     "gaussian",
     "generate",
     "impute",

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from polyvae.errors import InputError
 
-# Left out of the run id: what does not change the trained model, and paths, whose content enters instead.
+# Left out of the run id: what does not change the trained model, and what enters by its content instead.
 NOT_HASHED = {"threads", "device", "metrics", "importance_samples", "data_dir", "data", "subsets"}
 
 MODALITIES = 5  # of a generated data set, where a config does not say
@@ -76,7 +76,7 @@ class RunConfig(DataOptions):
     method: str = "mopoe"
     """Method; `polyvae methods` shows them."""
     subsets: str | None = None
-    """JSON file with your own S, for --method custom."""
+    """The terms of your own S as JSON text (`subsets.terms_text`), for --method custom."""
     beta: float = 1.0
     """Weight of the KL term (confounded with the likelihood scale b: about beta * b matters)."""
     allocation: Literal["auto", "systematic", "exact"] = "auto"

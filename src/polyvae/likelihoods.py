@@ -1,13 +1,13 @@
 """Likelihoods: frozen descriptions that turn a decoder's output into a distribution over one modality.
 
-A likelihood is called with decoder outputs of shape (..., *shape), or (..., 2, *shape) when it learns its scale,
-and returns a `Distribution` whose event is the modality: `log_prob` sums over it, in nats.
+A likelihood is called with decoder outputs of shape (..., *shape), or (..., 2, *shape) when each element has two
+parameters, and returns a `Distribution` whose event is the modality: `log_prob` sums over it, in nats.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -17,32 +17,71 @@ from torch.distributions import Laplace as TorchLaplace
 from torch.distributions import Normal as TorchNormal
 
 from polyvae.errors import InputError
+from polyvae.registry import Registry
 
+SCALE = 0.75  # what the paper's code base uses for images
 END = 2  # the id of the end token in every vocabulary (`polyvae.text`)
 
 
+class Form(NamedTuple):
+    """What a modality's stored values are: token ids of a text, an image, numbers in units that are not the model's."""
+
+    is_text: bool = False
+    is_image: bool = False
+    is_standardised: bool = False
+
+
 class Likelihood(Protocol):
+    """A frozen dataclass with fields that JSON can hold; `register` adds one of your own.
+
+    is_one_hot: of one-hot vectors along the last axis. takes_any_real: of any real number, so that tables may be
+    standardised for it.
+    """
+
+    is_one_hot: ClassVar[bool]
+    takes_any_real: ClassVar[bool]
+
     @property
-    def learns_scale(self) -> bool:
-        """Whether the decoder's output carries a log scale beside each location."""
+    def parameters(self) -> int:
+        """Of each element: 1, which the decoder gives, or 2, of which the second is learned and the same for all z."""
+        ...
+
+    def unfit(self, seen: Tensor, form: Form) -> str | None:
+        """Why it cannot score the observed stored values `seen` (row, *stored_shape), or None if it can."""
         ...
 
     def __call__(self, params: Tensor, event_dims: int) -> Distribution: ...
 
 
+class OfNumbers:
+    """What likelihoods of numbers have in common: one parameter, values in [0, 1] for images, no text."""
+
+    is_one_hot: ClassVar[bool] = False
+    takes_any_real: ClassVar[bool] = False
+
+    @property
+    def parameters(self) -> int:
+        return 1
+
+    def unfit(self, seen: Tensor, form: Form) -> str | None:
+        if form.is_text:
+            return "is text; choose text or categorical"
+        return "has values outside [0, 1]" if form.is_image and not _in_unit_interval(seen, form) else None
+
+
 @dataclass(frozen=True)
-class _LocationScale:
+class _LocationScale(OfNumbers):
     """scale: a fixed number > 0, or None for one learned scale per feature."""
 
-    scale: float | None = 0.75
+    scale: float | None = SCALE
 
     def __post_init__(self) -> None:
         if self.scale is not None and not (self.scale > 0 and math.isfinite(self.scale)):
             raise InputError(f"likelihood scale {self.scale} must be a finite number above 0, or None to learn it")
 
     @property
-    def learns_scale(self) -> bool:
-        return self.scale is None
+    def parameters(self) -> int:
+        return 2 if self.scale is None else 1
 
     def location_and_scale(self, params: Tensor, event_dims: int) -> tuple[Tensor, Tensor]:
         if self.scale is not None:
@@ -53,7 +92,9 @@ class _LocationScale:
 
 @dataclass(frozen=True)
 class Laplace(_LocationScale):
-    """Laplace density; scale .75 is what the paper's code base uses for images."""
+    """Laplace density."""
+
+    takes_any_real: ClassVar[bool] = True
 
     def __call__(self, params: Tensor, event_dims: int) -> Distribution:
         location, scale = self.location_and_scale(params, event_dims)
@@ -67,6 +108,8 @@ class Laplace(_LocationScale):
 class Normal(_LocationScale):
     """Normal density."""
 
+    takes_any_real: ClassVar[bool] = True
+
     def __call__(self, params: Tensor, event_dims: int) -> Distribution:
         location, scale = self.location_and_scale(params, event_dims)
         base = TorchNormal(location, scale, validate_args=False)
@@ -79,39 +122,54 @@ class Normal(_LocationScale):
 class BinnedLaplace(_LocationScale):
     """Probability of an 8-bit value k / 255: the Laplace mass of its bin, outer bins open. Nats of discrete data."""
 
+    def unfit(self, seen: Tensor, form: Form) -> str | None:
+        is_bytes = seen.dtype == torch.uint8
+        return super().unfit(seen, form) or (None if is_bytes else "holds no bytes (images of uint8)")
+
     def __call__(self, params: Tensor, event_dims: int) -> Distribution:
         location, scale = self.location_and_scale(params, event_dims)
         return Independent(_BinnedLaplace(location, scale, validate_args=False), event_dims, validate_args=False)
 
 
 @dataclass(frozen=True)
-class Bernoulli:
+class Bernoulli(OfNumbers):
     """Binary values, or intensities in [0, 1] read as probabilities; the decoder gives logits."""
 
-    learns_scale = False
+    def unfit(self, seen: Tensor, form: Form) -> str | None:
+        fits = _in_unit_interval(seen, form)
+        return super().unfit(seen, form) or (None if fits else "has values outside [0, 1]")
 
     def __call__(self, params: Tensor, event_dims: int) -> Distribution:
         return Independent(TorchBernoulli(logits=params, validate_args=False), event_dims, validate_args=False)
 
 
 @dataclass(frozen=True)
-class Categorical:
+class Categorical(OfNumbers):
     """One-hot vectors along the last axis (classes, or words at each position); the decoder gives logits."""
 
-    learns_scale = False
+    is_one_hot: ClassVar[bool] = True
+
+    def unfit(self, seen: Tensor, form: Form) -> str | None:
+        if form.is_text:
+            return None
+        fits = not form.is_standardised and seen.dtype != torch.uint8 and _is_one_hot(seen)
+        return super().unfit(seen, form) or (None if fits else "is not one-hot along its last axis")
 
     def __call__(self, params: Tensor, event_dims: int) -> Distribution:
         return Independent(OneHotCategorical(logits=params, validate_args=False), event_dims - 1, validate_args=False)
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(OfNumbers):
     """Words at each position (one-hot, last axis), scored up to and including the end token; the decoder gives logits.
 
     What follows the end token is no text, so it costs nothing. `Categorical` scores the padding too, as published.
     """
 
-    learns_scale = False
+    is_one_hot: ClassVar[bool] = True
+
+    def unfit(self, seen: Tensor, form: Form) -> str | None:
+        return None if form.is_text else "is no text"
 
     def __call__(self, params: Tensor, event_dims: int) -> Distribution:
         return _Text(logits=params, validate_args=False)
@@ -185,28 +243,59 @@ def _log1mexp(x: Tensor) -> Tensor:
     return torch.where(x < math.log(2), torch.log(-torch.expm1(-x_small)), torch.log1p(-torch.exp(-x_large)))
 
 
-LIKELIHOODS: dict[str, type[Any]] = {
-    "laplace": Laplace,
-    "normal": Normal,
-    "laplace_8bit": BinnedLaplace,
-    "bernoulli": Bernoulli,
-    "categorical": Categorical,
-    "text": Text,
-}
+def _in_unit_interval(seen: Tensor, form: Form) -> bool:
+    is_bytes = seen.dtype == torch.uint8  # for value / 255
+    return is_bytes or (not form.is_standardised and bool(((seen >= 0) & (seen <= 1)).all()))
 
 
-def make(kind: str, scale: float | None = 0.75) -> Likelihood:
+def _is_one_hot(seen: Tensor) -> bool:
+    return bool(((seen == 0) | (seen == 1)).all()) and bool((seen.sum(-1) == 1).all())
+
+
+LIKELIHOODS: Registry[type[Any]] = Registry(
+    "likelihood",
+    {
+        "laplace": Laplace,
+        "normal": Normal,
+        "laplace_8bit": BinnedLaplace,
+        "bernoulli": Bernoulli,
+        "categorical": Categorical,
+        "text": Text,
+    },
+)
+
+
+def register(name: str, likelihood: type[Any]) -> type[Any]:
+    """Adds a `Likelihood` of your own. Raises InputError for a name that is taken, and for what is no dataclass."""
+    if not is_dataclass(likelihood):
+        raise InputError(f"likelihood {name!r} must be a frozen dataclass, whose fields are saved with a model")
+    return LIKELIHOODS.register(name, likelihood)
+
+
+def has_scale(kind: str) -> bool:
+    """Whether the likelihood called `kind` has a scale to choose."""
+    return "scale" in {field.name for field in fields(LIKELIHOODS.named(kind))}
+
+
+def make(kind: str, scale: float | None = SCALE) -> Likelihood:
     """The likelihood called `kind`; `scale` is for those that have one (None: learned)."""
-    if kind not in LIKELIHOODS:
-        raise InputError(f"unknown likelihood {kind!r}; choose one of {', '.join(LIKELIHOODS)}")
-    cls = LIKELIHOODS[kind]
-    return cls(scale) if fields(cls) else cls()
+    likelihood = LIKELIHOODS.named(kind)
+    return likelihood(scale=scale) if has_scale(kind) else likelihood()
+
+
+def kind_of(likelihood: Likelihood) -> str:
+    """The name it is registered by. Raises InputError for one that is not."""
+    for name, registered in LIKELIHOODS.items():
+        if type(likelihood) is registered:
+            return name
+    name = type(likelihood).__name__
+    raise InputError(f"likelihood {name} has no name to be saved by; say likelihoods.register(NAME, {name})")
 
 
 def to_json(likelihood: Likelihood) -> dict[str, Any]:
-    kind = next(name for name, cls in LIKELIHOODS.items() if type(likelihood) is cls)
-    return {"kind": kind, **asdict(likelihood)}  # ty: ignore[invalid-argument-type]
+    return {"kind": kind_of(likelihood), **asdict(likelihood)}  # ty: ignore[invalid-argument-type]
 
 
 def from_json(content: Mapping[str, Any]) -> Likelihood:
-    return make(content["kind"], content.get("scale"))
+    settings = {name: value for name, value in content.items() if name != "kind"}
+    return LIKELIHOODS.named(content["kind"])(**settings)

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from polyvae import likelihoods
 from polyvae.errors import InputError
-from polyvae.likelihoods import Likelihood
+from polyvae.likelihoods import Form, Likelihood
 from polyvae.text import Vocabulary
 
 
@@ -58,6 +58,11 @@ class Modality:
     @property
     def is_image(self) -> bool:
         return len(self.shape) == 3
+
+    @property
+    def is_classes(self) -> bool:
+        """Whether its values are one-hot classes."""
+        return self.likelihood.is_one_hot and self.vocabulary is None
 
     @property
     def vocabulary(self) -> Vocabulary | None:
@@ -112,22 +117,9 @@ def _transform(content: Mapping[str, Any]) -> Standardise | Vocabulary:
 
 def check_suits(likelihood: Likelihood, modality: Modality, seen: Tensor) -> None:
     """Raises InputError, naming the modality, unless `likelihood` can score its observed stored values `seen`."""
-    kind = likelihoods.to_json(likelihood)["kind"]
-    if modality.vocabulary and kind not in ("text", "categorical"):
-        raise InputError(f"likelihood {kind}: modality {modality.name!r} is text; choose text or categorical")
-    if kind == "text" and not modality.vocabulary:
-        raise InputError(f"likelihood text: modality {modality.name!r} is no text")
-    if modality.vocabulary:
-        return
-    is_bytes, in_units = seen.dtype == torch.uint8, modality.transform is None
-    in_range = is_bytes or (in_units and bool(((seen >= 0) & (seen <= 1)).all()))
-    if kind == "laplace_8bit" and not is_bytes:
-        raise InputError(f"likelihood laplace_8bit: modality {modality.name!r} holds no bytes (images of uint8)")
-    if (kind == "bernoulli" or modality.is_image) and not in_range:
-        raise InputError(f"likelihood {kind}: modality {modality.name!r} has values outside [0, 1]")
-    one_hot = in_units and not is_bytes and bool(((seen == 0) | (seen == 1)).all()) and bool((seen.sum(-1) == 1).all())
-    if kind == "categorical" and not one_hot:
-        raise InputError(f"likelihood categorical: modality {modality.name!r} is not one-hot along its last axis")
+    form = Form(modality.vocabulary is not None, modality.is_image, modality.transform is not None)
+    if (reason := likelihood.unfit(seen, form)) is not None:
+        raise InputError(f"likelihood {likelihoods.kind_of(likelihood)}: modality {modality.name!r} {reason}")
 
 
 class _BatchFields(NamedTuple):

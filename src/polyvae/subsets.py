@@ -5,9 +5,11 @@ terms of eq. 84; `custom` takes any subsets and weights. The unimodal VAE is `mm
 modality: no prior expert.
 """
 
+import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from polyvae.errors import InputError
 
+POWERSET = "powerset"  # in place of the terms of S = all subsets
 MOST_TERMS = 65_536  # above this, a table of all subsets is refused; drawing them still works
 
 
@@ -247,17 +250,51 @@ def conditional(mixture: SubsetMixture, given: Sequence[str]) -> SubsetMixture:
 
 
 def to_json(mixture: SubsetMixture) -> dict[str, Any]:
-    if isinstance(mixture, Powerset):
-        return {"names": list(mixture.names), "terms": "powerset"}
-    return {"names": list(mixture.names), "terms": [asdict(term) for term in mixture.terms]}
+    terms = POWERSET if isinstance(mixture, Powerset) else [asdict(term) for term in mixture.terms]
+    return {"names": list(mixture.names), "terms": terms}
 
 
-def from_json(content: dict[str, Any]) -> SubsetMixture:
-    """S from JSON: {"names": [...], "terms": "powerset" or [{given, weight, target?, prior_expert?}, ...]}."""
-    names = tuple(content["names"])
-    if content["terms"] == "powerset":
-        return Powerset(names)
-    return Listed(names, tuple(_term(item) for item in content["terms"]))
+def from_json(content: Any, names: Sequence[str] | None = None) -> SubsetMixture:
+    """S from {"names": [...], "terms": "powerset" or [{given, weight, target?, prior_expert?}, ...]}, or terms alone.
+
+    names: of the modalities, in place of those in `content`. Raises InputError for what is no S.
+    """
+    with _of_json():
+        over = tuple(content["names"] if names is None else names)
+        terms = _terms(content)
+    return Powerset(over) if isinstance(terms, str) else Listed(over, terms)
+
+
+def terms_text(content: Any) -> str:
+    """The terms in `content` (as `from_json` takes it) as canonical JSON text. Raises InputError for what are none."""
+    with _of_json():
+        terms = _terms(content)
+    return json.dumps(terms if isinstance(terms, str) else [asdict(term) for term in terms])
+
+
+def from_text(text: str, names: Sequence[str]) -> SubsetMixture:
+    """S over `names` from JSON text, such as that of `terms_text`. Raises InputError for what is no S."""
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{text!r} is no JSON text; give the terms, json.dumps(subsets.to_json(S))") from error
+    return from_json(content, names)
+
+
+@contextmanager
+def _of_json() -> Generator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        form = '{"names": ["m0", ...], "terms": [{"given": ["m0"], "weight": 1}, ...]}'
+        raise InputError(f"S is {form}, and this is not ({type(error).__name__}: {error})") from error
+
+
+def _terms(content: Any) -> tuple[Term, ...] | str:
+    terms = content["terms"] if isinstance(content, dict) else content
+    return POWERSET if terms == POWERSET else tuple(_term(item) for item in terms)
 
 
 def _term(item: dict[str, Any]) -> Term:

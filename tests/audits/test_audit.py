@@ -30,7 +30,7 @@ def store(tmp_path_factory):
 @pytest.mark.parametrize("beta", [1.0, 0.2])
 def test_trained_runs_respect_every_line(store, method, beta):
     result = pv.run(QUICK.with_(method=method, beta=beta), store)
-    found = theory.audit(result)
+    found = pv.audit(result)
     S = getattr(subsets, method.removesuffix("_plus"))(("m0", "m1", "m2"))
     law = law_named("symbols")
     assert found.delta == pytest.approx(theory.discrepancy(law, S))
@@ -45,7 +45,7 @@ def test_trained_runs_respect_every_line(store, method, beta):
 def test_the_measured_bound_is_that_of_enumeration(store):
     """Distortion and rate against the objective on many rows of the law; complete rows leave the error of z alone."""
     result = pv.run(QUICK.with_(method="mopoe"), store)
-    found, model = theory.audit(result, rows=300), result.load()
+    found, model = pv.audit(result, rows=300), result.load()
     rows = pv.datasets.load("symbols", split="test", size=20_000, seed=0)
     with __import__("torch").no_grad():
         bound = pv.objectives.elbo(model, rows.batch(slice(None)), model.mixture, allocation="exact")
@@ -65,12 +65,12 @@ def test_a_violated_line_is_an_error(store, monkeypatch):
 
     monkeypatch.setattr(audits, "truth_of", wrong)
     with pytest.raises(pv.RunError, match="violates line"):
-        theory.audit(result)
+        pv.audit(result)
 
 
 def test_gaussian_runs_are_held_to_what_is_certain_of_densities(store):
     result = pv.run(QUICK.with_(dataset="toy", method="mopoe", modalities=2, epochs=20), store)
-    found = theory.audit(result, rows=2000)
+    found = pv.audit(result, rows=2000)
     assert {line.number for line in found.lines} == {2, 6}
     assert found.lines[-1].bound >= found.lines[0].bound
     law = law_named("toy", modalities=2)
@@ -86,7 +86,7 @@ def test_images_are_scored_by_bytes(store, likelihood):
         dataset="polymnist", modalities=2, method="mmvae", likelihood=likelihood, epochs=2, train_size=400, test_size=50
     )
     result = pv.run(config, store)
-    found = theory.audit(result, rows=100)
+    found = pv.audit(result, rows=100)
     assert found.is_exact
     assert {line.number for line in found.lines} == ({2, 3, 6, 7} if likelihood == "laplace" else {2, 3, 6})
     six = max(line.bound for line in found.lines if line.number == 6)
@@ -131,14 +131,14 @@ def test_what_cannot_be_audited_is_said_before_compute(store, tmp_path):
     np.savez(tmp_path / "own.npz", a=rng.standard_normal((60, 2)), b=rng.standard_normal((60, 2)))
     own = pv.run(QUICK.with_(dataset="arrays", data=str(tmp_path / "own.npz"), epochs=1), store)
     with pytest.raises(pv.InputError, match="theory estimate"):
-        theory.audit(own)
+        pv.audit(own)
     normal = QUICK.with_(
         dataset="polymnist", modalities=2, likelihood="normal", epochs=1, train_size=64, test_size=16, method="mvae"
     )
     with pytest.raises(pv.InputError, match="laplace_8bit"):
-        theory.audit(pv.run(normal, store))
+        pv.audit(pv.run(normal, store))
     with pytest.raises(pv.InputError, match="no run 'nothing'"):
-        theory.audit("nothing", store=store)
+        pv.audit("nothing", store=store)
     with pytest.raises(pv.InputError, match="no law is known"):
         law_named("cub")
     with pytest.raises(pv.InputError, match="no option 'scale'"):

@@ -29,11 +29,12 @@ def test_discrepancy_of_a_table_and_its_own_mixture(tmp_path, capsys):
 def test_tradeoff_writes_sets_that_train(tmp_path):
     main(["theory", "tradeoff", "symbols", "--points", "3", "--out", str(tmp_path / "mixes.json"), "--quiet"])
     middle = json.loads((tmp_path / "mixes.json").read_text())[1]
-    config = pv.RunConfig(
-        dataset="symbols", method="custom", subsets=str(tmp_path / "mixes.2.json"), network="mlp", latent_dim=2,
-        epochs=1, metrics="none", threads=1,
-    )  # fmt: skip
-    found = theory.audit(pv.run(config, tmp_path / "runs"))
+    flags = ["--network", "mlp", "--latent-dim", "2", "--epochs", "1", "--metrics", "none", "--threads", "1", "--quiet"]
+    own = ["--method", "custom", "--subsets", str(tmp_path / "mixes.2.json"), "--store", str(tmp_path / "runs")]
+    main(["run", "--dataset", "symbols", *own, *flags])
+    (folder,) = (tmp_path / "runs").glob("symbols-custom-*")
+    assert json.loads(json.loads((folder / "config.json").read_text())["subsets"]) == middle["subsets"]["terms"]
+    found = pv.audit(folder)
     assert found.delta == pytest.approx(middle["delta"])
 
 
@@ -82,7 +83,7 @@ def test_a_file_that_is_no_s(content, tmp_path, capsys):
     with pytest.raises(SystemExit) as status:
         main(["theory", "discrepancy", "xor", "--subsets", str(tmp_path / "S.json")])
     assert status.value.code == 2
-    assert 'S.json is not {"names": ["m0", ...], "terms"' in capsys.readouterr().err
+    assert 'S.json: S is {"names": ["m0", ...], "terms"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

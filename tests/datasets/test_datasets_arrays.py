@@ -172,7 +172,10 @@ def test_refusals(arrays: dict, message: str) -> None:
         ({"z": {}}, "describes 'z', but the data hold x"),
         ({"x": {"sclae": 1}}, "unknown setting 'sclae'; settings are likelihood"),
         ({"x": "normal"}, "expected settings"),
-        ({"x": {"likelihood": "poisson"}}, "likelihood 'poisson' does not suit modality 'x'; choose one of normal"),
+        (
+            {"x": {"likelihood": "poisson"}},
+            "likelihood 'poisson' does not suit modality 'x'; choose one of laplace, normal",
+        ),
         ({"x": {"likelihood": "categorical"}}, "'categorical' does not suit"),
         ({"x": {"scale": "wide"}}, "scale 'wide' must be a number"),
         ({"x": {"scale": -1}}, "scale -1 must be a finite number above 0"),

@@ -75,7 +75,7 @@ def test_contract(loader: Loader) -> None:
             modality.to_original(value).float()[seen], stored.float()[seen] / (255 if modality.is_image else 1)
         )
         assert torch.equal(value[1], value[2])
-        params = torch.zeros(3, *((2,) if modality.likelihood.learns_scale else ()), *modality.shape)
+        params = torch.zeros(3, *((2,) if modality.likelihood.parameters == 2 else ()), *modality.shape)
         assert modality.distribution(params).log_prob(value).shape == (3,)
     if data.labels is not None:
         assert data.labels.dtype == torch.int64

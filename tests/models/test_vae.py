@@ -1,6 +1,7 @@
 """The model: posteriors by the rule, generation in the units of the data, saving without loss."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -184,3 +185,23 @@ def test_damaged_or_foreign_weights_are_refused(tmp_path):
 def test_a_batch_refuses_rows_without_any_modality():
     with pytest.raises(InputError, match="row 1 of the batch has no observed modality"):
         Batch({"a": torch.zeros(2, 2)}, torch.tensor([[True], [False]]))
+
+
+def test_other_likelihoods_read_the_same_networks():
+    model, batch = make_model(), make_batch()
+    a, b, c = model.modalities
+    others = (replace(a, likelihood=likelihoods.Laplace(None)), b, replace(c, likelihood=likelihoods.BinnedLaplace()))
+    scored = model.scored_by(others)
+    assert scored.state_dict().keys() == model.state_dict().keys()
+    assert {id(p) for p in scored.parameters()} == {id(p) for p in model.parameters()}
+    assert model.modalities == (a, b, c)
+    assert not scored.training
+    z = model.posterior_codes(batch, NAMES, NAMES, torch.Generator().manual_seed(0))
+    before, after = model.decode(z), scored.decode(z)
+    for name in NAMES:
+        assert torch.equal(before[name].mean, after[name].mean)
+    assert not torch.equal(before["c"].log_prob(batch.values["c"]), after["c"].log_prob(batch.values["c"]))
+    with pytest.raises(InputError, match="'b' takes another number of parameters"):
+        model.scored_by((a, replace(b, likelihood=likelihoods.Normal(None)), c))
+    with pytest.raises(InputError, match=r"'a' of shape \(3,\) is not 'a' of shape \(2,\)"):
+        model.scored_by((replace(a, shape=(3,)), b, c))

@@ -132,3 +132,14 @@ def test_an_odd_side_cut_from_an_even_one_is_the_transposed_convolution():
         mixed = layer(images)
     assert mixed.dtype == torch.bfloat16
     torch.testing.assert_close(mixed.float(), plain(images), rtol=0.03, atol=0.03)
+
+
+def test_networks_of_ones_own_have_a_name():
+    networks.register("own", lambda modality, latent_dim: networks.build("mlp", modality, latent_dim))
+    try:
+        encoder, _ = networks.build("own", Modality("x", (3,), likelihoods.Normal()), 2)
+        assert [part.shape for part in encoder(torch.zeros(5, 3))] == [(5, 2), (5, 2)]
+        with pytest.raises(InputError, match="there is a network 'own' already"):
+            networks.register("own", networks.NETWORKS["mlp"])
+    finally:
+        del networks.NETWORKS["own"]

@@ -514,10 +514,12 @@ def test_own_data_that_changed_under_one_path_do_not_mix(store):
 
 
 def test_the_users_own_sets_do_not_mix(store):
-    for name in ("a.json", "b.json"):
-        add_run(store, "custom", numbers=PAPER["mopoe"], subsets=name, seed=0 if name == "a.json" else 1)
+    terms = '[{"given": ["m0", "m1"], "weight": 0.3333333}, {"given": ["m2"], "weight": 0.6666667}]'
+    for seed, own in enumerate((terms, "of_an_old_record.json")):
+        add_run(store, "custom", numbers=PAPER["mopoe"], subsets=own, seed=seed)
     (group,), _ = read_runs(store)
-    assert [series.label for series in group.series] == ["custom, subsets a.json", "custom, subsets b.json"]
+    shown = ["m0+m1 0.333, m2 0.667", "of_an_old_record.json"]
+    assert sorted(series.label for series in group.series) == sorted(f"custom, subsets {own}" for own in shown)
 
 
 def test_the_interval_stands_beside_its_value(paper_report):

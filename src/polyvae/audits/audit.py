@@ -1,9 +1,7 @@
 """The audit of a trained run: its distortion and rate for every subset, against what is certain (docs/theory.md)."""
 
-import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -12,8 +10,7 @@ from polyvae import objectives, subsets
 from polyvae.audits.laws import Rows, Truth, truth_of
 from polyvae.dataset import chunks
 from polyvae.errors import InputError, RunError
-from polyvae.models.contract import JointModel
-from polyvae.models.vae import MultimodalVAE
+from polyvae.models.contract import JointModel, joint
 from polyvae.noise import RowNoise
 from polyvae.runs.finished import plan_of
 from polyvae.runs.run import RunResult
@@ -86,25 +83,24 @@ def audit(
     place = store if isinstance(store, RunStore) else RunStore(store)
     folder = run.folder if isinstance(run, RunResult) else place.existing(str(run))
     plan = plan_of(folder)
-    truth, model = truth_of(plan), load(folder).to(plan.device)
+    truth, model = truth_of(plan), joint(load(folder).to(plan.device))
     S = model.mixture if model.mixture.is_bound else subsets.mvae(model.names)
-    found = audit_model(model, S, truth, beta=plan.config.beta, rows=rows, seed=seed, run_id=folder.name)
-    if found.violated:
-        worst = min(found.violated, key=lambda line: line.slack)
+    fresh = truth.draw(rows, np.random.default_rng([6, seed]))
+    result = audit_model(model, S, truth, fresh.to(plan.device), beta=plan.config.beta, seed=seed, run_id=folder.name)
+    if result.violated:
+        worst = min(result.violated, key=lambda line: line.slack)
         raise RunError(
             f"run {folder.name} violates line {worst.number}, {worst.statement}: {worst.value:.3f} < {worst.bound:.3f} "
             f"(standard error {worst.error:.3f}). This is certain to hold, so it is a bug; please report it"
         )
-    return found
+    return result
 
 
 def audit_model(
-    model: MultimodalVAE, S: SubsetMixture, truth: Truth, *, beta: float, rows: int, seed: int, run_id: str = ""
+    model: JointModel, S: SubsetMixture, truth: Truth, fresh: Rows, *, beta: float, seed: int, run_id: str = ""
 ) -> Audit:
-    """`audit` of a model at hand; violations are reported, not raised."""
-    fresh = truth.draw(rows, np.random.default_rng([6, seed]))
-    scored = copy.copy(model)
-    scored.modalities = truth.modalities
+    """`audit` of a model at hand, on the `fresh` rows of the law; violations are reported, not raised."""
+    scored = model.scored_by(truth.modalities)
     law, delta = known(truth.entropies, S), discrepancy(truth.entropies, S)
     parts, losses = [], []
     for term in S.terms:
@@ -133,20 +129,20 @@ def _line7(loss: Measured, bound: float) -> Line:
     return Line(7, "D in units of the Laplace loss >= its floor", loss.distortion, bound, loss.distortion_error)
 
 
-def _values(model: MultimodalVAE, alone: SubsetMixture, fresh: Rows, seed: int) -> np.ndarray:
+def _values(model: JointModel, alone: SubsetMixture, fresh: Rows, seed: int) -> np.ndarray:
     """Distortion and rate of every row under one term: (repeat, row, 2); repeats draw z anew for complete rows."""
     repeats = max(2, min(50, 5000 // len(fresh.data))) if fresh.is_complete else 1
-    data, count = fresh.data.to(model.device), len(fresh.data)
-    joint = cast(JointModel, model)
-    found = np.empty((repeats, count, 2))
+    count = len(fresh.data)
+    values = np.empty((repeats, count, 2))
     with torch.no_grad():
         for repeat in range(repeats):
             for ids in chunks(range(count), BATCH):
                 noise = RowNoise(seed, f"audit/{'+'.join(alone.terms[0].given)}/{repeat}", ids)
-                bound = objectives.elbo(joint, data.batch(list(ids)), alone, allocation="exact", generator=noise)
+                batch = fresh.data.batch(list(ids))
+                bound = objectives.elbo(model, batch, alone, allocation="exact", generator=noise)
                 pair = torch.stack([-bound.log_likelihood.double().sum(-1), bound.kl.double()], -1)
-                found[repeat, list(ids)] = pair.cpu().numpy()
-    return found
+                values[repeat, list(ids)] = pair.cpu().numpy()
+    return values
 
 
 def _measured(values: np.ndarray, fresh: Rows) -> Measured:

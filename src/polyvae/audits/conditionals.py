@@ -22,11 +22,11 @@ def table_model(train: Rows, target: str, widths: Mapping[str, np.ndarray]) -> S
 
     def score(rows: Rows, given: tuple[str, ...], by_feature: bool) -> np.ndarray:
         context, of_train = (_cells(part, given, widths) for part in (rows, train))
-        every = list(range(len(widths[target])))
+        features = list(range(len(widths[target])))
         total = np.zeros(len(context))
-        for features in [[i] for i in every] if by_feature else [every]:
-            width = {target: widths[target][features]}
-            symbol, seen = (_cells({target: part[target][:, features]}, (target,), width) for part in (rows, train))
+        for columns in [[feature] for feature in features] if by_feature else [features]:
+            width = {target: widths[target][columns]}
+            symbol, seen = (_cells({target: part[target][:, columns]}, (target,), width) for part in (rows, train))
             cells = int(np.prod(width[target]))
             hits = _matches(context * cells + symbol, of_train * cells + seen) + SMOOTHING
             total += np.log(_matches(context, of_train) + SMOOTHING * cells) - np.log(hits)
@@ -84,9 +84,11 @@ class _Masked(nn.Module):
         return -logits.log_softmax(-1).gather(-1, bins[..., None]).sum((1, 2))
 
 
-def _fit(net: _Masked, train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], rng: np.random.Generator) -> None:
+def _fit(
+    net: _Masked, train: tuple[Tensor, Tensor], validation_rows: tuple[Tensor, Tensor], rng: np.random.Generator
+) -> None:
     optimiser = torch.optim.Adam(net.parameters(), lr=RATE, weight_decay=1e-4)
-    contexts = _subsets(len(held_out[1]), len(net.sizes), rng)
+    contexts = _subsets(len(validation_rows[1]), len(net.sizes), rng)
     best, kept, waited = float("inf"), {}, 0
     torch_rng = torch.Generator().manual_seed(int(rng.integers(2**31)))
     for _ in range(EPOCHS):
@@ -98,7 +100,7 @@ def _fit(net: _Masked, train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Ten
             optimiser.step()
         net.eval()
         with torch.no_grad():
-            reached = float(net.nats(held_out[0], contexts, held_out[1]).mean())
+            reached = float(net.nats(validation_rows[0], contexts, validation_rows[1]).mean())
         waited = 0 if reached < best else waited + 1
         if reached < best:
             best, kept = reached, {key: value.clone() for key, value in net.state_dict().items()}

@@ -35,12 +35,12 @@ class EntropyBounds:
         self,
         names: tuple[str, ...],
         scores: Mapping[str, Score],
-        held_out: Rows,
+        test_rows: Rows,
         everything: Rows,
         labels: np.ndarray | None,
         seed: int,
     ) -> None:
-        self.names, self.scores, self.held_out, self.everything = names, scores, held_out, everything
+        self.names, self.scores, self.test_rows, self.everything = names, scores, test_rows, everything
         self.count = len(next(iter(everything.values())))
         self.single = {name: ids_of(rows) for name, rows in everything.items()}
         self.plugged: dict[Any, np.ndarray] = {}
@@ -89,18 +89,18 @@ class EntropyBounds:
         """-log q(x_name | x_given) of held-out rows."""
         key = (name, tuple(n for n in self.names if n in given), by_feature)
         if key not in self.known:
-            self.known[key] = self.scores[name](self.held_out, key[1], by_feature)
+            self.known[key] = self.scores[name](self.test_rows, key[1], by_feature)
         return self.known[key]
 
     def _chain(self, given: tuple[str, ...]) -> np.ndarray:
         """-log q(x_rest | x_given), one modality after the other: (row,)."""
-        total, seen = np.zeros(len(next(iter(self.held_out.values())))), tuple(given)
+        total, seen = np.zeros(len(next(iter(self.test_rows.values())))), tuple(given)
         for name in self._rest(given):
             total, seen = total + self._score(name, seen), (*seen, name)
         return total
 
     def _upper(self, values: np.ndarray) -> End:
-        values = np.broadcast_to(values, len(next(iter(self.held_out.values()))))
+        values = np.broadcast_to(values, len(next(iter(self.test_rows.values()))))
         return End(interval(values, self.rng)[1], float(values.mean()), UPPER)
 
     def _lower(
@@ -108,11 +108,11 @@ class EntropyBounds:
     ) -> End:
         """The larger of what holds without and with the assumption about labels; of: None for all outside A."""
         pairs = [(a, w, self._rest(a) if of is None else of) for a, w in terms.items()]
-        found = [(PLUGIN, [w * self._entropy(rest, a, by_feature) for a, w, rest in pairs])]
+        bounds = [(PLUGIN, [w * self._entropy(rest, a, by_feature) for a, w, rest in pairs])]
         if self.label is not None:
-            found.append((LABELLED, [w * self._entropy((n,), None, by_feature) for _, w, rest in pairs for n in rest]))
+            bounds.append((LABELLED, [w * self._entropy((n,), None, by_feature) for _, w, rest in pairs for n in rest]))
         ends = []
-        for reason, parts in found:
+        for reason, parts in bounds:
             values = sum(parts, np.zeros(self.count))
             ends.append(End(max(0.0, interval(values, self.rng)[0]), float(values.mean()), reason))
         return max(ends, key=lambda end: end.value)

@@ -78,7 +78,7 @@ def estimate(
     train, test = (_complete(part.select(names)) for part in parts)
     _check(train, len(train), len(test))
     edges = {name: edges_of(_flat(train, name), bins) for name in train.names}
-    rows, held_out = ({n: quantised(_flat(part, n), edges[n]) for n in edges} for part in (train, test))
+    rows, test_rows = ({n: quantised(_flat(part, n), edges[n]) for n in edges} for part in (train, test))
     widths = {name: np.array([len(cuts) + 1 for cuts in edges[name]]) for name in edges}
     log_cells = sum(float(np.log(width).sum()) for width in widths.values())
     counted = log_cells + np.log(ROWS_A_CELL) <= np.log(len(train))
@@ -87,10 +87,10 @@ def estimate(
         on_part(f"a model of {name} given the others", done, len(edges))
         scores[name] = table_model(rows, name, widths) if counted else network_model(rows, name, widths, seed)
     on_part("", len(edges), len(edges))
-    everything = {name: np.concatenate([rows[name], held_out[name]]) for name in edges}
+    everything = {name: np.concatenate([rows[name], test_rows[name]]) for name in edges}
     labels = None if train.labels is None or test.labels is None else np.concatenate([train.labels, test.labels])
     mixtures = {name: getattr(subsets, name)(train.names) for name in PRESETS} if S is None else S
-    bounds = EntropyBounds(tuple(edges), scores, held_out, everything, labels, seed)
+    bounds = EntropyBounds(tuple(edges), scores, test_rows, everything, labels, seed)
     refuted = bounds.refuted
     if refuted is not None:
         bounds.label = None
@@ -122,8 +122,8 @@ def _names_of(data: MultimodalDataset, S: Mapping[str, SubsetMixture] | None) ->
 
 def _cut(data: MultimodalDataset, seed: int) -> tuple[MultimodalDataset, MultimodalDataset]:
     order = np.random.default_rng(derive_seed(seed, "estimate")).permutation(len(data))
-    held_out = max(1, len(data) // 5)
-    return data.rows(order[held_out:].tolist()), data.rows(order[:held_out].tolist())
+    test_rows = max(1, len(data) // 5)
+    return data.rows(order[test_rows:].tolist()), data.rows(order[:test_rows].tolist())
 
 
 def _complete(data: MultimodalDataset) -> MultimodalDataset:
@@ -133,8 +133,7 @@ def _complete(data: MultimodalDataset) -> MultimodalDataset:
 def _flat(data: MultimodalDataset, name: str) -> np.ndarray:
     """(row, feature); a one-hot modality is one feature, its class."""
     values = data.values[name]
-    kind = type(next(m for m in data.modalities if m.name == name).likelihood).__name__
-    if kind == "Categorical":
+    if data.modalities[data.names.index(name)].is_classes:
         values = values.argmax(-1)
     return values.reshape(len(data), -1).double().numpy()
 
@@ -149,20 +148,20 @@ def _check(whole: MultimodalDataset, train: int, test: int) -> None:
         raise InputError(f"{len(whole.names)} modalities; an estimate takes 2 to {MOST_MODALITIES}, so give fewer")
 
 
-def _advice(found: Estimate) -> list[str]:
+def _advice(bounds: Estimate) -> list[str]:
     lines = []
-    for method, (lower, upper) in found.delta.items():
+    for method, (lower, upper) in bounds.delta.items():
         if upper.value <= 1e-9:
             lines.append(f"{method}: Delta is 0, it encodes every modality at once.")
             continue
-        small, if_labels = 0.02 * found.joint.value, " if the label is all they share" * (lower.reason == LABELLED)
+        small, if_labels = 0.02 * bounds.joint.value, " if the label is all they share" * (lower.reason == LABELLED)
         if upper.value <= small:
-            line = f"{method}: costs at most {upper.value:,.1f} nats of {found.joint.value:,.1f} in all: cheap."
+            line = f"{method}: costs at most {upper.value:,.1f} nats of {bounds.joint.value:,.1f} in all: cheap."
         elif lower.value > small:
             line = f"{method}: costs at least {lower.value:,.1f} nats{if_labels}, and at most {upper.value:,.1f}."
         else:
             line = f"{method}: {lower.value:,.1f} to {upper.value:,.1f} nats: what it costs cannot be decided here."
-        floor, hidden = found.factorised[method].lower, found.hidden[method]
+        floor, hidden = bounds.factorised[method].lower, bounds.hidden[method]
         if floor.value > lower.value:
             line += f" Decoders with independent features lose at least {floor.value:,.1f}."
         most = max(hidden, key=lambda name: hidden[name].upper.value)

@@ -29,6 +29,9 @@ class Rows(NamedTuple):
     weight: np.ndarray
     is_complete: bool
 
+    def to(self, device: torch.device) -> "Rows":
+        return self._replace(data=self.data.to(device))
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -93,13 +96,13 @@ def truth_of(plan: Plan) -> Truth:
     """Raises InputError for data whose law is not known, and for likelihoods of images that have no bin masses."""
     if plan.sampler is not None:
         return _of_images(plan, plan.sampler)
-    made = {"toy": _of_toy, "symbols": _of_symbols}
-    if plan.config.dataset not in made:
+    truths = {"toy": _of_toy, "symbols": _of_symbols}
+    if plan.config.dataset not in truths:
         raise InputError(
             f"the entropies of {plan.config.dataset!r} are not known, so there is nothing to audit against; "
             "`polyvae theory estimate --data FILE.npz` bounds Delta from data"
         )
-    return made[plan.config.dataset](plan)
+    return truths[plan.config.dataset](plan)
 
 
 def _of_toy(plan: Plan) -> Truth:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from polyvae.cli.progress import StepBar
+from polyvae.cli.subsets_file import terms_in
 from polyvae.config import RunConfig
 from polyvae.judges import pretrained
 from polyvae.methods import METHODS, Method, cost
@@ -30,8 +31,18 @@ Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 class Flags(RunConfig):
     """Everything that defines one run."""
 
+    subsets: str | None = None
+    """JSON file with your own S, for --method custom."""
+
     def __post_init__(self) -> None:
-        """Checked by the command, so that its errors look like all others."""
+        """Checked by `config`, so that its errors look like all others."""
+
+    def config(self) -> RunConfig:
+        """The config that the flags stand for. Raises InputError, naming the flag."""
+        content = self.to_dict()
+        if self.subsets is not None:
+            content["subsets"] = terms_in(Path(self.subsets))
+        return RunConfig.from_dict(content)
 
 
 def run(config: Flags, *, store: Store = Path("runs"), quiet: bool = False) -> None:
@@ -41,10 +52,9 @@ def run(config: Flags, *, store: Store = Path("runs"), quiet: bool = False) -> N
         store: Folder of all runs.
         quiet: Print nothing but errors.
     """
-    checked = RunConfig.from_dict(config.to_dict())
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # one process of torchrun speaks for all
     with StepBar(quiet) as bar:
-        result = train_and_score(checked, store, on_step=bar.step, say=bar.say)
+        result = train_and_score(config.config(), store, on_step=bar.step, say=bar.say)
     if not quiet:
         _print_record(result.record, result.folder)
 

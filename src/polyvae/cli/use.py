@@ -9,7 +9,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from polyvae import files, keys, likelihoods
+from polyvae import files, keys
 from polyvae.cli.progress import StepBar
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.new_rows import load_like
@@ -181,13 +181,8 @@ def _rows_to_use(rows: MultimodalDataset, given: str, count: int) -> list[int]:
 
 def _classes(model: Model, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """<name>.class of what is classes: the index of the most likely one."""
-    kinds = {m.name: likelihoods.to_json(m.likelihood)["kind"] for m in model.modalities}
-    ids = {m.name for m in model.modalities if m.vocabulary}
-    return {
-        f"{name}.class": value.argmax(-1)
-        for name, value in values.items()
-        if kinds[name] == "categorical" and name not in ids
-    }
+    classes = {m.name for m in model.modalities if m.is_classes}
+    return {f"{name}.class": value.argmax(-1) for name, value in values.items() if name in classes}
 
 
 def _written(model: Model, values: Mapping[str, Tensor]) -> dict[str, Tensor | np.ndarray]:

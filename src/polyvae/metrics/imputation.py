@@ -9,7 +9,6 @@ from torch.distributions import Distribution, Independent, Laplace, Normal
 
 from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.keys import all_but, joined
-from polyvae.likelihoods import Categorical
 from polyvae.metrics.protocol import Subset, check_names, rows_with, scoring
 from polyvae.models.contract import Model, NotDefined
 from polyvae.noise import RowNoise
@@ -37,7 +36,7 @@ def imputation(
     Raises NotDefined without a table or with one modality.
     """
     kept = check_names(model, data, rows)
-    tables = [m.name for m in model.modalities if len(m.shape) == 1 and not isinstance(m.likelihood, Categorical)]
+    tables = [m.name for m in model.modalities if len(m.shape) == 1 and not m.is_classes]
     if not tables or len(model.names) < 2:
         raise NotDefined("no table to fill in from another modality")
     scores: dict[str, float] = {}

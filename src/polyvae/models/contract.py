@@ -90,6 +90,10 @@ class JointModel(Model, Protocol):
         """Log importance weights (sample, batch), in nats; their log-mean-exp estimates log p(x_targets)."""
         ...
 
+    def scored_by(self, modalities: Sequence[Modality]) -> "JointModel":
+        """The same model, networks shared, whose decoders' outputs are read by the likelihoods of `modalities`."""
+        ...
+
 
 def is_joint(model: Model) -> TypeGuard[JointModel]:
     """Whether one z, with a posterior for every subset, is behind all modalities."""

@@ -9,18 +9,26 @@ from functools import partial
 
 from torch import nn
 
-from polyvae.errors import InputError
 from polyvae.modality import Modality
 from polyvae.networks import caption, conv, mlp, resnet, transformer
+from polyvae.registry import Registry
 
 Build = Callable[[Modality, int], tuple[nn.Module, nn.Module]]
-NETWORKS: dict[str, Build] = {
-    "mlp": mlp.build,
-    "conv": conv.build,
-    "conv_half": partial(conv.build, width=0.5),  # about a third of the work
-    "resnet": resnet.build,
-    "transformer": transformer.build,
-}
+NETWORKS: Registry[Build] = Registry(
+    "network",
+    {
+        "mlp": mlp.build,
+        "conv": conv.build,
+        "conv_half": partial(conv.build, width=0.5),  # about a third of the work
+        "resnet": resnet.build,
+        "transformer": transformer.build,
+    },
+)
+
+
+def register(name: str, build: Build) -> Build:
+    """Adds networks of your own: `build(modality, latent_dim)`. Raises InputError for a name that is taken."""
+    return NETWORKS.register(name, build)
 
 
 def default(modality: Modality) -> str:
@@ -32,8 +40,4 @@ def default(modality: Modality) -> str:
 
 def build(name: str, modality: Modality, latent_dim: int) -> tuple[nn.Module, nn.Module]:
     """(encoder, decoder) of the network called `name`. Raises InputError for an unknown name or unfit shape."""
-    if name not in NETWORKS:
-        raise InputError(
-            f"unknown network {name!r} for modality {modality.name!r}; choose one of {', '.join(NETWORKS)}"
-        )
-    return NETWORKS[name](modality, latent_dim)
+    return NETWORKS.named(name)(modality, latent_dim)

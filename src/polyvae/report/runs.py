@@ -1,5 +1,6 @@
 """Runs as the report sees them: grouped by data set, then into series of one method over betas and seeds."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -166,7 +167,15 @@ def varying(runs: Iterable[Run]) -> tuple[str, ...]:
 def settings(run: Run, names: Iterable[str]) -> str:
     """Name and value of each, but for what was left to its default."""
     values = ((name, getattr(run.config, name)) for name in names)
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values if value not in (None, "auto"))
+    shown = ((name, _in_short(value) if name == "subsets" else value) for name, value in values)
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown if value not in (None, "auto"))
+
+
+def _in_short(terms: str | None) -> str | None:
+    """Terms of S in JSON as `m0+m1 0.5, m2 0.5`; older records name the file that held them, which stays as it is."""
+    if terms is None or not terms.startswith("["):
+        return terms
+    return ", ".join(f"{'+'.join(term['given'])} {term['weight']:.3g}" for term in json.loads(terms))
 
 
 def changed(config: RunConfig) -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from polyvae.attributes import Attribute
 from polyvae.config import RunConfig, by_modality
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
-from polyvae.files import read_settings
 from polyvae.judges import pretrained
 from polyvae.judges.labelled import can_be_judged
 from polyvae.methods import METHODS, Method
@@ -166,19 +164,15 @@ def device_named(name: str) -> torch.device:
     return device
 
 
-def mixture_in(path: Path, names: Sequence[str] | None = None) -> SubsetMixture:
-    """The S of a --subsets file, over `names`, None: over those that the file gives. Raises InputError."""
-    content = read_settings(path)
+def _mixture(config: RunConfig, method: Method, names: tuple[str, ...]) -> SubsetMixture:
+    if (method.mixture is None) != (config.subsets is not None):
+        raise InputError("--subsets FILE.json and --method custom go together; give both or neither")
+    if method.mixture is not None:
+        return method.mixture(names)
     try:
-        given = content if isinstance(content, dict) else {"terms": content}
-        return subsets.from_json(given if names is None else given | {"names": names})
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f'--subsets {path} is not {{"names": ["m0", ...], "terms": [{{"given": ["m0"], "weight": 1}}, ...]}} '
-            f"({type(error).__name__}: {error})"
-        ) from error
+        return subsets.from_text(str(config.subsets), names)
+    except InputError as error:
+        raise InputError(f"--subsets: {error}") from error
 
 
 def _blueprint(
@@ -247,14 +241,6 @@ def _check_metrics(plan: Plan) -> None:
             lack = f"data set {test.name!r} has no judge"
         if name in asked and lack is not None:
             raise InputError(f"--metrics {name}: {lack}; leave it out")
-
-
-def _mixture(config: RunConfig, method: Method, names: tuple[str, ...]) -> SubsetMixture:
-    if (method.mixture is None) != (config.subsets is not None):
-        raise InputError("--subsets FILE.json and --method custom go together; give both or neither")
-    if method.mixture is not None:
-        return method.mixture(names)
-    return mixture_in(Path(str(config.subsets)), names)
 
 
 def _network_names(config: RunConfig, data: MultimodalDataset, own: Networks) -> dict[str, str]:

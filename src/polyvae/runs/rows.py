@@ -14,8 +14,9 @@ from polyvae import datasets, likelihoods
 from polyvae.config import RunConfig, by_modality
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
+from polyvae.likelihoods import Likelihood
 from polyvae.methods import Method
-from polyvae.modality import check_suits
+from polyvae.modality import Modality, check_suits
 from polyvae.noise import derive_seed
 
 # Published weights of images of 64x64 and captions of 32 words: the MMVAE code's and the MMVM code's.
@@ -74,20 +75,26 @@ def scored(data: MultimodalDataset, config: RunConfig) -> MultimodalDataset:
     weights = by_modality(config.modality_weights, data.names, "modality_weights") if named is None else named
     changed = []
     for modality in data.modalities:
-        current = likelihoods.to_json(modality.likelihood)
-        scale = current.get("scale", 0.75)
-        if modality.name in scales:
-            if "scale" not in likelihoods.to_json(likelihoods.make(kinds.get(modality.name, current["kind"]))):
-                raise InputError(f"--likelihood-scale: the likelihood of {modality.name!r} has no scale; leave it out")
-            text = scales[modality.name]
-            scale = None if text == "learned" else _number(text, "--likelihood-scale")
-        kind = kinds.get(modality.name, current["kind"])
-        likelihood = likelihoods.make(kind, scale)
-        if kind != current["kind"]:
+        kind, scale = kinds.get(modality.name), scales.get(modality.name)
+        likelihood = _likelihood(modality, kind, scale)
+        if type(likelihood) is not type(modality.likelihood):
             check_suits(likelihood, modality, data.values[modality.name][data.present[:, len(changed)]])
         weight = _number(weights.get(modality.name, str(modality.weight)), "--modality-weights")
         changed.append(replace(modality, likelihood=likelihood, weight=weight))
     return data.with_modalities(changed)
+
+
+def _likelihood(modality: Modality, kind: str | None, scale: str | None) -> Likelihood:
+    """The likelihood of this kind and scale; None, for either, is what the modality has."""
+    current = modality.likelihood
+    if kind is None and scale is None:
+        return current
+    kind = kind or likelihoods.kind_of(current)
+    if scale is None:
+        return likelihoods.make(kind, likelihoods.to_json(current).get("scale", likelihoods.SCALE))
+    if not likelihoods.has_scale(kind):
+        raise InputError(f"--likelihood-scale: the likelihood of {modality.name!r} has no scale; leave it out")
+    return likelihoods.make(kind, None if scale == "learned" else _number(scale, "--likelihood-scale"))
 
 
 def _number(text: str, flag: str) -> float:

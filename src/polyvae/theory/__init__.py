@@ -1,11 +1,7 @@
 """The generative discrepancy as code: exact where the law is known, certified bounds elsewhere (docs/theory.md).
 
-This layer is pure: tables, numbers and arrays. `audit` and `estimate`, which
-load runs and train, are added by `polyvae` itself.
+This layer is pure: tables, numbers and arrays. What loads runs or trains is `polyvae.audit` and `polyvae.estimate`.
 """
-
-from collections.abc import Callable
-from typing import Any
 
 from polyvae.theory.discrepancies import (
     Corollary2,
@@ -28,9 +24,6 @@ from polyvae.theory.information import Entropies, entropies
 from polyvae.theory.linear_gaussian import LinearGaussian
 from polyvae.theory.lines import Line, Measured, certified_lines
 
-audit: Callable[..., Any]
-estimate: Callable[..., Any]
-
 __all__ = [
     "GENERATORS",
     "Corollary2",
@@ -43,7 +36,6 @@ __all__ = [
     "Measured",
     "Mix",
     "Share",
-    "audit",
     "best_mix",
     "beta_gap",
     "by_modality",
@@ -52,7 +44,6 @@ __all__ = [
     "corollary2",
     "discrepancy",
     "entropies",
-    "estimate",
     "factorised_floor",
     "generator",
     "image_law",

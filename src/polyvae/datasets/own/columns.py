@@ -5,9 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from polyvae import likelihoods
 from polyvae.errors import InputError
+from polyvae.likelihoods import Form
 from polyvae.modality import Modality, Standardise, text_modality
 from polyvae.text import Vocabulary, tokenise
 
@@ -28,21 +31,21 @@ def interpret(
     _check_finite(name, array, present)
     wanted = entry.get("likelihood")
     if array.ndim > 2:
-        stored, kind, scale = _image(name, array, present), "laplace", 0.75
-        allowed = ("laplace", "normal", "bernoulli", *(("laplace_8bit",) if stored.dtype == np.uint8 else ()))
+        stored, kind, scale = _image(name, array, present), "laplace", likelihoods.SCALE
     elif array.ndim == 1 and array.dtype.kind in "iu" and wanted in (None, "categorical"):
-        stored, kind, scale, allowed = _one_hot(name, array, present), "categorical", None, ("categorical",)
+        stored, kind, scale = _one_hot(name, array, present), "categorical", None
     else:
         stored, scale = _as_table(array), None
-        kind, allowed = _table_kind(stored[present])
-    if wanted is not None and wanted not in allowed:
-        raise InputError(f"likelihood {wanted!r} does not suit modality {name!r}; choose one of {', '.join(allowed)}")
+        kind = _table_kind(stored[present])
+    if wanted is not None:
+        _check_fit(name, wanted, torch.from_numpy(stored[present]), Form(is_image=array.ndim > 2))
     kind = wanted or kind
-    if "scale" in entry and kind in ("bernoulli", "categorical"):
+    if "scale" in entry and not likelihoods.has_scale(kind):
         raise InputError(f"modalities.json, {name!r}: likelihood {kind!r} has no scale; leave it out")
     scale = None if entry.get("scale", scale) == "learned" else entry.get("scale", scale)
-    spec = Modality(name, stored.shape[1:], likelihoods.make(kind, scale), entry.get("weight", 1.0))
-    if array.ndim <= 2 and kind in ("normal", "laplace"):
+    likelihood = likelihoods.make(kind, scale)
+    spec = Modality(name, stored.shape[1:], likelihood, entry.get("weight", 1.0))
+    if array.ndim <= 2 and likelihood.takes_any_real:
         spec = replace(spec, transform=_standardise(name, array.reshape(len(array), -1), present, train))
     return spec, stored
 
@@ -51,14 +54,23 @@ def _text(
     name: str, array: np.ndarray, present: np.ndarray, entry: Mapping[str, Any], train: np.ndarray
 ) -> tuple[Modality, np.ndarray]:
     """Sentences as token ids; the vocabulary is that of the training rows."""
-    if entry.get("likelihood", "text") not in ("text", "categorical") or "scale" in entry:
-        raise InputError(f"modalities.json, {name!r}: sentences have likelihood text or categorical, and no scale")
+    kind = entry.get("likelihood", "text")
+    _check_fit(name, kind, torch.empty(0), Form(is_text=True))
+    if "scale" in entry:
+        raise InputError(f"modalities.json, {name!r}: likelihood {kind!r} has no scale; leave it out")
     if all(len(tokenise(caption)) < 2 for caption in array[present].tolist()):
         raise InputError(f"{name!r} has dtype {array.dtype}, single words: encode classes as integers")
     vocabulary = Vocabulary.of(array[train[present[train]]].tolist())
-    likelihood = likelihoods.make(entry.get("likelihood", "text"))
-    spec = replace(text_modality(name, vocabulary), likelihood=likelihood, weight=entry.get("weight", 1.0))
+    likelihood, weight = likelihoods.make(kind), entry.get("weight", 1.0)
+    spec = replace(text_modality(name, vocabulary), likelihood=likelihood, weight=weight)
     return spec, vocabulary.encode(array.tolist()).numpy()
+
+
+def _check_fit(name: str, kind: str, seen: Tensor, form: Form) -> None:
+    """Raises InputError that lists the likelihoods that can score `seen`, unless `kind` is one of them."""
+    suited = [other for other in likelihoods.LIKELIHOODS if likelihoods.make(other).unfit(seen, form) is None]
+    if kind not in suited:
+        raise InputError(f"likelihood {kind!r} does not suit modality {name!r}; choose one of {', '.join(suited)}")
 
 
 def _check_entry(name: str, entry: Any) -> None:
@@ -127,14 +139,11 @@ def _one_hot(name: str, array: np.ndarray, present: np.ndarray) -> np.ndarray:
     return stored
 
 
-def _table_kind(seen: np.ndarray) -> tuple[str, tuple[str, ...]]:
-    """The guessed likelihood of a table and those that suit it."""
+def _table_kind(seen: np.ndarray) -> str:
+    """The guessed likelihood of a table."""
     if not np.isin(seen, (0, 1)).all():
-        fits = ("bernoulli",) if seen.min() >= 0 and seen.max() <= 1 else ()
-        return "normal", ("normal", "laplace", *fits)
-    if seen.shape[1] > 1 and (seen.sum(1) == 1).all():
-        return "categorical", ("categorical", "bernoulli", "normal", "laplace")
-    return "bernoulli", ("bernoulli", "normal", "laplace")
+        return "normal"
+    return "categorical" if seen.shape[1] > 1 and (seen.sum(1) == 1).all() else "bernoulli"
 
 
 def _standardise(name: str, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> Standardise:
@@ -157,6 +166,6 @@ def taken_as(modality: Modality) -> str:
     scale = f"({likelihood['scale'] or 'learned scale'})" if "scale" in likelihood else ""
     if modality.vocabulary:
         return f"text of {modality.shape[0]} tokens, {modality.shape[1]} words, weight {modality.weight:g}"
-    what = "image" if modality.is_image else "classes" if likelihood["kind"] == "categorical" else "table"
+    what = "image" if modality.is_image else "classes" if modality.is_classes else "table"
     units = ", standardised" if modality.transform else ""
     return f"{what} {tuple(modality.shape)}, {likelihood['kind']}{scale}{units}, weight {modality.weight:g}"

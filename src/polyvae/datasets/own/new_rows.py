@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyvae import likelihoods
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.arrays import read_parts
 from polyvae.errors import InputError
@@ -46,8 +45,7 @@ def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tenso
         return _encoded(modality, modality.vocabulary, array)
     if array.dtype.kind == "U":
         raise InputError(f"{modality.name!r} holds sentences, but the model's modality is no text")
-    is_classes = likelihoods.to_json(modality.likelihood)["kind"] == "categorical" and array.ndim == 1
-    if is_classes:
+    if modality.is_classes and array.ndim == 1:
         array = (array[:, None] == np.arange(modality.shape[0])).astype(np.float32)
         if not array[present].any(1).all():
             raise InputError(f"{modality.name!r} has a class outside 0 to {modality.shape[0] - 1}")

@@ -69,12 +69,12 @@ def _root(split: str, data_dir: Path | str | None) -> Path:
 
 
 def _folders(root: Path, modalities: int | None) -> list[Path]:
-    found = sorted((p for p in root.glob("m*") if re.fullmatch(r"m\d+", p.name)), key=lambda p: int(p.name[1:]))
-    if not found:
+    folders = sorted((p for p in root.glob("m*") if re.fullmatch(r"m\d+", p.name)), key=lambda p: int(p.name[1:]))
+    if not folders:
         raise InputError(f"no folders m0, m1, ... in {root}; expected {root}/m0/0.3.png and so on")
-    if modalities is not None and not 1 <= modalities <= len(found):
-        raise InputError(f"modalities {modalities} must be between 1 and the {len(found)} folders in {root}")
-    return found[:modalities]
+    if modalities is not None and not 1 <= modalities <= len(folders):
+        raise InputError(f"modalities {modalities} must be between 1 and the {len(folders)} folders in {root}")
+    return folders[:modalities]
 
 
 def _stamp(path: Path) -> tuple[int, int]:

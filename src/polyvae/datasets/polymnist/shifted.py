@@ -27,13 +27,13 @@ def shifted(
     """
     used = {picture.name for picture in sampler.pictures}
     others = [picture for picture in load_pictures(data_dir) if picture.name not in used]
-    found = {}
+    tuples = {}
     if others:
         unseen = tuple(others[k % len(others)] for k in range(len(sampler.pictures)))
-        found["unseen_backgrounds"] = _tuples(replace(sampler, pictures=unseen), modalities, seed)
+        tuples["unseen_backgrounds"] = _tuples(replace(sampler, pictures=unseen), modalities, seed)
     if sampler.held_out:
-        found["held_out_pairs"] = _tuples(replace(sampler, shows_held_out=True), modalities, seed)
-    return found
+        tuples["held_out_pairs"] = _tuples(replace(sampler, shows_held_out=True), modalities, seed)
+    return tuples
 
 
 def _tuples(sampler: Sampler, modalities: Sequence[Modality], seed: int) -> MultimodalDataset:

@@ -6,12 +6,11 @@ that of MMVAE. Crops: MMVAE, and the model without sub-sampling (Delta = 0) as i
 has Delta = 0.
 """
 
-from pathlib import Path
-
+from polyvae import subsets
 from polyvae.config import RunConfig
 from polyvae.paper.experiments.common import budget
 
-FOLDER = Path(__file__).parent / "dial_subsets"
+NAMES = ("m0", "m1", "m2")
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 RANGES = (1, 2, 8)  # side of the square of crop positions
 CPU = RunConfig(
@@ -29,12 +28,15 @@ CPU = RunConfig(
 def configs(preset: str = "cpu") -> list[RunConfig]:
     """11 runs: five shares, and three limited sets of crops for both ends of the share."""
     base = CPU if preset == "cpu" else budget(preset)
-    common = base.with_(dataset="polymnist", modalities=3, method="custom", beta=0.5, pairing="fresh")
-    shares = [common.with_(subsets=_file(share)) for share in SHARES]
+    common = base.with_(dataset="polymnist", modalities=len(NAMES), method="custom", beta=0.5, pairing="fresh")
+    shares = [common.with_(subsets=_terms(share)) for share in SHARES]
     ends = (SHARES[-1], SHARES[0])
-    crops = [common.with_(subsets=_file(share), crop_range=side) for side in RANGES for share in ends]
+    crops = [common.with_(subsets=_terms(share), crop_range=side) for side in RANGES for share in ends]
     return [*shares, *crops]
 
 
-def _file(share: float) -> str:
-    return str(FOLDER / f"{share:g}.json")
+def _terms(share: float) -> str:
+    """S = (1 - share) {all} + share {singles}."""
+    weights = {NAMES: 1 - share} | {(name,): share / len(NAMES) for name in NAMES}
+    S = subsets.custom([(given, weight) for given, weight in weights.items() if weight], NAMES)
+    return subsets.terms_text(subsets.to_json(S))
