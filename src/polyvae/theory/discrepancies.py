@@ -43,6 +43,11 @@ def known(law: Law, S: SubsetMixture | None = None) -> Entropies:
     return found if S is None or S.names == found.names else found.select(S.names)
 
 
+def presets(names: tuple[str, ...]) -> dict[str, SubsetMixture]:
+    """The members of the family over these modalities that are compared everywhere: method -> its S."""
+    return {"mvae": subsets.mvae(names), "mmvae": subsets.mmvae(names), "mopoe": subsets.mopoe(names)}
+
+
 def discrepancy(law: Law, S: SubsetMixture) -> float:
     """Delta(X, S) = sum_A w_A H(X_notA | X_A) = H(X) - sum_A w_A H(X_A) (paper, eq. 5; docs/theory.md, line 1).
 
