@@ -4,7 +4,7 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from polyvae.config import DataOptions
+from polyvae.config import DataOptions, flag
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.birds.cub import ATTRIBUTES as CUB_ATTRIBUTES
 from polyvae.datasets.birds.cub import CaptionOptions, CubOptions, load_cub, load_cub_captions
@@ -123,7 +123,8 @@ def options_of(name: str, config: DataOptions) -> dict[str, Any]:
     if text is None:
         return given
     own = parsed(text, DATASETS.named(name).options, "--data-options", f"data set {name!r}")
-    if flags := sorted(set(own) & {field.name for field in fields(DataOptions)}):
-        flag = flags[0].replace("_", "-")
-        raise InputError(f"--data-options {text!r}: {flags[0]} has a flag of its own; say --{flag} {own[flags[0]]}")
+    if named := sorted(set(own) & {field.name for field in fields(DataOptions)}):
+        raise InputError(
+            f"--data-options {text!r}: {named[0]} has a flag of its own; say {flag(named[0])} {own[named[0]]}"
+        )
     return given | own
