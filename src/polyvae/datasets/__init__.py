@@ -100,6 +100,11 @@ def load(
     data_dir: folder of downloaded or own data, else $POLYVAE_DATA, else what ships with polyvae.
     Raises InputError on an unknown name, on an option that the data set does not have, on values out of range.
     """
+    _check_split(split)
+    if size is not None and size < 1:
+        raise InputError(f"size {size} must be at least 1")
+    if seed < 0:
+        raise InputError(f"seed {seed} must not be negative")
     entry = DATASETS.named(name)
     return entry.load(entry.built(name, options), split=split, size=size, seed=seed)
 
@@ -109,6 +114,7 @@ def sampler(name: str, *, split: str = "train", **options: Any) -> Sampler | Non
 
     options: as for `load`, which raises the same errors.
     """
+    _check_split(split)
     entry = DATASETS.named(name)
     built = entry.built(name, options)
     return None if entry.sampler is None else entry.sampler(built, split=split)
@@ -128,3 +134,8 @@ def options_of(name: str, config: DataOptions) -> dict[str, Any]:
             f"--data-options {text!r}: {named[0]} has a flag of its own; say {flag(named[0])} {own[named[0]]}"
         )
     return given | own
+
+
+def _check_split(split: str) -> None:
+    if split not in ("train", "test"):
+        raise InputError(f"unknown split {split!r}; choose train or test")

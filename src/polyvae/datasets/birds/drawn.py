@@ -15,8 +15,6 @@ from polyvae.attributes import Attribute
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.cache import cached
 from polyvae.datasets.entry import NoOptions
-from polyvae.datasets.polymnist.digits import check_split
-from polyvae.errors import InputError
 from polyvae.likelihoods import Laplace
 from polyvae.modality import Modality, text_modality
 from polyvae.text import SPECIALS, Vocabulary, tokenise
@@ -53,20 +51,14 @@ ROOM = 24  # uniform numbers a row
 
 
 def load_toy_captions(options: NoOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
-    """Rows of image (3, 32, 32) and caption (32 words), 6,000 and 1,000 or as many as asked for; labels: body colour.
-
-    Raises InputError on values out of range.
-    """
-    check_split(split)
+    """Images (3, 32, 32) and captions (32 words), 6,000 and 1,000 rows or as many as asked for; labels: body colour."""
     rows = SIZES[split] if size is None else size
-    if rows < 1 or seed < 0:
-        raise InputError(f"toy_captions needs size >= 1 and seed >= 0, got size {rows} and seed {seed}")
     parameters = {"birds": VERSION, "split": split, "size": rows, "seed": seed}
     stored = cached(parameters, lambda: _build(parameters))
     specs = (Modality("image", (3, SIDE, SIDE), Laplace(0.75)), text_modality("caption", vocabulary()))
     values = {"image": stored["image"], "caption": stored["caption"]}
-    present = torch.ones(rows, 2, dtype=torch.bool)
-    return MultimodalDataset("toy_captions", specs, values, present, stored["attributes"][:, 0].clone(), parameters)
+    labels = stored["attributes"][:, 0].clone()
+    return MultimodalDataset.complete("toy_captions", specs, values, labels=labels, info=parameters)
 
 
 def vocabulary() -> Vocabulary:

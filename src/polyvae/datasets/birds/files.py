@@ -47,12 +47,8 @@ class Folder:
 
 
 def _listed(root: Path) -> dict[str, tuple[int, int]]:
-    found = {}
-    for path in root.rglob("*"):
-        if path.is_file():
-            status = path.stat()
-            found[path.relative_to(root).as_posix()] = (status.st_size, status.st_mtime_ns)
-    return found
+    stats = {path.relative_to(root).as_posix(): path.stat() for path in root.rglob("*") if path.is_file()}
+    return {path: (status.st_size, status.st_mtime_ns) for path, status in stats.items()}
 
 
 @dataclass(frozen=True)
@@ -157,19 +153,16 @@ def _mmvae(files: Files, stamps: Mapping[str, tuple[int, int]]) -> Pairs:
     folds = {fold: sorted(p for p in stamps if p.startswith(f"{fold}/") and _is_picture(p)) for fold in PUBLISHED}
     classes = {fold: {path.split("/")[1] for path in paths} for fold, paths in folds.items()}
     problems += [f"class {name} is in train/ and in test/" for name in sorted(classes["train"] & classes["test"])]
-    lines = {
-        path: _lines(path, content, problems, None)
-        for path, content in files.read(set(stamps) & set(PUBLISHED.values()))
-    }
+    published_files = files.read(set(stamps) & set(PUBLISHED.values()))
+    lines = {path: _lines(path, content, problems, None) for path, content in published_files}
     for fold, paths in folds.items():
         if PUBLISHED[fold] not in lines:
             problems.append(f"no {PUBLISHED[fold]}")
             continue
         text = lines[PUBLISHED[fold]]
         if len(text) != CAPTIONS * len(paths):
-            problems.append(
-                f"{PUBLISHED[fold]} has {len(text)} lines for {len(paths)} pictures in {fold}/, not {CAPTIONS} each"
-            )
+            counts = f"{len(text)} lines for {len(paths)} pictures in {fold}/, not {CAPTIONS} each"
+            problems.append(f"{PUBLISHED[fold]} has {counts}")
             continue
         for index, path in enumerate(sorted(paths, key=lambda p: tuple(p.split("/")))):
             name = path.removeprefix(f"{fold}/").rsplit(".", 1)[0]
