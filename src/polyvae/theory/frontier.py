@@ -24,16 +24,14 @@ class Mix(NamedTuple):
 
 def tradeoff(law: Law, points: int = 9, *, least_share: float = 0.0) -> tuple[Mix, ...]:
     """The frontier: `best_mix` at `points` even steps of the mean number of observed modalities, from 1 to M."""
-    entropies = known(law)
-    count = len(entropies.names)
+    H = known(law)
+    count = len(H.names)
     if points < 2:
         raise InputError(f"points {points} must be at least 2")
     if not 0 <= least_share <= 1 / count:
         raise InputError(f"least share {least_share} must be between 0 and 1 / {count}")
     most = count - least_share * count * (count - 1)
-    return tuple(
-        best_mix(entropies, float(observed), least_share=least_share) for observed in np.linspace(1, most, points)
-    )
+    return tuple(best_mix(H, float(observed), least_share=least_share) for observed in np.linspace(1, most, points))
 
 
 def best_mix(law: Law, observed: float, *, least_share: float = 0.0) -> Mix:
@@ -43,14 +41,14 @@ def best_mix(law: Law, observed: float, *, least_share: float = 0.0) -> Mix:
     least_share: the weight that every single modality keeps at least, so that each is learned to be encoded alone.
     The S is ready for training (`subsets.custom`). Raises InputError for more than 12 modalities, or where no S fits.
     """
-    entropies = known(law)
-    count = len(entropies.names)
+    H = known(law)
+    count = len(H.names)
     if count > MOST_LP_MODALITIES:
         raise InputError(f"{count} modalities have too many subsets; at most {MOST_LP_MODALITIES}")
     bits = np.arange(1, 2**count)
     size = (bits[:, None] >> np.arange(count) & 1).sum(1)
     solution = linprog(
-        entropies.joint - entropies.values[bits],
+        H.joint - H.values[bits],
         A_eq=np.stack([np.ones(len(bits)), size]),
         b_eq=[1, observed],
         bounds=np.stack([np.where(size == 1, least_share, 0.0), np.ones(len(bits))], 1),
@@ -63,16 +61,15 @@ def best_mix(law: Law, observed: float, *, least_share: float = 0.0) -> Mix:
         )
     used = solution.x > NEGLIGIBLE
     weights = solution.x[used] / solution.x[used].sum()
-    chosen = [tuple(name for i, name in enumerate(entropies.names) if subset >> i & 1) for subset in bits[used]]
-    S = subsets.custom(list(zip(chosen, weights.tolist(), strict=True)), entropies.names)
-    return Mix(S, mean_observed(S), discrepancy(entropies, S))
+    chosen = [tuple(name for i, name in enumerate(H.names) if subset >> i & 1) for subset in bits[used]]
+    S = subsets.custom(list(zip(chosen, weights.tolist(), strict=True)), H.names)
+    return Mix(S, mean_observed(S), discrepancy(H, S))
 
 
 def preset_mixes(law: Law) -> dict[str, Mix]:
     """Where MVAE, MMVAE and MoPoE-VAE lie in that plane."""
-    entropies = known(law)
-    mixtures = presets(entropies.names).items()
-    return {name: Mix(S, mean_observed(S), discrepancy(entropies, S)) for name, S in mixtures}
+    H = known(law)
+    return {name: Mix(S, mean_observed(S), discrepancy(H, S)) for name, S in presets(H.names).items()}
 
 
 def mean_observed(S: SubsetMixture) -> float:

@@ -75,8 +75,7 @@ def entropies(table: Any, names: Sequence[str] | None = None) -> Entropies:
     checked = check_table(table)
     labels = tuple(f"m{i}" for i in range(checked.ndim)) if names is None else tuple(names)
     check_names(checked, labels)
-    found = _all_subsets(checked)
-    return Entropies(labels, np.maximum(found.transpose().ravel(), 0.0))
+    return Entropies(labels, np.maximum(_all_subsets(checked).transpose().ravel(), 0.0))
 
 
 def check_table(table: Any) -> np.ndarray:
