@@ -73,7 +73,7 @@ def estimate(
         parts = tuple(load("arrays", data=data, split=split, seed=seed) for split in ("train", "test"))
     names = _names_of(parts[0], S)
     train, test = (_complete(part.select(names)) for part in parts)
-    _check(names, len(train) + len(test))
+    _check(train.names, len(train) + len(test))
     edges = {name: edges_of(_flat(train, name), bins) for name in train.names}
     rows, test_rows = ({n: quantised(_flat(part, n), edges[n]) for n in edges} for part in (train, test))
     widths = {name: np.array([len(cuts) + 1 for cuts in edges[name]]) for name in edges}

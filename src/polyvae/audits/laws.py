@@ -160,11 +160,8 @@ def _of_images(plan: Plan, sampler: Sampler) -> Truth:
         values = {name: images[law.names.index(name)] for name in names}
         return _sample(MultimodalDataset.complete("fresh tuples", plan.modalities, values, labels=labels))
 
-    scored, entropies, least = (
-        tuple(map(_by_bins, plan.modalities)),
-        law.entropies.select(names),
-        _least_loss(plan, law),
-    )
+    scored, least = tuple(map(_by_bins, plan.modalities)), _least_loss(plan, law)
+    entropies = law.entropies.select(names)
     return Truth("digits on pictures, by the fold lemma", scored, entropies, law.is_exact, unseen, least, draw)
 
 

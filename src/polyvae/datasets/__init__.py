@@ -51,9 +51,7 @@ DATASETS: Registry[Entry] = Registry(
             load_sampler,
         ),
         "polymnist_folder": Entry(
-            load_folder,
-            "PolyMNIST as published: PNG files in the data directory's polymnist/ folder",
-            FolderOptions,
+            load_folder, "PolyMNIST as published: PNG files in the data directory's polymnist/ folder", FolderOptions
         ),
         "arrays": Entry(load_arrays, "your own arrays: an .npz file with one array a modality", ArraysOptions),
         "toy": Entry(

@@ -186,10 +186,9 @@ class _Loop:
         columns = zip(self.names, bound.log_likelihood.unbind(-1), strict=True)
         terms = [f"log-likelihood of {name}" for name, column in columns if not bool(torch.isfinite(column).all())]
         terms += [] if bool(torch.isfinite(bound.kl).all()) else ["KL"]
-        return (
-            f"loss is not finite at epoch {self.at.epoch}, step {self.at.step}: {', '.join(terms) or 'the weighted sum'}; "
-            "the last good checkpoint is kept. A smaller --learning-rate, or --gradient-clip, may help"
-        )
+        where, what = f"epoch {self.at.epoch}, step {self.at.step}", ", ".join(terms) or "the weighted sum"
+        advice = "A smaller --learning-rate, or --gradient-clip, may help"
+        return f"loss is not finite at {where}: {what}; the last good checkpoint is kept. {advice}"
 
 
 def _adam(parameters: Sequence[nn.Parameter], states: dict[int, dict[str, Tensor]]) -> Adam:
