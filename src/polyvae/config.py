@@ -93,7 +93,7 @@ class RunConfig(DataOptions):
     beta: Annotated[float, Rule(lambda v: 0 <= v < float("inf"), "a finite number, at least 0")] = 1.0
     """Weight of the KL term (confounded with the likelihood scale b: about beta * b matters)."""
     allocation: Literal["auto", "systematic", "exact"] = "auto"
-    """How rows share the subsets of S: systematic (one subset a row, unbiased) or exact (every subset)."""
+    """How rows share the subsets of S: systematic (one subset per row, unbiased) or exact (every subset)."""
     objective: str = "auto"
     """elbo, elbo_tight, iwae, iwae_looser, dreg, dreg_looser or *_official. Default: the method's own, mostly elbo."""
     objective_samples: Count | None = None
@@ -123,7 +123,7 @@ class RunConfig(DataOptions):
     epochs: Count = 100
     """Passes over the training rows."""
     batch_size: Count = 256
-    """Rows a step."""
+    """Rows per step."""
     learning_rate: Positive = 5e-4
     """Step size of Adam."""
     schedule: Literal["constant", "cosine"] = "constant"
@@ -143,7 +143,7 @@ class RunConfig(DataOptions):
     metrics: str = "default"
     """Metrics to score when trained, comma-separated, or `default`, `all`, `none`; `polyvae metrics` shows them."""
     importance_samples: Count = 12
-    """Importance samples a test row, for log-likelihoods."""
+    """Importance samples per test row, for log-likelihoods."""
 
     def __post_init__(self) -> None:
         for name, hint in _hints().items():

@@ -41,7 +41,7 @@ class Vocabulary:
     """The words of a text modality, and its units: the data hold token ids (row, length), a model reads one-hot
     vectors (row, length, word).
 
-    words: id -> word; the first three are `SPECIALS`. length: ids a caption, end token included.
+    words: id -> word; the first three are `SPECIALS`. length: ids per caption, end token included.
     Raises InputError unless words begin with the specials and are all different.
     """
 

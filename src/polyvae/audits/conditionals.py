@@ -36,7 +36,7 @@ def table_model(train: Rows, target: str, widths: Mapping[str, np.ndarray]) -> S
 
 
 def network_model(train: Rows, target: str, widths: Mapping[str, np.ndarray], seed: int) -> Score:
-    """One masked network a target: it reads any subset of the other modalities and gives each feature's bins.
+    """One masked network per target: it reads any subset of the other modalities and gives each feature's bins.
 
     Features are independent given what is read, so its score is a bound on the sum of feature entropies as well.
     Trained on random subsets, stopped where held-out rows of the training part score best.
@@ -109,7 +109,7 @@ def _fit(
 
 
 def _subsets(rows: int, modalities: int, rng: np.random.Generator) -> Tensor:
-    """A random subset a row, of uniformly random size: Bool (row, modality)."""
+    """One random subset per row, of uniformly random size: Bool (row, modality)."""
     size = rng.integers(0, modalities + 1, (rows, 1))
     return torch.from_numpy(rng.random((rows, modalities)).argsort(1).argsort(1) < size)
 

@@ -24,7 +24,7 @@ from polyvae.theory.plugin import edges_of, quantised
 
 LEAST_ROWS = 200
 MOST_MODALITIES = 8
-ROWS_A_CELL = 4  # training rows a cell of the joint table, at least, for counting instead of a network
+ROWS_A_CELL = 4  # training rows per cell of the joint table, at least, for counting instead of a network
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def estimate(
         rows=len(train) + len(test),
         described={n: f"{len(w)} features of {w.min()} to {w.max()} values" for n, w in widths.items()},
         refuted=bounds.refuted,
-        models="counts of every cell" if counted else "one masked network a modality",
+        models="counts of every cell" if counted else "one masked network per modality",
         joint=bounds.joint,
         delta={name: bounds.delta(mixture) for name, mixture in mixtures.items()},
         factorised={name: bounds.factorised(mixture) for name, mixture in mixtures.items()},

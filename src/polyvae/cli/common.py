@@ -12,7 +12,9 @@ from polyvae.files import read_settings
 
 Store = Annotated[Path, tyro.conf.arg(metavar="DIR", help="Folder of all runs.")]
 Quiet = Annotated[bool, tyro.conf.arg(help="Print nothing but errors.")]
-RunName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Run id, the start of one, or a run folder.")]
+RunName = Annotated[
+    str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run id, the start of one, or a run folder.")
+]
 CONDITION = """SQL condition on settings and metrics, such as "method = 'mopoe' AND beta <= 1"."""
 Where = Annotated[str | None, tyro.conf.arg(help=CONDITION)]
 STORE = Path("runs")

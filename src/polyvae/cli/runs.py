@@ -80,7 +80,7 @@ def evaluate(
     Args:
         metrics: Comma-separated names; all: whatever the data and the installed extras allow; default: as in `run`.
         prior: A prior fitted by fit-prior in place of the model's own; what depends on it is kept as prior/<kind>/...
-        importance_samples: Importance samples a test row, for log-likelihoods. Default: as the run's config says.
+        importance_samples: Importance samples per test row, for log-likelihoods. Default: as the run's config says.
         threads: CPU threads. Default: as the run's config says.
         device: cpu, cuda or auto. Default: as the run's config says.
     """
@@ -95,7 +95,7 @@ def evaluate(
 def methods() -> None:
     """Show the table of methods: S, objective, prior and posterior by default, whether it is a bound, cost, source.
 
-    cost: modalities encoded + decoded a row and step, on average, of 5.
+    cost: modalities encoded + decoded per row and step, on average, of 5.
     """
     headings = ("method", "S", "objective", "prior", "posterior", "joint bound", "cost", "source")
     table = table_of(*(Column(heading, no_wrap=heading == "method", overflow="fold") for heading in headings))

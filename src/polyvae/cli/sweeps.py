@@ -55,15 +55,15 @@ def sweep_command(
     Args:
         experiment: A name (quick, fig02_quality_vs_beta, ...; a wrong one lists all) or a .py file that defines
             configs() -> list[RunConfig].
-        preset: Size of an experiment that has several: cpu (minutes a run; the default) or paper (as published).
+        preset: Size of an experiment that has several: cpu (minutes per run; the default) or paper (as published).
         where: SQL on settings that picks some of the runs, such as "method = 'mopoe' AND beta <= 1".
         workers: Runs at a time; on this machine each in a process of its own, sharing the cores. Default: 2 on
             two cores or more without a GPU, where two runs of one thread beat one of two; else 1.
-        executor: local: this machine. ray: Ray, here or on a cluster. slurm: a Slurm job a run.
-        cpus: CPUs of a run on Ray or Slurm, and its threads; Ray takes fractions.
-        gpus: GPUs of a run on Ray or Slurm; Ray takes fractions, such as .25 for four runs on one GPU.
-        address: Of a Ray cluster (auto, or HOST:PORT). Default: this machine.
-        partition: Of Slurm.
+        executor: local: this machine. ray: Ray, here or on a cluster. slurm: one Slurm job per run.
+        cpus: CPUs per run on Ray or Slurm, and its threads; Ray takes fractions.
+        gpus: GPUs per run on Ray or Slurm; Ray takes fractions, such as .25 for four runs on one GPU.
+        address: Address of a Ray cluster (auto, or HOST:PORT). Default: this machine.
+        partition: Slurm partition.
         minutes: Time limit of a Slurm job. Default: submitit's.
         order: longest: by falling cost, so that no long run starts last; listed: as the experiment lists them.
         data_dir: Folder with mnist/ and so on, for all runs.
@@ -127,7 +127,7 @@ def _interruptible(say: Callable[[str], None]) -> Generator[Event]:
 
 
 def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed: bool) -> None:
-    """The plan: a row a run, then time and disk of what is to do, as far as finished runs tell."""
+    """The plan: one row per run, then time and disk of what is to do, as far as finished runs tell."""
     known = {record.run_id: record for record in store.records()}
     plans = {plan.run_id: plan.config for plan in make_plans(configs)}
     seconds = costs.estimate(list(plans.values()), known.values())

@@ -31,7 +31,7 @@ class Flags(DataOptions):
     """Options of the law, and of what is asked of it. --data is for estimate; its real values are quantised."""
 
     symbols: int | None = None
-    """Values a modality of a certified generator. Default 2."""
+    """Values per modality of a certified generator. Default 2."""
     seed: int = 0
     """Seed of a generator, and of the audit's fresh rows."""
     bins: int = 16
@@ -83,7 +83,7 @@ def theory(
     Args:
         action: discrepancy, audit, floors, estimate or tradeoff.
         target: The law, or the run: its id, the start of one, or its folder.
-        out: JSON file for the result. For tradeoff FILE.json also gets FILE.1.json, FILE.2.json, ... beside it, an S
+        out: JSON file for the result. For tradeoff FILE.json also gets FILE.1.json, FILE.2.json, ... beside it, one S
             each, as `polyvae run --method custom --subsets` takes it.
     """
     result = ACTIONS[action](target, law)

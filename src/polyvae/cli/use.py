@@ -171,7 +171,7 @@ def fit_prior(
 
     Args:
         kind: gmm, a Gaussian mixture with full covariances; flow, a normalising flow.
-        components: Of the Gaussian mixture.
+        components: Components of the Gaussian mixture.
         seed: Seed of the fit.
     """
     if components < 1:

@@ -34,7 +34,7 @@ DATASETS: Registry[Entry] = Registry(
     {
         "polymnist": Entry(
             partial(load_polymnist, "polymnist"),
-            "digits of one class on crops of one picture a modality (Sutter et al. 2021)",
+            "digits of one class on crops of one picture per modality (Sutter et al. 2021)",
             PolyMNISTOptions,
             load_sampler,
         ),
@@ -53,7 +53,7 @@ DATASETS: Registry[Entry] = Registry(
         "polymnist_folder": Entry(
             load_folder, "PolyMNIST as published: PNG files in the data directory's polymnist/ folder", FolderOptions
         ),
-        "arrays": Entry(load_arrays, "your own arrays: an .npz file with one array a modality", ArraysOptions),
+        "arrays": Entry(load_arrays, "your own arrays: an .npz file with one array per modality", ArraysOptions),
         "toy": Entry(
             load_toy, "linear-Gaussian tables with a known log evidence, for tests and quick trials", ToyOptions
         ),

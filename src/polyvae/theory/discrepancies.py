@@ -1,6 +1,6 @@
 """The generative discrepancy Delta(X, S), what it is made of, and the bounds that follow from it (docs/theory.md).
 
-Wherever `law` stands, it is a joint table (one axis a modality, in the order of S's names), its `Entropies`, or a
+Wherever `law` stands, it is a joint table (one axis per modality, in the order of S's names), its `Entropies`, or a
 generator that knows them (`.entropies`). All values in nats.
 """
 

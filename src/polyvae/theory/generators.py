@@ -14,7 +14,7 @@ from polyvae.theory.information import Entropies, check_names, check_table, entr
 class DiscreteLaw:
     """A joint table p(x_1, ..., x_M) over named modalities.
 
-    Raises InputError unless it is a distribution, with one name an axis.
+    Raises InputError unless it is a distribution, with one name per axis.
     """
 
     table: np.ndarray

@@ -25,7 +25,7 @@ class ImageLaw:
 
     class_entropy: H(Y). low, high: (modality,) bounds on H(X_m | Y), equal where the fold lemma applies.
     ambiguity: a bound on H(Y | X_m), 0 where the lemma applies and no two classes share a mask.
-    pixels: one a modality, what its single pixels can tell.
+    pixels: one per modality, what its single pixels can tell.
     """
 
     names: tuple[str, ...]
@@ -64,7 +64,7 @@ def image_law(
 ) -> ImageLaw:
     """The law of independent tuples (pairing "fresh") of a PolyMNIST-type generator.
 
-    masks: Bool (digit, side, side); labels: Int (digit,); pictures: UInt8 (3, height, width), one a modality; a mask's
+    masks: Bool (digit, side, side); labels: Int (digit,); pictures: UInt8 (3, height, width), one per modality; a mask's
     corner is uniform in [0, travel)^2, but digits d below held_out never stand in quadrant d mod 4.
     """
     canvas, mask_probability, ambiguity = _canvas_entropy(masks, labels, travel, held_out)

@@ -1,4 +1,4 @@
-"""The training loop: in-memory batches, Adam, a history line an epoch, exact resume at any step."""
+"""The training loop: in-memory batches, Adam, one history line per epoch, exact resume at any step."""
 
 import json
 import math
@@ -22,7 +22,7 @@ from polyvae.training import checkpoint, parallel
 from polyvae.training.checkpoint import Progress
 
 CHECKPOINT_SECONDS = 30.0
-VALIDATION_ROWS = 1024  # a batch of the validation pass
+VALIDATION_ROWS = 1024  # per batch of the validation pass
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def train(
 
 
 def batches_in(rows: int, batch_size: int) -> int:
-    """Batches an epoch. The ragged rest is left out (other rows every epoch), unless it is all there is."""
+    """Batches per epoch. The ragged rest is left out (other rows every epoch), unless it is all there is."""
     return max(1, rows // batch_size)
 
 

@@ -1,6 +1,6 @@
 """Caltech-UCSD Birds with captions (Wah et al. 2011; Reed et al. 2016): 64x64 photographs and ten captions each.
 
-A row is an image; its captions are variants, one an epoch in training, so that captions of one image never lie on both
+A row is an image; its captions are variants, one per epoch in training, so that captions of one image never lie on both
 sides of a split. Ten epochs here are one epoch of code that counts captions as rows.
 """
 

@@ -47,7 +47,7 @@ WORDINGS = (
     "a {size} bird, its {body} {body_noun} stands out from the {wings} wings, and it has a {beak} {beak_noun}.",
     "there is a {size} bird with {wings} wings and a {beak} {beak_noun} over a {body} {body_noun}.",
 )
-ROOM = 24  # uniform numbers a row
+ROOM = 24  # uniform numbers per row
 
 
 def load_toy_captions(options: NoOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
@@ -76,7 +76,7 @@ def draw_attributes(uniform: np.ndarray) -> np.ndarray:
 
 
 def write(attributes: np.ndarray, uniform: np.ndarray) -> list[str]:
-    """A caption a row, in a wording and with synonyms chosen by `uniform` (row, 4)."""
+    """One caption per row, in a wording and with synonyms chosen by `uniform` (row, 4)."""
     captions = []
     for (body, wings, beak, size), choice in zip(attributes.tolist(), uniform, strict=True):
         synonyms = (SMALL, LARGE)[size]

@@ -2,7 +2,7 @@
 
 Two layouts, as folders or inside a .tar file: the official one (CUB_200_2011/images/CLASS/NAME.jpg with
 text_c10/CLASS/NAME.txt, Wah et al. 2011, Reed et al. 2016) and that of the MMVAE code (train|test/CLASS/NAME.jpg with
-text_trainvalclasses.txt and text_testclasses.txt, ten lines an image in sorted order, Shi et al. 2019).
+text_trainvalclasses.txt and text_testclasses.txt, ten lines per image in sorted order, Shi et al. 2019).
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from polyvae.datasets.polymnist.digits import resolve
 from polyvae.errors import InputError
 
-CAPTIONS = 10  # an image
+CAPTIONS = 10  # per image
 IMAGES, TEXT, OFFICIAL = "CUB_200_2011/images/", "text_c10/", "CUB_200_2011/"
 PUBLISHED = {"train": "text_trainvalclasses.txt", "test": "text_testclasses.txt"}
 SHOWN, LISTED = 10, 1000  # names in a sentence; problems in a list

@@ -1,4 +1,4 @@
-"""The birds' photographs, decoded once: square, 64 pixels a side, cached class by class, then as one file."""
+"""The birds' photographs, decoded once: square, 64 pixels per side, cached class by class, then as one file."""
 
 import hashlib
 import io
