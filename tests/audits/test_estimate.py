@@ -89,7 +89,7 @@ def test_networks_find_what_a_network_can():
     near = {n: z @ np.ones((1, 4)) + 0.2 * rng.standard_normal((900, 4)) for n in ("a", "b")}
     far = {n: rng.standard_normal((900, 4)) for n in ("a", "b")}
     tied, apart = pv.estimate(near), pv.estimate(far)
-    assert tied.models == "one masked network a modality"
+    assert tied.models == "one masked network per modality"
     assert 0 <= tied.delta["mmvae"].lower.value < tied.delta["mmvae"].upper.value
     assert tied.factorised["mmvae"].upper.value < 0.75 * apart.factorised["mmvae"].upper.value
     assert apart.factorised["mmvae"].upper.value == pytest.approx(4 * np.log(16), rel=0.05)

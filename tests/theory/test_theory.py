@@ -318,7 +318,7 @@ def test_densities_go_below_the_floor():
         ([[0.5, 0.4]], "sums to 0.9"),
         ([[1.5, -0.5]], r"holds -0.5 at \(0, 1\)"),
         ([[np.nan, 1]], "holds nan"),
-        (1.0, "one axis a modality"),
+        (1.0, "one axis per modality"),
         (np.zeros((2,) * 21), "at most"),
         ([["a", "b"]], "give probabilities"),
     ],
