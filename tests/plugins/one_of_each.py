@@ -80,10 +80,16 @@ def centre(scoring):
     return {"centre/place": float(scoring.model.decode(codes)["place"].mean.mean(0).norm())}
 
 
+def broken(scoring):
+    """A metric with a fault: what is trained and scored is kept."""
+    return {"broken/share": 1 / 0}
+
+
 pv.likelihoods.register("heavy_tails", HeavyTails)
 pv.datasets.register("rings", pv.datasets.Entry(load_rings, "points on two rings", Rings))
 pv.networks.register("linear", linear)
 pv.metrics.register("centre", pv.metrics.Metric(centre, "how far samples are off the centre", is_default=False))
+pv.metrics.register("broken", pv.metrics.Metric(broken, "nothing", is_default=False))
 pv.metrics.register_extractor(
     "quadrants", pv.metrics.ExtractorSource(Quadrants, "brightness of quadrants", is_at_hand=lambda: True)
 )

@@ -55,7 +55,14 @@ def plugin(tmp_path_factory):
 def rings(plugin, tmp_path_factory):
     """The store of a run that uses everything of the plug-in."""
     store = tmp_path_factory.mktemp("store")
-    more = ("--data-options", "radius=2.5", "--metrics", "bound,coherence,centre,frechet_quadrants", "--store", store)
+    more = (
+        "--data-options",
+        "radius=2.5",
+        "--metrics",
+        "bound,coherence,centre,broken,frechet_quadrants",
+        "--store",
+        store,
+    )
     polyvae("run", "--plugin", plugin, *RINGS, *more)
     return store
 
@@ -64,6 +71,7 @@ def test_one_of_each_kind_is_trained_and_scored(rings, plugin):
     (record,) = pv.RunStore(rings).records()
     assert {"centre/place", "frechet/quadrants/unconditional/picture", "bound/loss"} <= set(record.metrics)
     assert "coherence/leave_one_out" in record.metrics or "coherence" in record.notes, "a judge of its labels"
+    assert "ZeroDivisionError" in record.notes["broken"], "a fault of a plug-in's metric costs no run"
     assert record.resolved["likelihoods"]["place"]["kind"] == "heavy_tails"
     assert set(record.resolved["networks"].values()) == {"linear"}
     assert list(record.resolved["plugins"]) == ["one_of_each.py"]
