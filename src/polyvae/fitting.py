@@ -45,12 +45,7 @@ def aggregated_posterior(model: JointModel, data: MultimodalDataset, seed: int =
 
 
 def fit_prior(
-    model: Model,
-    data: MultimodalDataset,
-    kind: SamplerKind = "gmm",
-    *,
-    components: int = COMPONENTS,
-    seed: int = 0,
+    model: Model, data: MultimodalDataset, kind: SamplerKind = "gmm", *, components: int = COMPONENTS, seed: int = 0
 ) -> Fitted:
     """A Gaussian mixture with full covariances, or a flow, fitted to the aggregated posterior of training rows.
 

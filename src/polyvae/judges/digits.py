@@ -74,12 +74,7 @@ class _Network(nn.Module):
 
     def __init__(self, cells: int, offsets: int) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(
-            ChannelsLast(),
-            *_layer(3, 32, 5, 2),
-            *_layer(32, 64, 3, 2),
-            *_layer(64, 64, 3, 1),
-        )
+        self.trunk = nn.Sequential(ChannelsLast(), *_layer(3, 32, 5, 2), *_layer(32, 64, 3, 2), *_layer(64, 64, 3, 1))
         # A digit is a digit wherever it stands, hence the maximum over positions; the crop is known by all of them.
         anywhere = (nn.AdaptiveMaxPool2d(1), nn.Flatten())
         self.digit_features = nn.Sequential(*_layer(64, 96, 3, 1), *anywhere, nn.Linear(96, WIDTH), nn.ReLU())

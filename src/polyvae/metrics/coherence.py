@@ -179,11 +179,7 @@ def leave_one_out_of(
         return {}
     table = np.stack(scored, -1)
     low, high = interval_of_mean(table, seed)
-    return {
-        "leave_one_out": float(np.nanmean(table, 0).mean()),
-        "leave_one_out_low": low,
-        "leave_one_out_high": high,
-    }
+    return {"leave_one_out": float(np.nanmean(table, 0).mean()), "leave_one_out_low": low, "leave_one_out_high": high}
 
 
 def _scores(model: Model, data: MultimodalDataset, readings: Readings, pair: Pair, truth: np.ndarray) -> np.ndarray:

@@ -61,13 +61,7 @@ def imputation(
 
 
 def _scores(
-    model: Model,
-    data: MultimodalDataset,
-    given: Subset,
-    target: str,
-    ids: tuple[int, ...],
-    draws: int,
-    seed: int,
+    model: Model, data: MultimodalDataset, given: Subset, target: str, ids: tuple[int, ...], draws: int, seed: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Squared error, nll in nats per feature, and share inside the interval, each (row,); the last NaN if undefined."""
     batch = data.batch(list(ids))

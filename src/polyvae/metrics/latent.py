@@ -26,12 +26,7 @@ COLLAPSED_KL = 0.01  # nats a dimension
 
 
 def latent(
-    model: Model,
-    data: MultimodalDataset,
-    *,
-    seed: int = 0,
-    rows: Sequence[int] | None = None,
-    batch_size: int = 500,
+    model: Model, data: MultimodalDataset, *, seed: int = 0, rows: Sequence[int] | None = None, batch_size: int = 500
 ) -> dict[str, float]:
     """How the latent space is used, over at most 1,000 of `rows` (default all); <given>: a subset, as in coherence.
 

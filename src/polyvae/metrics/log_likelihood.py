@@ -106,12 +106,7 @@ def effective_size(log_weights: Tensor) -> Tensor:
 
 @torch.no_grad()
 def blind_log_likelihood(
-    model: JointModel,
-    data: MultimodalDataset,
-    train: MultimodalDataset,
-    *,
-    samples: int = BLIND_SAMPLES,
-    seed: int = 0,
+    model: JointModel, data: MultimodalDataset, train: MultimodalDataset, *, samples: int = BLIND_SAMPLES, seed: int = 0
 ) -> float:
     """Mean log p(x) in nats over at most 200 rows of `data`, from draws of z that have not seen x.
 

@@ -97,11 +97,7 @@ class Drawn(NamedTuple):
 
 
 def conditional_means(
-    model: Model,
-    data: MultimodalDataset,
-    wanted: Mapping[Subset, Subset],
-    rows: Sequence[int],
-    draws: Draws,
+    model: Model, data: MultimodalDataset, wanted: Mapping[Subset, Subset], rows: Sequence[int], draws: Draws
 ) -> Iterator[Drawn]:
     """For each (given -> targets), one latent draw per row that has all of `given`, and the likelihoods' means.
 

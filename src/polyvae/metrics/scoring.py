@@ -321,10 +321,7 @@ def metric_names(text: str, installed: Iterable[str] = ()) -> tuple[str, ...]:
 
 
 def evaluate(
-    model: Model,
-    evaluation: Evaluation,
-    names: Iterable[str],
-    say: Callable[[str], None] = lambda text: None,
+    model: Model, evaluation: Evaluation, names: Iterable[str], say: Callable[[str], None] = lambda text: None
 ) -> tuple[dict[str, float], dict[str, str]]:
     """(metrics, notes) of the metrics called `names`; a note says why a metric is not defined, or not to be trusted.
 
