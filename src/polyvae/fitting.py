@@ -11,7 +11,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.errors import InputError
 from polyvae.models import JointModel, Model, joint
 from polyvae.noise import RowNoise, derive_seed
@@ -36,11 +36,8 @@ class Fitted(NamedTuple):
 @torch.no_grad()
 def aggregated_posterior(model: JointModel, data: MultimodalDataset, seed: int = 0) -> Tensor:
     """One draw of the posterior given everything, for up to 20,000 rows: (row, latent)."""
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:LARGEST_FIT]).tolist()
-    parts = [chosen[start : start + ENCODED] for start in range(0, len(chosen), ENCODED)]
-    drawn = [
-        model.posterior(data.batch(ids)).sample(RowNoise(seed, "aggregated posterior", tuple(ids))) for ids in parts
-    ]
+    parts = chunks(chosen_rows(len(data), LARGEST_FIT, seed), ENCODED)
+    drawn = [model.posterior(data.batch(ids)).sample(RowNoise(seed, "aggregated posterior", ids)) for ids in parts]
     return torch.cat(drawn)
 
 

@@ -16,7 +16,7 @@ from polyvae.keys import all_but, joined
 from polyvae.metrics.pairs import Subset, members, wanted_members
 from polyvae.metrics.protocol import Options, Trial, measuring
 from polyvae.modality import Modality
-from polyvae.models.contract import Model, NotDefined
+from polyvae.models.contract import Model, NotDefined, code_draws
 from polyvae.text import PADDING
 
 MOST_ROWS = 1000
@@ -118,14 +118,10 @@ def _per_word(trial: Trial[Model], spec: Modality, given: Subset | None, samples
     model, name = trial.model, spec.name
     total, words = 0.0, 0
     for ids, batch in trial.having((name, *(given or ()))).batches():
-        scores = []
+        scores, posterior = [], None if given is None else code_draws(model, batch, given, (name,))
         for draw in range(samples):
             noise = trial.noise(f"captions/likelihood/{draw}", ids)
-            codes = (
-                model.prior_codes(len(ids), noise)
-                if given is None
-                else model.posterior_codes(batch, given, (name,), noise)
-            )
+            codes = model.prior_codes(len(ids), noise) if posterior is None else posterior(noise)
             scores.append(model.decode({name: codes[name]})[name].log_prob(batch.values[name]).double())
         total += float((torch.stack(scores).logsumexp(0) - math.log(samples)).sum())
         words += int((trial.data.values[name][list(ids)] != PADDING).sum())

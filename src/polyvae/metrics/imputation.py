@@ -12,7 +12,7 @@ from polyvae.keys import all_but, joined
 from polyvae.metrics.pairs import Subset
 from polyvae.metrics.protocol import Options, Trial, measuring, rows_with
 from polyvae.modality import Batch
-from polyvae.models.contract import Model, NotDefined
+from polyvae.models.contract import Model, NotDefined, code_draws
 
 DRAWS = 50
 TAIL = 0.1  # either side of an 80 % interval
@@ -56,9 +56,9 @@ def _scores(
     """Squared error, nll in nats per feature, and share inside the interval, each (row,); the last NaN if undefined."""
     model, value = trial.model, batch.values[target]
     means, scores, below = [], [], []
+    codes = code_draws(model, batch, given, (target,))
     for draw in range(draws):
-        noise = trial.noise(f"imputation/{draw}", ids)
-        likelihood = model.decode(model.posterior_codes(batch, given, (target,), noise))[target]
+        likelihood = model.decode(codes(trial.noise(f"imputation/{draw}", ids)))[target]
         means.append(likelihood.mean)
         scores.append(likelihood.log_prob(value).double())
         below.append(_below(likelihood, value))

@@ -99,7 +99,7 @@ def embeddings(
             if not len(able):
                 continue
             rows = tuple(ids[i] for i in able.tolist())
-            part = batch if len(rows) == len(ids) else data.batch(list(rows))
+            part = batch if len(rows) == len(ids) else data.batch(rows)
             posterior = model.posterior(part, given, picked(experts, (slice(None), able)))
             noise = trial.noise("linear_probe/member", rows, spread=0.0)
             mean = posterior.sample(noise) if of_one_member else posterior.mean

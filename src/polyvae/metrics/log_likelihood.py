@@ -17,7 +17,7 @@ from polyvae.keys import joined
 from polyvae.metrics.pairs import Subset, few_pairs
 from polyvae.metrics.protocol import Options, Trial, measuring, scoring
 from polyvae.modality import Batch
-from polyvae.models.contract import JointModel, Model, joint
+from polyvae.models.contract import JointModel, Model, code_draws, joint
 from polyvae.noise import RowNoise
 from polyvae.objectives.parts import where_present
 
@@ -139,7 +139,7 @@ def legacy_log_likelihood(
     means = []
     with scoring(model):
         for ids in whole:
-            batch = data.batch(list(ids))
+            batch = data.batch(ids)
             posterior = known.posterior(batch)
             if single_expert:
                 block = torch.arange(len(ids)) * len(posterior.components.mean) // len(ids)
@@ -165,10 +165,9 @@ def _log_predictive(trial: Trial[JointModel], given: Subset, targets: Subset, sa
     model, parts = trial.model, []
     columns = [model.names.index(name) for name in targets]
     for ids, batch in trial.batches():
-        scores = []
+        scores, codes = [], code_draws(model, batch, given, targets)
         for draw in range(samples):
-            noise = trial.noise(f"log_likelihood/conditional/{draw}", ids)
-            laws = model.decode(model.posterior_codes(batch, given, targets, noise))
+            laws = model.decode(codes(trial.noise(f"log_likelihood/conditional/{draw}", ids)))
             each = torch.stack([laws[name].log_prob(batch.values[name]) for name in targets], -1)
             scores.append(where_present(each, batch.present[:, columns]).sum(-1))
         parts.append(torch.stack(scores).double().cpu())

@@ -94,7 +94,7 @@ class Trial(Generic[AnyModel]):
 
     def batches(self) -> Iterator[tuple[tuple[int, ...], Batch]]:
         """(rows, their batch), one after another."""
-        return ((ids, self.data.batch(list(ids))) for ids in chunks(self.rows, self.batch_size))
+        return ((ids, self.data.batch(ids)) for ids in chunks(self.rows, self.batch_size))
 
     def having(self, given: Sequence[str], most: int | None = None) -> "Trial[AnyModel]":
         """On those of the rows that have every modality of `given`; of more than `most`, a choice by the seed."""
@@ -126,7 +126,7 @@ class Trial(Generic[AnyModel]):
                 if not bool(seen.any()):
                     continue
                 able = tuple(row for row, is_seen in zip(ids, seen.tolist(), strict=True) if is_seen)
-                part = batch if len(able) == len(ids) else self.data.batch(list(able))
+                part = batch if len(able) == len(ids) else self.data.batch(able)
                 noise = self.noise(purpose, able, spread)
                 if is_joint(model) and experts is not None:
                     codes = model.posterior_codes(part, given, targets, noise, picked(experts, (slice(None), seen)))

@@ -113,7 +113,7 @@ def _read_data(
 ) -> dict[str, Read]:
     parts: dict[str, list[Read]] = {name: [] for name in names}
     for ids in chunks(rows, batch_size):
-        batch = data.batch(list(ids))
+        batch = data.batch(ids)
         for name, reads in parts.items():
             seen = has_all(data, batch.present, (name,))
             reads.append(_read(extractor, name, np.array(ids)[seen.cpu().numpy()], batch.values[name][seen]))

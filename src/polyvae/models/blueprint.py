@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -80,7 +80,7 @@ class Blueprint:
             "latent_dim": self.latent_dim,
             "networks": dict(self.networks),
             "prior": dict(self.prior),
-            "posterior": self.family.to_json(),
+            "posterior": asdict(self.family),
             "options": dict(self.options),
         }
 
