@@ -21,7 +21,7 @@ SamplerKind = Literal["gmm", "flow"]
 COMPONENTS = 20
 LARGEST_FIT = 20_000  # rows
 ENCODED = 500  # rows at a time
-HELD_OUT = 10  # one row in so many
+HELD_OUT = 10  # one row in ten
 FLOW_STEPS, FLOW_BATCH, FLOW_RATE = 1000, 256, 1e-3
 
 
@@ -46,7 +46,7 @@ def fit_prior(
 ) -> Fitted:
     """A Gaussian mixture with full covariances, or a flow, fitted to the aggregated posterior of training rows.
 
-    The model is left as it is. One row in ten is held out and scored under the own prior and under the new one.
+    The model is left as it is. One row in ten is held out and scored under the model's own prior and under the new one.
     Raises InputError for an unknown kind, and for fewer training rows than `components` needs; NotDefined for a model
     without one latent space.
     """

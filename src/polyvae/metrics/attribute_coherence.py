@@ -127,7 +127,7 @@ def _ceilings(
 def _conditional(
     trial: Trial[Model], judge: AttributeJudge, specs: dict[str, Modality], pairs: Sequence[Pair]
 ) -> dict[Pair, np.ndarray]:
-    """(member, target) -> Int64 (row, attribute), what is read in one draw a row."""
+    """(member, target) -> Int64 (row, attribute), what is read in one draw per row."""
     wanted = wanted_members(trial.model, pairs)
     shape = (len(trial.data), len(judge.attributes))
     read = {(member, target): np.full(shape, UNREAD) for member, targets in wanted.items() for target in targets}

@@ -1,4 +1,4 @@
-"""Quality of generated captions, for which there is no Frechet distance: likelihood a word, variety, real word order,
+"""Quality of generated captions, for which there is no Frechet distance: likelihood per word, variety, real word order,
 length; each beside the same number of real captions."""
 
 import math
@@ -33,7 +33,7 @@ def captions(
     at equal numbers only; real_<n>grams/...: share of n-grams that occur in real training captions; length/...: words a
     caption; length_distance/...: Wasserstein distance of lengths to real test captions, in words. <source>: real (test
     captions), unconditional (prior samples), or the given modalities: all but the text.
-    log_likelihood_per_word/<source>/<name>: nats a word (end token included) of real test captions, from the mean
+    log_likelihood_per_word/<source>/<name>: nats per word (end token included) of real test captions, from the mean
     likelihood over `samples` draws given the source or from the prior: higher is better.
     perplexity/<source>/<name>: exp of minus that.
     Raises NotDefined where no modality is text.
@@ -111,7 +111,7 @@ def _drawn(trial: Trial[Model], spec: Modality, given: Subset | None) -> Tokens:
 
 
 def _per_word(trial: Trial[Model], spec: Modality, given: Subset | None, samples: int) -> float:
-    """Nats a word of the real captions: log of the mean likelihood over draws, summed, over the number of words.
+    """Nats per word of the real captions: log of the mean likelihood over draws, summed, over the number of words.
 
     End tokens count as words; padding does not, even where a likelihood scores it.
     """

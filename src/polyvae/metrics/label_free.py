@@ -54,29 +54,29 @@ def label_free(model: Model, data: MultimodalDataset, critic: Critic, **options:
         generated = _embedded(trial, critic, [*pairs, *self_pairs(names)])
         batches = [batch for _, batch in trial.batches()]
         real = {name: torch.cat([critic.embed(name, batch.values[name]) for batch in batches]) for name in names}
+    # Ranks of generated targets, of true targets as the model reconstructs them, and of true targets as they are.
     ranks: dict[Pair, np.ndarray] = {}
-    upper: dict[Pair, tuple[np.ndarray, np.ndarray]] = {}  # ranks of true targets: as the model reconstructs them, real
+    rebuilt: dict[Pair, np.ndarray] = {}
+    sharp: dict[Pair, np.ndarray] = {}
     scores: dict[str, float] = {}
     for given, target in pairs:
         anchors, label = [real[name] for name in given], f"{joined(given)}/{target}"
-        by_member = [w * own_ranks(anchors, generated[m, target]) for m, w in members(model, given)]
-        ranks[given, target] = np.sum(by_member, 0)
-        truths = (generated[(target,), target], real[target])
-        rebuilt, sharp = (own_ranks(anchors, truth).diagonal() for truth in truths)
-        upper[given, target] = rebuilt, sharp
-        scores[f"real/{label}"] = float(sharp.mean())
-        if _can_measure(rebuilt):
-            scores[f"conditional/{label}"] = relative(ranks[given, target].diagonal(), rebuilt)
-    one_out = one_out_pairs(names, names)
-    scored, known = ([pair for pair in one_out if _can_measure(upper[pair][anchor])] for anchor in (0, 1))
-    if not known and not scored:
+        pair = given, target
+        ranks[pair] = np.sum([w * own_ranks(anchors, generated[m, target]) for m, w in members(model, given)], 0)
+        rebuilt[pair] = own_ranks(anchors, generated[(target,), target]).diagonal()
+        sharp[pair] = own_ranks(anchors, real[target]).diagonal()
+        scores[f"real/{label}"] = float(sharp[pair].mean())
+        if _can_measure(rebuilt[pair]):
+            scores[f"conditional/{label}"] = relative(ranks[pair].diagonal(), rebuilt[pair])
+    used: list[Pair] = []  # for the permutation test: those of against_real, or else of leave_one_out
+    for key, true in (("leave_one_out", rebuilt), ("against_real", sharp)):
+        if used_here := [pair for pair in one_out_pairs(names, names) if _can_measure(true[pair])]:
+            used = used_here
+            own = np.stack([ranks[pair].diagonal() for pair in used], -1)
+            scores |= _summary(key, own, np.stack([true[pair] for pair in used], -1), trial.seed)
+    if not used:
         raise NotDefined("the critic sees nothing of what modalities share")
-    for key, pairs_of_key, anchor in (("leave_one_out", scored, 0), ("against_real", known, 1)):
-        if pairs_of_key:
-            own = np.stack([ranks[pair].diagonal() for pair in pairs_of_key], -1)
-            true = np.stack([upper[pair][anchor] for pair in pairs_of_key], -1)
-            scores |= _summary(key, own, true, trial.seed)
-    scores["leave_one_out_p"] = permutation_p([ranks[pair] for pair in known or scored], trial.seed)
+    scores["leave_one_out_p"] = permutation_p([ranks[pair] for pair in used], trial.seed)
     return {f"label_free/{key}": value for key, value in scores.items()}
 
 

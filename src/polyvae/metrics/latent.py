@@ -23,7 +23,7 @@ from polyvae.priors import Centred, StandardNormal
 
 MOST_ROWS = 1000
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016
-COLLAPSED_KL = 0.01  # nats a dimension
+COLLAPSED_KL = 0.01  # nats per dimension
 
 
 def latent(model: Model, data: MultimodalDataset, **options: Unpack[Options]) -> dict[str, float]:

@@ -34,7 +34,7 @@ def log_likelihood(
     samples: int = 12,
     **options: Unpack[Options],
 ) -> dict[str, float]:
-    """Importance estimates with `samples` (K) draws a row, mean over rows, nats per example.
+    """Importance estimates with `samples` (K) draws per row, mean over rows, nats per example.
 
     Returns log_likelihood/ +
     joint: log p(x), drawn from the posterior given everything (paper, figure 7). joint_from/<given>: the same, drawn

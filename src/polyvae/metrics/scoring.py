@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, Literal
 
+from polyvae import keys
 from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.errors import InputError
 from polyvae.judges.extractors import AttributeJudge, Judge
@@ -83,14 +84,18 @@ class Scoring:
 def _coherence(scoring: Scoring) -> dict[str, float]:
     if isinstance(scoring.judge, AttributeJudge):
         return attribute_coherence(scoring.model, scoring.on.test, scoring.judge, **scoring.options)
-    judge = scoring.trusted_judge
+    judge = scoring.trusted_judge  # before anything is drawn
     return coherence_of(scoring.readings, judge)
 
 
 def _coherence_from_means(scoring: Scoring) -> dict[str, float]:
     values = coherence(scoring.model, scoring.on.test, scoring.trusted_judge, from_means=True, **scoring.options)
-    kept = ("coherence/leave_one_out", "coherence/conditional", "coherence/by_inputs", "coherence/self")
-    return {f"coherence_from_means/{k.split('/', 1)[1]}": v for k, v in values.items() if k.startswith(kept)}
+    given_something = (keys.LEAVE_ONE_OUT, "coherence/conditional/", f"{keys.BY_INPUTS}/", f"{keys.SELF_COHERENCE}/")
+    return {
+        key.replace("coherence", "coherence_from_means", 1): value
+        for key, value in values.items()
+        if key.startswith(given_something)
+    }
 
 
 def _ood(scoring: Scoring) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from polyvae import noise
-from polyvae.gaussian import GaussianMixture
+from polyvae.gaussian import GaussianMixture, picked
 from polyvae.modality import Batch
 from polyvae.noise import Noise
 from polyvae.priors.base import Prior
@@ -88,8 +88,8 @@ class VampPrior(Prior):
         cumulative = law.weights[chosen].double().cumsum(-1)
         member = torch.searchsorted(cumulative, (scaled - chosen)[:, None] * cumulative[:, -1:]).squeeze(1)
         member = member.clamp(max=law.weights.shape[1] - 1)
-        mean, logvar = law.components.mean[member, chosen], law.components.logvar[member, chosen]
-        return law.components.like(mean, logvar).rsample(noise.normal(generator, count, mean.shape[-1], mean))
+        component = picked(law.components, (member, chosen))
+        return component.rsample(noise.normal(generator, *component.mean.shape, component.mean))
 
     def log_prob(self, z: Tensor) -> Tensor:
         return self.mixture().log_prob(z.unsqueeze(-2)).logsumexp(-1) - math.log(len(self.present))
