@@ -37,8 +37,8 @@ class Fitted(NamedTuple):
 def aggregated_posterior(model: JointModel, data: MultimodalDataset, seed: int = 0) -> Tensor:
     """One draw of the posterior given everything, for up to 20,000 rows: (row, latent)."""
     parts = chunks(chosen_rows(len(data), LARGEST_FIT, seed), ENCODED)
-    drawn = [model.posterior(data.batch(ids)).sample(RowNoise(seed, "aggregated posterior", ids)) for ids in parts]
-    return torch.cat(drawn)
+    posteriors = ((ids, model.posterior(data.batch(list(ids)))) for ids in parts)
+    return torch.cat([posterior.sample(RowNoise(seed, "aggregated posterior", ids)) for ids, posterior in posteriors])
 
 
 def fit_prior(

@@ -57,24 +57,24 @@ def linear_probe(
         order = np.random.default_rng(on_test.seed).permutation(len(train)).tolist()  # a prefix is a fair choice
         on_train = replace(on_test, data=train, rows=order[: max(EXAMPLES, *CURVE)])
         trials = on_train, on_test
-        spaces = [embeddings(trial, given_sets) for trial in trials]
+        codes = [embeddings(trial, given_sets) for trial in trials]
         is_mixture = len(conditional(known.mixture, names).terms) > 1
-        one_member = [embeddings(trial, [names], of_one_member=True) for trial in trials if is_mixture]
+        one_member = [embeddings(trial, [names], of_one_member=True)[names] for trial in trials if is_mixture]
     targets = labels[0][on_train.rows], labels[1][on_test.rows]
 
-    def score(given: Subset, examples: int, spaces: list[dict[Subset, np.ndarray]] = spaces) -> float:
-        """NaN where the rows that have `given` are of one class, or none is there to test on."""
-        a, b = spaces[0][given][:examples], spaces[1][given]
-        able = [~np.isnan(x).any(-1) for x in (a, b)]
-        if len(np.unique(targets[0][:examples][able[0]])) < 2 or not able[1].any():
-            return np.nan
-        return probe_accuracy(a[able[0]], targets[0][:examples][able[0]], b[able[1]], targets[1][able[1]])
+    def score(train: np.ndarray, test: np.ndarray, examples: int = EXAMPLES) -> float:
+        """NaN where the training rows that can be read are of one class, or no test row can be read."""
+        parts = (train[:examples], targets[0][:examples]), (test, targets[1])
+        (a, classes), (b, truth) = ((x[able], y[able]) for x, y in parts for able in [~np.isnan(x).any(-1)])
+        return probe_accuracy(a, classes, b, truth) if len(np.unique(classes)) > 1 and len(b) else np.nan
 
-    accuracies = {joined(given): score(given, EXAMPLES) for given in given_sets}
+    accuracies = {joined(given): score(codes[0][given], codes[1][given]) for given in given_sets}
     accuracies["joint"] = accuracies[joined(names)]
-    accuracies |= {f"examples/{n}": score(names, n) for n in CURVE if n <= len(on_train.rows)}
+    accuracies |= {
+        f"examples/{n}": score(codes[0][names], codes[1][names], n) for n in CURVE if n <= len(on_train.rows)
+    }
     if is_mixture:
-        accuracies["joint_one_member"] = score(names, EXAMPLES, one_member)
+        accuracies["joint_one_member"] = score(one_member[0], one_member[1])
     if np.isnan(list(accuracies.values())).all():
         raise NotDefined("no subset of modalities has training rows of two classes and test rows")
     return {f"linear_probe/{key}": value for key, value in accuracies.items() if not np.isnan(value)}
