@@ -14,7 +14,7 @@ from polyvae.attributes import UNREAD, agreed, caption_of, read_captions, said
 from polyvae.dataset import MultimodalDataset
 from polyvae.judges.extractors import AttributeJudge, prepared
 from polyvae.keys import joined
-from polyvae.metrics.bootstrap import interval_of_mean
+from polyvae.metrics.bootstrap import interval_of_mean, with_interval
 from polyvae.metrics.coherence import fleiss_kappa
 from polyvae.metrics.pairs import Pair, Subset, all_pairs, members, one_out_pairs, self_pairs, wanted_members
 from polyvae.metrics.protocol import Options, Trial, has_all, measuring
@@ -58,9 +58,8 @@ def attribute_coherence(
         for attribute, column in zip(judge.attributes, columns[given, target].T, strict=True):
             scores[f"attribute/{attribute.name}/{label}"] = _mean(column[:, None])
     if one_out := [columns[pair] for pair in one_out_pairs(names, tuple(specs))]:
-        low, high = interval_of_mean(np.concatenate(one_out, 1), trial.seed)
         mean = float(np.mean([_mean(column) for column in one_out]))
-        scores |= {"leave_one_out": mean, "leave_one_out_low": low, "leave_one_out_high": high}
+        scores |= with_interval("leave_one_out", mean, interval_of_mean(np.concatenate(one_out, 1), trial.seed))
     scores["chance"] = _chance(truth)
     return {f"coherence/{key}": value for key, value in scores.items() if not np.isnan(value)}
 

@@ -13,8 +13,8 @@ import numpy as np
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Judge
-from polyvae.keys import joined
-from polyvae.metrics.bootstrap import interval_of_mean
+from polyvae.keys import CHANCE, JOINT_COHERENCE, KAPPA, joined
+from polyvae.metrics.bootstrap import interval_of_mean, with_interval
 from polyvae.metrics.pairs import Pair, all_pairs, members, one_out_pairs, self_pairs
 from polyvae.metrics.protocol import Options, has_all, readable
 from polyvae.metrics.readings import Readings, read_model
@@ -84,16 +84,16 @@ def check_labels(data: MultimodalDataset, metric: str) -> np.ndarray:
 
 def warnings(scores: Mapping[str, float]) -> dict[str, str]:
     """Key -> why not to trust it. Joint coherence is high, too, when the judge sees one class in all blank pictures."""
-    if "coherence/joint" not in scores or "coherence/joint_entropy" not in scores:
+    if JOINT_COHERENCE not in scores or "coherence/joint_entropy" not in scores:
         return {}
-    joint, kappa = scores["coherence/joint"], scores["coherence/joint_kappa"]
-    entropy, most = scores["coherence/joint_entropy"], -math.log(scores["coherence/chance"])
+    joint, kappa = scores[JOINT_COHERENCE], scores[KAPPA]
+    entropy, most = scores["coherence/joint_entropy"], -math.log(scores[CHANCE])
     sure, real = scores["coherence/joint_confidence"], scores["coherence/real_confidence"]
     is_by_frequencies = joint > 0.5 and kappa < 0.5 * joint  # most agreement is what the class frequencies give
     if not is_by_frequencies and entropy > LEAST_ENTROPY * most:
         return {}
     return {
-        "coherence/joint": f"not to be trusted: prior samples look collapsed (kappa {kappa:.2f}, entropy of the "
+        JOINT_COHERENCE: f"not to be trusted: prior samples look collapsed (kappa {kappa:.2f}, entropy of the "
         f"classes {entropy:.2f} of {most:.2f} nats, the judge's confidence {sure:.2f} against {real:.2f} on real data)"
     }
 
@@ -125,8 +125,8 @@ def _joint(readings: Readings, classes: int) -> dict[str, float]:
     if modalities == 1:
         return spread
     agree = (votes == votes[:, :1]).all(-1)
-    low, high = interval_of_mean(agree[:, None].astype(float), readings.trial.seed)
-    joint = {"joint": float(agree.mean()), "joint_low": low, "joint_high": high}
+    ends = interval_of_mean(agree[:, None].astype(float), readings.trial.seed)
+    joint = with_interval("joint", float(agree.mean()), ends)
     return joint | {"joint_kappa": fleiss_kappa(votes), "joint_chance": classes ** (1.0 - modalities)} | spread
 
 
@@ -153,8 +153,8 @@ def leave_one_out_of(readings: Readings, truth: np.ndarray) -> dict[str, float]:
     if not scored:
         return {}
     table = np.stack(scored, -1)
-    low, high = interval_of_mean(table, readings.trial.seed)
-    return {"leave_one_out": float(np.nanmean(table, 0).mean()), "leave_one_out_low": low, "leave_one_out_high": high}
+    mean, ends = float(np.nanmean(table, 0).mean()), interval_of_mean(table, readings.trial.seed)
+    return with_interval("leave_one_out", mean, ends)
 
 
 def _scores(readings: Readings, pair: Pair, truth: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.judges.extractors import Critic
-from polyvae.keys import joined
-from polyvae.metrics.bootstrap import interval
+from polyvae.keys import LABEL_FREE, joined
+from polyvae.metrics.bootstrap import interval, with_interval
 from polyvae.metrics.pairs import Pair, few_pairs, members, one_out_pairs, self_pairs, wanted_members
 from polyvae.metrics.protocol import Options, Trial, measuring
 from polyvae.models.contract import Model, NotDefined
@@ -82,7 +82,7 @@ def label_free(model: Model, data: MultimodalDataset, critic: Critic, **options:
 
 def warnings(scores: Mapping[str, float]) -> dict[str, str]:
     """Key -> why it is not there."""
-    if "label_free/against_real" not in scores or "label_free/leave_one_out" in scores:
+    if LABEL_FREE not in scores or "label_free/leave_one_out" in scores:
         return {}
     reason = "self-reconstructions fit their own input hardly better than another's, so they are no upper anchor"
     return {"label_free/leave_one_out": reason}
@@ -125,8 +125,7 @@ def _summary(key: str, own: np.ndarray, true: np.ndarray, seed: int) -> dict[str
         share = times / len(own)
         return float(((share @ own - 0.5) / (share @ true - 0.5)).mean())
 
-    low, high = interval(mean, len(own), seed)
-    return {key: mean(np.ones(len(own))), f"{key}_low": low, f"{key}_high": high}
+    return with_interval(key, mean(np.ones(len(own))), interval(mean, len(own), seed))
 
 
 def _embedded(trial: Trial[Model], critic: Critic, pairs: Sequence[Pair]) -> dict[Pair, Tensor]:

@@ -15,7 +15,7 @@ from polyvae.errors import InputError
 from polyvae.gaussian import GaussianMixture, picked
 from polyvae.keys import joined
 from polyvae.metrics.pairs import Subset, few_pairs
-from polyvae.metrics.protocol import Options, Trial, measuring, scoring
+from polyvae.metrics.protocol import Options, Trial, measuring
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel, Model, code_draws, joint
 from polyvae.noise import RowNoise
@@ -133,20 +133,19 @@ def legacy_log_likelihood(
     alone stands below the line. With both off it is the joint estimate over whole batches.
     Raises NotDefined for a model that is not joint.
     """
-    known = joint(model)
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).tolist()
     whole = [ids for ids in chunks(order, LEGACY_BATCH) if len(ids) == LEGACY_BATCH or len(order) < LEGACY_BATCH]
     means = []
-    with scoring(model):
+    with measuring(joint(model), data, seed=seed) as trial:
         for ids in whole:
             batch = data.batch(ids)
-            posterior = known.posterior(batch)
+            posterior = trial.model.posterior(batch)
             if single_expert:
                 block = torch.arange(len(ids)) * len(posterior.components.mean) // len(ids)
                 chosen = picked(posterior.components, (block[None], torch.arange(len(ids))[None]))
                 posterior = GaussianMixture(chosen, torch.ones_like(posterior.weights[:, :1]))
-            noise = RowNoise(seed, "log_likelihood/legacy", ids)
-            weights = known.log_weights(batch, model.names, model.names, samples, noise, posterior)
+            noise = trial.noise("log_likelihood/legacy", ids)
+            weights = trial.model.log_weights(batch, model.names, model.names, samples, noise, posterior)
             means.append(log_mean(weights.reshape(len(ids), -1).T if flattened else weights).mean())
     return {"log_likelihood/legacy": float(torch.stack(means).mean())}
 

@@ -148,7 +148,8 @@ def measuring(
 
     Raises InputError unless model and data have the same modalities, for fewer than `least` rows, or a row named twice.
     """
-    check_same(model, data)
+    if model.names != data.names:
+        raise InputError(f"the model has modalities {', '.join(model.names)}, the data {', '.join(data.names)}")
     rows = options.get("rows")
     chosen = sorted(range(len(data)) if rows is None else rows)
     if len(set(chosen)) < len(chosen):
@@ -176,11 +177,6 @@ def readable(model: Model, extractor: Extractor) -> Subset:
     if not names:
         raise NotDefined(f"the extractor {extractor.name!r} reads none of {', '.join(model.names)}")
     return names
-
-
-def check_same(model: Model, data: MultimodalDataset) -> None:
-    if model.names != data.names:
-        raise InputError(f"the model has modalities {', '.join(model.names)}, the data {', '.join(data.names)}")
 
 
 @contextmanager

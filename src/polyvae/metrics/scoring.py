@@ -30,7 +30,7 @@ from polyvae.metrics.manifold import NEIGHBOUR, manifold_of
 from polyvae.metrics.objective import objective
 from polyvae.metrics.pairs import few_pairs, one_out_pairs
 from polyvae.metrics.protocol import Evaluation, Options, readable
-from polyvae.metrics.readings import Read, Readings, read_model
+from polyvae.metrics.readings import Readings, read_model
 from polyvae.models.contract import Model, NotDefined
 from polyvae.registry import Registry
 
@@ -75,11 +75,6 @@ class Scoring:
             self.model, self.on.test, judge, label_pairs=pairs, moment_pairs=few, cache=self.on.cache, **self.options
         )
 
-    @cached_property
-    def train(self) -> dict[str, Read]:
-        """What the judge sees in as many training rows."""
-        return real_train(self.readings, self.on.train, self.on.cache)
-
 
 def _coherence(scoring: Scoring) -> dict[str, float]:
     if isinstance(scoring.judge, AttributeJudge):
@@ -122,10 +117,6 @@ def _label_free(scoring: Scoring) -> dict[str, float]:
     return label_free(scoring.model, scoring.on.test, scoring.on.critic, **scoring.options)
 
 
-def no_warnings(values: Mapping[str, float]) -> dict[str, str]:
-    return {}
-
-
 @dataclass(frozen=True)
 class Metric:
     """A row of the table: what it measures, and what it needs for that.
@@ -149,7 +140,7 @@ class Metric:
     pairs: Literal["labels", "moments"] | None = None
     by_prior: tuple[str, ...] = ()
     is_sampled: bool = False
-    warnings: Callable[[Mapping[str, float]], dict[str, str]] = no_warnings
+    warnings: Callable[[Mapping[str, float]], dict[str, str]] = lambda values: {}
 
 
 def _read(measure: Callable[[Scoring], dict[str, float]], summary: str, **more: Any) -> Metric:
@@ -199,7 +190,7 @@ METRICS = Registry(
             warnings=coherence_warnings,
         ),
         "frechet": _read(
-            lambda s: frechet_of(s.readings, s.train),
+            lambda s: frechet_of(s.readings, real_train(s.readings, s.on.train, s.on.cache)),
             "distance of generated to real data, features of the judge",
             pairs="moments",
             by_prior=("frechet/*/unconditional/*",),
