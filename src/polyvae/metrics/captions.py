@@ -30,9 +30,9 @@ def captions(
     """For every text modality, over at most 1,000 test rows and as many prior samples, the likeliest words shown.
 
     Returns captions/ + distinct_<n>/<source>/<name>: share of different n-grams among all (Li et al. 2016), comparable
-    at equal numbers only; real_<n>grams/...: share of n-grams that occur in real training captions; length/...: words a
-    caption; length_distance/...: Wasserstein distance of lengths to real test captions, in words. <source>: real (test
-    captions), unconditional (prior samples), or the given modalities: all but the text.
+    at equal numbers only; real_<n>grams/...: share of n-grams that occur in real training captions; length/...: words
+    per caption; length_distance/...: Wasserstein distance of lengths to real test captions, in words. <source>: real
+    (test captions), unconditional (prior samples), or the given modalities: all but the text.
     log_likelihood_per_word/<source>/<name>: nats per word (end token included) of real test captions, from the mean
     likelihood over `samples` draws given the source or from the prior: higher is better.
     perplexity/<source>/<name>: exp of minus that.

@@ -329,7 +329,7 @@ def evaluate(
             continue
         try:
             scores = METRICS[name].measure(scoring)
-        except (NotDefined, InputError) as reason:  # what is scored and trained already is kept
+        except InputError as reason:  # what is scored and trained already is kept
             notes[name] = str(reason)
             continue
         finite = {key: value for key, value in scores.items() if math.isfinite(value)}

@@ -105,11 +105,11 @@ def weighted(
         averages = parts.new_zeros(len(rows), parts.shape[1]).index_add(0, pairs % len(rows), parts)
     loss = -value.mean()
     if torch.is_grad_enabled():
-        live = (normalised[pairs] > NEGLIGIBLE).nonzero().squeeze(1)
-        kept = pairs[live]
-        weight = grid.weight[:, None].expand_as(grid.term).flatten()[kept] * normalised[kept] / len(rows)
-        factor = _factor(normalised[kept], scores.responsibility[live], beta, gradient)
-        surrogate = -drawn.attached(kept, weight, factor, gradient, chunk)
+        heavy = (normalised[pairs] > NEGLIGIBLE).nonzero().squeeze(1)
+        again = pairs[heavy]  # scored a second time, with gradients
+        weight = grid.weight[:, None].expand_as(grid.term).flatten()[again] * normalised[again] / len(rows)
+        factor = _factor(normalised[again], scores.responsibility[heavy], beta, gradient)
+        surrogate = -drawn.attached(again, weight, factor, gradient, chunk)
         loss = loss + surrogate - surrogate.detach()
     log_likelihood, kl = averages[:, :-1], averages[:, -1]
     return Bound(loss, log_likelihood, kl, -log_likelihood.sum(-1).mean(), kl.mean())
