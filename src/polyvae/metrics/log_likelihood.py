@@ -19,7 +19,6 @@ from polyvae.metrics.protocol import Options, Trial, measuring
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel, Model, code_draws, joint
 from polyvae.noise import RowNoise
-from polyvae.objectives.parts import where_present
 
 MOST_ROWS = 500  # for all but the joint
 BLIND_ROWS, BLIND_SAMPLES, BLIND_POSTERIORS, BLIND_CHUNK = 200, 1000, 500, 50
@@ -168,7 +167,7 @@ def _log_predictive(trial: Trial[JointModel], given: Subset, targets: Subset, sa
         for draw in range(samples):
             laws = model.decode(codes(trial.noise(f"log_likelihood/conditional/{draw}", ids)))
             each = torch.stack([laws[name].log_prob(batch.values[name]) for name in targets], -1)
-            scores.append(where_present(each, batch.present[:, columns]).sum(-1))
+            scores.append(torch.where(batch.present[:, columns], each, 0.0).sum(-1))
         parts.append(torch.stack(scores).double().cpu())
     return torch.cat(parts, -1)
 

@@ -92,9 +92,7 @@ class Blueprint:
             mixture=subsets.from_json(content["subsets"]),
             latent_dim=content["latent_dim"],
             networks=content["networks"],
-            kind=content.get("kind", "joint"),
-            prior=content.get("prior", {"kind": "normal"}),
             family=Family(**content.get("posterior", {})),
-            options=content.get("options", {}),
             own=own or {},
+            **{name: content[name] for name in ("kind", "prior", "options") if name in content},
         )

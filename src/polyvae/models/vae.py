@@ -202,11 +202,10 @@ class MultimodalVAE(TrainableModel):
         z = chosen.rsample(standard.view(rows, total, latent).permute(1, 0, 2))
         share = (total * posterior.weights.T / drawn).log()[which]  # (sample, batch)
         log_weight = share + self.prior.log_prob(z) - posterior.log_prob(z)
-        seen = {name: batch.present[:, self.names.index(name)] for name in targets}
         for index, codes in enumerate(z):
             for name, likelihood in self.decode(dict.fromkeys(targets, codes)).items():
-                score = likelihood.log_prob(batch.values[name])
-                log_weight[index] += torch.where(seen[name], score, torch.zeros_like(score))
+                seen = batch.present[:, self.names.index(name)]
+                log_weight[index] += torch.where(seen, likelihood.log_prob(batch.values[name]), 0.0)
         return log_weight
 
     @torch.no_grad()

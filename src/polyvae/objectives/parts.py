@@ -97,7 +97,3 @@ def scores_of(model: JointModel, batch: Batch, name: str, z: Tensor) -> Tensor:
     likelihood = model.decode({name: z.flatten(0, -2)})[name]
     scores = likelihood.log_prob(value.expand(*outer, *value.shape).flatten(0, len(outer))).view(*outer, -1)
     return scores if len(rows) == count else scores.new_zeros(*outer, count).index_copy(-1, rows, scores)
-
-
-def where_present(scores: Tensor, present: Tensor) -> Tensor:
-    return torch.where(present, scores, torch.zeros_like(scores))

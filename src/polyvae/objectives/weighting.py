@@ -23,7 +23,7 @@ from polyvae.gaussian import picked
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel
 from polyvae.noise import Noise, of_draw
-from polyvae.objectives.parts import Allocation, Bound, check, every_term, rsample, systematic_quantiles, where_present
+from polyvae.objectives.parts import Allocation, Bound, check, every_term, rsample, systematic_quantiles
 from polyvae.posteriors import Posterior
 from polyvae.subsets import SubsetMixture
 
@@ -200,7 +200,7 @@ class _Samples:
         rows = pairs % len(self.batch.present)
         likelihoods = self.model.decode(dict.fromkeys(self.model.names, z))
         columns = [likelihoods[name].log_prob(self.batch.values[name][rows]) for name in self.model.names]
-        log_likelihood = where_present(torch.stack(columns, -1), self.batch.present[rows])
+        log_likelihood = torch.where(self.batch.present[rows], torch.stack(columns, -1), 0.0)
         each = self._joint(pairs, z, law)
         log_ratio = each.logsumexp(0) - self.model.prior.log_prob(z)
         in_loss = log_likelihood if self.weights is None else log_likelihood * self.weights
