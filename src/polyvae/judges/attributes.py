@@ -70,7 +70,7 @@ def _train(network: Reader, tuples: MultimodalDataset, attributes: Sequence[Attr
 
     def loss() -> Tensor:
         rows, which = (torch.randint(n, (RECIPE["batch"],), generator=generator) for n in targets.shape[:2])
-        # No attribute depends on the place of a bird, nor on the side that it looks to.
+        # No attribute depends on where it is seen, nor on left and right.
         logits, _ = network(shifted(images[rows].float() / 255, RECIPE["shift"], generator, mirrored=True))
         parts = logits.split([len(attribute.values) for attribute in attributes], -1)
         total = torch.zeros(())
