@@ -32,16 +32,16 @@ def read_tokens(tokens: Sequence[str], attributes: Sequence[Attribute]) -> list[
     """
     meant = [{word: v for v, words in enumerate(a.values) for word in words} for a in attributes]
     parts = {part for attribute in attributes for part in attribute.parts}
-    found, waiting = [UNREAD] * len(attributes), [UNREAD] * len(attributes)
+    read, waiting = [UNREAD] * len(attributes), [UNREAD] * len(attributes)
     for token in map(str.lower, tokens):
         for i, attribute in enumerate(attributes):
             waiting[i] = meant[i].get(token, waiting[i])
             is_said = token in attribute.parts if attribute.parts else waiting[i] != UNREAD
-            if is_said and found[i] == UNREAD:
-                found[i] = waiting[i]
+            if is_said and read[i] == UNREAD:
+                read[i] = waiting[i]
         if token in parts:
             waiting = [UNREAD] * len(attributes)
-    return found
+    return read
 
 
 def read_captions(ids: Tensor, vocabulary: Vocabulary, attributes: Sequence[Attribute]) -> np.ndarray:
@@ -60,14 +60,11 @@ def said(data: MultimodalDataset, attributes: Sequence[Attribute]) -> np.ndarray
 
     data: with a text modality; a row without a caption says nothing.
     """
-    name = caption_of(data)
-    spec = next(m for m in data.modalities if m.name == name)
-    assert spec.vocabulary is not None
-    ids = data.variants.get(spec.name, data.values[spec.name][:, None])
-    found = read_captions(ids.flatten(0, 1), spec.vocabulary, attributes).reshape(*ids.shape[:2], -1)
-    absent = ~data.present[:, data.names.index(spec.name)].cpu().numpy()
-    found[absent] = UNREAD
-    return found
+    column, name, vocabulary = next((i, m.name, m.vocabulary) for i, m in enumerate(data.modalities) if m.vocabulary)
+    ids = data.variants.get(name, data.values[name][:, None])
+    values = read_captions(ids.flatten(0, 1), vocabulary, attributes).reshape(*ids.shape[:2], -1)
+    values[~data.present[:, column].cpu().numpy()] = UNREAD
+    return values
 
 
 def agreed(said: np.ndarray) -> np.ndarray:
@@ -76,6 +73,5 @@ def agreed(said: np.ndarray) -> np.ndarray:
     Of several captions the first is left out, so that it can be judged by the others.
     """
     others = torch.from_numpy(said[:, 1:] if said.shape[1] > 1 else said)
-    most = int(others.max()) + 1
-    counts = torch.stack([(others == value).sum(1) for value in range(max(most, 1))], -1)
+    counts = torch.stack([(others == value).sum(1) for value in range(max(int(others.max()) + 1, 1))], -1)
     return torch.where(counts.sum(-1) > 0, counts.argmax(-1), UNREAD).numpy()

@@ -3,10 +3,11 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Any, Literal, get_args, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from polyvae.errors import InputError
 
@@ -16,23 +17,35 @@ NOT_HASHED = {"threads", "device", "metrics", "importance_samples", "data_dir", 
 MODALITIES = 5  # of a generated data set, where a config does not say
 
 
+class Rule(NamedTuple):
+    """What the value of a field must be."""
+
+    holds: Callable[[Any], bool]
+    wording: str
+
+
+Count = Annotated[int, Rule(lambda v: v >= 1, "at least 1")]
+Seed = Annotated[int, Rule(lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1")]
+Positive = Annotated[float, Rule(lambda v: 0 < v < float("inf"), "a finite number above 0")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """What can be chosen of a data set. Each has some of these; None stands for its own default."""
 
-    modalities: int | None = None
+    modalities: Count | None = None
     """Number of modalities of a generated data set. Default 5."""
     data: str | None = None
     """Your own data: an .npz file, for --dataset arrays."""
     data_dir: str | None = None
     """Folder with mnist/, polymnist/, cub/, backgrounds/. Default: $POLYVAE_DATA, else the embedded digits."""
-    scale: float | None = None
+    scale: Annotated[float, Rule(lambda v: 0 < v < 1, "between 0 and 1, exclusive")] | None = None
     """Size of the digits in translated_polymnist, in (0, 1). Default .5."""
-    background: int | None = None
+    background: Annotated[int, Rule(lambda v: v >= 0, "at least 0")] | None = None
     """Index of the one picture behind repeated_polymnist. Default 0."""
-    held_out: int | None = None
+    held_out: Annotated[int, Rule(lambda v: 0 <= v <= 10, "from 0 to 10")] | None = None
     """Number of digits d that translated_polymnist never shows in quadrant d mod 4; metric `ood` does. Default 0."""
-    crop_range: int | None = None
+    crop_range: Count | None = None
     """Crops of PolyMNIST's pictures start in [0, crop_range)^2: a dial for Delta. Default: anywhere."""
     pairing: Literal["fixed", "fresh"] | None = None
     """PolyMNIST pairs: one fixed set, or new pairs and crops every epoch. Default fixed."""
@@ -65,29 +78,29 @@ class RunConfig(DataOptions):
     """Data set; `polyvae data list` shows them."""
     only: str | None = None
     """Keep only these modalities, comma-separated (m0,m2). Method `unimodal` needs exactly one."""
-    data_seed: int = 0
+    data_seed: Seed = 0
     """Seed of the generated data set, of its pairs and of the split of your own data; the same for all runs."""
-    train_size: int | None = None
+    train_size: Count | None = None
     """Training rows. Default: all there are."""
-    test_size: int | None = None
+    test_size: Count | None = None
     """Test rows. Default: all there are, or 20 % of your own data."""
-    validation_fraction: float | None = None
+    validation_fraction: Annotated[float, Rule(lambda v: 0 <= v < 1, "at least 0 and below 1")] | None = None
     """Share of the training rows held out to choose the best weights. Default .1 for arrays, else 0."""
     method: str = "mopoe"
     """Method; `polyvae methods` shows them."""
     subsets: str | None = None
     """The terms of your own S as JSON text (`subsets.terms_text`), for --method custom."""
-    beta: float = 1.0
+    beta: Annotated[float, Rule(lambda v: 0 <= v < float("inf"), "a finite number, at least 0")] = 1.0
     """Weight of the KL term (confounded with the likelihood scale b: about beta * b matters)."""
     allocation: Literal["auto", "systematic", "exact"] = "auto"
-    """How rows share the subsets of S: systematic (one subset a row, unbiased) or exact (every subset)."""
+    """How rows share the subsets of S: systematic (one subset per row, unbiased) or exact (every subset)."""
     objective: str = "auto"
     """elbo, elbo_tight, iwae, iwae_looser, dreg, dreg_looser or *_official. Default: the method's own, mostly elbo."""
-    objective_samples: int | None = None
+    objective_samples: Count | None = None
     """Samples K of an importance-weighted objective. Default: the method's own, mostly 8."""
     prior: str = "auto"
     """normal, laplace, learned_normal, learned_laplace, gmm, gmm_full, vamp or flow. Default: mostly normal."""
-    prior_components: int | None = None
+    prior_components: Count | None = None
     """Components of the priors gmm, gmm_full and vamp. Default 50."""
     posterior: Literal["auto", "normal", "laplace"] = "auto"
     """Family of the posteriors; laplace has no products of experts (mmvae, unimodal). Default: mostly normal."""
@@ -105,61 +118,36 @@ class RunConfig(DataOptions):
     modality_weights: str = "auto"
     """Factors on the log-likelihoods in the loss, for all or by modality, or a published set for image and caption:
     mmvae (image 0.0026) or mmvm (caption 128). Default 1."""
-    latent_dim: int = 64
+    latent_dim: Count = 64
     """Dimensions of the latent space; `unimodal` uses latent_dim / M, as in the paper."""
-    epochs: int = 100
+    epochs: Count = 100
     """Passes over the training rows."""
-    batch_size: int = 256
-    """Rows a step."""
-    learning_rate: float = 5e-4
+    batch_size: Count = 256
+    """Rows per step."""
+    learning_rate: Positive = 5e-4
     """Step size of Adam."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate over the run: constant, or warmed up over 2 % of the steps, then a cosine down to zero."""
-    gradient_clip: float | None = None
+    gradient_clip: Positive | None = None
     """Largest norm of the gradient. Default: no clipping."""
-    patience: int | None = None
+    patience: Count | None = None
     """Stop after this many epochs without a better validation loss. Default: never."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the weights, the order of rows, the training noise and the metrics."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: networks in mixed precision; likelihoods, KL and optimiser stay in float32."""
-    threads: int | None = None
+    threads: Count | None = None
     """CPU threads. Default: all cores, shared among workers."""
     device: str = "auto"
     """cpu, cuda, cuda:1; auto takes a CUDA device if there is one."""
     metrics: str = "default"
     """Metrics to score when trained, comma-separated, or `default`, `all`, `none`; `polyvae metrics` shows them."""
-    importance_samples: int = 12
-    """Importance samples a test row, for log-likelihoods."""
+    importance_samples: Count = 12
+    """Importance samples per test row, for log-likelihoods."""
 
     def __post_init__(self) -> None:
-        hints = _hints()
-        for field in fields(self):
-            object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name), hints[field.name]))
-        for name in (
-            "modalities",
-            "crop_range",
-            "train_size",
-            "test_size",
-            "latent_dim",
-            "epochs",
-            "batch_size",
-            "patience",
-            "threads",
-            "importance_samples",
-            "objective_samples",
-            "prior_components",
-        ):
-            _check(name, getattr(self, name), lambda v: v >= 1, "at least 1")
-        for name in ("learning_rate", "gradient_clip"):
-            _check(name, getattr(self, name), lambda v: 0 < v < float("inf"), "a finite number above 0")
-        _check("beta", self.beta, lambda v: 0 <= v < float("inf"), "a finite number, at least 0")
-        _check("scale", self.scale, lambda v: 0 < v < 1, "between 0 and 1, exclusive")
-        _check("validation_fraction", self.validation_fraction, lambda v: 0 <= v < 1, "at least 0 and below 1")
-        _check("background", self.background, lambda v: v >= 0, "at least 0")
-        _check("held_out", self.held_out, lambda v: 0 <= v <= 10, "from 0 to 10")
-        for name in ("seed", "data_seed"):
-            _check(name, getattr(self, name), lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1")
+        for name, hint in _hints().items():
+            object.__setattr__(self, name, _checked(name, getattr(self, name), hint))
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> "RunConfig":
@@ -190,7 +178,7 @@ class RunConfig(DataOptions):
 
 @cache
 def _hints() -> dict[str, Any]:
-    return get_type_hints(RunConfig)
+    return get_type_hints(RunConfig, include_extras=True)
 
 
 def by_modality(text: str, names: tuple[str, ...], field: str) -> dict[str, str]:
@@ -201,28 +189,35 @@ def by_modality(text: str, names: tuple[str, ...], field: str) -> dict[str, str]
         return dict.fromkeys(names, text)
     pairs = [part.partition("=") for part in text.split(",")]
     if unknown := [name for name, _, _ in pairs if name.strip() not in names]:
-        raise InputError(f"--{field.replace('_', '-')} names modality {unknown[0]!r}; known: {', '.join(names)}")
+        raise InputError(f"{flag(field)} names modality {unknown[0]!r}; known: {', '.join(names)}")
     values = {name.strip(): value.strip() for name, _, value in pairs}
     if len(values) < len(pairs):
-        raise InputError(f"--{field.replace('_', '-')} {text!r} names a modality twice; keep one value for each")
+        raise InputError(f"{flag(field)} {text!r} names a modality twice; keep one value for each")
     return values
 
 
-def _check(name: str, value: Any, holds: Any, rule: str) -> None:
-    if value is not None and not holds(value):
-        raise InputError(f"--{name.replace('_', '-')} is {value}; it must be {rule}")
+def flag(field: str) -> str:
+    """The flag of a field on the command line, which errors name."""
+    return f"--{field.replace('_', '-')}"
 
 
-def _typed(name: str, value: Any, hint: Any) -> Any:
-    """`value` as the type of the field: an integer is made a float, so that 1 and 1.0 are the same run."""
-    options = get_args(hint) if type(None) in get_args(hint) else (hint,)
-    if value is None and len(options) > 1:
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    """`value` as the type of its field: an integer is made a float, so that 1 and 1.0 are the same run.
+
+    Raises InputError for a value of another type, or one that breaks the field's rule.
+    """
+    given = get_args(hint)
+    if value is None and NoneType in given:
         return None
-    choices = get_args(options[0])
-    if choices and value in choices:
+    wanted = given[0] if NoneType in given else hint
+    kind, *rules = get_args(wanted) if get_origin(wanted) is Annotated else (wanted,)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise InputError(f"{flag(name)} is {value!r}; it must be {', '.join(map(repr, get_args(kind)))}")
         return value
-    accepts = (int, float) if options[0] is float else options[0]
-    if not choices and isinstance(value, accepts) and not isinstance(value, bool):
-        return options[0](value)
-    wanted = ", ".join(map(repr, choices)) or options[0].__name__
-    raise InputError(f"--{name.replace('_', '-')} is {value!r}; it must be {wanted}")
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+        raise InputError(f"{flag(name)} is {value!r}; it must be {kind.__name__}")
+    for rule in rules:
+        if not rule.holds(value):
+            raise InputError(f"{flag(name)} is {value}; it must be {rule.wording}")
+    return kind(value)

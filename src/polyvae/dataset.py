@@ -42,20 +42,26 @@ class MultimodalDataset:
             raise InputError(f"data set {self.name!r}: values for {list(self.values)} but modalities {names}")
         rows = len(self.present)
         for modality in self.modalities:
-            dtype, shape = self.values[modality.name].dtype, tuple(self.values[modality.name].shape)
+            name, expected = modality.name, (rows, *modality.stored_shape)
+            dtype, shape = self.values[name].dtype, tuple(self.values[name].shape)
             if dtype not in ((torch.int16,) if modality.vocabulary else (torch.uint8, torch.float32)):
-                raise InputError(
-                    f"modality {modality.name!r} is {dtype}; give uint8 (for value / 255), float32, or int16 for text"
-                )
-            if shape != (rows, *modality.stored_shape):
-                raise InputError(
-                    f"modality {modality.name!r} has shape {shape}, expected {(rows, *modality.stored_shape)}"
-                )
+                accepted = "uint8 (for value / 255), float32, or int16 for text"
+                raise InputError(f"modality {name!r} is {dtype}; give {accepted}")
+            if shape != expected:
+                raise InputError(f"modality {name!r} has shape {shape}, expected {expected}")
         if self.labels is not None and len(self.labels) != rows:
             raise InputError(f"data set {self.name!r}: {len(self.labels)} labels for {rows} rows")
         if not bool(self.present.any(-1).all()):
             empty = int((~self.present.any(-1)).nonzero()[0])
             raise InputError(f"row {empty} of data set {self.name!r} has no observed modality; drop such rows")
+
+    @staticmethod
+    def complete(
+        name: str, modalities: Sequence[Modality], values: Mapping[str, Tensor], **others: Any
+    ) -> "MultimodalDataset":
+        """Rows that lack no modality; others: labels, info, variants."""
+        present = torch.ones(len(next(iter(values.values()))), len(modalities), dtype=torch.bool)
+        return MultimodalDataset(name, tuple(modalities), values, present, **others)
 
     def __len__(self) -> int:
         return len(self.present)
@@ -74,24 +80,21 @@ class MultimodalDataset:
         """Only the named modalities, in data set order, without the rows that then have nothing observed."""
         if unknown := sorted(set(names) - set(self.names)):
             raise InputError(f"unknown modality {unknown[0]!r}; {self.name!r} has {', '.join(self.names)}")
-        kept = [i for i, name in enumerate(self.names) if name in set(names)]
-        if not kept:
+        columns = [i for i, name in enumerate(self.names) if name in names]
+        if not columns:
             raise InputError("select needs at least one modality")
-        chosen = tuple(self.modalities[i] for i in kept)
-        seen = self.present[:, kept].any(-1)
+        modalities = tuple(self.modalities[i] for i in columns)
+        seen = self.present[:, columns].any(-1)
         source = self if bool(seen.all()) else self.rows(seen.nonzero().squeeze(1))
-        return replace(
-            source,
-            modalities=chosen,
-            values={m.name: source.values[m.name] for m in chosen},
-            present=source.present[:, kept],
-            variants={m.name: source.variants[m.name] for m in chosen if m.name in source.variants},
-        )
+        values = {m.name: source.values[m.name] for m in modalities}
+        variants = {name: value for name, value in source.variants.items() if name in values}
+        present = source.present[:, columns]
+        return replace(source, modalities=modalities, values=values, present=present, variants=variants)
 
     def rows(self, indices: Tensor | Sequence[int]) -> "MultimodalDataset":
         """Only the rows `indices`, in that order."""
-        kept = torch.as_tensor(indices)
-        return self._with_tensors(lambda tensor: tensor[kept])
+        places = torch.as_tensor(indices)
+        return self._with_tensors(lambda tensor: tensor[places])
 
     def at_epoch(self, epoch: int) -> "MultimodalDataset":
         """The same rows showing the variant of this epoch: all of them in turn; epoch 0 shows `values`."""

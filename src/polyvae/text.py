@@ -41,7 +41,7 @@ class Vocabulary:
     """The words of a text modality, and its units: the data hold token ids (row, length), a model reads one-hot
     vectors (row, length, word).
 
-    words: id -> word; the first three are `SPECIALS`. length: ids a caption, end token included.
+    words: id -> word; the first three are `SPECIALS`. length: ids per caption, end token included.
     Raises InputError unless words begin with the specials and are all different.
     """
 
@@ -58,8 +58,8 @@ class Vocabulary:
     def of(captions: Iterable[str], length: int = LENGTH, least: int = LEAST_COUNT) -> "Vocabulary":
         """Every token that occurs at least `least` times, in order of first appearance (Shi et al. 2019)."""
         counts = Counter(token for caption in captions for token in tokenise(caption))
-        kept = (word for word, count in counts.items() if count >= least and word not in SPECIALS)
-        return Vocabulary((*SPECIALS, *kept), length)
+        frequent = (word for word, count in counts.items() if count >= least and word not in SPECIALS)
+        return Vocabulary((*SPECIALS, *frequent), length)
 
     def __len__(self) -> int:
         return len(self.words)
@@ -73,17 +73,14 @@ class Vocabulary:
         ids = np.full((len(captions), self.length), PADDING, np.int16)
         for row, caption in enumerate(captions):
             words = tokenise(caption)[: self.length - 1]
-            found = [UNKNOWN if word in SPECIALS else self._ids.get(word, UNKNOWN) for word in words]
-            ids[row, : len(found) + 1] = [*found, END]
+            of_words = [UNKNOWN if word in SPECIALS else self._ids.get(word, UNKNOWN) for word in words]
+            ids[row, : len(words) + 1] = [*of_words, END]
         return torch.from_numpy(ids)
 
     def tokens(self, ids: Tensor) -> list[list[str]]:
         """The words of each row of ids (row, length) before its end token, without padding."""
-        found = []
-        for row in ids.tolist():
-            kept = row[: row.index(END)] if END in row else row
-            found.append([self.words[index] for index in kept if index != PADDING])
-        return found
+        texts = (row[: row.index(END)] if END in row else row for row in ids.tolist())
+        return [[self.words[index] for index in text if index != PADDING] for text in texts]
 
     def decode(self, ids: Tensor) -> list[str]:
         """Sentences of ids (row, length)."""

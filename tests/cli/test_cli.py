@@ -279,9 +279,10 @@ def test_own_arrays_from_run_to_imputation(capsys):
         assert (filled["b.low"] <= filled["b.high"]).all()
         assert filled["b"][~seen].mean() == pytest.approx(100, abs=10), "in the units of the data"
     main(["evaluate", run_id, "--metrics", "imputation", "--quiet"])
-    main(["impute", run_id, "--data", "mine.npz", "--draws", "2"])
     held = json.loads(record.read_text())["metrics"]["imputation/a/b/coverage"]
-    assert f"b {held:.0%} (last weights)" in capsys.readouterr().out
+    for named in ([run_id], [str(record.parent), "--store", "elsewhere"]):
+        main(["impute", *named, "--data", "mine.npz", "--draws", "2"])
+        assert f"b {held:.0%} (last weights)" in capsys.readouterr().out
     with np.load("generated.npz") as made:
         assert made["b"].shape == (30, 3)
         assert made["b"].mean() == pytest.approx(100, abs=10)

@@ -36,7 +36,7 @@ def table_model(train: Rows, target: str, widths: Mapping[str, np.ndarray]) -> S
 
 
 def network_model(train: Rows, target: str, widths: Mapping[str, np.ndarray], seed: int) -> Score:
-    """One masked network a target: it reads any subset of the other modalities and gives each feature's bins.
+    """One masked network per target: it reads any subset of the other modalities and gives each feature's bins.
 
     Features are independent given what is read, so its score is a bound on the sum of feature entropies as well.
     Trained on random subsets, stopped where held-out rows of the training part score best.
@@ -48,8 +48,10 @@ def network_model(train: Rows, target: str, widths: Mapping[str, np.ndarray], se
         net = _Masked([len(widths[name]) for name in names], widths[target])
     order = rng.permutation(len(train[target]))
     cut = max(1, round(VALIDATION * len(order)))
-    rows = [_tensors({n: v[part] for n, v in train.items()}, names, target, widths) for part in np.split(order, [cut])]
-    _fit(net, rows[1], rows[0], rng)
+    validation, rest = (
+        _tensors({n: v[part] for n, v in train.items()}, names, target, widths) for part in np.split(order, [cut])
+    )
+    _fit(net, rest, validation, rng)
 
     def score(fresh: Rows, given: tuple[str, ...], by_feature: bool) -> np.ndarray:
         inputs, bins = _tensors(fresh, names, target, widths)
@@ -67,13 +69,8 @@ class _Masked(nn.Module):
         super().__init__()
         self.sizes, self.most = list(inputs), int(widths.max())
         self.register_buffer("is_bin", torch.arange(self.most) < torch.from_numpy(widths)[:, None])
-        self.body = nn.Sequential(
-            nn.Linear(sum(inputs) + len(inputs), HIDDEN),
-            nn.ReLU(),
-            nn.Dropout(0.2),
-            nn.Linear(HIDDEN, HIDDEN),
-            nn.ReLU(),
-        )
+        first, second = nn.Linear(sum(inputs) + len(inputs), HIDDEN), nn.Linear(HIDDEN, HIDDEN)
+        self.body = nn.Sequential(first, nn.ReLU(), nn.Dropout(0.2), second, nn.ReLU())
         self.head = nn.Linear(HIDDEN, len(widths) * self.most)
 
     def nats(self, inputs: Tensor, seen: Tensor, bins: Tensor) -> Tensor:
@@ -85,11 +82,12 @@ class _Masked(nn.Module):
 
 
 def _fit(
-    net: _Masked, train: tuple[Tensor, Tensor], validation_rows: tuple[Tensor, Tensor], rng: np.random.Generator
+    net: _Masked, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], rng: np.random.Generator
 ) -> None:
+    """Adam on random subsets, until the validation rows (inputs, bins) have scored no better for 10 epochs."""
     optimiser = torch.optim.Adam(net.parameters(), lr=RATE, weight_decay=1e-4)
-    contexts = _subsets(len(validation_rows[1]), len(net.sizes), rng)
-    best, kept, waited = float("inf"), {}, 0
+    contexts = _subsets(len(validation[1]), len(net.sizes), rng)
+    lowest, best, waited = float("inf"), {}, 0
     torch_rng = torch.Generator().manual_seed(int(rng.integers(2**31)))
     for _ in range(EPOCHS):
         net.train()
@@ -100,18 +98,18 @@ def _fit(
             optimiser.step()
         net.eval()
         with torch.no_grad():
-            reached = float(net.nats(validation_rows[0], contexts, validation_rows[1]).mean())
-        waited = 0 if reached < best else waited + 1
-        if reached < best:
-            best, kept = reached, {key: value.clone() for key, value in net.state_dict().items()}
+            nats = float(net.nats(validation[0], contexts, validation[1]).mean())
+        waited += 1
+        if nats < lowest:
+            lowest, best, waited = nats, {key: value.clone() for key, value in net.state_dict().items()}, 0
         if waited >= PATIENCE:
             break
-    net.load_state_dict(kept)
+    net.load_state_dict(best)
     net.eval()
 
 
 def _subsets(rows: int, modalities: int, rng: np.random.Generator) -> Tensor:
-    """A random subset a row, of uniformly random size: Bool (row, modality)."""
+    """One random subset per row, of uniformly random size: Bool (row, modality)."""
     size = rng.integers(0, modalities + 1, (rows, 1))
     return torch.from_numpy(rng.random((rows, modalities)).argsort(1).argsort(1) < size)
 

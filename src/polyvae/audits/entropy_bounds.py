@@ -1,4 +1,4 @@
-"""Bounds of conditional entropies from rows of quantised data, averaged over an S; `estimates` is their user."""
+"""Bounds of conditional entropies from rows of quantised data, averaged over an S; `estimate` is their user."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -32,38 +32,26 @@ class EntropyBounds:
     """Per-row values of every bound, averaged over S row by row, so that a bootstrap sees all their correlations."""
 
     def __init__(
-        self,
-        names: tuple[str, ...],
-        scores: Mapping[str, Score],
-        test_rows: Rows,
-        everything: Rows,
-        labels: np.ndarray | None,
-        seed: int,
+        self, scores: Mapping[str, Score], test_rows: Rows, everything: Rows, labels: np.ndarray | None, seed: int
     ) -> None:
-        self.names, self.scores, self.test_rows, self.everything = names, scores, test_rows, everything
-        self.count = len(next(iter(everything.values())))
+        """scores: of every modality; test_rows: held out from them; everything: these and the training rows.
+
+        labels: Int (row,) of everything; not used where the data refute that they are all that modalities share.
+        """
+        self.names, self.scores, self.test_rows, self.everything = tuple(scores), scores, test_rows, everything
+        self.test_count, self.count = (len(next(iter(rows.values()))) for rows in (test_rows, everything))
         self.single = {name: ids_of(rows) for name, rows in everything.items()}
-        self.plugged: dict[Any, np.ndarray] = {}
         self.label = None if labels is None else ids_of(labels[:, None])
         self.rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
-        self.known: dict[tuple[str, tuple[str, ...], bool], np.ndarray] = {}
+        self.scored: dict[tuple[str, tuple[str, ...], bool], np.ndarray] = {}
+        self.plugged: dict[Any, np.ndarray] = {}
+        self.refuted = None if labels is None else self._refuted()
+        if self.refuted is not None:
+            self.label = None
 
     @property
     def joint(self) -> End:
         return self._upper(self._chain(()))
-
-    @property
-    def refuted(self) -> str | None:
-        """Where a model tells more of a modality from the others than the label would allow, were it all they share."""
-        for name in self.names if self.label is not None else ():
-            least = interval(self._entropy((name,), None, True), self.rng)[0]
-            reached = self._upper(self._score(name, self._rest((name,)), by_feature=True)).value
-            if reached < least:
-                return (
-                    f"the labels are not used: features of {name} have {least:,.1f} nats given the label, but "
-                    f"{reached:,.1f} given the other modalities, so modalities share more than the label"
-                )
-        return None
 
     def delta(self, S: SubsetMixture) -> Interval:
         terms = _weights(S)
@@ -82,25 +70,37 @@ class EntropyBounds:
         upper = sum(w * self._score(n, a, by_feature=True) for a, w in terms.items() for n in self._rest(a))
         return Interval(self._lower(terms, by_feature=True), self._upper(np.asarray(upper)))
 
+    def _refuted(self) -> str | None:
+        """Where a model tells more of a modality from the others than the label would allow, were it all they share."""
+        for name in self.names:
+            least = interval(self._entropy((name,), None, True), self.rng)[0]
+            reached = self._upper(self._score(name, self._rest((name,)), by_feature=True)).value
+            if reached < least:
+                return (
+                    f"the labels are not used: features of {name} have {least:,.1f} nats given the label, but "
+                    f"{reached:,.1f} given the other modalities, so modalities share more than the label"
+                )
+        return None
+
     def _rest(self, given: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in self.names if name not in given)
 
     def _score(self, name: str, given: tuple[str, ...], *, by_feature: bool = False) -> np.ndarray:
         """-log q(x_name | x_given) of held-out rows."""
         key = (name, tuple(n for n in self.names if n in given), by_feature)
-        if key not in self.known:
-            self.known[key] = self.scores[name](self.test_rows, key[1], by_feature)
-        return self.known[key]
+        if key not in self.scored:
+            self.scored[key] = self.scores[name](self.test_rows, key[1], by_feature)
+        return self.scored[key]
 
     def _chain(self, given: tuple[str, ...]) -> np.ndarray:
         """-log q(x_rest | x_given), one modality after the other: (row,)."""
-        total, seen = np.zeros(len(next(iter(self.test_rows.values())))), tuple(given)
+        total, seen = np.zeros(self.test_count), given
         for name in self._rest(given):
             total, seen = total + self._score(name, seen), (*seen, name)
         return total
 
     def _upper(self, values: np.ndarray) -> End:
-        values = np.broadcast_to(values, len(next(iter(self.test_rows.values()))))
+        values = np.broadcast_to(values, self.test_count)
         return End(interval(values, self.rng)[1], float(values.mean()), UPPER)
 
     def _lower(

@@ -5,15 +5,13 @@ normalised models. Lower ends are plug-in conditional entropies, which are too s
 and, if there are labels, the same given the label, which assumes that modalities are independent given it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from polyvae import subsets
 from polyvae.audits.conditionals import Score, network_model, table_model
 from polyvae.audits.entropy_bounds import LABELLED, End, EntropyBounds, Interval
 from polyvae.dataset import MultimodalDataset
@@ -21,13 +19,12 @@ from polyvae.datasets import load
 from polyvae.errors import InputError
 from polyvae.noise import derive_seed
 from polyvae.subsets import SubsetMixture
-from polyvae.theory.discrepancies import terms_of
+from polyvae.theory.discrepancies import presets, terms_of
 from polyvae.theory.plugin import edges_of, quantised
 
 LEAST_ROWS = 200
 MOST_MODALITIES = 8
-ROWS_A_CELL = 4  # training rows a cell of the joint table, at least, for counting instead of a network
-PRESETS = ("mvae", "mmvae", "mopoe")
+ROWS_A_CELL = 4  # training rows per cell of the joint table, at least, for counting instead of a network
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Estimate:
     factorised: Mapping[str, Interval]
     hidden: Mapping[str, Mapping[str, Interval]]
 
-    @cached_property
+    @property
     def advice(self) -> str:
         return "\n".join(_advice(self))
 
@@ -76,7 +73,7 @@ def estimate(
         parts = tuple(load("arrays", data=data, split=split, seed=seed) for split in ("train", "test"))
     names = _names_of(parts[0], S)
     train, test = (_complete(part.select(names)) for part in parts)
-    _check(train, len(train), len(test))
+    _check(train.names, len(train) + len(test))
     edges = {name: edges_of(_flat(train, name), bins) for name in train.names}
     rows, test_rows = ({n: quantised(_flat(part, n), edges[n]) for n in edges} for part in (train, test))
     widths = {name: np.array([len(cuts) + 1 for cuts in edges[name]]) for name in edges}
@@ -89,16 +86,13 @@ def estimate(
     on_part("", len(edges), len(edges))
     everything = {name: np.concatenate([rows[name], test_rows[name]]) for name in edges}
     labels = None if train.labels is None or test.labels is None else np.concatenate([train.labels, test.labels])
-    mixtures = {name: getattr(subsets, name)(train.names) for name in PRESETS} if S is None else S
-    bounds = EntropyBounds(tuple(edges), scores, test_rows, everything, labels, seed)
-    refuted = bounds.refuted
-    if refuted is not None:
-        bounds.label = None
+    mixtures = presets(train.names) if S is None else S
+    bounds = EntropyBounds(scores, test_rows, everything, labels, seed)
     return Estimate(
         rows=len(train) + len(test),
         described={n: f"{len(w)} features of {w.min()} to {w.max()} values" for n, w in widths.items()},
-        refuted=refuted,
-        models="counts of every cell" if counted else "one masked network a modality",
+        refuted=bounds.refuted,
+        models="counts of every cell" if counted else "one masked network per modality",
         joint=bounds.joint,
         delta={name: bounds.delta(mixture) for name, mixture in mixtures.items()},
         factorised={name: bounds.factorised(mixture) for name, mixture in mixtures.items()},
@@ -138,14 +132,14 @@ def _flat(data: MultimodalDataset, name: str) -> np.ndarray:
     return values.reshape(len(data), -1).double().numpy()
 
 
-def _check(whole: MultimodalDataset, train: int, test: int) -> None:
-    if train + test < LEAST_ROWS:
+def _check(names: Sequence[str], rows: int) -> None:
+    if rows < LEAST_ROWS:
         raise InputError(
-            f"{train + test} rows have every one of {', '.join(whole.names)}; an estimate needs at least {LEAST_ROWS}. "
+            f"{rows} rows have every one of {', '.join(names)}; an estimate needs at least {LEAST_ROWS}. "
             "Leave out a modality that is often missing: give an S over the others (--subsets)"
         )
-    if not 2 <= len(whole.names) <= MOST_MODALITIES:
-        raise InputError(f"{len(whole.names)} modalities; an estimate takes 2 to {MOST_MODALITIES}, so give fewer")
+    if not 2 <= len(names) <= MOST_MODALITIES:
+        raise InputError(f"{len(names)} modalities; an estimate takes 2 to {MOST_MODALITIES}, so give fewer")
 
 
 def _advice(bounds: Estimate) -> list[str]:
@@ -168,7 +162,8 @@ def _advice(bounds: Estimate) -> list[str]:
         if upper.value > small:
             line += f" Most may be hidden of {most}: at most {hidden[most].upper.value:,.1f} nats."
         lines.append(line)
-    lines.append(
-        "Methods with S = {all} (mvae) avoid this cost; they learn to encode a subset only from rows that have gaps."
-    )
-    return [*lines, "Delta is no error of imputation: for that compare imputation/ of trained runs."]
+    return [
+        *lines,
+        "Methods with S = {all} (mvae) avoid this cost; they learn to encode a subset only from rows that have gaps.",
+        "Delta is no error of imputation: for that compare imputation/ of trained runs.",
+    ]

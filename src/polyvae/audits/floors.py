@@ -9,7 +9,6 @@ from polyvae import datasets, keys
 from polyvae.audits.laws import Truth, truth_of
 from polyvae.errors import RunError
 from polyvae.runs.plan import Plan, make_plan
-from polyvae.runs.record import Record
 from polyvae.runs.store import RunStore
 from polyvae.theory import discrepancy
 
@@ -48,12 +47,16 @@ def add_floors(
         key = json.dumps([config.dataset, *scoring, config.given])
         if key not in laws:
             laws[key] = _truth_of_test(plan)
-        if (floor := _floor(record, plan, laws[key])) is not None:
-            _check(floor)
-            floors.append(floor)
-            with store.lock(floor.run_id, wait=True):
-                added = {keys.FLOOR: floor.floor, keys.DELTA: floor.delta}
-                store.finish(replace(record, metrics=record.metrics | added))
+        if (least := laws[key].unseen_loss) is None:
+            continue
+        bound = float(sum(term.weight * least(term.given) for term in plan.mixture.terms))
+        delta = discrepancy(laws[key].entropies, plan.mixture)
+        floor = Floor(record.run_id, record.metrics[keys.DISTORTION], bound, delta)
+        _check(floor)
+        floors.append(floor)
+        with store.lock(floor.run_id, wait=True):
+            added = {keys.FLOOR: floor.floor, keys.DELTA: floor.delta}
+            store.finish(replace(record, metrics=record.metrics | added))
     return tuple(floors)
 
 
@@ -69,12 +72,3 @@ def _truth_of_test(plan: Plan) -> Truth:
     name = plan.config.dataset
     sampler = datasets.sampler(name, split="test", **datasets.options_of(name, plan.config))
     return truth_of(replace(plan, sampler=sampler))
-
-
-def _floor(record: Record, plan: Plan, truth: Truth) -> Floor | None:
-    least = truth.unseen_loss
-    if least is None:
-        return None
-    floor = sum(term.weight * least(term.given) for term in plan.mixture.terms)
-    delta = discrepancy(truth.entropies, plan.mixture)
-    return Floor(record.run_id, record.metrics[keys.DISTORTION], float(floor), delta)

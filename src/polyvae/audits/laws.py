@@ -88,7 +88,7 @@ def law_of(sampler: Sampler) -> ImageLaw:
     """The law of a PolyMNIST-type generator."""
     side = None if sampler.crop_range is None else sampler.crop_range + DIGIT
     shown = {id(picture): picture.pixels[:, :side, :side] for picture in sampler.pictures}
-    pictures = [shown[id(picture)] for picture in sampler.pictures]
+    pictures = [shown[id(picture)] for picture in sampler.pictures]  # one array where modalities share a picture
     return image_law(sampler.masks, sampler.labels, pictures, sampler.travel, sampler.held_out)
 
 
@@ -116,11 +116,10 @@ def _of_toy(plan: Plan) -> Truth:
     def draw(count: int, rng: np.random.Generator) -> Rows:
         drawn = law.draw(count, rng)
         values = {name: torch.from_numpy(drawn[name].astype(np.float32)) for name in names}
-        return _sample(MultimodalDataset("fresh rows", plan.modalities, values, _all(count, len(names))))
+        return _sample(MultimodalDataset.complete("fresh rows", plan.modalities, values))
 
-    return Truth(
-        "linear-Gaussian, in closed form", plan.modalities, law.entropies.select(names), True, unseen, None, draw
-    )
+    entropies = law.entropies.select(names)
+    return Truth("linear-Gaussian, in closed form", plan.modalities, entropies, True, unseen, None, draw)
 
 
 def _of_symbols(plan: Plan) -> Truth:
@@ -159,17 +158,11 @@ def _of_images(plan: Plan, sampler: Sampler) -> Truth:
     def draw(count: int, rng: np.random.Generator) -> Rows:
         images, labels = sampler.draw_tuples(count, rng)
         values = {name: images[law.names.index(name)] for name in names}
-        return _sample(MultimodalDataset("fresh tuples", plan.modalities, values, _all(count, len(names)), labels))
+        return _sample(MultimodalDataset.complete("fresh tuples", plan.modalities, values, labels=labels))
 
-    return Truth(
-        "digits on pictures, by the fold lemma",
-        tuple(_by_bins(m) for m in plan.modalities),
-        law.entropies.select(names),
-        law.is_exact,
-        unseen,
-        _least_loss(plan, law),
-        draw,
-    )
+    scored, least = tuple(map(_by_bins, plan.modalities)), _least_loss(plan, law)
+    entropies = law.entropies.select(names)
+    return Truth("digits on pictures, by the fold lemma", scored, entropies, law.is_exact, unseen, least, draw)
 
 
 def _least_loss(plan: Plan, law: ImageLaw) -> Callable[[Subset], float] | None:
@@ -201,10 +194,6 @@ def _by_bins(modality: Modality) -> Modality:
         f"modality {modality.name!r} is scored by {type(likelihood).__name__}, which gives no probability to a byte; "
         "an audit needs likelihood laplace or laplace_8bit"
     )
-
-
-def _all(rows: int, modalities: int) -> torch.Tensor:
-    return torch.ones(rows, modalities, dtype=torch.bool)
 
 
 def _sample(data: MultimodalDataset) -> Rows:

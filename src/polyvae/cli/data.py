@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from polyvae import datasets
+from polyvae.cli.common import Quiet, table_of
 from polyvae.config import DataOptions
 from polyvae.datasets.download import download_mnist
 from polyvae.errors import InputError
@@ -29,7 +29,7 @@ def data(
     seed: int = 0,
     out: Path = Path("preview.png"),
     rows: int = 10,
-    quiet: bool = False,
+    quiet: Quiet = False,
 ) -> None:
     """Look at a data set (preview), describe it (info), make its files (build), or list them all.
 
@@ -42,7 +42,6 @@ def data(
         seed: Seed of generated data, and of the split of your own.
         out: PNG file of the preview.
         rows: Columns of the preview.
-        quiet: Print nothing but errors.
     """
     if action == "list":
         _list()
@@ -63,9 +62,7 @@ def data(
 
 
 def _list() -> None:
-    table = Table(box=None, header_style="bold")
-    for heading in ("data set", "what it is", "options"):
-        table.add_column(heading)
+    table = table_of("data set", "what it is", "options")
     for name, entry in datasets.DATASETS.items():
         table.add_row(name, entry.description, ", ".join(entry.option_names))
     Console().print(table)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -25,13 +24,8 @@ class _Display:
         self.quiet = quiet
         self.console = Console()
         self.is_live = self.console.is_terminal and not quiet
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
+        what, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+        columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
         self.progress = Progress(*columns, console=self.console, disable=not self.is_live)
         self.last_line = time.monotonic()
 
@@ -39,9 +33,7 @@ class _Display:
         self.progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.progress.stop()
 
     def line(self, text: str, *, now: bool) -> None:
@@ -52,8 +44,8 @@ class _Display:
         print(text, flush=True)
 
 
-class StepBar(_Display):
-    """The steps of one run, and what else is under way."""
+class Bar(_Display):
+    """One computation: the steps or the named parts that it counts, and what else is under way."""
 
     def __enter__(self) -> Self:
         self.task = self.progress.add_task("reading the data", total=None, note="")
@@ -67,14 +59,6 @@ class StepBar(_Display):
         note = f"loss {loss:,.1f}"
         self.progress.update(self.task, description="train", completed=done, total=total, note=note)
         self.line(f"step {done} of {total}, {note}", now=done == total)
-
-
-class CountBar(_Display):
-    """Parts of one computation, each with a name."""
-
-    def __enter__(self) -> Self:
-        self.task = self.progress.add_task("reading the data", total=None, note="")
-        return super().__enter__()
 
     def part(self, name: str, done: int, total: int) -> None:
         """`done` of `total` parts are finished; `name` is under way, empty at the end."""
@@ -109,17 +93,14 @@ class SweepTable(_Display):
         if run_id in self.tasks:
             self.progress.remove_task(self.tasks.pop(run_id))
         outcome = f"{record.total_seconds:,.0f} s" if record.is_done else f"failed: {record.error}"
-        text = f"[{len(self.records)} of {len(self.configs)}] {run_id}: {outcome}"
-        if self.is_live:
-            self.console.print(text, markup=False)
-        self.line(text, now=True)
+        self.say(f"[{len(self.records)} of {len(self.configs)}] {run_id}: {outcome}")
 
     def poll(self, running: list[str]) -> None:
         if self.quiet:
             return
         text = self.summary(len(running))
         self.progress.update(self.all, description=text, completed=len(self.records), total=len(self.configs))
-        self.line(f"{text}: " + "; ".join([self._place(run_id) for run_id in running]), now=False)
+        self.line(f"{text}: " + "; ".join(map(self._place, running)), now=False)
 
     def summary(self, running: int) -> str:
         """How many runs are in which state, and the time that those not finished will take."""

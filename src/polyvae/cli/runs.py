@@ -3,14 +3,14 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from polyvae.cli.progress import StepBar
-from polyvae.cli.subsets_file import terms_in
+from polyvae import subsets
+from polyvae.cli.common import STORE, Quiet, RunName, Store, subsets_in, table_of
+from polyvae.cli.progress import Bar
 from polyvae.config import RunConfig
 from polyvae.judges import pretrained
 from polyvae.methods import METHODS, Method, cost
@@ -24,7 +24,6 @@ from polyvae.runs.store import RunStore
 
 NAMES_SHOWN = ("m0", "m1", "m2", "m3", "m4")
 WIDE = 200  # columns of a table that goes into a pipe or a file
-Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,31 +40,24 @@ class Flags(RunConfig):
         """The config that the flags stand for. Raises InputError, naming the flag."""
         content = self.to_dict()
         if self.subsets is not None:
-            content["subsets"] = terms_in(Path(self.subsets))
+            content["subsets"] = subsets_in(self.subsets, subsets.terms_text)
         return RunConfig.from_dict(content)
 
 
-def run(config: Flags, *, store: Store = Path("runs"), quiet: bool = False) -> None:
-    """Train and score one model; the same command again goes on where it stopped, or shows the finished run.
-
-    Args:
-        store: Folder of all runs.
-        quiet: Print nothing but errors.
-    """
+def run(config: Flags, *, store: Store = STORE, quiet: Quiet = False) -> None:
+    """Train and score one model; the same command again goes on where it stopped, or shows the finished run."""
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # one process of torchrun speaks for all
-    with StepBar(quiet) as bar:
+    with Bar(quiet) as bar:
         result = train_and_score(config.config(), store, on_step=bar.step, say=bar.say)
     if not quiet:
         _print_record(result.record, result.folder)
 
 
-def report(*, store: Store = Path("runs"), out: Path = Path("report"), quiet: bool = False) -> None:
+def report(*, store: Store = STORE, out: Path = Path("report"), quiet: Quiet = False) -> None:
     """Write report/index.html, one self-contained page, and its figures, from the records of a store.
 
     Args:
-        store: Folder of all runs.
         out: Folder to write to.
-        quiet: Print nothing but errors.
     """
     page = write_report(RunStore(store), out)
     if not quiet:
@@ -73,31 +65,28 @@ def report(*, store: Store = Path("runs"), out: Path = Path("report"), quiet: bo
 
 
 def evaluate(
-    run: Annotated[str, tyro.conf.Positional],
+    run: RunName,
     *,
     metrics: str = "all",
     prior: Literal["gmm", "flow"] | None = None,
     importance_samples: int | None = None,
     threads: int | None = None,
     device: str | None = None,
-    store: Store = Path("runs"),
-    quiet: bool = False,
+    store: Store = STORE,
+    quiet: Quiet = False,
 ) -> None:
     """Score a finished run by more metrics, and add them to its record; `polyvae metrics` lists them.
 
     Args:
-        run: Run id, the start of one, or a run folder.
         metrics: Comma-separated names; all: whatever the data and the installed extras allow; default: as in `run`.
         prior: A prior fitted by fit-prior in place of the model's own; what depends on it is kept as prior/<kind>/...
-        importance_samples: Importance samples a test row, for log-likelihoods. Default: as the run's config says.
+        importance_samples: Importance samples per test row, for log-likelihoods. Default: as the run's config says.
         threads: CPU threads. Default: as the run's config says.
         device: cpu, cuda or auto. Default: as the run's config says.
-        store: Folder of all runs.
-        quiet: Print nothing but errors.
     """
     given = {"importance_samples": importance_samples, "threads": threads, "device": device}
     changes = {name: value for name, value in given.items() if value is not None}
-    with StepBar(quiet) as bar:
+    with Bar(quiet) as bar:
         record = finished.evaluate(run, metrics, RunStore(store), prior=prior, say=bar.say, **changes)
     if not quiet:
         _print_record(record, RunStore(store).existing(run))
@@ -106,11 +95,10 @@ def evaluate(
 def methods() -> None:
     """Show the table of methods: S, objective, prior and posterior by default, whether it is a bound, cost, source.
 
-    cost: modalities encoded + decoded a row and step, on average, of 5.
+    cost: modalities encoded + decoded per row and step, on average, of 5.
     """
-    table = Table(box=None, header_style="bold")
-    for heading in ("method", "S", "objective", "prior", "posterior", "joint bound", "cost", "source"):
-        table.add_column(heading, no_wrap=heading == "method", overflow="fold")
+    headings = ("method", "S", "objective", "prior", "posterior", "joint bound", "cost", "source")
+    table = table_of(*(Column(heading, no_wrap=heading == "method", overflow="fold") for heading in headings))
     for method in METHODS.values():
         objective = method.objective
         if any(stage.objective is not None for stage in method.stages):
@@ -135,9 +123,7 @@ def _is_bound(method: Method) -> str:
 
 def metrics() -> None:
     """Show the table of metrics: what they measure, whether every run has them, what they need."""
-    table = Table(box=None, header_style="bold")
-    for heading in ("metric", "what it measures", "in every run", "needs"):
-        table.add_column(heading)
+    table = table_of("metric", "what it measures", "in every run", "needs")
     for name, metric in METRICS.items():
         needs = [metric.needs or "", "labels" if metric.needs_labels else "", "images" if metric.needs_images else ""]
         if metric.needs in pretrained.EXTRACTORS and metric.needs not in pretrained.installed():
@@ -147,9 +133,8 @@ def metrics() -> None:
 
 
 def _print_record(record: Record, folder: Path) -> None:
-    table = Table(box=None, show_header=False)
-    table.add_column(no_wrap=True)  # a key is searched for, copied: never cut
-    table.add_column(overflow="fold")
+    key_column = Column(no_wrap=True)  # a key is searched for, copied: never cut
+    table = Table(key_column, Column(overflow="fold"), box=None, show_header=False)
     for key, value in record.metrics.items():
         table.add_row(key, f"{value:,.4f}")
     for name, reason in record.notes.items():

@@ -10,9 +10,10 @@ import polars as pl
 import tyro
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from polyvae import files
+from polyvae.cli.common import STORE, Quiet, Store, Where, listed, table_of
 from polyvae.errors import InputError, RunError
 from polyvae.paper.claims import Verdict, judge
 from polyvae.report import side_by_side
@@ -21,25 +22,20 @@ from polyvae.runs import table, trackers, upkeep
 from polyvae.runs.record import Record
 from polyvae.runs.store import RunStore
 
-Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
-
 
 def records(
     *,
-    store: Store = Path("runs"),
-    where: str | None = None,
+    store: Store = STORE,
+    where: Where = None,
     columns: str | None = None,
     out: Path | None = None,
-    quiet: bool = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Show the runs of a store as a table, or write it to a .parquet or .csv file.
+    """Show the runs of a store, or of a folder of records alone, as a table, or write it to a .parquet or .csv file.
 
     Args:
-        store: Folder of all runs; one that holds records alone will do.
-        where: SQL condition on settings and metrics, such as "method = 'mopoe' AND beta <= 1".
         columns: Comma-separated settings and metric keys; a name may end in *. Default: what differs; all with --out.
         out: File to write, such as results.parquet.
-        quiet: Print nothing but errors.
     """
     ended = _ended(store)
     frame = table.table(ended)
@@ -47,7 +43,7 @@ def records(
         raise InputError(f"--where {where!r}: none of the {len(ended)} runs is so")
     whole = frame
     if columns is not None:
-        frame = table.columns(whole, [name.strip() for name in columns.split(",")])
+        frame = table.columns(whole, listed(columns))
     if out is not None:
         table.write(frame, out)
     if quiet:
@@ -72,18 +68,15 @@ def export(
     *,
     to: Literal["tensorboard", "mlflow", "trackio", "wandb"],
     out: Path,
-    store: Store = Path("runs"),
-    where: str | None = None,
-    quiet: bool = False,
+    store: Store = STORE,
+    where: Where = None,
+    quiet: Quiet = False,
 ) -> None:
     """Hand finished runs to an experiment tracker: settings, metrics and training curves. Nothing leaves this machine.
 
     Args:
         to: Tracker; the extra [trackers] installs all four.
         out: New folder that the tracker is pointed at.
-        store: Folder of all runs.
-        where: SQL condition on settings and metrics, as of `records`.
-        quiet: Print nothing but errors.
     """
     place = RunStore(store)
     chosen = place.records()
@@ -98,19 +91,17 @@ def export(
 def store(
     action: Annotated[Literal["check", "gc", "copy"], tyro.conf.Positional],
     *,
-    store: Store = Path("runs"),
+    store: Store = STORE,
     out: Path | None = None,
     dry_run: bool = False,
-    quiet: bool = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find damaged and half runs (check), remove what nothing needs (gc), or copy the records alone (copy).
 
     Args:
         action: check, gc or copy.
-        store: Folder of all runs.
         out: Folder to copy records to; it is a store of its own, small enough to commit.
         dry_run: Say what gc would remove, and remove nothing.
-        quiet: Print nothing but errors.
     """
     place = RunStore(store)
     if action == "check":
@@ -135,53 +126,51 @@ def store(
 def compare(
     runs: Annotated[list[str], tyro.conf.Positional],
     *,
-    store: Store = Path("runs"),
+    store: Store = STORE,
     metrics: str = "bound,coherence,frechet,linear_probe,log_likelihood",
     out: Path = Path("compare.png"),
-    quiet: bool = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show where runs differ in their settings, and their metrics side by side; draw their sample grids in one picture.
 
     Args:
         runs: Run ids, starts of ids, or run folders; at least two.
-        store: Folder of all runs.
         metrics: Comma-separated starts of metric keys; all for all.
         out: PNG file of the grids that at least two runs have.
-        quiet: Print nothing but errors.
     """
     compared = side_by_side.read(RunStore(store), runs)
     drawn = side_by_side.picture(compared, out)
     if quiet:
         return
-    shown = Table(box=None, header_style="bold")
-    for heading in ("", *(run.run_id for run in compared)):
-        shown.add_column(heading, justify="left" if not heading else "right", overflow="fold")
-    prefixes = [""] if metrics == "all" else [name.strip() for name in metrics.split(",")]
+    columns = (Column(run.run_id, justify="right", overflow="fold") for run in compared)
+    shown = table_of(Column(overflow="fold"), *columns)
+    prefixes = [""] if metrics == "all" else listed(metrics)
     for row in (*side_by_side.settings(compared), *side_by_side.metrics(compared, prefixes)):
         shown.add_row(row.name, *(_text(value) for value in row.values))
     Console().print(shown)
     print(f"{drawn} kinds of sample grids side by side: {out}" if drawn else "no sample grids to compare")
 
 
-def claims(*, store: Store = Path("runs"), out: Path | None = None, quiet: bool = False) -> None:
+def claims(*, store: Store = STORE, out: Path | None = None, quiet: Quiet = False) -> None:
     """Judge the paper's claims C1 to C18 by the runs of a store: what it says, what was measured, whether it holds.
 
+    A folder that holds records alone will do as a store.
+
     Args:
-        store: Folder of all runs; one that holds records alone will do.
         out: Markdown file to write the table to.
-        quiet: Print nothing but errors.
     """
     verdicts = judge(_ended(store))
     if out is not None:
         text = io.StringIO()
         Console(file=text, width=10_000).print(_verdicts(verdicts, "<br>"))
         files.write_text(out, text.getvalue().strip() + "\n")
-    if not quiet and out is None:
+    if quiet:
+        return
+    if out is None:
         Console().print(_verdicts(verdicts, "\n"))
-    if not quiet:
-        counts = Counter(verdict.outcome for verdict in verdicts)
-        said = f"{counts['holds']} hold, {counts['does not hold']} do not, {counts['not decided']} are not decided"
-        print(f"{len(verdicts)} claims: {said}" if out is None else f"{len(verdicts)} claims ({said}): {out}")
+    counts = Counter(verdict.outcome for verdict in verdicts)
+    said = f"{counts['holds']} hold, {counts['does not hold']} do not, {counts['not decided']} are not decided"
+    print(f"{len(verdicts)} claims: {said}" if out is None else f"{len(verdicts)} claims ({said}): {out}")
 
 
 def _ended(store: Path) -> list[Record]:
@@ -191,9 +180,7 @@ def _ended(store: Path) -> list[Record]:
 
 
 def _verdicts(verdicts: Iterable[Verdict], newline: str) -> Table:
-    shown = Table(box=box.MARKDOWN)
-    for heading in ("claim", "figure", "the paper says", "measured", "p", "verdict"):
-        shown.add_column(heading)
+    shown = Table("claim", "figure", "the paper says", "measured", "p", "verdict", box=box.MARKDOWN)
     for claim, outcome, numbers, p in verdicts:
         tested = "" if p is None else f"{p:.2g}"
         shown.add_row(claim.name, claim.figure, claim.statement, newline.join(numbers), tested, outcome)

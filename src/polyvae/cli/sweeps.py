@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Event
 from types import FrameType
 from typing import Annotated, Literal
@@ -12,8 +11,8 @@ from typing import Annotated, Literal
 import torch
 import tyro
 from rich.console import Console
-from rich.table import Table
 
+from polyvae.cli.common import STORE, Quiet, Store, table_of
 from polyvae.cli.progress import SweepTable
 from polyvae.config import RunConfig
 from polyvae.errors import RunError
@@ -26,14 +25,13 @@ from polyvae.sweeps import costs
 from polyvae.sweeps.executors import Resources
 from polyvae.sweeps.sweep import Watcher, sweep
 
-Store = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 STOPPING = "stopping: running runs are finished, no further one is started; Ctrl-C again stops at once"
 
 
 def sweep_command(
     experiment: Annotated[str, tyro.conf.Positional],
     *,
-    store: Store = Path("runs"),
+    store: Store = STORE,
     preset: str | None = None,
     where: str | None = None,
     workers: int | None = None,
@@ -47,7 +45,7 @@ def sweep_command(
     data_dir: str | None = None,
     retry_failed: bool = False,
     dry_run: bool = False,
-    quiet: bool = False,
+    quiet: Quiet = False,
 ) -> None:
     """Do all runs of an experiment that the store lacks. The same command again resumes.
 
@@ -57,22 +55,20 @@ def sweep_command(
     Args:
         experiment: A name (quick, fig02_quality_vs_beta, ...; a wrong one lists all) or a .py file that defines
             configs() -> list[RunConfig].
-        store: Folder of all runs.
-        preset: Size of an experiment that has several: cpu (minutes a run; the default) or paper (as published).
+        preset: Size of an experiment that has several: cpu (minutes per run; the default) or paper (as published).
         where: SQL on settings that picks some of the runs, such as "method = 'mopoe' AND beta <= 1".
         workers: Runs at a time; on this machine each in a process of its own, sharing the cores. Default: 2 on
             two cores or more without a GPU, where two runs of one thread beat one of two; else 1.
-        executor: local: this machine. ray: Ray, here or on a cluster. slurm: a Slurm job a run.
-        cpus: CPUs of a run on Ray or Slurm, and its threads; Ray takes fractions.
-        gpus: GPUs of a run on Ray or Slurm; Ray takes fractions, such as .25 for four runs on one GPU.
-        address: Of a Ray cluster (auto, or HOST:PORT). Default: this machine.
-        partition: Of Slurm.
+        executor: local: this machine. ray: Ray, here or on a cluster. slurm: one Slurm job per run.
+        cpus: CPUs per run on Ray or Slurm, and its threads; Ray takes fractions.
+        gpus: GPUs per run on Ray or Slurm; Ray takes fractions, such as .25 for four runs on one GPU.
+        address: Address of a Ray cluster (auto, or HOST:PORT). Default: this machine.
+        partition: Slurm partition.
         minutes: Time limit of a Slurm job. Default: submitit's.
         order: longest: by falling cost, so that no long run starts last; listed: as the experiment lists them.
         data_dir: Folder with mnist/ and so on, for all runs.
         retry_failed: Do failed runs again.
         dry_run: Show the runs, what they will take, and do nothing.
-        quiet: Print nothing but errors.
     """
     place = RunStore(store)
     if workers is None:
@@ -90,6 +86,7 @@ def sweep_command(
         return
     resources = Resources(cpus=cpus, gpus=gpus, address=address, partition=partition, minutes=minutes)
     with SweepTable(place, configs, workers, quiet) as display, _interruptible(display.say) as stopping:
+        watcher = Watcher(display.prepare, display.finished, display.poll, stopping.is_set)
         records = sweep(
             configs,
             place,
@@ -97,7 +94,7 @@ def sweep_command(
             executor=executor,
             resources=resources,
             retry_failed=retry_failed,
-            watcher=Watcher(display.prepare, display.finished, display.poll, stopping.is_set),
+            watcher=watcher,
         )
     failed = [record for record in records if not record.is_done]
     if failed:
@@ -130,24 +127,21 @@ def _interruptible(say: Callable[[str], None]) -> Generator[Event]:
 
 
 def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed: bool) -> None:
-    """The plan: a row a run, then time and disk of what is to do, as far as finished runs tell."""
+    """The plan: one row per run, then time and disk of what is to do, as far as finished runs tell."""
     known = {record.run_id: record for record in store.records()}
     plans = {plan.run_id: plan.config for plan in make_plans(configs)}
     seconds = costs.estimate(list(plans.values()), known.values())
     expected = dict(zip(plans, seconds or [None] * len(plans), strict=True))
-    shown = Table(box=None, header_style="bold")
-    for heading in ("run", "state", "expected"):
-        shown.add_column(heading)
-    for run_id in plans:
+    shown = table_of("run", "state", "expected")
+    for run_id, cost in expected.items():
         state = known[run_id].status if run_id in known else "to do"
-        cost = expected[run_id]
         shown.add_row(run_id, state, "?" if cost is None else duration(cost))
     Console(soft_wrap=True).print(shown)
-    kept = ("done",) if retry_failed else ("done", "failed")
-    todo = [run_id for run_id in plans if run_id not in known or known[run_id].status not in kept]
+    ended = ("done",) if retry_failed else ("done", "failed")
+    todo = [run_id for run_id in plans if run_id not in known or known[run_id].status not in ended]
     time = duration(sum(expected[r] or 0 for r in todo) / workers) if seconds else "unknown before a run is done"
-    whole = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
-    folders = whole[:50]
+    with_models = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
+    folders = with_models[:50]
     size = sum(map(upkeep.size, folders)) / len(folders) * len(todo) / 1e6 if folders else None
     disk = "unknown" if size is None else f"{size:,.0f} MB"
     print(f"{len(plans)} runs, {len(todo)} to do; time with {workers} at a time: {time}; disk: {disk}")

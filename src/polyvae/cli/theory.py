@@ -1,6 +1,6 @@
 """The command about the paper's theorem: Delta of a law, the audit of a run, the cheapest S, bounds from data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -12,28 +12,18 @@ from rich.table import Table
 
 from polyvae import datasets, files, subsets
 from polyvae import theory as exact
-from polyvae.audits import audit as audits
-from polyvae.audits import estimate as estimates
+from polyvae.audits.audit import Audit, SubsetAudit
+from polyvae.audits.audit import audit as audit_run
+from polyvae.audits.entropy_bounds import Interval
+from polyvae.audits.estimate import Estimate, estimate
 from polyvae.audits.floors import add_floors
 from polyvae.audits.laws import law_named
-from polyvae.cli.progress import CountBar
-from polyvae.cli.subsets_file import mixture_in
-from polyvae.cli.theory_output import (
-    audit_json,
-    audit_words,
-    estimate_json,
-    lines_table,
-    nats,
-    reasons,
-    subsets_table,
-    table_of,
-)
+from polyvae.cli.common import STORE, Quiet, Store, subsets_in, table_of
+from polyvae.cli.progress import Bar
 from polyvae.config import DataOptions
 from polyvae.errors import InputError
 from polyvae.runs.store import RunStore
 from polyvae.subsets import SubsetMixture
-
-PRESETS = ("mvae", "mmvae", "mopoe")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +31,7 @@ class Flags(DataOptions):
     """Options of the law, and of what is asked of it. --data is for estimate; its real values are quantised."""
 
     symbols: int | None = None
-    """Values a modality of a certified generator. Default 2."""
+    """Values per modality of a certified generator. Default 2."""
     seed: int = 0
     """Seed of a generator, and of the audit's fresh rows."""
     bins: int = 16
@@ -56,10 +46,13 @@ class Flags(DataOptions):
     """Weight that each single modality keeps at least, for tradeoff."""
     rows: int = 1000
     """Fresh rows an audit measures on."""
-    store: Path = Path("runs")
-    """Folder of all runs."""
-    quiet: bool = False
-    """Print nothing but errors."""
+    store: Store = STORE
+    quiet: Quiet = False
+
+    @property
+    def mixture(self) -> SubsetMixture | None:
+        """Your own S."""
+        return None if self.subsets is None else subsets_in(self.subsets, subsets.from_json)
 
 
 class Result(NamedTuple):
@@ -90,7 +83,7 @@ def theory(
     Args:
         action: discrepancy, audit, floors, estimate or tradeoff.
         target: The law, or the run: its id, the start of one, or its folder.
-        out: JSON file for the result. For tradeoff FILE.json also gets FILE.1.json, FILE.2.json, ... beside it, an S
+        out: JSON file for the result. For tradeoff FILE.json also gets FILE.1.json, FILE.2.json, ... beside it, one S
             each, as `polyvae run --method custom --subsets` takes it.
     """
     result = ACTIONS[action](target, law)
@@ -114,35 +107,29 @@ def _write(out: Path, result: Result) -> str:
 def _law(action: str, target: str | None, flags: Flags) -> Any:
     if target is None:
         raise InputError(f"{action} of what? Say: polyvae theory {action} LAW")
-    if target.endswith(".npy"):
-        return _table_in(Path(target))
-    options = datasets.options_of(target, flags) if target in datasets.DATASETS else flags.given
-    return law_named(target, symbols=flags.symbols, seed=flags.seed, **options)
-
-
-def _table_in(path: Path) -> np.ndarray:
+    if not target.endswith(".npy"):
+        options = datasets.options_of(target, flags) if target in datasets.DATASETS else flags.given
+        return law_named(target, symbols=flags.symbols, seed=flags.seed, **options)
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(target, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is no readable table ({error}); save it with numpy.save") from error
+        raise InputError(f"{target} is no readable table ({error}); save it with numpy.save") from error
 
 
 def _discrepancy(target: str | None, flags: Flags) -> Result:
     law = _law("discrepancy", target, flags)
     known = exact.known(law)
-    mixtures: dict[str, SubsetMixture] = {name: getattr(subsets, name)(known.names) for name in PRESETS}
-    if flags.subsets is not None:
-        mixtures["custom"] = mixture_in(Path(flags.subsets))
+    mixtures = exact.presets(known.names) | ({} if (own := flags.mixture) is None else {"custom": own})
     table = table_of("method", "Delta", "beta gap" if known.is_discrete else "", *(f"by {n}" for n in known.names))
     content = {}
     for name, S in mixtures.items():
         delta, shares = exact.discrepancy(known, S), exact.by_modality(known, S)
         gap = exact.beta_gap(known, S, flags.beta) if known.is_discrete else None
         content[name] = {"delta": delta, "beta_gap": gap, "by_modality": shares}
-        table.add_row(name, nats(delta), "" if gap is None else nats(gap), *(nats(shares[n]) for n in S.names))
-    sizes = ", ".join(f"H({name}) = {nats(known.of((name,)))}" for name in known.names)
+        table.add_row(name, _nats(delta), "" if gap is None else _nats(gap), *(_nats(shares[n]) for n in S.names))
+    sizes = ", ".join(f"H({name}) = {_nats(known.of((name,)))}" for name in known.names)
     words = (
-        f"H(X) = {nats(known.joint)}, {sizes}; total correlation {nats(known.total_correlation())}. All in nats.\n"
+        f"H(X) = {_nats(known.joint)}, {sizes}; total correlation {_nats(known.total_correlation())}. All in nats.\n"
         "Delta: what no decoder can know of the modalities that the encoder does not see, averaged over S."
     )
     if not known.is_discrete:
@@ -160,45 +147,10 @@ def _tradeoff(target: str | None, flags: Flags) -> Result:
     for name, mix in sorted(named, key=lambda pair: pair[1].observed):
         terms = sorted(mix.S.terms, key=lambda term: -term.weight)
         text = ", ".join(f"{'+'.join(t.given)}: {t.weight:.2f}" for t in terms[:4]) + (", ..." if terms[4:] else "")
-        table.add_row(name, f"{mix.observed:.2f}", nats(mix.delta), text)
+        table.add_row(name, f"{mix.observed:.2f}", _nats(mix.delta), text)
     content = [{"observed": m.observed, "delta": m.delta, "subsets": subsets.to_json(m.S)} for m in mixes]
     words = "observed: mean number of modalities that the encoder sees. Delta in nats."
     return Result(content, [table], words, tuple(mix.S for mix in mixes))
-
-
-def _audit(target: str | None, flags: Flags) -> Result:
-    if target is None:
-        raise InputError("audit of what? Say: polyvae theory audit RUN")
-    audit = audits.audit(target, store=RunStore(flags.store), rows=flags.rows, seed=flags.seed)
-    return Result(audit_json(audit), [lines_table(audit), subsets_table(audit)], audit_words(audit))
-
-
-def _estimate(target: str | None, flags: Flags) -> Result:
-    if flags.data is None:
-        raise InputError("which data? Say: polyvae theory estimate --data FILE.npz")
-    mixtures = None
-    if flags.subsets is not None:
-        custom = mixture_in(Path(flags.subsets))
-        mixtures = {name: getattr(subsets, name)(custom.names) for name in PRESETS} | {"custom": custom}
-    with CountBar(flags.quiet) as bar:
-        estimate = estimates.estimate(flags.data, S=mixtures, bins=flags.bins, seed=flags.seed, on_part=bar.part)
-    ends = table_of("method", "Delta from", "to", "features alone from", "to")
-    for name, interval in estimate.delta.items():
-        alone = estimate.factorised[name]
-        ends.add_row(name, *(nats(end.value) for end in (*interval, *alone)))
-    hidden = table_of("modality", "taken as", *(f"hidden by {method}: from, to" for method in estimate.hidden))
-    for name, described in estimate.described.items():
-        pairs = (estimate.hidden[method][name] for method in estimate.hidden)
-        hidden.add_row(name, described, *(f"{nats(low.value)}, {nats(high.value)}" for low, high in pairs))
-    words = (
-        f"{estimate.rows:,} rows; models: {estimate.models}; in nats of the quantised data, outer ends of 95 % "
-        "intervals.\n"
-        "'features alone': the floor of decoders that treat the features of an unseen modality as independent.\n"
-        "'hidden': what the encoder does not know of a modality where it does not see it, averaged over S.\n"
-        + reasons(estimate)
-        + estimate.advice
-    )
-    return Result(estimate_json(estimate), [ends, hidden], words)
 
 
 def _floors(target: str | None, flags: Flags) -> Result:
@@ -208,9 +160,90 @@ def _floors(target: str | None, flags: Flags) -> Result:
     table = table_of("run", "distortion", "floor", "above it", "Delta")
     for floor in floors:
         numbers = (floor.distortion, floor.floor, floor.distortion - floor.floor, floor.delta)
-        table.add_row(floor.run_id, *map(nats, numbers))
+        table.add_row(floor.run_id, *map(_nats, numbers))
     words = "In nats of the Laplace loss (docs/theory.md, line 7); in the records now, for `polyvae report`."
     return Result([floor._asdict() for floor in floors], [table], words)
+
+
+def _audit(target: str | None, flags: Flags) -> Result:
+    if target is None:
+        raise InputError("audit of what? Say: polyvae theory audit RUN")
+    audit = audit_run(target, store=RunStore(flags.store), rows=flags.rows, seed=flags.seed)
+    lines = table_of("line", "certain for S", "value", "bound", "slack", "error")
+    for line in audit.lines:
+        lines.add_row(str(line.number), line.statement, *map(_nats, (line.value, line.bound, line.slack, line.error)))
+    by_subset = table_of("encoded", "weight", "distortion", "rate", "H(rest | it)", "least slack of a line")
+    for part in audit.by_subset:
+        least = min(part.lines, key=lambda line: line.slack)
+        numbers = map(_nats, (part.measured.distortion, part.measured.rate, part.missing))
+        by_subset.add_row(
+            "+".join(part.given), f"{part.weight:.3f}", *numbers, f"{_nats(least.slack)} (line {least.number})"
+        )
+    exactly = "exactly" if audit.is_exact else "at most"
+    verdict = "holds" if audit.eq4_slack >= 0 else "does not hold"
+    words = (
+        f"{audit.run_id}: {audit.rows:,} rows of the law ({audit.law}).\n"
+        f"E log p(x) = {_nats(audit.log_evidence)} {exactly}; L_S = {_nats(audit.objective)}; distortion "
+        f"{_nats(audit.measured.distortion)}; rate {_nats(audit.measured.rate)}; Delta = {_nats(audit.delta)}.\n"
+        f"The paper's eq. 4, E log p(x) >= L_S + Delta, {verdict} here by {_nats(abs(audit.eq4_slack))}. All in nats."
+    )
+    return Result(_audit_json(audit), [lines, by_subset], words)
+
+
+def _audit_json(audit: Audit) -> dict[str, Any]:
+    def json_of(part: Audit | SubsetAudit, *names: str) -> dict[str, Any]:
+        lines = [line._asdict() | {"slack": line.slack} for line in part.lines]
+        return {name: getattr(part, name) for name in names} | {"measured": part.measured._asdict(), "lines": lines}
+
+    parts = [json_of(part, "given", "weight", "missing") for part in audit.by_subset]
+    return json_of(audit, "run_id", "law", "rows", "beta", "log_evidence", "delta") | {"subsets": parts}
+
+
+def _estimate(target: str | None, flags: Flags) -> Result:
+    if flags.data is None:
+        raise InputError("which data? Say: polyvae theory estimate --data FILE.npz")
+    mixtures = None if (own := flags.mixture) is None else exact.presets(own.names) | {"custom": own}
+    with Bar(flags.quiet) as bar:
+        bounds = estimate(flags.data, S=mixtures, bins=flags.bins, seed=flags.seed, on_part=bar.part)
+    ends = table_of("method", "Delta from", "to", "features alone from", "to")
+    for name, interval in bounds.delta.items():
+        ends.add_row(name, *(_nats(end.value) for end in (*interval, *bounds.factorised[name])))
+    hidden = table_of("modality", "taken as", *(f"hidden by {method}: from, to" for method in bounds.hidden))
+    for name, described in bounds.described.items():
+        pairs = (intervals[name] for intervals in bounds.hidden.values())
+        hidden.add_row(name, described, *(f"{_nats(low.value)}, {_nats(high.value)}" for low, high in pairs))
+    words = (
+        f"{bounds.rows:,} rows; models: {bounds.models}; in nats of the quantised data, outer ends of 95 % "
+        "intervals.\n"
+        "'features alone': the floor of decoders that treat the features of an unseen modality as independent.\n"
+        "'hidden': what the encoder does not know of a modality where it does not see it, averaged over S.\n"
+    )
+    reasons = "".join(f"  - {reason}\n" for reason in _reasons(bounds))
+    return Result(_estimate_json(bounds), [ends, hidden], words + reasons + bounds.advice)
+
+
+def _reasons(bounds: Estimate) -> list[str]:
+    """Which ends rest on what; why the labels are not used, where they are not."""
+    users: dict[str, list[str]] = {}
+    for what, intervals in (("", bounds.delta), (" (features alone)", bounds.factorised)):
+        for method, (lower, upper) in intervals.items():
+            users.setdefault(f"lower ends: {lower.reason}", []).append(method + what)
+            users.setdefault(f"upper ends: {upper.reason}", []).append(method + what)
+    reasons = [f"{reason}: {', '.join(methods)}" for reason, methods in sorted(users.items())]
+    return reasons if bounds.refuted is None else [*reasons, bounds.refuted]
+
+
+def _estimate_json(bounds: Estimate) -> dict[str, Any]:
+    def json_of(intervals: Mapping[str, Interval]) -> dict[str, Any]:
+        return {k: {"lower": v.lower._asdict(), "upper": v.upper._asdict()} for k, v in intervals.items()}
+
+    facts = {"rows": bounds.rows, "models": bounds.models, "taken_as": dict(bounds.described), "advice": bounds.advice}
+    ends = {"delta": json_of(bounds.delta), "factorised": json_of(bounds.factorised)}
+    return facts | ends | {"hidden": {method: json_of(intervals) for method, intervals in bounds.hidden.items()}}
+
+
+def _nats(value: float) -> str:
+    return f"{value:,.3f}"
 
 
 ACTIONS: dict[str, Callable[[str | None, Flags], Result]] = {

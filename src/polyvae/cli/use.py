@@ -1,16 +1,17 @@
 """Commands that use a trained model."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor
 
 from polyvae import files, keys
-from polyvae.cli.progress import StepBar
+from polyvae.cli.common import STORE, Quiet, RunName, Store, listed
+from polyvae.cli.progress import Bar
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.new_rows import load_like
 from polyvae.errors import InputError
@@ -27,13 +28,39 @@ from polyvae.runs.plan import device_named
 from polyvae.runs.saving import load
 from polyvae.runs.store import RunStore
 
-Run = Annotated[str, tyro.conf.Positional]
 CHUNK = 100  # rows at a time
 SHOWN = 20  # columns of the picture
+Arrays = dict[str, Tensor | np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFlags:
+    """Which trained model, and how it is used."""
+
+    run: RunName
+    weights: Literal["model", "model_best"] = "model"
+    """The last weights, or those with the best validation loss."""
+    seed: int = 0
+    """Seed of the draws."""
+    device: str = "auto"
+    """cpu, cuda or auto."""
+    store: Store = STORE
+    quiet: Quiet = False
+
+    @property
+    def folder(self) -> Path:
+        return RunStore(self.store).existing(self.run)
+
+    def load(self, prior: str | None = None) -> TrainableModel:
+        return load(self.folder, weights=self.weights, prior=prior).to(device_named(self.device))
+
+    def batches(self, rows: MultimodalDataset) -> Iterator[Batch]:
+        device = device_named(self.device)
+        return (rows.batch(slice(start, start + CHUNK)).to(device) for start in range(0, len(rows), CHUNK))
 
 
 def generate(
-    run: Run,
+    model: ModelFlags,
     *,
     count: int = 100,
     given: str | None = None,
@@ -41,12 +68,7 @@ def generate(
     data: Path | None = None,
     decode: Literal["mean", "sample"] = "mean",
     prior: Literal["gmm", "flow"] | None = None,
-    weights: Literal["model", "model_best"] = "model",
     out: Path = Path("generated.npz"),
-    seed: int = 0,
-    device: str = "auto",
-    store: Path = Path("runs"),
-    quiet: bool = False,
 ) -> None:
     """Generate modalities from the prior, or from given ones; writes an .npz file, and a .png of images and text, below
     what was given of them.
@@ -57,19 +79,13 @@ def generate(
     With --given also `row`: which rows of the data were conditioned on.
 
     Args:
-        run: Run id, the start of one, or a run folder.
         count: Number of rows; with --given, at most: the first rows that have all of it.
         given: Comma-separated modalities to condition on. Default: none, samples from the prior.
         targets: Comma-separated modalities to generate. Default: all.
         data: .npz file with the rows to condition on. Default: the run's test rows.
         decode: The likelihood's mean, or a draw from it.
         prior: Draw from a prior fitted by fit-prior, not from the model's own.
-        weights: The last weights, or those with the best validation loss.
         out: File to write.
-        seed: Seed of the draws.
-        device: cpu, cuda or auto.
-        store: Folder of all runs.
-        quiet: Print nothing but errors.
     """
     if count < 1:
         raise InputError(f"--count is {count}; it must be at least 1")
@@ -78,45 +94,38 @@ def generate(
     if prior is not None and given is not None:
         raise InputError("--prior is for samples from the prior; leave out --given")
     _check_out(out)
-    place = device_named(device)
-    model, folder = _model(run, store, weights, place, prior)
-    torch.manual_seed(seed)
-    wanted, shown_above = _names(targets), []
-    used = None
+    vae = model.load(prior)
+    torch.manual_seed(model.seed)
+    wanted = None if targets is None else listed(targets)
+    arrays: Arrays = {}
+    inputs: list[Row] = []
+    note = ""
     if given is None:
-        counts = [len(rows) for rows in torch.arange(count).split(CHUNK)]
-        parts = [model.generate(count, targets=wanted, decode=decode) for count in counts]
+        counts = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
+        parts = [vae.generate(number, targets=wanted, decode=decode) for number in counts]
     else:
-        rows = _rows(model, folder, data)
-        used = _rows_to_use(rows, given, count)
-        batches = _batches(rows.rows(used), place)
-        parts = [model.generate(batch, _names(given), wanted, decode=decode) for batch in batches]
-        shown_above = _given(model, rows.rows(used[:SHOWN]), given)
+        names = listed(given)
+        rows = plan_of(model.folder).test if data is None else load_like(data, vae.modalities)
+        used = _rows_to_use(rows, names, count)
+        parts = [vae.generate(b, names, wanted, decode=decode) for b in model.batches(rows.rows(used))]
+        inputs = _pictured(vae, _original(vae, rows.rows(used[:SHOWN]), names))
+        arrays["row"] = torch.tensor(used)
+        if len(used) < count:
+            note = f"{len(used)} of the {len(rows)} rows have {given}; the others are left out (key 'row' says which)"
     values = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
-    arrays = _written(model, values) | ({} if used is None else {"row": torch.tensor(used)})
+    arrays = _written(vae, values) | arrays
     _write_npz(out, arrays)
-    shown = _shown(model, values)
-    if shown:
-        write_page(out.with_suffix(".png"), [[row] for row in (*shown_above, *shown)])
-    if not quiet:
-        print(out, *([out.with_suffix(".png")] if shown else []))
+    written = [out]
+    if pictured := _pictured(vae, values):
+        written.append(out.with_suffix(".png"))
+        write_page(written[1], [[row] for row in (*inputs, *pictured)])
+    if not model.quiet:
+        print(*written)
         print(", ".join(f"{name} {tuple(value.shape)}" for name, value in arrays.items()))
-        if used is not None and len(used) < count:
-            print(f"{len(used)} of the {len(rows)} rows have {given}; the others are left out (key 'row' says which)")
+        print(note, end="\n" if note else "")
 
 
-def impute(
-    run: Run,
-    *,
-    data: Path,
-    draws: int = 50,
-    weights: Literal["model", "model_best"] = "model",
-    out: Path = Path("imputed.npz"),
-    seed: int = 0,
-    device: str = "auto",
-    store: Path = Path("runs"),
-    quiet: bool = False,
-) -> None:
+def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("imputed.npz")) -> None:
     """Fill in the modalities that rows lack, in the units of the data; writes an .npz file.
 
     For each modality: <name> (observed, or the mean of the draws), <name>.sd, <name>.low and <name>.high (10 % and
@@ -127,36 +136,56 @@ def impute(
     it holds on test rows is in the record (imputation/.../coverage; .8 if calibrated).
 
     Args:
-        run: Run id, the start of one, or a run folder.
         data: .npz file with keys <name> and <name>.mask; a modality without a key is absent everywhere.
-        draws: Draws a row.
-        weights: The last weights, or those with the best validation loss.
+        draws: Draws per row.
         out: File to write.
-        seed: Seed of the draws.
-        device: cpu, cuda or auto.
-        store: Folder of all runs.
-        quiet: Print nothing but errors.
     """
     _check_out(out)
-    place = device_named(device)
-    model, folder = _model(run, store, weights, place)
-    rows = load_like(data, model.modalities)
-    torch.manual_seed(seed)
-    parts = [impute_batch(model, batch, draws=draws) for batch in _batches(rows, place)]
-    values: dict[str, Tensor | np.ndarray] = {}
-    for index, modality in enumerate(model.modalities):
-        values |= _imputed(model, modality, [part[modality.name] for part in parts])
-        values[f"{modality.name}.mask"] = rows.present[:, index]
-    _write_npz(out, values)
-    if not quiet:
+    vae = model.load()
+    rows = load_like(data, vae.modalities)
+    torch.manual_seed(model.seed)
+    parts = [impute_batch(vae, batch, draws=draws) for batch in model.batches(rows)]
+    arrays: Arrays = {}
+    for index, modality in enumerate(vae.modalities):
+        arrays |= _imputed(vae, modality, [part[modality.name] for part in parts])
+        arrays[f"{modality.name}.mask"] = rows.present[:, index]
+    _write_npz(out, arrays)
+    if not model.quiet:
         absent = int((~rows.present).sum())
         print(f"{out}: {len(rows)} rows, {absent} absent modalities filled in from {draws} draws each")
-        print(_calibration(model.names, folder, store), end="")
+        print(_calibration(vae.names, model.folder), end="")
 
 
-def _calibration(names: Sequence[str], folder: Path, store: Path) -> str:
+def fit_prior(
+    run: RunName,
+    *,
+    kind: SamplerKind = "gmm",
+    components: int = COMPONENTS,
+    seed: int = 0,
+    store: Store = STORE,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a better prior to a finished run: a sampler of the codes of its training rows. The model stays as it is.
+
+    Samples of the new prior lie where the model has learned to decode. Use it with --prior in generate and evaluate.
+
+    Args:
+        kind: gmm, a Gaussian mixture with full covariances; flow, a normalising flow.
+        components: Components of the Gaussian mixture.
+        seed: Seed of the fit.
+    """
+    if components < 1:
+        raise InputError(f"--components is {components}; it must be at least 1")
+    with Bar(quiet) as bar:
+        fitted = finished.fit_prior(run, RunStore(store), kind, components, seed, say=bar.say)
+    if not quiet:
+        print(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
+        print(f"see what it gains with: polyvae evaluate {run} --prior {kind} --metrics coherence,frechet")
+
+
+def _calibration(names: Sequence[str], folder: Path) -> str:
     """What the record says of the intervals of the last weights; empty where it says nothing."""
-    record = RunStore(store).record(folder.name)
+    record = RunStore(folder.parent).record(folder.name)
     metrics = {} if record is None else record.metrics
     by_name = {name: keys.imputation(keys.all_but(name, names), name, "coverage") for name in names}
     held = ", ".join(f"{name} {metrics[key]:.0%}" for name, key in by_name.items() if key in metrics)
@@ -168,104 +197,50 @@ def _check_out(out: Path) -> None:
         raise InputError(f"--out {out} is written as .npz; give it that ending")
 
 
-def _rows_to_use(rows: MultimodalDataset, given: str, count: int) -> list[int]:
-    """The first `count` rows that have all of `given`."""
-    names = [name.strip() for name in given.split(",")]
+def _rows_to_use(rows: MultimodalDataset, names: Sequence[str], count: int) -> list[int]:
+    """The first `count` rows that have all of `names`."""
     if unknown := [name for name in names if name not in rows.names]:
         raise InputError(f"--given names {unknown[0]!r}; the model has {', '.join(rows.names)}")
     able = rows_with(rows, range(len(rows)), names)
     if not able:
-        raise InputError(f"none of the {len(rows)} rows has {given}; condition on less")
+        raise InputError(f"none of the {len(rows)} rows has {','.join(names)}; condition on less")
     return able[:count]
+
+
+def _original(model: Model, rows: MultimodalDataset, names: Sequence[str]) -> dict[str, Tensor]:
+    """The modalities `names` of the rows, in the units of the data."""
+    values = rows.batch(slice(None)).values
+    return {m.name: m.to_original(values[m.name]) for m in model.modalities if m.name in names}
+
+
+def _pictured(model: Model, values: Mapping[str, Tensor]) -> list[Row]:
+    """Rows of the picture: images and text."""
+    rows: list[Row] = []
+    for modality in (m for m in model.modalities if m.name in values):
+        shown = values[modality.name][:SHOWN]
+        if modality.vocabulary:
+            rows.append(modality.vocabulary.decode(shown))
+        elif modality.is_image:
+            rows.append(shown)
+    return rows
+
+
+def _written(model: Model, values: Mapping[str, Tensor]) -> Arrays:
+    """What `generate` writes: text as sentences beside its token ids, classes beside their probabilities."""
+    arrays: Arrays = dict(values)
+    for modality in (m for m in model.modalities if m.name in values):
+        if modality.vocabulary:
+            arrays[modality.name] = np.array(modality.vocabulary.decode(values[modality.name]))
+            arrays[f"{modality.name}.ids"] = values[modality.name]
+    return arrays | _classes(model, values)
 
 
 def _classes(model: Model, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """<name>.class of what is classes: the index of the most likely one."""
-    classes = {m.name for m in model.modalities if m.is_classes}
-    return {f"{name}.class": value.argmax(-1) for name, value in values.items() if name in classes}
+    return {f"{m.name}.class": values[m.name].argmax(-1) for m in model.modalities if m.is_classes and m.name in values}
 
 
-def _written(model: Model, values: Mapping[str, Tensor]) -> dict[str, Tensor | np.ndarray]:
-    """What `generate` writes: text as sentences beside its token ids, classes beside their probabilities."""
-    words = {m.name: m.vocabulary for m in model.modalities if m.vocabulary}
-    texts = {name: np.array(words[name].decode(values[name])) for name in values if name in words}
-    ids = {f"{name}.ids": values[name] for name in texts}
-    return {**values, **texts, **ids, **_classes(model, values)}
-
-
-def _shown(model: Model, values: Mapping[str, Tensor]) -> list[Row]:
-    """Rows of the picture: images and text."""
-    rows: list[Row] = []
-    for modality in (m for m in model.modalities if m.name in values):
-        made = values[modality.name][:SHOWN]
-        if modality.vocabulary:
-            rows.append(modality.vocabulary.decode(made))
-        elif modality.is_image:
-            rows.append(made)
-    return rows
-
-
-def _given(model: Model, rows: MultimodalDataset, given: str) -> list[Row]:
-    """Rows of the picture: what was conditioned on."""
-    values, names = rows.batch(slice(None)).values, _names(given)
-    return _shown(model, {m.name: m.to_original(values[m.name]) for m in model.modalities if m.name in (names or ())})
-
-
-def fit_prior(
-    run: Run,
-    *,
-    kind: SamplerKind = "gmm",
-    components: int = COMPONENTS,
-    seed: int = 0,
-    store: Path = Path("runs"),
-    quiet: bool = False,
-) -> None:
-    """Fit a better prior to a finished run: a sampler of the codes of its training rows. The model stays as it is.
-
-    Samples of the new prior lie where the model has learned to decode. Use it with --prior in generate and evaluate.
-
-    Args:
-        run: Run id, the start of one, or a run folder.
-        kind: gmm, a Gaussian mixture with full covariances; flow, a normalising flow.
-        components: Of the Gaussian mixture.
-        seed: Seed of the fit.
-        store: Folder of all runs.
-        quiet: Print nothing but errors.
-    """
-    if components < 1:
-        raise InputError(f"--components is {components}; it must be at least 1")
-    with StepBar(quiet) as bar:
-        fitted = finished.fit_prior(run, RunStore(store), kind, components, seed, say=bar.say)
-    if not quiet:
-        print(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
-        print(f"see what it gains with: polyvae evaluate {run} --prior {kind} --metrics coherence,frechet")
-
-
-def _model(
-    run: str, store: Path, weights: str, device: torch.device, prior: str | None = None
-) -> tuple[TrainableModel, Path]:
-    folder = RunStore(store).existing(run)
-    return load(folder, weights=weights, prior=prior).to(device), folder
-
-
-def _rows(model: Model, folder: Path, data: Path | None) -> MultimodalDataset:
-    if data is not None:
-        return load_like(data, model.modalities)
-    return plan_of(folder).test
-
-
-def _batches(rows: MultimodalDataset, device: torch.device) -> Iterator[Batch]:
-    for start in range(0, len(rows), CHUNK):
-        yield rows.batch(slice(start, start + CHUNK)).to(device)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
-
-
-def _imputed(
-    model: Model, modality: Modality, parts: Sequence[Imputed | ImputedText]
-) -> dict[str, Tensor | np.ndarray]:
+def _imputed(model: Model, modality: Modality, parts: Sequence[Imputed | ImputedText]) -> Arrays:
     """The arrays of one modality, from its chunks of rows."""
     name, words = modality.name, modality.vocabulary
     if words is None:

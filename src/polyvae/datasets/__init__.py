@@ -4,7 +4,7 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from polyvae.config import DataOptions
+from polyvae.config import DataOptions, flag
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.birds.cub import ATTRIBUTES as CUB_ATTRIBUTES
 from polyvae.datasets.birds.cub import CaptionOptions, CubOptions, load_cub, load_cub_captions
@@ -34,7 +34,7 @@ DATASETS: Registry[Entry] = Registry(
     {
         "polymnist": Entry(
             partial(load_polymnist, "polymnist"),
-            "digits of one class on crops of one picture a modality (Sutter et al. 2021)",
+            "digits of one class on crops of one picture per modality (Sutter et al. 2021)",
             PolyMNISTOptions,
             load_sampler,
         ),
@@ -51,11 +51,9 @@ DATASETS: Registry[Entry] = Registry(
             load_sampler,
         ),
         "polymnist_folder": Entry(
-            load_folder,
-            "PolyMNIST as published: PNG files in the data directory's polymnist/ folder",
-            FolderOptions,
+            load_folder, "PolyMNIST as published: PNG files in the data directory's polymnist/ folder", FolderOptions
         ),
-        "arrays": Entry(load_arrays, "your own arrays: an .npz file with one array a modality", ArraysOptions),
+        "arrays": Entry(load_arrays, "your own arrays: an .npz file with one array per modality", ArraysOptions),
         "toy": Entry(
             load_toy, "linear-Gaussian tables with a known log evidence, for tests and quick trials", ToyOptions
         ),
@@ -100,6 +98,11 @@ def load(
     data_dir: folder of downloaded or own data, else $POLYVAE_DATA, else what ships with polyvae.
     Raises InputError on an unknown name, on an option that the data set does not have, on values out of range.
     """
+    _check_split(split)
+    if size is not None and size < 1:
+        raise InputError(f"size {size} must be at least 1")
+    if seed < 0:
+        raise InputError(f"seed {seed} must not be negative")
     entry = DATASETS.named(name)
     return entry.load(entry.built(name, options), split=split, size=size, seed=seed)
 
@@ -109,6 +112,7 @@ def sampler(name: str, *, split: str = "train", **options: Any) -> Sampler | Non
 
     options: as for `load`, which raises the same errors.
     """
+    _check_split(split)
     entry = DATASETS.named(name)
     built = entry.built(name, options)
     return None if entry.sampler is None else entry.sampler(built, split=split)
@@ -123,7 +127,13 @@ def options_of(name: str, config: DataOptions) -> dict[str, Any]:
     if text is None:
         return given
     own = parsed(text, DATASETS.named(name).options, "--data-options", f"data set {name!r}")
-    if flags := sorted(set(own) & {field.name for field in fields(DataOptions)}):
-        flag = flags[0].replace("_", "-")
-        raise InputError(f"--data-options {text!r}: {flags[0]} has a flag of its own; say --{flag} {own[flags[0]]}")
+    if named := sorted(set(own) & {field.name for field in fields(DataOptions)}):
+        raise InputError(
+            f"--data-options {text!r}: {named[0]} has a flag of its own; say {flag(named[0])} {own[named[0]]}"
+        )
     return given | own
+
+
+def _check_split(split: str) -> None:
+    if split not in ("train", "test"):
+        raise InputError(f"unknown split {split!r}; choose train or test")

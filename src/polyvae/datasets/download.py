@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from polyvae import files
@@ -31,15 +32,13 @@ def download_mnist(data_dir: Path | str, mirrors: Sequence[str] = MIRRORS) -> Pa
     by hand when no mirror answers, or when what arrives has the wrong SHA-256.
     """
     folder = Path(data_dir) / "mnist"
+    by_hand = f"put {', '.join(f'{name}.gz' for name in SUMS)} into {folder} by hand"
     with files.lock(folder / "download.lock"):
         for name, expected in SUMS.items():
             path = folder / f"{name}.gz"
-            if not _is_right(path, expected):
-                urls = [f"{mirror}/{path.name}" for mirror in mirrors]
-                wanted = ", ".join(f"{name}.gz" for name in SUMS)
-                fetch(
-                    path, urls, lambda file, sum=expected: _is_right(file, sum), f"put {wanted} into {folder} by hand"
-                )
+            is_right = partial(_is_right, expected=expected)
+            if not is_right(path):
+                fetch(path, [f"{mirror}/{path.name}" for mirror in mirrors], is_right, by_hand)
     return folder
 
 
@@ -48,23 +47,23 @@ def fetch(path: Path, urls: Sequence[str], is_right: Callable[[Path], bool], oth
 
     Raises InputError with the reasons and the advice `otherwise` when none does.
     """
-    partial, reasons = path.with_name(f"{path.name}.part"), []
+    part, reasons = path.with_name(f"{path.name}.part"), []
     for url in urls:
         try:
-            _transfer(url, partial)
+            _transfer(url, part)
         except (OSError, http.client.HTTPException) as error:
             reasons.append(f"{url}: {error}")
             continue
-        if is_right(partial):
-            partial.replace(path)
+        if is_right(part):
+            part.replace(path)
             return
-        partial.unlink()
+        part.unlink()
         reasons.append(f"{url}: wrong SHA-256")
     raise InputError(f"cannot download {path.name} ({'; '.join(reasons)}); {otherwise}")
 
 
-def _transfer(url: str, partial: Path) -> None:
-    start = partial.stat().st_size if partial.is_file() else 0
+def _transfer(url: str, part: Path) -> None:
+    start = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
@@ -73,7 +72,7 @@ def _transfer(url: str, partial: Path) -> None:
         if error.code == 416:  # nothing left to send: the partial file is complete, or of another version
             return
         raise
-    with response, partial.open("ab" if response.status == 206 else "wb") as file:
+    with response, part.open("ab" if response.status == 206 else "wb") as file:
         missing = int(response.headers.get("Content-Length", 0))
         while block := response.read(BLOCK):
             missing -= file.write(block)
@@ -82,11 +81,8 @@ def _transfer(url: str, partial: Path) -> None:
 
 
 def _is_right(path: Path, expected: str) -> bool:
-    digest = hashlib.sha256()
     try:
         with gzip.open(path) as file:
-            while block := file.read(BLOCK):
-                digest.update(block)
+            return hashlib.file_digest(file, "sha256").hexdigest() == expected
     except (OSError, EOFError, zlib.error):
         return False
-    return digest.hexdigest() == expected

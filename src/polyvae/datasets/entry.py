@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from polyvae.attributes import Attribute
 from polyvae.dataset import MultimodalDataset
@@ -20,8 +20,10 @@ class NoOptions:
 class Entry:
     """A data set.
 
-    load: (options, split=, size=, seed=) -> MultimodalDataset; size None: all rows.
-    options: a frozen dataclass of what can be chosen, with defaults and checks; `datasets.load` builds it.
+    load: (options, split=, size=, seed=) -> MultimodalDataset; split: train or test; size >= 1, or None: all rows;
+    seed >= 0.
+    options: a frozen dataclass of what can be chosen, with defaults and checks; `datasets.load` builds it, and checks
+    that what is typed as a `Literal` is one of its choices.
     sampler: (options, split=) -> Sampler, or None for data that have no generator.
     attributes: what captions name.
 
@@ -55,7 +57,7 @@ class Entry:
         """`options` as the dataclass of the data set `name`. None stands for a default.
 
         A data directory may be named for all data sets; those that read no files have no use for it.
-        Raises InputError for an option that the data set does not have.
+        Raises InputError for an option that the data set does not have, and for a choice that an option does not have.
         """
         given = {key: value for key, value in options.items() if value is not None}
         own = self.own_options
@@ -64,4 +66,8 @@ class Entry:
         for option in given:
             if option not in own:
                 raise InputError(f"data set {name!r} has no option {option!r}; it has {', '.join(self.option_names)}")
-        return self.options(**given)
+        built = self.options(**given)
+        for option, hint in get_type_hints(self.options).items():
+            if get_origin(hint) is Literal and (value := getattr(built, option)) not in get_args(hint):
+                raise InputError(f"unknown {option} {value!r}; choose {' or '.join(map(str, get_args(hint)))}")
+        return built

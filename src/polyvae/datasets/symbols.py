@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.polymnist.digits import check_split
 from polyvae.errors import InputError
 from polyvae.likelihoods import Categorical
 from polyvae.modality import Modality
@@ -33,12 +32,8 @@ def symbols_law(modalities: int = 3, seed: int = 0) -> DiscreteLaw:
 
 def load_symbols(options: SymbolsOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
     """Rows of `symbols_law(modalities, seed)`: one-hot modalities m0.. of 16 symbols, and the class as label."""
-    check_split(split)
-    law = symbols_law(options.modalities, seed)
     rows = SIZES[split] if size is None else size
-    if rows < 1:
-        raise InputError(f"size {rows} must be at least 1")
-    drawn = law.draw(rows, np.random.default_rng([5, int(split == "test"), seed]))
+    drawn = symbols_law(options.modalities, seed).draw(rows, np.random.default_rng([5, int(split == "test"), seed]))
     return as_rows(drawn, {"split": split, "modalities": options.modalities, "size": rows, "seed": seed})
 
 
@@ -48,6 +43,4 @@ def as_rows(cells: dict[str, np.ndarray], info: dict) -> MultimodalDataset:
     values = {name: torch.eye(width)[torch.from_numpy(cell)] for name, cell in cells.items()}
     specs = tuple(Modality(name, (width,), Categorical()) for name in values)
     label = torch.from_numpy(next(iter(cells.values())) // PRIVATE)
-    return MultimodalDataset(
-        "symbols", specs, values, torch.ones(len(label), len(specs), dtype=torch.bool), label, info
-    )
+    return MultimodalDataset.complete("symbols", specs, values, labels=label, info=info)

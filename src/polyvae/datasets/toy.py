@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.polymnist.digits import check_split
 from polyvae.errors import InputError
 from polyvae.likelihoods import Normal
 from polyvae.modality import Modality
@@ -33,12 +32,9 @@ def linear_gaussian(modalities: int = 5, seed: int = 0) -> LinearGaussian:
 
 def load_toy(options: ToyOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
     """Rows of `linear_gaussian(modalities, seed)`: tables m0.. of 4 features, scored by Normal(0.5), no labels."""
-    check_split(split)
     modalities = options.modalities
     law = linear_gaussian(modalities, seed)
     rows = SIZES[split] if size is None else size
-    if rows < 1:
-        raise InputError(f"size {rows} must be at least 1")
     test = int(split == "test")
     z = np.random.default_rng([2, test, seed]).standard_normal((rows, LATENT))
     values = {}
@@ -47,4 +43,4 @@ def load_toy(options: ToyOptions, *, split: str, size: int | None, seed: int) ->
         values[f"m{m}"] = torch.from_numpy((z @ weight.T + law.noise * noise).astype(np.float32))
     specs = tuple(Modality(name, (FEATURES,), Normal(law.noise)) for name in values)
     info = {"split": split, "modalities": modalities, "size": rows, "seed": seed, "latent": LATENT, "noise": NOISE}
-    return MultimodalDataset("toy", specs, values, torch.ones(rows, modalities, dtype=torch.bool), None, info)
+    return MultimodalDataset.complete("toy", specs, values, info=info)

@@ -14,6 +14,7 @@ from polyvae.theory.discrepancies import (
     factorised_floor,
     known,
     modality_floor,
+    presets,
     weight_entropy,
 )
 from polyvae.theory.discrete import DiscreteModel, naming_code, random_model
@@ -52,6 +53,7 @@ __all__ = [
     "modality_floor",
     "naming_code",
     "preset_mixes",
+    "presets",
     "random_model",
     "tradeoff",
     "weight_entropy",

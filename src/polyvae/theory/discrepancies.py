@@ -1,6 +1,6 @@
 """The generative discrepancy Delta(X, S), what it is made of, and the bounds that follow from it (docs/theory.md).
 
-Wherever `law` stands, it is a joint table (one axis a modality, in the order of S's names), its `Entropies`, or a
+Wherever `law` stands, it is a joint table (one axis per modality, in the order of S's names), its `Entropies`, or a
 generator that knows them (`.entropies`). All values in nats.
 """
 
@@ -32,15 +32,22 @@ Law = Entropies | KnowsEntropies | np.ndarray | Sequence[Any]
 def known(law: Law, S: SubsetMixture | None = None) -> Entropies:
     """The entropies of a law over the modalities of S. Raises InputError where S and the law do not fit."""
     given: Any = law
-    found = given if isinstance(given, Entropies) else getattr(given, "entropies", None)
-    if not isinstance(found, Entropies):
+    H = given if isinstance(given, Entropies) else getattr(given, "entropies", None)
+    if not isinstance(H, Entropies):
         axes = np.ndim(given)
         if S is not None and axes != len(S.names):
             raise InputError(f"the table has {axes} axes, S is over {len(S.names)} modalities: {', '.join(S.names)}")
-        found = entropies(given, None if S is None else S.names)
-    if S is not None and (unknown := [name for name in S.names if name not in found.names]):
-        raise InputError(f"S is over {unknown[0]!r}, which the law does not know; it knows {', '.join(found.names)}")
-    return found if S is None or S.names == found.names else found.select(S.names)
+        H = entropies(given, None if S is None else S.names)
+    if S is None or S.names == H.names:
+        return H
+    if unknown := [name for name in S.names if name not in H.names]:
+        raise InputError(f"S is over {unknown[0]!r}, which the law does not know; it knows {', '.join(H.names)}")
+    return H.select(S.names)
+
+
+def presets(names: tuple[str, ...]) -> dict[str, SubsetMixture]:
+    """The members of the family over these modalities that are compared everywhere: method -> its S."""
+    return {"mvae": subsets.mvae(names), "mmvae": subsets.mmvae(names), "mopoe": subsets.mopoe(names)}
 
 
 def discrepancy(law: Law, S: SubsetMixture) -> float:
@@ -49,10 +56,10 @@ def discrepancy(law: Law, S: SubsetMixture) -> float:
     For differential entropies the same sum, which may be negative and depends on units.
     Raises InputError for an S that is no mixture over targets `all` (eq. 84): Delta is not defined for it.
     """
-    found = known(law, S)
-    members, weights = _mixture(S, found)
-    delta = float(found.joint - weights @ found.values[members])
-    return max(delta, 0.0) if found.is_discrete else delta
+    H = known(law, S)
+    members, weights = _mixture(S, H)
+    delta = float(H.joint - weights @ H.values[members])
+    return max(delta, 0.0) if H.is_discrete else delta
 
 
 class Share(NamedTuple):
@@ -65,9 +72,9 @@ class Share(NamedTuple):
 
 def by_subset(law: Law, S: SubsetMixture) -> tuple[Share, ...]:
     """Delta by the subset that is encoded: the shares' weight * missing sum to it."""
-    found = known(law, S)
-    _mixture(S, found)
-    return tuple(Share(t.given, t.weight, found.joint - float(found.values[found.index(t.given)])) for t in S.terms)
+    H = known(law, S)
+    _mixture(S, H)
+    return tuple(Share(t.given, t.weight, H.joint - float(H.values[H.index(t.given)])) for t in S.terms)
 
 
 def by_modality(law: Law, S: SubsetMixture) -> dict[str, float]:
@@ -76,10 +83,10 @@ def by_modality(law: Law, S: SubsetMixture) -> dict[str, float]:
     H(X_notA | X_A) is added up over the modalities outside A in every order, and each is given its mean share; the
     values sum to Delta, and to sum of w_A H(X_m | X_A) where the modalities are independent given each X_A.
     """
-    found = known(law, S)
-    members, weights = _mixture(S, found)
-    game = _expected_game(found, members, weights)
-    return {name: float(value) for name, value in zip(found.names, _shapley(game, len(found.names)), strict=True)}
+    H = known(law, S)
+    members, weights = _mixture(S, H)
+    game = _expected_game(H, members, weights)
+    return {name: float(value) for name, value in zip(H.names, _shapley(game, len(H.names)), strict=True)}
 
 
 def beta_gap(law: Law, S: SubsetMixture, beta: float) -> float:
@@ -90,11 +97,11 @@ def beta_gap(law: Law, S: SubsetMixture, beta: float) -> float:
     """
     if not (0 <= beta < float("inf")):
         raise InputError(f"beta is {beta}; it must be a finite number, at least 0")
-    found = known(law, S)
-    if not found.is_discrete:
+    H = known(law, S)
+    if not H.is_discrete:
         raise InputError(f"the beta gap {CONTINUOUS}")
     small = min(beta, 1.0)
-    return small * found.joint + (1 - small) * discrepancy(found, S)
+    return small * H.joint + (1 - small) * discrepancy(H, S)
 
 
 def weight_entropy(S: SubsetMixture) -> float:
@@ -120,21 +127,21 @@ def corollary2(law: Law, added: str, method: str) -> Corollary2:
 
     Raises InputError for another method: the corollary is about their uniform weights.
     """
-    presets = {"mmvae": subsets.mmvae, "mopoe": subsets.mopoe}
-    if method not in presets:
-        raise InputError(f"Corollary 2 is about the uniform weights of {' and '.join(presets)}, not of {method!r}")
-    found = known(law)
-    old = tuple(name for name in found.names if name != added)
-    if len(old) == len(found.names) or not old:
+    uniform = {"mmvae": subsets.mmvae, "mopoe": subsets.mopoe}
+    if method not in uniform:
+        raise InputError(f"Corollary 2 is about the uniform weights of {' and '.join(uniform)}, not of {method!r}")
+    H = known(law)
+    old = tuple(name for name in H.names if name != added)
+    if len(old) == len(H.names) or not old:
         raise InputError(f"cannot add {added!r} to {', '.join(old)}; name one of at least two modalities")
-    given = [term.given for term in presets[method](old).terms]
-    before, after = len(given), len(presets[method](found.names).terms)
-    others = [tuple(name for name in old if name not in subset) for subset in given]
-    shared = sum(found.information(rest, (added,), subset) for subset, rest in zip(given, others, strict=True))
+    given = [term.given for term in uniform[method](old).terms]
+    before, after = len(given), len(uniform[method](H.names).terms)
+    rest = {subset: tuple(name for name in old if name not in subset) for subset in given}
+    shared = sum(H.information(rest[subset], (added,), subset) for subset in given)
     return Corollary2(
         (1 / after - 1 / before) * shared,
-        sum(found.of(subset, (added,)) for subset in given) / (after * before),
-        before / after * found.of((added,), old),
+        sum(H.of(subset, (added,)) for subset in given) / (after * before),
+        before / after * H.of((added,), old),
     )
 
 
@@ -147,23 +154,21 @@ def factorised_floor(
     components has D + beta R >= sum_A w_A {unseen(A) + beta H(X_A)}, for beta in [0, 1]; at beta 1 that is H(X) + G.
     For differential entropies only beta = 1 holds. Raises InputError for any other.
     """
-    found = known(law, S)
-    members, weights = _mixture(S, found)
-    if not 0 <= beta <= 1 or (beta < 1 and not found.is_discrete):
+    H = known(law, S)
+    members, weights = _mixture(S, H)
+    if not 0 <= beta <= 1 or (beta < 1 and not H.is_discrete):
         raise InputError(f"beta {beta}: the factorised bound holds for beta in [0, 1], for continuous data at 1 only")
     missing = float(weights @ [unseen[term.given] for term in S.terms])
-    seen = float(weights @ found.values[members])
-    return missing + beta * seen, missing + seen - found.joint
+    seen = float(weights @ H.values[members])
+    return missing + beta * seen, missing + seen - H.joint
 
 
 def modality_floor(law: Law, S: SubsetMixture, beta: float = 1.0) -> tuple[float, float]:
     """`factorised_floor` where the components are the modalities themselves: G = sum_A w_A TC(X_notA | X_A)."""
-    found = known(law, S)
-    unseen = {
-        term.given: sum(found.of((name,), term.given) for name in S.names if name not in term.given)
-        for term in terms_of(S)
-    }
-    return factorised_floor(S, unseen, found, beta)
+    H = known(law, S)
+    rest = {term.given: [name for name in S.names if name not in term.given] for term in terms_of(S)}
+    unseen = {given: sum(H.of((name,), given) for name in names) for given, names in rest.items()}
+    return factorised_floor(S, unseen, H, beta)
 
 
 def terms_of(S: SubsetMixture) -> tuple[Term, ...]:
@@ -176,26 +181,26 @@ def terms_of(S: SubsetMixture) -> tuple[Term, ...]:
     return S.terms
 
 
-def _mixture(S: SubsetMixture, found: Entropies) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the subsets of S in `found.values`, and their weights: (subset,) each."""
+def _mixture(S: SubsetMixture, H: Entropies) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the subsets of S in `H.values`, and their weights: (subset,) each."""
     if isinstance(S, Powerset):  # also beyond the size of a table of terms
-        members = np.arange(1, len(found.values))
+        members = np.arange(1, len(H.values))
         return members, np.full(len(members), 1 / len(members))
-    members = [found.index(term.given) for term in terms_of(S)]
+    members = [H.index(term.given) for term in terms_of(S)]
     return np.array(members), S.weights.numpy()
 
 
-def _expected_game(found: Entropies, members: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _expected_game(H: Entropies, members: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """v(B) = sum_A w_A H(X_{B minus A} | X_A) for every subset B as bits: (2^M,), in M 2^M steps.
 
     With m the Moebius transform of C -> H(X_notC), H(X_{A or B}) is the sum of m(T) over T outside A and B. So
     sum_A w_A H(X_{A or B}) is the sum over T outside B of m(T) times the weight of the A that miss T.
     """
-    weight = np.zeros(len(found.values))
+    weight = np.zeros(len(H.values))
     np.add.at(weight, members, weights)
     missed = _subset_sums(weight)[::-1]  # index T: weight of all A inside the complement of T
-    moebius = _subset_sums(found.values[::-1], -1)
-    return _subset_sums(moebius * missed)[::-1] - weight @ found.values
+    moebius = _subset_sums(H.values[::-1], -1)
+    return _subset_sums(moebius * missed)[::-1] - weight @ H.values
 
 
 def _subset_sums(values: np.ndarray, sign: int = 1) -> np.ndarray:

@@ -3,6 +3,7 @@
 They are what the certified lines are tested on, and what attains them.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from scipy.special import softmax, xlogy
 
 from polyvae.errors import InputError
 from polyvae.subsets import SubsetMixture
-from polyvae.theory.generators import DiscreteLaw
+from polyvae.theory.generators import DiscreteLaw, product
 
 SUM_TOLERANCE = 1e-9
 
@@ -39,10 +40,8 @@ class DiscreteModel:
 
     def aggregate(self, law: DiscreteLaw, given: tuple[str, ...]) -> np.ndarray:
         """p(x, z) when z encodes x_given: (*cells, code)."""
-        axes = [name in given for name in law.names]
-        encoder = self.encoders[given]
-        shape = [size if seen else 1 for size, seen in zip(law.table.shape, axes, strict=True)]
-        return law.table[..., None] * encoder.reshape(*shape, -1)
+        shape = [size if name in given else 1 for name, size in zip(law.names, law.table.shape, strict=True)]
+        return law.table[..., None] * self.encoders[given].reshape(*shape, -1)
 
     def distortion(self, law: DiscreteLaw, given: tuple[str, ...]) -> float:
         """E[-log decoder(x | z)] for z of x_given."""
@@ -89,12 +88,8 @@ class DiscreteModel:
 
 def random_model(law: DiscreteLaw, S: SubsetMixture, codes: int, rng: np.random.Generator) -> DiscreteModel:
     """Random prior, encoders and decoder, sharp or flat alike."""
-    sizes = dict(zip(law.names, law.table.shape, strict=True))
     sharp = 10.0 ** rng.uniform(-1.5, 1)
-    encoders = {
-        t.given: rng.dirichlet(np.full(codes, sharp), tuple(sizes[name] for name in law.names if name in t.given))
-        for t in S.terms
-    }
+    encoders = {t.given: rng.dirichlet(np.full(codes, sharp), _sizes(law, t.given)) for t in S.terms}
     decoder = rng.dirichlet(np.full(law.table.size, 10.0 ** rng.uniform(-1, 1)), codes)
     smooth = 0.999 * decoder + 0.001 / law.table.size  # no cell has probability 0
     return DiscreteModel(rng.dirichlet(np.ones(codes)), encoders, smooth.reshape(codes, *law.table.shape))
@@ -106,7 +101,6 @@ def naming_code(law: DiscreteLaw, S: SubsetMixture, *, factorised: bool = False)
     factorised: the decoder is the product of p(x_m | x_A) instead, which attains line 6 up to H(w).
     """
     codes = [(t, cell) for t in S.terms for cell in np.ndindex(*_sizes(law, t.given))]
-    starts = {t.given: next(i for i, (other, _) in enumerate(codes) if other is t) for t in S.terms}
     prior, decoder = np.zeros(len(codes)), np.zeros((len(codes), *law.table.shape))
     for index, (term, cell) in enumerate(codes):
         places = dict(zip((n for n in law.names if n in term.given), cell, strict=True))
@@ -115,13 +109,12 @@ def naming_code(law: DiscreteLaw, S: SubsetMixture, *, factorised: bool = False)
         prior[index] = term.weight * mass
         slab = law.table[window] / mass if mass > 0 else np.full_like(law.table[window], 1 / law.table[window].size)
         decoder[index][window] = _product_of_marginals(slab) if factorised else slab
-    encoders = {}
+    encoders, start = {}, 0
     for term in S.terms:
         sizes = _sizes(law, term.given)
-        count = int(np.prod(sizes))
-        table = np.zeros((count, len(codes)))
-        table[np.arange(count), starts[term.given] + np.arange(count)] = 1
-        encoders[term.given] = table.reshape(*sizes, -1)
+        count = math.prod(sizes)
+        encoders[term.given] = np.eye(count, len(codes), start).reshape(*sizes, -1)
+        start += count
     return DiscreteModel(prior / prior.sum(), encoders, decoder)
 
 
@@ -130,7 +123,5 @@ def _sizes(law: DiscreteLaw, given: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def _product_of_marginals(table: np.ndarray) -> np.ndarray:
-    product = np.ones(())
-    for axis in range(table.ndim):
-        product = np.multiply.outer(product, table.sum(tuple(i for i in range(table.ndim) if i != axis)))
-    return product
+    axes = range(table.ndim)
+    return product(table.sum(tuple(i for i in axes if i != axis)) for axis in axes)

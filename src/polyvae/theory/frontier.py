@@ -8,7 +8,7 @@ from scipy.optimize import linprog
 from polyvae import subsets
 from polyvae.errors import InputError
 from polyvae.subsets import SubsetMixture
-from polyvae.theory.discrepancies import Law, discrepancy, known
+from polyvae.theory.discrepancies import Law, discrepancy, known, presets
 
 MOST_LP_MODALITIES = 12
 NEGLIGIBLE = 1e-9  # a weight below it is none
@@ -24,14 +24,14 @@ class Mix(NamedTuple):
 
 def tradeoff(law: Law, points: int = 9, *, least_share: float = 0.0) -> tuple[Mix, ...]:
     """The frontier: `best_mix` at `points` even steps of the mean number of observed modalities, from 1 to M."""
-    found = known(law)
-    count = len(found.names)
+    H = known(law)
+    count = len(H.names)
     if points < 2:
         raise InputError(f"points {points} must be at least 2")
     if not 0 <= least_share <= 1 / count:
         raise InputError(f"least share {least_share} must be between 0 and 1 / {count}")
     most = count - least_share * count * (count - 1)
-    return tuple(best_mix(found, float(observed), least_share=least_share) for observed in np.linspace(1, most, points))
+    return tuple(best_mix(H, float(observed), least_share=least_share) for observed in np.linspace(1, most, points))
 
 
 def best_mix(law: Law, observed: float, *, least_share: float = 0.0) -> Mix:
@@ -41,14 +41,14 @@ def best_mix(law: Law, observed: float, *, least_share: float = 0.0) -> Mix:
     least_share: the weight that every single modality keeps at least, so that each is learned to be encoded alone.
     The S is ready for training (`subsets.custom`). Raises InputError for more than 12 modalities, or where no S fits.
     """
-    found = known(law)
-    count = len(found.names)
+    H = known(law)
+    count = len(H.names)
     if count > MOST_LP_MODALITIES:
         raise InputError(f"{count} modalities have too many subsets; at most {MOST_LP_MODALITIES}")
     bits = np.arange(1, 2**count)
     size = (bits[:, None] >> np.arange(count) & 1).sum(1)
     solution = linprog(
-        found.joint - found.values[bits],
+        H.joint - H.values[bits],
         A_eq=np.stack([np.ones(len(bits)), size]),
         b_eq=[1, observed],
         bounds=np.stack([np.where(size == 1, least_share, 0.0), np.ones(len(bits))], 1),
@@ -59,27 +59,19 @@ def best_mix(law: Law, observed: float, *, least_share: float = 0.0) -> Mix:
             f"no S has {observed:g} observed modalities on average and {least_share:g} for each alone; at most "
             f"{count - least_share * count * (count - 1):g} with a share of at most 1 / {count}"
         )
-    return _mix(found.names, solution.x, bits, found)
+    used = solution.x > NEGLIGIBLE
+    weights = solution.x[used] / solution.x[used].sum()
+    chosen = [tuple(name for i, name in enumerate(H.names) if subset >> i & 1) for subset in bits[used]]
+    S = subsets.custom(list(zip(chosen, weights.tolist(), strict=True)), H.names)
+    return Mix(S, mean_observed(S), discrepancy(H, S))
 
 
 def preset_mixes(law: Law) -> dict[str, Mix]:
     """Where MVAE, MMVAE and MoPoE-VAE lie in that plane."""
-    found = known(law)
-    made = {name: getattr(subsets, name)(found.names) for name in ("mvae", "mmvae", "mopoe")}
-    return {name: Mix(S, mean_observed(S), discrepancy(found, S)) for name, S in made.items()}
+    H = known(law)
+    return {name: Mix(S, mean_observed(S), discrepancy(H, S)) for name, S in presets(H.names).items()}
 
 
 def mean_observed(S: SubsetMixture) -> float:
     """sum_A w_A |A|."""
     return float(S.weights.numpy() @ S.matrix.numpy().sum(1))
-
-
-def _mix(names: tuple[str, ...], weights: np.ndarray, bits: np.ndarray, law: Law) -> Mix:
-    kept = weights > NEGLIGIBLE
-    share = weights[kept] / weights[kept].sum()
-    pairs = [
-        (tuple(n for i, n in enumerate(names) if subset >> i & 1), float(w))
-        for subset, w in zip(bits[kept], share, strict=True)
-    ]
-    S = subsets.custom(pairs, names)
-    return Mix(S, mean_observed(S), discrepancy(law, S))

@@ -1,8 +1,8 @@
 """Certified generators of discrete data: rows and their truth together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from polyvae.theory.information import Entropies, check_names, check_table, entr
 class DiscreteLaw:
     """A joint table p(x_1, ..., x_M) over named modalities.
 
-    Raises InputError unless it is a distribution, with one name an axis.
+    Raises InputError unless it is a distribution, with one name per axis.
     """
 
     table: np.ndarray
@@ -36,6 +36,11 @@ class DiscreteLaw:
         return dict(zip(self.names, places, strict=True))
 
 
+def product(marginals: Iterable[np.ndarray], factor: float = 1.0) -> np.ndarray:
+    """`factor` times the outer product of the marginals (symbol,): one axis for each."""
+    return reduce(np.multiply.outer, marginals, np.full((), factor))
+
+
 def _named(table: np.ndarray) -> DiscreteLaw:
     return DiscreteLaw(table, tuple(f"m{i}" for i in range(table.ndim)))
 
@@ -47,10 +52,7 @@ def random_law(modalities: int, symbols: int, rng: np.random.Generator) -> Discr
 
 def independent(modalities: int, symbols: int, rng: np.random.Generator) -> DiscreteLaw:
     """Independent modalities, each with random probabilities: I(X_A; X_B) = 0."""
-    table = np.ones(())
-    for _ in range(modalities):
-        table = np.multiply.outer(table, rng.dirichlet(np.ones(symbols)))
-    return _named(table)
+    return _named(product(rng.dirichlet(np.ones(symbols)) for _ in range(modalities)))
 
 
 def shared(modalities: int, symbols: int, rng: np.random.Generator) -> DiscreteLaw:
@@ -68,11 +70,9 @@ def common_cause(modalities: int, symbols: int, rng: np.random.Generator, privat
     cause = rng.dirichlet(np.full(symbols, 5.0))
     table = np.zeros((symbols * private,) * modalities)
     for value in range(symbols):
-        block = np.full((), cause[value])
-        for _ in range(modalities):
-            block = np.multiply.outer(block, rng.dirichlet(np.full(private, 5.0)))
         place = slice(value * private, (value + 1) * private)
-        table[(place,) * modalities] = block
+        parts = (rng.dirichlet(np.full(private, 5.0)) for _ in range(modalities))
+        table[(place,) * modalities] = product(parts, cause[value])
     return _named(table)
 
 
@@ -82,10 +82,7 @@ def noisy_cause(modalities: int, symbols: int, rng: np.random.Generator) -> Disc
     channels = [rng.dirichlet(np.full(symbols, 0.5), symbols) for _ in range(modalities)]
     table = np.zeros((symbols,) * modalities)
     for value in range(symbols):
-        block = np.full((), cause[value])
-        for channel in channels:
-            block = np.multiply.outer(block, channel[value])
-        table += block
+        table += product((channel[value] for channel in channels), cause[value])
     return _named(table)
 
 
@@ -115,9 +112,8 @@ def generator(kind: str, modalities: int = 3, symbols: int = 2, seed: int = 0) -
     if kind not in GENERATORS:
         raise InputError(f"unknown generator {kind!r}; choose one of {', '.join(GENERATORS)}")
     if modalities < 1 or symbols < 1 or seed < 0:
-        raise InputError(
-            f"a generator needs modalities and symbols >= 1 and seed >= 0, got {modalities}, {symbols}, {seed}"
-        )
+        sizes = f"{modalities}, {symbols}, {seed}"
+        raise InputError(f"a generator needs modalities and symbols >= 1 and seed >= 0, got {sizes}")
     cells = (2 * symbols if kind == "common_cause" else symbols) ** modalities
     if cells > 10**7:
         raise InputError(f"{modalities} modalities of {symbols} symbols make {cells:.1e} cells; at most 10^7 are held")

@@ -16,9 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from polyvae.subsets import SubsetMixture
 from polyvae.theory.discrepancies import discrepancy
 from polyvae.theory.information import Entropies
-from polyvae.theory.pixels import PixelLaw
-
-SIDE = 28
+from polyvae.theory.pixels import SIDE, PixelLaw
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +25,7 @@ class ImageLaw:
 
     class_entropy: H(Y). low, high: (modality,) bounds on H(X_m | Y), equal where the fold lemma applies.
     ambiguity: a bound on H(Y | X_m), 0 where the lemma applies and no two classes share a mask.
-    pixels: one a modality, what its single pixels can tell.
+    pixels: one per modality, what its single pixels can tell.
     """
 
     names: tuple[str, ...]
@@ -66,20 +64,21 @@ def image_law(
 ) -> ImageLaw:
     """The law of independent tuples (pairing "fresh") of a PolyMNIST-type generator.
 
-    masks: Bool (digit, side, side); labels: Int (digit,); pictures: UInt8 (3, height, width), one a modality; a mask's
+    masks: Bool (digit, side, side); labels: Int (digit,); pictures: UInt8 (3, height, width), one per modality; a mask's
     corner is uniform in [0, travel)^2, but digits d below held_out never stand in quadrant d mod 4.
     """
     canvas, mask_probability, ambiguity = _canvas_entropy(masks, labels, travel, held_out)
     sizes = np.bincount(labels)
     chance = sizes[sizes > 0] / len(labels)
-    crops = {id(picture): crop_entropy(picture) for picture in pictures}
-    pixels = {id(picture): PixelLaw.of(picture, mask_probability, chance) for picture in pictures}
+    different = {id(picture): picture for picture in pictures}  # modalities may share one
+    crops = {key: crop_entropy(picture) for key, picture in different.items()}
+    pixels = {key: PixelLaw.of(picture, mask_probability, chance) for key, picture in different.items()}
     ends = np.array([crops[id(picture)] for picture in pictures]) + canvas
     names = tuple(f"m{k}" for k in range(len(pictures)))
     class_entropy = float(-(chance * np.log(chance)).sum())
     ambiguity = min(class_entropy, ambiguity + float((ends[:, 1] - ends[:, 0]).max()))  # H(Y | X_m) <= H(crop, Y | X_m)
-    each = tuple(pixels[id(picture)] for picture in pictures)
-    return ImageLaw(names, class_entropy, ends[:, 0], ends[:, 1], ambiguity, each)
+    of_each = tuple(pixels[id(picture)] for picture in pictures)
+    return ImageLaw(names, class_entropy, ends[:, 0], ends[:, 1], ambiguity, of_each)
 
 
 def crop_entropy(picture: np.ndarray) -> tuple[float, float]:
@@ -104,9 +103,9 @@ def _canvas_entropy(
 ) -> tuple[float, np.ndarray, float]:
     """H(mask on the canvas | Y), the chance of each pixel to be on (class, 28, 28), and a bound on H(Y | mask)."""
     shape, corner = _trimmed(masks)
-    classes, found, chances = np.unique(labels), [], []
+    joint, chances = [], []
     entropy = 0.0
-    for label in classes:
+    for label in np.unique(labels):
         chosen = labels == label
         offset = _offsets(label, travel, held_out)
         keys = shape[chosen, None] * SIDE**2 + (corner[chosen, None] + offset) @ (SIDE, 1)
@@ -114,9 +113,9 @@ def _canvas_entropy(
         keys[empty] = -1  # a mask without a pixel looks the same wherever it stands
         distinct, repeats = np.unique(keys, return_counts=True)
         entropy += chosen.mean() * (np.log(keys.size) - (repeats * np.log(repeats)).sum() / keys.size)
-        found.append((distinct, repeats / keys.size * chosen.mean()))
+        joint.append((distinct, repeats / keys.size * chosen.mean()))
         chances.append(_placed(masks[chosen].mean(0), offset))
-    return float(entropy), np.stack(chances), _confusion(found)
+    return float(entropy), np.stack(chances), _confusion(joint)
 
 
 def _trimmed(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -147,9 +146,9 @@ def _placed(mean: np.ndarray, offset: np.ndarray) -> np.ndarray:
     return canvas
 
 
-def _confusion(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+def _confusion(joint: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     """H(Y | mask), from (masks, their joint probabilities with the class) of every class."""
-    keys, chance = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    keys, chance = (np.concatenate(parts) for parts in zip(*joint, strict=True))
     place = np.unique(keys, return_inverse=True)[1]
     shared = np.bincount(place, chance)[place]
     return float(max(0.0, -(chance * np.log(chance / shared)).sum()))

@@ -66,7 +66,7 @@ class Entropies:
 
 
 def entropies(table: Any, names: Sequence[str] | None = None) -> Entropies:
-    """H(X_A) of all subsets of a joint table, one axis a modality; names default to m0, m1, ...
+    """H(X_A) of all subsets of a joint table, one axis per modality; names default to m0, m1, ...
 
     Every axis is extended by its sum, which makes all marginals, and minus x log x of the result is reduced axis by
     axis: 3^M cells for M binary modalities, a block of them at a time.
@@ -75,8 +75,7 @@ def entropies(table: Any, names: Sequence[str] | None = None) -> Entropies:
     checked = check_table(table)
     labels = tuple(f"m{i}" for i in range(checked.ndim)) if names is None else tuple(names)
     check_names(checked, labels)
-    found = _all_subsets(checked)
-    return Entropies(labels, np.maximum(found.transpose().ravel(), 0.0))
+    return Entropies(labels, np.maximum(_all_subsets(checked).transpose().ravel(), 0.0))
 
 
 def check_table(table: Any) -> np.ndarray:
@@ -84,13 +83,13 @@ def check_table(table: Any) -> np.ndarray:
     try:
         array = np.asarray(table)
     except ValueError as error:  # rows of different lengths
-        raise InputError(f"the table is no array ({error}); give one axis a modality") from error
+        raise InputError(f"the table is no array ({error}); give one axis per modality") from error
     if array.dtype.kind not in "biuf":
         raise InputError(f"the table holds {array.dtype}; give probabilities")
     array = array.astype(np.float64)
     if not 1 <= array.ndim <= MOST_MODALITIES or array.size > MOST_CELLS or array.size == 0:
         raise InputError(
-            f"a table of shape {array.shape}: it needs one axis a modality, from 1 to {MOST_MODALITIES}, and at most "
+            f"a table of shape {array.shape}: it needs one axis per modality, from 1 to {MOST_MODALITIES}, and at most "
             f"{MOST_CELLS:,} cells"
         )
     if not np.isfinite(array).all() or array.min() < 0:

@@ -96,17 +96,14 @@ class LinearGaussian:
     def distortion(self, given: Sequence[int], encoder: tuple[np.ndarray, np.ndarray]) -> float:
         """E[-log p(x | z)] for z ~ N(gain x_given, covariance) under the true decoder, over the law of x."""
         gain, covariance = encoder
-        every, stacked = self.covariance(), self.stacked()
-        seen = np.concatenate([np.arange(len(every))[self._slice(m)] for m in given])
+        whole, stacked = self.covariance(), self.stacked()
+        places = np.split(np.arange(len(whole)), np.cumsum([len(w) for w in self.weights])[:-1])
+        seen = np.concatenate([places[m] for m in given])
         predicted = stacked @ gain
-        error = (
-            np.trace(every)
-            - 2 * np.trace(predicted @ every[seen])
-            + np.trace(predicted @ every[np.ix_(seen, seen)] @ predicted.T)
-        )
+        explained = np.trace(predicted @ whole[np.ix_(seen, seen)] @ predicted.T)
+        error = np.trace(whole) - 2 * np.trace(predicted @ whole[seen]) + explained
         error += np.trace(stacked @ covariance @ stacked.T)
-        features = len(every)
-        return float(0.5 * error / self.noise**2 + features * math.log(self.noise * math.sqrt(2 * math.pi)))
+        return float(0.5 * error / self.noise**2 + len(whole) * math.log(self.noise * math.sqrt(2 * math.pi)))
 
     def rate(self, given: Sequence[int], encoder: tuple[np.ndarray, np.ndarray]) -> float:
         """E KL(N(gain x_given, covariance) || N(0, I)), over the law of x."""
@@ -116,12 +113,7 @@ class LinearGaussian:
 
     def feature_entropies(self, given: Sequence[int], among: Sequence[int] | None = None) -> float:
         """sum of h(x_j | x_given) over the features j outside `given`, of modalities `among` (None: all): line 6."""
-        every = range(len(self.weights)) if among is None else among
-        rest = [m for m in every if m not in given]
+        rest = [m for m in (range(len(self.weights)) if among is None else among) if m not in given]
         outside, covariance = self.stacked(rest), self.posterior(given)[1]
         variance = np.einsum("jk,kl,jl->j", outside, covariance, outside) + self.noise**2
         return float(0.5 * np.log(2 * math.pi * math.e * variance).sum())
-
-    def _slice(self, modality: int) -> slice:
-        start = sum(len(w) for w in self.weights[:modality])
-        return slice(start, start + len(self.weights[modality]))

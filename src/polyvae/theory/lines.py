@@ -53,23 +53,18 @@ def certified_lines(
     beta: of the objective. unseen: as in `factorised_floor`, where the decoder factorises; None leaves line 6 out.
     Differential entropies leave out what is certain for discrete data alone.
     """
-    found, small = known(law, S), min(beta, 1.0)
-    delta = discrepancy(found, S)
-    lines = [_line(2, "D + R >= H(X)", measured, 1.0, found.joint)]
-    if found.is_discrete:
-        lines.append(_line(3, "D >= Delta", measured, 0.0, delta))
-        if beta < 1:
-            text = "D + beta R >= Delta + beta sum w H(X_A)"
-            lines.append(_line(4, text, measured, beta, beta_gap(found, S, beta)))
+    H, small = known(law, S), min(beta, 1.0)
+    lines = [_line(2, "D + R >= H(X)", measured, 1.0, H.joint)]
+    if H.is_discrete:
+        lines.append(_line(3, "D >= Delta", measured, 0.0, discrepancy(H, S)))
+    if H.is_discrete and beta < 1:
+        lines.append(_line(4, "D + beta R >= Delta + beta sum w H(X_A)", measured, beta, beta_gap(H, S, beta)))
     if unseen is not None:
-        if found.is_discrete:
-            lines.append(
-                _line(6, "D >= sum w H(unseen parts)", measured, 0.0, factorised_floor(S, unseen, found, 0)[0])
-            )
-        if found.is_discrete and 0 < small < 1:
-            bound = factorised_floor(S, unseen, found, small)[0]
-            lines.append(_line(6, "D + beta R >= sum w (H(unseen parts) + beta H(X_A))", measured, small, bound))
-        lines.append(_line(6, "D + R >= H(X) + G", measured, 1.0, factorised_floor(S, unseen, found)[0]))
+        line6 = {0.0: "D >= sum w H(unseen parts)"} if H.is_discrete else {}
+        if H.is_discrete and 0 < small < 1:
+            line6[small] = "D + beta R >= sum w (H(unseen parts) + beta H(X_A))"
+        line6[1.0] = "D + R >= H(X) + G"
+        lines += [_line(6, text, measured, at, factorised_floor(S, unseen, H, at)[0]) for at, text in line6.items()]
     return tuple(lines)
 
 

@@ -7,12 +7,12 @@ import numpy as np
 
 def edges_of(values: np.ndarray, bins: int) -> list[np.ndarray]:
     """Cut points of each feature of `values` (row, feature): its inner quantiles, or between its values if few."""
-    found = []
+    edges = []
     for feature in values.T:
         seen = np.unique(feature)
         cuts = (seen[1:] + seen[:-1]) / 2 if len(seen) <= bins else np.quantile(feature, np.arange(1, bins) / bins)
-        found.append(np.unique(cuts))
-    return found
+        edges.append(np.unique(cuts))
+    return edges
 
 
 def quantised(values: np.ndarray, edges: Sequence[np.ndarray]) -> np.ndarray:

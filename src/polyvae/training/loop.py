@@ -1,4 +1,4 @@
-"""The training loop: in-memory batches, Adam, a history line an epoch, exact resume at any step."""
+"""The training loop: in-memory batches, Adam, one history line per epoch, exact resume at any step."""
 
 import json
 import math
@@ -22,7 +22,7 @@ from polyvae.training import checkpoint, parallel
 from polyvae.training.checkpoint import Progress
 
 CHECKPOINT_SECONDS = 30.0
-VALIDATION_ROWS = 1024  # a batch of the validation pass
+VALIDATION_ROWS = 1024  # per batch of the validation pass
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def train(
 
 
 def batches_in(rows: int, batch_size: int) -> int:
-    """Batches an epoch. The ragged rest is left out (other rows every epoch), unless it is all there is."""
+    """Batches per epoch. The ragged rest is left out (other rows every epoch), unless it is all there is."""
     return max(1, rows // batch_size)
 
 
@@ -69,33 +69,30 @@ def learning_rate(config: RunConfig, step: int, total: int) -> float:
     return config.learning_rate * min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * step / total)))
 
 
+@dataclass
 class _Loop:
     """The state of `train`: its arguments, the place in the run, the optimiser of the stage, the history so far."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        stages: Sequence[TrainingStage],
-        rows: Callable[[int], MultimodalDataset],
-        validation: MultimodalDataset | None,
-        config: RunConfig,
-        folder: Path,
-        checkpoint_seconds: float,
-        on_step: Callable[[int, int, float], None],
-    ) -> None:
-        self.model, self.stages, self.rows, self.validation = model, stages, rows, validation
-        self.config, self.folder = config, folder
-        self.checkpoint_seconds, self.on_step = checkpoint_seconds, on_step
-        self.device = next(model.parameters()).device
-        self.names = rows(0).names
+    model: nn.Module
+    stages: Sequence[TrainingStage]
+    rows: Callable[[int], MultimodalDataset]
+    validation: MultimodalDataset | None
+    config: RunConfig
+    folder: Path
+    checkpoint_seconds: float
+    on_step: Callable[[int, int, float], None]
+
+    def __post_init__(self) -> None:
+        first = self.rows(0)
+        self.device, self.names = next(self.model.parameters()).device, first.names
         self.team = parallel.team()
-        self.team.check(min(len(rows(0)), config.batch_size))
-        self.total = batches_in(len(rows(0)), config.batch_size) * sum(stage.epochs for stage in stages)
-        self.file = folder / "checkpoint" / "state.safetensors"
+        self.team.check(min(len(first), self.config.batch_size))
+        self.total = batches_in(len(first), self.config.batch_size) * sum(stage.epochs for stage in self.stages)
+        self.file = self.folder / "checkpoint" / "state.safetensors"
         self.at, self.best, self.states = Progress(), {}, {}
         if self.file.is_file():
-            self.at, self.best, self.states = checkpoint.load(self.file, model)
-        self.history = _kept_history(folder / "history.jsonl", self.at)
+            self.at, self.best, self.states = checkpoint.load(self.file, self.model)
+        self.history = _kept_history(self.folder / "history.jsonl", self.at)
         self.saved_at = time.monotonic()
 
     def run(self) -> Progress:
@@ -125,7 +122,8 @@ class _Loop:
             at.batch, at.seconds = index + 1, time.monotonic() - started
             if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
                 self._save(self.optimiser)
-        entry = _entry(stage.name, at, self.names)
+        entry = {"stage": stage.name, "epoch": at.epoch, "step": at.step, **_means(at, self.names)}
+        entry["seconds"] = round(at.seconds, 3)
         if self.validation is not None:
             entry["validation"] = self._validate(stage, self.validation)
         self.history.append(entry)
@@ -188,12 +186,9 @@ class _Loop:
         columns = zip(self.names, bound.log_likelihood.unbind(-1), strict=True)
         terms = [f"log-likelihood of {name}" for name, column in columns if not bool(torch.isfinite(column).all())]
         terms += [] if bool(torch.isfinite(bound.kl).all()) else ["KL"]
-        where = f"epoch {self.at.epoch}, step {self.at.step}"
-        what = ", ".join(terms) or "the weighted sum"
-        return (
-            f"loss is not finite at {where}: {what}; the last good checkpoint is kept. A smaller --learning-rate, or "
-            "--gradient-clip, may help"
-        )
+        where, what = f"epoch {self.at.epoch}, step {self.at.step}", ", ".join(terms) or "the weighted sum"
+        advice = "A smaller --learning-rate, or --gradient-clip, may help"
+        return f"loss is not finite at {where}: {what}; the last good checkpoint is kept. {advice}"
 
 
 def _adam(parameters: Sequence[nn.Parameter], states: dict[int, dict[str, Tensor]]) -> Adam:
@@ -218,10 +213,6 @@ def _means(progress: Progress, names: Sequence[str]) -> dict[str, Any]:
     loss, distortion, rate, *per_modality = (total / progress.rows for total in progress.sums)
     log_likelihood = dict(zip(names, per_modality, strict=True))
     return {"loss": loss, "distortion": distortion, "rate": rate, "log_likelihood": log_likelihood, "kl": rate}
-
-
-def _entry(stage: str, at: Progress, names: Sequence[str]) -> dict[str, Any]:
-    return {"stage": stage, "epoch": at.epoch, "step": at.step, **_means(at, names), "seconds": round(at.seconds, 3)}
 
 
 def _kept_history(path: Path, at: Progress) -> list[dict[str, Any]]:

@@ -63,8 +63,8 @@ class Team:
         used = [parameter.grad is not None for parameter in parameters]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         parts = [*(gradient.flatten() for gradient in gradients), gradients[0].new_tensor(used)]
-        *found, users = self.mean(torch.cat(parts), rows).split([len(part) for part in parts])
-        for parameter, gradient, weight in zip(parameters, found, users.tolist(), strict=True):
+        *means, users = self.mean(torch.cat(parts), rows).split([len(part) for part in parts])
+        for parameter, gradient, weight in zip(parameters, means, users.tolist(), strict=True):
             parameter.grad = gradient.view_as(parameter).clone() if weight > 0 else None
 
     def tell(self, go_on: bool = False) -> bool:

@@ -1,6 +1,6 @@
 """Caltech-UCSD Birds with captions (Wah et al. 2011; Reed et al. 2016): 64x64 photographs and ten captions each.
 
-A row is an image; its captions are variants, one an epoch in training, so that captions of one image never lie on both
+A row is an image; its captions are variants, one per epoch in training, so that captions of one image never lie on both
 sides of a split. Ten epochs here are one epoch of code that counts captions as rows.
 """
 
@@ -18,7 +18,6 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.birds.files import IMAGES, TEXT, Files, Pairs, find_files, official_table, pair, refuse
 from polyvae.datasets.birds.pictures import SIDE, Box, load_pictures
 from polyvae.datasets.cache import checksum
-from polyvae.datasets.polymnist.digits import check_split
 from polyvae.errors import InputError
 from polyvae.likelihoods import Laplace
 from polyvae.modality import Modality, text_modality
@@ -31,7 +30,6 @@ TEST_CLASSES = frozenset({
     98, 101, 102, 103, 112, 114, 119, 121, 130, 135, 138, 147, 156, 163, 165, 166, 180, 183, 185, 186, 187, 197
 })
 # fmt: on
-SPLITS_BY, CROPS = ("classes", "images"), ("none", "box")
 _COLOURS = (("black",), ("white",), ("brown", "tan", "beige"), ("grey", "gray"), ("yellow",), ("red", "orange"))
 # Nearly every caption names a colour, and few say whose it is; class attributes are not needed.
 ATTRIBUTES = (Attribute("colour", (*_COLOURS, ("blue",), ("green",))),)
@@ -48,21 +46,12 @@ class CaptionOptions:
     split_by: Literal["classes", "images"] = "classes"
     data_dir: Path | str | None = None
 
-    def __post_init__(self) -> None:
-        if self.split_by not in SPLITS_BY:
-            raise InputError(f"unknown split_by {self.split_by!r}; choose {' or '.join(SPLITS_BY)}")
-
 
 @dataclass(frozen=True, kw_only=True)
 class CubOptions(CaptionOptions):
     """crop: "none" squeezes a picture into a square, as published; "box" cuts the square around the bird's box."""
 
     crop: Literal["none", "box"] = "none"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.crop not in CROPS:
-            raise InputError(f"unknown crop {self.crop!r}; choose {' or '.join(CROPS)}")
 
 
 def load_cub(options: CubOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
@@ -71,22 +60,17 @@ def load_cub(options: CubOptions, *, split: str, size: int | None, seed: int) ->
     Pictures are decoded once and kept in the cache. Raises InputError that lists all odd files.
     """
     files = find_files(options.data_dir, IMAGES)
-    pairs, kept = _checked(files, split, size, seed, options.split_by, with_images=True)
+    pairs = _pair_once(files, True)
+    names = _rows(files, pairs, options.split_by, split, size, seed)
     boxes = _boxes(files, pairs) if options.crop == "box" else {}
     pictures, digest = load_pictures(files, pairs.images, boxes)
     place = {name: index for index, name in enumerate(sorted(pairs.images))}
-    image = pictures[torch.tensor([place[name] for name in kept])]
-    spec = Modality("image", (3, SIDE, SIDE), Laplace(0.75))
-    captions = _captions("cub", pairs, kept, files, split, seed, options.split_by)
+    captions = _captions(files, pairs, names, options.split_by, split, seed)
+    specs = (Modality("image", (3, SIDE, SIDE), Laplace(0.75)), *captions.modalities)
+    values = {"image": pictures[torch.tensor([place[name] for name in names])], **captions.values}
     info = {**captions.info, "crop": options.crop, "sha256_of_images": digest}
-    return MultimodalDataset(
-        "cub",
-        (spec, *captions.modalities),
-        {"image": image, **captions.values},
-        torch.ones(len(kept), 2, dtype=torch.bool),
-        captions.labels,
-        info,
-        captions.variants,
+    return MultimodalDataset.complete(
+        "cub", specs, values, labels=captions.labels, info=info, variants=captions.variants
     )
 
 
@@ -104,25 +88,19 @@ def _boxes(files: Files, pairs: Pairs) -> dict[str, Box]:
 def load_cub_captions(options: CaptionOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
     """The captions alone, also of images that are not there; otherwise as `load_cub`."""
     files = find_files(options.data_dir, TEXT)
-    pairs, kept = _checked(files, split, size, seed, options.split_by, with_images=False)
-    return _captions("cub_captions", pairs, kept, files, split, seed, options.split_by)
+    pairs = _pair_once(files, False)
+    names = _rows(files, pairs, options.split_by, split, size, seed)
+    return _captions(files, pairs, names, options.split_by, split, seed)
 
 
-def _checked(
-    files: Files, split: str, size: int | None, seed: int, split_by: str, *, with_images: bool
-) -> tuple[Pairs, list[str]]:
-    """All pairs, and the names of the rows that are asked for."""
-    check_split(split)
-    if seed < 0:
-        raise InputError(f"seed {seed} must not be negative")
-    pairs = _pair_once(files, with_images)
+def _rows(files: Files, pairs: Pairs, split_by: str, split: str, size: int | None, seed: int) -> list[str]:
+    """The names of the rows that are asked for, in their order."""
     names = _names(files, pairs, split, split_by)
     if not names:
         raise InputError(f"none of the {len(pairs.captions)} birds is in the {split} split by {split_by}")
-    if size is not None and not 1 <= size <= len(names):
+    if size is not None and size > len(names):
         raise InputError(f"size {size} must be between 1 and the {len(names)} birds of the {split} split")
-    order = np.random.default_rng(seed).random(len(names)).argsort()[:size]
-    return pairs, [names[i] for i in order]
+    return [names[i] for i in np.random.default_rng(seed).random(len(names)).argsort()[:size]]
 
 
 @lru_cache(maxsize=2)
@@ -138,8 +116,7 @@ def _names(files: Files, pairs: Pairs, split: str, split_by: str) -> list[str]:
         if missing := sorted(set(pairs.captions) - set(fold)):
             raise InputError(f"train_test_split.txt does not say where {missing[0]} belongs ({len(missing)} missing)")
         return [name for name in pairs.captions if fold[name] == split]
-    folds = {name: _fold_of_class(name.split("/")[0], pairs) for name in pairs.captions}
-    return [name for name, fold in folds.items() if fold == split]
+    return [name for name in pairs.captions if _fold_of_class(name.split("/")[0], pairs) == split]
 
 
 def _fold_of_class(name: str, pairs: Pairs) -> str:
@@ -157,25 +134,19 @@ def class_number(name: str) -> int:
 
 
 def _captions(
-    name: str, pairs: Pairs, kept: Sequence[str], files: Files, split: str, seed: int, split_by: str
+    files: Files, pairs: Pairs, names: Sequence[str], split_by: str, split: str, seed: int
 ) -> MultimodalDataset:
-    """Captions of the names `kept`; the vocabulary is that of all training captions."""
+    """Captions of these names; the vocabulary is that of all training captions."""
     vocabulary = _vocabulary(files, bool(pairs.images), split_by)
-    ids = vocabulary.encode([caption for key in kept for caption in pairs.captions[key]])
-    variants = ids.view(len(kept), -1, vocabulary.length)
-    labels = torch.tensor([class_number(key.split("/")[0]) for key in kept])
-    info = {
-        "split": split,
-        "split_by": split_by,
-        "seed": seed,
-        "size": len(kept),
-        "words": len(vocabulary),
-        "sha256_of_captions": checksum(variants.numpy(), np.array(vocabulary.words)),
-    }
-    present = torch.ones(len(kept), 1, dtype=torch.bool)
-    spec = text_modality("caption", vocabulary)
-    return MultimodalDataset(
-        name, (spec,), {"caption": variants[:, 0].clone()}, present, labels, info, {"caption": variants}
+    ids = vocabulary.encode([caption for name in names for caption in pairs.captions[name]])
+    variants = ids.view(len(names), -1, vocabulary.length)
+    labels = torch.tensor([class_number(name.split("/")[0]) for name in names])
+    digest = checksum(variants.numpy(), np.array(vocabulary.words))
+    info = {"split": split, "split_by": split_by, "seed": seed, "size": len(names), "words": len(vocabulary)}
+    info |= {"sha256_of_captions": digest}
+    specs, values = (text_modality("caption", vocabulary),), {"caption": variants[:, 0].clone()}
+    return MultimodalDataset.complete(
+        "cub_captions", specs, values, labels=labels, info=info, variants={"caption": variants}
     )
 
 

@@ -15,8 +15,6 @@ from polyvae.attributes import Attribute
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.cache import cached
 from polyvae.datasets.entry import NoOptions
-from polyvae.datasets.polymnist.digits import check_split
-from polyvae.errors import InputError
 from polyvae.likelihoods import Laplace
 from polyvae.modality import Modality, text_modality
 from polyvae.text import SPECIALS, Vocabulary, tokenise
@@ -49,24 +47,18 @@ WORDINGS = (
     "a {size} bird, its {body} {body_noun} stands out from the {wings} wings, and it has a {beak} {beak_noun}.",
     "there is a {size} bird with {wings} wings and a {beak} {beak_noun} over a {body} {body_noun}.",
 )
-ROOM = 24  # uniform numbers a row
+ROOM = 24  # uniform numbers per row
 
 
 def load_toy_captions(options: NoOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
-    """Rows of image (3, 32, 32) and caption (32 words), 6,000 and 1,000 or as many as asked for; labels: body colour.
-
-    Raises InputError on values out of range.
-    """
-    check_split(split)
+    """Images (3, 32, 32) and captions (32 words), 6,000 and 1,000 rows or as many as asked for; labels: body colour."""
     rows = SIZES[split] if size is None else size
-    if rows < 1 or seed < 0:
-        raise InputError(f"toy_captions needs size >= 1 and seed >= 0, got size {rows} and seed {seed}")
     parameters = {"birds": VERSION, "split": split, "size": rows, "seed": seed}
     stored = cached(parameters, lambda: _build(parameters))
     specs = (Modality("image", (3, SIDE, SIDE), Laplace(0.75)), text_modality("caption", vocabulary()))
     values = {"image": stored["image"], "caption": stored["caption"]}
-    present = torch.ones(rows, 2, dtype=torch.bool)
-    return MultimodalDataset("toy_captions", specs, values, present, stored["attributes"][:, 0].clone(), parameters)
+    labels = stored["attributes"][:, 0].clone()
+    return MultimodalDataset.complete("toy_captions", specs, values, labels=labels, info=parameters)
 
 
 def vocabulary() -> Vocabulary:
@@ -84,7 +76,7 @@ def draw_attributes(uniform: np.ndarray) -> np.ndarray:
 
 
 def write(attributes: np.ndarray, uniform: np.ndarray) -> list[str]:
-    """A caption a row, in a wording and with synonyms chosen by `uniform` (row, 4)."""
+    """One caption per row, in a wording and with synonyms chosen by `uniform` (row, 4)."""
     captions = []
     for (body, wings, beak, size), choice in zip(attributes.tolist(), uniform, strict=True):
         synonyms = (SMALL, LARGE)[size]

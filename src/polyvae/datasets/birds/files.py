@@ -2,7 +2,7 @@
 
 Two layouts, as folders or inside a .tar file: the official one (CUB_200_2011/images/CLASS/NAME.jpg with
 text_c10/CLASS/NAME.txt, Wah et al. 2011, Reed et al. 2016) and that of the MMVAE code (train|test/CLASS/NAME.jpg with
-text_trainvalclasses.txt and text_testclasses.txt, ten lines an image in sorted order, Shi et al. 2019).
+text_trainvalclasses.txt and text_testclasses.txt, ten lines per image in sorted order, Shi et al. 2019).
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from polyvae.datasets.polymnist.digits import resolve
 from polyvae.errors import InputError
 
-CAPTIONS = 10  # an image
+CAPTIONS = 10  # per image
 IMAGES, TEXT, OFFICIAL = "CUB_200_2011/images/", "text_c10/", "CUB_200_2011/"
 PUBLISHED = {"train": "text_trainvalclasses.txt", "test": "text_testclasses.txt"}
 SHOWN, LISTED = 10, 1000  # names in a sentence; problems in a list
@@ -47,12 +47,8 @@ class Folder:
 
 
 def _listed(root: Path) -> dict[str, tuple[int, int]]:
-    found = {}
-    for path in root.rglob("*"):
-        if path.is_file():
-            status = path.stat()
-            found[path.relative_to(root).as_posix()] = (status.st_size, status.st_mtime_ns)
-    return found
+    stats = {path.relative_to(root).as_posix(): path.stat() for path in root.rglob("*") if path.is_file()}
+    return {path: (status.st_size, status.st_mtime_ns) for path, status in stats.items()}
 
 
 @dataclass(frozen=True)
@@ -157,19 +153,16 @@ def _mmvae(files: Files, stamps: Mapping[str, tuple[int, int]]) -> Pairs:
     folds = {fold: sorted(p for p in stamps if p.startswith(f"{fold}/") and _is_picture(p)) for fold in PUBLISHED}
     classes = {fold: {path.split("/")[1] for path in paths} for fold, paths in folds.items()}
     problems += [f"class {name} is in train/ and in test/" for name in sorted(classes["train"] & classes["test"])]
-    lines = {
-        path: _lines(path, content, problems, None)
-        for path, content in files.read(set(stamps) & set(PUBLISHED.values()))
-    }
+    published_files = files.read(set(stamps) & set(PUBLISHED.values()))
+    lines = {path: _lines(path, content, problems, None) for path, content in published_files}
     for fold, paths in folds.items():
         if PUBLISHED[fold] not in lines:
             problems.append(f"no {PUBLISHED[fold]}")
             continue
         text = lines[PUBLISHED[fold]]
         if len(text) != CAPTIONS * len(paths):
-            problems.append(
-                f"{PUBLISHED[fold]} has {len(text)} lines for {len(paths)} pictures in {fold}/, not {CAPTIONS} each"
-            )
+            counts = f"{len(text)} lines for {len(paths)} pictures in {fold}/, not {CAPTIONS} each"
+            problems.append(f"{PUBLISHED[fold]} has {counts}")
             continue
         for index, path in enumerate(sorted(paths, key=lambda p: tuple(p.split("/")))):
             name = path.removeprefix(f"{fold}/").rsplit(".", 1)[0]

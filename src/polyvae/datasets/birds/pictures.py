@@ -1,4 +1,4 @@
-"""The birds' photographs, decoded once: square, 64 pixels a side, cached class by class, then as one file."""
+"""The birds' photographs, decoded once: square, 64 pixels per side, cached class by class, then as one file."""
 
 import hashlib
 import io
@@ -32,8 +32,18 @@ def load_pictures(files: Files, paths: Mapping[str, str], boxes: Mapping[str, Bo
     for name in sorted(paths):
         by_class.setdefault(name.split("/")[0], []).append(name)
     shards = {key: _place([[n, stamps[paths[n]], boxes.get(n)] for n in names], key) for key, names in by_class.items()}
+
+    def joined() -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        """What the whole file holds; the files of single classes go once all are read."""
+        missing = {shards[key]: names for key, names in by_class.items() if not shards[key].is_file()}
+        _write_shards(files, paths, boxes, missing)
+        image = torch.cat([cache.read_tensors(path)[0]["image"] for path in shards.values()])
+        for path in shards.values():
+            path.unlink()
+        return {"image": image}, {"sha256": checksum(image.numpy())}
+
     whole = _place([str(path.name) for path in shards.values()], "all")
-    cache.make_once(whole, lambda: _joined(files, paths, boxes, by_class, shards))
+    cache.make_once(whole, joined)
     tensors, meta = cache.read_tensors(whole)
     return tensors["image"], meta["sha256"]
 
@@ -60,45 +70,27 @@ def _place(content: Any, name: str) -> Path:
     return cache.cache_dir() / "datasets" / "cub" / f"{name}-{key}.safetensors"
 
 
-def _joined(
-    files: Files,
-    paths: Mapping[str, str],
-    boxes: Mapping[str, Box],
-    by_class: Mapping[str, Sequence[str]],
-    shards: Mapping[str, Path],
-) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-    """What the whole file holds; the files of single classes go once all are read."""
-    problems: list[str] = []
-    missing = {key: names for key, names in by_class.items() if not shards[key].is_file()}
-    _decode_classes(files, paths, boxes, missing, shards, problems)
-    refuse(problems, "replace or remove these pictures (and their captions)")
-    image = torch.cat([cache.read_tensors(path)[0]["image"] for path in shards.values()])
-    for path in shards.values():
-        path.unlink()
-    return {"image": image}, {"sha256": checksum(image.numpy())}
-
-
-def _decode_classes(
-    files: Files,
-    paths: Mapping[str, str],
-    boxes: Mapping[str, Box],
-    by_class: Mapping[str, Sequence[str]],
-    shards: Mapping[str, Path],
-    problems: list[str],
+def _write_shards(
+    files: Files, paths: Mapping[str, str], boxes: Mapping[str, Box], missing: Mapping[Path, Sequence[str]]
 ) -> None:
-    """Writes a shard a class as soon as its last picture is read: an archive gives pictures in an order of its own."""
-    owner = {paths[name]: (key, name) for key, names in by_class.items() for name in names}
-    decoded: dict[str, dict[str, np.ndarray]] = {}
-    left = {key: len(names) for key, names in by_class.items()}
+    """Writes a shard as soon as the last picture of its class is read: an archive gives them in an order of its own.
+
+    missing: shard -> its names. Raises InputError that lists all pictures that cannot be read.
+    """
+    owner = {paths[name]: (shard, name) for shard, names in missing.items() for name in names}
+    left = {shard: len(names) for shard, names in missing.items()}
+    decoded: dict[Path, dict[str, np.ndarray]] = {shard: {} for shard in missing}
+    problems = []
     for path, content in files.read(owner):
-        key, name = owner[path]
-        left[key] -= 1
+        shard, name = owner[path]
+        left[shard] -= 1
         try:
-            decoded.setdefault(key, {})[name] = decode(content, boxes.get(name))
+            decoded[shard][name] = decode(content, boxes.get(name))
         except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
             problems.append(f"{path} is unreadable ({error})")
-        if not left[key]:
-            done = decoded.pop(key, {})
-            if len(done) == len(by_class[key]):
-                images = np.stack([done[name] for name in by_class[key]])
-                cache.write_tensors(shards[key], {"image": torch.from_numpy(images)})
+        if not left[shard]:
+            pictures = decoded.pop(shard)
+            if len(pictures) == len(missing[shard]):
+                images = np.stack([pictures[name] for name in missing[shard]])
+                cache.write_tensors(shard, {"image": torch.from_numpy(images)})
+    refuse(problems, "replace or remove these pictures (and their captions)")

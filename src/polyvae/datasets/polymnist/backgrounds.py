@@ -35,7 +35,7 @@ class Picture(NamedTuple):
 def load_pictures(data_dir: Path | str | None = None) -> tuple[Picture, ...]:
     """The pictures of `data_dir`/backgrounds sorted by name, else the vendored ones.
 
-    Raises InputError on a file that is no picture or has fewer than 29 pixels a side.
+    Raises InputError on a file that is no picture or has fewer than 29 pixels per side.
     """
     folder = resolve(data_dir)
     if folder is None or not (folder / "backgrounds").is_dir():
@@ -47,7 +47,7 @@ def load_pictures(data_dir: Path | str | None = None) -> tuple[Picture, ...]:
 
 
 def choose(pictures: tuple[Picture, ...], modalities: int, background: int | None) -> tuple[Picture, ...]:
-    """One picture a modality: the first ones, or `background` for all of them."""
+    """One picture per modality: the first ones, or `background` for all of them."""
     if background is not None:
         if not 0 <= background < len(pictures):
             raise InputError(f"background {background} does not exist; there are pictures 0 to {len(pictures) - 1}")

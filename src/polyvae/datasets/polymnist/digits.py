@@ -37,17 +37,11 @@ def resolve(data_dir: Path | str | None) -> Path | None:
     return Path(given) if given else None
 
 
-def check_split(split: str) -> None:
-    if split not in FILES:
-        raise InputError(f"unknown split {split!r}; choose train or test")
-
-
 def load_digits(split: str = "train", data_dir: Path | str | None = None) -> Digits:
     """MNIST (LeCun, Cortes, Burges): 60,000 / 10,000 digits of `data_dir`/mnist, or the embedded 12,000 / 2,000.
 
     Raises InputError when the directory lacks the files, or when a file is truncated or not what its name says.
     """
-    check_split(split)
     folder = resolve(data_dir)
     if folder is None:
         return _embedded(split)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.cache import cached, checksum
-from polyvae.datasets.polymnist.digits import DIGIT, check_split, resolve
+from polyvae.datasets.polymnist.digits import DIGIT, resolve
 from polyvae.errors import InputError
 from polyvae.likelihoods import Laplace
 from polyvae.modality import Modality
@@ -34,30 +34,25 @@ def load_folder(options: FolderOptions, *, split: str, size: int | None, seed: i
     size: the first so many rows, None: all.
     Raises InputError that lists up to five files that are unreadable, of a wrong size, or missing in a folder.
     """
-    check_split(split)
     folders = _folders(_root(split, options.data_dir), options.modalities)
     names = _paired_names(folders)
-    count = len(names) if size is None else size
-    if not 1 <= count <= len(names):
-        raise InputError(f"size {count} must be between 1 and the {len(names)} tuples in {folders[0].parent}")
-    order = np.random.default_rng(seed).random(len(names)).argsort()[:count]
-    chosen = [names[i] for i in order]
+    if size is not None and size > len(names):
+        raise InputError(f"size {size} must be between 1 and the {len(names)} tuples in {folders[0].parent}")
+    chosen = [names[i] for i in np.random.default_rng(seed).random(len(names)).argsort()[:size]]
     stats = np.array([[_stamp(folder / name) for name in chosen] for folder in folders])
     parameters = {
         "reader": 1,
         "folders": [str(folder.resolve()) for folder in folders],
         "split": split,
-        "size": count,
+        "size": len(chosen),
         "seed": seed,
         "sha256_of_listing": checksum(np.array(chosen), stats),
     }
     stored = cached(parameters, lambda: _read(folders, chosen))
     label = stored.pop("label")
     specs = tuple(Modality(folder.name, (3, DIGIT, DIGIT), Laplace(0.75)) for folder in folders)
-    present = torch.ones(count, len(folders), dtype=torch.bool)
-    return MultimodalDataset(
-        "polymnist_folder", specs, {m.name: stored[m.name] for m in specs}, present, label, parameters
-    )
+    values = {m.name: stored[m.name] for m in specs}
+    return MultimodalDataset.complete("polymnist_folder", specs, values, labels=label, info=parameters)
 
 
 def _root(split: str, data_dir: Path | str | None) -> Path:

@@ -18,7 +18,7 @@ from torch import Tensor
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.cache import cached, checksum
 from polyvae.datasets.polymnist.backgrounds import Picture, choose, load_pictures
-from polyvae.datasets.polymnist.digits import DIGIT, check_split, load_digits, threshold
+from polyvae.datasets.polymnist.digits import DIGIT, load_digits, threshold
 from polyvae.errors import InputError
 from polyvae.likelihoods import Laplace
 from polyvae.modality import Modality
@@ -53,8 +53,6 @@ class PolyMNISTOptions:
             raise InputError(f"modalities {self.modalities} must be at least 1")
         if not 0 <= self.held_out <= 10:
             raise InputError(f"held_out {self.held_out} must be from 0 to 10, a number of digits")
-        if self.pairing not in ("fixed", "fresh"):
-            raise InputError(f"unknown pairing {self.pairing!r}; choose fixed or fresh")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +80,9 @@ class Placement(NamedTuple):
     corner: np.ndarray
     offset: np.ndarray
 
+    def rows(self, indices: np.ndarray | slice) -> "Placement":
+        return Placement(*(field[indices] for field in self))
+
 
 class Draws(NamedTuple):
     """Fresh images and what is true of them.
@@ -103,7 +104,7 @@ class Sampler:
     """Endless fresh draws of one generator, and the only code that renders its images.
 
     masks: Bool (pool, side, side), the (resized) digits above 128; labels: Int64 (pool,).
-    pictures: one a modality, the same object when modalities share it; travel: a digit's corner lies in [0, travel)^2.
+    pictures: one per modality, the same object when modalities share it; travel: a digit's corner lies in [0, travel)^2.
     held_out: digits d below it never stand in quadrant d mod 4 of the canvas; shows_held_out: they stand only there.
     crop_range: a crop's corner lies in [0, crop_range)^2, None: anywhere in its picture.
     """
@@ -133,16 +134,10 @@ class Sampler:
         images = np.empty((count, 3, DIGIT, DIGIT), np.uint8)
         for index in np.unique(which):
             rows = which == index
-            images[rows] = self.render(index, Placement(*(field[rows] for field in placement)))
-        cell = self._cell(placement.corner, which)
-        quadrant = self._quadrant(placement.offset)
-        return Draws(
-            torch.from_numpy(images),
-            torch.from_numpy(self.labels[placement.digit]),
-            torch.from_numpy(cell),
-            torch.from_numpy(which),
-            torch.from_numpy(quadrant) if self.offsets else None,
-        )
+            images[rows] = self.render(index, placement.rows(rows))
+        facts = (images, self.labels[placement.digit], self._cell(placement.corner, which), which)
+        quadrant = torch.from_numpy(self._quadrant(placement.offset)) if self.offsets else None
+        return Draws(*map(torch.from_numpy, facts), quadrant)
 
     def draw_tuples(self, count: int, rng: np.random.Generator) -> tuple[list[Tensor], Tensor]:
         """`count` independent tuples: images UInt8 (row, 3, 28, 28) for each modality, and the shared label (row,)."""
@@ -168,7 +163,7 @@ class Sampler:
         windows = sliding_window_view(self.pictures[modality].pixels, (DIGIT, DIGIT), axis=(1, 2))
         images = np.empty((rows, 3, DIGIT, DIGIT), np.uint8)
         for start in range(0, rows, CHUNK):
-            digit, corner, offset = (field[start : start + CHUNK] for field in placement)
+            digit, corner, offset = placement.rows(slice(start, start + CHUNK))
             canvas = np.zeros((len(digit), DIGIT, DIGIT), bool)
             places = sliding_window_view(canvas, (side, side), axis=(1, 2), writeable=True)
             places[np.arange(len(digit)), offset[:, 0], offset[:, 1]] = self.masks[digit]
@@ -207,7 +202,6 @@ class Sampler:
 
 def load_sampler(options: PolyMNISTOptions, *, split: str = "train") -> Sampler:
     """The generator with the digits of one split. Raises InputError for what the pictures or digits do not offer."""
-    check_split(split)
     pictures = choose(load_pictures(options.data_dir), options.modalities, options.background)
     room = min(min(picture.pixels.shape[1:]) for picture in pictures) - DIGIT
     if options.crop_range is not None and not 1 <= options.crop_range <= room:
@@ -227,7 +221,11 @@ def load_polymnist(
     """
     sampler = load_sampler(options, split=split)
     pool = len(sampler.labels)
-    _check(size, seed, options.pairing, pool)
+    if size is not None and size > pool and options.pairing == "fixed":
+        raise InputError(
+            f"size {size} is more than the {pool} digits of this split; ask for at most {pool}, name a folder with "
+            "full MNIST (--data-dir DIR), or use pairing fresh"
+        )
     parameters = {
         "generator": VERSION,
         "split": split,
@@ -246,22 +244,19 @@ def load_polymnist(
     contrasts = {"contrast": [p.contrast for p in sampler.pictures], "grey": [p.grey for p in sampler.pictures]}
     specs = tuple(Modality(f"m{k}", (3, DIGIT, DIGIT), Laplace(0.75)) for k in range(options.modalities))
     values = {m.name: stored[m.name] for m in specs}
-    present = torch.ones(len(label), options.modalities, dtype=torch.bool)
-    return MultimodalDataset(name, specs, values, present, label, {**parameters, **contrasts})
+    return MultimodalDataset.complete(name, specs, values, labels=label, info=parameters | contrasts)
 
 
 def _build(sampler: Sampler, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
     size, seed, test = parameters["size"], parameters["seed"], int(parameters["split"] == "test")
-    count = len(sampler.pictures)
     if parameters["pairing"] == "fresh":
         images, label = sampler.draw_tuples(size, _stream(seed, test, 0, 0))
         return {**{f"m{k}": image for k, image in enumerate(images)}, "label": label}
     order = np.argsort(_stream(seed, test, 0).random(len(sampler.labels)), kind="stable")[:size]
     tensors = {"label": torch.from_numpy(np.sort(sampler.labels)[order])}
-    for modality in range(count):
-        placement = sampler.place_pool(modality, _stream(seed, test, modality + 1))
-        rows = sampler.render(modality, Placement(*(field[order] for field in placement)))
-        tensors[f"m{modality}"] = torch.from_numpy(rows)
+    for modality in range(len(sampler.pictures)):
+        placement = sampler.place_pool(modality, _stream(seed, test, modality + 1)).rows(order)
+        tensors[f"m{modality}"] = torch.from_numpy(sampler.render(modality, placement))
     return tensors
 
 
@@ -273,15 +268,3 @@ def _stream(seed: int, *key: int) -> np.random.Generator:
 def _below(rng: np.random.Generator, bound: np.ndarray | int, shape: tuple[int, ...]) -> np.ndarray:
     """Uniform integers in [0, bound), made from `random` because its bytes do not change between NumPy versions."""
     return (rng.random(shape) * bound).astype(np.int64)
-
-
-def _check(size: int | None, seed: int, pairing: str, pool: int) -> None:
-    if seed < 0:
-        raise InputError(f"seed {seed} must not be negative")
-    if size is not None and size < 1:
-        raise InputError(f"size {size} must be at least 1")
-    if size is not None and size > pool and pairing == "fixed":
-        raise InputError(
-            f"size {size} is more than the {pool} digits of this split; ask for at most {pool}, name a folder with "
-            "full MNIST (--data-dir DIR), or use pairing fresh"
-        )

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.polymnist.backgrounds import load_pictures
@@ -39,5 +38,4 @@ def shifted(
 def _tuples(sampler: Sampler, modalities: Sequence[Modality], seed: int) -> MultimodalDataset:
     images, labels = sampler.draw_tuples(ROWS, np.random.default_rng(derive_seed(seed, "shifted")))
     values = {m.name: images[int(m.name.removeprefix("m"))] for m in modalities}
-    present = torch.ones(ROWS, len(values), dtype=torch.bool)
-    return MultimodalDataset("shifted", tuple(modalities), values, present, labels)
+    return MultimodalDataset.complete("shifted", modalities, values, labels=labels)
