@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
 from polyvae import InputError
-from polyvae.gaussian import Gaussian, GaussianMixture, bounded, kl, kl_to_prior, product_of_experts
+from polyvae.gaussian import Gaussian, GaussianMixture, bounded, kl_to_prior, product_of_experts
+from polyvae.posteriors import kl
 
 numbers = st.floats(-3, 3)
 

@@ -148,6 +148,9 @@ class RunConfig(DataOptions):
     def __post_init__(self) -> None:
         for name, hint in _hints().items():
             object.__setattr__(self, name, _checked(name, getattr(self, name), hint))
+        for name in ("data_options", "method_options"):  # a=1,b=2 and b=2, a=1 are the same run
+            if text := getattr(self, name):
+                object.__setattr__(self, name, ",".join(sorted(part.strip() for part in text.split(","))))
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> "RunConfig":

@@ -11,7 +11,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.errors import InputError
 from polyvae.models import JointModel, Model, joint
 from polyvae.noise import RowNoise, derive_seed
@@ -21,7 +21,7 @@ SamplerKind = Literal["gmm", "flow"]
 COMPONENTS = 20
 LARGEST_FIT = 20_000  # rows
 ENCODED = 500  # rows at a time
-HELD_OUT = 10  # one row in so many
+HELD_OUT = 10  # one row in ten
 FLOW_STEPS, FLOW_BATCH, FLOW_RATE = 1000, 256, 1e-3
 
 
@@ -36,25 +36,17 @@ class Fitted(NamedTuple):
 @torch.no_grad()
 def aggregated_posterior(model: JointModel, data: MultimodalDataset, seed: int = 0) -> Tensor:
     """One draw of the posterior given everything, for up to 20,000 rows: (row, latent)."""
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:LARGEST_FIT]).tolist()
-    parts = [chosen[start : start + ENCODED] for start in range(0, len(chosen), ENCODED)]
-    drawn = [
-        model.posterior(data.batch(ids)).sample(RowNoise(seed, "aggregated posterior", tuple(ids))) for ids in parts
-    ]
-    return torch.cat(drawn)
+    parts = chunks(chosen_rows(len(data), LARGEST_FIT, seed), ENCODED)
+    posteriors = ((ids, model.posterior(data.batch(list(ids)))) for ids in parts)
+    return torch.cat([posterior.sample(RowNoise(seed, "aggregated posterior", ids)) for ids, posterior in posteriors])
 
 
 def fit_prior(
-    model: Model,
-    data: MultimodalDataset,
-    kind: SamplerKind = "gmm",
-    *,
-    components: int = COMPONENTS,
-    seed: int = 0,
+    model: Model, data: MultimodalDataset, kind: SamplerKind = "gmm", *, components: int = COMPONENTS, seed: int = 0
 ) -> Fitted:
     """A Gaussian mixture with full covariances, or a flow, fitted to the aggregated posterior of training rows.
 
-    The model is left as it is. One row in ten is held out and scored under the own prior and under the new one.
+    The model is left as it is. One row in ten is held out and scored under the model's own prior and under the new one.
     Raises InputError for an unknown kind, and for fewer training rows than `components` needs; NotDefined for a model
     without one latent space.
     """

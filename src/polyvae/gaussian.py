@@ -1,7 +1,7 @@
-"""Diagonal Gaussians: products of experts in log space, KL divergence, mixtures. All values in nats."""
+"""Diagonal Gaussians: products of experts in log space, KL divergence from N(0, I), mixtures. All values in nats."""
 
 import math
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,9 +24,9 @@ class Gaussian(NamedTuple):
 
     has_products = True  # a product of such densities is one again
 
-    def like(self, mean: Tensor, logvar: Tensor) -> "Gaussian":
+    def like(self, mean: Tensor, logvar: Tensor) -> Self:
         """A law of the same family."""
-        return Gaussian(mean, logvar)
+        return self._replace(mean=mean, logvar=logvar)
 
     def rsample(self, standard: Tensor) -> Tensor:
         """The reparameterised sample mean + sd * standard; `standard` is Normal(0, 1), (..., latent)."""
@@ -54,7 +54,7 @@ class Factorised(Protocol):
 
     def log_prob(self, z: Tensor) -> Tensor: ...
 
-    def like(self, mean: Tensor, logvar: Tensor) -> "Factorised": ...
+    def like(self, mean: Tensor, logvar: Tensor) -> Self: ...
 
 
 Law = TypeVar("Law", bound=Factorised)
@@ -62,7 +62,7 @@ Law = TypeVar("Law", bound=Factorised)
 
 def picked(law: Law, index: Any) -> Law:
     """The same law at `index` of its leading axes."""
-    return cast(Law, law.like(law.mean[index], law.logvar[index]))
+    return law.like(law.mean[index], law.logvar[index])
 
 
 def bounded(mean: Tensor, logvar: Tensor) -> Gaussian:
@@ -104,18 +104,7 @@ def product_of_experts(experts: Law, member: Tensor, prior_expert: bool | Tensor
     means = torch.cat([experts.mean.view(count, *inner, *rows), nobody])
     log_precision = torch.cat([-experts.logvar.view(count, *inner, *rows), nobody])
     log_precision = torch.where(taking_part, log_precision, -torch.inf)
-    return cast(Law, experts.like((log_precision.softmax(0) * means).sum(0), -log_precision.logsumexp(0)))
-
-
-def kl(a: Gaussian, b: Gaussian) -> Tensor:
-    """KL(a || b) in nats, summed over the latent axis: (...)."""
-    return kl_by_dimension(a, b).sum(-1)
-
-
-def kl_by_dimension(a: Gaussian, b: Gaussian) -> Tensor:
-    """KL of each latent dimension: (..., latent)."""
-    difference = (a.mean - b.mean).square() * (-b.logvar).exp()
-    return 0.5 * (b.logvar - a.logvar + (a.logvar - b.logvar).exp() + difference - 1)
+    return experts.like((log_precision.softmax(0) * means).sum(0), -log_precision.logsumexp(0))
 
 
 def kl_to_prior(posterior: Gaussian) -> Tensor:

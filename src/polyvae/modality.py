@@ -146,11 +146,11 @@ class Batch(_BatchFields):
         if not bool(present.any(-1).all()):
             empty = int((~present.any(-1)).nonzero()[0])
             raise InputError(f"row {empty} of the batch has no observed modality; drop such rows")
-        kept = dict(values)
+        observed = dict(values)
         if not bool(present.all()):
             for mask, (name, value) in zip(present.unbind(-1), values.items(), strict=True):
-                kept[name] = torch.where(mask.view(-1, *(1,) * (value.dim() - 1)), value, torch.zeros_like(value))
-        return super().__new__(cls, kept, present, label)
+                observed[name] = torch.where(mask.view(-1, *(1,) * (value.dim() - 1)), value, torch.zeros_like(value))
+        return super().__new__(cls, observed, present, label)
 
     def to(self, device: torch.device | str) -> "Batch":
         label = None if self.label is None else self.label.to(device)

@@ -31,7 +31,7 @@ class RowNoise:
         generator, state = np.random.Generator(bits), bits.state
         for row in self.rows:
             state["state"]["counter"] = np.array([0, 0, 0, row], dtype=np.uint64)
-            bits.state = state  # far cheaper than a generator a row
+            bits.state = state  # far cheaper than one generator per row
             yield generator
 
 
@@ -83,7 +83,7 @@ def uniform(source: Noise, rows: int, like: Tensor) -> Tensor:
 
 @contextmanager
 def drawing_from(source: Noise, device: torch.device) -> Generated[None]:
-    """Likelihoods draw from torch's global generator; inside, that goes on from `source`, unless it is None."""
+    """Inside, torch's global generator, which likelihoods draw from, is seeded by `source`, unless that is None."""
     if source is None:
         yield
         return
@@ -98,8 +98,8 @@ def drawing_from(source: Noise, device: torch.device) -> Generated[None]:
 
 @contextmanager
 def on_threads(count: int) -> Generated[None]:
-    """So many CPU threads inside: sums are rounded by how they are shared out, so weights trained here are the same
-    whatever the caller's number of threads."""
+    """Runs the block on `count` CPU threads, which fix the rounding of sums: what is trained inside does not depend on
+    the caller's number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

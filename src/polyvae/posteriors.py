@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from polyvae import gaussian
 from polyvae.errors import InputError
 from polyvae.gaussian import MEAN_LIMIT, Gaussian, bounded
 
@@ -26,9 +25,9 @@ class Laplace(NamedTuple):
 
     has_products = False
 
-    def like(self, mean: Tensor, logvar: Tensor) -> "Laplace":
+    def like(self, mean: Tensor, logvar: Tensor) -> Self:
         """A law of the same family."""
-        return Laplace(mean, logvar)
+        return self._replace(mean=mean, logvar=logvar)
 
     @property
     def log_scale(self) -> Tensor:
@@ -97,9 +96,6 @@ class Family:
         """What stands where a modality is absent, and is given no weight."""
         return LAWS[self.kind](zeros, zeros)
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def kl(a: Posterior, b: Posterior) -> Tensor:
     """KL(a || b) in nats, summed over the latent axis: (...). A closed form for every pair of families."""
@@ -110,7 +106,7 @@ def kl_by_dimension(a: Posterior, b: Posterior) -> Tensor:
     """KL of each latent dimension: (..., latent)."""
     shift = a.mean - b.mean
     if isinstance(a, Gaussian) and isinstance(b, Gaussian):
-        return gaussian.kl_by_dimension(a, b)
+        return 0.5 * (b.logvar - a.logvar + (a.logvar - b.logvar).exp() + shift.square() * (-b.logvar).exp() - 1)
     if isinstance(b, Gaussian):  # Laplace against Normal: entropies, and the second moment
         moment = (a.logvar.exp() + shift.square()) * (-b.logvar).exp()
         return 0.5 * (b.logvar + math.log(2 * math.pi) + moment) - (Laplace(*a).log_scale + math.log(2) + 1)

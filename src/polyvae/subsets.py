@@ -96,10 +96,6 @@ class SubsetMixture(ABC):
         chosen = chosen.clamp(max=len(self.weights) - 1).squeeze(1)
         return Draw(matrix[chosen] & present, self.prior_experts.to(present.device)[chosen])
 
-    def draw(self, u: Tensor, present: Tensor) -> Tensor:
-        """`pick(u, present).given`: Bool (batch, modality)."""
-        return self.pick(u, present).given
-
 
 @dataclass(frozen=True)
 class Listed(SubsetMixture):
@@ -220,11 +216,10 @@ def mvae_plus(names: Sequence[str]) -> SubsetMixture:
 
 def custom(terms: Iterable[Term | tuple[Sequence[str], float]], names: Sequence[str] | None = None) -> SubsetMixture:
     """Any S (paper, Definition 2) from terms or (subset, weight) pairs; `names` defaults to all names, sorted."""
-    made = tuple(t if isinstance(t, Term) else Term(tuple(t[0]), float(t[1])) for t in terms)
-    every = (
-        names if names is not None else sorted({name for term in made for name in (*term.given, *(term.target or ()))})
-    )
-    return Listed(tuple(every), made)
+    elements = tuple(t if isinstance(t, Term) else Term(tuple(t[0]), float(t[1])) for t in terms)
+    if names is None:
+        names = sorted({name for term in elements for name in (*term.given, *(term.target or ()))})
+    return Listed(tuple(names), elements)
 
 
 def conditional(mixture: SubsetMixture, given: Sequence[str]) -> SubsetMixture:

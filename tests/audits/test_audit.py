@@ -143,3 +143,9 @@ def test_what_cannot_be_audited_is_said_before_compute(store, tmp_path):
         law_named("cub")
     with pytest.raises(pv.InputError, match="no option 'scale'"):
         law_named("xor", scale=0.5)
+
+
+def test_the_old_names_lead_to_the_new_ones():
+    assert (pv.theory.audit, pv.theory.estimate) == (pv.audit, pv.estimate)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        pv.theory.nothing  # noqa: B018

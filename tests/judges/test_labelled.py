@@ -124,7 +124,7 @@ def test_means_of_tables_are_compared_in_model_units(judge):
     drawn = values_of(torch.arange(90) % 3, seed=2)["rna"]
     np.testing.assert_allclose(readings.prior["rna"].features, judge.read("rna", drawn)[0], rtol=1e-5, atol=1e-5)
     assert frechet(Painter(), TEST, TRAIN, judge)["frechet/judge/dimension"] == labelled.WIDTH
-    assert diversity(Painter(), TEST, judge, readings)["diversity/judge/mean"] < 2
+    assert diversity(readings)["diversity/judge/mean"] < 2
 
 
 def test_a_label_that_no_training_row_has_is_never_right(judge):
@@ -201,6 +201,6 @@ def test_a_run_on_labelled_arrays_is_scored_by_its_own_judge(tmp_path):
     assert result.metrics["coherence/chance"] == 1 / 3
     for key in ("coherence/leave_one_out", "coherence/conditional/rna/picture", "frechet/judge/unconditional/rna"):
         assert key in result.metrics
-    assert result.record["resolved"]["judge"]["sha256"]
+    assert result.record.resolved["judge"]["sha256"]
     with pytest.raises(InputError, match="has no judge"):
         run(config.with_(metrics="frechet", train_size=40), tmp_path)

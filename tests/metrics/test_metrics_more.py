@@ -20,8 +20,9 @@ from polyvae.metrics.label_free import own_ranks, permutation_p, relative
 from polyvae.metrics.latent import mismatch
 from polyvae.metrics.linear_probe import embeddings
 from polyvae.metrics.moments import Moments, moments
-from polyvae.metrics.protocol import wanted_members
-from polyvae.metrics.readings import few_pairs, read_model
+from polyvae.metrics.pairs import few_pairs, wanted_members
+from polyvae.metrics.protocol import Trial
+from polyvae.metrics.readings import read_model
 from polyvae.metrics.scoring import METRICS, metric_names, unmet
 from polyvae.models.contract import NotDefined
 from polyvae.objectives import elbo
@@ -45,7 +46,7 @@ def test_the_probe_is_scikit_learn_on_posterior_means():
 def test_a_mixture_can_be_probed_by_one_drawn_member():
     model, data = vae(subsets.mmvae(NAMES)), painted()
     assert "linear_probe/joint_one_member" in metrics.linear_probe(model, data, data)
-    one = embeddings(model, data, range(ROWS), [NAMES], 7, member_seed=1)[NAMES]
+    one = embeddings(Trial(model, data, list(range(ROWS)), 1, 7), [NAMES], of_one_member=True)[NAMES]
     experts = model.encode(data.batch(range(ROWS))).mean.detach().numpy()
     nearest = np.abs(experts - one).max(-1).min(0)
     assert nearest.max() < 1e-5, "each row is the mean of one of its experts"
@@ -57,7 +58,7 @@ def test_the_probe_scores_rows_that_have_what_it_reads():
     present = torch.ones(ROWS, 3, dtype=torch.bool)
     present[5:, 2] = False
     model, data = vae(subsets.mopoe(NAMES)), painted(present)
-    read = embeddings(model, data, range(ROWS), [("m2",), NAMES], 9)
+    read = embeddings(Trial(model, data, list(range(ROWS)), batch_size=9), [("m2",), NAMES])
     assert np.isnan(read["m2",]).all(-1).tolist() == [False] * 5 + [True] * 35
     assert 0 <= metrics.linear_probe(model, data, data)["linear_probe/m2"] <= 1
 
@@ -296,7 +297,7 @@ def test_latent_encodes_a_row_once_for_all_subsets():
 def test_diversity_of_draws_against_real_images():
     data = agreeing(140)
     readings = read_model(Painter(), data, JUDGE, moment_pairs=few_pairs(NAMES, NAMES))
-    found = metrics.diversity(Painter(), data, JUDGE, readings)
+    found = metrics.diversity(readings)
     assert found["diversity/digits/mean"] == pytest.approx(1, abs=0.15), "the painter's shades vary as the real ones"
 
     class Repeats(Painter):
@@ -304,7 +305,8 @@ def test_diversity_of_draws_against_real_images():
         def private(generator, name):
             return torch.zeros(len(generator.rows))
 
-    assert metrics.diversity(Repeats(), data, JUDGE, readings)["diversity/digits/mean"] == pytest.approx(0, abs=1e-6)
+    readings = replace(readings, trial=replace(readings.trial, model=Repeats()))
+    assert metrics.diversity(readings)["diversity/digits/mean"] == pytest.approx(0, abs=1e-6)
 
 
 def test_a_collapse_is_warned_of():

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from polyvae import datasets, keys
 from polyvae.audits.laws import Truth, truth_of
-from polyvae.errors import RunError
+from polyvae.errors import InputError, RunError
 from polyvae.runs.plan import Plan, make_plan
 from polyvae.runs.store import RunStore
 from polyvae.theory import discrepancy
@@ -30,7 +30,7 @@ def add_floors(
     """Adds bound/floor and bound/delta to every finished run whose law is known: digits on pictures, Laplace density.
 
     The recorded distortion is of fixed test rows: its expectation over their pairing is above the floor.
-    Other runs are left as they are; `say` is told about those made from other data than are at hand.
+    Other runs are left as they are; `say` is told about those whose data are not at hand.
     Raises RunError where the floor is missed by more than the noise of a test set: that is a bug.
     """
     floors, laws = [], {}
@@ -39,7 +39,11 @@ def add_floors(
         has_law = config.dataset in datasets.DATASETS and datasets.DATASETS[config.dataset].sampler is not None
         if keys.DISTORTION not in record.metrics or not has_law or not record.resolved.get("is_bound"):
             continue
-        plan = make_plan(config if data_dir is None else config.with_(data_dir=data_dir))
+        try:
+            plan = make_plan(config if data_dir is None else config.with_(data_dir=data_dir))
+        except InputError as reason:
+            say(f"{record.run_id} is left out: {reason}")
+            continue
         if plan.content != record.resolved["data"]:
             say(f"{record.run_id}: made from other data than are at hand; give --data-dir or $POLYVAE_DATA")
             continue

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from polyvae.attributes import UNREAD, Attribute, said
 from polyvae.dataset import MultimodalDataset
 from polyvae.judges.extractors import AttributeJudge
-from polyvae.judges.trained import moved, optimise, place_of, trained_once
+from polyvae.judges.trained import Reader, layer, optimise, place_of, shifted, trained_once
 from polyvae.networks.heads import ChannelsLast
 
 RECIPE: dict[str, Any] = {
@@ -28,7 +28,6 @@ RECIPE: dict[str, Any] = {
     "weight_decay": 1e-2,
     "shift": 2,
 }
-WIDTH = 64
 
 
 def attribute_judge_for(
@@ -43,33 +42,27 @@ def attribute_judge_for(
     content = [RECIPE, tuples.fingerprint, [[a.name, a.values, a.parts] for a in attributes]]
     network, digest = trained_once(
         place_of("judges", content, cache),
-        lambda: _Network(sum(len(attribute.values) for attribute in attributes)),
+        lambda: _network(attributes),
         lambda network: _train(network, tuples, attributes),
         RECIPE,
     )
     return AttributeJudge(network, attributes, str(RECIPE["version"]), digest)
 
 
-class _Network(nn.Module):
-    """Convolutions, the mean and the maximum over positions of what they find, one linear head for all values."""
+class _MeanAndMost(nn.Module):
+    """The mean and the maximum over positions: (batch, channel, height, width) -> (batch, 2 channel)."""
 
-    def __init__(self, values: int) -> None:
-        super().__init__()
-        self.trunk = nn.Sequential(ChannelsLast(), *_layer(3, 32), *_layer(32, 64), *_layer(64, 96))
-        self.features = nn.Sequential(nn.Linear(2 * 96, WIDTH), nn.ReLU())
-        self.logits = nn.Linear(WIDTH, values)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.trunk(images)
-        features = self.features(torch.cat([found.mean((2, 3)), found.amax((2, 3))], -1))
-        return self.logits(features), features
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], -1)
 
 
-def _layer(inward: int, outward: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(inward, outward, 3, 2, 1, bias=False), nn.BatchNorm2d(outward), nn.ReLU()
+def _network(attributes: Sequence[Attribute]) -> Reader:
+    """One linear head for all values, laid end to end."""
+    trunk = nn.Sequential(ChannelsLast(), *layer(3, 32), *layer(32, 64), *layer(64, 96), _MeanAndMost())
+    return Reader(trunk, 2 * 96, sum(len(attribute.values) for attribute in attributes))
 
 
-def _train(network: _Network, tuples: MultimodalDataset, attributes: Sequence[Attribute]) -> Mapping[str, Tensor]:
+def _train(network: Reader, tuples: MultimodalDataset, attributes: Sequence[Attribute]) -> Mapping[str, Tensor]:
     images = tuples.values[next(m.name for m in tuples.modalities if m.is_image)]
     targets = torch.from_numpy(said(tuples, attributes))  # (row, variant, attribute)
     generator = Generator().manual_seed(RECIPE["seed"])
@@ -77,7 +70,8 @@ def _train(network: _Network, tuples: MultimodalDataset, attributes: Sequence[At
 
     def loss() -> Tensor:
         rows, which = (torch.randint(n, (RECIPE["batch"],), generator=generator) for n in targets.shape[:2])
-        logits, _ = network(_shifted(images[rows].float() / 255, generator))
+        # No attribute depends on where it is seen, nor on left and right.
+        logits, _ = network(shifted(images[rows].float() / 255, RECIPE["shift"], generator, mirrored=True))
         parts = logits.split([len(attribute.values) for attribute in attributes], -1)
         total = torch.zeros(())
         for part, target, weight in zip(parts, targets[rows, which].unbind(-1), balance, strict=True):
@@ -92,11 +86,3 @@ def _balance(values: Tensor, kinds: int) -> Tensor:
     """Weights that make every value count the same, as in the metric: (kind,)."""
     counts = torch.bincount(values[values != UNREAD], minlength=kinds).float()
     return counts.sum() / (kinds * counts.clamp(min=1))
-
-
-def _shifted(images: Tensor, generator: Generator) -> Tensor:
-    """The whole batch moved by some pixels each way and perhaps mirrored: no attribute depends on either."""
-    most = RECIPE["shift"]
-    down, right, flip = torch.randint(2 * most + 1, (3,), generator=generator).tolist()
-    shifted = moved(images, most, down, right)
-    return shifted.flip(-1) if flip % 2 else shifted

@@ -17,7 +17,7 @@ from polyvae.datasets import Sampler
 from polyvae.datasets.cache import checksum
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Judge
-from polyvae.judges.trained import accuracy_of, moved, optimise, place_of, trained_once
+from polyvae.judges.trained import WIDTH, accuracy_of, layer, moved, optimise, place_of, trained_once
 from polyvae.networks.heads import ChannelsLast
 
 NAME = "digits"
@@ -34,7 +34,6 @@ RECIPE: dict[str, Any] = {
     "shift": 1,
     "background_weight": 0.3,
 }
-WIDTH = 64
 THREADS = min(2, torch.get_num_threads())  # on a busy machine two wait for each other: OMP_NUM_THREADS=1 says so
 
 
@@ -74,15 +73,10 @@ class _Network(nn.Module):
 
     def __init__(self, cells: int, offsets: int) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(
-            ChannelsLast(),
-            *_layer(3, 32, 5, 2),
-            *_layer(32, 64, 3, 2),
-            *_layer(64, 64, 3, 1),
-        )
+        self.trunk = nn.Sequential(ChannelsLast(), *layer(3, 32, 5), *layer(32, 64), *layer(64, 64, stride=1))
         # A digit is a digit wherever it stands, hence the maximum over positions; the crop is known by all of them.
         anywhere = (nn.AdaptiveMaxPool2d(1), nn.Flatten())
-        self.digit_features = nn.Sequential(*_layer(64, 96, 3, 1), *anywhere, nn.Linear(96, WIDTH), nn.ReLU())
+        self.digit_features = nn.Sequential(*layer(64, 96, stride=1), *anywhere, nn.Linear(96, WIDTH), nn.ReLU())
         self.background_features = nn.Sequential(nn.Flatten(), nn.Linear(49 * 64, WIDTH), nn.ReLU())
         self.digit = nn.Linear(WIDTH, 10)
         self.cell = nn.Linear(WIDTH, cells)
@@ -95,11 +89,6 @@ class _Network(nn.Module):
         return self.digit(of_digit), torch.cat([of_digit, of_background], -1)
 
 
-def _layer(inward: int, outward: int, kernel: int, stride: int) -> tuple[nn.Module, ...]:
-    convolution = nn.Conv2d(inward, outward, kernel, stride, kernel // 2, bias=False)
-    return convolution, nn.BatchNorm2d(outward), nn.ReLU()
-
-
 def _train(network: _Network, sampler: Sampler) -> Mapping[str, Tensor]:
     """The weights of a judge; the same for the same generator and machine, whatever the number of threads."""
     rng = np.random.default_rng(RECIPE["seed"])
@@ -109,16 +98,11 @@ def _train(network: _Network, sampler: Sampler) -> Mapping[str, Tensor]:
 
 def _loss(network: _Network, sampler: Sampler, rng: np.random.Generator) -> Tensor:
     drawn = sampler.draw(RECIPE["batch"], rng)
-    digit, features = network(_shifted(drawn.images.float() / 255, rng))
+    most = RECIPE["shift"]  # the generator has endless crops, but few digits
+    down, right = rng.integers(0, 2 * most + 1, 2)
+    digit, features = network(moved(drawn.images.float() / 255, most, down, right))
     background = features[:, WIDTH:]
     loss = cross_entropy(network.cell(background), drawn.cell)
     if network.offset is not None and drawn.offset is not None:
         loss = loss + cross_entropy(network.offset(background), drawn.offset)
     return cross_entropy(digit, drawn.digit) + RECIPE["background_weight"] * loss
-
-
-def _shifted(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """The whole batch moved by up to `shift` pixels each way: the generator has endless crops, but few digits."""
-    most = RECIPE["shift"]
-    down, right = rng.integers(0, 2 * most + 1, 2)
-    return moved(images, most, down, right)

@@ -16,7 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Judge
-from polyvae.judges.trained import accuracy_of, moved, optimise, place_of, trained_once
+from polyvae.judges.trained import WIDTH, Reader, accuracy_of, layer, optimise, place_of, shifted, trained_once
 from polyvae.modality import Modality
 from polyvae.networks.heads import ChannelsLast
 
@@ -35,7 +35,6 @@ RECIPE: dict[str, Any] = {
     "held_out": 0.1,
     "check_every": 20,
 }
-WIDTH = 64
 MOST_PIXELS = 64  # a side; larger images are averaged down, to be read in a minute
 LEAST_ROWS = 64
 MOST_HELD_OUT = 512
@@ -82,21 +81,6 @@ def _readable(data: MultimodalDataset) -> list[Modality]:
     return [m for m, n in zip(data.modalities, counts, strict=True) if not m.vocabulary and n >= LEAST_ROWS]
 
 
-class _Network(nn.Module):
-    """A trunk, one hidden layer whose outputs are the features, and a linear head."""
-
-    def __init__(self, trunk: nn.Module, width: int, classes: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.features = nn.Sequential(nn.Linear(width, WIDTH), nn.ReLU())
-        self.logits = nn.Linear(WIDTH, classes)
-
-    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """(logits (batch, class), features (batch, dimension))."""
-        features = self.features(self.trunk(values))
-        return self.logits(features), features
-
-
 class _Shrink(nn.Module):
     """Images of any size with sides of at most `MOST_PIXELS`."""
 
@@ -105,19 +89,15 @@ class _Shrink(nn.Module):
         return adaptive_avg_pool2d(images, (height, width))
 
 
-def _network(modality: Modality, classes: int) -> _Network:
+def _network(modality: Modality, classes: int) -> Reader:
     """Convolutions and a coarse map of what they see for images; two layers for all else, laid out flat."""
     if modality.is_image:
         channels = modality.shape[0]
-        layers = (*_layer(channels, 32), *_layer(32, 64), *_layer(64, 96), nn.AdaptiveAvgPool2d(4), nn.Flatten())
-        return _Network(nn.Sequential(_Shrink(), ChannelsLast(), *layers), 96 * 16, classes)
+        layers = (*layer(channels, 32), *layer(32, 64), *layer(64, 96), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        return Reader(nn.Sequential(_Shrink(), ChannelsLast(), *layers), 96 * 16, classes)
     width = int(np.prod(modality.shape))
     trunk = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(width), nn.Linear(width, 2 * WIDTH), nn.ReLU())
-    return _Network(trunk, 2 * WIDTH, classes)
-
-
-def _layer(inward: int, outward: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(inward, outward, 3, 2, 1, bias=False), nn.BatchNorm2d(outward), nn.ReLU()
+    return Reader(trunk, 2 * WIDTH, classes)
 
 
 def _train(networks: nn.ModuleDict, data: MultimodalDataset, target: Tensor) -> Mapping[str, Tensor]:
@@ -144,7 +124,7 @@ def _train_one(network: nn.Module, data: MultimodalDataset, target: Tensor) -> M
 
     def loss() -> Tensor:
         rows = rest[torch.randint(len(rest), (RECIPE["batch"],), generator=generator)]
-        values = _shifted(read(rows), generator) if modality.is_image else read(rows)
+        values = shifted(read(rows), RECIPE["shift"], generator) if modality.is_image else read(rows)
         return cross_entropy(network(values)[0], target[rows])
 
     def held_out() -> Tensor:
@@ -154,10 +134,3 @@ def _train_one(network: nn.Module, data: MultimodalDataset, target: Tensor) -> M
         return value
 
     return optimise(network, loss, RECIPE, steps, held_out)
-
-
-def _shifted(images: Tensor, generator: Generator) -> Tensor:
-    """The whole batch moved by up to `shift` pixels each way."""
-    most = RECIPE["shift"]
-    down, right = torch.randint(2 * most + 1, (2,), generator=generator).tolist()
-    return moved(images, most, down, right)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
 
 from polyvae import files
@@ -17,6 +17,7 @@ from polyvae.errors import InputError
 from polyvae.noise import on_threads
 
 CEILING_ROWS, CEILING_BATCH = 2000, 256
+WIDTH = 64  # features
 
 Network = TypeVar("Network", bound=nn.Module)
 Recipe = Mapping[str, Any]  # version, seed, learning_rate, warm_up, weight_decay, and what else a judge has
@@ -92,6 +93,36 @@ def optimise(
     return best
 
 
+class Reader(nn.Module):
+    """A trunk, one hidden layer whose outputs are the features, and a linear head.
+
+    trunk: values (batch, *shape) -> (batch, width). outputs: of the head.
+    """
+
+    def __init__(self, trunk: nn.Module, width: int, outputs: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.features = nn.Sequential(nn.Linear(width, WIDTH), nn.ReLU())
+        self.logits = nn.Linear(WIDTH, outputs)
+
+    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """(logits (batch, output), features (batch, dimension))."""
+        features = self.features(self.trunk(values))
+        return self.logits(features), features
+
+
+def layer(inward: int, outward: int, kernel: int = 3, stride: int = 2) -> tuple[nn.Module, ...]:
+    convolution = nn.Conv2d(inward, outward, kernel, stride, kernel // 2, bias=False)
+    return convolution, nn.BatchNorm2d(outward), nn.ReLU()
+
+
+def shifted(images: Tensor, most: int, generator: Generator, *, mirrored: bool = False) -> Tensor:
+    """The whole batch moved by up to `most` pixels each way, and perhaps `mirrored`."""
+    down, right, *flip = torch.randint(2 * most + 1, (2 + mirrored,), generator=generator).tolist()
+    images = moved(images, most, down, right)
+    return images.flip(-1) if flip and flip[0] % 2 else images
+
+
 def moved(images: Tensor, most: int, down: int, right: int) -> Tensor:
     """Images (batch, channel, height, width) moved by `down` - most and `right` - most pixels; edges are repeated."""
     height, width = images.shape[-2:]
@@ -103,7 +134,7 @@ def accuracy_of(networks: Mapping[str, nn.Module], classes: Sequence[int], test:
     assert test.labels is not None
     right: dict[str, list[bool]] = {name: [] for name in networks}
     for ids in chunks(chosen_rows(len(test), CEILING_ROWS, 0), CEILING_BATCH):
-        batch = test.batch(list(ids)).to("cpu")
+        batch = test.batch(ids).to("cpu")
         label = test.labels[list(ids)].cpu()
         for name, hits in right.items():
             seen = batch.present[:, test.names.index(name)]

@@ -5,37 +5,28 @@ most of its own captions say.
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 from torch import Tensor
 
 from polyvae.attributes import UNREAD, agreed, caption_of, read_captions, said
-from polyvae.dataset import MultimodalDataset, chunks
+from polyvae.dataset import MultimodalDataset
 from polyvae.judges.extractors import AttributeJudge, prepared
 from polyvae.keys import joined
-from polyvae.metrics.bootstrap import interval_of_mean
+from polyvae.metrics.bootstrap import interval_of_mean, with_interval
 from polyvae.metrics.coherence import fleiss_kappa
-from polyvae.metrics.protocol import (
-    Draws,
-    Subset,
-    check_names,
-    conditional_means,
-    has_all,
-    members,
-    scoring,
-    wanted_members,
-)
-from polyvae.metrics.readings import Pair, all_pairs, one_out_pairs
+from polyvae.metrics.pairs import Pair, Subset, all_pairs, members, one_out_pairs, self_pairs, wanted_members
+from polyvae.metrics.protocol import Options, Trial, has_all, measuring
 from polyvae.modality import Modality
 from polyvae.models.contract import Model, NotDefined
-from polyvae.noise import RowNoise
 
 LEAST_ROWS = 10  # of a value that is to count
 LEAST_ADVANTAGE = 0.1  # of the judge over chance
 
 
 def attribute_coherence(
-    model: Model, data: MultimodalDataset, judge: AttributeJudge, *, seed: int = 0, batch_size: int = 500
+    model: Model, data: MultimodalDataset, judge: AttributeJudge, **options: Unpack[Options]
 ) -> dict[str, float]:
     """Shares in [0, 1] of attributes that come out right, mean over attributes, each value of an attribute counting
     the same (balanced accuracy): any guess that does not depend on the input is at `chance`, 1 / values.
@@ -49,15 +40,15 @@ def attribute_coherence(
     """
     if caption_of(data) is None:
         raise NotDefined("there is no caption to read attributes from")
-    rows, names = check_names(model, data, None), model.names
+    names = model.names
     specs = {m.name: m for m in model.modalities if m.vocabulary or (m.is_image and m.shape[0] == 3)}
     truth = _truth(data, judge)
-    pairs = [*all_pairs(names, tuple(specs)), *(((name,), name) for name in specs)]
-    with scoring(model):
-        scores = _ceilings(data, judge, specs, truth, batch_size)
-        read = _conditional(model, data, judge, specs, pairs, seed, batch_size)
-        scores |= _joint(model, judge, specs, len(rows), seed, batch_size)
-    columns = {pair: _scores(model, data, read, pair, truth) for pair in pairs}
+    pairs = [*all_pairs(names, tuple(specs)), *self_pairs(tuple(specs))]
+    with measuring(model, data, **options) as trial:
+        scores = _ceilings(trial, judge, specs, truth)
+        read = _conditional(trial, judge, specs, pairs)
+        scores |= _joint(trial, judge, specs)
+    columns = {pair: _scores(trial, read, pair, truth) for pair in pairs}
     for given, target in pairs:
         mean, label = _mean(columns[given, target]), f"{joined(given)}/{target}"
         if given == (target,):
@@ -67,9 +58,8 @@ def attribute_coherence(
         for attribute, column in zip(judge.attributes, columns[given, target].T, strict=True):
             scores[f"attribute/{attribute.name}/{label}"] = _mean(column[:, None])
     if one_out := [columns[pair] for pair in one_out_pairs(names, tuple(specs))]:
-        low, high = interval_of_mean(np.concatenate(one_out, 1), seed)
         mean = float(np.mean([_mean(column) for column in one_out]))
-        scores |= {"leave_one_out": mean, "leave_one_out_low": low, "leave_one_out_high": high}
+        scores |= with_interval("leave_one_out", mean, interval_of_mean(np.concatenate(one_out, 1), trial.seed))
     scores["chance"] = _chance(truth)
     return {f"coherence/{key}": value for key, value in scores.items() if not np.isnan(value)}
 
@@ -120,13 +110,12 @@ def _read(values: Tensor, spec: Modality, judge: AttributeJudge) -> np.ndarray:
 
 
 def _ceilings(
-    data: MultimodalDataset, judge: AttributeJudge, specs: dict[str, Modality], truth: np.ndarray, batch_size: int
+    trial: Trial[Model], judge: AttributeJudge, specs: dict[str, Modality], truth: np.ndarray
 ) -> dict[str, float]:
     ceilings = {}
     for name, spec in specs.items():
-        parts = [_read(data.batch(list(ids)).values[name], spec, judge) for ids in chunks(range(len(data)), batch_size)]
-        weight = _weights_where(data, (name,), truth)
-        ceilings[f"ceiling/{name}"] = ceiling = _mean(weight * (np.concatenate(parts) == truth))
+        read = np.concatenate([_read(batch.values[name], spec, judge) for _, batch in trial.batches()])
+        ceilings[f"ceiling/{name}"] = ceiling = _mean(_weights_where(trial.data, (name,), truth) * (read == truth))
         if spec.is_image and ceiling < _chance(truth) + LEAST_ADVANTAGE:
             raise NotDefined(
                 f"the judge reads attributes of real {name}s at {ceiling:.2f}, too near chance ({_chance(truth):.2f})"
@@ -135,45 +124,31 @@ def _ceilings(
 
 
 def _conditional(
-    model: Model,
-    data: MultimodalDataset,
-    judge: AttributeJudge,
-    specs: dict[str, Modality],
-    pairs: Sequence[Pair],
-    seed: int,
-    batch_size: int,
+    trial: Trial[Model], judge: AttributeJudge, specs: dict[str, Modality], pairs: Sequence[Pair]
 ) -> dict[Pair, np.ndarray]:
-    """(member, target) -> Int64 (row, attribute), what is read in one draw a row."""
-    wanted: dict[Subset, Subset] = wanted_members(model, pairs)
-    blank = np.full((len(data), len(judge.attributes)), UNREAD)
-    read = {(member, target): blank.copy() for member, targets in wanted.items() for target in targets}
-    for drawn in conditional_means(model, data, wanted, range(len(data)), Draws(seed, "attributes", batch_size)):
+    """(member, target) -> Int64 (row, attribute), what is read in one draw per row."""
+    wanted = wanted_members(trial.model, pairs)
+    shape = (len(trial.data), len(judge.attributes))
+    read = {(member, target): np.full(shape, UNREAD) for member, targets in wanted.items() for target in targets}
+    for drawn in trial.conditional_means("attributes", wanted):
         read[drawn.given, drawn.target][list(drawn.rows)] = _read(drawn.values, specs[drawn.target], judge)
     return read
 
 
-def _joint(
-    model: Model, judge: AttributeJudge, specs: dict[str, Modality], count: int, seed: int, batch_size: int
-) -> dict[str, float]:
+def _joint(trial: Trial[Model], judge: AttributeJudge, specs: dict[str, Modality]) -> dict[str, float]:
     if len(specs) < 2:
         return {}
-    votes: dict[str, list[np.ndarray]] = {name: [] for name in specs}
-    for ids in chunks(range(count), batch_size):
-        codes = model.prior_codes(len(ids), RowNoise(seed, "attributes/prior", ids))
-        decoded = model.decode({name: codes[name] for name in specs})
-        for name, spec in specs.items():
-            votes[name].append(_read(decoded[name].mean, spec, judge))
-    read = np.stack([np.concatenate(parts) for parts in votes.values()], -1)  # (row, attribute, modality)
+    samples = trial.prior_means("attributes/prior", tuple(specs))
+    votes = [np.stack([_read(means[name], spec, judge) for name, spec in specs.items()], -1) for _, means in samples]
+    read = np.concatenate(votes)  # (row, attribute, modality)
     agree = ((read == read[..., :1]).all(-1) & (read[..., 0] != UNREAD)).mean()
     by_attribute = zip(read.swapaxes(0, 1), judge.attributes, strict=True)
     kappas = [fleiss_kappa(np.where(seen == UNREAD, len(a.values), seen)) for seen, a in by_attribute]
     return {"joint": float(agree), "joint_kappa": float(np.mean(kappas))}
 
 
-def _scores(
-    model: Model, data: MultimodalDataset, read: dict[Pair, np.ndarray], pair: Pair, truth: np.ndarray
-) -> np.ndarray:
+def _scores(trial: Trial[Model], read: dict[Pair, np.ndarray], pair: Pair, truth: np.ndarray) -> np.ndarray:
     """Weighted share of right readings by row and attribute, over the members of the posterior; NaN: does not count."""
     given, target = pair
-    right = np.sum([weight * (read[m, target] == truth) for m, weight in members(model, given)], 0)
-    return _weights_where(data, given, truth) * right
+    right = np.sum([weight * (read[m, target] == truth) for m, weight in members(trial.model, given)], 0)
+    return _weights_where(trial.data, given, truth) * right

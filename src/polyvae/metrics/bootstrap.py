@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from polyvae import keys
+
 RESAMPLES = 1000
 
 
@@ -16,6 +18,11 @@ def interval(statistic: Callable[[np.ndarray], float], rows: int, seed: int) -> 
     values = [statistic(np.bincount(rng.integers(0, rows, rows), minlength=rows)) for _ in range(RESAMPLES)]
     low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)
+
+
+def with_interval(key: str, value: float, ends: tuple[float, float]) -> dict[str, float]:
+    """A score and the ends of its interval, by their keys."""
+    return {key: value, **dict(zip(keys.interval(key), ends, strict=True))}
 
 
 def interval_of_mean(scores: np.ndarray, seed: int) -> tuple[float, float]:

@@ -5,37 +5,32 @@ value is the mean of its likelihood, of images as 8 bits.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Unpack
 
 import numpy as np
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Judge
-from polyvae.keys import joined
-from polyvae.metrics.bootstrap import interval_of_mean
-from polyvae.metrics.protocol import has_all, members, readable
-from polyvae.metrics.readings import Pair, Readings, all_pairs, one_out_pairs, read_model
+from polyvae.keys import CHANCE, JOINT_COHERENCE, KAPPA, joined
+from polyvae.metrics.bootstrap import interval_of_mean, with_interval
+from polyvae.metrics.pairs import Pair, all_pairs, members, one_out_pairs, self_pairs
+from polyvae.metrics.protocol import Options, has_all, readable
+from polyvae.metrics.readings import Readings, read_model
 from polyvae.models.contract import Model
 
 LEAST_ENTROPY = 0.5  # of log C: about three of ten classes
 
 
 def coherence(
-    model: Model,
-    data: MultimodalDataset,
-    judge: Judge,
-    *,
-    seed: int = 0,
-    rows: Sequence[int] | None = None,
-    batch_size: int = 500,
-    from_means: bool = False,
+    model: Model, data: MultimodalDataset, judge: Judge, *, from_means: bool = False, **options: Unpack[Options]
 ) -> dict[str, float]:
     """Shares in [0, 1] of generated values whose class is right, and what to compare them with; C classes.
 
     Of the modalities that the judge reads; the others are given, but no targets.
-    rows: test rows to condition on (default all); as many prior samples are drawn. from_means: condition on the mean
-    of each posterior (of each member of a mixture) instead of a draw.
+    As many prior samples are drawn as there are test rows to condition on. from_means: condition on the mean of each
+    posterior (of each member of a mixture) instead of a draw.
     Returns coherence/ +
     joint: prior samples on whose class all M modalities agree; joint_chance: C^-(M - 1). joint_kappa: Fleiss' kappa of
     the readings. joint_entropy: of the classes read, in nats (log C when all are equally frequent).
@@ -50,35 +45,22 @@ def coherence(
     """
     check_labels(data, "coherence")
     pairs = coherence_pairs(model, judge)
-    readings = read_model(
-        model,
-        data,
-        judge,
-        label_pairs=pairs,
-        seed=seed,
-        rows=rows,
-        batch_size=batch_size,
-        spread=0.0 if from_means else 1.0,
-    )
-    return coherence_of(model, data, readings, judge, seed)
+    spread = 0.0 if from_means else 1.0
+    return coherence_of(read_model(model, data, judge, label_pairs=pairs, spread=spread, **options), judge)
 
 
 def coherence_pairs(model: Model, judge: Judge) -> list[Pair]:
     """What must be read: all targets outside `given`, and every modality from itself."""
     targets = readable(model, judge)
-    return all_pairs(model.names, targets) + [((name,), name) for name in targets]
+    return all_pairs(model.names, targets) + self_pairs(targets)
 
 
-def coherence_of(
-    model: Model, data: MultimodalDataset, readings: Readings, judge: Judge, seed: int
-) -> dict[str, float]:
+def coherence_of(readings: Readings, judge: Judge) -> dict[str, float]:
     """The values of `coherence`, from readings that hold the labels of `coherence_pairs`."""
-    classes = len(judge.classes)
-    truth = true_classes(data, judge)
-    values = _real(truth, readings) | _joint(readings, classes, seed)
-    values |= _conditional(model, data, readings, truth, seed)
-    values |= {"chance": 1 / classes} if len(model.names) > 1 else {}
-    return {f"coherence/{key}": value for key, value in values.items()}
+    classes, truth = len(judge.classes), true_classes(readings.trial.data, judge)
+    values = _real(truth, readings) | _joint(readings, classes) | _conditional(readings, truth)
+    values |= {"chance": 1 / classes} if len(readings.trial.model.names) > 1 else {}
+    return {f"coherence/{key}": value for key, value in values.items() if not np.isnan(value)}
 
 
 def true_classes(data: MultimodalDataset, judge: Judge) -> np.ndarray:
@@ -102,16 +84,16 @@ def check_labels(data: MultimodalDataset, metric: str) -> np.ndarray:
 
 def warnings(scores: Mapping[str, float]) -> dict[str, str]:
     """Key -> why not to trust it. Joint coherence is high, too, when the judge sees one class in all blank pictures."""
-    if "coherence/joint" not in scores or "coherence/joint_entropy" not in scores:
+    if JOINT_COHERENCE not in scores or "coherence/joint_entropy" not in scores:
         return {}
-    joint, kappa = scores["coherence/joint"], scores["coherence/joint_kappa"]
-    entropy, most = scores["coherence/joint_entropy"], -math.log(scores["coherence/chance"])
+    joint, kappa = scores[JOINT_COHERENCE], scores[KAPPA]
+    entropy, most = scores["coherence/joint_entropy"], -math.log(scores[CHANCE])
     sure, real = scores["coherence/joint_confidence"], scores["coherence/real_confidence"]
     is_by_frequencies = joint > 0.5 and kappa < 0.5 * joint  # most agreement is what the class frequencies give
     if not is_by_frequencies and entropy > LEAST_ENTROPY * most:
         return {}
     return {
-        "coherence/joint": f"not to be trusted: prior samples look collapsed (kappa {kappa:.2f}, entropy of the "
+        JOINT_COHERENCE: f"not to be trusted: prior samples look collapsed (kappa {kappa:.2f}, entropy of the "
         f"classes {entropy:.2f} of {most:.2f} nats, the judge's confidence {sure:.2f} against {real:.2f} on real data)"
     }
 
@@ -130,11 +112,10 @@ def fleiss_kappa(votes: np.ndarray) -> float:
 
 def _real(truth: np.ndarray, readings: Readings) -> dict[str, float]:
     values = {f"ceiling/{n}": _mean((r.label == truth[r.rows]).astype(float)) for n, r in readings.real.items()}
-    values["real_confidence"] = _mean(np.concatenate([read.confidence for read in readings.real.values()]))
-    return {key: value for key, value in values.items() if not np.isnan(value)}
+    return values | {"real_confidence": _mean(np.concatenate([read.confidence for read in readings.real.values()]))}
 
 
-def _joint(readings: Readings, classes: int, seed: int) -> dict[str, float]:
+def _joint(readings: Readings, classes: int) -> dict[str, float]:
     votes = np.stack([read.label for read in readings.prior.values()], -1)
     shares = np.bincount(votes.ravel(), minlength=classes) / votes.size
     shares = shares[shares > 0]
@@ -144,52 +125,42 @@ def _joint(readings: Readings, classes: int, seed: int) -> dict[str, float]:
     if modalities == 1:
         return spread
     agree = (votes == votes[:, :1]).all(-1)
-    low, high = interval_of_mean(agree[:, None].astype(float), seed)
-    joint = {"joint": float(agree.mean()), "joint_low": low, "joint_high": high}
+    ends = interval_of_mean(agree[:, None].astype(float), readings.trial.seed)
+    joint = with_interval("joint", float(agree.mean()), ends)
     return joint | {"joint_kappa": fleiss_kappa(votes), "joint_chance": classes ** (1.0 - modalities)} | spread
 
 
-def _conditional(
-    model: Model, data: MultimodalDataset, readings: Readings, truth: np.ndarray, seed: int
-) -> dict[str, float]:
+def _conditional(readings: Readings, truth: np.ndarray) -> dict[str, float]:
     targets = tuple(readings.real)
-    values = {f"self/{name}": _mean(_scores(model, data, readings, ((name,), name), truth)) for name in targets}
+    values = {f"self/{pair[1]}": _mean(_scores(readings, pair, truth)) for pair in self_pairs(targets)}
     by_inputs: dict[int, list[float]] = {}
-    for given, target in all_pairs(model.names, targets):
-        mean = _mean(_scores(model, data, readings, (given, target), truth))
+    for given, target in all_pairs(readings.trial.model.names, targets):
+        mean = _mean(_scores(readings, (given, target), truth))
         values[f"conditional/{joined(given)}/{target}"] = mean
         by_inputs.setdefault(len(given), []).append(mean)
-    for count, means in by_inputs.items():
-        values[f"by_inputs/{count}"] = _mean(np.array(means))
-    values |= leave_one_out_of(model, data, readings, truth, seed)
-    return {key: value for key, value in values.items() if not np.isnan(value)}
+    values |= {f"by_inputs/{count}": _mean(np.array(means)) for count, means in by_inputs.items()}
+    return values | leave_one_out_of(readings, truth)
 
 
-def leave_one_out_of(
-    model: Model, data: MultimodalDataset, readings: Readings, truth: np.ndarray, seed: int
-) -> dict[str, float]:
+def leave_one_out_of(readings: Readings, truth: np.ndarray) -> dict[str, float]:
     """leave_one_out with _low and _high, from readings that hold the labels of all but the target given.
 
     truth: the `true_classes` of all rows.
     """
-    pairs = one_out_pairs(model.names, tuple(readings.real))
-    columns = [_scores(model, data, readings, pair, truth) for pair in pairs]
+    pairs = one_out_pairs(readings.trial.model.names, tuple(readings.real))
+    columns = [_scores(readings, pair, truth) for pair in pairs]
     scored = [column for column in columns if not np.isnan(column).all()]
     if not scored:
         return {}
     table = np.stack(scored, -1)
-    low, high = interval_of_mean(table, seed)
-    return {
-        "leave_one_out": float(np.nanmean(table, 0).mean()),
-        "leave_one_out_low": low,
-        "leave_one_out_high": high,
-    }
+    mean, ends = float(np.nanmean(table, 0).mean()), interval_of_mean(table, readings.trial.seed)
+    return with_interval("leave_one_out", mean, ends)
 
 
-def _scores(model: Model, data: MultimodalDataset, readings: Readings, pair: Pair, truth: np.ndarray) -> np.ndarray:
+def _scores(readings: Readings, pair: Pair, truth: np.ndarray) -> np.ndarray:
     """Share of right labels by row, over the members of the posterior; NaN where the row lacks some of `given`."""
-    (given, target), rows = pair, readings.rows
-    parts = [w * (readings.labels[m, target] == truth[rows]) for m, w in members(model, given)]
+    (given, target), rows, data = pair, readings.trial.rows, readings.trial.data
+    parts = [w * (readings.labels[m, target] == truth[rows]) for m, w in members(readings.trial.model, given)]
     return np.where(has_all(data, data.present[rows], given).cpu().numpy(), np.sum(parts, 0), np.nan)
 
 

@@ -4,8 +4,8 @@ Heusel et al. 2017, eq. 6: |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)). On
 called FID.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from torch import Tensor
@@ -15,8 +15,9 @@ from polyvae.errors import InputError
 from polyvae.judges.extractors import Extractor
 from polyvae.keys import joined
 from polyvae.metrics.moments import Moments, moments
-from polyvae.metrics.protocol import readable
-from polyvae.metrics.readings import Read, Readings, few_pairs, read_data, read_model
+from polyvae.metrics.pairs import few_pairs
+from polyvae.metrics.protocol import Options, readable
+from polyvae.metrics.readings import Read, Readings, read_data, read_model
 from polyvae.models.contract import Model
 
 Features = np.ndarray | Tensor
@@ -60,18 +61,11 @@ def frechet_limit(real: Features, generated: Features, seed: int = 0) -> float:
 
 
 def frechet(
-    model: Model,
-    test: MultimodalDataset,
-    train: MultimodalDataset,
-    extractor: Extractor,
-    *,
-    seed: int = 0,
-    rows: Sequence[int] | None = None,
-    batch_size: int = 500,
+    model: Model, test: MultimodalDataset, train: MultimodalDataset, extractor: Extractor, **options: Unpack[Options]
 ) -> dict[str, float]:
     """Distances between generated and real test values of each modality that `extractor` reads, by its features.
 
-    rows: test rows to compare with and to condition on (default all); as many prior samples are drawn.
+    As many prior samples are drawn as there are test rows to compare with and to condition on.
     Returns frechet/<extractor>/ + unconditional/<modality>; floor/<modality>, real train against real test data;
     conditional/<given>/<target> for all but the target, and for single modalities if there are at most 5;
     samples, dimension and floor_samples (the smaller of the two sets): with fewer samples than dimensions
@@ -80,28 +74,20 @@ def frechet(
     Posterior mixtures are measured exactly: the moments of their members pool with their weights.
     """
     pairs = few_pairs(model.names, readable(model, extractor))
-    readings = read_model(model, test, extractor, moment_pairs=pairs, seed=seed, rows=rows, batch_size=batch_size)
-    return frechet_of(
-        readings, real_train(readings, train, extractor, seed=seed, batch_size=batch_size), extractor.name, seed
-    )
+    readings = read_model(model, test, extractor, moment_pairs=pairs, **options)
+    return frechet_of(readings, real_train(readings, train))
 
 
-def real_train(
-    readings: Readings,
-    train: MultimodalDataset,
-    extractor: Extractor,
-    *,
-    seed: int,
-    batch_size: int,
-    cache: Path | None = None,
-) -> dict[str, Read]:
+def real_train(readings: Readings, train: MultimodalDataset, cache: Path | None = None) -> dict[str, Read]:
     """What is read in as many training rows as there are test rows."""
-    kept = chosen_rows(len(train), min(len(readings.rows), len(train)), seed)
-    return read_data(train, readings.real, kept, extractor, batch_size, cache)
+    trial = readings.trial
+    rows = chosen_rows(len(train), min(len(trial.rows), len(train)), trial.seed)
+    return read_data(train, readings.real, rows, readings.extractor, trial.batch_size, cache)
 
 
-def frechet_of(readings: Readings, train: dict[str, Read], extractor: str, seed: int) -> dict[str, float]:
+def frechet_of(readings: Readings, train: dict[str, Read]) -> dict[str, float]:
     """The values of `frechet`, from readings that hold moments, and from what is read in training rows."""
+    seed = readings.trial.seed
     real = {target: moments(read.features) for target, read in readings.real.items()}
     distances = {}
     for target, read in readings.prior.items():
@@ -115,17 +101,17 @@ def frechet_of(readings: Readings, train: dict[str, Read], extractor: str, seed:
         distances[f"floor/{target}"] = frechet_distance(
             other[chosen_rows(len(other), equal, seed)], features[chosen_rows(len(features), equal, seed)]
         )
-    count, dimension = len(readings.rows), len(next(iter(real.values())).mean)
+    count, dimension = len(readings.trial.rows), len(next(iter(real.values())).mean)
     distances |= {"samples": float(count), "floor_samples": float(min(sizes)), "dimension": float(dimension)}
     distances |= {"fewer_samples_than_dimensions": 1.0} if count < dimension else {}
-    return {f"frechet/{extractor}/{key}": value for key, value in distances.items()}
+    return {f"frechet/{readings.extractor.name}/{key}": value for key, value in distances.items()}
 
 
-def frechet_limit_of(readings: Readings, extractor: str, seed: int) -> dict[str, float]:
+def frechet_limit_of(readings: Readings) -> dict[str, float]:
     """frechet_limit/<extractor>/unconditional/<modality>."""
     return {
-        f"frechet_limit/{extractor}/unconditional/{name}": frechet_limit(
-            readings.real[name].features, read.features, seed
+        f"frechet_limit/{readings.extractor.name}/unconditional/{name}": frechet_limit(
+            readings.real[name].features, read.features, readings.trial.seed
         )
         for name, read in readings.prior.items()
     }

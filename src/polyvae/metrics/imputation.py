@@ -1,31 +1,25 @@
 """How well tables are filled in: error, likelihood and calibration of a missing modality given all others."""
 
 import math
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Laplace, Normal
 
-from polyvae.dataset import MultimodalDataset, chunks
+from polyvae.dataset import MultimodalDataset
 from polyvae.keys import all_but, joined
-from polyvae.metrics.protocol import Subset, check_names, rows_with, scoring
-from polyvae.models.contract import Model, NotDefined
-from polyvae.noise import RowNoise
+from polyvae.metrics.pairs import Subset
+from polyvae.metrics.protocol import Options, Trial, measuring, rows_with
+from polyvae.modality import Batch
+from polyvae.models.contract import Model, NotDefined, code_draws
 
 DRAWS = 50
 TAIL = 0.1  # either side of an 80 % interval
 
 
 def imputation(
-    model: Model,
-    data: MultimodalDataset,
-    train: MultimodalDataset,
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
-    rows: Sequence[int] | None = None,
-    batch_size: int = 500,
+    model: Model, data: MultimodalDataset, train: MultimodalDataset, *, draws: int = DRAWS, **options: Unpack[Options]
 ) -> dict[str, float]:
     """imputation/<given>/<target>/ + rmse, nll, coverage, for each table given all other modalities.
 
@@ -35,47 +29,36 @@ def imputation(
     of the training rows, for comparison. Rows count that have the target and all others. Classes are no table.
     Raises NotDefined without a table or with one modality.
     """
-    kept = check_names(model, data, rows)
     tables = [m.name for m in model.modalities if len(m.shape) == 1 and not m.is_classes]
     if not tables or len(model.names) < 2:
         raise NotDefined("no table to fill in from another modality")
     scores: dict[str, float] = {}
-    with scoring(model):
-        for target in tables:
+    with measuring(model, data, **options) as on_all:
+        trial = on_all.having(model.names)
+        for target in tables if len(trial.rows) >= 2 else ():
             given = all_but(target, model.names)
-            chosen = rows_with(data, kept, model.names)
-            if len(chosen) < 2:
-                continue
-            parts = [_scores(model, data, given, target, ids, draws, seed) for ids in chunks(chosen, batch_size)]
+            parts = [_scores(trial, given, target, ids, batch, draws) for ids, batch in trial.batches()]
             squared, nll, inside = (torch.cat(columns) for columns in zip(*parts, strict=True))
             label = f"{joined(given)}/{target}"
             scores[f"{label}/rmse"] = math.sqrt(squared.mean())
             scores[f"{label}/nll"] = float(nll.mean())
             if not bool(inside.isnan().any()):
                 scores[f"{label}/coverage"] = float(inside.mean())
-            values = data.batch(chosen).values[target]
-            known = rows_with(train, range(len(train)), (target,))
-            mean = train.batch(known).values[target].mean(0)
+            values = data.batch(trial.rows).values[target]
+            mean = train.batch(rows_with(train, range(len(train)), (target,))).values[target].mean(0)
             scores[f"mean/{target}/rmse"] = math.sqrt((values - mean).square().mean())
     return {f"imputation/{key}": value for key, value in scores.items()}
 
 
 def _scores(
-    model: Model,
-    data: MultimodalDataset,
-    given: Subset,
-    target: str,
-    ids: tuple[int, ...],
-    draws: int,
-    seed: int,
+    trial: Trial[Model], given: Subset, target: str, ids: tuple[int, ...], batch: Batch, draws: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Squared error, nll in nats per feature, and share inside the interval, each (row,); the last NaN if undefined."""
-    batch = data.batch(list(ids))
-    value = batch.values[target]
+    model, value = trial.model, batch.values[target]
     means, scores, below = [], [], []
+    codes = code_draws(model, batch, given, (target,))
     for draw in range(draws):
-        noise = RowNoise(seed, f"imputation/{draw}", ids)
-        likelihood = model.decode(model.posterior_codes(batch, given, (target,), noise))[target]
+        likelihood = model.decode(codes(trial.noise(f"imputation/{draw}", ids)))[target]
         means.append(likelihood.mean)
         scores.append(likelihood.log_prob(value).double())
         below.append(_below(likelihood, value))

@@ -24,10 +24,12 @@ def kernel_distance(a: np.ndarray | Tensor, b: np.ndarray | Tensor) -> float:
     return _within(first) + _within(second) - 2 * between
 
 
-def kernel_of(readings: Readings, extractor: str) -> dict[str, float]:
+def kernel_of(readings: Readings) -> dict[str, float]:
     """kid/<extractor>/unconditional/<modality>: prior samples against real test data."""
     return {
-        f"kid/{extractor}/unconditional/{name}": kernel_distance(readings.real[name].features, read.features)
+        f"kid/{readings.extractor.name}/unconditional/{name}": kernel_distance(
+            readings.real[name].features, read.features
+        )
         for name, read in readings.prior.items()
     }
 

@@ -6,27 +6,19 @@ makes of the true target (its self-reconstruction), not the sharp original.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Unpack
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
+from polyvae.dataset import MultimodalDataset
 from polyvae.judges.extractors import Critic
-from polyvae.keys import joined
-from polyvae.metrics.bootstrap import interval
-from polyvae.metrics.protocol import (
-    Draws,
-    Subset,
-    check_names,
-    conditional_means,
-    members,
-    rows_with,
-    scoring,
-    wanted_members,
-)
-from polyvae.metrics.readings import Pair, few_pairs, one_out_pairs
+from polyvae.keys import LABEL_FREE, joined
+from polyvae.metrics.bootstrap import interval, with_interval
+from polyvae.metrics.pairs import Pair, few_pairs, members, one_out_pairs, self_pairs, wanted_members
+from polyvae.metrics.protocol import Options, Trial, measuring
 from polyvae.models.contract import Model, NotDefined
 
 MOST_ROWS = 1000
@@ -34,16 +26,8 @@ SHUFFLES = 1000
 LEAST_ADVANTAGE = 0.1  # in mean rank, of true over shuffled pairs; below it the scale has no length to measure with
 
 
-def label_free(
-    model: Model,
-    data: MultimodalDataset,
-    critic: Critic,
-    *,
-    seed: int = 0,
-    rows: Sequence[int] | None = None,
-    batch_size: int = 500,
-) -> dict[str, float]:
-    """Scores of generated targets: 0 like shuffled pairs, 1 like true pairs; over at most 1,000 of `rows`.
+def label_free(model: Model, data: MultimodalDataset, critic: Critic, **options: Unpack[Options]) -> dict[str, float]:
+    """Scores of generated targets: 0 like shuffled pairs, 1 like true pairs; over at most 1,000 rows.
 
     Returns label_free/ + conditional/<given>/<target> for single modalities (of up to 5) and all but the target;
     leave_one_out: the mean over targets, with _low and _high, a 95 % interval by bootstrap over rows, and _p, the
@@ -57,49 +41,48 @@ def label_free(
     Mixtures are scored exactly: each member once, combined with its weight. Rows count that have all modalities.
     Raises NotDefined for one modality or when nothing can be scored.
     """
-    names, kept = model.names, check_names(model, data, rows)
+    names = model.names
     if len(names) < 2:
         raise NotDefined("with one modality there is nothing to agree with")
-    kept = rows_with(data, kept, names)
-    if len(kept) < 2:
-        raise NotDefined(f"{len(kept)} test rows have every modality; a row is compared with at least one other")
-    kept = [kept[i] for i in chosen_rows(len(kept), MOST_ROWS, seed)]
     pairs = few_pairs(names, names)
-    with scoring(model):
-        generated = _embedded(model, data, critic, pairs, kept, seed, batch_size)
-        real = _real(data, critic, kept, batch_size)
+    with measuring(model, data, **options) as on_all:
+        trial = on_all.having(names, MOST_ROWS)
+        if len(trial.rows) < 2:
+            raise NotDefined(
+                f"{len(trial.rows)} test rows have every modality; a row is compared with at least one other"
+            )
+        generated = _embedded(trial, critic, [*pairs, *self_pairs(names)])
+        batches = [batch for _, batch in trial.batches()]
+        real = {name: torch.cat([critic.embed(name, batch.values[name]) for batch in batches]) for name in names}
+    # Ranks of generated targets, of true targets as the model reconstructs them, and of true targets as they are.
     ranks: dict[Pair, np.ndarray] = {}
-    upper: dict[Pair, tuple[np.ndarray, np.ndarray]] = {}  # ranks of true targets: as the model reconstructs them, real
+    rebuilt: dict[Pair, np.ndarray] = {}
+    sharp: dict[Pair, np.ndarray] = {}
     scores: dict[str, float] = {}
     for given, target in pairs:
-        anchors = [real[name] for name in given]
-        ranks[given, target] = np.sum(
-            [w * own_ranks(anchors, generated[m, target]) for m, w in members(model, given)], 0
-        )
-        upper[given, target] = (
-            own_ranks(anchors, generated[(target,), target]).diagonal(),
-            own_ranks(anchors, real[target]).diagonal(),
-        )
-        label = f"{joined(given)}/{target}"
-        scores[f"real/{label}"] = float(upper[given, target][1].mean())
-        if _can_measure(upper[given, target][0]):
-            scores[f"conditional/{label}"] = relative(ranks[given, target].diagonal(), upper[given, target][0])
-    one_out = one_out_pairs(names, names)
-    scored = [pair for pair in one_out if _can_measure(upper[pair][0])]
-    known = [pair for pair in one_out if _can_measure(upper[pair][1])]
-    if not known and not scored:
+        anchors, label = [real[name] for name in given], f"{joined(given)}/{target}"
+        pair = given, target
+        ranks[pair] = np.sum([w * own_ranks(anchors, generated[m, target]) for m, w in members(model, given)], 0)
+        rebuilt[pair] = own_ranks(anchors, generated[(target,), target]).diagonal()
+        sharp[pair] = own_ranks(anchors, real[target]).diagonal()
+        scores[f"real/{label}"] = float(sharp[pair].mean())
+        if _can_measure(rebuilt[pair]):
+            scores[f"conditional/{label}"] = relative(ranks[pair].diagonal(), rebuilt[pair])
+    used: list[Pair] = []  # for the permutation test: those of against_real, or else of leave_one_out
+    for key, true in (("leave_one_out", rebuilt), ("against_real", sharp)):
+        if used_here := [pair for pair in one_out_pairs(names, names) if _can_measure(true[pair])]:
+            used = used_here
+            own = np.stack([ranks[pair].diagonal() for pair in used], -1)
+            scores |= _summary(key, own, np.stack([true[pair] for pair in used], -1), trial.seed)
+    if not used:
         raise NotDefined("the critic sees nothing of what modalities share")
-    for key, pairs_of_key, anchor in (("leave_one_out", scored, 0), ("against_real", known, 1)):
-        if pairs_of_key:
-            own = np.stack([ranks[pair].diagonal() for pair in pairs_of_key], -1)
-            scores |= _summary(key, own, np.stack([upper[pair][anchor] for pair in pairs_of_key], -1), seed)
-    scores["leave_one_out_p"] = permutation_p([ranks[pair] for pair in known or scored], seed)
+    scores["leave_one_out_p"] = permutation_p([ranks[pair] for pair in used], trial.seed)
     return {f"label_free/{key}": value for key, value in scores.items()}
 
 
 def warnings(scores: Mapping[str, float]) -> dict[str, str]:
     """Key -> why it is not there."""
-    if "label_free/against_real" not in scores or "label_free/leave_one_out" in scores:
+    if LABEL_FREE not in scores or "label_free/leave_one_out" in scores:
         return {}
     reason = "self-reconstructions fit their own input hardly better than another's, so they are no upper anchor"
     return {"label_free/leave_one_out": reason}
@@ -142,32 +125,12 @@ def _summary(key: str, own: np.ndarray, true: np.ndarray, seed: int) -> dict[str
         share = times / len(own)
         return float(((share @ own - 0.5) / (share @ true - 0.5)).mean())
 
-    low, high = interval(mean, len(own), seed)
-    return {key: mean(np.ones(len(own))), f"{key}_low": low, f"{key}_high": high}
+    return with_interval(key, mean(np.ones(len(own))), interval(mean, len(own), seed))
 
 
-def _embedded(
-    model: Model,
-    data: MultimodalDataset,
-    critic: Critic,
-    pairs: Sequence[Pair],
-    rows: Sequence[int],
-    seed: int,
-    batch_size: int,
-) -> dict[Pair, Tensor]:
-    """(member, target) -> embeddings of generated targets; each target also from itself."""
-    selves = [((name,), name) for name in model.names]
-    wanted: Mapping[Subset, Subset] = wanted_members(model, [*pairs, *selves])
+def _embedded(trial: Trial[Model], critic: Critic, pairs: Sequence[Pair]) -> dict[Pair, Tensor]:
+    """(member, target) -> embeddings of generated targets."""
     parts: dict[Pair, list[Tensor]] = {}
-    for drawn in conditional_means(model, data, wanted, rows, Draws(seed, "label_free", batch_size)):
+    for drawn in trial.conditional_means("label_free", wanted_members(trial.model, pairs)):
         parts.setdefault((drawn.given, drawn.target), []).append(critic.embed(drawn.target, drawn.values))
     return {pair: torch.cat(embeddings) for pair, embeddings in parts.items()}
-
-
-def _real(data: MultimodalDataset, critic: Critic, rows: Sequence[int], batch_size: int) -> dict[str, Tensor]:
-    parts: dict[str, list[Tensor]] = {name: [] for name in data.names}
-    for ids in chunks(rows, batch_size):
-        batch = data.batch(list(ids))
-        for name, embeddings in parts.items():
-            embeddings.append(critic.embed(name, batch.values[name]))
-    return {name: torch.cat(embeddings) for name, embeddings in parts.items()}

@@ -2,17 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 import torch
 from scipy.special import digamma
 
-from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
+from polyvae.dataset import MultimodalDataset
 from polyvae.gaussian import GaussianMixture
 from polyvae.keys import joined
 from polyvae.metrics.moments import Moments, RunningMoments
-from polyvae.metrics.protocol import Subset, check_names, given_subsets, rows_with, scoring
+from polyvae.metrics.pairs import Subset, given_subsets
+from polyvae.metrics.protocol import Options, Trial, measuring
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel, Model, NotDefined, joint
 from polyvae.noise import RowNoise
@@ -22,18 +23,11 @@ from polyvae.priors import Centred, StandardNormal
 
 MOST_ROWS = 1000
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016
-COLLAPSED_KL = 0.01  # nats a dimension
+COLLAPSED_KL = 0.01  # nats per dimension
 
 
-def latent(
-    model: Model,
-    data: MultimodalDataset,
-    *,
-    seed: int = 0,
-    rows: Sequence[int] | None = None,
-    batch_size: int = 500,
-) -> dict[str, float]:
-    """How the latent space is used, over at most 1,000 of `rows` (default all); <given>: a subset, as in coherence.
+def latent(model: Model, data: MultimodalDataset, **options: Unpack[Options]) -> dict[str, float]:
+    """How the latent space is used, over at most 1,000 rows; <given>: a subset, as in coherence.
 
     Returns latent/ + distortion/<given>, rate/<given>, elbo/<given>: of predicting everything from the posterior given
     `given`, nats per example (elbo = - distortion - rate, below log p(x)).
@@ -46,17 +40,14 @@ def latent(
     Rows count that have every modality, so that subsets are compared on the same rows.
     Raises NotDefined for a model that is not joint, or fewer than 2 complete rows.
     """
-    known = joint(model)
-    complete = rows_with(data, check_names(model, data, rows), model.names)
-    if len(complete) < 2:
-        raise NotDefined(f"{len(complete)} test rows have every modality; subsets are compared on at least 2")
-    kept = [complete[i] for i in chosen_rows(len(complete), MOST_ROWS, seed)]
     values: dict[str, float] = {}
-    with scoring(model):
-        parts = [(ids, data.batch(list(ids))) for ids in chunks(kept, batch_size)]
-        encoded = [_Encoded(ids, batch, known.encode(batch)) for ids, batch in parts]
+    with measuring(joint(model), data, **options) as on_all:
+        trial = on_all.having(model.names, MOST_ROWS)
+        if len(trial.rows) < 2:
+            raise NotDefined(f"{len(trial.rows)} test rows have every modality; subsets are compared on at least 2")
+        encoded = [(ids, batch, trial.model.encode(batch)) for ids, batch in trial.batches()]  # once for all subsets
         for given in given_subsets(model.names):
-            values |= _of_subset(known, encoded, given, seed)
+            values |= _of_subset(trial, encoded, given)
     return {f"latent/{key}": value for key, value in values.items()}
 
 
@@ -73,25 +64,18 @@ def mismatch(drawn: Moments) -> float:
     return float(divergence - 0.5 * (dimension / count - wishart))
 
 
-@dataclass(frozen=True)
-class _Encoded:
-    """Some rows, encoded once for all subsets."""
-
-    ids: tuple[int, ...]
-    batch: Batch
-    experts: Posterior
-
-
-def _of_subset(model: JointModel, encoded: Sequence[_Encoded], given: Subset, seed: int) -> dict[str, float]:
-    label = joined(given)
+def _of_subset(
+    trial: Trial[JointModel], encoded: Sequence[tuple[tuple[int, ...], Batch, Posterior]], given: Subset
+) -> dict[str, float]:
+    """encoded: (rows, their batch, its experts)."""
+    label, model, rows = joined(given), trial.model, len(trial.rows)
     prior = model.prior.law() if isinstance(model.prior, Centred) and len(given) == 1 else None
     means, draws = RunningMoments(), RunningMoments()
     sums, kl = np.zeros(2), torch.zeros(model.latent_dim, dtype=torch.float64)
-    rows = sum(len(part.ids) for part in encoded)
-    for part in encoded:
-        noise = RowNoise(seed, "latent", part.ids)
-        posterior = model.posterior(part.batch, given, part.experts)
-        sums += _distortion_and_rate(model, part.batch, posterior, noise)
+    for ids, batch, experts in encoded:
+        noise = trial.noise("latent", ids)
+        posterior = model.posterior(batch, given, experts)
+        sums += _distortion_and_rate(model, batch, posterior, noise)
         means.add(posterior.mean.cpu().numpy())
         draws.add(posterior.sample(noise).cpu().numpy())
         if prior is not None:

@@ -2,20 +2,22 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Unpack
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from polyvae.dataset import MultimodalDataset, chunks
+from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.gaussian import picked
 from polyvae.keys import joined
 from polyvae.metrics.coherence import check_labels
-from polyvae.metrics.protocol import Subset, check_names, given_subsets, has_all, scoring
+from polyvae.metrics.pairs import Subset, given_subsets
+from polyvae.metrics.protocol import Options, Trial, has_all, measuring
 from polyvae.models.contract import JointModel, Model, NotDefined, joint
-from polyvae.noise import RowNoise
 from polyvae.subsets import conditional
 
 EXAMPLES = 500
@@ -36,15 +38,9 @@ def probe_accuracy(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray
 
 
 def linear_probe(
-    model: Model,
-    train: MultimodalDataset,
-    test: MultimodalDataset,
-    *,
-    seed: int = 0,
-    rows: Sequence[int] | None = None,
-    batch_size: int = 500,
+    model: Model, train: MultimodalDataset, test: MultimodalDataset, **options: Unpack[Options]
 ) -> dict[str, float]:
-    """Accuracies in [0, 1] on `rows` (default all) of classifiers on 500 training rows (or all) chosen by `seed`.
+    """Accuracies in [0, 1] on test rows of classifiers on 500 training rows (or all) chosen by `seed`.
 
     Returns linear_probe/ + <given> for every subset of up to 5 modalities (with more: single ones and all); joint, the
     same as all; examples/<n>: joint with n training rows, as many as there are; joint_one_member: for a mixture, from
@@ -56,30 +52,29 @@ def linear_probe(
     labels = check_labels(train, "linear_probe"), check_labels(test, "linear_probe")
     if unseen := sorted(set(labels[1].tolist()) - set(labels[0].tolist())):
         raise NotDefined(f"test rows are of classes that no training row has, such as {unseen[0]}")
-    names, kept = model.names, check_names(model, test, rows)
-    given_sets = given_subsets(names)
-    order = np.random.default_rng(seed).permutation(len(train)).tolist()  # a prefix is a fair choice
-    chosen = order[: max(EXAMPLES, *CURVE)]
-    parts = (train, chosen), (test, kept)
-    with scoring(model):
-        spaces = [embeddings(known, data, ids, given_sets, batch_size) for data, ids in parts]
+    names, given_sets = model.names, given_subsets(model.names)
+    with measuring(known, test, **options) as on_test:
+        order = np.random.default_rng(on_test.seed).permutation(len(train)).tolist()  # a prefix is a fair choice
+        on_train = replace(on_test, data=train, rows=order[: max(EXAMPLES, *CURVE)])
+        trials = on_train, on_test
+        codes = [embeddings(trial, given_sets) for trial in trials]
         is_mixture = len(conditional(known.mixture, names).terms) > 1
-        one_member = [embeddings(known, data, ids, [names], batch_size, seed) for data, ids in parts if is_mixture]
-    targets = labels[0][chosen], labels[1][kept]
+        one_member = [embeddings(trial, [names], of_one_member=True)[names] for trial in trials if is_mixture]
+    targets = labels[0][on_train.rows], labels[1][on_test.rows]
 
-    def score(given: Subset, examples: int, spaces: list[dict[Subset, np.ndarray]] = spaces) -> float:
-        """NaN where the rows that have `given` are of one class, or none is there to test on."""
-        a, b = spaces[0][given][:examples], spaces[1][given]
-        able = [~np.isnan(x).any(-1) for x in (a, b)]
-        if len(np.unique(targets[0][:examples][able[0]])) < 2 or not able[1].any():
-            return np.nan
-        return probe_accuracy(a[able[0]], targets[0][:examples][able[0]], b[able[1]], targets[1][able[1]])
+    def score(train: np.ndarray, test: np.ndarray, examples: int = EXAMPLES) -> float:
+        """NaN where the training rows that can be read are of one class, or no test row can be read."""
+        parts = (train[:examples], targets[0][:examples]), (test, targets[1])
+        (a, classes), (b, truth) = ((x[able], y[able]) for x, y in parts for able in [~np.isnan(x).any(-1)])
+        return probe_accuracy(a, classes, b, truth) if len(np.unique(classes)) > 1 and len(b) else np.nan
 
-    accuracies = {joined(given): score(given, EXAMPLES) for given in given_sets}
+    accuracies = {joined(given): score(codes[0][given], codes[1][given]) for given in given_sets}
     accuracies["joint"] = accuracies[joined(names)]
-    accuracies |= {f"examples/{n}": score(names, n) for n in CURVE if n <= len(chosen)}
+    accuracies |= {
+        f"examples/{n}": score(codes[0][names], codes[1][names], n) for n in CURVE if n <= len(on_train.rows)
+    }
     if is_mixture:
-        accuracies["joint_one_member"] = score(names, EXAMPLES, one_member)
+        accuracies["joint_one_member"] = score(one_member[0], one_member[1])
     if np.isnan(list(accuracies.values())).all():
         raise NotDefined("no subset of modalities has training rows of two classes and test rows")
     return {f"linear_probe/{key}": value for key, value in accuracies.items() if not np.isnan(value)}
@@ -87,33 +82,26 @@ def linear_probe(
 
 @torch.no_grad()
 def embeddings(
-    model: JointModel,
-    data: MultimodalDataset,
-    rows: Sequence[int],
-    subsets: Sequence[Subset],
-    batch_size: int,
-    member_seed: int | None = None,
+    trial: Trial[JointModel], subsets: Sequence[Subset], *, of_one_member: bool = False
 ) -> dict[Subset, np.ndarray]:
     """given -> posterior means (row, latent), NaN where a row lacks some of `given`; each batch is encoded once.
 
-    member_seed: for mixtures, the mean of one member drawn by this seed instead of the mean of all.
+    of_one_member: for mixtures, the mean of one member drawn by the seed instead of the mean of all.
     """
-    by_subset = {given: np.full((len(rows), model.latent_dim), np.nan, np.float32) for given in subsets}
-    start = 0
-    for ids in chunks(rows, batch_size):
-        batch = data.batch(list(ids))
+    model, data = trial.model, trial.data
+    by_subset: dict[Subset, list[np.ndarray]] = {given: [] for given in subsets}
+    for ids, batch in trial.batches():
         experts = model.encode(batch)
-        for given, means in by_subset.items():
-            seen = has_all(data, batch.present, given)
-            if not bool(seen.any()):
+        for given, parts in by_subset.items():
+            means = np.full((len(ids), model.latent_dim), np.nan, np.float32)
+            parts.append(means)
+            able = has_all(data, batch.present, given).nonzero().squeeze(1)
+            if not len(able):
                 continue
-            able = seen.nonzero().squeeze(1)
-            part = batch if bool(seen.all()) else data.batch([ids[i] for i in able.tolist()])
+            rows = tuple(ids[i] for i in able.tolist())
+            part = batch if len(rows) == len(ids) else data.batch(rows)
             posterior = model.posterior(part, given, picked(experts, (slice(None), able)))
-            mean = posterior.mean
-            if member_seed is not None:
-                kept = tuple(ids[i] for i in able.tolist())
-                mean = posterior.sample(RowNoise(member_seed, "linear_probe/member", kept, spread=0.0))
-            means[start + able.cpu().numpy()] = mean.cpu().numpy()
-        start += len(ids)
-    return by_subset
+            noise = trial.noise("linear_probe/member", rows, spread=0.0)
+            mean = posterior.sample(noise) if of_one_member else posterior.mean
+            means[able.cpu().numpy()] = mean.cpu().numpy()
+    return {given: np.concatenate(parts) for given, parts in by_subset.items()}

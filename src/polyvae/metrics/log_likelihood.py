@@ -5,7 +5,7 @@ overestimates; figure 7 of the paper probably has that.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -14,10 +14,10 @@ from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.errors import InputError
 from polyvae.gaussian import GaussianMixture, picked
 from polyvae.keys import joined
-from polyvae.metrics.protocol import Draws, Subset, check_names, rows_with, scoring
-from polyvae.metrics.readings import few_pairs
+from polyvae.metrics.pairs import Subset, few_pairs
+from polyvae.metrics.protocol import Options, Trial, measuring
 from polyvae.modality import Batch
-from polyvae.models.contract import JointModel, Model, joint
+from polyvae.models.contract import JointModel, Model, code_draws, joint
 from polyvae.noise import RowNoise
 
 MOST_ROWS = 500  # for all but the joint
@@ -31,11 +31,9 @@ def log_likelihood(
     train: MultimodalDataset | None = None,
     *,
     samples: int = 12,
-    seed: int = 0,
-    rows: Sequence[int] | None = None,
-    batch_size: int = 500,
+    **options: Unpack[Options],
 ) -> dict[str, float]:
-    """Importance estimates with `samples` (K) draws a row, mean over `rows` (default all), nats per example.
+    """Importance estimates with `samples` (K) draws per row, mean over rows, nats per example.
 
     Returns log_likelihood/ +
     joint: log p(x), drawn from the posterior given everything (paper, figure 7). joint_from/<given>: the same, drawn
@@ -54,44 +52,31 @@ def log_likelihood(
     """
     if samples < 1:
         raise InputError(f"samples is {samples}; a log-likelihood needs at least 1")
-    known, names, kept = joint(model), model.names, check_names(model, data, rows)
-    complete = rows_with(data, kept, names)
-
-    def weights(rows: Sequence[int], purpose: str, given: Subset, targets: Subset) -> Tensor:
-        draws = Draws(seed, f"log_likelihood/{purpose}", batch_size)
-        return _by_row(data, rows, draws, lambda b, noise: known.log_weights(b, given, targets, samples, noise))
-
-    def predictive(rows: Sequence[int], given: Subset, targets: Subset) -> Tensor:
-        draws = Draws(seed, "log_likelihood/conditional", batch_size)
-        return _by_row(data, rows, draws, lambda b, noise: _log_predictive(known, b, given, targets, samples, noise))
-
-    values = {"samples": float(samples), "complete_rows": float(len(complete))}
-    with scoring(model):
+    names, values = model.names, {"samples": float(samples)}
+    with measuring(joint(model), data, **options) as trial:
+        complete = trial.having(names)
+        values["complete_rows"] = float(len(complete.rows))
         for name in names:
-            own = _few(rows_with(data, kept, (name,)), seed)
-            if len(own) >= 2:
-                values[f"modality/{name}"] = _mean(weights(own, "modality", (name,), (name,)))
-        if len(complete) >= 2:
-            importance = weights(complete, "joint", names, names)
+            own = trial.having((name,), MOST_ROWS)
+            if len(own.rows) >= 2:
+                values[f"modality/{name}"] = _mean(_weights(own, "modality", (name,), (name,), samples))
+        if len(complete.rows) >= 2:
+            importance = _weights(complete, "joint", names, names, samples)
             values |= {"joint": _mean(importance), "joint_ess": float(effective_size(importance).mean())}
-            few = _few(complete, seed)
+            few = complete.having(names, MOST_ROWS)
             for given in dict.fromkeys(given for given, _ in few_pairs(names, names)):
                 label, others = joined(given), tuple(name for name in names if name not in given)
-                values[f"joint_from/{label}"] = _mean(weights(few, "from", given, names))
-                values[f"conditional/{label}"] = _mean(predictive(few, given, others))
+                values[f"joint_from/{label}"] = _mean(_weights(few, "from", given, names, samples))
+                values[f"conditional/{label}"] = _mean(_log_predictive(few, given, others, samples))
             if train is not None:
-                blind = [few[i] for i in chosen_rows(len(few), BLIND_ROWS, seed)]
-                values["unconditional"] = blind_log_likelihood(known, data.rows(blind), train, seed=seed)
-                values["joint_of_blind_rows"] = _mean(importance[:, [complete.index(row) for row in blind]])
+                blind = few.having(names, BLIND_ROWS).rows
+                values["unconditional"] = blind_log_likelihood(trial.model, data.rows(blind), train, seed=trial.seed)
+                values["joint_of_blind_rows"] = _mean(importance[:, [complete.rows.index(row) for row in blind]])
     return {f"log_likelihood/{key}": value for key, value in values.items()}
 
 
 def _mean(log_weights: Tensor) -> float:
     return float(log_mean(log_weights).mean())
-
-
-def _few(rows: Sequence[int], seed: int) -> list[int]:
-    return [rows[i] for i in chosen_rows(len(rows), MOST_ROWS, seed)]
 
 
 def log_mean(log_weights: Tensor) -> Tensor:
@@ -106,12 +91,7 @@ def effective_size(log_weights: Tensor) -> Tensor:
 
 @torch.no_grad()
 def blind_log_likelihood(
-    model: JointModel,
-    data: MultimodalDataset,
-    train: MultimodalDataset,
-    *,
-    samples: int = BLIND_SAMPLES,
-    seed: int = 0,
+    model: JointModel, data: MultimodalDataset, train: MultimodalDataset, *, samples: int = BLIND_SAMPLES, seed: int = 0
 ) -> float:
     """Mean log p(x) in nats over at most 200 rows of `data`, from draws of z that have not seen x.
 
@@ -152,44 +132,44 @@ def legacy_log_likelihood(
     alone stands below the line. With both off it is the joint estimate over whole batches.
     Raises NotDefined for a model that is not joint.
     """
-    known = joint(model)
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).tolist()
     whole = [ids for ids in chunks(order, LEGACY_BATCH) if len(ids) == LEGACY_BATCH or len(order) < LEGACY_BATCH]
     means = []
-    with scoring(model):
+    with measuring(joint(model), data, seed=seed) as trial:
         for ids in whole:
-            batch = data.batch(list(ids))
-            posterior = known.posterior(batch)
+            batch = data.batch(ids)
+            posterior = trial.model.posterior(batch)
             if single_expert:
                 block = torch.arange(len(ids)) * len(posterior.components.mean) // len(ids)
                 chosen = picked(posterior.components, (block[None], torch.arange(len(ids))[None]))
                 posterior = GaussianMixture(chosen, torch.ones_like(posterior.weights[:, :1]))
-            noise = RowNoise(seed, "log_likelihood/legacy", ids)
-            weights = known.log_weights(batch, model.names, model.names, samples, noise, posterior)
+            noise = trial.noise("log_likelihood/legacy", ids)
+            weights = trial.model.log_weights(batch, model.names, model.names, samples, noise, posterior)
             means.append(log_mean(weights.reshape(len(ids), -1).T if flattened else weights).mean())
     return {"log_likelihood/legacy": float(torch.stack(means).mean())}
 
 
-def _by_row(
-    data: MultimodalDataset, rows: Sequence[int], draws: Draws, estimate: Callable[[Batch, RowNoise], Tensor]
-) -> Tensor:
-    """Log weights (sample, row), float64 on the CPU."""
-    parts = [estimate(data.batch(list(ids)), draws.noise(ids)) for ids in chunks(rows, draws.batch_size)]
-    return torch.cat([part.double().cpu() for part in parts], -1)
+def _weights(trial: Trial[JointModel], purpose: str, given: Subset, targets: Subset, samples: int) -> Tensor:
+    """Log importance weights (sample, row), float64 on the CPU."""
+    model, parts = trial.model, []
+    for ids, batch in trial.batches():
+        noise = trial.noise(f"log_likelihood/{purpose}", ids)
+        parts.append(model.log_weights(batch, given, targets, samples, noise).double().cpu())
+    return torch.cat(parts, -1)
 
 
-def _log_predictive(
-    model: JointModel, batch: Batch, given: Subset, targets: Subset, samples: int, noise: RowNoise
-) -> Tensor:
+def _log_predictive(trial: Trial[JointModel], given: Subset, targets: Subset, samples: int) -> Tensor:
     """Log-likelihood of what a row has of `targets` at draws from the posterior given `given`: (sample, row)."""
-    scores = []
-    for draw in range(samples):
-        generator = RowNoise(noise.seed, f"{noise.purpose}/{draw}", noise.rows)
-        likelihoods = model.decode(model.posterior_codes(batch, given, targets, generator))
-        columns = [likelihoods[name].log_prob(batch.values[name]) for name in targets]
-        seen = batch.present[:, [model.names.index(name) for name in targets]]
-        scores.append(torch.where(seen, torch.stack(columns, -1), 0.0).sum(-1))
-    return torch.stack(scores)
+    model, parts = trial.model, []
+    columns = [model.names.index(name) for name in targets]
+    for ids, batch in trial.batches():
+        scores, codes = [], code_draws(model, batch, given, targets)
+        for draw in range(samples):
+            laws = model.decode(codes(trial.noise(f"log_likelihood/conditional/{draw}", ids)))
+            each = torch.stack([laws[name].log_prob(batch.values[name]) for name in targets], -1)
+            scores.append(torch.where(batch.present[:, columns], each, 0.0).sum(-1))
+        parts.append(torch.stack(scores).double().cpu())
+    return torch.cat(parts, -1)
 
 
 def _pairwise(model: JointModel, z: Tensor, batch: Batch) -> Tensor:

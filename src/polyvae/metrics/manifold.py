@@ -55,12 +55,13 @@ def precision_recall(real: np.ndarray | Tensor, generated: np.ndarray | Tensor, 
     )
 
 
-def manifold_of(readings: Readings, extractor: str) -> dict[str, float]:
+def manifold_of(readings: Readings) -> dict[str, float]:
     """precision | recall | density | coverage/<extractor>/unconditional/<modality>: prior samples, real test data."""
     values = {}
     for name, read in readings.prior.items():
         scores = precision_recall(readings.real[name].features, read.features)
-        values |= {f"{kind}/{extractor}/unconditional/{name}": value for kind, value in scores._asdict().items()}
+        place = f"{readings.extractor.name}/unconditional/{name}"
+        values |= {f"{kind}/{place}": value for kind, value in scores._asdict().items()}
     return values
 
 

@@ -2,27 +2,25 @@
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import combinations
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypedDict, TypeVar, Unpack
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from polyvae import subsets
-from polyvae.dataset import MultimodalDataset, chunks
+from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.errors import InputError
 from polyvae.gaussian import picked
 from polyvae.judges.extractors import AttributeJudge, Critic, Extractor, Judge, prepared
+from polyvae.metrics.pairs import Subset
 from polyvae.modality import Batch
-from polyvae.models.contract import Model, NotDefined, is_joint, mixture_of
+from polyvae.models.contract import Model, NotDefined, is_joint
 from polyvae.noise import Noise, RowNoise
 from polyvae.objectives import Bound
 
-Subset = tuple[str, ...]
 BatchLoss = Callable[[Batch, Noise], Bound]  # what a run minimised, of one batch
-MOST_FOR_ALL_SUBSETS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,37 +49,16 @@ class Evaluation:
     cache: Path | None = None
 
 
-def members(model: Model, given: Subset) -> list[tuple[Subset, float]]:
-    """The posterior of x_given as (subset, weight) pairs, each a posterior that is no mixture.
+class Options(TypedDict, total=False):
+    """What every metric takes beside a model and data.
 
-    Metrics that are linear in the posterior score each member once and combine them with the weights.
+    seed: of all that is drawn (default 0). rows: the test rows measured on (default all), in any order. batch_size:
+    rows at a time (default 500), which no value depends on.
     """
-    mixture = mixture_of(model)
-    if mixture is None:
-        return [(given, 1.0)]
-    return [(term.given, term.weight) for term in subsets.conditional(mixture, given).terms]
-
-
-def wanted_members(model: Model, pairs: Sequence[tuple[Subset, str]]) -> dict[Subset, Subset]:
-    """member -> targets that must be decoded from it to score all (given, target) pairs."""
-    wanted: dict[Subset, dict[str, None]] = {}
-    for given, target in pairs:
-        for member, _ in members(model, given):
-            wanted.setdefault(member, {})[target] = None
-    return {member: tuple(targets) for member, targets in wanted.items()}
-
-
-@dataclass(frozen=True)
-class Draws:
-    """How the codes of rows are drawn: the seed and purpose of their noise, its spread (0: means), rows at a time."""
 
     seed: int
-    purpose: str
+    rows: Sequence[int] | None
     batch_size: int
-    spread: float = 1.0
-
-    def noise(self, rows: tuple[int, ...]) -> RowNoise:
-        return RowNoise(self.seed, self.purpose, rows, self.spread)
 
 
 class Drawn(NamedTuple):
@@ -96,50 +73,91 @@ class Drawn(NamedTuple):
     values: Tensor
 
 
-def conditional_means(
-    model: Model,
-    data: MultimodalDataset,
-    wanted: Mapping[Subset, Subset],
-    rows: Sequence[int],
-    draws: Draws,
-) -> Iterator[Drawn]:
-    """For each (given -> targets), one latent draw per row that has all of `given`, and the likelihoods' means.
+AnyModel = TypeVar("AnyModel", bound=Model)
 
-    A row's noise is the same for every `given`, so that members can be compared.
+
+@dataclass(frozen=True, eq=False)
+class Trial(Generic[AnyModel]):
+    """A model on some test rows, ascending, so that no choice among them depends on the order given.
+
+    Noise belongs to rows: a row's is the same for every `given`, so that subsets can be compared.
     """
-    images = image_names(model)
-    for ids in chunks(rows, draws.batch_size):
-        batch = data.batch(list(ids))
-        experts = model.encode(batch) if is_joint(model) else None  # once for all subsets
-        for given, targets in wanted.items():
-            seen = has_all(data, batch.present, given)
-            if not bool(seen.any()):
-                continue
-            kept = tuple(row for row, is_seen in zip(ids, seen.tolist(), strict=True) if is_seen)
-            part = batch if len(kept) == len(ids) else data.batch(list(kept))
-            noise = draws.noise(kept)
-            if is_joint(model) and experts is not None:
-                codes = model.posterior_codes(part, given, targets, noise, picked(experts, (slice(None), seen)))
-            else:
-                codes = model.posterior_codes(part, given, targets, noise)
-            for target, likelihood in model.decode(codes).items():
-                yield Drawn(given, target, kept, _as_shown(likelihood.mean, target in images))
+
+    model: AnyModel
+    data: MultimodalDataset
+    rows: list[int]
+    seed: int = 0
+    batch_size: int = 500
+
+    def noise(self, purpose: str, rows: tuple[int, ...], spread: float = 1.0) -> RowNoise:
+        return RowNoise(self.seed, purpose, rows, spread)
+
+    def batches(self) -> Iterator[tuple[tuple[int, ...], Batch]]:
+        """(rows, their batch), one after another."""
+        return ((ids, self.data.batch(ids)) for ids in chunks(self.rows, self.batch_size))
+
+    def having(self, given: Sequence[str], most: int | None = None) -> "Trial[AnyModel]":
+        """On those of the rows that have every modality of `given`; of more than `most`, a choice by the seed."""
+        able = rows_with(self.data, self.rows, given)
+        return replace(self, rows=[able[i] for i in chosen_rows(len(able), most, self.seed)])
+
+    def prior_means(self, purpose: str, names: Subset) -> Iterator[tuple[tuple[int, ...], dict[str, Tensor]]]:
+        """(sample numbers, modality -> means of its likelihood) of as many prior samples as rows.
+
+        Images are as a picture file holds them.
+        """
+        for ids in chunks(range(len(self.rows)), self.batch_size):
+            codes = self.model.prior_codes(len(ids), self.noise(purpose, ids))
+            laws = self.model.decode({name: codes[name] for name in names})
+            yield ids, {name: self._shown(name, law) for name, law in laws.items()}
+
+    def conditional_means(
+        self, purpose: str, wanted: Mapping[Subset, Subset], *, spread: float = 1.0
+    ) -> Iterator[Drawn]:
+        """For each (given -> targets), one latent draw per row that has all of `given`, and the likelihoods' means.
+
+        spread: of the noise; 0 for latent means.
+        """
+        model = self.model
+        for ids, batch in self.batches():
+            experts = model.encode(batch) if is_joint(model) else None  # once for all subsets
+            for given, targets in wanted.items():
+                seen = has_all(self.data, batch.present, given)
+                if not bool(seen.any()):
+                    continue
+                able = tuple(row for row, is_seen in zip(ids, seen.tolist(), strict=True) if is_seen)
+                part = batch if len(able) == len(ids) else self.data.batch(able)
+                noise = self.noise(purpose, able, spread)
+                if is_joint(model) and experts is not None:
+                    codes = model.posterior_codes(part, given, targets, noise, picked(experts, (slice(None), seen)))
+                else:
+                    codes = model.posterior_codes(part, given, targets, noise)
+                for target, law in model.decode(codes).items():
+                    yield Drawn(given, target, able, self._shown(target, law))
+
+    def _shown(self, name: str, law: Distribution) -> Tensor:
+        is_image = next(m.is_image for m in self.model.modalities if m.name == name)
+        return prepared(law.mean) if is_image else law.mean
 
 
-def unconditional_means(
-    model: Model, names: Subset, count: int, draws: Draws
-) -> Iterator[tuple[tuple[int, ...], dict[str, Tensor]]]:
-    """(sample ids, modality -> means of its likelihood) of `count` prior samples, of the modalities `names`."""
-    images = image_names(model)
-    for ids in chunks(range(count), draws.batch_size):
-        codes = model.prior_codes(len(ids), draws.noise(ids))
-        decoded = model.decode({name: codes[name] for name in names})
-        yield ids, {name: _as_shown(decoded[name].mean, name in images) for name in names}
+@contextmanager
+def measuring(
+    model: AnyModel, data: MultimodalDataset, *, least: int = 2, **options: Unpack[Options]
+) -> Generator[Trial[AnyModel]]:
+    """The model on the rows of `options`, without gradients, and a network in eval mode for the time being.
 
-
-def _as_shown(mean: Tensor, is_image: bool) -> Tensor:
-    """What a judge looks at: images as a picture file holds them, all else in model units."""
-    return prepared(mean) if is_image else mean
+    Raises InputError unless model and data have the same modalities, for fewer than `least` rows, or a row named twice.
+    """
+    if model.names != data.names:
+        raise InputError(f"the model has modalities {', '.join(model.names)}, the data {', '.join(data.names)}")
+    rows = options.get("rows")
+    chosen = sorted(range(len(data)) if rows is None else rows)
+    if len(set(chosen)) < len(chosen):
+        raise InputError("rows names a test row twice; name each once")
+    if len(chosen) < least:
+        raise InputError(f"{len(chosen)} test rows; a metric needs at least {least}")
+    with scoring(model):
+        yield Trial(model, data, chosen, options.get("seed", 0), options.get("batch_size", 500))
 
 
 def has_all(data: MultimodalDataset, present: Tensor, given: Sequence[str]) -> Tensor:
@@ -153,41 +171,12 @@ def rows_with(data: MultimodalDataset, rows: Sequence[int], given: Sequence[str]
     return [row for row, is_able in zip(rows, able, strict=True) if is_able]
 
 
-def given_subsets(names: Subset) -> list[Subset]:
-    """Every subset of up to 5 modalities; of more, the single ones and all of them."""
-    sizes = range(1, len(names) + 1) if len(names) <= MOST_FOR_ALL_SUBSETS else (1, len(names))
-    return [given for size in sizes for given in combinations(names, size)]
-
-
-def image_names(model: Model) -> Subset:
-    return tuple(m.name for m in model.modalities if m.is_image)
-
-
 def readable(model: Model, extractor: Extractor) -> Subset:
     """The modalities that the extractor can look at. Raises NotDefined if there is none."""
     names = tuple(m.name for m in model.modalities if extractor.reads(m))
     if not names:
         raise NotDefined(f"the extractor {extractor.name!r} reads none of {', '.join(model.names)}")
     return names
-
-
-def check_names(model: Model, data: MultimodalDataset, rows: Sequence[int] | None) -> list[int]:
-    """`rows`, by default all, in ascending order, so that no choice among them depends on the order given.
-
-    Raises InputError unless model and data have the same modalities, for fewer than 2 rows, or a row named twice.
-    """
-    check_same(model, data)
-    kept = sorted(range(len(data)) if rows is None else rows)
-    if len(set(kept)) < len(kept):
-        raise InputError("rows names a test row twice; name each once")
-    if len(kept) < 2:
-        raise InputError(f"{len(kept)} test rows; a metric needs at least 2")
-    return kept
-
-
-def check_same(model: Model, data: MultimodalDataset) -> None:
-    if model.names != data.names:
-        raise InputError(f"the model has modalities {', '.join(model.names)}, the data {', '.join(data.names)}")
 
 
 @contextmanager

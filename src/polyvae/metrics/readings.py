@@ -7,10 +7,9 @@ moments for conditional samples; features as they are only for real data and pri
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import torch
@@ -19,24 +18,10 @@ from torch import Tensor
 from polyvae import files
 from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.judges.extractors import Extractor
-from polyvae.keys import all_but
 from polyvae.metrics.moments import Moments, RunningMoments, pooled
-from polyvae.metrics.protocol import (
-    MOST_FOR_ALL_SUBSETS,
-    Draws,
-    Subset,
-    check_names,
-    conditional_means,
-    has_all,
-    members,
-    readable,
-    scoring,
-    unconditional_means,
-    wanted_members,
-)
+from polyvae.metrics.pairs import Pair, Subset, members, wanted_members
+from polyvae.metrics.protocol import Options, Trial, has_all, measuring, readable
 from polyvae.models.contract import Model
-
-Pair = tuple[Subset, str]  # (given, target)
 
 
 class Read(NamedTuple):
@@ -54,18 +39,20 @@ class Read(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """real: modality -> test values of the rows that have it; prior: modality -> as many prior samples as rows.
+    """What `extractor` reads on the rows of `trial`.
 
-    rows: the test rows measured on. labels: (member of a posterior, target) -> Int (row,), -1 where nothing was drawn.
+    real: modality -> test values of the rows that have it; prior: modality -> as many prior samples as rows.
+    labels: (member of a posterior, target) -> Int (row,), -1 where nothing was drawn.
     moments: (given, target) -> moments of what is drawn given `given`, members of a mixture pooled by weight; only
     pairs that at least 2 rows allow.
     """
 
-    rows: list[int]
+    trial: Trial[Model]
+    extractor: Extractor
     real: dict[str, Read]
     prior: dict[str, Read]
-    labels: dict[Pair, np.ndarray] = field(default_factory=dict)
-    moments: dict[Pair, Moments] = field(default_factory=dict)
+    labels: dict[Pair, np.ndarray]
+    moments: dict[Pair, Moments]
 
 
 def read_model(
@@ -75,27 +62,25 @@ def read_model(
     *,
     label_pairs: Sequence[Pair] = (),
     moment_pairs: Sequence[Pair] = (),
-    seed: int = 0,
-    rows: Sequence[int] | None = None,
-    batch_size: int = 500,
     spread: float = 1.0,
     cache: Path | None = None,
+    **options: Unpack[Options],
 ) -> Readings:
     """Reads real data, prior samples and conditional samples, one latent draw per row, of all that can be read.
 
     label_pairs, moment_pairs: the (given, target) pairs whose labels, or moments of features, are kept.
-    rows: test rows to condition on (default all); as many prior samples are drawn. spread: 0 for latent means.
-    cache: a folder for what is read in real data.
+    spread: 0 for latent means. cache: a folder for what is read in real data.
     Raises InputError unless model and data fit together, NotDefined where the extractor reads nothing of them.
     """
-    kept, names = check_names(model, data, rows), readable(model, extractor)
-    with scoring(model):
-        real = read_data(data, names, kept, extractor, batch_size, cache)
-        prior = _prior(model, names, len(kept), extractor, Draws(seed, "prior", batch_size))
-        labels, pooled_moments = _conditional(
-            model, data, extractor, label_pairs, moment_pairs, kept, Draws(seed, "conditional", batch_size, spread)
-        )
-    return Readings(kept, real, prior, labels, pooled_moments)
+    with measuring(model, data, **options) as trial:
+        names = readable(model, extractor)
+        real = read_data(data, names, trial.rows, extractor, trial.batch_size, cache)
+        prior: dict[str, list[Read]] = {name: [] for name in names}
+        for ids, means in trial.prior_means("prior", names):
+            for name, values in means.items():
+                prior[name].append(_read(extractor, name, np.array(ids), values))
+        labels, moments = _conditional(trial, extractor, label_pairs, moment_pairs, spread)
+    return Readings(trial, extractor, real, _joined(prior), labels, moments)
 
 
 def read_data(
@@ -128,77 +113,35 @@ def _read_data(
 ) -> dict[str, Read]:
     parts: dict[str, list[Read]] = {name: [] for name in names}
     for ids in chunks(rows, batch_size):
-        batch = data.batch(list(ids))
+        batch = data.batch(ids)
         for name, reads in parts.items():
             seen = has_all(data, batch.present, (name,))
             reads.append(_read(extractor, name, np.array(ids)[seen.cpu().numpy()], batch.values[name][seen]))
-    return {name: _joined(reads) for name, reads in parts.items()}
-
-
-def all_pairs(names: Subset, targets: Subset) -> list[Pair]:
-    """Targets outside `given` for every `given` of up to 5 modalities; with more, as `few_pairs`."""
-    return _pairs(names, targets, range(1, len(names)) if len(names) <= MOST_FOR_ALL_SUBSETS else (1, len(names) - 1))
-
-
-def few_pairs(names: Subset, targets: Subset) -> list[Pair]:
-    """Single modalities (of up to 5), and all but the target."""
-    sizes = (1,) * (len(names) <= MOST_FOR_ALL_SUBSETS) + (len(names) - 1,)
-    return list(dict.fromkeys(pair for pair in _pairs(names, targets, sizes) if pair[0]))
-
-
-def _pairs(names: Subset, targets: Subset, sizes: Iterable[int]) -> list[Pair]:
-    return [(given, t) for size in sizes for given in combinations(names, size) for t in targets if t not in given]
-
-
-def one_out_pairs(names: Subset, targets: Subset) -> list[Pair]:
-    """All but the target."""
-    return [(all_but(target, names), target) for target in targets] if len(names) > 1 else []
-
-
-def _prior(model: Model, names: Subset, count: int, extractor: Extractor, draws: Draws) -> dict[str, Read]:
-    parts: dict[str, list[Read]] = {name: [] for name in names}
-    for ids, means in unconditional_means(model, names, count, draws):
-        for name, values in means.items():
-            parts[name].append(_read(extractor, name, np.array(ids), values))
-    return {name: _joined(reads) for name, reads in parts.items()}
+    return _joined(parts)
 
 
 def _conditional(
-    model: Model,
-    data: MultimodalDataset,
-    extractor: Extractor,
-    label_pairs: Sequence[Pair],
-    moment_pairs: Sequence[Pair],
-    rows: Sequence[int],
-    draws: Draws,
+    trial: Trial[Model], extractor: Extractor, label_pairs: Sequence[Pair], moment_pairs: Sequence[Pair], spread: float
 ) -> tuple[dict[Pair, np.ndarray], dict[Pair, Moments]]:
-    wanted = wanted_members(model, [*label_pairs, *moment_pairs])
+    model, rows = trial.model, trial.rows
     place = {row: index for index, row in enumerate(rows)}
-    present = data.present[rows]
-    allowed = {given: has_all(data, present, given).cpu().numpy() for given, _ in moment_pairs}
-    labels = {pair: np.full(len(rows), -1) for pair in wanted_pairs(model, label_pairs)}
+    present = trial.data.present[rows]
+    allowed = {given: has_all(trial.data, present, given).cpu().numpy() for given, _ in moment_pairs}
+    labels = {(m, t): np.full(len(rows), -1) for m, ts in wanted_members(model, label_pairs).items() for t in ts}
     # A member of several posteriors counts, in each of them, the rows which that posterior is defined for.
     running = {(given, t, m): RunningMoments() for given, t in moment_pairs for m, _ in members(model, given)}
-    users: dict[Pair, list[Subset]] = {}
-    for given, target, member in running:
-        users.setdefault((member, target), []).append(given)
-    for drawn in conditional_means(model, data, wanted, rows, draws):
-        read = _read(extractor, drawn.target, np.array([place[row] for row in drawn.rows]), drawn.values)
-        pair = (drawn.given, drawn.target)
-        if pair in labels:
-            labels[pair][read.rows] = read.label
-        for given in users.get(pair, []):
-            running[given, drawn.target, drawn.given].add(read.features[allowed[given][read.rows]])
+    wanted = wanted_members(model, [*label_pairs, *moment_pairs])
+    for member, target, drawn_rows, values in trial.conditional_means("conditional", wanted, spread=spread):
+        read = _read(extractor, target, np.array([place[row] for row in drawn_rows]), values)
+        if (member, target) in labels:
+            labels[member, target][read.rows] = read.label
+        for given, is_allowed in allowed.items():
+            if (given, target, member) in running:
+                running[given, target, member].add(read.features[is_allowed[read.rows]])
     pairs = [(given, target) for given, target in moment_pairs if allowed[given].sum() >= 2]
     return labels, {
         (given, t): pooled([(running[given, t, m].result(), w) for m, w in members(model, given)]) for given, t in pairs
     }
-
-
-def wanted_pairs(model: Model, pairs: Sequence[Pair]) -> list[Pair]:
-    """The (member, target) pairs that must be drawn to score all (given, target) pairs."""
-    wanted: Mapping[Subset, Subset] = wanted_members(model, pairs)
-    return [(member, target) for member, targets in wanted.items() for target in targets]
 
 
 def _read(extractor: Extractor, name: str, rows: np.ndarray, values: Tensor) -> Read:
@@ -209,8 +152,10 @@ def _read(extractor: Extractor, name: str, rows: np.ndarray, values: Tensor) -> 
     return Read(rows, _array(features), _array(label), _array(confidence))
 
 
-def _joined(reads: Sequence[Read]) -> Read:
-    return Read(*(np.concatenate(fields) for fields in zip(*reads, strict=True)))
+def _joined(parts: Mapping[str, Sequence[Read]]) -> dict[str, Read]:
+    return {
+        name: Read(*(np.concatenate(fields) for fields in zip(*reads, strict=True))) for name, reads in parts.items()
+    }
 
 
 def _array(values: Tensor) -> np.ndarray:

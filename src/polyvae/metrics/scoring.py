@@ -7,6 +7,9 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, Literal
 
+import torch
+
+from polyvae import keys
 from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.errors import InputError
 from polyvae.judges.extractors import AttributeJudge, Judge
@@ -27,8 +30,9 @@ from polyvae.metrics.linear_probe import linear_probe
 from polyvae.metrics.log_likelihood import legacy_log_likelihood, log_likelihood
 from polyvae.metrics.manifold import NEIGHBOUR, manifold_of
 from polyvae.metrics.objective import objective
-from polyvae.metrics.protocol import Evaluation, readable
-from polyvae.metrics.readings import Read, Readings, few_pairs, one_out_pairs, read_model
+from polyvae.metrics.pairs import few_pairs, one_out_pairs
+from polyvae.metrics.protocol import Evaluation, Options, readable
+from polyvae.metrics.readings import Readings, read_model
 from polyvae.models.contract import Model, NotDefined
 from polyvae.registry import Registry
 
@@ -43,8 +47,7 @@ class Scoring:
         self.pairs = {METRICS[name].pairs for name in names}
 
     @property
-    def options(self) -> dict[str, Any]:
-        """What every metric takes beside a model and data."""
+    def options(self) -> Options:
         return {"seed": self.on.seed, "batch_size": self.on.batch_size}
 
     @property
@@ -74,23 +77,22 @@ class Scoring:
             self.model, self.on.test, judge, label_pairs=pairs, moment_pairs=few, cache=self.on.cache, **self.options
         )
 
-    @cached_property
-    def train(self) -> dict[str, Read]:
-        """What the judge sees in as many training rows."""
-        return real_train(self.readings, self.on.train, self.judge, cache=self.on.cache, **self.options)
-
 
 def _coherence(scoring: Scoring) -> dict[str, float]:
     if isinstance(scoring.judge, AttributeJudge):
         return attribute_coherence(scoring.model, scoring.on.test, scoring.judge, **scoring.options)
-    judge = scoring.trusted_judge
-    return coherence_of(scoring.model, scoring.on.test, scoring.readings, judge, scoring.on.seed)
+    judge = scoring.trusted_judge  # before anything is drawn
+    return coherence_of(scoring.readings, judge)
 
 
 def _coherence_from_means(scoring: Scoring) -> dict[str, float]:
     values = coherence(scoring.model, scoring.on.test, scoring.trusted_judge, from_means=True, **scoring.options)
-    kept = ("coherence/leave_one_out", "coherence/conditional", "coherence/by_inputs", "coherence/self")
-    return {f"coherence_from_means/{k.split('/', 1)[1]}": v for k, v in values.items() if k.startswith(kept)}
+    given_something = (keys.LEAVE_ONE_OUT, "coherence/conditional/", f"{keys.BY_INPUTS}/", f"{keys.SELF_COHERENCE}/")
+    return {
+        key.replace("coherence", "coherence_from_means", 1): value
+        for key, value in values.items()
+        if key.startswith(given_something)
+    }
 
 
 def _ood(scoring: Scoring) -> dict[str, float]:
@@ -100,13 +102,9 @@ def _ood(scoring: Scoring) -> dict[str, float]:
     pairs = one_out_pairs(model.names, readable(model, judge))
     for name, data in scoring.on.shifted.items():
         readings = read_model(model, data, judge, label_pairs=pairs, **scoring.options)
-        scores = leave_one_out_of(model, data, readings, true_classes(data, judge), scoring.on.seed)
+        scores = leave_one_out_of(readings, true_classes(data, judge))
         values |= {f"ood/{name}/{key}": value for key, value in scores.items()}
     return values
-
-
-def _frechet(scoring: Scoring) -> dict[str, float]:
-    return frechet_of(scoring.readings, scoring.train, scoring.judge.name, scoring.on.seed)
 
 
 def _objective(scoring: Scoring) -> dict[str, float]:
@@ -119,10 +117,6 @@ def _label_free(scoring: Scoring) -> dict[str, float]:
     if scoring.on.critic is None:
         raise NotDefined("there is no critic: it takes two modalities and 64 training rows that have all of them")
     return label_free(scoring.model, scoring.on.test, scoring.on.critic, **scoring.options)
-
-
-def no_warnings(values: Mapping[str, float]) -> dict[str, str]:
-    return {}
 
 
 @dataclass(frozen=True)
@@ -148,7 +142,7 @@ class Metric:
     pairs: Literal["labels", "moments"] | None = None
     by_prior: tuple[str, ...] = ()
     is_sampled: bool = False
-    warnings: Callable[[Mapping[str, float]], dict[str, str]] = no_warnings
+    warnings: Callable[[Mapping[str, float]], dict[str, str]] = lambda values: {}
 
 
 def _read(measure: Callable[[Scoring], dict[str, float]], summary: str, **more: Any) -> Metric:
@@ -164,11 +158,10 @@ def _frechet_by(extractor: str, source: ExtractorSource) -> Metric:
         if extractor not in on.extractors:
             raise NotDefined(f"the extractor {extractor!r} is not at hand")
         reader = on.extractors[extractor]
-        rows = chosen_rows(len(on.test), SAMPLES_FOR_LARGE, on.seed)
+        options: Options = {**scoring.options, "rows": chosen_rows(len(on.test), SAMPLES_FOR_LARGE, on.seed)}
         pairs = one_out_pairs(model.names, readable(model, reader))
-        readings = read_model(model, on.test, reader, moment_pairs=pairs, rows=rows, cache=on.cache, **scoring.options)
-        train = real_train(readings, on.train, reader, cache=on.cache, **scoring.options)
-        return frechet_of(readings, train, extractor, on.seed)
+        readings = read_model(model, on.test, reader, moment_pairs=pairs, cache=on.cache, **options)
+        return frechet_of(readings, real_train(readings, on.train, on.cache))
 
     return Metric(
         measure,
@@ -199,20 +192,20 @@ METRICS = Registry(
             warnings=coherence_warnings,
         ),
         "frechet": _read(
-            _frechet,
+            lambda s: frechet_of(s.readings, real_train(s.readings, s.on.train, s.on.cache)),
             "distance of generated to real data, features of the judge",
             pairs="moments",
             by_prior=("frechet/*/unconditional/*",),
         ),
-        "kid": _read(lambda s: kernel_of(s.readings, s.judge.name), "kernel distance, unbiased", by_prior=("kid/*",)),
+        "kid": _read(lambda s: kernel_of(s.readings), "kernel distance, unbiased", by_prior=("kid/*",)),
         "prdc": _read(
-            lambda s: manifold_of(s.readings, s.judge.name),
+            lambda s: manifold_of(s.readings),
             "precision, recall, density, coverage",
             least=NEIGHBOUR + 1,
             by_prior=("precision/*", "recall/*", "density/*", "coverage/*"),
         ),
         "diversity": _read(
-            lambda s: diversity(s.model, s.on.test, s.judge, s.readings, **s.options),
+            lambda s: diversity(s.readings),
             "spread of samples for one input, against real data of its class",
             needs_labels=True,
         ),
@@ -253,7 +246,7 @@ METRICS = Registry(
         ),
         "ood": _read(_ood, "coherence with inputs unlike the training data", is_default=False),
         "frechet_limit": _read(
-            lambda s: frechet_limit_of(s.readings, s.judge.name, s.on.seed),
+            lambda s: frechet_limit_of(s.readings),
             "Frechet distance extrapolated to endless samples",
             is_default=False,
             least=LEAST_FOR_LIMIT,
@@ -321,10 +314,7 @@ def metric_names(text: str, installed: Iterable[str] = ()) -> tuple[str, ...]:
 
 
 def evaluate(
-    model: Model,
-    evaluation: Evaluation,
-    names: Iterable[str],
-    say: Callable[[str], None] = lambda text: None,
+    model: Model, evaluation: Evaluation, names: Iterable[str], say: Callable[[str], None] = lambda text: None
 ) -> tuple[dict[str, float], dict[str, str]]:
     """(metrics, notes) of the metrics called `names`; a note says why a metric is not defined, or not to be trusted.
 
@@ -340,9 +330,15 @@ def evaluate(
             notes[name] = lack
             continue
         try:
-            scores = METRICS[name].measure(scoring)
-        except (NotDefined, InputError) as reason:  # what is scored and trained already is kept
+            with torch.no_grad():
+                scores = METRICS[name].measure(scoring)
+        except InputError as reason:  # what is scored and trained already is kept
             notes[name] = str(reason)
+            continue
+        except Exception as error:  # a metric of a plug-in may raise anything
+            if name not in METRICS.origins:
+                raise
+            notes[name] = f"the plug-in's metric failed ({type(error).__name__}: {error})"
             continue
         finite = {key: value for key, value in scores.items() if math.isfinite(value)}
         notes |= {key: f"it came out as {value}" for key, value in scores.items() if key not in finite}

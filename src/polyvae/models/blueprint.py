@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -80,7 +80,7 @@ class Blueprint:
             "latent_dim": self.latent_dim,
             "networks": dict(self.networks),
             "prior": dict(self.prior),
-            "posterior": self.family.to_json(),
+            "posterior": asdict(self.family),
             "options": dict(self.options),
         }
 
@@ -92,9 +92,7 @@ class Blueprint:
             mixture=subsets.from_json(content["subsets"]),
             latent_dim=content["latent_dim"],
             networks=content["networks"],
-            kind=content.get("kind", "joint"),
-            prior=content.get("prior", {"kind": "normal"}),
             family=Family(**content.get("posterior", {})),
-            options=content.get("options", {}),
             own=own or {},
+            **{name: content[name] for name in ("kind", "prior", "options") if name in content},
         )

@@ -11,6 +11,7 @@ from typing import Protocol, TypeGuard
 from torch import Tensor
 from torch.distributions import Distribution
 
+from polyvae.errors import InputError
 from polyvae.gaussian import GaussianMixture
 from polyvae.modality import Batch, Modality
 from polyvae.noise import Noise
@@ -21,7 +22,7 @@ from polyvae.subsets import SubsetMixture
 Codes = dict[str, Tensor]  # what each decoder reads: name -> (batch, dimension)
 
 
-class NotDefined(Exception):
+class NotDefined(InputError):
     """A quantity has no meaning for this model or data. The message is the reason, which a record keeps."""
 
 

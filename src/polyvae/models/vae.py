@@ -25,7 +25,7 @@ class MultimodalVAE(TrainableModel):
     networks: name -> (encoder, decoder) as in `polyvae.networks`.
     mixture: S, which fixes the posterior of every subset (`subsets.conditional`).
     prior: over the latent space, default N(0, I). family: of the posteriors, default Normal.
-    Raises InputError for an S of other modalities, or one that needs products of experts that the family has not.
+    Raises InputError for an S of other modalities, or one that needs products of experts where the family has none.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class MultimodalVAE(TrainableModel):
     def scored_by(self, modalities: Sequence[Modality]) -> "MultimodalVAE":
         """The same model, its networks and prior shared, whose decoders' outputs are read by other likelihoods.
 
-        modalities: of the same names and shapes, with as many parameters an element. Raises InputError for others.
+        modalities: of the same names and shapes, with as many parameters per element. Raises InputError for others.
         """
         for own, other in zip(self.modalities, modalities, strict=True):
             if (own.name, own.shape) != (other.name, other.shape):
                 raise InputError(f"{other.name!r} of shape {other.shape} is not {own.name!r} of shape {own.shape}")
             if own.likelihood.parameters != other.likelihood.parameters:
-                raise InputError(f"the likelihood of {own.name!r} takes another number of parameters an element")
+                raise InputError(f"the likelihood of {own.name!r} takes another number of parameters per element")
         pairs = {name: (self.encoders[name], self.decoders[name]) for name in self.names}
         scored = MultimodalVAE(modalities, pairs, self.mixture, self.latent_dim, prior=self.prior, family=self.family)
         return scored.to(self.device).train(self.training)
@@ -162,8 +162,7 @@ class MultimodalVAE(TrainableModel):
 
     def prior_codes(self, count: int, generator: Noise = None) -> Codes:
         """Codes of `count` unconditional samples: the same z under every name."""
-        z = self.prior.sample(count, generator)
-        return dict.fromkeys(self.names, z)
+        return dict.fromkeys(self.names, self.prior.sample(count, generator))
 
     def posterior_codes(
         self,
@@ -173,9 +172,8 @@ class MultimodalVAE(TrainableModel):
         generator: Noise = None,
         experts: Posterior | None = None,
     ) -> Codes:
-        """Codes of one posterior draw a row given x_given: the same z under every target's name."""
-        z = self.posterior(batch, given, experts).sample(generator)
-        return dict.fromkeys(targets, z)
+        """Codes of one posterior draw per row given x_given: the same z under every target's name."""
+        return dict.fromkeys(targets, self.posterior(batch, given, experts).sample(generator))
 
     @torch.no_grad()
     def log_weights(
@@ -204,11 +202,10 @@ class MultimodalVAE(TrainableModel):
         z = chosen.rsample(standard.view(rows, total, latent).permute(1, 0, 2))
         share = (total * posterior.weights.T / drawn).log()[which]  # (sample, batch)
         log_weight = share + self.prior.log_prob(z) - posterior.log_prob(z)
-        seen = {name: batch.present[:, self.names.index(name)] for name in targets}
         for index, codes in enumerate(z):
             for name, likelihood in self.decode(dict.fromkeys(targets, codes)).items():
-                score = likelihood.log_prob(batch.values[name])
-                log_weight[index] += torch.where(seen[name], score, torch.zeros_like(score))
+                seen = batch.present[:, self.names.index(name)]
+                log_weight[index] += torch.where(seen, likelihood.log_prob(batch.values[name]), 0.0)
         return log_weight
 
     @torch.no_grad()

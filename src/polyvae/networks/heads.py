@@ -54,7 +54,7 @@ def words_of(modality: Modality, network: str) -> Vocabulary:
 
 
 class Embedding(nn.Module):
-    """One-hot vectors, or probabilities, (batch, position, word) to a vector a position: that of the likeliest word.
+    """One-hot vectors, or probabilities, (batch, position, word) to a vector per position: that of the likeliest word.
 
     Where the values are learned themselves (pseudo-inputs of a VampPrior), their mean vector, which has a gradient.
     """

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from polyvae.errors import InputError
 from polyvae.models.contract import JointModel
 from polyvae.objectives.elbo import elbo
 from polyvae.objectives.importance import (
@@ -17,6 +16,7 @@ from polyvae.objectives.importance import (
 )
 from polyvae.objectives.parts import UNCOVERED, Allocation, Bound, systematic_quantiles
 from polyvae.objectives.weighting import Options
+from polyvae.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,9 @@ class Objective:
     draws: bool = True
 
 
-OBJECTIVES = {
-    function.__name__: Objective(function.__name__, function, draws=function is not elbo)
-    for function in (elbo, elbo_tight, iwae, iwae_looser, dreg, dreg_looser, dreg_official, dreg_looser_official)
-}
-
-
-def objective_named(name: str) -> Objective:
-    """The objective called `name`. Raises InputError that lists the choices."""
-    if name not in OBJECTIVES:
-        raise InputError(f"unknown objective {name!r}; choose one of {', '.join(OBJECTIVES)}")
-    return OBJECTIVES[name]
-
+FUNCTIONS = (elbo, elbo_tight, iwae, iwae_looser, dreg, dreg_looser, dreg_official, dreg_looser_official)
+OBJECTIVES = Registry("objective", {f.__name__: Objective(f.__name__, f, draws=f is not elbo) for f in FUNCTIONS})
+objective_named = OBJECTIVES.named
 
 __all__ = [
     "OBJECTIVES",

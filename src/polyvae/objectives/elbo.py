@@ -27,7 +27,7 @@ def elbo(
     L_S = sum_A w_A { E[log likelihood(x | z_A)] - beta KL(posterior(z | x_A) || prior) }, one sample of z_A each.
     weights: (modality,) factors on the log-likelihoods in the loss (default 1).
     allocation: "exact" decodes every row from every subset. "systematic" gives each row one subset, such that
-    every subset gets the floor or ceiling of its share of the batch: unbiased, one decode a row; it needs an S
+    every subset gets the floor or ceiling of its share of the batch: unbiased, one decode per row; it needs an S
     that is a mixture (`is_bound`).
     Missing data: a term encodes what a row has of its subset, terms with nothing left drop out and the others'
     weights renormalise; only present modalities are predicted.

@@ -59,8 +59,8 @@ def dreg_looser(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: 
 def dreg_official(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
     """The bound of `iwae` with the gradient of the published MMVAE code: coefficient w^2, no score of the mixture.
 
-    That is the gradient of `dreg` for one subset at beta 1; otherwise it is biased, but for samples whose subsets are
-    drawn independently ("systematic") at beta 1.
+    That is the gradient of `dreg` for one subset at beta 1; otherwise it is biased, except for samples whose subsets
+    are drawn independently ("systematic") at beta 1.
     """
     return weighted(model, batch, mixture, "all", "official", **how)
 

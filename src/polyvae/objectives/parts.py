@@ -95,9 +95,5 @@ def scores_of(model: JointModel, batch: Batch, name: str, z: Tensor) -> Tensor:
     if len(rows) < count:
         z, value = z.index_select(-2, rows), value.index_select(0, rows)
     likelihood = model.decode({name: z.flatten(0, -2)})[name]
-    found = likelihood.log_prob(value.expand(*outer, *value.shape).flatten(0, len(outer))).view(*outer, -1)
-    return found if len(rows) == count else found.new_zeros(*outer, count).index_copy(-1, rows, found)
-
-
-def where_present(scores: Tensor, present: Tensor) -> Tensor:
-    return torch.where(present, scores, torch.zeros_like(scores))
+    scores = likelihood.log_prob(value.expand(*outer, *value.shape).flatten(0, len(outer))).view(*outer, -1)
+    return scores if len(rows) == count else scores.new_zeros(*outer, count).index_copy(-1, rows, scores)

@@ -23,7 +23,7 @@ from polyvae.gaussian import picked
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel
 from polyvae.noise import Noise, of_draw
-from polyvae.objectives.parts import Allocation, Bound, check, every_term, rsample, systematic_quantiles, where_present
+from polyvae.objectives.parts import Allocation, Bound, check, every_term, rsample, systematic_quantiles
 from polyvae.posteriors import Posterior
 from polyvae.subsets import SubsetMixture
 
@@ -105,11 +105,11 @@ def weighted(
         averages = parts.new_zeros(len(rows), parts.shape[1]).index_add(0, pairs % len(rows), parts)
     loss = -value.mean()
     if torch.is_grad_enabled():
-        live = (normalised[pairs] > NEGLIGIBLE).nonzero().squeeze(1)
-        kept = pairs[live]
-        weight = grid.weight[:, None].expand_as(grid.term).flatten()[kept] * normalised[kept] / len(rows)
-        factor = _factor(normalised[kept], scores.responsibility[live], beta, gradient)
-        surrogate = -drawn.attached(kept, weight, factor, gradient, chunk)
+        heavy = (normalised[pairs] > NEGLIGIBLE).nonzero().squeeze(1)
+        again = pairs[heavy]  # scored a second time, with gradients
+        weight = grid.weight[:, None].expand_as(grid.term).flatten()[again] * normalised[again] / len(rows)
+        factor = _factor(normalised[again], scores.responsibility[heavy], beta, gradient)
+        surrogate = -drawn.attached(again, weight, factor, gradient, chunk)
         loss = loss + surrogate - surrogate.detach()
     log_likelihood, kl = averages[:, :-1], averages[:, -1]
     return Bound(loss, log_likelihood, kl, -log_likelihood.sum(-1).mean(), kl.mean())
@@ -200,7 +200,7 @@ class _Samples:
         rows = pairs % len(self.batch.present)
         likelihoods = self.model.decode(dict.fromkeys(self.model.names, z))
         columns = [likelihoods[name].log_prob(self.batch.values[name][rows]) for name in self.model.names]
-        log_likelihood = where_present(torch.stack(columns, -1), self.batch.present[rows])
+        log_likelihood = torch.where(self.batch.present[rows], torch.stack(columns, -1), 0.0)
         each = self._joint(pairs, z, law)
         log_ratio = each.logsumexp(0) - self.model.prior.log_prob(z)
         in_loss = log_likelihood if self.weights is None else log_likelihood * self.weights

@@ -1,16 +1,16 @@
 """Pictures of what a model generates, as PNG files; captions are written out above or below the images."""
 
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 
 from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
-from polyvae.metrics.protocol import check_same, has_all, scoring
-from polyvae.modality import Batch, Modality
-from polyvae.models.contract import Model
-from polyvae.noise import RowNoise
+from polyvae.metrics.protocol import has_all, measuring
+from polyvae.modality import Modality
+from polyvae.models.contract import Codes, Model, code_draws
 from polyvae.pictures.pages import Row, write_page
 
 COLUMNS = 10
@@ -29,23 +29,24 @@ def write_grids(
     The columns are test rows with nothing missing, one of each class first; without such rows only unconditional.png
     is written. Raises InputError when no modality is an image or text.
     """
-    check_same(model, data)
     specs = [m for m in model.modalities if m.is_image or m.vocabulary]
     if not specs:
         raise InputError(f"none of {', '.join(model.names)} is an image or text; there is nothing to draw")
-    with scoring(model):
-        grids: dict[str, list[Sequence[Row]]] = {"unconditional": [_unconditional(model, specs, columns, seed)]}
-        rows = example_rows(data, columns)
-        if rows:
-            batch, noise = data.batch(rows), RowNoise(seed, "grids/reconstruction", tuple(rows))
-            made = _drawn(model, batch, data.names, specs, noise)
-            grids["reconstruction"] = [[_row(m, batch.values[m.name]), made[m.name]] for m in specs]
-            for given in specs:
-                for target in (m for m in specs if m is not given):
-                    grids[f"conditional_{given.name}_{target.name}"] = [
-                        [_row(given, batch.values[given.name])],
-                        _conditional(model, batch, rows, given, target, seed),
-                    ]
+    with measuring(model, data, least=0, seed=seed) as trial:
+        codes = model.prior_codes(columns, trial.noise("grids/unconditional", tuple(range(columns))))
+        samples = _rows(model, {m.name: codes[m.name] for m in specs})
+        grids: dict[str, list[Sequence[Row]]] = {"unconditional": [[samples[m.name] for m in specs]]}
+        if rows := tuple(example_rows(data, columns)):
+            batch = data.batch(rows)
+            real = {m.name: _row(m, batch.values[m.name]) for m in specs}
+            noise = trial.noise("grids/reconstruction", rows)
+            rebuilt = _rows(model, model.posterior_codes(batch, data.names, tuple(real), noise))
+            grids["reconstruction"] = [[real[name], rebuilt[name]] for name in real]
+            for given, target in permutations(specs, 2):
+                draw = code_draws(model, batch, (given.name,), (target.name,))
+                noises = [trial.noise(f"grids/{i}", rows) for i in range(TEXT_DRAWS if target.vocabulary else DRAWS)]
+                drawn = [_rows(model, draw(noise))[target.name] for noise in noises]
+                grids[f"conditional_{given.name}_{target.name}"] = [[real[given.name]], drawn]
     paths = []
     for name, bands in grids.items():
         paths.append(folder / f"{name}.png")
@@ -70,23 +71,7 @@ def _row(modality: Modality, values: Tensor) -> Row:
     return words.decode(modality.to_original(values)) if words else values
 
 
-def _unconditional(model: Model, specs: Sequence[Modality], count: int, seed: int) -> list[Row]:
-    codes = model.prior_codes(count, RowNoise(seed, "grids/unconditional", tuple(range(count))))
-    decoded = model.decode({m.name: codes[m.name] for m in specs})
-    return [_row(m, decoded[m.name].mean) for m in specs]
-
-
-def _conditional(
-    model: Model, batch: Batch, rows: Sequence[int], given: Modality, target: Modality, seed: int
-) -> list[Row]:
-    draws = range(TEXT_DRAWS if target.vocabulary else DRAWS)
-    noises = [RowNoise(seed, f"grids/{draw}", tuple(rows)) for draw in draws]
-    return [_drawn(model, batch, (given.name,), [target], noise)[target.name] for noise in noises]
-
-
-def _drawn(
-    model: Model, batch: Batch, given: Sequence[str], targets: Sequence[Modality], noise: RowNoise
-) -> dict[str, Row]:
-    codes = model.posterior_codes(batch, given, [m.name for m in targets], noise)
-    decoded = model.decode(codes)
-    return {m.name: _row(m, decoded[m.name].mean) for m in targets}
+def _rows(model: Model, codes: Codes) -> dict[str, Row]:
+    """What the decoders make of codes, by modality."""
+    laws = model.decode(codes)
+    return {m.name: _row(m, laws[m.name].mean) for m in model.modalities if m.name in laws}

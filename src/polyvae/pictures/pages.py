@@ -16,20 +16,21 @@ GAP, BAND_GAP, ENLARGE = 1, 4, 2
 TEXT_CELL, TEXT_SIZE, LEADING, MARGIN = 160, 14, 18, 4  # pixels: width of a column with text, letters, lines, around it
 INK = (28, 30, 34)
 
-Row = Tensor | list[str]  # images (column, channel, height, width) with values in [0, 1], or a caption a column
+Row = Tensor | list[str]  # images (column, channel, height, width) with values in [0, 1], or one caption per column
 
 
 def write_page(path: Path, bands: Sequence[Tensor | Sequence[Row]]) -> None:
     """Writes the rows of all bands, with a gap between bands. Pixels are enlarged to squares; text is wrapped."""
     has_text = any(isinstance(row, list) for band in bands for row in band)
-    drawn = [[_cells(row, enlarge=has_text) for row in band] for band in bands]
-    if has_text:
-        write_png(path, arrange(drawn, band_gap=2 * BAND_GAP), 1)
-    else:
-        write_png(path, arrange(drawn), ENLARGE)
+    large = _large if has_text else lambda images: images
+    cells = [[_text_row(row) if isinstance(row, list) else large(row) for row in band] for band in bands]
+    pixels = arrange(cells, 2 * BAND_GAP if has_text else BAND_GAP)
+    enlarge = 1 if has_text else ENLARGE
+    with files.atomic(path) as temporary:
+        Image.fromarray(pixels.repeat(enlarge, 0).repeat(enlarge, 1)).save(temporary, format="PNG", optimize=True)
 
 
-def arrange(bands: Sequence[Tensor | Sequence[Tensor]], gap: int = GAP, band_gap: int = BAND_GAP) -> np.ndarray:
+def arrange(bands: Sequence[Tensor | Sequence[Tensor]], band_gap: int = BAND_GAP) -> np.ndarray:
     """UInt8 (height, width, 3), white between the images. A band is a block of rows (row, column, channel, height,
     width) with values in [0, 1], or a list of rows (column, channel, height, width) whose image sizes may differ."""
     strips: list[np.ndarray] = []
@@ -37,18 +38,12 @@ def arrange(bands: Sequence[Tensor | Sequence[Tensor]], gap: int = GAP, band_gap
         for index, row in enumerate(band):
             pixels = (prepared(row) * 255).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
             pixels = np.repeat(pixels, 3, -1) if pixels.shape[-1] == 1 else pixels
-            framed = np.pad(pixels, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
+            framed = np.pad(pixels, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
             top = band_gap if index == 0 and strips else 0
             strips.append(np.pad(np.hstack(list(framed)), ((top, 0), (0, 0), (0, 0)), constant_values=255))
     width = max(strip.shape[1] for strip in strips)
     whole = [np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
-    return np.pad(np.vstack(whole), ((gap, 0), (gap, 0), (0, 0)), constant_values=255)
-
-
-def write_png(path: Path, pixels: np.ndarray, enlarge: int = ENLARGE) -> None:
-    """Writes UInt8 (height, width, 3), each pixel as a square of `enlarge` pixels a side."""
-    with files.atomic(path) as temporary:
-        Image.fromarray(pixels.repeat(enlarge, 0).repeat(enlarge, 1)).save(temporary, format="PNG", optimize=True)
+    return np.pad(np.vstack(whole), ((GAP, 0), (GAP, 0), (0, 0)), constant_values=255)
 
 
 def wrapped(caption: str, width: int) -> list[str]:
@@ -61,12 +56,6 @@ def wrapped(caption: str, width: int) -> list[str]:
         else:
             lines.append(word)
     return lines
-
-
-def _cells(row: Row, *, enlarge: bool) -> Tensor:
-    if isinstance(row, list):
-        return _text_row(row)
-    return _large(row) if enlarge else row
 
 
 def _large(images: Tensor) -> Tensor:

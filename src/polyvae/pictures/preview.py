@@ -18,11 +18,11 @@ from polyvae.modality import Modality
 from polyvae.text import PADDING, UNKNOWN
 
 CELL, LINE, LETTER = 0.8, 0.28, 0.1  # inches
-TEXT_CELL, TEXT_LINE = 1.5, 20  # where there is text; letters a line
+TEXT_CELL, TEXT_LINE = 1.5, 20  # where there is text; letters per line
 
 
 def preview(dataset: MultimodalDataset, path: Path | str, rows: int = 10) -> Path:
-    """Writes a PNG of the first `rows` rows: one line a modality, one column a row, labels on top.
+    """Writes a PNG of the first `rows` rows: one line per modality, one column per row, labels on top.
 
     Images are drawn as they are, text is written, tables and classes are bars in model units; absent values stay empty.
     """

@@ -35,11 +35,9 @@ class FlowPrior(Prior):
         self.scale.copy_(codes.std(0).clamp(min=1e-6))
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
-        """`count` draws: (count, latent)."""
         like = next(self.flow.parameters())
         standard = noise.normal(generator, count, self.latent_dim, like)
         return self.shift + self.scale * self.flow().transform.inv(standard)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log density in nats: (..., latent) -> (...)."""
         return self.flow().log_prob((z - self.shift) / self.scale) - self.scale.log().sum()

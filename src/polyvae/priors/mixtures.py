@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from polyvae import noise
-from polyvae.gaussian import GaussianMixture
+from polyvae.gaussian import GaussianMixture, picked
 from polyvae.modality import Batch
 from polyvae.noise import Noise
 from polyvae.priors.base import Prior
@@ -32,7 +32,6 @@ class GaussianMixturePrior(Prior):
         return {"kind": "gmm" if self.lower is None else "gmm_full", "components": len(self.logits)}
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
-        """`count` draws: (count, latent)."""
         u = noise.uniform(generator, count, self.means)
         cumulative = self.logits.double().softmax(0).cumsum(0)
         chosen = torch.searchsorted(cumulative, u).clamp(max=len(self.logits) - 1)
@@ -43,7 +42,6 @@ class GaussianMixturePrior(Prior):
         return self.means[chosen] + spread
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log density in nats: (..., latent) -> (...)."""
         apart = z.unsqueeze(-2) - self.means  # (..., component, latent)
         if self.lower is None:
             standard = apart * (-self.log_scale).exp()
@@ -83,7 +81,6 @@ class VampPrior(Prior):
         return self.posterior(Batch({name: self.inputs[name] for name in self.names}, self.present))
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
-        """`count` draws: (count, latent)."""
         u = noise.uniform(generator, count, self.present.float())
         scaled = u * len(self.present)
         chosen = scaled.long().clamp(max=len(self.present) - 1)
@@ -91,9 +88,8 @@ class VampPrior(Prior):
         cumulative = law.weights[chosen].double().cumsum(-1)
         member = torch.searchsorted(cumulative, (scaled - chosen)[:, None] * cumulative[:, -1:]).squeeze(1)
         member = member.clamp(max=law.weights.shape[1] - 1)
-        mean, logvar = law.components.mean[member, chosen], law.components.logvar[member, chosen]
-        return law.components.like(mean, logvar).rsample(noise.normal(generator, count, mean.shape[-1], mean))
+        component = picked(law.components, (member, chosen))
+        return component.rsample(noise.normal(generator, *component.mean.shape, component.mean))
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log density in nats: (..., latent) -> (...)."""
         return self.mixture().log_prob(z.unsqueeze(-2)).logsumexp(-1) - math.log(len(self.present))

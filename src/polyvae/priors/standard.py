@@ -36,11 +36,9 @@ class Centred(Prior):
         return posteriors.of_scale(self.kind, self.zeros, posteriors.shared_scale(self.logits).log())
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
-        """`count` draws: (count, latent)."""
         return self.law().rsample(noise.normal(generator, count, len(self.zeros), self.zeros))
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log density in nats: (..., latent) -> (...)."""
         return self.law().log_prob(z)
 
     def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
@@ -52,9 +50,7 @@ class StandardNormal(Centred):
     """N(0, I), the prior of the paper."""
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
-        """`count` draws: (count, latent)."""
         return noise.normal(generator, count, len(self.zeros), self.zeros)
 
     def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
-        """KL(posterior || prior) in nats, in closed form: (...); z is not looked at."""
         return gaussian.kl_to_prior(posterior) if isinstance(posterior, Gaussian) else super().kl(posterior, z)

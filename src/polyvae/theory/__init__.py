@@ -3,6 +3,9 @@
 This layer is pure: tables, numbers and arrays. What loads runs or trains is `polyvae.audit` and `polyvae.estimate`.
 """
 
+from importlib import import_module
+from typing import Any
+
 from polyvae.theory.discrepancies import (
     Corollary2,
     Share,
@@ -58,3 +61,10 @@ __all__ = [
     "tradeoff",
     "weight_entropy",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The first release called `polyvae.audit` and `polyvae.estimate` by `theory.audit` and `theory.estimate`."""
+    if name in ("audit", "estimate"):
+        return getattr(import_module("polyvae"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

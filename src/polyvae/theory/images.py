@@ -64,8 +64,8 @@ def image_law(
 ) -> ImageLaw:
     """The law of independent tuples (pairing "fresh") of a PolyMNIST-type generator.
 
-    masks: Bool (digit, side, side); labels: Int (digit,); pictures: UInt8 (3, height, width), one per modality; a
-    mask's corner is uniform in [0, travel)^2, but digits d below held_out never stand in quadrant d mod 4.
+    masks: Bool (digit, side, side); labels: Int (digit,); pictures: UInt8 (3, height, width), per modality; a mask's
+    corner is uniform in [0, travel)^2, but digits d below held_out never stand in quadrant d mod 4.
     """
     canvas, mask_probability, ambiguity = _canvas_entropy(masks, labels, travel, held_out)
     sizes = np.bincount(labels)

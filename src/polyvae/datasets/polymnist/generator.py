@@ -104,7 +104,7 @@ class Sampler:
     """Endless fresh draws of one generator, and the only code that renders its images.
 
     masks: Bool (pool, side, side), the (resized) digits above 128; labels: Int64 (pool,).
-    pictures: one per modality, the same object where they share it; travel: a digit's corner lies in [0, travel)^2.
+    pictures: one per modality, the same object where modalities share it; travel: a digit's corner is in [0, travel)^2.
     held_out: digits d below it never stand in quadrant d mod 4 of the canvas; shows_held_out: they stand only there.
     crop_range: a crop's corner lies in [0, crop_range)^2, None: anywhere in its picture.
     """
