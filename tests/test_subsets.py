@@ -50,7 +50,7 @@ random_mixtures = st.lists(
 @given(random_mixtures, st.integers(1, 70), st.integers(0, 2**31))
 def test_systematic_counts_are_floor_or_ceiling_of_the_share(mixture, batch, seed):
     u = systematic_quantiles(batch, torch.Generator().manual_seed(seed), torch.device("cpu"))
-    drawn = mixture.pick(u, torch.ones(batch, 3, dtype=torch.bool)).given
+    drawn = mixture.draw(u, torch.ones(batch, 3, dtype=torch.bool))
     for row, weight in zip(mixture.matrix, mixture.weights, strict=True):
         count = int((drawn == row).all(-1).sum())
         assert batch * weight - 1 - 1e-9 < count < batch * weight + 1 + 1e-9
@@ -64,7 +64,7 @@ def test_counts_are_exact_in_the_mean(mixture):
     counts = torch.zeros(len(mixture.weights), dtype=torch.float64)
     for step in range(grid):
         u = ((step + 0.5) / grid + order) / batch
-        drawn = mixture.pick(u, torch.ones(batch, 3, dtype=torch.bool)).given
+        drawn = mixture.draw(u, torch.ones(batch, 3, dtype=torch.bool))
         counts += (drawn[:, None] == mixture.matrix).all(-1).sum(0)
     torch.testing.assert_close(counts / grid, batch * mixture.weights, rtol=0, atol=2 / grid)
 
@@ -107,11 +107,11 @@ def test_lazy_powerset_equals_its_table():
     present[:, 0] |= ~present.any(1)
     u = torch.rand(20, 500, generator=generator, dtype=torch.float64)
     for make in (lazy, listed):
-        shares = torch.stack([make.pick(row, present).given for row in u]).double().mean(0)
+        shares = torch.stack([make.draw(row, present) for row in u]).double().mean(0)
         one_seen = present.sum(1) == 1
         assert (shares[one_seen] == present[one_seen].double()).all()
-    a = torch.stack([lazy.pick(row, present).given for row in u]).double().mean()
-    b = torch.stack([listed.pick(row, present).given for row in u]).double().mean()
+    a = torch.stack([lazy.draw(row, present) for row in u]).double().mean()
+    b = torch.stack([listed.draw(row, present) for row in u]).double().mean()
     assert a == pytest.approx(b.item(), abs=0.01)
 
 
@@ -119,7 +119,7 @@ def test_large_powersets_are_drawn_but_not_listed():
     names = tuple(f"m{i}" for i in range(32))
     mixture = subsets.mopoe(names)
     u = systematic_quantiles(4096, torch.Generator().manual_seed(0), torch.device("cpu"))
-    drawn = mixture.pick(u, torch.ones(4096, 32, dtype=torch.bool)).given
+    drawn = mixture.draw(u, torch.ones(4096, 32, dtype=torch.bool))
     assert drawn.any(1).all()
     assert drawn.double().mean(0) == pytest.approx(torch.full((32,), 0.5).numpy(), abs=0.05)
     with pytest.raises(InputError, match="systematic"):
@@ -170,7 +170,7 @@ def test_a_set_that_is_none_is_refused(terms, message):
 def test_with_more_subsets_than_rows_a_batch_still_mixes_modalities(modalities, batch):
     mixture = subsets.mopoe(tuple(f"m{i}" for i in range(modalities)))
     u = systematic_quantiles(batch, torch.Generator().manual_seed(0), torch.device("cpu"))
-    drawn = mixture.pick(u, torch.ones(batch, modalities, dtype=torch.bool)).given.double()
+    drawn = mixture.draw(u, torch.ones(batch, modalities, dtype=torch.bool)).double()
     assert (drawn.mean(0) - 0.5).abs().max() < 4 * 0.5 / batch**0.5
     assert len(drawn.unique(dim=0)) == batch, "no subset twice while there are more subsets than rows"
 

@@ -107,6 +107,17 @@ def product_of_experts(experts: Law, member: Tensor, prior_expert: bool | Tensor
     return experts.like((log_precision.softmax(0) * means).sum(0), -log_precision.logsumexp(0))
 
 
+def kl(a: Gaussian, b: Gaussian) -> Tensor:
+    """KL(a || b) in nats, summed over the latent axis: (...)."""
+    return kl_by_dimension(a, b).sum(-1)
+
+
+def kl_by_dimension(a: Gaussian, b: Gaussian) -> Tensor:
+    """KL of each latent dimension: (..., latent)."""
+    difference = (a.mean - b.mean).square() * (-b.logvar).exp()
+    return 0.5 * (b.logvar - a.logvar + (a.logvar - b.logvar).exp() + difference - 1)
+
+
 def kl_to_prior(posterior: Gaussian) -> Tensor:
     """KL(posterior || N(0, I)) in nats, summed over the latent axis: (...)."""
     return 0.5 * (posterior.logvar.exp() + posterior.mean.square() - 1 - posterior.logvar).sum(-1)

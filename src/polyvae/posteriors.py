@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from polyvae import gaussian
 from polyvae.errors import InputError
 from polyvae.gaussian import MEAN_LIMIT, Gaussian, bounded
 
@@ -106,7 +107,7 @@ def kl_by_dimension(a: Posterior, b: Posterior) -> Tensor:
     """KL of each latent dimension: (..., latent)."""
     shift = a.mean - b.mean
     if isinstance(a, Gaussian) and isinstance(b, Gaussian):
-        return 0.5 * (b.logvar - a.logvar + (a.logvar - b.logvar).exp() + shift.square() * (-b.logvar).exp() - 1)
+        return gaussian.kl_by_dimension(a, b)
     if isinstance(b, Gaussian):  # Laplace against Normal: entropies, and the second moment
         moment = (a.logvar.exp() + shift.square()) * (-b.logvar).exp()
         return 0.5 * (b.logvar + math.log(2 * math.pi) + moment) - (Laplace(*a).log_scale + math.log(2) + 1)

@@ -96,6 +96,10 @@ class SubsetMixture(ABC):
         chosen = chosen.clamp(max=len(self.weights) - 1).squeeze(1)
         return Draw(matrix[chosen] & present, self.prior_experts.to(present.device)[chosen])
 
+    def draw(self, u: Tensor, present: Tensor) -> Tensor:
+        """`pick(u, present).given`: Bool (batch, modality)."""
+        return self.pick(u, present).given
+
 
 @dataclass(frozen=True)
 class Listed(SubsetMixture):
