@@ -352,7 +352,7 @@ def test_what_was_run_counts(store):
     text = words.what_was_run(paper_runs(store))
     assert text == (
         "5 finished runs of Unimodal VAE, MVAE, MVAE+, MMVAE and MoPoE-VAE: 20,000 training rows and 2,000 test rows; "
-        "948 optimiser steps a run; beta 1; likelihood scale b 0.75; 1 seed. Training took 2 min in all."
+        "948 optimiser steps per run; beta 1; likelihood scale b 0.75; 1 seed. Training took 2 min in all."
     )
 
 

@@ -113,7 +113,7 @@ def _section(group: Group, kinds: Sequence[grids.Kind], folder: Path, marks: Mar
     probe, by_inputs, floors = figures.probe(group), figures.by_inputs(group), figures.floors(group)
     return {
         "group": group,
-        "dataset": group.runs[0].config.dataset,
+        "dataset": group.dataset,
         "facts": words.what_was_run(group),
         "findings": words.findings(group),
         "trade": chart("trade-off", trade, draw_trade, "Fréchet distance against leave-one-out coherence, per run"),

@@ -22,7 +22,7 @@ SHOWN_ANYWAY = {"method", "beta", "seed", "only", *DATA_FIELDS, *NOT_HASHED} - {
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Record):
-    """One record, with what lies beside it: a line an epoch, and sample grids by name; none for a failed run."""
+    """One record, with what lies beside it: a line per epoch, and sample grids by name; none for a failed run."""
 
     folder: Path
     history: tuple[Mapping[str, Any], ...]
@@ -39,7 +39,7 @@ class Run(Record):
 
     @property
     def likelihood_scale(self) -> str:
-        """The likelihood scale b: one value, or one a modality where they differ; empty when no modality has one."""
+        """The likelihood scale b: one value, or one per modality where they differ; empty when no modality has one."""
         specs = self.resolved.get("likelihoods", {})
         scales = {name: _scale(spec["scale"]) for name, spec in specs.items() if "scale" in spec}
         if len(set(scales.values())) <= 1:
@@ -49,7 +49,7 @@ class Run(Record):
 
 @dataclass(frozen=True)
 class Series:
-    """Runs of one method, equal but for beta and seed."""
+    """Runs of one method, equal except for beta and seed."""
 
     label: str
     look: Look
@@ -76,7 +76,7 @@ class Series:
 
     @property
     def best(self) -> list[Run]:
-        """The runs at the best beta, one a seed."""
+        """The runs at the best beta, one per seed."""
         return self.by_beta[self.best_beta]
 
     def value(self, key: str) -> float | None:
@@ -93,6 +93,10 @@ class Group:
     runs: tuple[Run, ...]
     series: tuple[Series, ...]
     compared: keys.Seen | None  # what the most runs have a Fréchet distance of
+
+    @property
+    def dataset(self) -> str:
+        return self.runs[0].config.dataset
 
     @cached_property
     def modalities(self) -> tuple[str, ...]:
@@ -165,15 +169,15 @@ def varying(runs: Iterable[Run]) -> tuple[str, ...]:
 
 
 def settings(run: Run, names: Iterable[str]) -> str:
-    """Name and value of each, but for what was left to its default."""
-    values = ((name, getattr(run.config, name)) for name in names)
-    shown = ((name, _in_short(value) if name == "subsets" else value) for name, value in values)
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown if value not in (None, "auto"))
+    """Name and value of each, except what was left to its default."""
+    values = {name: value for name in names if (value := getattr(run.config, name)) not in (None, "auto")}
+    shown = {name: _in_short(value) if name == "subsets" else value for name, value in values.items()}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
 
 
-def _in_short(terms: str | None) -> str | None:
+def _in_short(terms: str) -> str:
     """Terms of S in JSON as `m0+m1 0.5, m2 0.5`; older records name the file that held them, which stays as it is."""
-    if terms is None or not terms.startswith("["):
+    if not terms.startswith("["):
         return terms
     return ", ".join(f"{'+'.join(term['given'])} {term['weight']:.3g}" for term in json.loads(terms))
 
