@@ -27,12 +27,11 @@ class Row(NamedTuple):
 
 
 def table_1(groups: Sequence[Group]) -> list[Row]:
-    """A row a method; for each group its distance and its coherence, each at the beta that is best for it."""
+    """A row per method; for each group its distance and its coherence, each at the beta that is best for it."""
     cells: dict[str, list[str]] = {method: [] for method in PUBLISHED}
     for group in groups:
         key = group.compared.key() if group.compared else ""
-        near = over_beta(group, lambda run, key=key: run.metrics.get(key))
-        coherent = over_beta(group, lambda run: run.metrics.get(LEAVE_ONE_OUT))
+        near, coherent = over_beta(group, key), over_beta(group, LEAVE_ONE_OUT)
         for method, measured in cells.items():
             measured.append(_cell(min(near.get(method, []), key=lambda p: p.mean, default=None), 0))
             measured.append(_cell(max(coherent.get(method, []), key=lambda p: p.mean, default=None), 2))
