@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def test_commands_in_the_pages_are_understood(page, capsys):
         assert status.value.code == 0
         shown = capsys.readouterr().out
         assert not [flag for flag in flags if flag not in shown]
+
+
+def test_the_walks_through_the_architecture_are_true():
+    """Every step that docs/architecture.md names is there."""
+    walk = re.findall(r"^      ([a-z]\w*(?:\.\w+)+) ", (ROOT / "docs" / "architecture.md").read_text(), re.M)
+    assert len(walk) >= 8
+    for step in walk:
+        place, _, name = step.rpartition(".")
+        assert hasattr(import_module(f"polyvae.{place}"), name), step
 
 
 def test_the_tables_of_the_results_are_those_of_the_records(tmp_path):

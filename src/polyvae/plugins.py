@@ -8,6 +8,7 @@ An installed package names its module under the entry point group `polyvae.plugi
 
 import importlib.util
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -44,6 +45,13 @@ def load(path: Path | str) -> None:
     except Exception as error:  # a user's file may raise anything
         raise InputError(f"--plugin {path} cannot be loaded ({type(error).__name__}: {error})") from error
     _loaded[str(file)] = origin
+
+
+def load_all(paths: Iterable[Path | str] = ()) -> None:
+    """The plug-ins of installed packages, and these files."""
+    load_installed()
+    for path in paths:
+        load(path)
 
 
 def load_installed() -> None:

@@ -59,7 +59,10 @@ class Registry(dict[str, Entry], Generic[Entry]):
     def named(self, name: str) -> Entry:
         """The entry called `name`. Raises InputError that lists the choices."""
         if name not in self:
-            raise InputError(f"unknown {self.what} {name!r}; choose one of {', '.join(self)}")
+            raise InputError(
+                f"unknown {self.what} {name!r}; choose one of {', '.join(self)}, or load the plug-in that adds it "
+                "(--plugin FILE.py)"
+            )
         return self[name]
 
     def origins_of(self, names: Iterable[str]) -> dict[str, str]:

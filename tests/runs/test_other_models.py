@@ -117,7 +117,7 @@ def test_what_needs_one_latent_space_says_so(run, command, capsys):
 def test_a_kind_that_nobody_registered_is_named(run):
     del pv.models.MODELS["private_codes"]
     try:
-        with pytest.raises(pv.InputError, match=r"kind 'private_codes'.*--plugin"):
+        with pytest.raises(pv.InputError, match=r"kind of model 'private_codes'.*--plugin"):
             pv.load(run.folder)
     finally:
         pv.models.register("private_codes", PrivateCodes)

@@ -10,7 +10,7 @@ from polyvae import objectives, subsets
 from polyvae.audits.laws import Rows, Truth, truth_of
 from polyvae.dataset import chunks
 from polyvae.errors import InputError, RunError
-from polyvae.models.contract import JointModel, joint
+from polyvae.models.contract import JointModel, NotDefined, joint
 from polyvae.noise import RowNoise
 from polyvae.runs.finished import plan_of
 from polyvae.runs.run import RunResult
@@ -83,7 +83,11 @@ def audit(
     place = store if isinstance(store, RunStore) else RunStore(store)
     folder = run.folder if isinstance(run, RunResult) else place.existing(str(run))
     plan = plan_of(folder)
-    truth, model = truth_of(plan), joint(load(folder).to(plan.device))
+    truth = truth_of(plan)
+    try:
+        model = joint(load(folder).to(plan.device))
+    except NotDefined as reason:
+        raise InputError(f"run {folder.name} cannot be audited: {reason}") from reason
     S = model.mixture if model.mixture.is_bound else subsets.mvae(model.names)
     fresh = truth.draw(rows, np.random.default_rng([6, seed]))
     result = audit_model(model, S, truth, fresh.to(plan.device), beta=plan.config.beta, seed=seed, run_id=folder.name)

@@ -3,6 +3,8 @@
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import Any
 
 import tyro
 
@@ -40,10 +42,11 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in given
     try:
         rest = _with_plugins([argument for argument in given if argument != "--debug"])
+        added = "\n\n".join(plugins.summary())
         tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
+            {name: _described(command, added) for name, command in COMMANDS.items()} if added else COMMANDS,
             prog="polyvae",
-            description=GUIDE + "".join(f"\n\n{line}" for line in plugins.summary()),
+            description="\n\n".join(filter(None, [GUIDE, added])),
             args=rest,
             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
         )
@@ -55,6 +58,18 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("polyvae: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _described(command: Callable[..., None], added: str) -> Callable[..., None]:
+    """The same command, whose help also says what plug-ins have added."""
+
+    @wraps(command)
+    def described(*values: Any, **named: Any) -> None:
+        command(*values, **named)
+
+    about, args, rest = (command.__doc__ or "").partition("\n    Args:")
+    described.__doc__ = f"{about}\n\n    {added}\n{args}{rest}"
+    return described
 
 
 def _with_plugins(arguments: Sequence[str]) -> list[str]:

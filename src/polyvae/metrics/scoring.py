@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, Literal
 
+import torch
+
 from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.errors import InputError
 from polyvae.judges.extractors import AttributeJudge, Judge
@@ -340,9 +342,15 @@ def evaluate(
             notes[name] = lack
             continue
         try:
-            scores = METRICS[name].measure(scoring)
+            with torch.no_grad():
+                scores = METRICS[name].measure(scoring)
         except (NotDefined, InputError) as reason:  # what is scored and trained already is kept
             notes[name] = str(reason)
+            continue
+        except Exception as error:  # a metric of a plug-in may raise anything
+            if name not in METRICS.origins:
+                raise
+            notes[name] = f"the plug-in's metric failed ({type(error).__name__}: {error})"
             continue
         finite = {key: value for key, value in scores.items() if math.isfinite(value)}
         notes |= {key: f"it came out as {value}" for key, value in scores.items() if key not in finite}

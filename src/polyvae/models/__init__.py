@@ -6,7 +6,6 @@ which model.json keeps, so that a trained model can be loaded.
 
 from collections.abc import Callable
 
-from polyvae.errors import InputError
 from polyvae.models.blueprint import OWN, Blueprint, Networks, Pair
 from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
 from polyvae.models.generation import TrainableModel, generate
@@ -20,12 +19,7 @@ register = MODELS.register
 
 def build(blueprint: Blueprint) -> TrainableModel:
     """The untrained model. Raises InputError for a kind that no plug-in at hand has registered."""
-    if blueprint.kind not in MODELS:
-        raise InputError(
-            f"this model is of kind {blueprint.kind!r}, which is not part of polyvae; load the plug-in that brings it "
-            f"(--plugin FILE.py, or polyvae.plugins.load). Known kinds: {', '.join(MODELS)}"
-        )
-    return MODELS[blueprint.kind](blueprint)
+    return MODELS.named(blueprint.kind)(blueprint)
 
 
 __all__ = [

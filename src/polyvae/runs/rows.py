@@ -38,7 +38,8 @@ def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[Mult
     options = datasets.options_of(config.dataset, config)
     if config.data is not None:  # the user's file may change under its name, and is cut here
         return _load(config.dataset, (config.train_size, None), config.data_seed, test_size=config.test_size, **options)
-    return _load_once(config.dataset, (config.train_size, config.test_size), config.data_seed, **options)
+    load = _load if config.dataset in datasets.DATASETS.origins else _load_once  # so may the code of a plug-in
+    return load(config.dataset, (config.train_size, config.test_size), config.data_seed, **options)
 
 
 def _load(

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from polyvae import plugins
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.runs.evaluation import evaluation_of
@@ -43,12 +44,13 @@ SILENT = Watcher()
 
 @dataclass(frozen=True)
 class _Task:
-    """What a worker process is told."""
+    """What a worker process is told. plugins: files that it has to load first."""
 
     run_id: str
     config: RunConfig
     store: Path
     retries: bool
+    plugins: tuple[str, ...]
 
 
 def sweep(
@@ -108,7 +110,8 @@ def _prepare(
         watcher.on_prepare(plan.config.dataset + (f", {modalities} modalities" if modalities else ""), done, len(kinds))
         evaluation_of(plan)
     run_ids = list(dict.fromkeys(plan.run_id for plan in plans))
-    return run_ids, {p.run_id: _Task(p.run_id, p.config, store.root.absolute(), retry_failed) for p in wanted}
+    told = (store.root.absolute(), retry_failed, plugins.loaded())
+    return run_ids, {plan.run_id: _Task(plan.run_id, plan.config, *told) for plan in wanted}
 
 
 def _make(
@@ -142,7 +145,11 @@ def _make(
 def _work(task: _Task) -> int:
     store = RunStore(task.store)
     try:
-        record = run_one(make_plan(task.config), store, wait=False, retries=task.retries)
+        plugins.load_all(task.plugins)
+        plan = make_plan(task.config)
+        if plan.run_id != task.run_id:
+            raise InputError("its data or a plug-in changed while the sweep was under way; start the sweep again")
+        record = run_one(plan, store, wait=False, retries=task.retries)
     except InputError as error:  # say, a damaged checkpoint: the other runs go on
         _record_failure(store, task, str(error))
         return 0

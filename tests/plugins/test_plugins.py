@@ -1,0 +1,188 @@
+"""A user's own file adds methods, models, data sets, networks, likelihoods, metrics and extractors to the commands."""
+
+import json
+import shutil
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import polyvae as pv
+from polyvae import plugins, registry
+from polyvae.cli import main
+from polyvae.registry import Origin, Registry, entries_from
+
+HERE = Path(__file__).parent
+RINGS = ("--dataset", "rings", "--method", "pairs", "--network", "linear", "--epochs", "2", "--latent-dim", "2")
+SYMBOLS = ("--dataset", "symbols", "--modalities", "3", "--train-size", "300", "--test-size", "60", "--epochs", "1")
+
+
+@contextmanager
+def nothing_kept():
+    """As in a process of its own: what is registered inside is gone afterwards."""
+    before = [(table, dict(table), dict(table.origins)) for table in registry.REGISTRIES]
+    loaded = dict(plugins._loaded)
+    try:
+        yield
+    finally:
+        for table, entries, origins in before:
+            for place, content in ((table, entries), (table.origins, origins), (plugins._loaded, loaded)):
+                place.clear()
+                place.update(content)
+
+
+def polyvae(*words, fails=False):
+    """What a command prints on both streams; it must succeed, or fail with one readable message."""
+    shown, status = StringIO(), 0
+    with nothing_kept(), redirect_stdout(shown), redirect_stderr(shown):
+        try:
+            main([str(word) for word in words])
+        except SystemExit as exit_:
+            status = exit_.code or 0
+    assert status == (2 if fails else 0), shown.getvalue()
+    assert "Traceback" not in shown.getvalue()
+    return shown.getvalue()
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    return Path(shutil.copy(HERE / "one_of_each.py", tmp_path_factory.mktemp("mine")))
+
+
+@pytest.fixture(scope="module")
+def rings(plugin, tmp_path_factory):
+    """The store of a run that uses everything of the plug-in."""
+    store = tmp_path_factory.mktemp("store")
+    more = (
+        "--data-options",
+        "radius=2.5",
+        "--metrics",
+        "bound,coherence,centre,broken,frechet_quadrants",
+        "--store",
+        store,
+    )
+    polyvae("run", "--plugin", plugin, *RINGS, *more)
+    return store
+
+
+def test_one_of_each_kind_is_trained_and_scored(rings, plugin):
+    (record,) = pv.RunStore(rings).records()
+    assert {"centre/place", "frechet/quadrants/unconditional/picture", "bound/loss"} <= set(record.metrics)
+    assert "coherence/leave_one_out" in record.metrics or "coherence" in record.notes, "a judge of its labels"
+    assert "ZeroDivisionError" in record.notes["broken"], "a fault of a plug-in's metric costs no run"
+    assert record.resolved["likelihoods"]["place"]["kind"] == "heavy_tails"
+    assert set(record.resolved["networks"].values()) == {"linear"}
+    assert list(record.resolved["plugins"]) == ["one_of_each.py"]
+    model = json.loads((rings / record.run_id / "model.json").read_text())
+    assert model["modalities"][1]["likelihood"] == {"kind": "heavy_tails", "freedom": 3.0}
+
+
+def test_finished_runs_are_used_with_the_plugin(rings, plugin, tmp_path):
+    (record,) = pv.RunStore(rings).records()
+    shown = polyvae("evaluate", record.run_id, "--plugin", plugin, "--metrics", "kid", "--store", rings)
+    assert "kid/" in shown
+    out = tmp_path / "samples.npz"
+    polyvae("generate", record.run_id, "--plugin", plugin, "--count", "5", "--out", out, "--store", rings)
+    assert np.load(out)["place"].shape == (5, 2)
+    assert "pairs" in polyvae("records", "--store", rings), "records are read without the plug-in"
+    polyvae("report", "--store", rings, "--out", tmp_path / "report")
+    assert "rings" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_without_the_plugin_one_line_says_what_is_missing(rings):
+    (record,) = pv.RunStore(rings).records()
+    shown = polyvae("generate", record.run_id, "--count", "5", "--store", rings, fails=True)
+    assert "heavy_tails" in shown
+    assert "--plugin" in shown
+
+
+def test_a_sweep_hands_the_plugin_to_its_workers(plugin, tmp_path):
+    experiment = tmp_path / "two.py"
+    experiment.write_text(
+        "from polyvae import RunConfig\n"
+        "def configs():\n"
+        "    base = RunConfig(dataset='rings', method='pairs', network='linear', epochs=1, latent_dim=2)\n"
+        "    return [base.with_(seed=seed) for seed in (0, 1)]\n"
+    )
+    polyvae("sweep", experiment, "--plugin", plugin, "--store", tmp_path / "runs", "--workers", "2")
+    assert [record.is_done for record in pv.RunStore(tmp_path / "runs").records()] == [True, True]
+
+
+def test_tables_and_help_show_what_is_added(plugin):
+    assert "pairs" in polyvae("methods", "--plugin", plugin)
+    metrics = polyvae("metrics", f"--plugin={plugin}")
+    assert "centre" in metrics
+    assert "frechet_quadrants" in metrics
+    assert "rings" in polyvae("data", "list", "--plugin", plugin)
+    for words in (("--help",), ("run", "--help")):
+        shown = " ".join(polyvae("--plugin", plugin, *words).replace("│", " ").split())
+        assert "one_of_each.py adds" in shown
+        assert "likelihood heavy_tails" in shown
+
+
+def test_the_content_of_the_file_enters_the_run_id(plugin, rings, tmp_path):
+    (record,) = pv.RunStore(rings).records()
+    changed = tmp_path / plugin.name
+    changed.write_text(plugin.read_text() + "\n# another version\n")
+    shown = polyvae("evaluate", record.run_id, "--plugin", changed, "--metrics", "kid", "--store", rings, fails=True)
+    assert "plug-in" in shown
+
+
+def test_mmvae_plus_is_a_plugin_of_at_most_120_lines(tmp_path):
+    plugin, store = HERE / "mmvae_plus.py", tmp_path / "runs"
+    assert len(plugin.read_text().splitlines()) <= 120
+    more = ("--method", "mmvae_plus_private", "--method-options", "private_dim=3", "--latent-dim", "4")
+    polyvae("run", "--plugin", plugin, *SYMBOLS, *more, "--store", store)
+    (record,) = pv.RunStore(store).records()
+    assert record.metrics["objective/loss"] > 0
+    assert "coherence/leave_one_out" in record.metrics or "coherence" in record.notes
+    assert "log_likelihood" in record.notes, "it has no joint posterior"
+    blueprint = json.loads((store / record.run_id / "model.json").read_text())
+    assert (blueprint["kind"], blueprint["options"]) == ("mmvae_plus_private", {"private_dim": 3})
+    polyvae("report", "--store", store, "--out", tmp_path / "report")
+    assert "mmvae_plus_private" in (tmp_path / "report" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("import polyvae as pv\nraise ValueError('no luck')", "ValueError: no luck"),
+        ("import polyvae as pv\npv.methods.register(pv.methods.METHODS['mvae'])", "there is a method 'mvae' already"),
+        ("def broken(:", "SyntaxError"),
+    ],
+    ids=["raises", "taken", "syntax"],
+)
+def test_a_file_that_cannot_be_loaded_is_named(content, message, tmp_path):
+    (tmp_path / "mine.py").write_text(content)
+    shown = polyvae("methods", "--plugin", tmp_path / "mine.py", fails=True)
+    assert "mine.py" in shown
+    assert message in shown
+
+
+def test_a_missing_file_and_a_missing_value_are_named(tmp_path):
+    assert "no such file" in polyvae("methods", "--plugin", tmp_path / "nowhere.py", fails=True)
+    assert "--plugin needs a Python file" in polyvae("methods", "--plugin", fails=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("dim=3", "no option 'dim'; method 'mmvae_plus_private' has private_dim"), ("private_dim=x", "must be int")],
+)
+def test_bad_method_options_are_refused(text, message):
+    more = ("--plugin", HERE / "mmvae_plus.py", "--method", "mmvae_plus_private", "--method-options", text)
+    assert message in polyvae("run", *SYMBOLS, *more, fails=True)
+
+
+def test_an_entry_belongs_to_the_file_that_registered_it(monkeypatch):
+    monkeypatch.setattr(registry, "REGISTRIES", [])
+    table = Registry("thing", {"ours": 1})
+    for version in ("a", "b"):  # a file that is loaded again after a change replaces its own entry
+        with entries_from(Origin("mine.py", version)):
+            table.register("yours", version)
+    assert table.origins_of(["ours", "yours"]) == {"mine.py": "b"}
+    with pytest.raises(pv.InputError, match=r"'yours' already by mine\.py"), entries_from(Origin("other.py", "c")):
+        table.register("yours", 2)
+    with pytest.raises(pv.InputError, match=r"'yours' already by mine\.py"):
+        table.register("yours", 2)
