@@ -1,7 +1,7 @@
 """Looking after a store: what is damaged or half done in it, and what nothing needs any more."""
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,12 +22,7 @@ class Problem(NamedTuple):
 
 def check(store: RunStore) -> list[Problem]:
     """Damaged and half runs of a store, by name; runs that some process is at are left out."""
-    problems = []
-    for folder in run_folders(store):
-        with store.lock(folder.name, wait=False) as held:
-            if held:
-                problems += [Problem(folder.name, *problem) for problem in _problems(store, folder)]
-    return problems
+    return [Problem(folder.name, *problem) for folder in _idle(store) for problem in _problems(store, folder)]
 
 
 def waste(store: RunStore) -> list[Path]:
@@ -35,21 +30,16 @@ def waste(store: RunStore) -> list[Path]:
 
     Runs that some process is at are left out, and so are checkpoints of failed runs, from which a retry goes on.
     """
-    unneeded = []
-    for folder in run_folders(store):
-        with store.lock(folder.name, wait=False) as held:
-            unneeded += _waste_of(store, folder) if held else []
-    return unneeded
+    return [path for folder in _idle(store) for path in _waste_of(store, folder)]
 
 
 def collect(store: RunStore) -> tuple[int, int]:
     """Removes what `waste` finds; returns the number of files and folders removed, and their bytes."""
     count = total = 0
-    for folder in run_folders(store):
-        with store.lock(folder.name, wait=False) as held:
-            for path in _waste_of(store, folder) if held else []:
-                count, total = count + 1, total + size(path)
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for folder in _idle(store):
+        for path in _waste_of(store, folder):
+            count, total = count + 1, total + size(path)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return count, total
 
 
@@ -59,12 +49,10 @@ def copy_records(store: RunStore, target: RunStore) -> list[Record]:
     Such a store is small enough to be committed: it can be read, reported and filtered, and its runs count as done, or
     as failed. The data directory of this machine is left out.
     """
-    changed = []
-    for record in store.records():
-        kept = replace(record, config=record.config.with_(data_dir=None))
-        if target.record(kept.run_id) != kept:
-            target.finish(kept)
-            changed.append(kept)
+    copies = [replace(record, config=record.config.with_(data_dir=None)) for record in store.records()]
+    changed = [record for record in copies if target.record(record.run_id) != record]
+    for record in changed:
+        target.finish(record)
     return changed
 
 
@@ -78,6 +66,14 @@ def run_folders(store: RunStore) -> list[Path]:
     if not store.root.is_dir():
         raise InputError(f"there is no store {store.root}; name it by --store")
     return sorted(p for p in store.root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _idle(store: RunStore) -> Iterator[Path]:
+    """The run folders that no process is at; each stays locked until the next one is asked for."""
+    for folder in run_folders(store):
+        with store.lock(folder.name, wait=False) as held:
+            if held:
+                yield folder
 
 
 def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
@@ -118,6 +114,7 @@ def _waste_of(store: RunStore, folder: Path) -> list[Path]:
     if not any(folder.iterdir()):
         return [folder]
     checkpoint = folder / "checkpoint"
-    is_done = store.is_done(folder.name)
-    kept = [checkpoint] if is_done and checkpoint.is_dir() else []
-    return kept + [p for p in folder.rglob(".*.tmp") if not (kept and checkpoint in p.parents)]
+    leftovers = list(folder.rglob(".*.tmp"))
+    if not (store.is_done(folder.name) and checkpoint.is_dir()):
+        return leftovers
+    return [checkpoint, *(path for path in leftovers if checkpoint not in path.parents)]

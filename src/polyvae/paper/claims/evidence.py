@@ -9,6 +9,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -100,9 +101,7 @@ def sweeps(records: Iterable[Record], dataset: str) -> Evidence:
     for record in records:
         if record.is_done and record.config.dataset == dataset:
             groups[setting(record)].append(record)
-    pairs = {key: {(r.config.method, r.config.beta) for r in group} for key, group in groups.items()}
-    best = max(groups, key=lambda key: (len(pairs[key]), len(groups[key]), key), default=None)
-    return Evidence(groups[best] if best is not None else [])
+    return Evidence(_largest(groups, lambda record: (record.config.method, record.config.beta)))
 
 
 def by_modalities(records: Iterable[Record], dataset: str) -> dict[int, Evidence]:
@@ -111,10 +110,14 @@ def by_modalities(records: Iterable[Record], dataset: str) -> dict[int, Evidence
     for record in records:
         if record.is_done and record.config.dataset == dataset:
             groups[setting(record, "modalities"), record.config.beta].append(record)
-    counts = {key: {_count(r) for r in group} for key, group in groups.items()}
-    best = max(groups, key=lambda key: (len(counts[key]), len(groups[key]), key), default=None)
-    chosen = groups[best] if best is not None else []
-    return {count: Evidence(r for r in chosen if _count(r) == count) for count in sorted({_count(r) for r in chosen})}
+    chosen = _largest(groups, _count)
+    return {count: Evidence(r for r in chosen if _count(r) == count) for count in sorted(set(map(_count, chosen)))}
+
+
+def _largest(groups: Mapping[Any, list[Record]], kind: Callable[[Record], Any]) -> list[Record]:
+    """The group with the most different kinds of runs; of several, the one with the most runs."""
+    sizes = {key: (len(set(map(kind, group))), len(group), key) for key, group in groups.items()}
+    return groups[max(sizes, key=sizes.__getitem__)] if sizes else []
 
 
 def setting(record: Record, *also: str) -> str:
