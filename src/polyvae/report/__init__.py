@@ -176,5 +176,5 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=undefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(short=words.short, joined=words.joined, count=words.count, failure=words.failure)
+    environment.filters.update(short=words.short, joined=words.joined, count=words.count)
     return environment

@@ -38,7 +38,7 @@ def trade_off(data: Trade, group: Group, marks: Marks) -> Figure:
             gid = marks.line(series[label].method)
             axes.axvline(distance, color=series[label].look.colour, dashes=(5, 2), gid=gid)
             _beside(axes, distance, f"{label} {short(distance)}")
-        _limits(axes, data, is_log)
+        _limits(axes, group, is_log)
         if not is_log:
             axes.set_xlim(0, 1.18 * max(distances))
         axes.set_ylim(0, 1.06)
@@ -183,15 +183,15 @@ def _marked_lines(axes: Axes, curves: dict[str, list[tuple[int, float]]], group:
             _line(axes, curve, series.look, label=series.label, marker=series.look.marker)
 
 
-def _limits(axes: Axes, data: Trade, is_log: bool) -> None:
+def _limits(axes: Axes, group: Group, is_log: bool) -> None:
     """The floor of real data and the ceiling of the judge."""
     thin: Any = {"color": MUTED, "linewidth": 1, "dashes": (1, 2)}
-    if data.floor is not None and (data.floor > 0 or not is_log):
-        axes.axvline(data.floor, **thin)
-        _beside(axes, data.floor, f"real data {short(data.floor)}")
-    if data.ceiling is not None:
-        axes.axhline(data.ceiling, **thin)
-        text, at = f"judge's ceiling {data.ceiling:.2f}", (1, data.ceiling)
+    if group.floor is not None and (group.floor > 0 or not is_log):
+        axes.axvline(group.floor, **thin)
+        _beside(axes, group.floor, f"real data {short(group.floor)}")
+    if group.ceiling is not None:
+        axes.axhline(group.ceiling, **thin)
+        text, at = f"judge's ceiling {group.ceiling:.2f}", (1, group.ceiling)
         axes.annotate(text, at, (0, 3), ("axes fraction", "data"), color=MUTED, ha="right", **OFFSET)
 
 

@@ -23,12 +23,10 @@ class Point(NamedTuple):
 
 
 class Trade(NamedTuple):
-    """Quality against coherence: points of each series, distances of series without a coherence, limits."""
+    """Quality against coherence: points of each series, and distances of series without a coherence."""
 
     points: dict[str, list[Point]]
     lines: dict[str, float]
-    floor: float | None
-    ceiling: float | None
 
 
 def trade_off(group: Group) -> Trade | None:
@@ -40,7 +38,7 @@ def trade_off(group: Group) -> Trade | None:
         if scored := [r for r in series.runs if {key, LEAVE_ONE_OUT} <= set(r.metrics)]:
             points[series.label] = [Point(r.metrics[key], r.metrics[LEAVE_ONE_OUT], r.config.beta, r) for r in scored]
     lines = {s.label: v for s in group.in_plane if s.label not in points and (v := s.value(key)) is not None}
-    return Trade(points, lines, group.floor, group.ceiling) if points else None
+    return Trade(points, lines) if points else None
 
 
 def means(points: Iterable[Point]) -> list[tuple[float, float]]:

@@ -141,17 +141,16 @@ def _growth(by_count: dict[int, Group], dataset: str) -> Panel | None:
     return Panel(dataset, f"{name}, β {beta:g}", "number of modalities", y, dict(curves), constants, is_log=False)
 
 
-def _quality(group: Group) -> Panel:
-    return _distance(group, group.compared.modality if group.compared else "")
-
-
-def _distance(group: Group, modality: str) -> Panel:
-    key = group.compared._replace(modality=modality).key() if group.compared else ""
-    return _panel(group, f"Fréchet distance of {modality}", key)
+def _quality(group: Group, modality: str | None = None) -> Panel:
+    """Of the modality that is compared, unless said otherwise."""
+    if group.compared is None:
+        return _panel(group, "Fréchet distance", "")
+    seen = group.compared if modality is None else group.compared._replace(modality=modality)
+    return _panel(group, f"Fréchet distance of {seen.modality}", seen.key())
 
 
 def _each(group: Group) -> list[Panel]:
-    panels = {name: _distance(group, name) for name in group.modalities}
+    panels = {name: _quality(group, name) for name in group.modalities}
     return [panel._replace(title=f"{panel.title}, {name}") for name, panel in panels.items()]
 
 

@@ -29,6 +29,10 @@ class Run(Record):
     samples: Mapping[str, Path]
 
     @property
+    def title(self) -> str:
+        return f"{self.config.method}, beta {self.config.beta:g}, seed {self.config.seed}"
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         return tuple(self.resolved.get("modalities", ()))
 
@@ -56,11 +60,6 @@ class Series:
     method: str
     runs: tuple[Run, ...]
     quality: str | None  # key of the Frechet distance that chooses the best beta
-
-    @property
-    def setting(self) -> str:
-        """What runs must share to be compared."""
-        return setting(self.runs[0])
 
     @cached_property
     def by_beta(self) -> dict[float, list[Run]]:
@@ -151,7 +150,7 @@ class Group:
 def _at_one_setting(series: Iterable[Series]) -> dict[str, Series]:
     by_setting: dict[str, dict[str, Series]] = {}
     for member in sorted(series, key=lambda s: len(s.by_beta)):  # of two that differ in name alone, the larger
-        by_setting.setdefault(member.setting, {})[member.method] = member
+        by_setting.setdefault(setting(member.runs[0]), {})[member.method] = member
     sizes = {key: [(len(s.by_beta), len(s.runs)) for s in members.values()] for key, members in by_setting.items()}
     best = max(sizes, key=lambda key: np.sum(sizes[key], axis=0).tolist(), default=None)
     return by_setting[best] if best is not None else {}

@@ -62,8 +62,7 @@ def picture(runs: Sequence[Run], path: Path) -> int:
     for kind, row, height in zip(kinds, grids, heights, strict=True):
         for i, (run, image) in enumerate(zip(runs, row, strict=True)):
             left = GAP + i * (width + GAP)
-            name = f"{run.config.method}, beta {run.config.beta:g}, seed {run.config.seed}"
-            pen.text((left, top), f"{kind.replace('_', ' ')}: {name}", INK, font=font)
+            pen.text((left, top), f"{kind.replace('_', ' ')}: {run.title}", INK, font=font)
             sheet.paste(image, (left, top + HEAD - GAP))
         top += height + HEAD
     with files.atomic(path) as temporary:

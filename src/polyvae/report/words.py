@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from polyvae import keys
 from polyvae.keys import LEAVE_ONE_OUT
-from polyvae.report.runs import Group, Run, Series
+from polyvae.report.runs import Group, Series
 from polyvae.report.style import METHODS
 
 ENOUGH_SEEDS = 5
@@ -154,10 +154,6 @@ def best_by_method(group: Group, key: str, *, lowest: bool) -> dict[str, float]:
     """The value of each method at its best beta, best first; side experiments do not count."""
     values = {method: value for method, series in group.main.items() if (value := series.value(key)) is not None}
     return dict(sorted(values.items(), key=lambda item: item[1], reverse=not lowest))
-
-
-def failure(run: Run) -> str:
-    return f"{run.config.method}, beta {run.config.beta:g}, seed {run.config.seed}"
 
 
 def _overlaps(group: Group) -> bool:

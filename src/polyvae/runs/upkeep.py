@@ -85,29 +85,29 @@ def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
     if record is None:
         if not (folder / "config.json").is_file():
             return [("holds neither config.json nor record.json", "polyvae store gc, or delete the folder")]
-        lines = _readable(folder / "history.jsonl", files.read_json_lines)
-        epochs = f"after epoch {len(lines)}" if isinstance(lines, list) else str(lines)
+        fault = _fault(folder / "history.jsonl", files.read_json_lines)
+        epochs = fault or f"after epoch {len(store.history(folder.name))}"
         return [(f"half done, {epochs}", f"{again}; it goes on from its checkpoint")]
     problems = []
     if record.run_id != folder.name:
         problems.append((f"its record is that of {record.run_id}", "rename the folder"))
     if not record.is_done:
         problems.append((f"failed: {record.error}", "mend the cause, then polyvae sweep --retry-failed"))
-    weights = folder / "model.safetensors"
     if record.is_done and (folder / "config.json").is_file():  # else only the record was kept
-        checks = {weights: files.read_tensors, folder / "model.json": files.read_json}
-        checks |= {folder / "config.json": files.read_json, folder / "history.jsonl": files.read_json_lines}
-        errors = [_readable(path, read) for path, read in checks.items()]
-        problems += [(text, "delete the folder, then " + again) for text in errors if isinstance(text, str)]
+        checks = {"model.safetensors": files.read_tensors, "model.json": files.read_json}
+        checks |= {"config.json": files.read_json, "history.jsonl": files.read_json_lines}
+        faults = [_fault(folder / name, read) for name, read in checks.items()]
+        problems += [(fault, f"delete the folder, then {again}") for fault in faults if fault]
     return problems
 
 
-def _readable(path: Path, read: Callable[[Path], Any]) -> Any:
-    """The content of a file, or what is wrong with it."""
+def _fault(path: Path, read: Callable[[Path], Any]) -> str:
+    """What is wrong with a file; empty if it can be read."""
     try:
-        return read(path)
+        read(path)
     except InputError as error:
         return str(error).split(";")[0]
+    return ""
 
 
 def _waste_of(store: RunStore, folder: Path) -> list[Path]:

@@ -37,7 +37,8 @@ class Evidence:
     @cached_property
     def distance(self) -> str:
         """The key of the Fréchet distance of the first modality that most of these runs have."""
-        return distance(self.records)
+        seen = [seen for record in self.records for seen in keys.seen(record.metrics) if seen.modality in FIRST]
+        return (_most_common(seen) or keys.Seen("digits", FIRST[0])).key()
 
     def best(self, method: str, score: Score | None = None) -> BySeed:
         """seed -> a method's score (default: its distance) at the beta of the lowest distance."""
@@ -87,12 +88,6 @@ def score_of(record: Record, score: Score) -> float | None:
 def compared(records: Iterable[Record]) -> keys.Seen | None:
     """What most of these records have a Fréchet distance of, by the judge of digits among equals."""
     return _most_common([seen for record in records for seen in keys.seen(record.metrics)])
-
-
-def distance(records: Iterable[Record]) -> str:
-    """The key of the Fréchet distance of the first modality that most of these records have."""
-    of_first = [seen for record in records for seen in keys.seen(record.metrics) if seen.modality in FIRST]
-    return (_most_common(of_first) or keys.Seen("digits", FIRST[0])).key()
 
 
 def sweeps(records: Iterable[Record], dataset: str) -> Evidence:
