@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from polyvae import files
 from polyvae.errors import InputError
+from polyvae.report.grids import read_picture
 from polyvae.report.reading import read_run
 from polyvae.report.runs import Run
 from polyvae.runs.store import RunStore
@@ -76,10 +77,4 @@ def _rows(columns: Sequence[Mapping[str, Any]]) -> list[Difference]:
 
 
 def _grid(path: Path | None) -> Image.Image:
-    if path is None:
-        return Image.new("RGB", (1, 1), PAPER)
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except OSError as error:
-        raise InputError(f"{path} is no picture; delete it, then run the same command again") from error
+    return Image.new("RGB", (1, 1), PAPER) if path is None else read_picture(path)
