@@ -2,7 +2,7 @@
 
 `paper` is the published setting (Daunhawer et al. 2022, appendix C.1): ResNet, 512 latent dimensions, batches of 256,
 Adam at 5e-4, 500 epochs (1,000 on Translated PolyMNIST), three seeds, five modalities.
-`cpu` is a run of about three minutes on one thread: the setting of `quick` on the full MNIST digits, 2,811 steps.
+`cpu` takes about three minutes per run on one thread: the setting of `quick` on the full MNIST digits, 2,811 steps.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Processes of this machine: one a task, so that one that dies takes no other with it."""
+"""Processes of this machine: one per task, so that one that dies takes no other with it."""
 
 import multiprocessing
 import signal
@@ -17,7 +17,7 @@ SLOW = ("torch._dynamo",)  # which the first step of an optimiser imports, for a
 def local(function: Function[Task], tasks: Iterable[Task], resources: Resources, on_poll: Poll[Task]) -> Results[Task]:
     """Calls `function` on every task in a process of its own; yields (task, exit status), negative for a signal.
 
-    A fresh process a task leaves no memory behind; a fork server that has imported what this process has of polyvae
+    A fresh process per task leaves no memory behind; a fork server that has imported what this process has of polyvae
     makes them cheap.
     """
     context = multiprocessing.get_context("forkserver")
