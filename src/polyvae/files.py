@@ -73,17 +73,16 @@ def read_settings(path: Path) -> Any:
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """The content of a file with one JSON value a line, [] where there is none. Raises InputError when damaged."""
+    """The content of a file with one JSON value per line, [] where there is none. Raises InputError when damaged."""
     with _readable(path):
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
     """Writes named tensors and a JSON-able `meta` into one safetensors file."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with atomic(path) as temporary:
-        save_file(
-            {k: t.detach().cpu().contiguous() for k, t in tensors.items()}, temporary, {"meta": json.dumps(meta or {})}
-        )
+        save_file(plain, temporary, {"meta": json.dumps(meta or {})})
 
 
 def make_once(path: Path, make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]) -> None:
@@ -120,12 +119,12 @@ def damaged(path: Path, reason: object) -> InputError:
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of named tensors, for what must not change unnoticed."""
-    found = hashlib.sha256()
+    content = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
-        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
-    return found.hexdigest()
+        content.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        content.update(value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return content.hexdigest()
 
 
 def sha256(path: Path) -> str:

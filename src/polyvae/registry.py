@@ -67,5 +67,5 @@ class Registry(dict[str, Entry], Generic[Entry]):
 
     def origins_of(self, names: Iterable[str]) -> dict[str, str]:
         """File -> SHA-256 of the plug-ins that the entries called `names` come from."""
-        found = (self.origins[name] for name in names if name in self.origins)
-        return {origin.file: origin.sha256 for origin in found}
+        origins = (self.origins[name] for name in names if name in self.origins)
+        return {origin.file: origin.sha256 for origin in origins}

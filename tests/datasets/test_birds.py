@@ -22,6 +22,7 @@ from polyvae.datasets.birds.files import IMAGES, find_files, pair
 from polyvae.datasets.birds.pictures import decode, square_around
 from polyvae.datasets.cache import checksum
 from polyvae.errors import InputError
+from polyvae.paper.experiments import configs_of
 from polyvae.paper.experiments.birds import configs, quick_captions
 from polyvae.runs.plan import make_plan
 from polyvae.text import SPECIALS, tokenise
@@ -308,7 +309,7 @@ def test_experiments_plan_on_the_birds_that_are_there(birds):
         assert len(plan.modalities) == (1 if config.method == "unimodal" else 2)
     assert len({make_plan(c.with_(train_size=100, metrics="none")).run_id for c in quick_captions()}) == 5
     with pytest.raises(InputError, match="preset 'gpu'"):
-        configs("gpu")
+        configs_of("fig02_cub", "gpu")
 
 
 def test_published_weights_have_names(birds):

@@ -10,7 +10,7 @@ from scipy import stats
 
 from polyvae import RunConfig
 from polyvae.paper.claims import CLAIMS, judge
-from polyvae.paper.claims.evidence import Evidence, by_modalities, distance, paired, slopes, sweeps
+from polyvae.paper.claims.evidence import Evidence, by_modalities, paired, slopes, sweeps
 from polyvae.paper.claims.statistics import above, below, holm, within
 from polyvae.runs.record import Record
 
@@ -106,9 +106,9 @@ def test_settings_do_not_mix():
 
 def test_the_distance_is_the_one_that_most_runs_have():
     runs = [record("mvae", {"frechet/effnet/unconditional/m0": 1.0, "frechet/digits/unconditional/m0": 2.0})]
-    assert distance(runs) == "frechet/digits/unconditional/m0"
+    assert Evidence(runs).distance == "frechet/digits/unconditional/m0"
     runs += [record("mvae", {"frechet/effnet/unconditional/m0": 1.0}, seed=1)]
-    assert distance(runs) == "frechet/effnet/unconditional/m0"
+    assert Evidence(runs).distance == "frechet/effnet/unconditional/m0"
 
 
 # Verdicts

@@ -172,7 +172,8 @@ def paper_runs(store, **changed):
 
 
 def test_trade_off_holds_the_recorded_pairs(store):
-    data = figures.trade_off(paper_runs(store))
+    group = paper_runs(store)
+    data = figures.trade_off(group)
     assert {label: [point[:3] for point in found] for label, found in data.points.items()} == {
         "MVAE": [(12.4, 0.41, 1.0)],
         "MVAE+": [(17.9, 0.55, 1.0)],
@@ -180,7 +181,7 @@ def test_trade_off_holds_the_recorded_pairs(store):
         "MoPoE-VAE": [(33.8, 0.78, 1.0)],
     }
     assert data.lines == {"Unimodal VAE": 11.2}
-    assert (data.floor, data.ceiling) == (pytest.approx(1.3), pytest.approx(0.97))
+    assert (group.floor, group.ceiling) == (pytest.approx(1.3), pytest.approx(0.97))
 
 
 def test_the_plane_compares_the_methods_of_figure_12_only_at_a_budget_of_the_others(store):
@@ -352,7 +353,7 @@ def test_what_was_run_counts(store):
     text = words.what_was_run(paper_runs(store))
     assert text == (
         "5 finished runs of Unimodal VAE, MVAE, MVAE+, MMVAE and MoPoE-VAE: 20,000 training rows and 2,000 test rows; "
-        "948 optimiser steps a run; beta 1; likelihood scale b 0.75; 1 seed. Training took 2 min in all."
+        "948 optimiser steps per run; beta 1; likelihood scale b 0.75; 1 seed. Training took 2 min in all."
     )
 
 

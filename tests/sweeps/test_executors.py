@@ -142,7 +142,7 @@ def test_a_job_that_cannot_be_submitted_ends_those_that_were(monkeypatch):
     queue = SimpleNamespace(submit=lambda function, task: next(answers))
     monkeypatch.setattr(sys.modules["polyvae.sweeps.executors.on_slurm"], "_queue", lambda resources: queue)
     with pytest.raises((RuntimeError, StopIteration)):
-        list(EXECUTORS["slurm"](len, ["a", "b"], Resources(workers=2)))
+        list(EXECUTORS["slurm"](len, ["a", "b"], Resources(workers=2), print))
     assert ended == ["first"]
 
 
@@ -187,7 +187,7 @@ def test_without_slurm_the_executor_says_so(tmp_path, monkeypatch):
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="use local or ray here"):
-        list(EXECUTORS["slurm"](len, [[]], Resources(folder=tmp_path)))
+        list(EXECUTORS["slurm"](len, [[]], Resources(folder=tmp_path), print))
 
 
 # Costs

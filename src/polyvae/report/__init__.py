@@ -2,7 +2,9 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,12 +46,12 @@ def write_report(store: RunStore, out: Path | str) -> Path:
     pictures = grids.embed(chain(*kinds))
     marks = Marks()
     sections = [_section(group, shown, folder / "figures", marks) for group, shown in zip(groups, kinds, strict=True)]
-    opening = [section for name in swept for section in sections if section.group.name == name and section.trade]
+    opening = [s for name in swept for s in sections if s["group"].name == name and s["trade"]]
     done = [run for group in groups for run in group.runs]
     page = _environment().get_template("page.html.j2").render(
         sections=sections,
         opening=opening,
-        table_1=table_1([section.group for section in opening]),
+        table_1=table_1([section["group"] for section in opening]),
         paper=_paper(groups, folder / "figures", marks),
         verdicts=judge(store.records()) if swept else [],
         choices=choices(done),
@@ -96,141 +98,83 @@ def choices(runs: Iterable[Run]) -> dict[str, dict[str, str]]:
 
 def environments(runs: Iterable[Run]) -> list[tuple[dict[str, Any], int]]:
     """The distinct environments, each with the number of its runs."""
-    counts: dict[str, int] = {}
-    for run in runs:
-        key = json.dumps(run.environment, sort_keys=True)
-        counts[key] = counts.get(key, 0) + 1
-    return [(json.loads(key), number) for key, number in counts.items()]
+    counts = Counter(json.dumps(run.environment, sort_keys=True) for run in runs)
+    return [(json.loads(text), number) for text, number in counts.items()]
 
 
-class Section(NamedTuple):
-    """What the page says about one data set."""
+def _section(group: Group, kinds: Sequence[grids.Kind], folder: Path, marks: Marks) -> dict[str, Any]:
+    """What the page says about one data set. Its charts are saved in `folder`, too."""
 
-    group: Group
-    dataset: str
-    facts: str
-    findings: dict[str, str]
-    trade: Chart | None
-    score: list[tuple[Series, float | None, float | None, float | None]]
-    kinds: list[grids.Kind]
-    table: table.Table
-    evaluation: table.Table
-    fitted: table.Table
-    others: table.Table
-    probe: Chart | None
-    by_inputs: Chart | None
-    pairs: list[Chart]
-    floors: Chart | None
-    training: list[Chart]
+    def chart(name: str, data: Any, draw: Callable[[Any, Group], Figure], alt: str) -> Chart | None:
+        """The drawing of data of the group; None where it has none."""
+        return _chart(draw(data, group), folder, f"{name}-{group.name}", alt) if data else None
 
-
-def _section(group: Group, kinds: list[grids.Kind], folder: Path, marks: Marks) -> Section:
-    return Section(
-        group=group,
-        dataset=group.runs[0].config.dataset,
-        facts=words.what_was_run(group),
-        findings=words.findings(group),
-        trade=_trade(group, folder, marks),
-        score=_score(group),
-        kinds=kinds,
-        table=table.metrics_table(group),
-        evaluation=table.evaluation_table(group),
-        fitted=table.fitted_table(group),
-        others=table.other_metrics(group),
-        probe=_probe(group, folder),
-        by_inputs=_by_inputs(group, folder),
-        pairs=_pairs(group, folder),
-        floors=_floors(group, folder),
-        training=_training(group, folder),
-    )
+    trade, draw_trade = figures.trade_off(group), partial(drawing.trade_off, marks=marks)
+    probe, by_inputs, floors = figures.probe(group), figures.by_inputs(group), figures.floors(group)
+    return {
+        "group": group,
+        "dataset": group.dataset,
+        "facts": words.what_was_run(group),
+        "findings": words.findings(group),
+        "trade": chart("trade-off", trade, draw_trade, "Fréchet distance against leave-one-out coherence, per run"),
+        "score": _score(group, trade),
+        "kinds": kinds,
+        "table": table.metrics_table(group),
+        "evaluation": table.evaluation_table(group),
+        "fitted": table.fitted_table(group),
+        "others": table.other_metrics(group),
+        "probe": chart("probe", probe, drawing.probe, "Accuracy of a linear probe by number of labelled examples"),
+        "by_inputs": chart("by-inputs", by_inputs, drawing.by_inputs, "Coherence by number of given modalities"),
+        "pairs": _pairs(group, folder),
+        "floors": chart("floors", floors, drawing.floors, "Measured distortion by beta above its certified floor"),
+        "training": [
+            _chart(drawing.training(group, quantity), folder, f"{quantity}-{group.name}", f"{label} by epoch")
+            for quantity, label in figures.CURVES.items()
+            if figures.training_curves(group, quantity)
+        ],
+    }
 
 
 def _chart(figure: Figure, folder: Path, name: str, alt: str) -> Chart:
     return Chart(Markup(style.save(figure, folder, name)), alt)  # matplotlib escapes every label
 
 
-def _score(group: Group) -> list[tuple[Series, float | None, float | None, float | None]]:
+def _score(group: Group, trade: figures.Trade | None) -> list[tuple[Series, float | None, float | None, float | None]]:
     """Series, distance and coherence at its best beta, hypervolume over all betas (on judge features only)."""
-    quality, data = group.compared.key() if group.compared else "", figures.trade_off(group)
-    volumes = {}
-    if data is not None and group.compared is not None and group.compared.extractor == "digits":
-        volumes = {label: figures.hypervolume(figures.means(points)) for label, points in data.points.items()}
+    quality, volumes = group.compared.key() if group.compared else "", {}
+    if trade is not None and group.compared is not None and group.compared.extractor == "digits":
+        volumes = {label: figures.hypervolume(figures.means(points)) for label, points in trade.points.items()}
     return [(s, s.value(quality), s.value(LEAVE_ONE_OUT), volumes.get(s.label)) for s in group.in_plane]
-
-
-class PaperCharts(NamedTuple):
-    """A figure of the paper on the page: its panels, and the file that holds them all."""
-
-    figure: paper.PaperFigure
-    charts: list[Chart]
-
-
-def _paper(groups: Sequence[Group], folder: Path, marks: Marks) -> list[PaperCharts]:
-    looks = style.looks(run.config.method for group in groups for run in group.runs)
-    drawn = []
-    for figure in paper.paper_figures(groups):
-        style.save(panels.whole(figure, looks), folder, figure.name)
-        charts = []
-        for i, panel in enumerate(panel for row in figure.rows for panel in row):
-            svg = style.embedded(panels.single(panel, looks, marks), f"{figure.name}-{i}")
-            charts.append(Chart(Markup(svg), f"{panel.y} against {panel.x}, {panel.title}", panel.dataset))
-        drawn.append(PaperCharts(figure, charts))
-    return drawn
-
-
-def _trade(group: Group, folder: Path, marks: Marks) -> Chart | None:
-    if (data := figures.trade_off(group)) is None:
-        return None
-    alt = "Fréchet distance against leave-one-out coherence, one point a run"
-    return _chart(drawing.trade_off(data, group, marks), folder, f"trade-off-{group.name}", alt)
-
-
-def _by_inputs(group: Group, folder: Path) -> Chart | None:
-    if not (curves := figures.by_inputs(group)):
-        return None
-    figure = drawing.by_inputs(curves, group)
-    return _chart(figure, folder, f"by-inputs-{group.name}", "Coherence by number of given modalities")
-
-
-def _probe(group: Group, folder: Path) -> Chart | None:
-    if not (curves := figures.probe(group)):
-        return None
-    figure = drawing.probe(curves, group)
-    return _chart(figure, folder, f"probe-{group.name}", "Accuracy of a linear probe by number of labelled examples")
-
-
-def _floors(group: Group, folder: Path) -> Chart | None:
-    if not (curves := figures.floors(group)):
-        return None
-    figure = drawing.floors(curves, group)
-    return _chart(figure, folder, f"floors-{group.name}", "Measured distortion by beta above its certified floor")
 
 
 def _pairs(group: Group, folder: Path) -> list[Chart]:
     charts = []
     for i, series in enumerate(group.series):
         if (matrix := figures.pairs(series, group.modalities)) is not None:
-            figure = drawing.pairs(matrix, series, group.modalities)
             alt = f"Coherence of {series.label} for each pair of given and target modality"
+            figure = drawing.pairs(matrix, series, group.modalities)
             charts.append(_chart(figure, folder, f"pairs-{group.name}-{i}", alt))
     return charts
 
 
-def _training(group: Group, folder: Path) -> list[Chart]:
-    return [
-        _chart(drawing.training(group, quantity), folder, f"{quantity}-{group.name}", f"{label} by epoch")
-        for quantity, label in figures.CURVES.items()
-        if figures.training_curves(group, quantity)
-    ]
+def _paper(groups: Sequence[Group], folder: Path, marks: Marks) -> list[tuple[paper.PaperFigure, list[Chart]]]:
+    """The figures of the paper with a chart per panel; each is saved as a whole in `folder`."""
+    looks = style.looks(run.config.method for group in groups for run in group.runs)
+    drawn = []
+    for figure in paper.paper_figures(groups):
+        style.save(panels.whole(figure, looks), folder, figure.name)
+        charts = []
+        for i, panel in enumerate(chain(*figure.rows)):
+            svg = style.embedded(panels.single(panel, looks, marks), f"{figure.name}-{i}")
+            charts.append(Chart(Markup(svg), f"{panel.y} against {panel.x}, {panel.title}", panel.dataset))
+        drawn.append((figure, charts))
+    return drawn
 
 
 def _environment() -> jinja2.Environment:
+    loader, undefined = jinja2.FileSystemLoader(Path(__file__).parent), jinja2.StrictUndefined
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=undefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(short=words.short, joined=words.joined, count=words.count, failure=words.failure)
+    environment.filters.update(short=words.short, joined=words.joined, count=words.count)
     return environment

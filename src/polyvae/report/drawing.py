@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from polyvae.report.figures import CURVES, Floored, Point, Trade, front, means, training_curves
 from polyvae.report.marks import Marks
 from polyvae.report.runs import Group, Series
-from polyvae.report.style import DASH, INK, MUTED, PAPER, Look, drawing
+from polyvae.report.style import DASH, INK, MUTED, PAPER, Look, canvas, drawing
 from polyvae.report.words import short, weights
 
 LARGE, SMALL = (5.6, 4.3), (3.9, 3.1)  # inches; about the width on the page, so that text keeps its size
@@ -23,24 +23,22 @@ OFFSET: Any = {"textcoords": "offset points"}
 
 
 def trade_off(data: Trade, group: Group, marks: Marks) -> Figure:
-    with drawing():
-        figure = Figure(figsize=LARGE)
-        axes = figure.add_subplot()
-        looks = {s.label: s.look for s in group.series}
+    with canvas(LARGE) as (figure, axes):
+        series = {s.label: s for s in group.series}
         distances = [p.distance for points in data.points.values() for p in points] + list(data.lines.values())
         if is_log := min(distances) > 0 and max(distances) > 10 * min(distances):
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.margins(x=0.12)
-        methods = {s.label: s.method for s in group.series}
         for label, points in data.points.items():
-            _points(axes, points, looks[label], methods[label], marks, size=6 if len(distances) > CROWDED else 9)
+            _points(axes, points, series[label], marks, size=6 if len(distances) > CROWDED else 9)
         _front(axes, data)
         for label, distance in data.lines.items():
-            axes.axvline(distance, color=looks[label].colour, dashes=(5, 2), gid=marks.line(methods[label]))
+            gid = marks.line(series[label].method)
+            axes.axvline(distance, color=series[label].look.colour, dashes=(5, 2), gid=gid)
             _beside(axes, distance, f"{label} {short(distance)}")
-        _limits(axes, data, is_log)
+        _limits(axes, group, is_log)
         if not is_log:
             axes.set_xlim(0, 1.18 * max(distances))
         axes.set_ylim(0, 1.06)
@@ -55,39 +53,30 @@ def trade_off(data: Trade, group: Group, marks: Marks) -> Figure:
 
 
 def probe(curves: dict[str, list[tuple[int, float]]], group: Group) -> Figure:
-    with drawing():
-        figure = Figure(figsize=SMALL)
-        axes = figure.add_subplot()
+    with canvas(SMALL) as (figure, axes):
         _marked_lines(axes, curves, group)
         axes.set_xscale("log")
         counts = sorted({count for curve in curves.values() for count, _ in curve})
         axes.set_xticks(counts, [f"{count:,}" for count in counts], rotation=45)
         axes.minorticks_off()
-        axes.set_ylim(0, 1.06)
-        axes.set_xlabel("labelled examples")
-        axes.set_ylabel("accuracy of a linear probe")
+        axes.set(ylim=(0, 1.06), xlabel="labelled examples", ylabel="accuracy of a linear probe")
         axes.legend()
     return figure
 
 
 def by_inputs(curves: dict[str, list[tuple[int, float]]], group: Group) -> Figure:
-    with drawing():
-        figure = Figure(figsize=SMALL)
-        axes = figure.add_subplot()
+    with canvas(SMALL) as (figure, axes):
         _marked_lines(axes, curves, group)
         if group.ceiling is not None:
             axes.axhline(group.ceiling, color=MUTED, linewidth=1, dashes=(1, 2), label="judge's ceiling")
-        axes.set_ylim(0, 1.06)
-        axes.set(xlabel="number of given modalities", ylabel="coherence of the others")
+        axes.set(ylim=(0, 1.06), xlabel="number of given modalities", ylabel="coherence of the others")
         _finish(figure, axes)
     return figure
 
 
 def pairs(matrix: np.ndarray, series: Series, modalities: Sequence[str]) -> Figure:
     size = 0.8 + 0.42 * len(modalities)
-    with drawing():
-        figure = Figure(figsize=(size + 0.1, size))
-        axes = figure.add_subplot()
+    with canvas((size + 0.1, size)) as (figure, axes):
         axes.pcolormesh(matrix, cmap=OPACITY, vmin=0, vmax=1, edgecolor=PAPER, linewidth=2)
         for (row, column), value in np.ndenumerate(matrix):
             text, colour = (DASH, INK) if np.isnan(value) else (f"{value:.2f}", "white" if value > 0.55 else INK)
@@ -113,9 +102,10 @@ def floors(curves: dict[str, list[Floored]], group: Group) -> Figure:
                 look = series.look
                 for axes in (by_beta, plane):
                     axes.axhline(runs[0].floor, color=look.colour, linewidth=1, dashes=(5, 2))
-                reached = [(run.beta, run.distortion) for run in runs]
-                _line(by_beta, reached, look, label=series.label, marker=look.marker)
-                plane.plot([run.rate for run in runs], [run.distortion for run in runs], look.marker, color=look.colour)
+                reached = [run.distortion for run in runs]
+                line = list(zip([run.beta for run in runs], reached, strict=True))
+                _line(by_beta, line, look, label=series.label, marker=look.marker)
+                plane.plot([run.rate for run in runs], reached, look.marker, color=look.colour)
         by_beta.set_xscale("log")
         by_beta.set(xlabel="β", ylabel="distortion per modality (nats)")
         plane.set(xlabel="rate (nats)")
@@ -127,9 +117,7 @@ def floors(curves: dict[str, list[Floored]], group: Group) -> Figure:
 
 
 def training(group: Group, quantity: str) -> Figure:
-    with drawing():
-        figure = Figure(figsize=SMALL)
-        axes = figure.add_subplot()
+    with canvas(SMALL) as (figure, axes):
         looks = {s.label: s.look for s in group.series}
         train, validation = (training_curves(group, quantity, part) for part in ("train", "validation"))
         for shown, style in ((train, "-"), (validation, "--")):
@@ -143,9 +131,9 @@ def training(group: Group, quantity: str) -> Figure:
     return figure
 
 
-def _points(axes: Axes, points: list[Point], look: Look, method: str, marks: Marks, size: float) -> None:
-    curve = np.array(means(points))
-    axes.plot(curve[:, 0], curve[:, 1], color=look.colour, linewidth=1.2, alpha=0.7, gid=marks.line(method))
+def _points(axes: Axes, points: list[Point], series: Series, marks: Marks, size: float) -> None:
+    look, curve = series.look, np.array(means(points))
+    axes.plot(curve[:, 0], curve[:, 1], color=look.colour, linewidth=1.2, alpha=0.7, gid=marks.line(series.method))
     for point in points:
         gid = marks.runs([point.run], f"distance {short(point.distance)}, coherence {point.coherence:.3f}")
         style: Any = {"color": look.colour, "markersize": size, "markeredgecolor": PAPER, "gid": gid}
@@ -195,15 +183,15 @@ def _marked_lines(axes: Axes, curves: dict[str, list[tuple[int, float]]], group:
             _line(axes, curve, series.look, label=series.label, marker=series.look.marker)
 
 
-def _limits(axes: Axes, data: Trade, is_log: bool) -> None:
+def _limits(axes: Axes, group: Group, is_log: bool) -> None:
     """The floor of real data and the ceiling of the judge."""
     thin: Any = {"color": MUTED, "linewidth": 1, "dashes": (1, 2)}
-    if data.floor is not None and (data.floor > 0 or not is_log):
-        axes.axvline(data.floor, **thin)
-        _beside(axes, data.floor, f"real data {short(data.floor)}")
-    if data.ceiling is not None:
-        axes.axhline(data.ceiling, **thin)
-        text, at = f"judge's ceiling {data.ceiling:.2f}", (1, data.ceiling)
+    if group.floor is not None and (group.floor > 0 or not is_log):
+        axes.axvline(group.floor, **thin)
+        _beside(axes, group.floor, f"real data {short(group.floor)}")
+    if group.ceiling is not None:
+        axes.axhline(group.ceiling, **thin)
+        text, at = f"judge's ceiling {group.ceiling:.2f}", (1, group.ceiling)
         axes.annotate(text, at, (0, 3), ("axes fraction", "data"), color=MUTED, ha="right", **OFFSET)
 
 
@@ -218,12 +206,12 @@ def _good_corner(axes: Axes) -> None:
 
 
 def _line(axes: Axes, points: Sequence[tuple[float, float]], look: Look, **kwargs: Any) -> None:
-    x, y = [k for k, _ in points], [value for _, value in points]
+    x, y = zip(*points, strict=True)
     axes.plot(x, y, color=look.colour, markersize=6, markeredgecolor=PAPER, **kwargs)
 
 
 def _cut_start(axes: Axes, curves: list[list[float]]) -> None:
-    """The steep first tenth of training may leave the frame, so that the rest can be told apart."""
+    """Lets the steep first tenth of training leave the frame, so that the rest can be told apart."""
     rest = [value for curve in curves for value in curve[len(curve) // 10 :]]
     margin = 0.06 * (max(rest) - min(rest)) or 1.0
     axes.set_ylim(min(rest) - margin, max(rest) + margin)

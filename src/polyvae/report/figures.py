@@ -1,6 +1,7 @@
 """The data behind each figure, as pure functions of the records."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +12,7 @@ from polyvae.report.runs import Group, Run, Series
 
 MOST_IN_HEATMAP = 6
 REFERENCE = 2000.0  # distance on judge features of the reference point of hypervolumes, at coherence 0
-CURVES = {
-    "distortion": "distortion per modality (nats)",
-    "rate": "rate (nats)",
-    "loss": "loss per modality (nats)",
-}
+CURVES = {"distortion": "distortion per modality (nats)", "rate": "rate (nats)", "loss": "loss per modality (nats)"}
 
 
 class Point(NamedTuple):
@@ -26,30 +23,22 @@ class Point(NamedTuple):
 
 
 class Trade(NamedTuple):
-    """Quality against coherence: points of each series, distances of series without a coherence, limits."""
+    """Quality against coherence: points of each series, and distances of series without a coherence."""
 
     points: dict[str, list[Point]]
     lines: dict[str, float]
-    floor: float | None
-    ceiling: float | None
 
 
 def trade_off(group: Group) -> Trade | None:
     """The opening figure's data; None when no run has both numbers."""
     if group.compared is None:
         return None
-    key = group.compared.key()
-    points = {
-        s.label: [
-            Point(run.metrics[key], run.metrics[LEAVE_ONE_OUT], run.config.beta, run)
-            for run in s.runs
-            if key in run.metrics and LEAVE_ONE_OUT in run.metrics
-        ]
-        for s in group.in_plane
-    }
-    points = {label: members for label, members in points.items() if members}
+    key, points = group.compared.key(), {}
+    for series in group.in_plane:
+        if scored := [r for r in series.runs if {key, LEAVE_ONE_OUT} <= set(r.metrics)]:
+            points[series.label] = [Point(r.metrics[key], r.metrics[LEAVE_ONE_OUT], r.config.beta, r) for r in scored]
     lines = {s.label: v for s in group.in_plane if s.label not in points and (v := s.value(key)) is not None}
-    return Trade(points, lines, group.floor, group.ceiling) if points else None
+    return Trade(points, lines) if points else None
 
 
 def means(points: Iterable[Point]) -> list[tuple[float, float]]:
@@ -62,43 +51,40 @@ def means(points: Iterable[Point]) -> list[tuple[float, float]]:
 
 def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     """The Pareto front: the points that no other one beats in both, in order of distance."""
-    kept: list[tuple[float, float]] = []
+    best: list[tuple[float, float]] = []
     for distance, coherence in sorted(set(points), key=lambda point: (point[0], -point[1])):
-        if not kept or coherence > kept[-1][1]:
-            kept.append((distance, coherence))
-    return kept
+        if not best or coherence > best[-1][1]:
+            best.append((distance, coherence))
+    return best
 
 
 def hypervolume(points: Iterable[tuple[float, float]], reference: float = REFERENCE) -> float:
     """Share of the rectangle from (0, 1) to the reference point (`reference`, 0) that the points dominate: 0 to 1."""
-    kept = [point for point in front(points) if point[0] < reference]
-    ends = [distance for distance, _ in kept][1:] + [reference] * bool(kept)
-    area = sum((end - distance) * coherence for (distance, coherence), end in zip(kept, ends, strict=True))
+    steps = [point for point in front(points) if point[0] < reference]
+    corners = pairwise([*steps, (reference, 0.0)])
+    area = sum((end - distance) * coherence for (distance, coherence), (end, _) in corners)
     return area / reference
 
 
 def by_inputs(group: Group) -> dict[str, list[tuple[int, float]]]:
-    """Coherence by the number of given modalities, at each series' best beta; only series with two or more numbers."""
-    curves = {}
-    for series in group.series:
-        values = [(k, series.value(keys.of(keys.BY_INPUTS, k))) for k in range(1, len(group.modalities) + 1)]
-        curve = [(k, value) for k, value in values if value is not None]
-        if len(curve) > 1:
-            curves[series.label] = curve
-    return curves
+    """Coherence by the number of given modalities, as `_curves`."""
+    return _curves(group, {k: keys.of(keys.BY_INPUTS, k) for k in range(1, len(group.modalities) + 1)})
 
 
 def probe(group: Group) -> dict[str, list[tuple[int, float]]]:
-    """Accuracy of the linear probe by number of labelled examples, at each series' best beta."""
+    """Accuracy of the linear probe by number of labelled examples, as `_curves`."""
     stem = keys.PROBE_BY_EXAMPLES
     counts = {int(count) for run in group.runs for count in keys.below(stem, run.metrics)}
-    curves = {}
-    for series in group.series:
-        values = {n: series.value(keys.of(stem, n)) for n in counts} | {500: series.value(keys.LINEAR_PROBE)}
-        curve = sorted((n, value) for n, value in values.items() if value is not None)
-        if len(curve) > 1:
-            curves[series.label] = curve
-    return curves
+    return _curves(group, {count: keys.of(stem, count) for count in counts} | {500: keys.LINEAR_PROBE})
+
+
+def _curves(group: Group, metrics: Mapping[int, str]) -> dict[str, list[tuple[int, float]]]:
+    """Per series the values of these metrics (x -> key) at its best beta; only series with two or more of them."""
+    curves = {
+        s.label: [(x, value) for x, key in sorted(metrics.items()) if (value := s.value(key)) is not None]
+        for s in group.series
+    }
+    return {label: curve for label, curve in curves.items() if len(curve) > 1}
 
 
 def pairs(series: Series, modalities: Sequence[str]) -> np.ndarray | None:
@@ -126,16 +112,13 @@ class Floored(NamedTuple):
 
 
 def floors(group: Group) -> dict[str, list[Floored]]:
-    """Per series what every run reached that has a floor.
+    """Per series what those runs reached that have a floor.
 
     Distortion and floor are divided by the number of modalities, so that runs of one modality share the axis.
     """
-    curves = {}
-    for series in group.series:
-        reached = [_floored(run) for run in series.runs if {keys.RATE, keys.DISTORTION, keys.FLOOR} <= set(run.metrics)]
-        if reached:
-            curves[series.label] = reached
-    return curves
+    needed = {keys.RATE, keys.DISTORTION, keys.FLOOR}
+    curves = {s.label: [_floored(run) for run in s.runs if needed <= set(run.metrics)] for s in group.series}
+    return {label: reached for label, reached in curves.items() if reached}
 
 
 def _floored(run: Run) -> Floored:
@@ -144,16 +127,12 @@ def _floored(run: Run) -> Floored:
 
 
 def training_curves(group: Group, quantity: str, part: str = "train") -> dict[str, list[list[float]]]:
-    """Per series one curve (a value an epoch) for each seed at the best beta; `part` is train or validation.
+    """Per series one curve (a value per epoch) for each seed at the best beta; `part` is train or validation.
 
     Distortion and loss are divided by the number of modalities, so that the unimodal runs share the axis.
     """
-    curves = {}
-    for series in group.series:
-        of_seeds = [_curve(run, quantity, part) for run in series.best]
-        if any(of_seeds):
-            curves[series.label] = [curve for curve in of_seeds if curve]
-    return curves
+    curves = {s.label: [curve for run in s.best if (curve := _curve(run, quantity, part))] for s in group.series}
+    return {label: of_seeds for label, of_seeds in curves.items() if of_seeds}
 
 
 def _curve(run: Run, quantity: str, part: str) -> list[float]:

@@ -6,7 +6,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from polyvae.errors import InputError
 from polyvae.report.runs import Group, Series
@@ -75,7 +75,8 @@ def embed(all_kinds: Iterable[Kind], limit: int = EMBED_LIMIT) -> dict[Path, Pic
         size = 4 * (grid.path.stat().st_size // 3 + 1)
         if size <= limit:
             limit -= size
-            pictures[grid.path] = _picture(grid.path)
+            content = base64.b64encode(grid.path.read_bytes()).decode()
+            pictures[grid.path] = Picture(f"data:image/png;base64,{content}", *read_picture(grid.path).size)
     return pictures
 
 
@@ -84,10 +85,10 @@ def _grids(group: Group, stem: str) -> tuple[Grid, ...]:
     return tuple(Grid(s, run.config.seed, run.samples[stem]) for s, run in first if stem in run.samples)
 
 
-def _picture(path: Path) -> Picture:
+def read_picture(path: Path) -> Image.Image:
+    """The picture in RGB. Raises InputError that names a file that is none, or damaged."""
     try:
         with Image.open(path) as image:
-            width, height = image.size
-    except UnidentifiedImageError as error:
+            return image.convert("RGB")
+    except OSError as error:
         raise InputError(f"{path} is no picture; delete it, then run the same command again") from error
-    return Picture("data:image/png;base64," + base64.b64encode(path.read_bytes()).decode(), width, height)

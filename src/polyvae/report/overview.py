@@ -1,6 +1,6 @@
 """The paper's Table 1 (properties observed in earlier work), with measured values beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from polyvae.keys import LEAVE_ONE_OUT
@@ -27,21 +27,18 @@ class Row(NamedTuple):
 
 
 def table_1(groups: Sequence[Group]) -> list[Row]:
-    """A row a method; for each group its distance and its coherence, each at the beta that is best for it."""
-    cells: dict[str, list[str]] = {method: [] for method in PUBLISHED}
+    """A row per method; for each group its distance and its coherence, each at the beta that is best for it."""
+    columns = []
     for group in groups:
-        key = group.compared.key() if group.compared else ""
-        near = over_beta(group, lambda run, key=key: run.metrics.get(key))
-        coherent = over_beta(group, lambda run: run.metrics.get(LEAVE_ONE_OUT))
-        for method, measured in cells.items():
-            measured.append(_cell(min(near.get(method, []), key=lambda p: p.mean, default=None), 0))
-            measured.append(_cell(max(coherent.get(method, []), key=lambda p: p.mean, default=None), 2))
-    filled = {method: measured for method, measured in cells.items() if set(measured) - {DASH}}
-    return [Row(method, *PUBLISHED[method], measured) for method, measured in filled.items()]
+        distances = over_beta(group, group.compared.key() if group.compared else "")
+        columns += [(distances, min, 0), (over_beta(group, LEAVE_ONE_OUT), max, 2)]
+    measured = {method: [_cell(c.get(method, []), best, digits) for c, best, digits in columns] for method in PUBLISHED}
+    return [Row(m, *PUBLISHED[m], cells) for m, cells in measured.items() if set(cells) - {DASH}]
 
 
-def _cell(point: Point | None, decimals: int) -> str:
-    if point is None:
+def _cell(points: list[Point], best: Callable[..., Point], decimals: int) -> str:
+    if not points:
         return DASH
+    point = best(points, key=lambda point: point.mean)
     mean, sd = (f"{value:.{decimals}f}" if decimals else short(value) for value in (point.mean, point.sd))
     return f"{mean} ± {sd} (β {point.x:g})" if len(point.runs) > 1 else f"{mean} (β {point.x:g})"

@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from polyvae.report.marks import Marks
 from polyvae.report.paper import Panel, PaperFigure, Point
-from polyvae.report.style import MUTED, PAPER, Look, drawing
+from polyvae.report.style import MUTED, PAPER, Look, canvas, drawing
 from polyvae.report.words import short
 
 WIDE = 10  # times: from this ratio on, positive values are on a logarithmic axis
@@ -31,10 +31,9 @@ def whole(figure: PaperFigure, looks: dict[str, Look]) -> Figure:
 
 def single(panel: Panel, looks: dict[str, Look], marks: Marks) -> Figure:
     """One panel, for the page."""
-    with drawing():
-        drawn = Figure(figsize=SIZE)
-        _draw(drawn.add_subplot(), panel, looks, marks)
-    return drawn
+    with canvas(SIZE) as (figure, axes):
+        _draw(axes, panel, looks, marks)
+    return figure
 
 
 def _draw(axes: Axes, panel: Panel, looks: dict[str, Look], marks: Marks) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -11,11 +11,10 @@ import numpy as np
 from polyvae import keys
 from polyvae.config import MODALITIES
 from polyvae.keys import LEAVE_ONE_OUT
-from polyvae.paper.claims.evidence import mean_below
+from polyvae.paper.claims.evidence import Score, mean_below, score_of
 from polyvae.paper.names import ALONE, DATASETS, OFFICIAL
 from polyvae.report.runs import DATA_FIELDS, Group, Run
 
-Score = Callable[[Run], float | None]
 SWEPT = ("polymnist", "translated_polymnist", "cub")
 
 
@@ -63,46 +62,48 @@ def paper_figures(groups: Sequence[Group]) -> list[PaperFigure]:
     Figure 12 is about the methods of the published objective, all others are about the other methods.
     """
     swept = swept_groups(groups)
-    plain = [group for group in swept if _is_plain(group)]
+    plain = [group for group in swept if group.dataset == "polymnist"]
     growth = [panel for dataset in ("polymnist", "translated_polymnist") for panel in by_modalities(groups, dataset)]
-    repeated = by_modalities(groups, "repeated_polymnist")
-    figures = [
-        PaperFigure(2, "Quality over beta", [_without_official(_quality(group) for group in swept)]),
-        PaperFigure(3, "Quality by number of modalities", [_without_official(growth)]),
-        PaperFigure(4, "Coherence over beta", [_without_official(_coherence(group) for group in swept)]),
-        PaperFigure(6, "Linear probe over beta", [_without_official(_probe(group) for group in swept)]),
-        PaperFigure(7, "Joint log-likelihood over beta", [_without_official(_likelihood(group) for group in swept)]),
-        PaperFigure(8, "Quality of each modality over beta", [_without_official(_each(group)) for group in swept]),
-        PaperFigure(11, "Quality by number of repeated modalities", [_without_official(repeated)]),
-        PaperFigure(12, "The official MMVAE over beta", [_official(group) for group in plain]),
+    others = [
+        PaperFigure(2, "Quality over beta", [[_quality(group) for group in swept]]),
+        PaperFigure(3, "Quality by number of modalities", [growth]),
+        PaperFigure(4, "Coherence over beta", [[_coherence(group) for group in swept]]),
+        PaperFigure(6, "Linear probe over beta", [[_probe(group) for group in swept]]),
+        PaperFigure(7, "Joint log-likelihood over beta", [[_likelihood(group) for group in swept]]),
+        PaperFigure(8, "Quality of each modality over beta", [_each(group) for group in swept]),
+        PaperFigure(11, "Quality by number of repeated modalities", [by_modalities(groups, "repeated_polymnist")]),
         PaperFigure(13, "MVAE with and without ELBO sub-sampling", [_subsampling(group) for group in plain]),
     ]
-    kept = [figure._replace(rows=[row for row in map(_with_curves, figure.rows) if row]) for figure in figures]
-    return [figure for figure in kept if figure.rows]
+    official = PaperFigure(12, "The official MMVAE over beta", [_official(group) for group in plain])
+    figures = sorted([*map(_without_official, others), official], key=lambda figure: figure.number)
+    filled = [figure._replace(rows=[row for row in map(_with_curves, figure.rows) if row]) for figure in figures]
+    return [figure for figure in filled if figure.rows]
 
 
 def swept_groups(groups: Iterable[Group]) -> list[Group]:
     """For each data set of the paper the group with the most pairs of method and beta, if it has several betas."""
     best: dict[str, Group] = {}
     for group in groups:
-        dataset = group.runs[0].config.dataset
-        if dataset in SWEPT and _pairs(group) > max(len(group.series), _pairs(best.get(dataset))):
-            best[dataset] = group
+        if group.dataset in SWEPT and _pairs(group) > max(len(group.series), _pairs(best.get(group.dataset))):
+            best[group.dataset] = group
     return [best[dataset] for dataset in SWEPT if dataset in best]
 
 
-def over_beta(group: Group, score: Score, but: Sequence[str] = ()) -> dict[str, list[Point]]:
-    """Method -> a point a beta."""
-    curves = {}
-    for method, series in group.main.items():
-        points = [_point(beta, runs, score) for beta, runs in series.by_beta.items() if beta > 0]
-        if method not in but and (scored := [point for point in points if point is not None]):
-            curves[method] = scored
-    return curves
+def over_beta(group: Group, score: Score) -> dict[str, list[Point]]:
+    """Method -> a point per beta."""
+    curves = {
+        method: [
+            point
+            for beta, runs in series.by_beta.items()
+            if beta > 0 and (point := _point(beta, runs, score)) is not None
+        ]
+        for method, series in group.main.items()
+    }
+    return {method: points for method, points in curves.items() if points}
 
 
 def by_modalities(groups: Iterable[Group], dataset: str) -> list[Panel]:
-    """Quality against the number of modalities at one beta, a panel a background; the unimodal VAE is one constant.
+    """Quality against the number of modalities at one beta, a panel per background; the unimodal VAE is one constant.
 
     The mean over modalities where they are of one kind (figure 11), else the first modality (figure 3).
     """
@@ -125,7 +126,7 @@ def _growth(by_count: dict[int, Group], dataset: str) -> Panel | None:
     beta = max(shared, key=lambda b: (shared[b], betas.count(b)))
     is_repeated = dataset == "repeated_polymnist"
     key = largest.compared.key()
-    score = partial(mean_below, keys.stem(key)) if is_repeated else _metric(key)
+    score = partial(mean_below, keys.stem(key)) if is_repeated else key
     curves: dict[str, list[Point]] = defaultdict(list)
     for count, group in sorted(by_count.items()):
         for method, series in group.main.items():
@@ -140,32 +141,30 @@ def _growth(by_count: dict[int, Group], dataset: str) -> Panel | None:
     return Panel(dataset, f"{name}, β {beta:g}", "number of modalities", y, dict(curves), constants, is_log=False)
 
 
-def _quality(group: Group) -> Panel:
-    return _distance(group, group.compared.modality if group.compared else "")
-
-
-def _distance(group: Group, modality: str) -> Panel:
-    key = group.compared._replace(modality=modality).key() if group.compared else ""
-    return _panel(group, f"Fréchet distance of {modality}", over_beta(group, _metric(key)))
+def _quality(group: Group, modality: str | None = None) -> Panel:
+    """Of the modality that is compared, unless said otherwise."""
+    if group.compared is None:
+        return _panel(group, "Fréchet distance", "")
+    seen = group.compared if modality is None else group.compared._replace(modality=modality)
+    return _panel(group, f"Fréchet distance of {seen.modality}", seen.key())
 
 
 def _each(group: Group) -> list[Panel]:
-    return [_distance(group, name)._replace(title=f"{_title(group)}, {name}") for name in group.modalities]
+    panels = {name: _quality(group, name) for name in group.modalities}
+    return [panel._replace(title=f"{panel.title}, {name}") for name, panel in panels.items()]
 
 
 def _coherence(group: Group) -> Panel:
-    curves = over_beta(group, _metric(LEAVE_ONE_OUT))
-    return _panel(group, "leave-one-out coherence", curves, group.value(keys.CHANCE))._replace(is_share=True)
+    panel = _panel(group, "leave-one-out coherence", LEAVE_ONE_OUT)
+    return panel._replace(chance=group.value(keys.CHANCE), is_share=True)
 
 
 def _probe(group: Group) -> Panel:
-    curves = over_beta(group, _metric(keys.LINEAR_PROBE), ["unimodal"])
-    return _panel(group, "accuracy of a linear probe", curves)._replace(is_share=True)
+    return _panel(group, "accuracy of a linear probe", keys.LINEAR_PROBE, but=["unimodal"])._replace(is_share=True)
 
 
 def _likelihood(group: Group) -> Panel:
-    curves = over_beta(group, _metric(keys.LOG_LIKELIHOOD), ALONE)
-    return _panel(group, "joint log-likelihood (nats)", curves)
+    return _panel(group, "joint log-likelihood (nats)", keys.LOG_LIKELIHOOD, but=ALONE)
 
 
 def _subsampling(group: Group) -> list[Panel]:
@@ -178,25 +177,23 @@ def _official(group: Group) -> list[Panel]:
     return [_of(panel, OFFICIAL) for panel in (_quality(group), _coherence(group), _likelihood(group), _probe(group))]
 
 
-def _without_official(panels: Iterable[Panel]) -> list[Panel]:
-    return [_of(panel, [method for method in panel.curves if method not in OFFICIAL]) for panel in panels]
+def _without_official(figure: PaperFigure) -> PaperFigure:
+    rows = [
+        [_of(panel, [method for method in panel.curves if method not in OFFICIAL]) for panel in row]
+        for row in figure.rows
+    ]
+    return figure._replace(rows=rows)
 
 
-def _of(panel: Panel, methods: Sequence[str]) -> Panel:
+def _of(panel: Panel, methods: Iterable[str]) -> Panel:
     """The panel with the curves of these methods alone."""
     return panel._replace(curves={method: points for method, points in panel.curves.items() if method in methods})
 
 
-def _panel(group: Group, y: str, curves: dict[str, list[Point]], chance: float | None = None) -> Panel:
-    return Panel(group.runs[0].config.dataset, _title(group), "β", y, curves, {}, is_log=True, chance=chance)
-
-
-def _title(group: Group) -> str:
-    return DATASETS[group.runs[0].config.dataset].full
-
-
-def _is_plain(group: Group) -> bool:
-    return group.runs[0].config.dataset == "polymnist"
+def _panel(group: Group, y: str, key: str, but: Iterable[str] = ()) -> Panel:
+    """A metric over beta, of all methods but some."""
+    curves = {method: points for method, points in over_beta(group, key).items() if method not in but}
+    return Panel(group.dataset, DATASETS[group.dataset].full, "β", y, curves, {}, is_log=True)
 
 
 def _pairs(group: Group | None) -> int:
@@ -207,12 +204,8 @@ def _with_curves(row: list[Panel]) -> list[Panel]:
     return [panel for panel in row if any(len(points) > 1 for points in panel.curves.values())]
 
 
-def _metric(key: str) -> Score:
-    return lambda run: run.metrics.get(key)
-
-
 def _point(x: float, runs: Iterable[Run], score: Score) -> Point | None:
-    scored = [(run, value) for run in runs if (value := score(run)) is not None]
+    scored = [(run, value) for run in runs if (value := score_of(run, score)) is not None]
     if not scored:
         return None
     values = np.array([value for _, value in scored])

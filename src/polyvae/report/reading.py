@@ -1,4 +1,4 @@
-"""Reads a store: its records as typed runs, in groups and series."""
+"""Reads a store: its records as runs, in groups and series."""
 
 import json
 import re

@@ -22,11 +22,15 @@ SHOWN_ANYWAY = {"method", "beta", "seed", "only", *DATA_FIELDS, *NOT_HASHED} - {
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Record):
-    """One record, with what lies beside it: a line an epoch, and sample grids by name; none for a failed run."""
+    """One record, with what lies beside it: a line per epoch, and sample grids by name; none for a failed run."""
 
     folder: Path
     history: tuple[Mapping[str, Any], ...]
     samples: Mapping[str, Path]
+
+    @property
+    def title(self) -> str:
+        return f"{self.config.method}, beta {self.config.beta:g}, seed {self.config.seed}"
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -39,7 +43,7 @@ class Run(Record):
 
     @property
     def likelihood_scale(self) -> str:
-        """The likelihood scale b: one value, or one a modality where they differ; empty when no modality has one."""
+        """The likelihood scale b: one value, or one per modality where they differ; empty when no modality has one."""
         specs = self.resolved.get("likelihoods", {})
         scales = {name: _scale(spec["scale"]) for name, spec in specs.items() if "scale" in spec}
         if len(set(scales.values())) <= 1:
@@ -49,18 +53,13 @@ class Run(Record):
 
 @dataclass(frozen=True)
 class Series:
-    """Runs of one method, equal but for beta and seed."""
+    """Runs of one method, equal except for beta and seed."""
 
     label: str
     look: Look
     method: str
     runs: tuple[Run, ...]
     quality: str | None  # key of the Frechet distance that chooses the best beta
-
-    @property
-    def setting(self) -> str:
-        """What runs must share to be compared."""
-        return setting(self.runs[0])
 
     @cached_property
     def by_beta(self) -> dict[float, list[Run]]:
@@ -76,7 +75,7 @@ class Series:
 
     @property
     def best(self) -> list[Run]:
-        """The runs at the best beta, one a seed."""
+        """The runs at the best beta, one per seed."""
         return self.by_beta[self.best_beta]
 
     def value(self, key: str) -> float | None:
@@ -93,6 +92,10 @@ class Group:
     runs: tuple[Run, ...]
     series: tuple[Series, ...]
     compared: keys.Seen | None  # what the most runs have a Fréchet distance of
+
+    @property
+    def dataset(self) -> str:
+        return self.runs[0].config.dataset
 
     @cached_property
     def modalities(self) -> tuple[str, ...]:
@@ -147,7 +150,7 @@ class Group:
 def _at_one_setting(series: Iterable[Series]) -> dict[str, Series]:
     by_setting: dict[str, dict[str, Series]] = {}
     for member in sorted(series, key=lambda s: len(s.by_beta)):  # of two that differ in name alone, the larger
-        by_setting.setdefault(member.setting, {})[member.method] = member
+        by_setting.setdefault(setting(member.runs[0]), {})[member.method] = member
     sizes = {key: [(len(s.by_beta), len(s.runs)) for s in members.values()] for key, members in by_setting.items()}
     best = max(sizes, key=lambda key: np.sum(sizes[key], axis=0).tolist(), default=None)
     return by_setting[best] if best is not None else {}
@@ -165,15 +168,15 @@ def varying(runs: Iterable[Run]) -> tuple[str, ...]:
 
 
 def settings(run: Run, names: Iterable[str]) -> str:
-    """Name and value of each, but for what was left to its default."""
-    values = ((name, getattr(run.config, name)) for name in names)
-    shown = ((name, _in_short(value) if name == "subsets" else value) for name, value in values)
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown if value not in (None, "auto"))
+    """Name and value of each, except what was left to its default."""
+    values = {name: value for name in names if (value := getattr(run.config, name)) not in (None, "auto")}
+    shown = {name: _in_short(value) if name == "subsets" else value for name, value in values.items()}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
 
 
-def _in_short(terms: str | None) -> str | None:
+def _in_short(terms: str) -> str:
     """Terms of S in JSON as `m0+m1 0.5, m2 0.5`; older records name the file that held them, which stays as it is."""
-    if terms is None or not terms.startswith("["):
+    if not terms.startswith("["):
         return terms
     return ", ".join(f"{'+'.join(term['given'])} {term['weight']:.3g}" for term in json.loads(terms))
 

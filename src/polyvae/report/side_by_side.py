@@ -1,6 +1,7 @@
 """Some runs side by side: where their configs differ, their metrics, their sample grids in one picture."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from polyvae import files
 from polyvae.errors import InputError
+from polyvae.report.grids import read_picture
 from polyvae.report.reading import read_run
 from polyvae.report.runs import Run
 from polyvae.runs.store import RunStore
@@ -16,7 +18,7 @@ GAP, HEAD, PAPER, INK = 12, 34, "white", "black"
 
 
 class Difference(NamedTuple):
-    """One setting or metric: a value a run, None where a run lacks it."""
+    """One setting or metric: its value for each run, None where a run lacks it."""
 
     name: str
     values: list[Any]
@@ -37,17 +39,17 @@ def read(store: RunStore, names: Sequence[str]) -> list[Run]:
 
 def settings(runs: Sequence[Run]) -> list[Difference]:
     """The fields of the configs in which these runs differ."""
-    return _rows([run.config.to_dict() for run in runs], only_different=True)
+    rows = _rows([run.config.to_dict() for run in runs])
+    return [row for row in rows if any(value != row.values[0] for value in row.values)]
 
 
 def metrics(runs: Sequence[Run], prefixes: Sequence[str] = ("",)) -> list[Difference]:
     """The metrics whose key starts with one of `prefixes`, in the order of the first run that has them."""
-    chosen = [{k: v for k, v in run.metrics.items() if k.startswith(tuple(prefixes))} for run in runs]
-    return _rows(chosen, only_different=False)
+    return _rows([{k: v for k, v in run.metrics.items() if k.startswith(tuple(prefixes))} for run in runs])
 
 
 def picture(runs: Sequence[Run], path: Path) -> int:
-    """Writes the sample grids that at least two runs have, a row a kind, a column a run; returns their number."""
+    """Writes the sample grids that at least two runs have, a row per kind, a column per run; returns their number."""
     counts = {kind: sum(kind in run.samples for run in runs) for run in runs for kind in run.samples}
     kinds = [kind for kind, count in counts.items() if count > 1]
     if not kinds:
@@ -61,8 +63,7 @@ def picture(runs: Sequence[Run], path: Path) -> int:
     for kind, row, height in zip(kinds, grids, heights, strict=True):
         for i, (run, image) in enumerate(zip(runs, row, strict=True)):
             left = GAP + i * (width + GAP)
-            name = f"{run.config.method}, beta {run.config.beta:g}, seed {run.config.seed}"
-            pen.text((left, top), f"{kind.replace('_', ' ')}: {name}", INK, font=font)
+            pen.text((left, top), f"{kind.replace('_', ' ')}: {run.title}", INK, font=font)
             sheet.paste(image, (left, top + HEAD - GAP))
         top += height + HEAD
     with files.atomic(path) as temporary:
@@ -70,17 +71,10 @@ def picture(runs: Sequence[Run], path: Path) -> int:
     return len(kinds)
 
 
-def _rows(columns: Sequence[Mapping[str, Any]], *, only_different: bool) -> list[Difference]:
-    names = dict.fromkeys(name for column in columns for name in column)
-    rows = [Difference(name, [column.get(name) for column in columns]) for name in names]
-    return [row for row in rows if not only_different or any(value != row.values[0] for value in row.values)]
+def _rows(columns: Sequence[Mapping[str, Any]]) -> list[Difference]:
+    names = dict.fromkeys(chain(*columns))
+    return [Difference(name, [column.get(name) for column in columns]) for name in names]
 
 
 def _grid(path: Path | None) -> Image.Image:
-    if path is None:
-        return Image.new("RGB", (1, 1), PAPER)
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except OSError as error:
-        raise InputError(f"{path} is no picture; delete it, then run the same command again") from error
+    return Image.new("RGB", (1, 1), PAPER) if path is None else read_picture(path)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
 
@@ -94,6 +95,14 @@ def marker_path(marker: str) -> str:
 def drawing() -> Generator[None]:
     with matplotlib.rc_context(RC):
         yield
+
+
+@contextmanager
+def canvas(size: tuple[float, float]) -> Generator[tuple[Figure, Axes]]:
+    """A figure of this size in inches with one pair of axes, for as long as it is drawn."""
+    with drawing():
+        figure = Figure(figsize=size)
+        yield figure, figure.add_subplot()
 
 
 def save(figure: Figure, folder: Path, name: str) -> str:

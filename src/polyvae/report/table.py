@@ -1,7 +1,7 @@
-"""The metrics table: one row a run, one column a number, the best of each column marked, gaps explained."""
+"""The metrics table: a row per run, a column per number, the best of each column marked, gaps explained."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -31,6 +31,8 @@ class Column:
 
 
 class Cell(NamedTuple):
+    """title: why there is no value. extra: such as an interval."""
+
     text: str
     value: float | None
     title: str = ""
@@ -52,15 +54,13 @@ class Table(NamedTuple):
 
 
 def metrics_table(group: Group) -> Table:
-    """The columns that at least one run fills, a row a run, and why cells are empty."""
-    columns = [c for c in _columns(group) if any(c.value(run) is not None for run in group.runs)]
-    return _table(group, columns)
+    """The columns that at least one run fills, one row per run, and why cells are empty."""
+    return _table(group, _filled(group, _columns(group)))
 
 
 def evaluation_table(group: Group) -> Table:
     """Samples, likelihood, representation: what a reader looks for after quality and coherence."""
-    columns = [c for c in _evaluation(group) if any(c.value(run) is not None for run in group.runs)]
-    return _table(group, columns)
+    return _table(group, _filled(group, _evaluation(group)))
 
 
 def fitted_table(group: Group) -> Table:
@@ -72,13 +72,17 @@ def other_metrics(group: Group) -> Table:
     """Every metric that the other tables leave out, under its key."""
     columns = (*_columns(group), *_evaluation(group), *_fitted(group))
     shown = {key for column in columns for key in column.keys}
-    keys = dict.fromkeys(key for run in group.runs for key in run.metrics if key not in shown)
-    return _table(group, [_plain(key, "", key) for key in sorted(keys)])
+    others = {key for run in group.runs for key in run.metrics} - shown
+    return _table(group, [_plain(key, "", key) for key in sorted(others)])
 
 
 def reason(run: Run, key: str) -> str:
     """Why a metric is not there: the note on the key itself, or on the longest part of it."""
     return next((run.notes[name] for name in keys.beginnings(key) if name in run.notes), "")
+
+
+def _filled(group: Group, columns: list[Column]) -> list[Column]:
+    return [column for column in columns if any(column.value(run) is not None for run in group.runs)]
 
 
 def _table(group: Group, columns: list[Column]) -> Table:
@@ -107,7 +111,7 @@ def _cell(column: Column, run: Run, best: float | None) -> Cell:
 
 
 def _notes(columns: list[Column], rows: list[Row]) -> list[str]:
-    """One sentence a reason: which columns of which methods it empties."""
+    """One sentence per reason: which columns of which methods it empties."""
     gaps: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         for column, cell in zip(columns, row.cells, strict=True):
@@ -133,12 +137,12 @@ def _columns(group: Group) -> list[Column]:
 def _imputation(group: Group) -> list[Column]:
     columns = []
     for target in group.modalities:
-        key, coverage = (imputation_key(group, target, score) for score in ("rmse", "coverage"))
+        error, coverage = (imputation_key(group, target, score) for score in ("rmse", "coverage"))
         of_mean = keys.imputation_by_mean(target)
         columns += [
-            _plain(f"error {target}", f"{target} from all others, in standard deviations", key, "lower", 3),
-            _plain(f"of the mean {target}", "error of filling in the mean", of_mean, None, 3),
-            _plain(f"interval {target}", "truths inside the 80 % interval", coverage, None, 2),
+            _plain(f"error {target}", f"{target} from all others, in standard deviations", error, "lower", 3),
+            _plain(f"of the mean {target}", "error of filling in the mean", of_mean, decimals=3),
+            _plain(f"interval {target}", "truths inside the 80 % interval", coverage, decimals=2),
         ]
     return columns
 
@@ -150,8 +154,7 @@ def _quality(group: Group) -> list[Column]:
     distances = tuple(Seen(extractor, name).key() for name in group.modalities)
     columns = [_plain(f"Fréchet {modality}", f"distance of {modality} to real data", group.compared.key(), "lower")]
     if len(distances) > 1:
-        why_not = "the run does not have all modalities"
-        value = partial(_mean, metrics=distances)
+        value, why_not = partial(_mean, metrics=distances), "the run does not have all modalities"
         columns.append(Column("Fréchet mean", "over all modalities", distances, value, better="lower", why_not=why_not))
     return [*columns, _plain(f"floor {modality}", "real data against real data", group.compared.key(kind="floor"))]
 
@@ -160,32 +163,22 @@ def _coherence(group: Group) -> list[Column]:
     self_keys, ceilings = (
         tuple(keys.of(stem, name) for name in group.modalities) for stem in (keys.SELF_COHERENCE, keys.CEILING)
     )
+    own, ceiling = (partial(_mean, metrics=metrics, is_partial_fine=True) for metrics in (self_keys, ceilings))
     ends = keys.interval(LEAVE_ONE_OUT)
 
     def interval(run: Run) -> str:
         return "[{:.3f}, {:.3f}]".format(*(run.metrics[end] for end in ends)) if set(ends) <= set(run.metrics) else ""
 
+    share = "{:.3f}".format
+    one_out = _plain(
+        "leave-one-out", "one modality given all others, with its 95 % interval", LEAVE_ONE_OUT, "higher", 3
+    )
     return [
         _plain("joint", "modalities of a draw that agree", keys.JOINT_COHERENCE, "higher", 3),
         _plain("kappa", "joint coherence corrected for chance", keys.KAPPA, "higher", 3),
-        Column(
-            "leave-one-out",
-            "one modality given all others, with its 95 % interval",
-            (LEAVE_ONE_OUT, *ends),
-            lambda run: run.metrics.get(LEAVE_ONE_OUT),
-            "{:.3f}".format,
-            "higher",
-            interval,
-        ),
-        Column(
-            "self",
-            "mean over modalities",
-            self_keys,
-            lambda run: _mean(run, self_keys, True),
-            "{:.3f}".format,
-            "higher",
-        ),
-        Column("ceiling", "the judge on real data", ceilings, lambda run: _mean(run, ceilings, True), "{:.3f}".format),
+        replace(one_out, keys=(LEAVE_ONE_OUT, *ends), extra=interval),
+        Column("self", "mean over modalities", self_keys, own, share, "higher"),
+        Column("ceiling", "the judge on real data", ceilings, ceiling, share),
     ]
 
 
@@ -209,18 +202,19 @@ def _evaluation(group: Group) -> list[Column]:
         _plain(f"{kind} {modality}", text, group.compared.key(kind), "higher", 3) for kind, text in kinds.items()
     ]
     effnet = Seen("effnet", modality).key()
-    more = [_plain(f"EfficientNet {modality}", "Fréchet distance of ImageNet features", effnet, "lower")]
-    more += [_plain(f"KID {modality}", "kernel distance", group.compared.key("kid"), "lower")]
-    return [*manifold, *columns, *more]
+    return [
+        *manifold,
+        *columns,
+        _plain(f"EfficientNet {modality}", "Fréchet distance of ImageNet features", effnet, "lower"),
+        _plain(f"KID {modality}", "kernel distance", group.compared.key("kid"), "lower"),
+    ]
 
 
 def _fitted(group: Group) -> list[Column]:
-    fitted = (key.split("/")[0] for run in group.runs for key in keys.below(keys.FITTED_PRIOR, run.metrics))
-    stems = {kind: (keys.FITTED_PRIOR, kind) for kind in sorted(set(fitted))}
-    if not stems:
-        return []
+    kinds = {key.split("/")[0] for run in group.runs for key in keys.below(keys.FITTED_PRIOR, run.metrics)}
     columns = []
-    for kind, start in {"own": (), **stems}.items():
+    for kind in ("own", *sorted(kinds)) if kinds else ():
+        start = () if kind == "own" else (keys.FITTED_PRIOR, kind)
         text = f"samples of the {kind} prior"
         columns += [
             _plain(f"{kind}: joint", text, keys.of(*start, keys.JOINT_COHERENCE), "higher", 3),
@@ -234,10 +228,8 @@ def _fitted(group: Group) -> list[Column]:
 
 def _diversity(group: Group) -> str:
     """The key of the mean, by whichever extractor it was measured."""
-    extractors = {
-        keys.stem(key) for run in group.runs for key in keys.below(keys.DIVERSITY, run.metrics) if key.endswith("/mean")
-    }
-    return keys.of(keys.DIVERSITY, min(extractors, default="digits"), "mean")
+    below = {key for run in group.runs for key in keys.below(keys.DIVERSITY, run.metrics)}
+    return keys.of(keys.DIVERSITY, min((key for key in below if key.endswith("/mean")), default="digits/mean"))
 
 
 def _captions(group: Group) -> list[Column]:
@@ -261,10 +253,7 @@ def _bound() -> list[Column]:
     # Without a best: the sums run over the modalities of each run and depend on the likelihood scale.
     return [
         _plain(
-            "distortion",
-            "nats, on the test rows, summed over the modalities of the run",
-            keys.DISTORTION,
-            decimals=1,
+            "distortion", "nats, on the test rows, summed over the modalities of the run", keys.DISTORTION, decimals=1
         ),
         _plain("rate", "nats, on the test rows", keys.RATE, decimals=2),
         _plain("loss", "distortion + beta * rate, nats, on the test rows", keys.LOSS, decimals=1),

@@ -1,15 +1,14 @@
 """The summary in words, computed from the records, and the formatting of numbers that all parts share."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from polyvae import keys
 from polyvae.keys import LEAVE_ONE_OUT
-from polyvae.report.runs import Group, Run, Series
+from polyvae.report.runs import Group, Series
 from polyvae.report.style import METHODS
 
-QUALITY_AHEAD, QUALITY_BEHIND = ("unimodal", "mvae"), ("mmvae", "mopoe")
-COHERENCE_AHEAD, COHERENCE_BEHIND = ("mmvae", "mopoe"), ("mvae",)
 ENOUGH_SEEDS = 5
 
 
@@ -66,7 +65,7 @@ def what_was_run(group: Group) -> str:
     seeds = {run.config.seed for run in runs}
     parts = [
         joined(rows) if rows else "",
-        f"{span(steps)} optimiser steps a run" if steps else "",
+        f"{span(steps)} optimiser steps per run" if steps else "",
         f"beta {joined(f'{beta:g}' for beta in betas)}",
         f"likelihood scale b {joined(scales)}" if len(scales) == 1 else "",
         count(len(seeds), "seed"),
@@ -85,38 +84,70 @@ def weights(group: Group) -> str:
 
 
 def findings(group: Group) -> dict[str, str]:
-    """What came out, a sentence or two each: quality, coherence, the paper's ordering, how far the seeds carry."""
-    sentences = {"Quality": _quality(group), "Coherence": _coherence(group), "The paper": ordering(group)}
-    sentences["Imputation"] = _imputation(group)
-    sentences["Label-free"] = _label_free(group)
-    sentences["Beware"] = beware(group)
+    """What came out, one or two sentences each: quality, coherence, the paper's ordering, how far the seeds carry."""
+    sentences = {
+        "Quality": _quality(group),
+        "Coherence": _coherence(group),
+        "The paper": ordering(group),
+        "Imputation": _imputation(group),
+        "Label-free": _label_free(group),
+        "Beware": beware(group),
+    }
     if not any(sentences.values()):
         sentences = {"Distortion": _bound(group)}
     return {name: text for name, text in (sentences | {"Seeds": _seeds(group)}).items() if text}
 
 
+class Ordering(NamedTuple):
+    """What the paper finds (Daunhawer et al., 2022, section 5): some methods are ahead of others."""
+
+    what: str
+    ahead: tuple[str, ...]
+    behind: tuple[str, ...]
+    is_lower_better: bool
+    text: Callable[[float], str]
+
+    def shows(self, values: Mapping[str, float]) -> bool | None:
+        """Whether all that should be ahead beat all of the others; None when either side has no run."""
+        sign = -1 if self.is_lower_better else 1
+        front, back = ([sign * values[m] for m in side if m in values] for side in (self.ahead, self.behind))
+        return min(front) > max(back) if front and back else None
+
+    def clause(self, values: Mapping[str, float]) -> str:
+        """values: method -> value, best first."""
+        shows = self.shows(values)
+        sides = ([METHODS[m].name for m in side if shows is None or m in values] for side in (self.ahead, self.behind))
+        expected = " ahead of ".join(map(joined, sides))
+        if shows is None:
+            return f"{self.what} cannot be checked, since {expected} needs a run on either side"
+        members = {m: v for m, v in values.items() if m in (*self.ahead, *self.behind)}
+        ranked = ", ".join(f"{METHODS[m].name} {self.text(v)}" for m, v in members.items())
+        return f"{self.what} {f'has {expected} ({ranked})' if shows else f'should have {expected}, but runs {ranked}'}"
+
+
+QUALITY = Ordering("quality", ("unimodal", "mvae"), ("mmvae", "mopoe"), True, short)
+COHERENCE = Ordering("coherence", ("mmvae", "mopoe"), ("mvae",), False, share)
+
+
 def ordering(group: Group) -> str:
-    """Whether the ordering of the paper (Daunhawer et al., 2022, section 5) shows at each method's best beta."""
-    quality = best_by_method(group, group.compared.key(), lowest=True) if group.compared else {}
-    coherence = best_by_method(group, LEAVE_ONE_OUT, lowest=False)
-    quality_shows = _is_ahead({m: -v for m, v in quality.items()}, QUALITY_AHEAD, QUALITY_BEHIND)
-    is_plain = group.runs[0].config.dataset == "polymnist"  # the paper finds no coherent method on the other ones
-    coherence_shows = _is_ahead(coherence, COHERENCE_AHEAD, COHERENCE_BEHIND) if is_plain else None
-    if quality_shows is None and coherence_shows is None:
+    """Whether the orderings of the paper show at each method's best beta."""
+    values = {QUALITY: best_by_method(group, group.compared.key(), lowest=True) if group.compared else {}}
+    if group.dataset == "polymnist":  # the paper finds no coherent method on the other ones
+        values[COHERENCE] = best_by_method(group, LEAVE_ONE_OUT, lowest=False)
+    shows = {order: order.shows(of_methods) for order, of_methods in values.items()}
+    decided = set(shows.values()) - {None}
+    if not decided:
         return ""
-    clauses = [_clause("quality", quality_shows, quality, QUALITY_AHEAD, QUALITY_BEHIND, short)]
-    if is_plain:
-        clauses.append(_clause("coherence", coherence_shows, coherence, COHERENCE_AHEAD, COHERENCE_BEHIND, share))
-    verdicts = {shows for shows in (quality_shows, coherence_shows) if shows is not None}
-    both = is_plain and None not in (quality_shows, coherence_shows)
-    if verdicts == {True}:
+    if decided == {True}:
+        both = list(shows.values()) == [True, True]
         lead = "The ordering of the paper shows" + ("" if both else ", as far as it can be checked")
-    elif verdicts == {False}:
+    elif decided == {False}:
         lead = "The ordering of the paper does not show"
     else:
-        lead = "The ordering of the paper shows only in " + ("quality" if quality_shows else "coherence")
-    overlap = " The 95 % intervals of coherence overlap, though." if coherence_shows and _overlaps(group) else ""
-    return f"{lead}: {'; '.join(clauses)}.{overlap}"
+        lead = f"The ordering of the paper shows only in {next(order.what for order in shows if shows[order])}"
+    clauses = "; ".join(order.clause(of_methods) for order, of_methods in values.items())
+    overlap = " The 95 % intervals of coherence overlap, though." if shows.get(COHERENCE) and _overlaps(group) else ""
+    return f"{lead}: {clauses}.{overlap}"
 
 
 def best_by_method(group: Group, key: str, *, lowest: bool) -> dict[str, float]:
@@ -125,37 +156,11 @@ def best_by_method(group: Group, key: str, *, lowest: bool) -> dict[str, float]:
     return dict(sorted(values.items(), key=lambda item: item[1], reverse=not lowest))
 
 
-def failure(run: Run) -> str:
-    return f"{run.config.method}, beta {run.config.beta:g}, seed {run.config.seed}"
-
-
-def _is_ahead(score: dict[str, float], ahead: Iterable[str], behind: Iterable[str]) -> bool | None:
-    """Whether all methods of `ahead` score above all of `behind`; None when either side has no run."""
-    front, back = ([score[m] for m in side if m in score] for side in (ahead, behind))
-    return min(front) > max(back) if front and back else None
-
-
-def _clause(
-    what: str,
-    shows: bool | None,
-    values: dict[str, float],
-    ahead: Iterable[str],
-    behind: Iterable[str],
-    text: Callable[[float], str],
-) -> str:
-    front, back = ([METHODS[m].name for m in side if shows is None or m in values] for side in (ahead, behind))
-    claim = f"{joined(front)} ahead of {joined(back)}"
-    if shows is None:
-        return f"{what} cannot be checked, since {claim} needs a run on either side"
-    ranked = ", ".join(f"{METHODS[m].name} {text(v)}" for m, v in values.items() if m in (*ahead, *behind))
-    return f"{what} has {claim} ({ranked})" if shows else f"{what} should have {claim}, but runs {ranked}"
-
-
 def _overlaps(group: Group) -> bool:
     """Whether the interval of a method that should be ahead reaches down into that of one that should not."""
     low, high = (
         [end for s in group.main.values() if s.method in side and (end := s.value(key)) is not None]
-        for side, key in zip((COHERENCE_AHEAD, COHERENCE_BEHIND), keys.interval(LEAVE_ONE_OUT), strict=True)
+        for side, key in zip((COHERENCE.ahead, COHERENCE.behind), keys.interval(LEAVE_ONE_OUT), strict=True)
     )
     return bool(low and high) and min(low) <= max(high)
 

@@ -41,7 +41,7 @@ def score(plan: Plan, model: TrainableModel, evaluation: Evaluation, say: Say) -
 
 
 def judge_of(plan: Plan, say: Say) -> Judge | AttributeJudge | None:
-    """The judge of a plan's data set: of its generator, of what its captions name, or of its labels; None without."""
+    """The judge of a plan's data set: by its generator, else its captions, else its labels; None without any."""
     if not plan.has_judge:
         return None
     say("the judge of this data set (trained once, at most about a minute)")
@@ -71,8 +71,8 @@ def evaluation_of(plan: Plan, objective: Loss | None = None, say: Say = lambda t
     if plan.sampler is not None and "ood" in plan.metrics:
         of_test = datasets.sampler(config.dataset, split="test", **datasets.options_of(config.dataset, config))
         if of_test is not None:
-            found = shifted(of_test, plan.modalities, config.data_seed, config.data_dir)
-            extras["shifted"] = {name: data.to(plan.device) for name, data in found.items()}
+            inputs = shifted(of_test, plan.modalities, config.data_seed, config.data_dir)
+            extras["shifted"] = {name: data.to(plan.device) for name, data in inputs.items()}
     return Evaluation(
         plan.test,
         train,

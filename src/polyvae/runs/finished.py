@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from polyvae import fitting, metrics
+from polyvae import fitting, keys, metrics
 from polyvae.errors import InputError
 from polyvae.fitting import Fitted, SamplerKind
 from polyvae.models import NotDefined, TrainableModel
@@ -51,7 +51,7 @@ def evaluate(
     """Scores a finished run by the metrics `names` and adds them to its record.
 
     prior: a fitted one in place of the model's own; what depends on it is kept under prior/<prior>/ + the usual key.
-    changes: threads, device and importance_samples, where they shall differ from the run's config.
+    changes: threads, device and importance_samples, where they differ from those of the run's config.
     Raises InputError for an unknown run or metric, or a run that is not finished or whose data are not at hand.
     """
     folder = store.existing(run)
@@ -64,9 +64,7 @@ def evaluate(
     scores = _scores(plan, load(folder, prior=prior), say)
     with store.lock(folder.name, wait=True):
         record = store.record(folder.name) or record
-        if prior is not None:
-            return _added_by_prior(store, record, prior, scores)
-        return _added(store, record, plan, scores)
+        return _added(store, record, plan, scores) if prior is None else _added_by_prior(store, record, prior, scores)
 
 
 def fit_prior(
@@ -98,26 +96,26 @@ def _scores(plan: Plan, model: TrainableModel, say: Say) -> Scores:
 
 def _added_by_prior(store: RunStore, record: Record, prior: str, scores: Scores) -> Record:
     """The record with what depends on a fitted prior. Hold the lock."""
-    added = {f"prior/{prior}/{key}": value for key, value in metrics.by_prior(scores.metrics).items()}
+    added = {keys.of(keys.FITTED_PRIOR, prior, key): value for key, value in metrics.by_prior(scores.metrics).items()}
     if not added:
         which = ", ".join(name for name, metric in metrics.METRICS.items() if metric.by_prior)
         raise InputError(f"none of these metrics depends on the prior; those that do are {which}")
-    record = replace(record, metrics={**record.metrics, **added})
+    record = replace(record, metrics=record.metrics | added)
     store.finish(record)
     return record
 
 
 def _added(store: RunStore, record: Record, plan: Plan, scores: Scores) -> Record:
     """The record with the new scores of a plan's metrics, written to the store. Hold the lock."""
-    kept = {name: reason for name, reason in record.notes.items() if name.split("/")[0] not in plan.metrics}
+    notes = {key: reason for key, reason in record.notes.items() if key.split("/")[0] not in plan.metrics}
     before, after = record.resolved, scores.resolved
     scored = list(dict.fromkeys([*before.get("metrics", []), *after["metrics"]]))
     samples = before.get("importance_samples", {}) | after["importance_samples"]
     record = replace(
         record,
-        metrics={**record.metrics, **scores.metrics},
-        notes={**kept, **scores.notes},
-        resolved={**before, **after, "metrics": scored, "importance_samples": samples},
+        metrics=record.metrics | scores.metrics,
+        notes=notes | scores.notes,
+        resolved=before | after | {"metrics": scored, "importance_samples": samples},
     )
     store.finish(record)
     return record

@@ -33,7 +33,7 @@ class Record:
 
     @staticmethod
     def failed(run_id: str, config: RunConfig, error: str, **facts: Any) -> "Record":
-        """The record of a run that has come to nothing. facts: its other fields, as far as they are known."""
+        """The record of a run that failed. facts: its other fields, as far as they are known."""
         return Record(run_id=run_id, config=config, status="failed", error=error, **facts)
 
     @property

@@ -74,15 +74,15 @@ def scored(data: MultimodalDataset, config: RunConfig) -> MultimodalDataset:
     scales = by_modality(config.likelihood_scale, data.names, "likelihood_scale")
     named = WEIGHTS.get(config.modality_weights)
     weights = by_modality(config.modality_weights, data.names, "modality_weights") if named is None else named
-    changed = []
-    for modality in data.modalities:
+    modalities = []
+    for modality, present in zip(data.modalities, data.present.T, strict=True):
         kind, scale = kinds.get(modality.name), scales.get(modality.name)
         likelihood = _likelihood(modality, kind, scale)
         if type(likelihood) is not type(modality.likelihood):
-            check_suits(likelihood, modality, data.values[modality.name][data.present[:, len(changed)]])
+            check_suits(likelihood, modality, data.values[modality.name][present])
         weight = _number(weights.get(modality.name, str(modality.weight)), "--modality-weights")
-        changed.append(replace(modality, likelihood=likelihood, weight=weight))
-    return data.with_modalities(changed)
+        modalities.append(replace(modality, likelihood=likelihood, weight=weight))
+    return data.with_modalities(modalities)
 
 
 def _likelihood(modality: Modality, kind: str | None, scale: str | None) -> Likelihood:

@@ -1,7 +1,6 @@
 """The run store: one folder per run id; `record.json` is written last, so its presence means finished."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ class RunStore:
         return RunConfig.from_dict(files.read_json(self.folder(run_id) / "config.json"))
 
     def history(self, run_id: str) -> list[dict[str, Any]]:
-        """One entry an epoch; empty when the folder holds only a record."""
+        """One entry per epoch; empty when the folder holds only a record."""
         return files.read_json_lines(self.folder(run_id) / "history.jsonl")
 
     def samples(self, run_id: str) -> dict[str, Path]:
@@ -80,8 +79,6 @@ class RunStore:
         """Writes the record, the last file of a run."""
         record.write(self.folder(record.run_id) / "record.json")
 
-    @contextmanager
-    def lock(self, run_id: str, *, wait: bool) -> Generator[bool]:
+    def lock(self, run_id: str, *, wait: bool) -> AbstractContextManager[bool]:
         """Keeps other processes off this run. Yields False when another holds it and `wait` is False."""
-        with files.lock(self.root / ".locks" / run_id, wait=wait) as held:
-            yield held
+        return files.lock(self.root / ".locks" / run_id, wait=wait)

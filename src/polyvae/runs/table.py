@@ -1,9 +1,9 @@
-"""All records of a store as one table (polars): a row a run, a column a setting or a metric."""
+"""All records of a store as one table (polars): a row per run, a column per setting and per metric."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import polars as pl
 
@@ -51,7 +51,7 @@ def configs_where(configs: Sequence[RunConfig], condition: str) -> list[RunConfi
     frame = pl.DataFrame([asdict(config) for config in configs], schema=_settings()).with_row_index("position")
     positions = where(frame, condition)["position"]
     if not len(positions):
-        raise InputError(f"--where {condition!r}: none of the {len(configs)} runs is so; --dry-run lists them")
+        raise InputError(f"--where {condition!r}: none of the {len(configs)} runs meets it; --dry-run lists them")
     return [configs[position] for position in positions]
 
 
@@ -94,6 +94,6 @@ def _settings() -> dict[str, Any]:
 
 
 def _type(hint: Any) -> Any:
-    """The column type of a field, whatever else it may be: the first of `int | None`, text for a choice."""
-    first = next(iter(getattr(hint, "__args__", ())), hint)
+    """The column type of a field: of `int | None` that of int, of a choice text."""
+    first = next(iter(get_args(hint)), hint)
     return TYPES.get(first, pl.String)

@@ -1,4 +1,4 @@
-"""Finished runs for experiment trackers, afterwards and from one process: none is in the way of training."""
+"""Finished runs for experiment trackers, written afterwards and by one process, so that training needs none."""
 
 import os
 import re
@@ -27,8 +27,7 @@ class Tracked(NamedTuple):
 def tracked(store: RunStore, record: Record) -> Tracked:
     """A finished run as trackers take it: settings without those left open, curves under `train/` and `validation/`."""
     settings = {name: value for name, value in record.config.to_dict().items() if value is not None}
-    lines = store.history(record.run_id)
-    curves = [(line["step"], dict(_scalars("train", line))) for line in lines]
+    curves = [(line["step"], dict(_scalars("train", line))) for line in store.history(record.run_id)]
     return Tracked(record.run_id, settings, record.metrics, curves)
 
 
@@ -92,25 +91,20 @@ def _trackio(library: Any, runs: list[Tracked], folder: Path) -> None:
         library.init(project=PROJECT, name=run.run_id, config=run.settings, embed=False)
         for step, numbers in run.curves:
             library.log(numbers, step=step)
-        library.log(run.metrics, step=_last(run) + 1)
+        library.log(run.metrics, step=run.curves[-1][0] + 1 if run.curves else 1)
         library.finish()
 
 
 def _wandb(library: Any, runs: list[Tracked], folder: Path) -> None:
     """As offline runs, which `wandb sync FOLDER/wandb/offline-run-*` sends."""
     for run in runs:
-        written = library.init(
-            project=PROJECT, name=run.run_id, id=run.run_id, config=run.settings, dir=str(folder), mode="offline"
-        )
+        named = {"project": PROJECT, "name": run.run_id, "id": run.run_id}
+        offline = library.init(**named, config=run.settings, dir=str(folder), mode="offline")
         for step, numbers in run.curves:
-            written.log(numbers, step=step)
-        written.summary.update(run.metrics)
-        written.finish()
+            offline.log(numbers, step=step)
+        offline.summary.update(run.metrics)
+        offline.finish()
     library.teardown()  # its service writes late
-
-
-def _last(run: Tracked) -> int:
-    return run.curves[-1][0] if run.curves else 0
 
 
 TRACKERS: dict[str, tuple[str, Callable[[Any, list[Tracked], Path], None]]] = {

@@ -1,7 +1,7 @@
 """Looking after a store: what is damaged or half done in it, and what nothing needs any more."""
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,12 +22,7 @@ class Problem(NamedTuple):
 
 def check(store: RunStore) -> list[Problem]:
     """Damaged and half runs of a store, by name; runs that some process is at are left out."""
-    problems = []
-    for folder in run_folders(store):
-        with store.lock(folder.name, wait=False) as held:
-            if held:
-                problems += [Problem(folder.name, *problem) for problem in _problems(store, folder)]
-    return problems
+    return [Problem(folder.name, *problem) for folder in _idle(store) for problem in _problems(store, folder)]
 
 
 def waste(store: RunStore) -> list[Path]:
@@ -35,21 +30,16 @@ def waste(store: RunStore) -> list[Path]:
 
     Runs that some process is at are left out, and so are checkpoints of failed runs, from which a retry goes on.
     """
-    unneeded = []
-    for folder in run_folders(store):
-        with store.lock(folder.name, wait=False) as held:
-            unneeded += _waste_of(store, folder) if held else []
-    return unneeded
+    return [path for folder in _idle(store) for path in _waste_of(store, folder)]
 
 
 def collect(store: RunStore) -> tuple[int, int]:
     """Removes what `waste` finds; returns the number of files and folders removed, and their bytes."""
     count = total = 0
-    for folder in run_folders(store):
-        with store.lock(folder.name, wait=False) as held:
-            for path in _waste_of(store, folder) if held else []:
-                count, total = count + 1, total + size(path)
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for folder in _idle(store):
+        for path in _waste_of(store, folder):
+            count, total = count + 1, total + size(path)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return count, total
 
 
@@ -59,12 +49,10 @@ def copy_records(store: RunStore, target: RunStore) -> list[Record]:
     Such a store is small enough to be committed: it can be read, reported and filtered, and its runs count as done, or
     as failed. The data directory of this machine is left out.
     """
-    changed = []
-    for record in store.records():
-        kept = replace(record, config=record.config.with_(data_dir=None))
-        if target.record(kept.run_id) != kept:
-            target.finish(kept)
-            changed.append(kept)
+    copies = [replace(record, config=record.config.with_(data_dir=None)) for record in store.records()]
+    changed = [record for record in copies if target.record(record.run_id) != record]
+    for record in changed:
+        target.finish(record)
     return changed
 
 
@@ -80,6 +68,14 @@ def run_folders(store: RunStore) -> list[Path]:
     return sorted(p for p in store.root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
+def _idle(store: RunStore) -> Iterator[Path]:
+    """The run folders that no process is at; each stays locked until the next one is asked for."""
+    for folder in run_folders(store):
+        with store.lock(folder.name, wait=False) as held:
+            if held:
+                yield folder
+
+
 def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
     again = "run the command that made it again"
     try:
@@ -89,35 +85,36 @@ def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
     if record is None:
         if not (folder / "config.json").is_file():
             return [("holds neither config.json nor record.json", "polyvae store gc, or delete the folder")]
-        lines = _readable(folder / "history.jsonl", files.read_json_lines)
-        epochs = f"after epoch {len(lines)}" if isinstance(lines, list) else str(lines)
+        fault = _fault(folder / "history.jsonl", files.read_json_lines)
+        epochs = fault or f"after epoch {len(store.history(folder.name))}"
         return [(f"half done, {epochs}", f"{again}; it goes on from its checkpoint")]
     problems = []
     if record.run_id != folder.name:
         problems.append((f"its record is that of {record.run_id}", "rename the folder"))
     if not record.is_done:
         problems.append((f"failed: {record.error}", "mend the cause, then polyvae sweep --retry-failed"))
-    weights = folder / "model.safetensors"
     if record.is_done and (folder / "config.json").is_file():  # else only the record was kept
-        checks = {weights: files.read_tensors, folder / "model.json": files.read_json}
-        checks |= {folder / "config.json": files.read_json, folder / "history.jsonl": files.read_json_lines}
-        errors = [_readable(path, read) for path, read in checks.items()]
-        problems += [(text, "delete the folder, then " + again) for text in errors if isinstance(text, str)]
+        checks = {"model.safetensors": files.read_tensors, "model.json": files.read_json}
+        checks |= {"config.json": files.read_json, "history.jsonl": files.read_json_lines}
+        faults = [_fault(folder / name, read) for name, read in checks.items()]
+        problems += [(fault, f"delete the folder, then {again}") for fault in faults if fault]
     return problems
 
 
-def _readable(path: Path, read: Callable[[Path], Any]) -> Any:
-    """The content of a file, or what is wrong with it."""
+def _fault(path: Path, read: Callable[[Path], Any]) -> str:
+    """What is wrong with a file; empty if it can be read."""
     try:
-        return read(path)
+        read(path)
     except InputError as error:
         return str(error).split(";")[0]
+    return ""
 
 
 def _waste_of(store: RunStore, folder: Path) -> list[Path]:
     if not any(folder.iterdir()):
         return [folder]
     checkpoint = folder / "checkpoint"
-    is_done = store.is_done(folder.name)
-    kept = [checkpoint] if is_done and checkpoint.is_dir() else []
-    return kept + [p for p in folder.rglob(".*.tmp") if not (kept and checkpoint in p.parents)]
+    leftovers = list(folder.rglob(".*.tmp"))
+    if not (store.is_done(folder.name) and checkpoint.is_dir()):
+        return leftovers
+    return [checkpoint, *(path for path in leftovers if checkpoint not in path.parents)]

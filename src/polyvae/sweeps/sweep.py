@@ -92,9 +92,10 @@ def _checked(workers: int, executor: str, resources: Resources, store: RunStore)
         raise InputError(f"--workers is {workers}; it must be at least 1")
     if executor not in executors.EXECUTORS:
         raise InputError(f"no executor {executor!r}; choose {', '.join(executors.EXECUTORS)}")
-    for name in ("cpus", "gpus"):
-        if getattr(resources, name) < 0 or (name == "cpus" and not resources.cpus):
-            raise InputError(f"--{name} is {getattr(resources, name)}; it must be above 0")
+    if resources.cpus <= 0:
+        raise InputError(f"--cpus is {resources.cpus}; it must be above 0")
+    if resources.gpus < 0:
+        raise InputError(f"--gpus is {resources.gpus}; it must be at least 0")
     return replace(resources, workers=workers, folder=store.root)
 
 

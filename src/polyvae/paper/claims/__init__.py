@@ -6,12 +6,11 @@ not hold if the opposite of one is shown (Bonferroni over its parts). A part wit
 claim undecided and untested: it is no member of the family that Holm corrects for.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from polyvae.paper.claims.measures import ABSENT, Fact, Part, Parts
+from polyvae.paper.claims.measures import ABSENT, CLAIMS, Claim, Fact, Part
 from polyvae.paper.claims.statistics import LEVEL, Test, holm
-from polyvae.paper.claims.table import CLAIMS, Claim
 from polyvae.runs.record import Record
 
 __all__ = ["CLAIMS", "Claim", "Fact", "Part", "Test", "Verdict", "judge"]
@@ -22,7 +21,7 @@ Outcome = Literal["holds", "does not hold", "not decided"]
 class Verdict(NamedTuple):
     """How a claim fares.
 
-    numbers: what was measured, a sentence a part; p: adjusted, of what is said; None where it rests on no test.
+    numbers: what was measured, one sentence per part. p: adjusted, of what is said; None where it rests on no test.
     """
 
     claim: Claim
@@ -34,10 +33,14 @@ class Verdict(NamedTuple):
 def judge(records: Iterable[Record]) -> list[Verdict]:
     """A verdict on every claim, C1 to C18, from the records of a store, failed ones included."""
     known = list(records)
-    measured = {claim.name: claim.measure(known) for claim in CLAIMS}
+    measured = {claim.name: list(claim.measure(known)) for claim in CLAIMS}
     tests = {name: [p.test for p in parts if isinstance(p, Part)] for name, parts in measured.items()}
     testable = {name: [t for t in own if t.seeds > 1] for name, own in tests.items()}
-    whole = [name for name, own in tests.items() if own and own == testable[name] and not _lacks(measured[name])]
+    whole = [
+        name
+        for name, own in tests.items()
+        if own and own == testable[name] and not any(p.is_absent for p in measured[name])
+    ]
     adjusted = holm({name: max(t.p for t in tests[name]) for name in whole})
     against = holm({name: min(1.0, len(own) * min(t.p_against for t in own)) for name, own in testable.items() if own})
     return [
@@ -45,9 +48,9 @@ def judge(records: Iterable[Record]) -> list[Verdict]:
     ]
 
 
-def _verdict(claim: Claim, parts: Parts, p: float | None, against: float | None) -> Verdict:
+def _verdict(claim: Claim, parts: Sequence[Part | Fact], p: float | None, against: float | None) -> Verdict:
     numbers = [part.text for part in parts]
-    if all(text.endswith(ABSENT) for text in numbers):
+    if all(part.is_absent for part in parts):
         return Verdict(claim, "not decided", [ABSENT], None)
     facts = [part.holds for part in parts if isinstance(part, Fact)]
     is_counted = len(facts) == len(parts)
@@ -58,7 +61,3 @@ def _verdict(claim: Claim, parts: Parts, p: float | None, against: float | None)
     if None not in facts and (is_counted or (p is not None and p < LEVEL)):
         return Verdict(claim, "holds", numbers, p)
     return Verdict(claim, "not decided", numbers, p)
-
-
-def _lacks(parts: Parts) -> bool:
-    return any(part.text.endswith(ABSENT) for part in parts)

@@ -8,6 +8,8 @@ other trainings, a stricter split than halves of one run's draws.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from polyvae.runs.record import Record
 BySeed = dict[int, float]
 Score = str | Callable[[Record], float | None]
 
+FIRST = ("m0", "image")  # the first modalities of PolyMNIST and of CUB
 VARIED = {"method", "beta", "seed", "only", *NOT_HASHED} - {"importance_samples", "subsets"}
 
 
@@ -29,8 +32,17 @@ class Evidence:
 
     def method(self, name: str) -> "Evidence":
         """The runs of a method; of the unimodal VAE those on the first modality."""
-        runs = (r for r in self.records if r.config.method == name)
-        return Evidence(r for r in runs if r.config.only in (None, "m0"))
+        return Evidence(r for r in self.records if r.config.method == name and r.config.only in (None, *FIRST))
+
+    @cached_property
+    def distance(self) -> str:
+        """The key of the Fréchet distance of the first modality that most of these runs have."""
+        seen = [seen for record in self.records for seen in keys.seen(record.metrics) if seen.modality in FIRST]
+        return (_most_common(seen) or keys.Seen("digits", FIRST[0])).key()
+
+    def best(self, method: str, score: Score | None = None) -> BySeed:
+        """seed -> a method's score (default: its distance) at the beta of the lowest distance."""
+        return self.method(method).at_best(score or self.distance, self.distance)
 
     def complete(self) -> list["Evidence"]:
         """The runs of each seed, of those seeds that have the most pairs of method and beta."""
@@ -78,21 +90,13 @@ def compared(records: Iterable[Record]) -> keys.Seen | None:
     return _most_common([seen for record in records for seen in keys.seen(record.metrics)])
 
 
-def distance(records: Iterable[Record], modality: str = "m0") -> str:
-    """The key of the Fréchet distance of a modality that most of these records have."""
-    of_modality = [seen for record in records for seen in keys.seen(record.metrics) if seen.modality == modality]
-    return (_most_common(of_modality) or keys.Seen("digits", modality)).key()
-
-
 def sweeps(records: Iterable[Record], dataset: str) -> Evidence:
     """The runs on a data set whose common setting has the most pairs of method and beta."""
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         if record.is_done and record.config.dataset == dataset:
             groups[setting(record)].append(record)
-    pairs = {key: {(r.config.method, r.config.beta) for r in group} for key, group in groups.items()}
-    best = max(groups, key=lambda key: (len(pairs[key]), len(groups[key]), key), default=None)
-    return Evidence(groups[best] if best is not None else [])
+    return Evidence(_largest(groups, lambda record: (record.config.method, record.config.beta)))
 
 
 def by_modalities(records: Iterable[Record], dataset: str) -> dict[int, Evidence]:
@@ -101,26 +105,35 @@ def by_modalities(records: Iterable[Record], dataset: str) -> dict[int, Evidence
     for record in records:
         if record.is_done and record.config.dataset == dataset:
             groups[setting(record, "modalities"), record.config.beta].append(record)
-    counts = {key: {_count(r) for r in group} for key, group in groups.items()}
-    best = max(groups, key=lambda key: (len(counts[key]), len(groups[key]), key), default=None)
-    chosen = groups[best] if best is not None else []
-    return {count: Evidence(r for r in chosen if _count(r) == count) for count in sorted({_count(r) for r in chosen})}
+    chosen = _largest(groups, _count)
+    return {count: Evidence(r for r in chosen if _count(r) == count) for count in sorted(set(map(_count, chosen)))}
+
+
+def _largest(groups: Mapping[Any, list[Record]], kind: Callable[[Record], Any]) -> list[Record]:
+    """The group with the most different kinds of runs; of several, the one with the most runs."""
+    sizes = {key: (len(set(map(kind, group))), len(group), key) for key, group in groups.items()}
+    return groups[max(sizes, key=sizes.__getitem__)] if sizes else []
 
 
 def setting(record: Record, *also: str) -> str:
     """What runs must share to be compared: everything but method, beta, seed, and `also`.
 
-    Of networks that of the first modality, whatever those of modalities are that a run does not have.
+    Of the networks only that of the first modality counts, since a unimodal run has no other.
     """
     config = {key: value for key, value in record.config.to_dict().items() if key not in VARIED and key not in also}
     networks = record.resolved.get("networks", {}) or {"": config["network"]}
-    first = next((networks[name] for name in ("m0", "image") if name in networks), next(iter(networks.values())))
+    first = next((networks[name] for name in FIRST if name in networks), next(iter(networks.values())))
     return json.dumps(config | {"network": first}, sort_keys=True)
+
+
+def difference(a: BySeed, b: BySeed) -> BySeed:
+    """seed -> a - b, for the seeds that both have."""
+    return {seed: a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())}
 
 
 def paired(a: BySeed, b: BySeed) -> list[float]:
     """a - b for the seeds that both have."""
-    return [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
+    return list(difference(a, b).values())
 
 
 def slopes(x_to_values: Mapping[float, BySeed], least: int = 3) -> BySeed:

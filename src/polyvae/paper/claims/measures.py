@@ -1,6 +1,6 @@
-"""The numbers that decide each claim: one function a claim, from records to parts that are tested or counted."""
+"""The claims C1 to C18 of the paper, each with the function that measures it: from records to parts of a verdict."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -9,15 +9,27 @@ from scipy import stats
 
 from polyvae import keys
 from polyvae.keys import LEAVE_ONE_OUT
-from polyvae.paper.claims import evidence
-from polyvae.paper.claims.evidence import BySeed, Evidence, Score, paired
+from polyvae.paper.claims.evidence import (
+    BySeed,
+    Evidence,
+    by_modalities,
+    ceiling,
+    difference,
+    mean_below,
+    paired,
+    self_coherence,
+    slopes,
+    sweeps,
+)
 from polyvae.paper.claims.statistics import Test, above, below, within
 from polyvae.paper.names import DATASETS, METHODS, OFFICIAL
 from polyvae.runs.record import Record
 
 POLYMNIST, TRANSLATED, REPEATED, CUB = "polymnist", "translated_polymnist", "repeated_polymnist", "cub"
+BOTH = (POLYMNIST, TRANSLATED)
 SUBSAMPLING = ("mmvae", "mopoe")
 JOINT = ("mvae", "mmvae", "mopoe")
+SHORT = {key: name.short for key, name in (METHODS | DATASETS).items()}
 NON_INFERIOR = 0.25  # of the gap between MoPoE and unimodal
 LOW_COHERENCE, ENOUGH = 0.3, 0.5
 EQUAL_DISTANCE, EQUAL_LIKELIHOOD = 0.1, 0.25  # of MVAE's distance; of the gap in likelihood between MVAE and MoPoE
@@ -32,319 +44,311 @@ class Part(NamedTuple):
 
     text: str
     test: Test
+    is_absent = False
 
 
 class Fact(NamedTuple):
-    """What is counted, not tested. holds: None when it does not suffice to decide."""
+    """What is counted, not tested. holds: None when it does not suffice to decide, or where there is nothing."""
 
     text: str
     holds: bool | None
+    is_absent: bool = False
 
 
-Parts = list[Part | Fact]
+Parts = Iterator[Part | Fact]
 Measure = Callable[[Sequence[Record]], Parts]
 
 
-def part_of(text: str, test: Test) -> Parts:
-    """One tested part; a fact that decides nothing where no seed has the number."""
+class Claim(NamedTuple):
+    """A statement of the paper, in its words, and how it is measured."""
+
+    name: str
+    figure: str
+    statement: str
+    measure: Measure
+
+
+CLAIMS: list[Claim] = []
+
+
+def claim(name: str, figure: str, statement: str) -> Callable[[Measure], Measure]:
+    """Adds a claim, and with it the decorated function that measures it."""
+
+    def added(measure: Measure) -> Measure:
+        CLAIMS.append(Claim(name, figure, statement, measure))
+        return measure
+
+    return added
+
+
+def absent(text: str) -> Fact:
+    return Fact(f"{text}: {ABSENT}", None, is_absent=True)
+
+
+def part(text: str, test: Test) -> Part | Fact:
+    """A tested part; nothing where no seed has the number."""
     if not test.seeds:
-        return [Fact(f"{text}: {ABSENT}", None)]
+        return absent(text)
     interval = f", 95 % [{_short(test.low)}, {_short(test.high)}]" if test.seeds > 1 else ""
-    return [Part(f"{text} {_short(test.mean)}{interval}, {test.seeds} seed{'s' * (test.seeds > 1)}", test)]
+    return Part(f"{text} {_short(test.mean)}{interval}, {test.seeds} seed{'s' * (test.seeds > 1)}", test)
 
 
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _best(runs: Evidence, method: str, key: Score | None = None) -> BySeed:
-    """A method's score (default: its distance) at the beta of the lowest distance."""
-    distance = evidence.distance(runs.records)
-    return runs.method(method).at_best(key or distance, distance)
-
-
-def learned(dataset: str, runs: Collection[Evidence], methods: Sequence[str]) -> Parts:
+def learned(dataset: str, runs: Collection[Evidence], methods: Sequence[str]) -> Fact:
     """Whether each method has left its plateau at its beta of the lowest distance: before that, models rank nothing.
 
     By the linear probe; on Translated, where the paper's models fail it, by the digits that survive in a model's own
     reconstructions.
     """
-    score, name = (evidence.self_coherence, "self-coherence") if dataset == TRANSLATED else (keys.LINEAR_PROBE, "probe")
-    scores = {(m, i): list(_best(group, m, score).values()) for m in methods for i, group in enumerate(runs)}
-    if missing := [METHODS[m].short for m in methods if not any(scores[m, i] for i in range(len(runs)))]:
-        return [Fact(f"{DATASETS[dataset].short}: {name} of {', '.join(missing)}: {ABSENT}", None)]
-    means = {key: float(np.mean(values)) for key, values in scores.items() if values}
+    score, name = (self_coherence, "self-coherence") if dataset == TRANSLATED else (keys.LINEAR_PROBE, "probe")
+    values = {(m, i): group.best(m, score).values() for m in methods for i, group in enumerate(runs)}
+    means = {key: float(np.mean(list(of_seeds))) for key, of_seeds in values.items() if of_seeds}
+    if missing := [SHORT[m] for m in methods if m not in {method for method, _ in means}]:
+        return absent(f"{SHORT[dataset]}: {name} of {', '.join(missing)}")
     least = min(means, key=means.__getitem__)
-    who = METHODS[least[0]].short
-    text = f"{DATASETS[dataset].short}: least {name} {means[least]:.2f}, {who} ({ENOUGH} needed: it has learned)"
-    return [Fact(text, True if means[least] >= ENOUGH else None)]
+    text = f"{SHORT[dataset]}: least {name} {means[least]:.2f}, {SHORT[least[0]]} ({ENOUGH} needed: it has learned)"
+    return Fact(text, means[least] >= ENOUGH or None)
 
 
-def gap(datasets: Sequence[str]) -> Measure:
-    def measure(records: Sequence[Record]) -> Parts:
-        parts: Parts = []
-        for dataset in datasets:
-            runs = evidence.sweeps(records, dataset)
-            unimodal = _best(runs, "unimodal")
-            for method in SUBSAMPLING:
-                text = f"{DATASETS[dataset].short}: distance {METHODS[method].short} - unimodal"
-                parts += part_of(text, above(paired(_best(runs, method), unimodal)))
-            parts += learned(dataset, [runs], ("unimodal", *SUBSAMPLING))
-        return parts
-
-    return measure
+@claim("C1", "2, 8", "MMVAE and MoPoE-VAE generate worse than unimodal VAEs.")
+def gap(records: Sequence[Record]) -> Parts:
+    for dataset in BOTH:
+        runs = sweeps(records, dataset)
+        yield from _to_unimodal(runs, dataset)
+        yield learned(dataset, [runs], ("unimodal", *SUBSAMPLING))
 
 
+def _to_unimodal(runs: Evidence, dataset: str) -> Parts:
+    for method in SUBSAMPLING:
+        text = f"{SHORT[dataset]}: distance {SHORT[method]} - unimodal"
+        yield part(text, above(paired(runs.best(method), runs.best("unimodal"))))
+
+
+@claim("C2", "2", "MVAE reaches the quality of unimodal VAEs.")
 def mvae_keeps_up(records: Sequence[Record]) -> Parts:
     """Difference to unimodal minus a quarter of the gap of MoPoE: below 0 if MVAE is not inferior by the margin.
 
     Without a gap there is no margin: MVAE must then be better.
     """
-    parts: Parts = []
-    for dataset in (POLYMNIST, TRANSLATED):
-        runs = evidence.sweeps(records, dataset)
-        unimodal, mvae, mopoe = (_best(runs, method) for method in ("unimodal", "mvae", "mopoe"))
-        seeds = sorted(unimodal.keys() & mvae.keys() & mopoe.keys())
-        excess = [mvae[s] - unimodal[s] - NON_INFERIOR * max(0.0, mopoe[s] - unimodal[s]) for s in seeds]
-        parts += part_of(f"{DATASETS[dataset].short}: distance MVAE - unimodal - 25 % of the MoPoE gap", below(excess))
-        parts += learned(dataset, [runs], ("unimodal", "mvae", "mopoe"))
-    return parts
+    for dataset in BOTH:
+        runs = sweeps(records, dataset)
+        unimodal, mvae, mopoe = (runs.best(method) for method in ("unimodal", "mvae", "mopoe"))
+        gaps = difference(mopoe, unimodal)
+        excess = [d - NON_INFERIOR * max(0.0, gaps[s]) for s, d in difference(mvae, unimodal).items() if s in gaps]
+        yield part(f"{SHORT[dataset]}: distance MVAE - unimodal - 25 % of the MoPoE gap", below(excess))
+        yield learned(dataset, [runs], ("unimodal", "mvae", "mopoe"))
 
 
+@claim("C3", "2", "The gap shows on CUB too.")
 def on_birds(records: Sequence[Record]) -> Parts:
-    birds = [r for r in records if r.config.dataset == CUB]
-    runs = evidence.sweeps(birds, CUB)
-    key = evidence.distance(birds, "image")
-    unimodal = Evidence(r for r in runs.records if r.config.method == "unimodal").at_best(key)
-    parts: Parts = []
+    yield from _to_unimodal(sweeps(records, CUB), CUB)
+
+
+@claim("C4", "3", "Quality falls with each modality for MMVAE and MoPoE-VAE.")
+def rises(records: Sequence[Record]) -> Parts:
+    for dataset in BOTH:
+        yield from _rises(by_modalities(records, dataset), dataset)
+
+
+@claim("C5", "3", "It falls less for MVAE than for MoPoE-VAE.")
+def rises_less(records: Sequence[Record]) -> Parts:
+    for dataset in BOTH:
+        yield from _rises_less(by_modalities(records, dataset), dataset)
+
+
+@claim("C6", "11", "The same holds when all modalities are of one kind.")
+def repeated(records: Sequence[Record]) -> Parts:
+    runs = by_modalities(records, REPEATED)
+    yield from _rises(runs, REPEATED)
+    yield from _rises_less(runs, REPEATED)
+
+
+def _rises(runs: dict[int, Evidence], dataset: str) -> Parts:
     for method in SUBSAMPLING:
-        other = runs.method(method).at_best(key)
-        parts += part_of(f"CUB: distance {METHODS[method].short} - unimodal", above(paired(other, unimodal)))
-    return parts
+        text = f"{SHORT[dataset]}: distance of {SHORT[method]} per modality"
+        yield part(text, above(_growth(runs, method, dataset).values()))
+    yield learned(dataset, runs.values(), SUBSAMPLING)
 
 
-def _growth(runs: dict[int, Evidence], method: str, everywhere: bool) -> BySeed:
-    """Slope of the distance in the number of modalities, on m0, or on the mean over modalities."""
+def _rises_less(runs: dict[int, Evidence], dataset: str) -> Parts:
+    mvae, mopoe = (_growth(runs, method, dataset) for method in ("mvae", "mopoe"))
+    yield part(f"{SHORT[dataset]}: distance per modality, MVAE - MoPoE", below(paired(mvae, mopoe)))
+    yield learned(dataset, runs.values(), ("mvae", "mopoe"))
+
+
+def _growth(runs: dict[int, Evidence], method: str, dataset: str) -> BySeed:
+    """Slope of the distance in the number of modalities: on m0, or on the mean over modalities of one kind."""
     table: dict[float, BySeed] = {}
     for count, at_count in runs.items():
-        key = evidence.distance(at_count.records)
-        score = partial(evidence.mean_below, keys.stem(key)) if everywhere else key
+        score = partial(mean_below, keys.stem(at_count.distance)) if dataset == REPEATED else at_count.distance
         table[count] = {s: v for values in at_count.method(method).values(score).values() for s, v in values.items()}
-    return evidence.slopes(table)
+    return slopes(table)
 
 
-def rises(datasets: Sequence[str]) -> Measure:
-    def measure(records: Sequence[Record]) -> Parts:
-        parts: Parts = []
-        for dataset in datasets:
-            runs = evidence.by_modalities(records, dataset)
-            for method in SUBSAMPLING:
-                slopes = _growth(runs, method, dataset == REPEATED)
-                text = f"{DATASETS[dataset].short}: distance of {METHODS[method].short} per modality"
-                parts += part_of(text, above(list(slopes.values())))
-            parts += learned(dataset, runs.values(), SUBSAMPLING)
-        return parts
-
-    return measure
-
-
-def rises_less(datasets: Sequence[str]) -> Measure:
-    def measure(records: Sequence[Record]) -> Parts:
-        parts: Parts = []
-        for dataset in datasets:
-            runs = evidence.by_modalities(records, dataset)
-            mvae, mopoe = (_growth(runs, method, dataset == REPEATED) for method in ("mvae", "mopoe"))
-            text = f"{DATASETS[dataset].short}: distance per modality, MVAE - MoPoE"
-            parts += part_of(text, below(paired(mvae, mopoe)))
-            parts += learned(dataset, runs.values(), ("mvae", "mopoe"))
-        return parts
-
-    return measure
-
-
-def repeated(records: Sequence[Record]) -> Parts:
-    return rises((REPEATED,))(records) + rises_less((REPEATED,))(records)
-
-
+@claim("C7", "4a", "MMVAE and MoPoE-VAE are more coherent than MVAE.")
 def coherent(records: Sequence[Record]) -> Parts:
-    runs = evidence.sweeps(records, POLYMNIST)
-    mvae = runs.method("mvae").at_best(LEAVE_ONE_OUT, lowest=False)
-    parts: Parts = []
+    runs = sweeps(records, POLYMNIST)
+    best = {method: runs.method(method).at_best(LEAVE_ONE_OUT, lowest=False) for method in JOINT}
     for method in SUBSAMPLING:
-        other = runs.method(method).at_best(LEAVE_ONE_OUT, lowest=False)
-        parts += part_of(f"coherence {METHODS[method].short} - MVAE", above(paired(other, mvae)))
-    return parts
+        yield part(f"coherence {SHORT[method]} - MVAE", above(paired(best[method], best["mvae"])))
 
 
+@claim("C8", "4a", "MVAE becomes more coherent as beta grows.")
 def coherence_over_beta(records: Sequence[Record]) -> Parts:
-    table = evidence.sweeps(records, POLYMNIST).method("mvae").values(LEAVE_ONE_OUT)
-    slopes = evidence.slopes({float(np.log10(beta)): values for beta, values in table.items() if beta > 0})
-    return part_of("MVAE: coherence per decade of beta", above(list(slopes.values())))
+    table = sweeps(records, POLYMNIST).method("mvae").values(LEAVE_ONE_OUT)
+    by_decade = slopes({float(np.log10(beta)): values for beta, values in table.items() if beta > 0})
+    yield part("MVAE: coherence per decade of beta", above(by_decade.values()))
 
 
+@claim("C9", "4b", "On Translated PolyMNIST all lose coherence, though they can draw digits.")
 def translated_fails(records: Sequence[Record]) -> Parts:
-    runs = evidence.sweeps(records, TRANSLATED)
-    parts: Parts = []
+    runs = sweeps(records, TRANSLATED)
     for method in (*JOINT, "mvae_plus"):
-        of_method = runs.method(method)
-        best = list(of_method.at_best(LEAVE_ONE_OUT, lowest=False).values())
-        parts += part_of(f"{METHODS[method].short}: coherence", below(best, LOW_COHERENCE))
-        own = of_method.at_best(evidence.self_coherence, LEAVE_ONE_OUT, lowest=False)
-        value = float(np.mean(list(own.values()))) if own else 0.0
-        text = f"{METHODS[method].short}: self-coherence {f'{value:.2f}' if own else 'not measured'} ({ENOUGH} needed)"
-        parts.append(Fact(text, True if value >= ENOUGH else None))
-    return parts
+        of_method, name = runs.method(method), SHORT[method]
+        best = of_method.at_best(LEAVE_ONE_OUT, lowest=False)
+        yield part(f"{name}: coherence", below(best.values(), LOW_COHERENCE))
+        own = of_method.at_best(self_coherence, LEAVE_ONE_OUT, lowest=False)
+        mean = float(np.mean(list(own.values()))) if own else 0.0
+        text = f"{name}: self-coherence {f'{mean:.2f}' if own else 'not measured'} ({ENOUGH} needed)"
+        yield Fact(text, mean >= ENOUGH or None)
 
 
+@claim("C10", "6", "A linear probe finds less on Translated PolyMNIST.")
 def probe_falls(records: Sequence[Record]) -> Parts:
-    plain, moved = (evidence.sweeps(records, dataset) for dataset in (POLYMNIST, TRANSLATED))
-    parts: Parts = []
+    plain, moved = (sweeps(records, dataset) for dataset in BOTH)
     for method in JOINT:
-        a, b = (_best(runs, method, keys.LINEAR_PROBE) for runs in (plain, moved))
-        parts += part_of(f"{METHODS[method].short}: accuracy PolyMNIST - Translated", above(paired(a, b)))
-    return parts + learned(TRANSLATED, [moved], JOINT)
+        falls = paired(*(runs.best(method, keys.LINEAR_PROBE) for runs in (plain, moved)))
+        yield part(f"{SHORT[method]}: accuracy PolyMNIST - Translated", above(falls))
+    yield learned(TRANSLATED, [moved], JOINT)
 
 
+@claim("C11", "7", "Likelihoods rank methods as distances do; MVAE is less far ahead.")
 def likelihood_ranks(records: Sequence[Record]) -> Parts:
-    runs = evidence.sweeps(records, POLYMNIST)
-    joint = {method: _best(runs, method, keys.LOG_LIKELIHOOD) for method in JOINT}
-    far = {method: _best(runs, method) for method in JOINT}
-    parts: Parts = []
+    runs = sweeps(records, POLYMNIST)
+    joint = {method: runs.best(method, keys.LOG_LIKELIHOOD) for method in JOINT}
+    far = {method: runs.best(method) for method in JOINT}
     for method in SUBSAMPLING:
-        parts += part_of(f"distance {METHODS[method].short} - MVAE", above(paired(far[method], far["mvae"])))
-        parts += part_of(f"log-likelihood MVAE - {METHODS[method].short}", above(paired(joint["mvae"], joint[method])))
+        yield part(f"distance {SHORT[method]} - MVAE", above(paired(far[method], far["mvae"])))
+        yield part(f"log-likelihood MVAE - {SHORT[method]}", above(paired(joint["mvae"], joint[method])))
     ratios = paired(_ratios(far), _ratios(joint))
-    return parts + part_of("gap MVAE to MoPoE over gap MVAE to MMVAE: of distance - of likelihood", above(ratios))
+    yield part("gap MVAE to MoPoE over gap MVAE to MMVAE: of distance - of likelihood", above(ratios))
 
 
 def _ratios(values: dict[str, BySeed]) -> BySeed:
     """seed -> gap between MVAE and MoPoE, over that between MVAE and MMVAE where there is one."""
-    mvae, mmvae, mopoe = (values[method] for method in JOINT)
-    seeds = [s for s in mvae.keys() & mmvae.keys() & mopoe.keys() if mvae[s] != mmvae[s]]
-    return {s: (mvae[s] - mopoe[s]) / (mvae[s] - mmvae[s]) for s in seeds}
+    wide = difference(values["mvae"], values["mmvae"])
+    return {s: d / wide[s] for s, d in difference(values["mvae"], values["mopoe"]).items() if wide.get(s)}
 
 
+@claim("C12", "7, 9", "What the inputs add to the likelihood is more for MoPoE-VAE than for MVAE.")
 def given_helps(records: Sequence[Record]) -> Parts:
     def gain(record: Record) -> float | None:
         given, blind = (record.metrics.get(key) for key in (keys.LOG_LIKELIHOOD, keys.BLIND))
         return None if given is None or blind is None else given - blind
 
-    runs = evidence.sweeps(records, POLYMNIST)
-    key = evidence.distance(runs.records)
-    mopoe, mvae = (runs.method(method).at_best(gain, key) for method in ("mopoe", "mvae"))
-    return part_of("log-likelihood given all - unconditional: MoPoE - MVAE (nats)", above(paired(mopoe, mvae)))
+    runs = sweeps(records, POLYMNIST)
+    gains = paired(runs.best("mopoe", gain), runs.best("mvae", gain))
+    yield part("log-likelihood given all - unconditional: MoPoE - MVAE (nats)", above(gains))
 
 
+@claim("C13", "10", "Conditional samples of MMVAE and MoPoE-VAE lack diversity, MVAE's less.")
 def less_diverse(records: Sequence[Record]) -> Parts:
-    runs = evidence.sweeps(records, POLYMNIST)
-    values = {method: _best(runs, method, keys.of(keys.DIVERSITY, "digits", "mean")) for method in JOINT}
-    parts: Parts = []
+    runs = sweeps(records, POLYMNIST)
+    values = {method: runs.best(method, keys.of(keys.DIVERSITY, "digits", "mean")) for method in JOINT}
     for method in SUBSAMPLING:
-        parts += part_of(f"{METHODS[method].short}: diversity (real: 1)", below(list(values[method].values()), 1.0))
-        parts += part_of(f"{METHODS[method].short} - MVAE", below(paired(values[method], values["mvae"])))
-    return parts
+        yield part(f"{SHORT[method]}: diversity (real: 1)", below(values[method].values(), 1.0))
+        yield part(f"{SHORT[method]} - MVAE", below(paired(values[method], values["mvae"])))
 
 
+@claim("C14", "12", "The official MMVAE shows the gap, and chance coherence on Translated.")
 def official(records: Sequence[Record]) -> Parts:
     """Figure 12: methods of the published objective, on one modality and on all; on Translated with two, at chance."""
-    parts: Parts = []
     runs = [r for r in records if r.config.method in OFFICIAL]
-    plain = evidence.sweeps(runs, POLYMNIST)
-    key = evidence.distance(plain.records)
-    alone = Evidence(r for r in plain.records if r.config.only == "m0").at_best(key)
-    values = plain.method("mmvae_official").at_best(key)
-    parts += part_of("PolyMNIST: distance official MMVAE - unimodal", above(paired(values, alone)))
-    parts += learned(POLYMNIST, [plain], ("mmvae_official", "unimodal_dreg"))
-    moved = evidence.sweeps([r for r in runs if r.config.modalities == 2], TRANSLATED)
+    plain = sweeps(runs, POLYMNIST)
+    gaps = paired(plain.best("mmvae_official"), plain.best("unimodal_dreg"))
+    yield part("PolyMNIST: distance official MMVAE - unimodal", above(gaps))
+    yield learned(POLYMNIST, [plain], OFFICIAL)
+    moved = sweeps([r for r in runs if r.config.modalities == 2], TRANSLATED)
     cross = [v - 0.1 for v in moved.at_best(LEAVE_ONE_OUT, lowest=False).values()]
-    parts += part_of("Translated, two modalities: coherence - chance", within(cross, AT_CHANCE))
-    return parts + learned(TRANSLATED, [moved], ("mmvae_official",))
+    yield part("Translated, two modalities: coherence - chance", within(cross, AT_CHANCE))
+    yield learned(TRANSLATED, [moved], ["mmvae_official"])
 
 
+@claim("C15", "13", "ELBO sub-sampling makes MVAE more coherent at equal quality.")
 def subsampling_helps(records: Sequence[Record]) -> Parts:
     """Each method at its beta of the lowest distance.
 
     Margins: 10 % of MVAE's distance; 25 % of the gap between MVAE and MoPoE in log-likelihood.
     """
-    runs, likelihood = evidence.sweeps(records, POLYMNIST), keys.LOG_LIKELIHOOD
-    key = evidence.distance(runs.records)
-    mvae, plus, mopoe = (runs.method(method) for method in ("mvae", "mvae_plus", "mopoe"))
-    coherences = [group.at_best(LEAVE_ONE_OUT, key) for group in (plus, mvae)]
-    parts = part_of("coherence MVAE+ - MVAE", above(paired(*coherences)))
-    base = mvae.at_best(key)
-    apart = [d / base[s] for s, d in _by_seed(plus.at_best(key), base).items()]
-    parts += part_of(f"distance MVAE+ / MVAE - 1 (margin {EQUAL_DISTANCE:g})", within(apart, EQUAL_DISTANCE))
-    a, b, c = (group.at_best(likelihood, key) for group in (plus, mvae, mopoe))
-    wide = _by_seed(b, c)
-    shares = [d / abs(wide[s]) for s, d in _by_seed(a, b).items() if wide.get(s)]
+    runs = sweeps(records, POLYMNIST)
+    coherences = paired(*(runs.best(method, LEAVE_ONE_OUT) for method in ("mvae_plus", "mvae")))
+    yield part("coherence MVAE+ - MVAE", above(coherences))
+    base = runs.best("mvae")
+    apart = [d / base[s] for s, d in difference(runs.best("mvae_plus"), base).items()]
+    yield part(f"distance MVAE+ / MVAE - 1 (margin {EQUAL_DISTANCE:g})", within(apart, EQUAL_DISTANCE))
+    plus, mvae, mopoe = (runs.best(method, keys.LOG_LIKELIHOOD) for method in ("mvae_plus", "mvae", "mopoe"))
+    wide = difference(mvae, mopoe)
+    shares = [d / abs(wide[s]) for s, d in difference(plus, mvae).items() if wide.get(s)]
     text = f"log-likelihood MVAE+ - MVAE over the gap MVAE - MoPoE (margin {EQUAL_LIKELIHOOD:g})"
-    return parts + part_of(text, within(shares, EQUAL_LIKELIHOOD))
+    yield part(text, within(shares, EQUAL_LIKELIHOOD))
 
 
+@claim("C16", "2, 4, 7", "Quality and likelihood do not tell how coherent a model is.")
 def quality_says_nothing(records: Sequence[Record]) -> Parts:
     """Spearman's rank correlation over methods and betas, within each seed; margin .3."""
-    parts: Parts = []
-    for dataset in (POLYMNIST, TRANSLATED):
-        runs = evidence.sweeps(records, dataset)
-        for text, key in (("distance", evidence.distance(runs.records)), ("log-likelihood", keys.LOG_LIKELIHOOD)):
-            values = [_correlation(group, key) for group in runs.complete()]
-            rho = [value for value in values if value is not None]
-            name = f"{DATASETS[dataset].short}: rank correlation of coherence and {text}"
-            parts += part_of(name, within(rho, NO_CORRELATION))
-    return parts
-
-
-def none_has_both(records: Sequence[Record]) -> Parts:
-    parts: Parts = []
-    for dataset in (TRANSLATED, CUB):
-        runs = evidence.sweeps(records, dataset)
-        key = evidence.distance(runs.records, "image" if dataset == CUB else "m0")
-        alone = Evidence(r for r in runs.records if r.config.method == "unimodal").at_best(key)
-        scored = [r for r in runs.records if LEAVE_ONE_OUT in r.metrics and key in r.metrics]
-        if not alone or not scored:
-            parts.append(Fact(f"{DATASETS[dataset].short}: {ABSENT}", None))
-            continue
-        limit = CLOSE * float(np.mean(list(alone.values())))
-        good = [r for r in scored if r.metrics[key] <= limit]
-        both = [r for r in good if r.metrics[LEAVE_ONE_OUT] >= COHERENT * evidence.ceiling(r)]
-        text = (
-            f"{len(both)} of {len(scored)} runs have distance <= {limit:.3g} and coherence >= {COHERENT} of the judge's"
-        )
-        parts.append(Fact(f"{DATASETS[dataset].short}: {text}", not both))
-        own = max(map(_own, scored))
-        text = (
-            f"best self-coherence {own:.2f} of the way from chance to the judge's ({ENOUGH} needed: it draws something)"
-        )
-        parts.append(Fact(f"{DATASETS[dataset].short}: {text}", True if own >= ENOUGH or both else None))
-    return parts
-
-
-def all_finite(records: Sequence[Record]) -> Parts:
-    runs = [r for r in records if r.config.dataset in DATASETS]
-    broken = [r for r in runs if not r.is_done and "not finite" in str(r.error)]
-    if not runs:
-        return []
-    large = [r for r in runs if r.config.method == "mvae" and r.config.beta >= LARGE_BETA]
-    tried = {r.config.seed for r in large}
-    text = f"{len(broken)} of {len(runs)} runs became infinite or NaN; MVAE at beta {LARGE_BETA:g} or more has "
-    text += f"{len(tried)} seed{'s' * (len(tried) != 1)} (2 needed)"
-    return [Fact(text, False if broken else True if len(tried) > 1 else None)]
-
-
-def _by_seed(a: dict[int, float], b: dict[int, float]) -> dict[int, float]:
-    return dict(zip(sorted(a.keys() & b.keys()), paired(a, b), strict=True))
+    for dataset in BOTH:
+        runs = sweeps(records, dataset)
+        for text, key in (("distance", runs.distance), ("log-likelihood", keys.LOG_LIKELIHOOD)):
+            rho = [value for group in runs.complete() if (value := _correlation(group, key)) is not None]
+            yield part(f"{SHORT[dataset]}: rank correlation of coherence and {text}", within(rho, NO_CORRELATION))
 
 
 def _correlation(runs: Evidence, key: str) -> float | None:
     """Over the runs that have both numbers; None for fewer than five, or where one does not vary."""
-    scored = [r.metrics for r in runs.records if {key, LEAVE_ONE_OUT} <= r.metrics.keys()]
-    columns = [[m[key] for m in scored], [m[LEAVE_ONE_OUT] for m in scored]]
-    if len(scored) < 5 or any(len(set(column)) < 2 for column in columns):
+    scored = [
+        (r.metrics[key], r.metrics[LEAVE_ONE_OUT]) for r in runs.records if {key, LEAVE_ONE_OUT} <= set(r.metrics)
+    ]
+    if len(scored) < 5 or any(len(set(column)) < 2 for column in zip(*scored, strict=True)):
         return None
-    return float(stats.spearmanr(*columns).statistic)
+    return float(stats.spearmanr(scored).statistic)
+
+
+@claim("C17", "2, 4", "No model is both good and coherent on complex data.")
+def none_has_both(records: Sequence[Record]) -> Parts:
+    for dataset in (TRANSLATED, CUB):
+        runs = sweeps(records, dataset)
+        alone = runs.best("unimodal")
+        scored = [r for r in runs.records if {runs.distance, LEAVE_ONE_OUT} <= set(r.metrics)]
+        if not alone or not scored:
+            yield absent(SHORT[dataset])
+            continue
+        limit = CLOSE * float(np.mean(list(alone.values())))
+        good = [r for r in scored if r.metrics[runs.distance] <= limit]
+        both = [r for r in good if r.metrics[LEAVE_ONE_OUT] >= COHERENT * ceiling(r)]
+        counted = f"{len(both)} of {len(scored)} runs have distance <= {limit:.3g}"
+        yield Fact(f"{SHORT[dataset]}: {counted} and coherence >= {COHERENT} of the judge's", not both)
+        own = max(map(_own, scored))
+        reached = f"best self-coherence {own:.2f} of the way from chance to the judge's"
+        text = f"{SHORT[dataset]}: {reached} ({ENOUGH} needed: it draws something)"
+        yield Fact(text, own >= ENOUGH or bool(both) or None)
 
 
 def _own(record: Record) -> float:
     """Self-coherence, 0 at chance and 1 where the judge reads own reconstructions as well as real data."""
     chance = record.metrics.get(keys.CHANCE, 0.0)
-    return ((evidence.self_coherence(record) or 0.0) - chance) / (evidence.ceiling(record) - chance)
+    return ((self_coherence(record) or 0.0) - chance) / (ceiling(record) - chance)
+
+
+@claim("C18", "2", "No run is unstable, as the paper's MVAE was at large beta.")
+def all_finite(records: Sequence[Record]) -> Parts:
+    runs = [r for r in records if r.config.dataset in DATASETS]
+    if not runs:
+        return
+    broken = [r for r in runs if not r.is_done and "not finite" in str(r.error)]
+    tried = {r.config.seed for r in runs if r.config.method == "mvae" and r.config.beta >= LARGE_BETA}
+    text = f"{len(broken)} of {len(runs)} runs became infinite or NaN; MVAE at beta {LARGE_BETA:g} or more has "
+    text += f"{len(tried)} seed{'s' * (len(tried) != 1)} (2 needed)"
+    yield Fact(text, False if broken else len(tried) > 1 or None)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,6 +1,6 @@
-"""Tests on a handful of numbers, one a seed: t tests, equivalence, Holm's correction."""
+"""Tests on a handful of numbers, one per seed: t tests, equivalence, Holm's correction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -23,25 +23,25 @@ class Test(NamedTuple):
     seeds: int
 
 
-def above(values: Sequence[float], limit: float = 0.0) -> Test:
+def above(values: Iterable[float], limit: float = 0.0) -> Test:
     """Is the mean above `limit`? Student's t test; its opposite: the mean is below.
 
     Both are doubled, so that one of them is below .05 when the 95 % interval is on one side of the limit.
     """
-    sample = np.asarray(values, float)
+    sample = np.array(list(values), float)
     p, p_against = _one_sided(sample - limit), _one_sided(limit - sample)
     return Test(*t_interval(sample), min(1.0, 2 * p), min(1.0, 2 * p_against), len(sample))
 
 
-def below(values: Sequence[float], limit: float = 0.0) -> Test:
+def below(values: Iterable[float], limit: float = 0.0) -> Test:
     """Is the mean below `limit`?"""
     opposite = above(values, limit)
     return opposite._replace(p=opposite.p_against, p_against=opposite.p)
 
 
-def within(values: Sequence[float], margin: float) -> Test:
+def within(values: Iterable[float], margin: float) -> Test:
     """Is the mean within `margin` of 0? Two one-sided tests (Schuirmann 1987); its opposite: it is outside."""
-    sample = np.asarray(values, float)
+    sample = np.array(list(values), float)
     p = max(_one_sided(sample + margin), _one_sided(margin - sample))
     p_against = 2 * min(_one_sided(-margin - sample), _one_sided(sample - margin))
     return Test(*t_interval(sample), p, min(1.0, p_against), len(sample))

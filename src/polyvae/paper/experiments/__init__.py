@@ -1,4 +1,4 @@
-"""Experiments: each file offers `configs(preset) -> list[RunConfig]`, plain Python that a reader can diff."""
+"""Experiments: functions that return lists of configs, plain Python that a reader can diff."""
 
 import inspect
 import runpy
@@ -8,42 +8,28 @@ from typing import Any
 
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
-from polyvae.paper.experiments import (
-    architecture,
-    birds,
-    bounds,
-    dial,
-    fig02_quality_vs_beta,
-    fig03_quality_vs_modalities,
-    fig11_repeated_modalities,
-    fig12_official_mmvae,
-    fig13_elbo_subsampling,
-    label_free,
-    pairing,
-    quick,
-    translated_official,
-)
+from polyvae.paper.experiments import beyond, birds, polymnist, quick
 
 EXPERIMENTS: dict[str, Callable[..., list[RunConfig]]] = {
     "quick": quick.configs,
     "quick-long": quick.long_configs,
-    "label-free": label_free.configs,
+    "label-free": beyond.label_free,
     "quick_captions": birds.quick_captions,
     # The figures on Caltech-UCSD Birds read the same runs.
     **dict.fromkeys(("fig02_cub", "fig04c_cub", "fig07_cub", "fig09_cub", "fig10_cub"), birds.configs),
     "cub_captions": birds.captions_alone,
-    "fig02_quality_vs_beta": fig02_quality_vs_beta.configs,
-    "fig02_more_seeds": fig02_quality_vs_beta.more_seeds,
-    "fig03_quality_vs_modalities": fig03_quality_vs_modalities.configs,
-    "fig04_coherence_vs_beta": fig02_quality_vs_beta.configs,  # the same runs
-    "fig11_repeated_modalities": fig11_repeated_modalities.configs,
-    "fig12_official_mmvae": fig12_official_mmvae.configs,
-    "fig13_elbo_subsampling": fig13_elbo_subsampling.configs,
-    "translated_official": translated_official.configs,
-    "bounds": bounds.configs,
-    "dial": dial.configs,
-    "architecture": architecture.configs,
-    "pairing": pairing.configs,
+    "fig02_quality_vs_beta": polymnist.quality_vs_beta,
+    "fig02_more_seeds": polymnist.more_seeds,
+    "fig03_quality_vs_modalities": polymnist.quality_vs_modalities,
+    "fig04_coherence_vs_beta": polymnist.quality_vs_beta,  # the same runs
+    "fig11_repeated_modalities": polymnist.repeated_modalities,
+    "fig12_official_mmvae": polymnist.official_mmvae,
+    "fig13_elbo_subsampling": polymnist.elbo_subsampling,
+    "translated_official": polymnist.translated_official,
+    "bounds": beyond.bounds,
+    "dial": beyond.dial,
+    "architecture": polymnist.architecture,
+    "pairing": beyond.pairing,
 }
 
 
@@ -62,8 +48,8 @@ def configs_of(name_or_file: str, preset: str | None = None) -> list[RunConfig]:
             f"no experiment {name_or_file!r}; choose {', '.join(EXPERIMENTS)}, or a .py file with configs()"
         )
     try:
-        made = runpy.run_path(str(path)).get("configs")
-        configs = _call(made, name_or_file, preset) if callable(made) else None
+        function = runpy.run_path(str(path)).get("configs")
+        configs = _call(function, name_or_file, preset) if callable(function) else None
     except InputError:
         raise
     except Exception as error:  # the user's code may raise anything

@@ -6,28 +6,18 @@ digits are drawn after 16 epochs (2,992 steps); quality is compared on m0. `poly
 """
 
 from polyvae.config import RunConfig
+from polyvae.paper.experiments.common import SHORT, grid, with_methods
 
-COMMON = RunConfig(
-    dataset="polymnist",
-    modalities=3,
-    network="conv_half",
-    beta=0.5,
-    latent_dim=96,
-    batch_size=64,
-    epochs=16,
-    learning_rate=3e-3,
-    schedule="cosine",
-    metrics="bound,coherence,frechet,prdc,diversity,linear_probe",
-)
+METHODS = ("mvae", "mopoe", "mmvae", "unimodal")  # the longest first
+METRICS = "bound,coherence,frechet,prdc,diversity,linear_probe"
+COMMON = SHORT.with_(beta=0.5, latent_dim=96, batch_size=64, epochs=16, metrics=METRICS)
 
 
 def configs() -> list[RunConfig]:
     """MVAE, MMVAE, MoPoE-VAE, and the unimodal VAE on m0: one beta, one seed, the same budget for all."""
-    multimodal = [COMMON.with_(method=method) for method in ("mvae", "mopoe", "mmvae")]  # the longest first
-    return [*multimodal, COMMON.with_(method="unimodal", only="m0")]
+    return with_methods([COMMON], METHODS)
 
 
 def long_configs() -> list[RunConfig]:
     """The same and MVAE+, with three seeds and six times the epochs (about three hours on two cores)."""
-    methods = [COMMON.with_(method="mvae_plus"), *configs()]
-    return [config.with_(seed=seed, epochs=100) for seed in range(3) for config in methods]
+    return with_methods(grid(COMMON.with_(epochs=100), seed=range(3)), ("mvae_plus", *METHODS))

@@ -6,15 +6,15 @@ become free, so that their iterable may end early. `on_poll` is called twice a s
 the generator stops the running ones. A task may run more than once: the store makes sure that a run is recorded once.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from polyvae.sweeps.executors.local import local
 from polyvae.sweeps.executors.on_ray import on_ray
 from polyvae.sweeps.executors.on_slurm import on_slurm
-from polyvae.sweeps.executors.resources import POLL_SECONDS, Resources
+from polyvae.sweeps.executors.resources import POLL_SECONDS, Resources, Results
 
 __all__ = ["EXECUTORS", "POLL_SECONDS", "Executor", "Resources"]
 
-Executor = Callable[..., Generator[tuple[Any, int]]]
+Executor = Callable[..., Results[Any]]
 EXECUTORS: Mapping[str, Executor] = {"local": local, "ray": on_ray, "slurm": on_slurm}

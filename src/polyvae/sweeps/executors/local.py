@@ -1,28 +1,23 @@
-"""Processes of this machine: one a task, so that one that dies takes no other with it."""
+"""Processes of this machine: one per task, so that one that dies takes no other with it."""
 
 import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
-from polyvae.sweeps.executors.resources import POLL_SECONDS, Resources, Task
+from polyvae.sweeps.executors.resources import POLL_SECONDS, Function, Poll, Resources, Results, Task
 
 SLOW = ("torch._dynamo",)  # which the first step of an optimiser imports, for a second and a half
 
 
-def local(
-    function: Callable[[Task], int],
-    tasks: Iterable[Task],
-    resources: Resources,
-    on_poll: Callable[[list[Task]], None] = lambda running: None,
-) -> Generator[tuple[Task, int]]:
+def local(function: Function[Task], tasks: Iterable[Task], resources: Resources, on_poll: Poll[Task]) -> Results[Task]:
     """Calls `function` on every task in a process of its own; yields (task, exit status), negative for a signal.
 
-    A fresh process a task leaves no memory behind; a fork server that has imported what this process has of polyvae
+    A fresh process per task leaves no memory behind; a fork server that has imported what this process has of polyvae
     makes them cheap.
     """
     context = multiprocessing.get_context("forkserver")
@@ -49,7 +44,7 @@ def local(
         _stop([process for process, _ in running])
 
 
-def _call(function: Callable[[Task], int], task: Task) -> None:
+def _call(function: Function[Task], task: Task) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and stops us
     raise SystemExit(function(task))
 

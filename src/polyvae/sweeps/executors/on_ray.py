@@ -1,23 +1,17 @@
 """Ray: one machine or a cluster, with fractions of CPUs and GPUs for each run. Needs the extra [ray]."""
 
 import logging
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
 from polyvae.errors import InputError
-from polyvae.sweeps.executors.resources import POLL_SECONDS, Resources, Task
+from polyvae.sweeps.executors.resources import DIED, POLL_SECONDS, Function, Poll, Resources, Results, Task
 
-DIED = -9
 OBJECTS = 100 * 2**20  # bytes of Ray's object store: tasks are small and results are exit statuses
 
 
-def on_ray(
-    function: Callable[[Task], int],
-    tasks: Iterable[Task],
-    resources: Resources,
-    on_poll: Callable[[list[Task]], None] = lambda running: None,
-) -> Generator[tuple[Task, int]]:
+def on_ray(function: Function[Task], tasks: Iterable[Task], resources: Resources, on_poll: Poll[Task]) -> Results[Task]:
     """Calls `function` on every task in a Ray worker of its own (see the package for the contract).
 
     A worker that dies is not restarted by Ray: the sweep does that, as it does for local processes.

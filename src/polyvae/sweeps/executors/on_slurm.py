@@ -1,22 +1,17 @@
 """Slurm, by submitit: each run is a job. Needs the extra [slurm]."""
 
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
 from polyvae.errors import InputError
-from polyvae.sweeps.executors.resources import POLL_SECONDS, Resources, Task
-
-DIED = -9
+from polyvae.sweeps.executors.resources import DIED, POLL_SECONDS, Function, Poll, Resources, Results, Task
 
 
 def on_slurm(
-    function: Callable[[Task], int],
-    tasks: Iterable[Task],
-    resources: Resources,
-    on_poll: Callable[[list[Task]], None] = lambda running: None,
-) -> Generator[tuple[Task, int]]:
+    function: Function[Task], tasks: Iterable[Task], resources: Resources, on_poll: Poll[Task]
+) -> Results[Task]:
     """Calls `function` on every task in a Slurm job of its own, `workers` in the queue at a time.
 
     Nodes must see the store under the same path. Raises InputError when submitit is not installed or there is no Slurm.

@@ -1,11 +1,16 @@
-"""What every executor is told, and how often it looks."""
+"""What every executor is told, how often it looks, and what it yields."""
 
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 Task = TypeVar("Task")
 POLL_SECONDS = 0.5
+DIED = -9  # exit status of a task whose worker was lost, whatever killed it
+Function = Callable[[Task], int]
+Poll = Callable[[list[Task]], None]
+Results = Generator[tuple[Task, int]]
 
 
 @dataclass(frozen=True)
