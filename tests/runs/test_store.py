@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from polyvae import InputError, Record, RunConfig, RunError, RunStore, files
+from polyvae import InputError, Record, RunConfig, RunError, RunStore, files, run
 
 
 def full_disk(*arguments, **options):
@@ -156,3 +156,24 @@ def test_a_lock_keeps_others_off_and_dies_with_its_holder(tmp_path):
         holder.kill()
     with files.lock(path, wait=False) as held:
         assert held
+
+
+@pytest.mark.parametrize(
+    "place", ["polyvae.runs.run.score", "polyvae.runs.run.write_grids", "polyvae.runs.store.RunStore.finish"]
+)
+def test_a_kill_after_training_costs_the_scoring_alone(place, tmp_path, monkeypatch):
+    """The checkpoint stays until the record is there: the same command goes on with the scores."""
+    config = RunConfig(dataset="toy_captions", train_size=80, test_size=20, epochs=2, latent_dim=2, metrics="bound")
+
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, tmp_path)
+    steps = []
+    result = run(config, tmp_path, on_step=lambda done, total, loss: steps.append(done))
+    assert steps == []
+    assert result.metrics["bound/loss"] == run(config, tmp_path / "undisturbed").metrics["bound/loss"]
+    assert not (result.folder / "checkpoint").exists()

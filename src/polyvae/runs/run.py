@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,8 @@ def run_one(
         with on_threads(plan.threads):
             record = _attempt(plan, folder, on_step, say)
         store.finish(record)
+        if record.is_done:  # until the record is there, a kill must not cost the training
+            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         return record
 
 
@@ -174,7 +176,6 @@ def _train_and_score(plan: Plan, folder: Path, account: _Account, on_step: OnSte
         account.resolved |= scores.resolved
         if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
             write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 
 def _train(plan: Plan, model: TrainableModel, folder: Path, on_step: OnStep) -> Progress:
@@ -191,7 +192,7 @@ def _resolved(plan: Plan) -> dict[str, Any]:
         "networks": dict(plan.blueprint.networks),
         "likelihoods": {m.name: m.to_json()["likelihood"] for m in plan.modalities},
         "weights": {m.name: m.weight for m in plan.modalities},
-        **plan.settings.to_json(),
+        **asdict(plan.settings),
         "is_bound": plan.mixture.is_bound,
         "train_rows": len(plan.train),
         "test_rows": len(plan.test),

@@ -1,7 +1,7 @@
 """What a run minimises: objective, samples, allocation, prior and posterior, of its config or else of its method."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from polyvae import priors
@@ -33,9 +33,6 @@ class Settings:
     def function(self, own: Callable[..., Bound] | None) -> Callable[..., Bound]:
         """The objective of a stage, unless the stage has its `own`."""
         return objective_named(self.objective).function if own is None else own
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture) -> Settings:
