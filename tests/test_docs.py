@@ -1,5 +1,6 @@
-"""The pages: links lead somewhere, commands parse, the Python of the README runs."""
+"""The pages: links lead somewhere, commands parse, the Python of the README and of the theory runs."""
 
+import doctest
 import re
 import shlex
 from pathlib import Path
@@ -52,3 +53,9 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     names: dict = {}
     exec(block.replace("epochs=50", "epochs=2"), names)
     assert names["result"].metrics["bound/rate"] >= 0
+
+
+def test_the_python_of_the_theory_runs_and_prints_what_the_page_says():
+    result = doctest.testfile(str(ROOT / "docs" / "theory.md"), module_relative=False)
+    assert result.attempted >= 10
+    assert result.failed == 0
