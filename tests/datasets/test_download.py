@@ -107,7 +107,7 @@ def test_a_broken_transfer_is_continued_by_the_next_call(tmp_path: Path, mirror:
 def test_wrong_content_is_refused_and_leaves_nothing(tmp_path: Path, mirror: tuple[str, list, list]) -> None:
     url, _, _ = mirror
     name = "t10k-labels-idx1-ubyte.gz"
-    (tmp_path / "served" / name).write_bytes(gzip.compress(idx(LABELS[::-1])))
+    (tmp_path / "served" / name).write_bytes(gzip.compress(idx(LABELS[::-1]), mtime=0))
     with pytest.raises(InputError, match=f"{name}: wrong SHA-256"):
         download.download_mnist(tmp_path / "data", [url])
     assert not list((tmp_path / "data/mnist").glob("t10k-labels*"))

@@ -25,7 +25,7 @@ def write_mnist(folder: Path, suffix: str) -> None:
     folder.mkdir(parents=True)
     for images, labels in FILES.values():
         for name, content in ((images, idx(IMAGES)), (labels, idx(LABELS))):
-            (folder / f"{name}{suffix}").write_bytes(gzip.compress(content) if suffix else content)
+            (folder / f"{name}{suffix}").write_bytes(gzip.compress(content, mtime=0) if suffix else content)
 
 
 def write_folders(root: Path) -> MultimodalDataset:

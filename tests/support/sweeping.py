@@ -28,7 +28,8 @@ def logged(self, run_id, config):  # workers import this script too
     return begin(self, run_id, config)
 RunStore.begin = logged
 if __name__ == "__main__":
-    import json
+    import json, signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # `nohup make test &` passes it on ignored
     configs = [RunConfig.from_dict(c) for c in json.loads(sys.argv[2])]
     sweep(configs, RunStore(sys.argv[1]), workers=2, watcher=Watcher(on_record=lambda r: print(r.run_id, flush=True)))
 """
