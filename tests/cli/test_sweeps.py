@@ -5,11 +5,10 @@ import os
 import pytest
 import torch
 
-from polyvae import RunStore
+from polyvae import RunStore, run
 from polyvae.cli import main
 from polyvae.runs.plan import make_plan
 from polyvae.runs.record import Record
-from polyvae.sweeps.sweep import sweep
 from support.sweeping import TINY
 
 
@@ -50,7 +49,7 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(tmp_path, capsys):
     main([*arguments, "--dry-run", "--workers", "1"])
     assert "3 runs, 3 to do; time with 1 at a time: unknown" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
-    sweep([TINY], RunStore(tmp_path / "runs"))
+    run(TINY, tmp_path / "runs")
     main([*arguments, "--dry-run", "--workers", "2"])
     shown = capsys.readouterr().out
     assert "3 runs, 2 to do" in shown

@@ -10,7 +10,7 @@ from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from polyvae import subsets
+from polyvae import noise, subsets
 from polyvae.errors import InputError
 from polyvae.metrics import coherence
 from polyvae.metrics.coherence import fleiss_kappa, warnings
@@ -58,6 +58,8 @@ def test_coherence_scores_only_rows_that_have_all_of_given():
     assert found["coherence/ceiling/m2"] == pytest.approx(10 / 30)
     mixed = coherence(MixturePainter(), painted(present), JUDGE)
     assert mixed["coherence/conditional/m1+m2/m0"] == pytest.approx((1 + 10 / 20) / 2)  # rows 10 to 29
+    of_each = [(1 + 10 / 20) / 2, (1 + 10 / 30) / 2, 1]  # for m0, m1, m2, over 20, 30, 30 rows
+    assert mixed["coherence/leave_one_out"] == pytest.approx(np.mean(of_each)), "every target counts the same"
 
 
 def test_coherence_leaves_out_what_no_row_allows():
@@ -78,6 +80,21 @@ def test_coherence_of_one_modality_compares_nothing():
     assert set(found) == {
         f"coherence/{key}" for key in ("self/m0", "ceiling/m0", "joint_entropy", "joint_confidence", "real_confidence")
     }
+
+
+class Unsteady(Painter):
+    """Reads the digit right, and moves it by a draw."""
+
+    def posterior_codes(self, batch, given, targets, generator):
+        moved = noise.normal(generator, len(batch.present), 1, batch.values["m0"])[:, 0].round()
+        codes = super().posterior_codes(batch, given, targets, generator)
+        return {name: torch.stack([code[:, 0] + moved, code[:, 1]], -1) for name, code in codes.items()}
+
+
+def test_means_of_posteriors_are_read_without_a_draw():
+    drawn, mean = (coherence(Unsteady(), painted(), JUDGE, from_means=is_mean) for is_mean in (False, True))
+    assert mean["coherence/conditional/m0/m1"] == 1
+    assert drawn["coherence/conditional/m0/m1"] < 0.7
 
 
 def test_coherence_needs_labels():
@@ -121,5 +138,7 @@ def test_a_collapse_is_warned_of():
     assert warnings({}) == {}
     blank = fine | {"coherence/joint": 0.999, "coherence/joint_kappa": 0.01, "coherence/joint_entropy": 0.01}
     assert "collapsed" in warnings(blank)["coherence/joint"]
+    assert "collapsed" in warnings(fine | {"coherence/joint_kappa": 0.3})["coherence/joint"], "agreement is by chance"
+    assert "collapsed" in warnings(fine | {"coherence/joint_entropy": 1.1})["coherence/joint"], "three of ten classes"
     of_two = fine | {"coherence/chance": 0.5, "coherence/joint_entropy": math.log(2)}
     assert warnings(of_two) == {}, "two classes cannot have the entropy of ten"

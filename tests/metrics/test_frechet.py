@@ -14,6 +14,8 @@ from polyvae.dataset import chosen_rows
 from polyvae.errors import InputError
 from polyvae.judges.extractors import prepared
 from polyvae.metrics import frechet, frechet_distance, frechet_limit
+from polyvae.metrics.frechet import real_train
+from polyvae.metrics.readings import read_model
 from polyvae.noise import RowNoise
 from support.painters import JUDGE, NAMES, ROWS, MixturePainter, Painter, painted
 
@@ -92,6 +94,22 @@ def test_frechet_reports_floor_sizes_and_every_required_key():
         *(f"{a}/{b}" for a in NAMES for b in NAMES if a != b),
         *("m1+m2/m0", "m0+m2/m1", "m0+m1/m2"),
     }
+
+
+def test_the_floor_compares_equally_many_rows_and_few_rows_are_flagged():
+    present = torch.ones(ROWS, 3, dtype=torch.bool)
+    present[10:, 1] = False
+    data, train = painted(present), painted().rows(range(ROWS)[::-1])
+    found = frechet(Painter(), data, train, JUDGE)
+    read = JUDGE.read("m1", train.batch(chosen_rows(ROWS, 10, 0)).values["m1"])[0]
+    real = JUDGE.read("m1", data.batch(range(10)).values["m1"])[0]
+    assert found["frechet/digits/floor_samples"] == 10
+    assert found["frechet/digits/floor/m1"] == pytest.approx(frechet_distance(read, real), rel=1e-9)
+    flag = "frechet/digits/fewer_samples_than_dimensions"
+    assert flag not in found
+    assert frechet(Painter(), train, train, JUDGE, rows=range(8))[flag] == 1
+    readings = read_model(Painter(), train, JUDGE, rows=range(8))
+    assert {len(r.features) for r in real_train(readings, train, JUDGE, seed=0, batch_size=9).values()} == {8}
 
 
 def features_of(model: Painter, given: tuple[str, ...]) -> np.ndarray:

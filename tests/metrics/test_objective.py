@@ -7,7 +7,7 @@ import torch
 from polyvae import metrics, objectives, subsets
 from polyvae.methods.mvae_plus_random import elbo_with_random_subsets
 from polyvae.metrics import Evaluation
-from support.painters import NAMES, ROWS, painted, vae
+from support.painters import NAMES, painted, vae
 
 
 def minimised(model, function, **options):
@@ -32,19 +32,6 @@ def test_the_objective_of_importance_weighted_runs_is_tighter_and_belongs_to_row
     assert metrics.objective(model, data, function, seed=1, batch_size=7)["objective/loss"] == pytest.approx(loss)
     loose = minimised(model, objectives.elbo, allocation=allocation)
     assert loss < metrics.objective(model, data, loose, seed=1)["objective/loss"]
-
-
-def test_samples_of_a_row_come_from_terms_of_their_own():
-    """Noise by row draws a term for each of K samples, as a generator does: the tight bound is no looser for it."""
-    model, data = vae(subsets.mmvae(NAMES)), painted()
-    data = data.rows(torch.arange(ROWS).repeat(10))
-    function = minimised(model, objectives.iwae, samples=3)
-    by_row = [metrics.objective(model, data, function, seed=seed)["objective/loss"] for seed in range(6)]
-    batch = data.batch(range(len(data)))
-    with torch.no_grad():
-        streamed = [float(function(batch, torch.Generator().manual_seed(seed)).loss) for seed in range(6)]
-    error = (np.std(by_row) + np.std(streamed)) / np.sqrt(6)
-    assert np.mean(by_row) == pytest.approx(np.mean(streamed), abs=4 * error)
 
 
 def test_an_objective_that_draws_for_the_whole_batch_is_reproducible_too():

@@ -88,7 +88,7 @@ def test_images_get_every_key_of_the_contract(tmp_path, hasty, monkeypatch):
     assert all(np.isfinite(value) for value in found.values())
 
 
-def test_what_is_not_asked_for_is_not_made(hasty):
+def test_what_is_not_asked_for_is_not_made():
     plan = make_plan(RunConfig(modalities=2, train_size=100, test_size=30, metrics="bound"))
     found = evaluation_of(plan)
     assert found.judge is None

@@ -129,10 +129,16 @@ def begun(tmp_path, epochs):
 def test_a_job_that_cannot_be_submitted_ends_those_that_were(monkeypatch):
     ended = []
     job = SimpleNamespace(done=lambda: False, cancel=lambda: ended.append("first"))
-    answers = iter([job])
-    queue = SimpleNamespace(submit=lambda function, task: next(answers))
+    jobs = [job]
+
+    def submit(function, task):
+        if not jobs:
+            raise RuntimeError("the queue is full")
+        return jobs.pop()
+
+    queue = SimpleNamespace(submit=submit)
     monkeypatch.setattr(sys.modules["polyvae.sweeps.executors.on_slurm"], "_queue", lambda resources: queue)
-    with pytest.raises((RuntimeError, StopIteration)):
+    with pytest.raises(RuntimeError, match="the queue is full"):
         list(EXECUTORS["slurm"](len, ["a", "b"], Resources(workers=2)))
     assert ended == ["first"]
 

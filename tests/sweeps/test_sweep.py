@@ -156,7 +156,7 @@ def test_ctrl_c_ends_the_workers_and_the_sweep_goes_on_later(tmp_path, undisturb
     assert identity(store) == undisturbed
 
 
-def test_a_record_alone_counts_as_done(tmp_path, undisturbed):
+def test_a_record_alone_counts_as_done(tmp_path):
     store = RunStore(tmp_path / "runs")
     result = run_single(TINY, store)
     for path in result.folder.rglob("*"):

@@ -100,7 +100,19 @@ def test_the_best_weights_are_those_with_the_lowest_validation_loss(tmp_path):
         assert torch.equal(weights[name], value)
 
 
-def test_eachstage_of_has_its_own_best(tmp_path):
+def test_an_interrupted_run_keeps_the_best_weights_so_far(tmp_path):
+    """The best epoch lies before the stop."""
+    config = CONFIG.with_(validation_fraction=0.25, epochs=6, learning_rate=0.05)
+    _, history = trained(tmp_path / "whole", config)
+    losses = [line["validation"]["loss"] for line in history]
+    assert losses.index(min(losses)) < 4, "a step an epoch: before the stop, and scored by then"
+    trained(tmp_path / "broken", config, stop_at=(5,))
+    whole, broken = (files.read_tensors(tmp_path / name / "model_best.safetensors")[0] for name in ("whole", "broken"))
+    for name, value in whole.items():
+        assert torch.equal(broken[name], value)
+
+
+def test_each_stage_has_its_own_best(tmp_path):
     """The losses of two stages cannot be compared: the last one has one epoch, hence it is best."""
     config = CONFIG.with_(validation_fraction=0.25, epochs=4)
     plan = make_plan(config)
@@ -142,6 +154,9 @@ def test_fresh_pairing_gives_other_rows_every_epoch_and_the_same_again():
     assert make_plan(plan.config).train.fingerprint == first
     fixed = make_plan(plan.config.with_(pairing="fixed"))
     assert fixed.train.fingerprint == fixed.rows_at(1).fingerprint
+    assert fixed.test.fingerprint == plan.test.fingerprint, "test tuples are fixed"
+    other = make_plan(plan.config.with_(seed=1))
+    assert not torch.equal(other.rows_at(1).values["m0"], plan.rows_at(1).values["m0"])
 
 
 def test_history_adds_up(tmp_path):
