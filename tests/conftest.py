@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from polyvae.judges import critic, digits
+
 
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory):
@@ -14,3 +16,12 @@ def own_world(monkeypatch, shared_cache):
     monkeypatch.setenv("POLYVAE_CACHE", str(shared_cache))
     monkeypatch.delenv("POLYVAE_DATA", raising=False)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Judges of digits and critics that train for a few steps: enough for everything but accuracy."""
+    for recipe, names in ((digits.RECIPE, ("steps", "steps_translated")), (critic.RECIPE, ("steps",))):
+        for name in names:
+            monkeypatch.setitem(recipe, name, 6)
+        monkeypatch.setitem(recipe, "batch", 32)

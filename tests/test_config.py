@@ -13,7 +13,7 @@ from torch import nn
 from polyvae import InputError, RunConfig, datasets, run, subsets
 from polyvae.config import by_modality
 from polyvae.dataset import MultimodalDataset
-from polyvae.likelihoods import Normal
+from polyvae.likelihoods import Bernoulli, Normal
 from polyvae.modality import Modality
 from polyvae.runs.plan import make_plan, make_plans
 
@@ -243,6 +243,25 @@ def test_validation_rows_enter_the_id():
 
 
 SEEN = torch.ones(60, 1, dtype=torch.bool)
+
+
+def test_own_data_are_cut_into_training_validation_and_test_rows():
+    """A fifth is for tests, a tenth of the rest for validation, and every row lies in one part."""
+    specs, rows = (Modality("m", (1,), Normal(1.0)),), torch.arange(60.0)[:, None]
+    plan = make_plan(RunConfig(metrics="none"), MultimodalDataset("mine", specs, {"m": rows}, SEEN))
+    parts = [part.values["m"].flatten().tolist() for part in (plan.train, plan.validation, plan.test)]
+    assert [len(part) for part in parts] == [43, 5, 12]
+    assert sorted(row for part in parts for row in part) == list(range(60))
+
+
+def test_a_likelihood_is_checked_on_rows_that_are_present():
+    specs, present = tuple(Modality(name, (2,), Normal(1.0)) for name in "ab"), torch.ones(60, 2, dtype=torch.bool)
+    present[30:, 1] = False
+    filled = torch.where(present[:, 1:], 1.0, 9.0).expand(60, 2)
+    data = MultimodalDataset("mine", specs, {"a": filled, "b": filled}, present)
+    assert make_plan(RunConfig(likelihood="b=bernoulli", metrics="none"), data).modalities[1].likelihood == Bernoulli()
+    with pytest.raises(InputError, match="outside"):
+        make_plan(RunConfig(likelihood="a=bernoulli", metrics="none"), data)
 
 
 def test_rows_that_s_cannot_encode_are_found_before_training():

@@ -1,5 +1,6 @@
-"""The pages: links lead somewhere, commands parse, the Python of the README runs."""
+"""The pages: links lead somewhere, commands parse, the Python of the README and of the theory runs."""
 
+import doctest
 import re
 import shlex
 from importlib import import_module
@@ -34,7 +35,7 @@ def test_commands_in_the_pages_are_understood(page, capsys):
             main([words[0], "--help"])
         assert status.value.code == 0
         shown = capsys.readouterr().out
-        assert not [flag for flag in flags if flag not in shown]
+        assert set(flags) <= set(re.findall(r"--[\w-]+", shown)), line
 
 
 def test_the_walks_through_the_architecture_are_true():
@@ -62,3 +63,9 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     names: dict = {}
     exec(block.replace("epochs=50", "epochs=2"), names)
     assert names["result"].metrics["bound/rate"] >= 0
+
+
+def test_the_python_of_the_theory_runs_and_prints_what_the_page_says():
+    result = doctest.testfile(str(ROOT / "docs" / "theory.md"), module_relative=False)
+    assert result.attempted >= 10
+    assert result.failed == 0

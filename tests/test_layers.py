@@ -78,6 +78,20 @@ def lies_in(module: str, place: str) -> bool:
     return module == place or module.startswith(f"{place}.")
 
 
+def test_the_tables_name_rooms_and_modules_that_exist():
+    assert set(LEVEL) == {name.split(".")[0] for name in MODULES if name != "__init__"}
+    assert set(ONLY) | set().union(*ONLY.values()) <= MODULES
+
+
+def test_every_way_to_import_is_seen(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        "import polyvae.files\nfrom polyvae import errors, RunConfig\nfrom polyvae.runs import store\n"
+        "def inside():\n    from polyvae.cli.use import impute\n"
+    )
+    assert imported(path) == {"files", "errors", "RunConfig", "runs.store", "cli.use"}
+
+
 @pytest.mark.parametrize("path", [f for f in FILES if f != SOURCE / "__init__.py"], ids=dotted)
 def test_imports_look_down(path):
     module = dotted(path)

@@ -26,47 +26,7 @@ from polyvae.paper.experiments import configs_of
 from polyvae.paper.experiments.birds import configs, quick_captions
 from polyvae.runs.plan import make_plan
 from polyvae.text import SPECIALS, tokenise
-
-CLASSES = ("001.Black_Bird", "002.Red_Bird", "003.Blue_Bird")
-EACH = 4
-
-
-def picture(seed: int, mode: str = "RGB") -> bytes:
-    rng = np.random.default_rng(seed)
-    small = Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8))
-    target = io.BytesIO()
-    small.resize((90, 60)).convert(mode).save(target, "JPEG", quality=95)
-    return target.getvalue()
-
-
-def caption(index: int, number: int) -> str:
-    return f"a bird of kind k{index}, seen {'from the left' if number % 2 else 'twice'} ."
-
-
-def write_birds(root: Path, each: int = EACH) -> Path:
-    """Both layouts, from the same birds: official below root/a, MMVAE below root/b."""
-    lines, table, boxes = {"train": [], "test": []}, [], []
-    for index in range(len(CLASSES) * each):
-        folder, name = CLASSES[index // each], f"Bird_{index:04d}"
-        fold = "test" if index < each else "train"
-        texts = [caption(index, number) for number in range(10)]
-        image = picture(index, ("L", "CMYK", "RGB")[index % 3])
-        for path in (f"a/cub/{IMAGES}{folder}/{name}.jpg", f"b/cub/{fold}/{folder}/{name}.jpg"):
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_bytes(image)
-        text = root / f"a/cub/text_c10/{folder}/{name}.txt"
-        text.parent.mkdir(parents=True, exist_ok=True)
-        text.write_text("\n".join(texts) + "\n")
-        lines[fold] += texts
-        table.append(f"{index + 1} {folder}/{name}.jpg")
-        boxes.append(f"{index + 1} 30.0 10.0 20.0 40.0")
-    official = root / "a/cub/CUB_200_2011"
-    (official / "images.txt").write_text("\n".join(table))
-    (official / "bounding_boxes.txt").write_text("\n".join(boxes))
-    (official / "train_test_split.txt").write_text("\n".join(f"{i + 1} {i % 2}" for i in range(len(table))))
-    (root / "b/cub/text_trainvalclasses.txt").write_text("\n".join(lines["train"]))
-    (root / "b/cub/text_testclasses.txt").write_text("\n".join(lines["test"]))
-    return root
+from support.birds import CLASSES, EACH, caption, picture, write_birds
 
 
 @pytest.fixture(scope="module")
@@ -261,16 +221,6 @@ def test_the_real_birds():
     assert not set(train.labels.tolist()) & set(test.labels.tolist())
 
 
-def test_a_value_belongs_to_the_part_named_after_it():
-    def read(text):
-        return read_tokens(tokenise(text), ATTRIBUTES)
-
-    assert read("a small bird with a red body , blue wings and a yellow beak .") == [0, 1, 1, 0]
-    assert read("Yellow bill , a black belly . A huge bird with red wings") == [4, 0, 1, 1]
-    assert read("a body with red and blue wings") == [-1, 1, -1, -1]
-    assert read("red red red") == [-1] * 4
-
-
 def test_drawn_birds_say_what_they_show():
     data = datasets.load("toy_captions", size=500)
     uniform = np.random.default_rng(0).random((500, 18))
@@ -294,12 +244,6 @@ def test_what_is_drawn_changes_with_its_version_only():
     found = toy_captions.VERSION, checksum(data.values["caption"].numpy())[:16]
     assert found == (2, "f99c811cb0151a22"), "raise VERSION when captions change, then this"
     assert data.values["image"].double().mean() == pytest.approx(181.448, abs=0.01), "or when pictures do"
-
-
-def test_the_first_caption_is_judged_by_the_others():
-    said_by = np.array([[[0], [1], [1]], [[2], [-1], [-1]], [[0], [0], [2]]])
-    assert agreed(said_by).tolist() == [[1], [-1], [0]]
-    assert agreed(said_by[:, :1]).tolist() == [[0], [2], [0]]
 
 
 def test_experiments_plan_on_the_birds_that_are_there(birds):

@@ -13,6 +13,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from polyvae import Batch, InputError, Modality, MultimodalVAE, likelihoods, networks, noise, objectives, subsets
 from polyvae.gaussian import Gaussian, product_of_experts
 from polyvae.objectives import OBJECTIVES
+from polyvae.objectives.weighting import _grid
 from polyvae.posteriors import Family
 from polyvae.priors import StandardNormal
 from polyvae.subsets import Term
@@ -163,6 +164,16 @@ def test_loss_and_gradient_are_those_of_the_formula_written_out(name, beta):
         torch.autograd.grad(found, parameters), torch.autograd.grad(-expected.mean(), parameters), strict=True
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_samples_of_a_row_come_from_terms_of_their_own_except_in_the_looser_bound():
+    """Also with noise by row, which repeats itself unless it is told which draw it is for."""
+    for source in (noise.RowNoise(0, "x", tuple(range(40))), torch.Generator().manual_seed(0)):
+        own, one = (
+            _grid(torch.ones(3, 40) / 3, grouping, 8, "systematic", source).term for grouping in ("all", "term")
+        )
+        assert (own != own[:, :1]).any(1).float().mean() > 0.9
+        assert (one == one[:, :1]).all()
 
 
 @pytest.mark.parametrize("chunk", [1, 7])

@@ -104,7 +104,7 @@ def test_the_bound_never_exceeds_the_log_evidence(make, sigma_points):
 def test_the_optimal_encoder_of_single_modalities_misses_the_evidence_by_the_known_gap(sigma_points):
     """For a fixed decoder the gap of subset A is (tr(Sigma_full^-1 Sigma_A) - latent) / 2, in expectation over x."""
     toy = LinearGaussian(expert="optimal single")
-    values = toy.draw(200_000)
+    values = toy.draw(50_000)
     bound = objectives.elbo(toy, Batch(sigma_points(values)), subsets.mmvae(NAMES), allocation="exact")
     _, full = toy.posterior(NAMES, values)
     gaps = [0.5 * (torch.trace(full.inverse() @ toy.posterior((n,), values)[1]) - 2) for n in NAMES]
@@ -171,7 +171,7 @@ mixtures = [
 def test_systematic_averages_to_exact_in_loss_and_gradient(mixture, missing, monkeypatch):
     """Without posterior noise the loss depends on the drawn subsets alone: their average is a finite sum."""
     monkeypatch.setattr(noise, "normal", lambda source, rows, width, like: torch.zeros(rows, width).to(like))
-    toy, rows, draws = LinearGaussian(), 6, 1500
+    toy, rows, draws = LinearGaussian(), 6, 600
     values = toy.draw(rows)
     present = torch.ones(rows, 3, dtype=torch.bool)
     if missing:
@@ -366,7 +366,7 @@ def test_objective_and_gradient_are_finite_for_any_encoder_output(make, mean, lo
 
 
 @pytest.mark.parametrize("make", [subsets.mvae, subsets.mmvae, subsets.mopoe, subsets.mvae_plus])
-@pytest.mark.parametrize("beta", [1e-4, 1e-2, 1.0, 9.0, 100.0])
+@pytest.mark.parametrize("beta", [1e-4, 1.0, 100.0])
 def test_every_member_trains_at_every_beta(make, beta):
     _train(make, beta, steps=200)
 
@@ -378,7 +378,7 @@ def test_mvae_trains_long_at_large_beta(beta):
 
 
 def _train(make, beta: float, steps: int) -> None:
-    """200 steps at the default learning rate: always finite, and better than at the start."""
+    """At the default learning rate: always finite, and better than at the start."""
     torch.manual_seed(0)
     modalities = tuple(Modality(n, (3,), likelihoods.Laplace(0.75)) for n in NAMES)
     model = MultimodalVAE(modalities, {m.name: networks.build("mlp", m, 8) for m in modalities}, make(NAMES), 8)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from PIL import Image
-from test_report import PAPER, add_run
 
 from polyvae import InputError, RunStore
 from polyvae.cli import main
 from polyvae.report import side_by_side
+from support.stores import PAPER, add_run
 
 
 @pytest.fixture

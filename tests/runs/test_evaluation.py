@@ -1,133 +1,17 @@
-"""What metrics need beside a model: critics, shifted inputs; and scores added to a finished run."""
+"""Scores added to a finished run, and what they need beside a model."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from test_metrics import JUDGE, NAMES, ROWS, painted
 
-from polyvae import InputError, RunConfig, RunStore, datasets, files, metrics, run
+from polyvae import InputError, RunConfig, RunStore, metrics, run
 from polyvae.cli import main
-from polyvae.datasets.polymnist.shifted import shifted
-from polyvae.judges import critic as critics
-from polyvae.judges import digits as judges
-from polyvae.judges.critic import contrast, critic_for, critic_path
-from polyvae.metrics import readings
-from polyvae.metrics.label_free import own_ranks
-from polyvae.metrics.readings import read_data
 from polyvae.runs.evaluation import evaluation_of
 from polyvae.runs.finished import evaluate
 from polyvae.runs.plan import make_plan
 
 TOY = RunConfig(dataset="toy", modalities=3, train_size=300, test_size=60, epochs=1, latent_dim=2, metrics="bound")
-
-
-@pytest.fixture
-def hasty(monkeypatch):
-    """Judges and critics of a few steps."""
-    for recipe in (judges.RECIPE, critics.RECIPE):
-        monkeypatch.setitem(recipe, "steps", 6)
-        monkeypatch.setitem(recipe, "batch", 32)
-
-
-# ---------------------------------------------------------------- critics
-
-
-def test_a_critic_finds_partners_it_was_not_trained_on(tmp_path, monkeypatch):
-    monkeypatch.setitem(critics.RECIPE, "steps", 120)
-    train, test = (datasets.load("toy", split=split, modalities=3, size=600) for split in ("train", "test"))
-    critic = critic_for(train, tmp_path)
-    batch = test.batch(slice(0, 300))
-    a, b = critic.embed("m0", batch.values["m0"]), critic.embed("m1", batch.values["m1"])
-    assert own_ranks([a], b).diagonal().mean() > 0.8
-    assert own_ranks([a], b.roll(1, 0)).diagonal().mean() == pytest.approx(0.5, abs=0.08)
-    torch.testing.assert_close(a.norm(dim=-1), torch.ones(300))
-
-
-def test_a_critic_is_trained_once_and_the_same_each_time(tmp_path, hasty, monkeypatch):
-    train = datasets.load("toy", modalities=2, size=100)
-    threads = torch.get_num_threads()
-    first, second = critic_for(train, tmp_path / "a"), critic_for(train, tmp_path / "b")
-    assert first.weights_sha256 == second.weights_sha256
-    assert torch.get_num_threads() == threads
-    monkeypatch.setattr(critics, "_train", None)
-    assert critic_for(train, tmp_path / "a").weights_sha256 == first.weights_sha256
-    assert critic_path(train, tmp_path) != critic_path(train.rows(range(99)), tmp_path)
-
-
-def test_a_changed_critic_and_too_few_tuples_are_refused(tmp_path, hasty):
-    train = datasets.load("toy", modalities=2, size=100)
-    critic_for(train, tmp_path)
-    path = critic_path(train, tmp_path)
-    weights, meta = files.read_tensors(path)
-    name = next(iter(weights))
-    files.write_tensors(path, {**weights, name: weights[name] + 1}, meta)
-    with pytest.raises(InputError, match="was changed since"):
-        critic_for(train, tmp_path)
-    with pytest.raises(InputError, match="only 10 training rows have all modalities"):
-        critic_for(train.rows(range(10)), tmp_path)
-
-
-def test_the_contrast_is_cross_entropy_among_the_batch():
-    codes = torch.nn.functional.normalize(torch.randn(5, 3), dim=-1)
-    scores = codes @ codes.T / critics.RECIPE["temperature"]
-    expected = -(scores.softmax(-1).diagonal().log().mean() + scores.softmax(0).diagonal().log().mean()) / 2
-    assert contrast(codes, codes).item() == pytest.approx(expected.item(), rel=1e-5)
-    apart = torch.eye(4)
-    assert contrast(apart, apart).item() < 1e-3 < contrast(apart, apart.roll(1, 0)).item()
-
-
-# ---------------------------------------------------------------- inputs unlike the training data
-
-
-def quadrants(sampler, rows: int = 3000):
-    drawn = sampler.draw(rows, np.random.default_rng(0))
-    return drawn.digit.numpy(), drawn.offset.numpy()
-
-
-def test_held_out_digits_never_stand_in_their_quadrant():
-    sampler = datasets.sampler("translated_polymnist", modalities=2, held_out=6)
-    digit, quadrant = quadrants(sampler)
-    bad = (digit < 6) & (quadrant == digit % 4)
-    assert not bad.any()
-    for d in range(10):
-        assert len(set(quadrant[digit == d])) == (3 if d < 6 else 4)
-    digit, quadrant = quadrants(datasets.sampler("translated_polymnist", modalities=2))
-    assert ((digit < 6) & (quadrant == digit % 4)).any()
-
-
-def test_shifted_tuples_show_what_was_never_shown():
-    sampler = datasets.sampler("translated_polymnist", split="test", modalities=2, held_out=4)
-    modalities = datasets.load("translated_polymnist", split="test", modalities=2, size=5).modalities
-    found = shifted(sampler, modalities, seed=0)
-    assert set(found) == {"unseen_backgrounds", "held_out_pairs"}
-    assert set(found["held_out_pairs"].labels.tolist()) == {0, 1, 2, 3}
-    only = replace(sampler, shows_held_out=True)
-    placed = only._place(np.flatnonzero(sampler.labels < 4), np.zeros(int((sampler.labels < 4).sum()), int), _rng())
-    assert (only._quadrant(placed.offset) == sampler.labels[placed.digit] % 4).all()
-    again = shifted(sampler, modalities, seed=0)
-    for name, data in found.items():
-        assert torch.equal(data.values["m1"], again[name].values["m1"])
-    plain = shifted(datasets.sampler("polymnist", split="test", modalities=2), modalities, seed=0)
-    assert set(plain) == {"unseen_backgrounds"}
-
-
-def _rng():
-    return np.random.default_rng(1)
-
-
-def test_holding_out_changes_the_data_and_only_then_their_recipe():
-    plain = datasets.load("translated_polymnist", modalities=1, size=30)
-    held = datasets.load("translated_polymnist", modalities=1, size=30, held_out=10)
-    assert "held_out" not in plain.info
-    assert held.info["held_out"] == 10
-    assert not torch.equal(plain.values["m0"], held.values["m0"])
-    with pytest.raises(InputError, match="held_out 11"):
-        datasets.sampler("translated_polymnist", held_out=11)
-
-
-# ---------------------------------------------------------------- scores of a finished run
 
 
 def test_evaluate_adds_to_the_record_and_keeps_what_was_there(tmp_path):
@@ -204,25 +88,7 @@ def test_images_get_every_key_of_the_contract(tmp_path, hasty, monkeypatch):
     assert all(np.isfinite(value) for value in found.values())
 
 
-def test_real_images_are_read_once_for_all_runs(tmp_path, monkeypatch):
-    data = painted()
-    first = read_data(data, NAMES, range(ROWS), JUDGE, 7, tmp_path)
-    monkeypatch.setattr(readings, "_read_data", None)
-    again = read_data(data, NAMES, range(ROWS), JUDGE, 9, tmp_path)
-    for name in NAMES:
-        for a, b in zip(first[name], again[name], strict=True):
-            np.testing.assert_array_equal(a, b)
-    others = (
-        lambda: read_data(data, NAMES, range(30), JUDGE, 7, tmp_path),
-        lambda: read_data(data, NAMES, range(ROWS), replace(JUDGE, weights_sha256="other"), 7, tmp_path),
-        lambda: read_data(data.rows(range(ROWS - 1, -1, -1)), NAMES, range(ROWS), JUDGE, 7, tmp_path),
-    )
-    for other in others:
-        with pytest.raises(TypeError):
-            other()
-
-
-def test_what_is_not_asked_for_is_not_made(hasty):
+def test_what_is_not_asked_for_is_not_made():
     plan = make_plan(RunConfig(modalities=2, train_size=100, test_size=30, metrics="bound"))
     found = evaluation_of(plan)
     assert found.judge is None

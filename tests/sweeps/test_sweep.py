@@ -1,71 +1,17 @@
 """Runs and sweeps: nothing lost, nothing done twice, the same records however they were made."""
 
-import json
-import os
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from polyvae import RunConfig, RunError, RunStore, files
+from polyvae import RunError, RunStore
 from polyvae import run as run_single
 from polyvae.cli import main
 from polyvae.runs.plan import make_plan
 from polyvae.sweeps.sweep import Watcher, sweep
-
-TINY = RunConfig(
-    dataset="toy", modalities=2, train_size=64, test_size=20, batch_size=16, epochs=4, latent_dim=3, metrics="bound"
-)  # fmt: skip
-CONFIGS = [TINY.with_(method=method, seed=seed) for method in ("mopoe", "mvae_plus") for seed in (0, 1)]
-DRIVER = """
-import sys
-from pathlib import Path
-from polyvae import RunConfig, RunStore
-from polyvae.sweeps.sweep import Watcher, sweep
-begin = RunStore.begin
-def logged(self, run_id, config):  # workers import this script too
-    with (self.root.parent / "begun").open("a") as file:
-        print(run_id, file=file)
-    return begin(self, run_id, config)
-RunStore.begin = logged
-if __name__ == "__main__":
-    import json
-    configs = [RunConfig.from_dict(c) for c in json.loads(sys.argv[2])]
-    sweep(configs, RunStore(sys.argv[1]), workers=2, watcher=Watcher(on_record=lambda r: print(r.run_id, flush=True)))
-"""
-
-
-def identity(store: RunStore) -> dict:
-    """All that must agree between two stores: config, metrics, weights, history without seconds."""
-    found = {}
-    for record in store.records():
-        run_id = record.run_id
-        history = [{k: v for k, v in line.items() if k != "seconds"} for line in store.history(run_id)]
-        config = {k: v for k, v in record.config.to_dict().items() if k != "threads"}
-        weights = files.sha256(store.folder(run_id) / "model.safetensors")
-        found[run_id] = (record.status, config, record.metrics, weights, history)
-    return found
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, shared_cache):
-    """The store of the configs done one by one in this process."""
-    store = RunStore(tmp_path_factory.mktemp("undisturbed"))
-    for config in CONFIGS:
-        run_single(config.with_(threads=1), store)
-    return identity(store)
-
-
-def driver(store: Path, configs) -> subprocess.Popen:
-    script = store.parent / "driver.py"
-    script.write_text(DRIVER)
-    told = json.dumps([config.to_dict() for config in configs])
-    return subprocess.Popen(
-        [sys.executable, str(script), str(store), told], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+from support.sweeping import CONFIGS, TINY, driver, identity, kill_one, workers_of
 
 
 def test_a_sweep_gives_the_same_records_as_runs_one_by_one(tmp_path, undisturbed):
@@ -116,24 +62,6 @@ def test_a_failed_run_that_another_sweep_does_again_ends_no_sweep(tmp_path):
 
     records = sweep([failing, other], store, watcher=Watcher(on_record=begun_elsewhere))
     assert [record.is_done for record in records] == [False, True]
-
-
-def workers_of(store: RunStore) -> list[int]:
-    """Processes that hold the lock of a run."""
-    inodes = {str(path.stat().st_ino) for path in (store.root / ".locks").glob("*")}
-    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-    return [int(line[4]) for line in lines if len(line) > 5 and line[5].rsplit(":", 1)[-1] in inodes]
-
-
-def kill_one(store: RunStore, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and process.poll() is None:
-        busy = [pid for pid in workers_of(store) if list(store.root.glob("*/history.jsonl"))]
-        if busy:
-            os.kill(busy[0], signal.SIGKILL)
-            return
-        time.sleep(0.02)
-    pytest.fail("no worker came up to be killed")
 
 
 def test_a_killed_worker_is_replaced(tmp_path, undisturbed):
@@ -228,7 +156,7 @@ def test_ctrl_c_ends_the_workers_and_the_sweep_goes_on_later(tmp_path, undisturb
     assert identity(store) == undisturbed
 
 
-def test_a_record_alone_counts_as_done(tmp_path, undisturbed):
+def test_a_record_alone_counts_as_done(tmp_path):
     store = RunStore(tmp_path / "runs")
     result = run_single(TINY, store)
     for path in result.folder.rglob("*"):

@@ -1,6 +1,5 @@
 """Training: exact resume wherever it stops, honest failure, validation."""
 
-import json
 import math
 from dataclasses import replace
 
@@ -8,56 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from polyvae import InputError, RunConfig, RunError, datasets, files
+from polyvae import RunConfig, RunError, datasets, files
 from polyvae.runs.plan import make_plan
-from polyvae.training.loop import TrainingStage, batches_in, learning_rate, train
-
-CONFIG = RunConfig(
-    dataset="toy", modalities=2, train_size=40, test_size=20, batch_size=16, epochs=3, latent_dim=3, metrics="none"
-)  # fmt: skip
-
-
-class Stop(Exception):
-    """Stands for a killed process."""
-
-
-def trained(folder, config=CONFIG, *, stop_at=(), stages=1, own=None, checkpoint_seconds=0.0):
-    """Trains to the end, interrupted after the steps `stop_at`; returns (model, history)."""
-    plan = make_plan(config, own=own)
-    for last in (*stop_at, None):
-        model = plan.build()
-        made = [_stage(model, plan, name, config.epochs - stages + 1 if n == 0 else 1)
-                for n, name in enumerate(("first", "second")[:stages])]  # fmt: skip
-
-        def on_step(done, total, loss, last=last):
-            if done == last:
-                raise Stop
-
-        try:
-            train(model, made, plan.rows_at, plan.validation, config, folder,
-                  checkpoint_seconds=checkpoint_seconds, on_step=on_step)  # fmt: skip
-        except Stop:
-            continue
-    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    return model, [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
-
-
-def _stage(model, plan, name, epochs):
-    from polyvae.objectives import elbo
-
-    return TrainingStage(
-        name,
-        lambda batch, generator: elbo(model, batch, plan.mixture, beta=0.7, generator=generator),
-        list(model.parameters()),
-        epochs,
-    )
-
-
-def same(a, b):
-    (model_a, history_a), (model_b, history_b) = a, b
-    assert history_a == history_b
-    for name, value in model_a.state_dict().items():
-        assert torch.equal(value, model_b.state_dict()[name]), name
+from polyvae.training.loop import batches_in, learning_rate, train
+from support.training import CONFIG, Stop, same, stage_of, trained
 
 
 @pytest.mark.parametrize("stop_at", [(1,), (2,), (3,), (5,), (6,), (1, 3, 4)])
@@ -104,7 +57,7 @@ def test_networks_that_draw_resume_exactly(tmp_path):
                 raise Stop
 
         try:
-            train(model, [_stage(model, plan, "first", 3)], plan.rows_at, None, config, tmp_path / "broken",
+            train(model, [stage_of(model, plan, "first", 3)], plan.rows_at, None, config, tmp_path / "broken",
                   checkpoint_seconds=0, on_step=on_step)  # fmt: skip
         except Stop:
             continue
@@ -130,7 +83,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_checkpoint
     model = plan.build()
     model.decoders["m1"] = Failing()
     with pytest.raises(RunError, match=r"epoch 1, step 3: log-likelihood of m1;"):
-        train(model, [_stage(model, plan, "train", 5)], plan.rows_at, None, config, tmp_path, checkpoint_seconds=0)
+        train(model, [stage_of(model, plan, "train", 5)], plan.rows_at, None, config, tmp_path, checkpoint_seconds=0)
     tensors, meta = files.read_tensors(tmp_path / "checkpoint" / "state.safetensors")
     assert meta["progress"]["step"] == 3
     assert all(value.isfinite().all() for value in tensors.values())
@@ -147,12 +100,24 @@ def test_the_best_weights_are_those_with_the_lowest_validation_loss(tmp_path):
         assert torch.equal(weights[name], value)
 
 
+def test_an_interrupted_run_keeps_the_best_weights_so_far(tmp_path):
+    """The best epoch lies before the stop."""
+    config = CONFIG.with_(validation_fraction=0.25, epochs=6, learning_rate=0.05)
+    _, history = trained(tmp_path / "whole", config)
+    losses = [line["validation"]["loss"] for line in history]
+    assert losses.index(min(losses)) < 4, "a step an epoch: before the stop, and scored by then"
+    trained(tmp_path / "broken", config, stop_at=(5,))
+    whole, broken = (files.read_tensors(tmp_path / name / "model_best.safetensors")[0] for name in ("whole", "broken"))
+    for name, value in whole.items():
+        assert torch.equal(broken[name], value)
+
+
 def test_each_stage_has_its_own_best(tmp_path):
     """The losses of two stages cannot be compared: the last one has one epoch, hence it is best."""
     config = CONFIG.with_(validation_fraction=0.25, epochs=4)
     plan = make_plan(config)
     model = plan.build()
-    first, second = _stage(model, plan, "first", 3), _stage(model, plan, "second", 1)
+    first, second = stage_of(model, plan, "first", 3), stage_of(model, plan, "second", 1)
     shifted = replace(second, loss=lambda *a: (bound := second.loss(*a))._replace(loss=bound.loss + 1000))
     train(model, [first, shifted], plan.rows_at, plan.validation, config, tmp_path)
     weights, _ = files.read_tensors(tmp_path / "model_best.safetensors")
@@ -166,21 +131,6 @@ def test_patience_stops_when_the_validation_loss_no_longer_falls(tmp_path):
     losses = [line["validation"]["loss"] for line in history]
     best = losses.index(min(losses))
     assert len(losses) == best + 1 + 2 < 40
-
-
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"x" * 100])
-def test_a_damaged_checkpoint_is_named(damage, tmp_path):
-    trained(tmp_path)
-    path = tmp_path / "checkpoint" / "state.safetensors"
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(InputError, match=r"state\.safetensors is damaged"):
-        trained(tmp_path)
-
-
-def test_a_checkpoint_of_another_model_is_named(tmp_path):
-    trained(tmp_path)
-    with pytest.raises(InputError, match="belongs to another model"):
-        trained(tmp_path, CONFIG.with_(latent_dim=4))
 
 
 def test_learning_rate_schedules():
@@ -204,6 +154,9 @@ def test_fresh_pairing_gives_other_rows_every_epoch_and_the_same_again():
     assert make_plan(plan.config).train.fingerprint == first
     fixed = make_plan(plan.config.with_(pairing="fixed"))
     assert fixed.train.fingerprint == fixed.rows_at(1).fingerprint
+    assert fixed.test.fingerprint == plan.test.fingerprint, "test tuples are fixed"
+    other = make_plan(plan.config.with_(seed=1))
+    assert not torch.equal(other.rows_at(1).values["m0"], plan.rows_at(1).values["m0"])
 
 
 def test_history_adds_up(tmp_path):

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, nn
 
 from polyvae import InputError, files, noise
+from polyvae.cli import main
 from polyvae.noise import ShareNoise
 from polyvae.objectives import systematic_quantiles
 from polyvae.training.parallel import Team
@@ -18,14 +19,21 @@ from polyvae.training.parallel import Team
 TINY = "run --dataset toy --modalities 3 --train-size 50 --test-size 20 --batch-size 15 --epochs 3 --latent-dim 3"
 
 
-def finished(store, *options, processes=1):
-    """(history without times, weights, record) of a run in its own processes."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "polyvae", *TINY.split()]
-    command += ["--metrics", "none", "--threads", "1", "--store", str(store), *options]
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+def flags(store, options):
+    return [*TINY.split(), "--metrics", "none", "--threads", "1", "--store", str(store), *options]
+
+
+def of_two_processes(store, options):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "polyvae"]
+    told = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launcher, *flags(store, options)], env=told, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("done, in") == 1, "one process speaks"
+    return results_in(store)
+
+
+def results_in(store):
+    """(history without times, weights, record) of the only run."""
     (record,) = Path(store).glob("*/record.json")
     lines = [json.loads(line) for line in (record.parent / "history.jsonl").read_text().splitlines()]
     weights, _ = files.read_tensors(record.parent / "model.safetensors")
@@ -47,8 +55,9 @@ def finished(store, *options, processes=1):
 )
 def test_two_processes_have_the_loss_curve_of_one(options, tmp_path):
     """Odd batches, so that shares differ in size; every subset is drawn for the whole batch."""
-    alone, weights, record = finished(tmp_path / "one", *options)
-    shared, others, found = finished(tmp_path / "two", *options, processes=2)
+    main([*flags(tmp_path / "one", options), "--quiet"])
+    alone, weights, record = results_in(tmp_path / "one")
+    shared, others, found = of_two_processes(tmp_path / "two", options)
     assert found["run_id"] == record["run_id"]
     assert len(alone) == len(shared) == record["config"]["epochs"]
     for a, b in zip(alone, shared, strict=True):

@@ -1,25 +1,19 @@
 """PolyMNIST generators: the published rules, checked pixel by pixel, and what pairing and seeds promise."""
 
 import hashlib
-import re
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.ndimage import map_coordinates
 from scipy.stats import chisquare
 
-from polyvae import datasets, files
-from polyvae.datasets.cache import cached
-from polyvae.datasets.polymnist.backgrounds import VENDORED, Picture, load_pictures
-from polyvae.datasets.polymnist.digits import ASSETS, Digits, load_digits, threshold
+from polyvae import datasets
+from polyvae.datasets.polymnist.backgrounds import Picture, load_pictures
+from polyvae.datasets.polymnist.digits import load_digits, threshold
 from polyvae.datasets.polymnist.generator import Placement, Sampler
-from polyvae.errors import InputError
+from support.polymnist import digit_bytes, idx
 
 PER_CLASS = 6
 
@@ -30,11 +24,6 @@ def gradient(height: int = 100, width: int = 120) -> Picture:
     return Picture("gradient", np.stack([x, y, np.zeros_like(x)]).astype(np.uint8))
 
 
-def write_idx(path: Path, array: np.ndarray) -> None:
-    shape = b"".join(n.to_bytes(4, "big") for n in array.shape)
-    path.write_bytes(bytes((0, 0, 8, array.ndim)) + shape + array.astype(np.uint8).tobytes())
-
-
 @pytest.fixture
 def small_dir(tmp_path: Path) -> Path:
     """A data directory with six digits a class and two black pictures, so that images are exactly their masks."""
@@ -43,15 +32,11 @@ def small_dir(tmp_path: Path) -> Path:
     for split, file in (("train", "train"), ("test", "t10k")):
         digits = load_digits(split)
         kept = np.concatenate([np.flatnonzero(digits.labels.numpy() == d)[:PER_CLASS] for d in range(10)])
-        write_idx(tmp_path / f"mnist/{file}-images-idx3-ubyte", digits.images.numpy()[kept])
-        write_idx(tmp_path / f"mnist/{file}-labels-idx1-ubyte", digits.labels.numpy()[kept])
+        (tmp_path / f"mnist/{file}-images-idx3-ubyte").write_bytes(idx(digits.images.numpy()[kept]))
+        (tmp_path / f"mnist/{file}-labels-idx1-ubyte").write_bytes(idx(digits.labels.numpy()[kept]))
     for name in ("a.png", "b.png"):
         Image.new("RGB", (60, 50)).save(tmp_path / "backgrounds" / name)
     return tmp_path
-
-
-def digit_bytes(images: torch.Tensor) -> list[bytes]:
-    return [image.tobytes() for image in images.numpy()]
 
 
 def test_each_digit_is_used_exactly_once_a_modality_and_only_the_label_is_shared(small_dir: Path) -> None:
@@ -95,27 +80,6 @@ def test_render_equals_the_published_loop() -> None:
                         crop[y, x] = 1 - crop[y, x]
             saved = np.floor(crop.clip(0, 1) * 255 + 0.5).astype(np.uint8)
             assert np.array_equal(rendered[row].transpose(1, 2, 0), saved)
-
-
-def test_half_scale_is_the_two_by_two_mean_before_the_threshold() -> None:
-    digits = load_digits("test")
-    masks, travel = threshold(digits, 0.5)
-    means = digits.images.numpy().astype(float).reshape(-1, 14, 2, 14, 2).mean((2, 4))
-    assert np.array_equal(masks, np.floor(means) > 128)
-    assert travel == 14
-
-
-@pytest.mark.parametrize(("scale", "side", "travel"), [(0.75, 21, 7), (0.3, 8, 19), (0.9, 25, 2), (0.99, 27, 1)])
-def test_resizing_is_bilinear_without_antialiasing(scale: float, side: int, travel: int) -> None:
-    digits = Digits(load_digits("test").images[:40], load_digits("test").labels[:40])
-    masks, room = threshold(digits, scale)
-    assert (masks.shape[1], room) == (side, travel)
-    at = (np.arange(side) + 0.5) / scale - 0.5
-    grid = np.meshgrid(at, at, indexing="ij")
-    for image, mask in zip(digits.images.numpy().astype(float), masks, strict=True):
-        value = map_coordinates(image, grid, order=1, mode="nearest")
-        clear = (value < 128.99) | (value > 129.01)
-        assert np.array_equal(mask[clear], value[clear] >= 129)
 
 
 def test_translated_digits_stay_whole_and_reach_every_published_offset() -> None:
@@ -196,76 +160,3 @@ def test_released_bytes_never_change() -> None:
     data = datasets.load("translated_polymnist", modalities=2, size=64)
     content = b"".join(data.values[m].numpy().tobytes() for m in data.names) + data.labels.numpy().tobytes()
     assert hashlib.sha256(content).hexdigest() == "1831b13785628e6b102126265e1aaedd578be9aab3bcd4b7d239cb38372f6b6f"
-
-
-def test_splits_share_no_digit() -> None:
-    train, test = (set(digit_bytes(load_digits(split).images)) for split in ("train", "test"))
-    assert not train & test
-
-
-def test_embedded_files_are_balanced_and_as_listed() -> None:
-    for split, per_class in (("train", 1200), ("test", 200)):
-        assert torch.bincount(load_digits(split).labels).tolist() == [per_class] * 10
-    listed = re.findall(r"^([0-9a-f]{64})\s+(\S+)$", (ASSETS / "SOURCES.md").read_text(), re.M)
-    assert {name for _, name in listed} == {str(p.relative_to(ASSETS)) for p in ASSETS.glob("*/*")}
-    assert all(files.sha256(ASSETS / name) == digest for digest, name in listed)
-
-
-def test_vendored_pictures_let_digits_show() -> None:
-    pictures = load_pictures()
-    assert [Path(p.name).stem for p in pictures] == list(VENDORED)
-    assert all(picture.contrast > 0.5 for picture in pictures[:5])
-    assert all(picture.contrast > 0.25 for picture in pictures)
-
-
-def test_cache_is_built_once_by_two_processes(tmp_path: Path) -> None:
-    program = (
-        "import pathlib, sys, time, torch\n"
-        "from polyvae.datasets.cache import cached\n"
-        "def build():\n"
-        "    pathlib.Path(sys.argv[1]).touch()\n"
-        "    time.sleep(0.5)\n"
-        "    return {'a': torch.arange(5)}\n"
-        "cached({'n': 1}, build)\n"
-    )
-    started = tmp_path / "started"
-    with subprocess.Popen([sys.executable, "-c", program, str(started)]) as other:
-        while not started.exists():
-            assert other.poll() is None
-            time.sleep(0.01)
-        second = cached({"n": 1}, lambda: pytest.fail("built twice"))
-    assert other.returncode == 0
-    assert second["a"].tolist() == [0, 1, 2, 3, 4]
-
-
-def test_damaged_cache_names_the_file_to_delete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POLYVAE_CACHE", str(tmp_path))
-    datasets.load("polymnist", modalities=1, size=20)
-    (path,) = (files.cache_dir() / "datasets").glob("*.safetensors")
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(InputError, match=f"{path.name}.*delete it"):
-        datasets.load("polymnist", modalities=1, size=20)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"name": "polymist"}, "unknown data set 'polymist'; choose one of polymnist"),
-        ({"scale": 0.5}, "'polymnist' has no option 'scale'"),
-        ({"background": 1}, "no option 'background'"),
-        ({"name": "toy", "pairing": "fixed"}, "'toy' has no option 'pairing'"),
-        ({"modalities": 11}, "11 modalities need as many background pictures, there are 10; put more"),
-        ({"modalities": 0}, "modalities 0 must be at least 1"),
-        ({"size": 12_001}, "size 12001 is more than the 12000 digits"),
-        ({"size": 0}, "size 0 must be at least 1"),
-        ({"seed": -1}, "seed -1"),
-        ({"split": "val"}, "unknown split 'val'; choose train or test"),
-        ({"pairing": "loose"}, "unknown pairing 'loose'"),
-        ({"name": "translated_polymnist", "scale": 1.0}, "scale 1.0 must be at least 1/28 and below 1"),
-        ({"name": "repeated_polymnist", "background": 10}, "background 10 does not exist; there are pictures 0 to 9"),
-        ({"data_dir": "/nowhere"}, "no train-images-idx3-ubyte .* in /nowhere/mnist"),
-    ],
-)
-def test_wrong_options_are_named(options: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        datasets.load(**{"name": "polymnist", **options})

@@ -16,6 +16,30 @@ from polyvae.modality import Modality
 from polyvae.runs.plan import make_plan
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "polymist"}, "unknown data set 'polymist'; choose one of polymnist"),
+        ({"scale": 0.5}, "'polymnist' has no option 'scale'"),
+        ({"background": 1}, "no option 'background'"),
+        ({"name": "toy", "pairing": "fixed"}, "'toy' has no option 'pairing'"),
+        ({"modalities": 11}, "11 modalities need as many background pictures, there are 10; put more"),
+        ({"modalities": 0}, "modalities 0 must be at least 1"),
+        ({"size": 12_001}, "size 12001 is more than the 12000 digits"),
+        ({"size": 0}, "size 0 must be at least 1"),
+        ({"seed": -1}, "seed -1"),
+        ({"split": "val"}, "unknown split 'val'; choose train or test"),
+        ({"pairing": "loose"}, "unknown pairing 'loose'"),
+        ({"name": "translated_polymnist", "scale": 1.0}, "scale 1.0 must be at least 1/28 and below 1"),
+        ({"name": "repeated_polymnist", "background": 10}, "background 10 does not exist; there are pictures 0 to 9"),
+        ({"data_dir": "/nowhere"}, "no train-images-idx3-ubyte .* in /nowhere/mnist"),
+    ],
+)
+def test_wrong_options_are_named(options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        datasets.load(**{"name": "polymnist", **options})
+
+
 @dataclass(frozen=True)
 class Rings:
     radius: float = 1.0

@@ -1,4 +1,4 @@
-"""Reading IDX files, and downloading them: resume, checksums, no network."""
+"""Downloads: resume, checksums, no network."""
 
 import functools
 import gzip
@@ -10,97 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 from polyvae.datasets import download
-from polyvae.datasets.polymnist.backgrounds import load_pictures
-from polyvae.datasets.polymnist.digits import FILES, load_digits, read_idx
+from polyvae.datasets.polymnist.digits import load_digits
 from polyvae.errors import InputError
-
-
-def idx(array: np.ndarray) -> bytes:
-    shape = b"".join(n.to_bytes(4, "big") for n in array.shape)
-    return bytes((0, 0, 8, array.ndim)) + shape + array.astype(np.uint8).tobytes()
-
-
-IMAGES = np.random.default_rng(0).integers(0, 256, (12, 28, 28))
-LABELS = np.arange(12) % 10
-
-
-def write_mnist(folder: Path, suffix: str) -> None:
-    folder.mkdir(parents=True)
-    for images, labels in FILES.values():
-        for name, content in ((images, idx(IMAGES)), (labels, idx(LABELS))):
-            (folder / f"{name}{suffix}").write_bytes(gzip.compress(content) if suffix else content)
-
-
-@pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_files_of_the_data_directory_are_read(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_mnist(tmp_path / "mnist", suffix)
-    given = load_digits("test", tmp_path)
-    assert np.array_equal(given.images.numpy(), IMAGES)
-    assert given.labels.tolist() == LABELS.tolist()
-    monkeypatch.setenv("POLYVAE_DATA", str(tmp_path))
-    assert torch.equal(load_digits("train").images, given.images)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("cut.gz", gzip.compress(idx(IMAGES))[:-50]),
-        ("flipped.gz", gzip.compress(idx(IMAGES))[:200] + b"\0\0\0" + gzip.compress(idx(IMAGES))[203:]),
-        ("text.gz", b"no gzip"),
-        ("short", idx(IMAGES)[:-1]),
-        ("long", idx(IMAGES) + b"\0"),
-        ("wrong-axes", idx(LABELS)),
-        ("floats", b"\0\0\x0d\x03" + idx(IMAGES)[4:]),
-        ("empty", b""),
-    ],
-)
-def test_damaged_idx_files_are_named(tmp_path: Path, name: str, content: bytes) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=name):
-        read_idx(tmp_path / name, 3)
-
-
-def test_disagreeing_files_are_refused(tmp_path: Path) -> None:
-    write_mnist(tmp_path / "mnist", "")
-    (tmp_path / "mnist/train-labels-idx1-ubyte").write_bytes(idx(LABELS[:-1]))
-    with pytest.raises(InputError, match=r"12 images but .*train-labels-idx1-ubyte 11 labels"):
-        load_digits("train", tmp_path)
-    (tmp_path / "mnist/train-labels-idx1-ubyte").write_bytes(idx(LABELS + 3))
-    with pytest.raises(InputError, match="labels 0 to 9"):
-        load_digits("train", tmp_path)
-    (tmp_path / "mnist/t10k-images-idx3-ubyte").write_bytes(idx(IMAGES[:, :27]))
-    with pytest.raises(InputError, match=r"images of \(27, 28\)"):
-        load_digits("test", tmp_path)
-
-
-def test_missing_files_are_all_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError) as error:
-        load_digits("train", tmp_path)
-    assert all(name in str(error.value) for pair in FILES.values() for name in pair)
-    assert str(tmp_path / "mnist") in str(error.value)
-
-
-def test_own_pictures_come_sorted_and_are_checked(tmp_path: Path) -> None:
-    (tmp_path / "backgrounds").mkdir()
-    with pytest.raises(InputError, match=r"holds no .png or .jpg"):
-        load_pictures(tmp_path)
-    for name, colour in (("b.png", (9, 8, 7)), ("a.png", (1, 2, 3))):
-        Image.new("RGB", (40, 30), colour).save(tmp_path / "backgrounds" / name)
-    first, second = load_pictures(tmp_path)
-    assert first.pixels.shape == (3, 30, 40)
-    assert first.pixels[:, 0, 0].tolist() == [1, 2, 3]
-    assert second.pixels[:, 0, 0].tolist() == [9, 8, 7]
-    assert second.grey == pytest.approx(1 - 2 * 8 / 255)
-    Image.new("RGB", (40, 28)).save(tmp_path / "backgrounds/c.png")
-    with pytest.raises(InputError, match=r"c.png is 40 x 28 pixels; each side must be at least 29"):
-        load_pictures(tmp_path)
-    (tmp_path / "backgrounds/c.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"c.png cannot be read"):
-        load_pictures(tmp_path)
+from support.polymnist import IMAGES, LABELS, idx, write_mnist
 
 
 class Mirror(http.server.SimpleHTTPRequestHandler):
@@ -193,7 +107,7 @@ def test_a_broken_transfer_is_continued_by_the_next_call(tmp_path: Path, mirror:
 def test_wrong_content_is_refused_and_leaves_nothing(tmp_path: Path, mirror: tuple[str, list, list]) -> None:
     url, _, _ = mirror
     name = "t10k-labels-idx1-ubyte.gz"
-    (tmp_path / "served" / name).write_bytes(gzip.compress(idx(LABELS[::-1])))
+    (tmp_path / "served" / name).write_bytes(gzip.compress(idx(LABELS[::-1]), mtime=0))
     with pytest.raises(InputError, match=f"{name}: wrong SHA-256"):
         download.download_mnist(tmp_path / "data", [url])
     assert not list((tmp_path / "data/mnist").glob("t10k-labels*"))

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_report import add_run
 
 from polyvae.report import figures, write_report
 from polyvae.report.overview import table_1
 from polyvae.report.paper import paper_figures, swept_groups
 from polyvae.report.reading import read_runs
 from polyvae.runs.store import RunStore
+from support.stores import add_run
 
 BETAS, SEEDS = (0.3, 1.0, 3.0), (0, 1, 2)
 METHODS = ("unimodal", "mvae", "mvae_plus", "mmvae", "mopoe")
@@ -223,8 +223,6 @@ def test_one_beta_makes_no_figure_of_the_paper(tmp_path):
     assert 'id="paper"' not in text
     assert 'id="claims"' not in text
 
-
-# The page in a browser
 
 needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on PATH")
 PROBE = """<script>

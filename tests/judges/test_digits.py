@@ -14,14 +14,6 @@ from polyvae.judges import digits as judges
 from polyvae.judges.digits import judge_for, judge_path
 
 
-@pytest.fixture
-def hasty(monkeypatch):
-    """Training in a few steps: enough for everything but accuracy."""
-    monkeypatch.setitem(judges.RECIPE, "steps", 6)
-    monkeypatch.setitem(judges.RECIPE, "steps_translated", 6)
-    monkeypatch.setitem(judges.RECIPE, "batch", 32)
-
-
 @pytest.fixture(scope="module")
 def sampler():
     return datasets.sampler("polymnist", modalities=2)

@@ -1,0 +1,16 @@
+"""The table of a sweep."""
+
+from polyvae import RunStore
+from polyvae.cli.progress import SweepTable
+from polyvae.config import RunConfig
+from support.stores import measured
+
+
+def test_the_table_of_a_sweep_counts_runs_by_state(tmp_path):
+    listed = [RunConfig(seed=seed) for seed in range(5)]
+    table = SweepTable(RunStore(tmp_path), listed, workers=2, quiet=True)
+    assert table.summary(2) == "0 done, 0 failed, 2 running, 3 waiting"
+    table.left_at = -100.0  # the time left is looked up every 20 seconds
+    table.finished(measured(listed[0], 60.0))
+    table.finished(measured(listed[1], 1.0, "broken"))
+    assert table.summary(2) == "1 done, 1 failed, 2 running, 1 waiting, about 90 s left"

@@ -1,0 +1,57 @@
+"""`polyvae sweep --dry-run`: the plan, without doing anything."""
+
+import os
+
+import pytest
+import torch
+
+from polyvae import RunStore, run
+from polyvae.cli import main
+from polyvae.runs.plan import make_plan
+from polyvae.runs.record import Record
+from support.sweeping import TINY
+
+
+def test_a_dry_run_counts_failed_runs_that_would_be_done_again(tmp_path, capsys):
+    experiment = tmp_path / "mine.py"
+    experiment.write_text(
+        "from polyvae import RunConfig\n"
+        f"TINY = RunConfig.from_dict({TINY.to_dict()!r})\n"
+        "def configs(): return [TINY, TINY.with_(seed=1)]\n"
+    )
+    store = RunStore(tmp_path / "runs")
+    run_id = make_plan(TINY).run_id
+    store.finish(Record.failed(run_id, TINY, "killed"))
+    for more, todo in (([], 1), (["--retry-failed"], 2)):
+        main(["sweep", str(experiment), "--store", str(store.root), "--dry-run", *more])
+        assert f"2 runs, {todo} to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("cores", "has_gpu", "workers"), [(1, False, 1), (2, False, 2), (64, False, 2), (64, True, 1)])
+def test_two_runs_at_a_time_are_the_default_without_a_gpu(cores, has_gpu, workers, tmp_path, capsys, monkeypatch):
+    experiment = tmp_path / "mine.py"
+    config = TINY.with_(device="cpu").to_dict()
+    experiment.write_text(f"from polyvae import RunConfig\ndef configs(): return [RunConfig.from_dict({config!r})]\n")
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    main(["sweep", str(experiment), "--store", str(tmp_path / "runs"), "--dry-run"])
+    assert f"time with {workers} at a time" in capsys.readouterr().out
+
+
+def test_a_dry_run_shows_the_plan_and_does_nothing(tmp_path, capsys):
+    experiment = tmp_path / "mine.py"
+    experiment.write_text(
+        "from polyvae import RunConfig\n"
+        f"TINY = RunConfig.from_dict({TINY.to_dict()!r})\n"
+        "def configs(): return [TINY.with_(seed=s) for s in range(3)]\n"
+    )
+    arguments = ["sweep", str(experiment), "--store", str(tmp_path / "runs")]
+    main([*arguments, "--dry-run", "--workers", "1"])
+    assert "3 runs, 3 to do; time with 1 at a time: unknown" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+    run(TINY, tmp_path / "runs")
+    main([*arguments, "--dry-run", "--workers", "2"])
+    shown = capsys.readouterr().out
+    assert "3 runs, 2 to do" in shown
+    assert "unknown" not in shown
+    assert len(list((tmp_path / "runs").glob("*/record.json"))) == 1

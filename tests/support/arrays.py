@@ -1,0 +1,17 @@
+"""Arrays as a user may bring them."""
+
+import numpy as np
+
+
+def own_arrays() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    table = rng.standard_normal((50, 4)) * 3 + 7
+    mask = rng.random(50) > 0.3
+    table[~mask] = np.nan
+    return {
+        "photo": rng.integers(0, 256, (50, 3, 8, 8), dtype=np.uint8),
+        "genes": table,
+        "genes.mask": mask,
+        "kind": rng.integers(0, 3, 50),
+        "label": rng.integers(0, 5, 50),
+    }

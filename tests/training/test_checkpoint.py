@@ -1,0 +1,37 @@
+"""Checkpoints that are damaged, of another model, or not finite."""
+
+import math
+
+import pytest
+from torch import nn
+
+from polyvae import InputError, RunError
+from polyvae.training import checkpoint
+from support.training import CONFIG, trained
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"x" * 100, lambda b: b[:-1] + bytes([b[-1] ^ 1])]
+)
+def test_a_damaged_checkpoint_is_named(damage, tmp_path):
+    trained(tmp_path)
+    path = tmp_path / "checkpoint" / "state.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=r"state\.safetensors is damaged"):
+        trained(tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_named(tmp_path):
+    trained(tmp_path)
+    with pytest.raises(InputError, match="belongs to another model"):
+        trained(tmp_path, CONFIG.with_(latent_dim=4))
+
+
+def test_weights_that_are_not_finite_leave_the_last_good_checkpoint(tmp_path):
+    path, model = tmp_path / "state.safetensors", nn.Linear(2, 1)
+    checkpoint.save(path, checkpoint.Progress(step=3), model, None, {})
+    before = path.read_bytes()
+    model.bias.data.fill_(math.nan)
+    with pytest.raises(RunError, match="weight bias is not finite at step 4"):
+        checkpoint.save(path, checkpoint.Progress(step=4), model, None, {})
+    assert path.read_bytes() == before
