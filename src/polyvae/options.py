@@ -1,8 +1,9 @@
 """Options that only one method or data set has, as text on the command line: name=value,name=value."""
 
+import math
 from dataclasses import fields
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from polyvae.errors import InputError
 
@@ -12,6 +13,21 @@ TRUTHS = {"true": True, "false": False}
 def names_of(options: type[Any] | None) -> tuple[str, ...]:
     """The fields of a dataclass of options that a user may set."""
     return () if options is None else tuple(field.name for field in fields(options) if field.init)
+
+
+def check_defaults(options: type[Any] | None, owner: str) -> None:
+    """Raises InputError for a dataclass of options that cannot be made without arguments."""
+    try:
+        (options or dict)()
+    except TypeError as error:
+        raise InputError(f"{owner}: every field of {options} needs a default ({error})") from error
+
+
+def canonical(text: str, options: type[Any] | None, flag: str, owner: str) -> str | None:
+    """`text` as run ids take it: sorted by name, values as Python writes them, no defaults; None for nothing."""
+    given, defaults = parsed(text, options, flag, owner), (options or dict)()
+    kept = {name: value for name, value in given.items() if value != getattr(defaults, name)}
+    return ",".join(f"{name}={kept[name]}" for name in sorted(kept)) or None
 
 
 def parsed(text: str | None, options: type[Any] | None, flag: str, owner: str) -> dict[str, Any]:
@@ -34,7 +50,9 @@ def parsed(text: str | None, options: type[Any] | None, flag: str, owner: str) -
 
 def _typed(text: str, hint: Any, place: str) -> Any:
     """`text` as a bool, int, float, str, one of several literals, or what is optional among these."""
-    kind = next((arg for arg in get_args(hint) if arg is not NoneType), hint) if NoneType in get_args(hint) else hint
+    is_union = isinstance(hint, UnionType) or get_origin(hint) is Union
+    kinds = [arg for arg in get_args(hint) if arg is not NoneType] if is_union else [hint]
+    kind = float if {int, float} == set(kinds) else kinds[0]
     if kind is str:
         return text
     choices = TRUTHS if kind is bool else {str(choice): choice for choice in get_args(kind)}
@@ -42,7 +60,8 @@ def _typed(text: str, hint: Any, place: str) -> Any:
         return choices[text]
     if kind in (int, float):
         try:
-            return kind(text)
+            if math.isfinite(number := kind(text)):
+                return number
         except ValueError:
             pass
     raise InputError(f"{place}: it must be {', '.join(choices) or kind.__name__}")

@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from polyvae.errors import InputError
@@ -13,10 +14,15 @@ Entry = TypeVar("Entry")
 
 @dataclass(frozen=True)
 class Origin:
-    """The plug-in that an entry comes from: its file name, and the SHA-256 of its content."""
+    """The plug-in that an entry comes from: its file, or the name of an installed module, and the SHA-256 of it."""
 
     file: str
     sha256: str
+
+    @property
+    def name(self) -> str:
+        """As messages and records name it, without its folder."""
+        return Path(self.file).name
 
 
 REGISTRIES: list["Registry"] = []
@@ -49,7 +55,7 @@ class Registry(dict[str, Entry], Generic[Entry]):
         """Adds an entry and returns it; a plug-in may register its own anew. Raises InputError for a taken name."""
         origin, before = _loading.get(), self.origins.get(name)
         if name in self and (origin is None or before is None or before.file != origin.file):
-            owner = f" by {before.file}" if before else ""
+            owner = f" by {before.name}" if before else ""
             raise InputError(f"there is a {self.what} {name!r} already{owner}; register yours under another name")
         self[name] = entry
         if origin is not None:
@@ -66,6 +72,6 @@ class Registry(dict[str, Entry], Generic[Entry]):
         return self[name]
 
     def origins_of(self, names: Iterable[str]) -> dict[str, str]:
-        """File -> SHA-256 of the plug-ins that the entries called `names` come from."""
+        """SHA-256 -> file name of the plug-ins that the entries called `names` come from."""
         origins = (self.origins[name] for name in names if name in self.origins)
-        return {origin.file: origin.sha256 for origin in origins}
+        return {origin.sha256: origin.name for origin in origins}

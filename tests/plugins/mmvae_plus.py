@@ -54,10 +54,11 @@ class MMVAEPlus(TrainableModel):
 
     def posterior_codes(self, batch: Batch, given, targets, generator: noise.Noise = None) -> Codes:
         """A row's source is drawn among what it has of `given`; targets other than the source get w_n from p(w)."""
-        able = batch.present & torch.tensor([name in set(given) for name in self.names])
+        wanted = torch.tensor([name in set(given) for name in self.names], device=batch.present.device)
+        able = batch.present & wanted
         u = noise.uniform(generator, len(able), batch.present.float())
         source = (able.cumsum(-1) > (u * able.sum(-1))[:, None].floor()).float().argmax(-1)
-        codes = torch.zeros(len(able), self.shared + self.private)
+        codes = able.new_zeros(len(able), self.shared + self.private, dtype=torch.float32)
         for index, name in enumerate(self.names):
             expert = self.expert(name, batch.values[name])
             drawn = expert.rsample(noise.normal(generator, len(able), expert.mean.shape[-1], expert.mean))
@@ -72,10 +73,10 @@ class MMVAEPlus(TrainableModel):
         }
 
 
-def objective(model: MMVAEPlus, batch: Batch, mixture, *, beta, weights, generator, allocation) -> Bound:
+def objective(model: MMVAEPlus, batch: Batch, mixture, *, beta, weights, generator) -> Bound:
     """(1/M) sum_m { E[log p(x_m | z, w_m) + sum_n log p(x_n | z, w_n ~ r)] - beta KL(q(z, w_m | x_m) || N(0, I)) }."""
     share = batch.present / batch.present.sum(-1, keepdim=True)
-    scores, kl = torch.zeros(batch.present.shape), torch.zeros(len(share))
+    scores, kl = torch.zeros_like(share), torch.zeros_like(share[:, 0])
     for index, source in enumerate(model.names):
         expert = model.expert(source, batch.values[source])
         own = expert.rsample(noise.normal(generator, len(share), expert.mean.shape[-1], expert.mean))

@@ -3,6 +3,7 @@
 import json
 import shutil
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib import metadata
 from io import StringIO
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import polyvae as pv
 from polyvae import plugins, registry
 from polyvae.cli import main
 from polyvae.registry import Origin, Registry, entries_from
+from polyvae.runs.plan import make_plan
 
 HERE = Path(__file__).parent
 RINGS = ("--dataset", "rings", "--method", "pairs", "--network", "linear", "--epochs", "2", "--latent-dim", "2")
@@ -181,8 +183,106 @@ def test_an_entry_belongs_to_the_file_that_registered_it(monkeypatch):
     for version in ("a", "b"):  # a file that is loaded again after a change replaces its own entry
         with entries_from(Origin("mine.py", version)):
             table.register("yours", version)
-    assert table.origins_of(["ours", "yours"]) == {"mine.py": "b"}
+    assert table.origins_of(["ours", "yours"]) == {"b": "mine.py"}
     with pytest.raises(pv.InputError, match=r"'yours' already by mine\.py"), entries_from(Origin("other.py", "c")):
         table.register("yours", 2)
     with pytest.raises(pv.InputError, match=r"'yours' already by mine\.py"):
         table.register("yours", 2)
+
+
+MMVAE_PLUS = ("--plugin", HERE / "mmvae_plus.py", "--method", "mmvae_plus_private", "--latent-dim", "4")
+
+
+def test_a_model_of_its_own_takes_likelihoods_with_a_learned_scale(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "mine.npz", a=rng.standard_normal((60, 3)), b=rng.standard_normal((60, 2)))
+    data = ("--dataset", "arrays", "--data", tmp_path / "mine.npz", "--metrics", "imputation,objective")
+    polyvae("run", *MMVAE_PLUS, *data, "--epochs", "1", "--store", tmp_path / "runs")
+    (record,) = pv.RunStore(tmp_path / "runs").records()
+    assert record.resolved["likelihoods"]["a"] == {"kind": "normal", "scale": None}
+    assert record.metrics["imputation/b/a/rmse"] > 0
+    assert record.resolved["prior"] is None, "the model brings its own"
+
+
+@pytest.mark.parametrize("words", [("--prior", "gmm"), ("--posterior", "laplace"), ("--allocation", "exact")])
+def test_a_model_of_its_own_leaves_no_choice_of_prior_or_posterior(words):
+    assert f"{words[0]}: method mmvae_plus_private" in polyvae("run", *SYMBOLS, *MMVAE_PLUS, *words, fails=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("name='a', model='nowhere'", "unknown kind of model 'nowhere'"),
+        ("name='a', model='private'", "needs its own objective"),
+        ("name='a', options=NoDefault", "needs a default"),
+    ],
+)
+def test_a_method_that_cannot_work_is_refused_before_training(method, message, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import polyvae as pv\nfrom dataclasses import dataclass, replace\n"
+        "@dataclass(frozen=True)\nclass NoDefault:\n    size: int\n"
+        "class Private(pv.models.TrainableModel):\n    pass\n"
+        "pv.models.register('private', Private)\n"
+        f"pv.methods.register(replace(pv.methods.METHODS['mmvae'], {method}))\n"
+    )
+    assert message in polyvae("run", "--plugin", tmp_path / "mine.py", *SYMBOLS, "--method", "a", fails=True)
+
+
+def test_data_of_a_plugin_are_known_by_their_content(plugin, tmp_path):
+    """A file that a loader reads may change under its name."""
+    (tmp_path / "mine.py").write_text(
+        "from pathlib import Path\nimport torch\nimport polyvae as pv\n"
+        "def load(options, *, split, size, seed):\n"
+        "    values = {'m': torch.full((20, 2), float(Path(__file__).with_name('level.txt').read_text()))}\n"
+        "    spec = pv.Modality('m', (2,), pv.likelihoods.Normal(1.0))\n"
+        "    return pv.MultimodalDataset('levels', (spec,), values, torch.ones(20, 1, dtype=torch.bool))\n"
+        "pv.datasets.register('levels', pv.datasets.Entry(load, 'one number'))\n"
+    )
+    words = ("--plugin", tmp_path / "mine.py", "--dataset", "levels", "--epochs", "1", "--metrics", "none")
+    for level in ("1", "7"):
+        (tmp_path / "level.txt").write_text(level)
+        polyvae("run", *words, "--method", "unimodal", "--latent-dim", "2", "--store", tmp_path / "runs")
+    assert len(pv.RunStore(tmp_path / "runs").records()) == 2
+
+
+def test_options_in_any_spelling_are_one_run():
+    with nothing_kept():
+        plugins.load(HERE / "mmvae_plus.py")
+        config = pv.RunConfig(dataset="symbols", modalities=3, train_size=90, test_size=30, method="mmvae_plus_private")
+        texts = (None, "private_dim=4", " private_dim = 4 ")  # 4 is the default
+        assert len({make_plan(config.with_(method_options=text)).run_id for text in texts}) == 1
+        assert make_plan(config.with_(method_options="private_dim=5")).config.method_options == "private_dim=5"
+
+
+def test_two_files_of_one_name_both_enter_the_run_id(tmp_path):
+    table = Registry("thing", {})
+    for folder in ("one", "two"):
+        with entries_from(Origin(str(tmp_path / folder / "mine.py"), folder)):
+            table.register(folder, 1)
+    assert table.origins_of(["one", "two"]) == {"one": "mine.py", "two": "mine.py"}
+
+
+def test_an_installed_plugin_is_known_by_its_package(tmp_path, monkeypatch):
+    """Also what `__init__` registers; a package that cannot be imported is one error."""
+    package = tmp_path / "our_plugin"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import polyvae as pv\npv.networks.register('ours', pv.networks.NETWORKS['mlp'])\n"
+    )
+    (package / "more.py").write_text("")
+    entry = metadata.EntryPoint("ours", "our_plugin.more", plugins.GROUP)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: [entry])
+    with nothing_kept():
+        plugins.load_installed()
+        assert list(pv.networks.NETWORKS.origins_of(["ours"]).values()) == ["our_plugin.more"]
+    monkeypatch.setattr(
+        plugins.metadata, "entry_points", lambda group: [metadata.EntryPoint("x", "nowhere.at_all", group)]
+    )
+    assert "installed plug-in 'x'" in polyvae("methods", fails=True)
+
+
+def test_pseudo_inputs_need_as_many_rows():
+    config = pv.RunConfig(dataset="toy", modalities=2, train_size=30, test_size=20, method="mopoe", prior="vamp")
+    with pytest.raises(pv.InputError, match="--prior-components 30"):
+        make_plan(config)

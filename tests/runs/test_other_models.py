@@ -49,7 +49,7 @@ class PrivateCodes(TrainableModel):
         }
 
 
-def reconstruction(model, batch, mixture, *, beta, weights, generator, allocation):
+def reconstruction(model, batch, mixture, *, beta, weights, generator):
     """Cross-entropy of every modality given all; beta weighs nothing here."""
     likelihoods = model.decode(model.posterior_codes(batch, model.names, model.names, generator))
     scores = torch.stack([likelihoods[name].log_prob(batch.values[name]) for name in model.names], -1)

@@ -15,6 +15,7 @@ from polyvae.config import RunConfig
 from polyvae.judges import pretrained
 from polyvae.methods import METHODS, Method, cost
 from polyvae.metrics import METRICS
+from polyvae.models import MODELS
 from polyvae.objectives import objective_named
 from polyvae.report import write_report
 from polyvae.runs import finished
@@ -100,6 +101,9 @@ def methods() -> None:
     headings = ("method", "S", "objective", "prior", "posterior", "joint bound", "cost", "source")
     table = table_of(*(Column(heading, no_wrap=heading == "method", overflow="fold") for heading in headings))
     for method in METHODS.values():
+        if not MODELS.named(method.model).is_joint:
+            table.add_row(method.name, method.summary, *["its own"] * 3, "", "", method.source)
+            continue
         objective = method.objective
         if any(stage.objective is not None for stage in method.stages):
             objective += ", own terms"

@@ -13,6 +13,7 @@ from torch import nn
 from polyvae import subsets
 from polyvae.methods.mvae_plus_random import elbo_with_random_subsets
 from polyvae.objectives import Bound, objective_named
+from polyvae.options import check_defaults
 from polyvae.posteriors import Family
 from polyvae.registry import Registry
 from polyvae.subsets import SubsetMixture
@@ -24,7 +25,9 @@ Objective = Callable[..., Bound]
 class Stage:
     """One phase of training: what is minimised, over which parameters, for which share of the epochs.
 
-    objective: None for the run's own (`Method.objective`, or what its config says).
+    objective: None for the run's own (`Method.objective`, or what its config says). One of your own is called as
+    objective(model, batch, S, beta=..., weights=..., generator=...) and returns a `Bound`; weights: (modality,). For a
+    joint model it also gets allocation=, and samples= if `Method.objective` draws some.
     """
 
     name: str = "train"
@@ -39,7 +42,8 @@ class Method:
 
     objective, samples (K, if it draws any), allocation, prior and family of posteriors are defaults: a run's config may
     say otherwise. is_single: for one modality, with its share of the latent dimensions.
-    model: the kind of model that it trains (`models.MODELS`). options: a frozen dataclass of settings of its own with
+    model: the kind of model that it trains (`models.MODELS`); one that is not joint needs an objective in every stage,
+    and leaves no choice of prior, posterior or allocation. options: a frozen dataclass of settings of its own with
     defaults, which --method-options changes; the model's blueprint holds them.
     """
 
@@ -96,7 +100,8 @@ METHODS: Registry[Method] = Registry("method", {method.name: method for method i
 
 
 def register(method: Method) -> Method:
-    """Adds a method to the table, under its name. Raises InputError for a name that is taken."""
+    """Adds a method to the table, under its name. Raises InputError for a taken name, and options without defaults."""
+    check_defaults(method.options, f"method {method.name!r}")
     return METHODS.register(method.name, method)
 
 

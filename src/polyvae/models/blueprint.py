@@ -11,6 +11,7 @@ from torch import nn
 from polyvae import networks, priors, subsets
 from polyvae.errors import InputError
 from polyvae.modality import Batch, Modality
+from polyvae.networks.heads import completed
 from polyvae.noise import derive_seed
 from polyvae.posteriors import Family
 from polyvae.subsets import SubsetMixture
@@ -45,6 +46,7 @@ class Blueprint:
     def pair(self, name: str, latent_dim: int | None = None) -> Pair:
         """A fresh (encoder, decoder) of modality `name`; its weights depend on the seed and on its name alone.
 
+        The decoder gives all parameters that the modality's likelihood takes, a learned scale included.
         latent_dim: where it is not the model's (private codes). The user's own networks are copied, and stay untrained.
         Raises InputError where the user's own networks are missing.
         """
@@ -52,10 +54,12 @@ class Blueprint:
         if self.networks[name] == OWN:
             if name not in self.own:
                 raise InputError(f"modality {name!r} was trained with your own networks; pass networks={{...}} again")
-            return copy.deepcopy(self.own[name])
+            encoder, decoder = copy.deepcopy(self.own[name])
+            return encoder, completed(modality, decoder)
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(self.seed, "weights", name))
-            return networks.build(self.networks[name], modality, latent_dim or self.latent_dim)
+            encoder, decoder = networks.build(self.networks[name], modality, latent_dim or self.latent_dim)
+        return encoder, completed(modality, decoder)
 
     def pairs(self) -> dict[str, Pair]:
         """The networks of every modality."""

@@ -97,8 +97,8 @@ class JointModel(Model, Protocol):
 
 
 def is_joint(model: Model) -> TypeGuard[JointModel]:
-    """Whether one z, with a posterior for every subset, is behind all modalities."""
-    return hasattr(model, "posterior")
+    """Whether one z, with a posterior for every subset, is behind all modalities: a model says so itself."""
+    return getattr(model, "is_joint", False)  # a class of three methods is a model, too
 
 
 def joint(model: Model) -> JointModel:
@@ -109,7 +109,7 @@ def joint(model: Model) -> JointModel:
 
 
 def mixture_of(model: Model) -> SubsetMixture | None:
-    """S, where the posterior given a subset is a mixture of those of its members; None for models without."""
+    """S of a model that declares a `mixture`: its posterior given a subset is the mixture of those of its members."""
     return getattr(model, "mixture", None)
 
 

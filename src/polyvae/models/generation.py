@@ -1,13 +1,14 @@
 """Generating modalities from a model: from its prior, or given some of a row. The base of all models that can."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from polyvae.errors import InputError
 from polyvae.modality import Batch
+from polyvae.models.blueprint import Blueprint
 from polyvae.models.contract import Model
 from polyvae.noise import Noise, drawing_from
 
@@ -49,7 +50,17 @@ def generate(
 class TrainableModel(nn.Module, Model):
     """The base of every model that is trained, saved and loaded: a module that keeps the contract.
 
-    A subclass sets `names` and `modalities` and defines `prior_codes`, `posterior_codes` and `decode`.
+    A subclass is built from a `Blueprint`, sets `names` and `modalities`, and defines `prior_codes`, `posterior_codes`
+    and `decode`.
+    is_joint: whether it is a `JointModel`. One that is not may have a `mixture`, S: its posterior given a subset is then
+    the mixture of those of the members of S, and metrics score each member once.
     """
+
+    is_joint: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, blueprint: Blueprint) -> Self:
+        """The untrained model of a blueprint."""
+        return cls(blueprint)
 
     generate = generate

@@ -65,3 +65,33 @@ class Embedding(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         return values @ self.vectors.weight if values.requires_grad else self.vectors(values.argmax(-1))
+
+
+class LearnedScale(nn.Module):
+    """Puts a second parameter per feature beside a decoder's output, the same for all z: mostly the log of a scale.
+
+    (batch, *shape) -> (batch, 2, *shape). The log scale is SPEED times its parameter: Adam moves every parameter by
+    about the learning rate a step, too slow for a number of size 1. A scale that lags behind makes intervals too wide
+    (measured on tables after 250 steps: 80 % intervals that hold 92 %, against 78 to 80 % with SPEED).
+    """
+
+    SPEED = 10.0
+
+    def __init__(self, decoder: nn.Module, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.log_scale = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, z: Tensor) -> Tensor:
+        location = self.decoder(z).to(self.log_scale.dtype)
+        log_scale = 7 * torch.tanh(self.SPEED * self.log_scale / 7)
+        return torch.stack([location, log_scale.expand_as(location)], 1)
+
+
+def completed(modality: Modality, decoder: nn.Module) -> nn.Module:
+    """The decoder with all parameters that the modality's likelihood takes. Raises InputError for more than two."""
+    parameters = modality.likelihood.parameters
+    if parameters not in (1, 2):
+        raise InputError(f"the likelihood of {modality.name!r} takes {parameters} parameters; it must be 1 or 2")
+    is_complete = parameters == 1 or isinstance(decoder, LearnedScale)
+    return decoder if is_complete else LearnedScale(decoder, modality.shape)

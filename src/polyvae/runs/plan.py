@@ -20,7 +20,7 @@ from polyvae.modality import Batch, Modality
 from polyvae.models import OWN, Blueprint, Networks, TrainableModel
 from polyvae.noise import derive_seed
 from polyvae.objectives import UNCOVERED
-from polyvae.options import parsed
+from polyvae.options import canonical, parsed
 from polyvae.runs import rows
 from polyvae.runs.settings import Settings, settings_of
 from polyvae.subsets import SubsetMixture
@@ -93,17 +93,18 @@ class Plan:
 
 
 def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Networks | None = None) -> Plan:
-    """Loads (or reuses) the data and checks every name and number of `config` against it.
+    """Loads (or reuses) the data and checks every name and number of `config` against them.
 
     data: the user's own data set in place of `config.dataset`. own: networks by modality name.
     Raises InputError, naming the flag, for anything that cannot work.
     """
-    config = config if data is None else config.with_(dataset=data.name)
+    config = _canonical(config if data is None else config.with_(dataset=data.name))
     method = METHODS.named(config.method)
     wanted = metrics.metric_names(config.metrics, pretrained.installed())
     device = device_named(config.device)
     whole_train, whole_test = rows.load_splits(config, data)
     is_own = data is not None or config.dataset == "arrays"
+    by_content = is_own or config.dataset in datasets.DATASETS.origins
     sampler = rows.sampler_of(config, data)
     train, test = (rows.scored(rows.narrowed(part, config, method), config) for part in (whole_train, whole_test))
     blueprint, settings = _blueprint(config, method, train, len(whole_train.modalities), own or {})
@@ -112,12 +113,13 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
         if not bool((covered := blueprint.mixture.covers(part.present)).all()):
             row = int((~covered).nonzero()[0])
             raise InputError(f"{split} row {row} has nothing that a term of S encodes; {UNCOVERED}")
-    identity = _identity(config, train, test, is_own, method, blueprint)
+    identity = _identity(config, train, test, by_content, method, blueprint)
     train, validation = rows.with_validation(train, config, is_own)
+    _check_pseudo_inputs(settings, train)
     plan = Plan(
         config=config,
         run_id=config.run_id(identity),
-        content=rows.identity_of(whole_train, whole_test, is_own),
+        content=rows.identity_of(whole_train, whole_test, by_content),
         identity=identity,
         method=method,
         settings=settings,
@@ -188,11 +190,12 @@ def _blueprint(
         latent_dim=max(1, config.latent_dim // modalities) if method.is_single else config.latent_dim,
         networks=_network_names(config, train, own),
         kind=method.model,
-        prior={"kind": settings.prior} | ({} if settings.components is None else {"components": settings.components}),
-        family=settings.family,
         options={} if method.options is None else asdict(method.options(**options)),
         own=own,
     )
+    if settings.prior is not None and settings.family is not None:
+        components = {} if settings.components is None else {"components": settings.components}
+        blueprint = replace(blueprint, prior={"kind": settings.prior, **components}, family=settings.family)
     with torch.device("meta"):
         blueprint.pairs()
     _check_own(own, train, blueprint.latent_dim)
@@ -203,23 +206,23 @@ def _identity(
     config: RunConfig,
     train: MultimodalDataset,
     test: MultimodalDataset,
-    is_own: bool,
+    by_content: bool,
     method: Method,
     blueprint: Blueprint,
 ) -> dict[str, Any]:
     """What a config only names: the content of the data, networks that they ask for; own S, networks and code."""
     names = blueprint.networks
-    identity: dict[str, Any] = {"data": rows.identity_of(train, test, is_own)}
+    identity: dict[str, Any] = {"data": rows.identity_of(train, test, by_content)}
     if described := {name: names[name] for name in train.info.get("networks", {}) if name in names}:
         identity["described_networks"] = described
     identity |= {"subsets": subsets.to_json(blueprint.mixture)} if method.mixture is None else {}
     identity |= {"networks": _networks_identity(blueprint.own)} if blueprint.own else {}
     plugins = plugins_behind(config, blueprint)
-    return identity | ({"plugins": sorted(plugins.values())} if plugins else {})
+    return identity | ({"plugins": sorted(plugins)} if plugins else {})
 
 
 def plugins_behind(config: RunConfig, blueprint: Blueprint) -> dict[str, str]:
-    """File -> SHA-256 of the plug-ins that change what this run trains."""
+    """SHA-256 -> file name of the plug-ins that change what this run trains."""
     kinds = {likelihoods.to_json(modality.likelihood)["kind"] for modality in blueprint.modalities}
     return (
         METHODS.origins_of([config.method])
@@ -228,6 +231,24 @@ def plugins_behind(config: RunConfig, blueprint: Blueprint) -> dict[str, str]:
         | networks.NETWORKS.origins_of(blueprint.networks.values())
         | likelihoods.LIKELIHOODS.origins_of(kinds)
     )
+
+
+def _canonical(config: RunConfig) -> RunConfig:
+    """The config with options in one spelling, and without those at their defaults, which run ids leave out."""
+    if config.method_options is not None:
+        options = METHODS.named(config.method).options
+        config = config.with_(
+            method_options=canonical(config.method_options, options, "--method-options", f"method {config.method!r}")
+        )
+    return config
+
+
+def _check_pseudo_inputs(settings: Settings, train: MultimodalDataset) -> None:
+    if settings.prior == "vamp" and len(train) < (settings.components or 0):
+        raise InputError(
+            f"--prior vamp starts from {settings.components} training rows, and there are {len(train)}; "
+            f"say --prior-components {len(train)} or fewer"
+        )
 
 
 def _check_metrics(plan: Plan) -> None:
@@ -241,6 +262,9 @@ def _check_metrics(plan: Plan) -> None:
             lack = f"data set {test.name!r} has no judge"
         if name in asked and lack is not None:
             raise InputError(f"--metrics {name}: {lack}; leave it out")
+        source = pretrained.EXTRACTORS.get(metrics.METRICS[name].needs or "")
+        if source is not None and not source.is_at_hand():
+            source.load()  # raises the error that says how to get it
 
 
 def _network_names(config: RunConfig, data: MultimodalDataset, own: Networks) -> dict[str, str]:

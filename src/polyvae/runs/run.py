@@ -193,11 +193,11 @@ def _resolved(plan: Plan) -> dict[str, Any]:
         "likelihoods": {m.name: m.to_json()["likelihood"] for m in plan.modalities},
         "weights": {m.name: m.weight for m in plan.modalities},
         **asdict(plan.settings),
-        "is_bound": plan.mixture.is_bound,
+        "is_bound": plan.mixture.is_bound if plan.settings.objective else None,
         "train_rows": len(plan.train),
         "test_rows": len(plan.test),
         "data": plan.content,
-    } | ({"plugins": plugins} if plugins else {})
+    } | ({"plugins": {name: sha256 for sha256, name in plugins.items()}} if plugins else {})
 
 
 def _environment(plan: Plan) -> dict[str, Any]:

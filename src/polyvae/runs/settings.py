@@ -1,42 +1,44 @@
 """What a run minimises: objective, samples, allocation, prior and posterior, of its config or else of its method."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from polyvae import priors
-from polyvae.config import RunConfig
+from polyvae.config import RunConfig, flag
 from polyvae.errors import InputError
 from polyvae.methods import Method
+from polyvae.models import MODELS
 from polyvae.models.vae import check_products
-from polyvae.objectives import Bound, objective_named
+from polyvae.objectives import objective_named
 from polyvae.posteriors import Family
 from polyvae.subsets import SubsetMixture
 
 
 @dataclass(frozen=True)
 class Settings:
-    """samples: of the objective, None for those that draw one. components: of the prior, None for those without."""
+    """How a model of the family is trained; all None for a model of another kind, which brings its own objective.
 
-    objective: str
-    samples: int | None
-    allocation: str
-    prior: str
-    components: int | None
-    family: Family
+    samples: of the objective, None for those that draw one. components: of the prior, None for those without.
+    """
+
+    objective: str | None = None
+    samples: int | None = None
+    allocation: str | None = None
+    prior: str | None = None
+    components: int | None = None
+    family: Family | None = None
 
     @property
     def options(self) -> dict[str, Any]:
-        """What an objective is called with."""
-        return {"allocation": self.allocation} | ({} if self.samples is None else {"samples": self.samples})
-
-    def function(self, own: Callable[..., Bound] | None) -> Callable[..., Bound]:
-        """The objective of a stage, unless the stage has its `own`."""
-        return objective_named(self.objective).function if own is None else own
+        """What an objective is called with beside beta, weights and generator."""
+        given = {"allocation": self.allocation, "samples": self.samples}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture) -> Settings:
     """Raises InputError, naming the flag, for what cannot go together."""
+    if not MODELS.named(method.model).is_joint:
+        return _own_settings(config, method)
     if config.objective != "auto" and any(stage.objective is not None for stage in method.stages):
         raise InputError(f"--objective {config.objective}: method {method.name} has its own; leave the flag out")
     objective = objective_named(method.objective if config.objective == "auto" else config.objective)
@@ -70,3 +72,25 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture) -> Se
         components=(config.prior_components or priors.COMPONENTS) if prior in priors.MIXTURES else None,
         family=family,
     )
+
+
+def _own_settings(config: RunConfig, method: Method) -> Settings:
+    """Nothing is left to choose where a method trains a model without a joint posterior: both bring their own."""
+    flags = (
+        "objective",
+        "objective_samples",
+        "allocation",
+        "prior",
+        "prior_components",
+        "posterior",
+        "posterior_scale",
+    )
+    for name in flags:
+        if getattr(config, name) not in ("auto", None):
+            raise InputError(f"{flag(name)}: method {method.name} trains its own kind of model; leave the flag out")
+    if any(stage.objective is None for stage in method.stages):
+        raise InputError(
+            f"method {method.name} trains a model without a joint posterior ({method.model}), so each of its stages "
+            "needs its own objective"
+        )
+    return Settings()

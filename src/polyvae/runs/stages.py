@@ -7,7 +7,7 @@ import torch
 from polyvae.modality import Batch
 from polyvae.models import TrainableModel
 from polyvae.noise import Noise
-from polyvae.objectives import Bound
+from polyvae.objectives import Bound, objective_named
 from polyvae.runs.plan import Plan
 from polyvae.training.loop import TrainingStage
 
@@ -18,7 +18,7 @@ def stages_of(plan: Plan, model: TrainableModel) -> list[TrainingStage]:
     weights = torch.tensor([m.weight for m in plan.modalities], device=plan.device)
     stages = []
     for stage in plan.method.stages:
-        objective = settings.function(stage.objective)
+        objective = stage.objective or objective_named(str(settings.objective)).function
 
         def loss(batch: Batch, generator: Noise, objective: Any = objective) -> Bound:
             options = {"beta": config.beta, "weights": weights, "generator": generator, **settings.options}
