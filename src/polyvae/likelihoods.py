@@ -266,9 +266,15 @@ LIKELIHOODS: Registry[type[Any]] = Registry(
 
 
 def register(name: str, likelihood: type[Any]) -> type[Any]:
-    """Adds a `Likelihood` of your own. Raises InputError for a name that is taken, and for what is no dataclass."""
+    """Adds a `Likelihood` of your own; `OfNumbers` is a base that has all but `__call__`.
+
+    Raises InputError for a name that is taken, for what is no dataclass, and for a class that lacks something.
+    """
     if not is_dataclass(likelihood):
         raise InputError(f"likelihood {name!r} must be a frozen dataclass, whose fields are saved with a model")
+    parts = ("parameters", "is_one_hot", "takes_any_real", "unfit", "__call__")
+    if lacking := [part for part in parts if not hasattr(likelihood, part)]:
+        raise InputError(f"likelihood {name!r} lacks {', '.join(lacking)}; inherit from likelihoods.OfNumbers")
     return LIKELIHOODS.register(name, likelihood)
 
 

@@ -109,7 +109,7 @@ def test_the_floor_compares_equally_many_rows_and_few_rows_are_flagged():
     assert flag not in found
     assert frechet(Painter(), train, train, JUDGE, rows=range(8))[flag] == 1
     readings = read_model(Painter(), train, JUDGE, rows=range(8))
-    assert {len(r.features) for r in real_train(readings, train, JUDGE, seed=0, batch_size=9).values()} == {8}
+    assert {len(r.features) for r in real_train(readings, train).values()} == {8}
 
 
 def features_of(model: Painter, given: tuple[str, ...]) -> np.ndarray:

@@ -215,6 +215,7 @@ def test_a_model_of_its_own_leaves_no_choice_of_prior_or_posterior(words):
         ("name='a', model='nowhere'", "unknown kind of model 'nowhere'"),
         ("name='a', model='private'", "needs its own objective"),
         ("name='a', options=NoDefault", "needs a default"),
+        ("name='a', model='private', stages=(pv.methods.Stage(objective=print),)", "does not define prior_codes"),
     ],
 )
 def test_a_method_that_cannot_work_is_refused_before_training(method, message, tmp_path):

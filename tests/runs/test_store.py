@@ -12,6 +12,8 @@ import torch
 
 from polyvae import InputError, Record, RunConfig, RunError, RunStore, files, run
 
+TOY = RunConfig(dataset="toy", modalities=2, train_size=80, test_size=20, epochs=1, latent_dim=2, metrics="none")
+
 
 def full_disk(*arguments, **options):
     raise OSError(errno.ENOSPC, "No space left on device")
@@ -158,12 +160,12 @@ def test_a_lock_keeps_others_off_and_dies_with_its_holder(tmp_path):
         assert held
 
 
-@pytest.mark.parametrize(
-    "place", ["polyvae.runs.run.score", "polyvae.runs.run.write_grids", "polyvae.runs.store.RunStore.finish"]
-)
+@pytest.mark.parametrize("place", ["polyvae.runs.run.score", "polyvae.runs.store.RunStore.finish"])
 def test_a_kill_after_training_costs_the_scoring_alone(place, tmp_path, monkeypatch):
     """The checkpoint stays until the record is there: the same command goes on with the scores."""
-    config = RunConfig(dataset="toy_captions", train_size=80, test_size=20, epochs=2, latent_dim=2, metrics="bound")
+    config = RunConfig(
+        dataset="toy", modalities=2, train_size=80, test_size=20, epochs=2, latent_dim=2, metrics="bound"
+    )
 
     def killed(*arguments, **options):
         raise KeyboardInterrupt
@@ -177,3 +179,14 @@ def test_a_kill_after_training_costs_the_scoring_alone(place, tmp_path, monkeypa
     assert steps == []
     assert result.metrics["bound/loss"] == run(config, tmp_path / "undisturbed").metrics["bound/loss"]
     assert not (result.folder / "checkpoint").exists()
+
+
+def test_a_failed_run_says_where(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("polyvae.runs.run.save_model", full_disk)
+        with pytest.raises(RunError, match=r"No space left.*traceback\.txt"):
+            run(TOY, tmp_path)
+    (trace,) = tmp_path.glob("*/traceback.txt")
+    assert "in full_disk" in trace.read_text()
+    run(TOY, tmp_path)
+    assert not trace.exists(), "a new try begins without it"

@@ -331,7 +331,7 @@ def evaluate(
             continue
         try:
             with torch.no_grad():
-                scores = METRICS[name].measure(scoring)
+                scores = dict(METRICS[name].measure(scoring))
         except InputError as reason:  # what is scored and trained already is kept
             notes[name] = str(reason)
             continue

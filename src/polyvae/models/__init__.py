@@ -3,6 +3,7 @@
 A kind is a `TrainableModel` under a name, which model.json keeps, so that a trained model can be loaded.
 """
 
+from polyvae.errors import InputError
 from polyvae.models.blueprint import OWN, Blueprint, Networks, Pair
 from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
 from polyvae.models.generation import TrainableModel, generate
@@ -11,11 +12,24 @@ from polyvae.registry import Registry
 
 MODELS: Registry[type[TrainableModel]] = Registry("kind of model", {"joint": MultimodalVAE})
 register = MODELS.register
+ABSTRACT = ("prior_codes", "posterior_codes", "decode")
 
 
 def build(blueprint: Blueprint) -> TrainableModel:
-    """The untrained model. Raises InputError for a kind that no plug-in at hand has registered."""
-    return MODELS.named(blueprint.kind).of(blueprint)
+    """The untrained model.
+
+    Raises InputError for a kind that no plug-in at hand has registered, and one that does not keep the contract.
+    """
+    kind = MODELS.named(blueprint.kind)
+    if lacking := [name for name in ABSTRACT if getattr(kind, name) is getattr(Model, name)]:
+        raise InputError(f"the kind of model {blueprint.kind!r} does not define {', '.join(lacking)}")
+    model = kind.of(blueprint)
+    if (
+        model.names != (names := tuple(m.name for m in blueprint.modalities))
+        or model.modalities != blueprint.modalities
+    ):
+        raise InputError(f"the kind of model {blueprint.kind!r} must set its names to {names}, and its modalities")
+    return model
 
 
 __all__ = [

@@ -52,8 +52,8 @@ class TrainableModel(nn.Module, Model):
 
     A subclass is built from a `Blueprint`, sets `names` and `modalities`, and defines `prior_codes`, `posterior_codes`
     and `decode`.
-    is_joint: whether it is a `JointModel`. One that is not may have a `mixture`, S: its posterior given a subset is then
-    the mixture of those of the members of S, and metrics score each member once.
+    is_joint: whether it is a `JointModel`. One that is not may have a `mixture`, S: its posterior given a subset is
+    then the mixture of those of the members of S, and metrics score each member once.
     """
 
     is_joint: ClassVar[bool] = False

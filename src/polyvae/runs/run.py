@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import time
+import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 
+from polyvae import files
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
@@ -76,7 +78,8 @@ def run(
         else:
             record = _follow(team, plan, place)
     if record is None or not record.is_done:
-        raise RunError(f"run {plan.run_id} failed: {record and record.error}")
+        where = f"; where: {place.folder(plan.run_id) / 'traceback.txt'}" if record else ""
+        raise RunError(f"run {plan.run_id} failed: {record and record.error}{where}")
     return RunResult(plan.run_id, place.folder(plan.run_id), record)
 
 
@@ -145,6 +148,7 @@ def _attempt(plan: Plan, folder: Path, on_step: OnStep, say: Say) -> Record:
         raise
     except Exception as reason:  # noqa: BLE001 networks of the user's own may raise anything
         error = f"{type(reason).__name__}: {reason}"
+        files.write_text(folder / "traceback.txt", traceback.format_exc())
     return Record(
         run_id=plan.run_id,
         config=plan.config,

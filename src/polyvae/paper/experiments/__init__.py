@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from polyvae import files
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.paper.experiments import beyond, birds, polymnist, quick
+from polyvae.registry import Origin, entries_from
 
 EXPERIMENTS: dict[str, Callable[..., list[RunConfig]]] = {
     "quick": quick.configs,
@@ -48,7 +50,8 @@ def configs_of(name_or_file: str, preset: str | None = None) -> list[RunConfig]:
             f"no experiment {name_or_file!r}; choose {', '.join(EXPERIMENTS)}, or a .py file with configs()"
         )
     try:
-        function = runpy.run_path(str(path)).get("configs")
+        with entries_from(Origin(str(path.absolute()), files.sha256(path))):  # it may be a plug-in, too
+            function = runpy.run_path(str(path)).get("configs")
         configs = _call(function, name_or_file, preset) if callable(function) else None
     except InputError:
         raise
