@@ -14,7 +14,7 @@ import polyvae as pv
 from polyvae import plugins, registry
 from polyvae.cli import main
 from polyvae.registry import Origin, Registry, entries_from
-from polyvae.runs.plan import make_plan
+from polyvae.runs.plan import make_plan, make_plans
 
 HERE = Path(__file__).parent
 RINGS = ("--dataset", "rings", "--method", "pairs", "--network", "linear", "--epochs", "2", "--latent-dim", "2")
@@ -253,6 +253,35 @@ def test_options_in_any_spelling_are_one_run():
         texts = (None, "private_dim=4", " private_dim = 4 ")  # 4 is the default
         assert len({make_plan(config.with_(method_options=text)).run_id for text in texts}) == 1
         assert make_plan(config.with_(method_options="private_dim=5")).config.method_options == "private_dim=5"
+
+
+def test_plans_made_together_agree_on_options():
+    with nothing_kept():
+        plugins.load(HERE / "mmvae_plus.py")
+        config = pv.RunConfig(dataset="symbols", modalities=3, train_size=90, test_size=30, method="mmvae_plus_private")
+        configs = [config.with_(method_options=text, seed=seed) for text in (None, "private_dim=4") for seed in (0, 1)]
+        assert [plan.run_id for plan in make_plans(configs)] == [make_plan(config).run_id for config in configs]
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("torch.nn.Linear(m.shape[0], z), torch.nn.Linear(z, m.shape[0])", "the encoder of 'm0' gives"),
+        ("Two(m.shape[0], z), torch.nn.Linear(z, m.shape[0] + 1)", "the decoder of 'm0' gives (2, 5) for 2 rows"),
+        ("Two(m.shape[0] + 1, z), torch.nn.Linear(z, m.shape[0])", "network 'ours' of 'm0' fail on two rows"),
+    ],
+    ids=["one output", "width", "input"],
+)
+def test_networks_of_a_plugin_are_tried_on_two_rows(pair, message, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\nimport polyvae as pv\n"
+        "class Two(torch.nn.Module):\n"
+        "    def __init__(self, width, z):\n        super().__init__()\n        self.f = torch.nn.Linear(width, 2*z)\n"
+        "    def forward(self, x):\n        return self.f(x).chunk(2, -1)\n"
+        f"pv.networks.register('ours', lambda m, z: ({pair}))\n"
+    )
+    words = ("--dataset", "toy", "--modalities", "2", "--network", "ours", "--latent-dim", "3", "--epochs", "1")
+    assert message in polyvae("run", "--plugin", tmp_path / "mine.py", *words, fails=True)
 
 
 def test_two_files_of_one_name_both_enter_the_run_id(tmp_path):

@@ -1,4 +1,4 @@
-"""A config resolved against its data: everything that can be wrong is found here, before compute is spent."""
+"""A config resolved against its data: what does not fit together is found here, before compute is spent."""
 
 import copy
 import hashlib
@@ -142,7 +142,7 @@ def make_plans(configs: Iterable[RunConfig]) -> list[Plan]:
     """One plan per config, as `make_plan` makes them; runs that differ in seed and beta alone are checked once."""
     by_kind: dict[RunConfig, Plan] = {}
     plans = []
-    for config in configs:
+    for config in map(_canonical, configs):
         seed = config.seed if config.pairing == "fresh" else 0  # new rows are drawn by the seed
         kind = config.with_(seed=seed, beta=1.0)
         if kind not in by_kind:
@@ -198,7 +198,7 @@ def _blueprint(
         blueprint = replace(blueprint, prior={"kind": settings.prior, **components}, family=settings.family)
     with torch.device("meta"):
         blueprint.pairs()
-    _check_own(own, train, blueprint.latent_dim)
+    _check_networks(blueprint, train)
     return blueprint, settings
 
 
@@ -276,26 +276,31 @@ def _network_names(config: RunConfig, data: MultimodalDataset, own: Networks) ->
     return names | dict.fromkeys(own, OWN)
 
 
-def _check_own(own: Networks, data: MultimodalDataset, latent_dim: int) -> None:
-    """Tries copies of the user's networks on two rows: a wrong shape could be broadcast and go unseen."""
-    batch = data.batch([0, 0])
-    for modality in data.modalities:
-        if modality.name not in own:
+def _check_networks(blueprint: Blueprint, data: MultimodalDataset) -> None:
+    """Tries the user's networks on two rows: a wrong shape could be broadcast and go unseen."""
+    batch, latent_dim = data.batch([0, 0]), blueprint.latent_dim
+    for modality in blueprint.modalities:
+        name, network = modality.name, blueprint.networks[modality.name]
+        if network == OWN:
+            pair = copy.deepcopy(blueprint.own[name])
+        elif network in networks.NETWORKS.origins:
+            pair = networks.build(network, modality, latent_dim)
+        else:
             continue
-        encoder, decoder = (copy.deepcopy(module).to("cpu").eval() for module in own[modality.name])
+        encoder, decoder = (module.to("cpu").eval() for module in pair)
+        place = f"networks[{name!r}]" if network == OWN else f"network {network!r} of {name!r}"
         try:
             with torch.no_grad():
-                mean, logvar = encoder(batch.values[modality.name])
+                mean, logvar = encoder(batch.values[name])
                 params = decoder(torch.zeros(2, latent_dim))
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise InputError(f"networks[{modality.name!r}] fail on two rows of the data: {error}") from error
+            raise InputError(f"{place} fail on two rows of the data: {error}") from error
         if not mean.shape == logvar.shape == (2, latent_dim):
             shapes = f"{tuple(mean.shape)} and {tuple(logvar.shape)}"
-            raise InputError(f"the encoder of {modality.name!r} gives {shapes} for 2 rows, not {(2, latent_dim)} each")
+            raise InputError(f"the encoder of {name!r} gives {shapes} for 2 rows, not {(2, latent_dim)} each")
         if params.shape != (2, *modality.shape):
-            raise InputError(
-                f"the decoder of {modality.name!r} gives {tuple(params.shape)} for 2 rows, not {(2, *modality.shape)}"
-            )
+            wanted = (2, *modality.shape)
+            raise InputError(f"the decoder of {name!r} gives {tuple(params.shape)} for 2 rows, not {wanted}")
 
 
 def _networks_identity(own: Networks) -> str:
