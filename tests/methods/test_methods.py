@@ -115,7 +115,7 @@ def test_the_official_methods_run_resume_and_load(tmp_path):
     for changes in ({"method": "mmvae_official"}, {"method": "unimodal_dreg", "only": "m1"}):
         config = TOY.with_(objective_samples=4, latent_dim=6, metrics="bound,log_likelihood,latent", **changes)
         result = pv.run(config, tmp_path)
-        assert result.record.resolved["objective"] == "dreg_looser_official"
+        assert result.record.resolved.objective == "dreg_looser_official"
         assert all(np.isfinite(value) for value in result.metrics.values())
         model = result.load()
         assert model.family.kind == "laplace"

@@ -72,9 +72,9 @@ def test_one_of_each_kind_is_trained_and_scored(rings, plugin):
     assert {"centre/place", "frechet/quadrants/unconditional/picture", "bound/loss"} <= set(record.metrics)
     assert "coherence/leave_one_out" in record.metrics or "coherence" in record.notes, "a judge of its labels"
     assert "ZeroDivisionError" in record.notes["broken"], "a fault of a plug-in's metric costs no run"
-    assert record.resolved["likelihoods"]["place"]["kind"] == "heavy_tails"
-    assert set(record.resolved["networks"].values()) == {"linear"}
-    assert list(record.resolved["plugins"]) == ["one_of_each.py"]
+    assert record.resolved.likelihoods["place"]["kind"] == "heavy_tails"
+    assert set(record.resolved.networks.values()) == {"linear"}
+    assert list(record.resolved.plugins) == ["one_of_each.py"]
     model = json.loads((rings / record.run_id / "model.json").read_text())
     assert model["modalities"][1]["likelihood"] == {"kind": "heavy_tails", "freedom": 3.0}
 

@@ -21,7 +21,7 @@ def test_evaluate_adds_to_the_record_and_keeps_what_was_there(tmp_path):
     record = evaluate(first.run_id, "latent,imputation", RunStore(tmp_path))
     assert record.metrics.items() >= first.metrics.items()
     assert {key.split("/")[0] for key in record.metrics} == {"bound", "latent", "imputation"}
-    assert record.resolved["metrics"] == ["bound", "latent", "imputation"]
+    assert record.resolved.metrics == ("bound", "latent", "imputation")
     assert RunStore(tmp_path).record(first.run_id) == record
     again = evaluate(first.run_id, "latent", RunStore(tmp_path))
     assert again.metrics == record.metrics, "the same seed gives the same numbers"

@@ -28,8 +28,9 @@ def completed(plan: Plan, store: RunStore, record: Record, say: Say) -> Record:
 
 def lacking(plan: Plan, record: Record) -> tuple[str, ...]:
     """The metrics that the plan asks for and the record lacks, or has at a smaller K."""
-    scored, samples = record.resolved.get("metrics", plan.metrics), plan.config.importance_samples
-    at = record.resolved.get("importance_samples", {})
+    resolved, samples = record.resolved, plan.config.importance_samples
+    scored = plan.metrics if resolved.metrics is None else resolved.metrics
+    at = resolved.importance_samples or {}
     return tuple(name for name in plan.metrics if name not in scored or at.get(name, samples) < samples)
 
 
@@ -113,14 +114,11 @@ def _added_by_prior(store: RunStore, record: Record, prior: str, plan: Plan, sco
 
 def _added(store: RunStore, record: Record, plan: Plan, scores: Scores) -> Record:
     """The record with the scores of a plan's metrics in place of what it had of them. Hold the lock."""
-    before, after = record.resolved, scores.resolved
-    scored = list(dict.fromkeys([*before.get("metrics", []), *after["metrics"]]))
-    samples = before.get("importance_samples", {}) | after["importance_samples"]
     record = replace(
         record,
         metrics=metrics.not_of(plan.metrics, record.metrics) | scores.metrics,
         notes=metrics.not_of(plan.metrics, record.notes) | scores.notes,
-        resolved=before | after | {"metrics": scored, "importance_samples": samples},
+        resolved=record.resolved.with_scoring(scores.resolved),
     )
     store.finish(record)
     return record
