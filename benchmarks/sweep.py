@@ -15,7 +15,7 @@ from polyvae import RunConfig, RunStore
 from polyvae.report import write_report
 from polyvae.runs import table as records
 from polyvae.runs.plan import make_plan, make_plans
-from polyvae.runs.record import Record
+from polyvae.runs.record import Record, Resolved
 from polyvae.runs.run import run_one
 from polyvae.sweeps.sweep import sweep
 
@@ -60,8 +60,7 @@ def filled(folder: Path, count: int) -> RunStore:
         store.begin(run_id, config)
         lines = [{"epoch": e, "step": e, "loss": 900 / (e + 1), "rate": 9.0, "distortion": 9.0} for e in range(20)]
         (store.folder(run_id) / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        names = ["m0", "m1", "m2"]
-        seconds, resolved = {"train": 60.0}, {"modalities": names}
+        seconds, resolved = {"train": 60.0}, Resolved(modalities=("m0", "m1", "m2"))
         record = Record(
             run_id=run_id, config=config, status="done", metrics=metrics, seconds=seconds, resolved=resolved
         )

@@ -307,7 +307,7 @@ def test_metrics_asked_for_later_are_added_to_the_record(tmp_path):
     second = run(TOY.with_(epochs=1, metrics="bound,latent"), tmp_path)
     assert second.run_id == first.run_id
     assert {key.split("/")[0] for key in second.metrics} == {"bound", "latent"}
-    assert second.record.resolved["metrics"] == ["bound", "latent"]
+    assert second.record.resolved.metrics == ("bound", "latent")
     weights = (first.folder / "model.safetensors").stat().st_mtime_ns
     third = run(TOY.with_(epochs=1, metrics="bound"), tmp_path)
     assert third.metrics == second.metrics

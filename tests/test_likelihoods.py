@@ -129,7 +129,7 @@ def student():
 def test_a_likelihood_of_ones_own_trains_samples_and_is_saved(student, tmp_path):
     config = RunConfig(dataset="toy", modalities=2, likelihood="m0=student", epochs=2, train_size=200, test_size=50)
     result = run(config.with_(network="mlp", latent_dim=3, threads=1, metrics="bound,imputation"), tmp_path)
-    assert result.record.resolved["likelihoods"]["m0"] == {"kind": "student", "freedom": 3.0}
+    assert result.record.resolved.likelihoods["m0"] == {"kind": "student", "freedom": 3.0}
     model = result.load()
     assert model.modalities[0].likelihood == Student()
     assert model.decoders["m0"].log_scale.abs().min() > 0, "the second parameter is trained"

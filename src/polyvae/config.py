@@ -54,7 +54,7 @@ class DataOptions:
     crop: Literal["none", "box"] | None = None
     """Pictures of cub: squeezed into a square (as published), or the square around the bird. Default none."""
     data_options: str | None = None
-    """Options of a data set that a plug-in adds: name=value,name=value."""
+    """Options of a data set that a plug-in adds, whatever they are called: name=value,name=value."""
 
     @property
     def given(self) -> dict[str, Any]:

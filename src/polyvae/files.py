@@ -79,8 +79,14 @@ def read_json_lines(path: Path) -> list[Any]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
-    """Writes named tensors and a JSON-able `meta` into one safetensors file."""
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    """Writes named tensors and a JSON-able `meta` into one safetensors file; tied ones are written under each name."""
+    plain: dict[str, Tensor] = {}
+    storages: set[int] = set()  # safetensors refuses tensors that share one
+    for name, value in tensors.items():
+        value = value.detach().cpu().contiguous()
+        storage = value.untyped_storage().data_ptr()
+        plain[name] = value.clone() if storage in storages else value
+        storages.add(storage)
     with atomic(path) as temporary:
         save_file(plain, temporary, {"meta": json.dumps(meta or {})})
 

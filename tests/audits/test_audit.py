@@ -119,7 +119,7 @@ def test_records_of_other_data_have_no_floor(store, tmp_path):
     result = pv.run(QUICK.with_(dataset="polymnist", modalities=2, metrics="bound", train_size=64, test_size=16), store)
     own = RunStore(tmp_path)
     own.folder(result.run_id).mkdir()
-    resolved = result.record.resolved | {"data": "elsewhere"}
+    resolved = replace(result.record.resolved, data="elsewhere")
     own.finish(replace(result.record, resolved=resolved))
     said = []
     assert add_floors(own, say=said.append) == ()

@@ -55,3 +55,15 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(tmp_path, capsys):
     assert "3 runs, 2 to do" in shown
     assert "unknown" not in shown
     assert len(list((tmp_path / "runs").glob("*/record.json"))) == 1
+
+
+def test_a_dry_run_counts_finished_runs_that_lack_metrics(tmp_path, capsys):
+    experiment, store = tmp_path / "mine.py", tmp_path / "runs"
+    run(TINY, store)
+    for metrics, todo in (("bound", 0), ("bound,latent", 1)):
+        config = TINY.with_(metrics=metrics).to_dict()
+        experiment.write_text(f"from polyvae import RunConfig\ndef configs(): return [RunConfig(**{config!r})]\n")
+        main(["sweep", str(experiment), "--store", str(store), "--dry-run"])
+        shown = capsys.readouterr().out
+        assert f"1 runs, {todo} to do" in shown
+        assert shown.count("done, to be scored by more metrics") == todo

@@ -1,6 +1,6 @@
 """Options of data sets: one frozen dataclass beside each, filled from keywords or from a config, by name."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, make_dataclass, replace
 from typing import Literal
 
 import pytest
@@ -122,6 +122,43 @@ def test_bad_data_options_are_refused(rings, text, message):
         make_plan(RunConfig(dataset="rings", data_options=text, metrics="none"))
 
 
-def test_what_has_a_flag_is_said_by_the_flag():
-    with pytest.raises(InputError, match="modalities has a flag of its own; say --modalities 2"):
-        make_plan(RunConfig(dataset="toy", data_options="modalities=2", metrics="none"))
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [("toy", "modalities=2", "--modalities 2"), ("arrays", "test_size=5", "--test-size 5")],
+)
+def test_what_has_a_flag_is_said_by_the_flag(name, text, said):
+    with pytest.raises(InputError, match=f"has a flag of its own; say {said}"):
+        datasets.options_of(name, DataOptions(data_options=text))
+
+
+@dataclass(frozen=True)
+class Named:
+    """Options called like flags, but with values that those flags refuse, and like arguments on the way."""
+
+    scale: float = 2.0
+    pairing: str = "loose"
+    sizes: int = 1
+
+
+def load_named(options: Named, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
+    data = load_rings(Rings(), split=split, size=size, seed=seed)
+    return replace(data, info={"options": repr(options)})
+
+
+def test_an_option_of_ones_own_may_be_called_like_a_flag():
+    datasets.register("named", Entry(load_named, "points", Named))
+    try:
+        text = "scale=3,pairing=tight,sizes=4"
+        plan = make_plan(RunConfig(dataset="named", data_options=text, scale=0.5, metrics="none"))
+        assert make_plan(RunConfig(dataset="named", scale=0.5, metrics="none")).test.info["options"].count("0.5")
+    finally:
+        del datasets.DATASETS["named"]
+    for part in (plan.train, plan.test):
+        assert part.info["options"] == "Named(scale=3.0, pairing='tight', sizes=4)"
+
+
+@pytest.mark.parametrize("option", ["name", "split", "size", "seed", "test_size"])
+def test_what_every_data_set_has_is_no_option_of_one(option):
+    with pytest.raises(InputError, match=f"data set 'mine' cannot have an option '{option}'"):
+        datasets.register("mine", Entry(load_rings, "points", make_dataclass("Mine", [(option, int, 1)], frozen=True)))
+    assert "mine" not in datasets.DATASETS

@@ -201,6 +201,6 @@ def test_a_run_on_labelled_arrays_is_scored_by_its_own_judge(tmp_path):
     assert result.metrics["coherence/chance"] == 1 / 3
     for key in ("coherence/leave_one_out", "coherence/conditional/rna/picture", "frechet/judge/unconditional/rna"):
         assert key in result.metrics
-    assert result.record.resolved["judge"]["sha256"]
+    assert result.record.resolved.judge["sha256"]
     with pytest.raises(InputError, match="has no judge"):
         run(config.with_(metrics="frechet", train_size=40), tmp_path)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ def test_the_official_methods_run_resume_and_load(tmp_path):
     for changes in ({"method": "mmvae_official"}, {"method": "unimodal_dreg", "only": "m1"}):
         config = TOY.with_(objective_samples=4, latent_dim=6, metrics="bound,log_likelihood,latent", **changes)
         result = pv.run(config, tmp_path)
-        assert result.record.resolved["objective"] == "dreg_looser_official"
+        assert result.record.resolved.objective == "dreg_looser_official"
         assert all(np.isfinite(value) for value in result.metrics.values())
         model = result.load()
         assert model.family.kind == "laplace"
@@ -140,10 +141,13 @@ def test_a_prior_is_fitted_used_and_scored(tmp_path, capsys):
     assert "nats of held-out codes" in capsys.readouterr().out
     main(["generate", result.run_id, "--prior", "gmm", "--count", "7", "--out", str(out), "--store", store, "--quiet"])
     assert np.load(out)["m0"].shape[0] == 7
+    stale = {"prior/gmm/bound/gone": 1.0, "prior/gmm/latent/rate/m0": 2.0, "prior/flow/bound/gone": 3.0}
+    pv.RunStore(store).finish(replace(result.record, metrics=before | stale))
     main(["evaluate", result.run_id, "--prior", "gmm", "--metrics", "bound", "--store", store, "--quiet"])
     scores = json.loads((result.folder / "record.json").read_text())["metrics"]
     assert scores["prior/gmm/bound/rate"] < before["bound/rate"], "codes are likelier under a prior fitted to them"
     assert {key: value for key, value in scores.items() if not key.startswith("prior/")} == before
+    assert scores.keys() & stale.keys() == stale.keys() - {"prior/gmm/bound/gone"}, "what was scored again is replaced"
 
 
 def test_bad_use_of_fitted_priors_is_named(tmp_path, capsys):

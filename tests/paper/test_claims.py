@@ -1,5 +1,6 @@
 """The claim table on synthetic records whose truth is known, and its statistics against SciPy and definitions."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -12,7 +13,7 @@ from polyvae import RunConfig
 from polyvae.paper.claims import CLAIMS, judge
 from polyvae.paper.claims.evidence import Evidence, by_modalities, paired, slopes, sweeps
 from polyvae.paper.claims.statistics import above, below, holm, within
-from polyvae.runs.record import Record
+from polyvae.runs.record import Record, Resolved
 
 SEEDS = range(5)
 BETAS = (0.03, 0.3, 1.0, 3.0, 9.0)
@@ -300,10 +301,10 @@ def test_seeds_with_different_betas_are_not_mixed():
 def test_networks_of_modalities_that_a_run_lacks_do_not_part_it_from_others():
     both = record("mopoe", {"x": 1.0}, "cub", network="image=resnet,caption=conv")
     alone = record("unimodal", {"x": 1.0}, "cub", network="resnet")
-    both.resolved["networks"] = {"image": "resnet", "caption": "conv"}
-    alone.resolved["networks"] = {"image": "resnet"}
+    both = replace(both, resolved=Resolved(networks={"image": "resnet", "caption": "conv"}))
+    alone = replace(alone, resolved=Resolved(networks={"image": "resnet"}))
     assert len(sweeps([both, alone], "cub").records) == 2
-    alone.resolved["networks"] = {"image": "conv"}
+    alone = replace(alone, resolved=Resolved(networks={"image": "conv"}))
     assert len(sweeps([both, alone], "cub").records) == 1
 
 

@@ -74,9 +74,9 @@ def test_one_of_each_kind_is_trained_and_scored(rings, plugin):
     assert {"centre/place", "frechet/quadrants/unconditional/picture", "bound/loss"} <= set(record.metrics)
     assert "coherence/leave_one_out" in record.metrics or "coherence" in record.notes, "a judge of its labels"
     assert "ZeroDivisionError" in record.notes["broken"], "a fault of a plug-in's metric costs no run"
-    assert record.resolved["likelihoods"]["place"]["kind"] == "heavy_tails"
-    assert set(record.resolved["networks"].values()) == {"linear"}
-    assert list(record.resolved["plugins"]) == ["one_of_each.py"]
+    assert record.resolved.likelihoods["place"]["kind"] == "heavy_tails"
+    assert set(record.resolved.networks.values()) == {"linear"}
+    assert list(record.resolved.plugins) == ["one_of_each.py"]
     model = json.loads((rings / record.run_id / "model.json").read_text())
     assert model["modalities"][1]["likelihood"] == {"kind": "heavy_tails", "freedom": 3.0}
 
@@ -199,9 +199,9 @@ def test_a_model_of_its_own_takes_likelihoods_with_a_learned_scale(tmp_path):
     data = ("--dataset", "arrays", "--data", tmp_path / "mine.npz", "--metrics", "imputation,objective")
     polyvae("run", *MMVAE_PLUS, *data, "--epochs", "1", "--store", tmp_path / "runs")
     (record,) = pv.RunStore(tmp_path / "runs").records()
-    assert record.resolved["likelihoods"]["a"] == {"kind": "normal", "scale": None}
+    assert record.resolved.likelihoods["a"] == {"kind": "normal", "scale": None}
     assert record.metrics["imputation/b/a/rmse"] > 0
-    assert record.resolved["prior"] is None, "the model brings its own"
+    assert record.resolved.prior is None, "the model brings its own"
 
 
 @pytest.mark.parametrize("words", [("--prior", "gmm"), ("--posterior", "laplace"), ("--allocation", "exact")])

@@ -385,7 +385,7 @@ def test_own_data_that_changed_under_one_path_do_not_mix(store):
     for seed, content in ((0, "a"), (1, "b")):
         run_id = add_run(store, "mopoe", dataset="arrays", data="mine.npz", seed=seed)
         record = store.record(run_id)
-        store.finish(replace(record, resolved=record.resolved | {"data": content}))
+        store.finish(replace(record, resolved=replace(record.resolved, data=content)))
     assert len(read_runs(store)[0]) == 2
 
 

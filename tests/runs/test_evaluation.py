@@ -1,6 +1,8 @@
 """Scores added to a finished run, and what they need beside a model."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ def test_evaluate_adds_to_the_record_and_keeps_what_was_there(tmp_path):
     record = evaluate(first.run_id, "latent,imputation", RunStore(tmp_path))
     assert record.metrics.items() >= first.metrics.items()
     assert {key.split("/")[0] for key in record.metrics} == {"bound", "latent", "imputation"}
-    assert record.resolved["metrics"] == ["bound", "latent", "imputation"]
+    assert record.resolved.metrics == ("bound", "latent", "imputation")
     assert RunStore(tmp_path).record(first.run_id) == record
     again = evaluate(first.run_id, "latent", RunStore(tmp_path))
     assert again.metrics == record.metrics, "the same seed gives the same numbers"
@@ -66,6 +68,36 @@ def test_a_score_that_is_not_finite_is_a_note(monkeypatch, tmp_path):
     assert "bound/loss" in result.metrics
 
 
+def test_a_rescore_replaces_all_that_a_metric_said_and_nothing_else(monkeypatch, tmp_path):
+    first = run(TOY.with_(metrics="bound"), tmp_path)
+    store = RunStore(tmp_path)
+    others = {"frechet/inception/unconditional/m0": 3.0, "prior/gmm/latent/x": 0.5}
+    old = {"log_likelihood/legacy": -1.0, "latent/x": 1.0} | others
+    notes = {"log_likelihood/legacy": "old", "latent/gone": "old", "frechet_inception": "kept"}
+    store.finish(replace(first.record, metrics=first.metrics | old, notes=notes))
+    broken = replace(metrics.METRICS["latent"], measure=lambda scoring: {"latent/x": float("nan")})
+    monkeypatch.setitem(metrics.METRICS, "latent", broken)
+    record = evaluate(first.run_id, "latent,log_likelihood", store)
+    assert record.metrics.keys() & old.keys() == others.keys() | {"log_likelihood/legacy"}
+    assert record.metrics.items() >= first.metrics.items()
+    assert record.notes["log_likelihood/legacy"] == "old"
+    assert record.notes["latent/x"] == "it came out as nan"
+    assert "latent/gone" not in record.notes
+    assert record.notes["frechet_inception"] == "kept"
+    record = evaluate(first.run_id, "legacy_likelihood", store)
+    assert record.metrics["log_likelihood/legacy"] != -1
+    assert "log_likelihood/legacy" not in record.notes
+    assert "log_likelihood/joint" in record.metrics
+
+
+def test_metrics_are_taken_out_by_owner():
+    facts = dict.fromkeys(
+        ("prdc", "recall/judge/unconditional/a", "frechet", "frechet/judge/floor/a", "frechet/new/floor/a", "kid"), 1.0
+    )
+    assert list(metrics.not_of(["prdc"], facts)) == [*facts][2:]
+    assert list(metrics.not_of(["frechet"], facts)) == [[*facts][i] for i in (0, 1, 4, 5)]
+
+
 def test_images_get_every_key_of_the_contract(tmp_path, hasty, monkeypatch):
     monkeypatch.setattr("polyvae.judges.extractors.TRUSTED_FROM", 0.0)
     config = RunConfig(modalities=2, network="mlp", train_size=200, test_size=220, epochs=1, latent_dim=4)
@@ -84,6 +116,9 @@ def test_images_get_every_key_of_the_contract(tmp_path, hasty, monkeypatch):
         *("coherence_from_means/leave_one_out", "log_likelihood/unconditional", "log_likelihood/joint_ess"),
     ]
     assert not [key for key in wanted if key not in found]
+    keys = {**found, **result.notes}
+    owners = {key: [name for name, metric in metrics.METRICS.items() if metric.owns(name, key)] for key in keys}
+    assert not {key: names for key, names in owners.items() if len(names) != 1}, "each key is of one metric"
     assert "220 rows; extrapolating" in result.notes["frechet_limit"]
     assert all(np.isfinite(value) for value in found.values())
 
@@ -102,3 +137,12 @@ def test_a_missing_extractor_is_found_before_training(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="POLYVAE_INCEPTION"):
         run(config, tmp_path)
     assert not list(tmp_path.glob("*/record.json"))
+
+
+def test_every_key_of_the_published_records_is_of_one_metric():
+    records = Path(__file__).parents[2].glob("docs/results/records/*/record.json")
+    keys = {key for path in records for part in ("metrics", "notes") for key in json.loads(path.read_text())[part]}
+    owners = {key: [name for name, metric in metrics.METRICS.items() if metric.owns(name, key)] for key in keys}
+    fitted = {key for key in keys if key.startswith("prior/")}
+    assert keys
+    assert {key for key, names in owners.items() if len(names) != 1} == fitted

@@ -1,12 +1,14 @@
 """The typed record: what is written is read back, old records stay readable, wrong ones are named."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from polyvae import InputError, Record, RunConfig
-from polyvae.runs.record import NAMES
+from polyvae.runs.record import NAMES, Resolved
 
+RECORDS = sorted((Path(__file__).parents[2] / "docs/results/records").glob("*/record.json"))
 CONFIG = RunConfig(method="mvae", beta=3, modalities=2)
 DONE = Record(
     run_id=CONFIG.run_id(),
@@ -16,7 +18,7 @@ DONE = Record(
     notes={"coherence": "none of m0, m1 is an image"},
     seconds={"data": 0.5, "train": 2.0, "evaluate": 1.5},
     environment={"threads": 1, "versions": {"python": "3.12.0"}},
-    resolved={"modalities": ["m0", "m1"], "is_bound": True},
+    resolved=Resolved(modalities=("m0", "m1"), is_bound=True, objective="elbo", metrics=("bound",)),
 )
 
 
@@ -50,6 +52,8 @@ def test_the_file_has_the_published_keys(path):
         == ["run_id", "config", "status", "error", "metrics", "notes", "seconds", "environment", "resolved"]
     )
     assert content["config"] == CONFIG.to_dict()
+    known = {"modalities": ["m0", "m1"], "objective": "elbo", "samples": None, "is_bound": True, "metrics": ["bound"]}
+    assert list(content["resolved"].items()) == list(known.items()), "what is known, and None where it says something"
 
 
 def test_a_run_is_done_or_says_why_not():
@@ -63,7 +67,7 @@ def test_old_records_are_readable(path):
     write_changed(path, without=("environment", "resolved"), config=config)
     found = Record.read(path)
     assert found.config == CONFIG, "settings that are newer than a record have their defaults"
-    assert (found.environment, found.resolved) == ({}, {})
+    assert (found.environment, found.resolved) == ({}, Resolved())
 
 
 @pytest.mark.parametrize(
@@ -82,3 +86,32 @@ def test_a_wrong_record_is_named(changes, problem, path):
     write_changed(path, **changes)
     with pytest.raises(InputError, match=rf"record\.json.*{problem}"):
         Record.read(path)
+
+
+@pytest.mark.parametrize("published", RECORDS, ids=lambda path: path.parent.name)
+def test_published_records_are_rewritten_as_they_are(published, path):
+    Record.read(published).write(path)
+    before, after = (json.loads(file.read_text()) for file in (published, path))
+    new = after["config"].keys() - before["config"].keys()  # settings that are newer than the record
+    assert after | {"config": {k: v for k, v in after["config"].items() if k not in new}} == before
+
+
+def test_facts_of_a_later_version_are_kept(path):
+    write_changed(path, resolved={"modalities": ["m0"], "weather": "fine"})
+    Record.read(path).write(path)
+    assert json.loads(path.read_text())["resolved"] == {"modalities": ["m0"], "weather": "fine"}
+
+
+def test_a_later_scoring_adds_to_what_looked():
+    first = Resolved(
+        data="x", metrics=("bound",), importance_samples={"a": 12}, extractors={"e": "1"}, judge={"sha256": "j"}
+    )
+    later = Resolved(metrics=("kid", "bound"), importance_samples={"a": 20, "b": 1}, extractors={"f": "2"}, critic="c")
+    assert first.with_scoring(later) == Resolved(
+        data="x",
+        metrics=("bound", "kid"),
+        importance_samples={"a": 20, "b": 1},
+        extractors={"e": "1", "f": "2"},
+        judge={"sha256": "j"},
+        critic="c",
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from polyvae import InputError, Record, RunConfig, RunError, RunStore, files, run
 
@@ -43,6 +44,21 @@ def test_a_real_limit_on_file_size_leaves_the_old_weights(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert torch.equal(files.read_tensors(path)[0]["a"], torch.ones(3))
     assert [p.name for p in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+def test_tied_weights_are_written_and_read_back(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 1))
+    model[1].weight = model[0].weight
+    whole = torch.arange(6.0)
+    views = {"first": whole[:2], "rest": whole[2:], "none": torch.zeros(0), "nothing": torch.zeros(0)}
+    files.write_tensors(tmp_path / "weights.safetensors", model.state_dict() | views)
+    tensors, _ = files.read_tensors(tmp_path / "weights.safetensors")
+    assert all(torch.equal(tensors.pop(name), value) for name, value in views.items())
+    other = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 1))
+    other[1].weight = other[0].weight
+    other.load_state_dict(tensors)
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
+    assert other[1].weight is other[0].weight
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from polyvae.config import RunConfig
-from polyvae.runs.record import Record
+from polyvae.runs.record import Record, Resolved
 
 # method -> (distance on m0, joint, kappa, leave-one-out, self, distortion, rate), shaped like the paper's figures.
 PAPER = {
@@ -97,18 +97,17 @@ def add_run(
             "threads": 2,
             "cpu": "Test CPU",
         },
-        resolved={
-            "modalities": list(modalities),
-            "latent_dim": 64,
-            "networks": dict.fromkeys(modalities, "conv"),
-            "likelihoods": likelihoods or {name: {"kind": "laplace", "scale": 0.75} for name in modalities},
-            "parameters": 1_000_000,
-            "train_rows": 20_000,
-            "test_rows": 2_000,
-            "steps": 948,
-            "subsets": 7,
-            "is_bound": method != "mvae_plus",
-        },
+        resolved=Resolved(
+            modalities=modalities,
+            latent_dim=64,
+            networks=dict.fromkeys(modalities, "conv"),
+            likelihoods=likelihoods or {name: {"kind": "laplace", "scale": 0.75} for name in modalities},
+            parameters=1_000_000,
+            train_rows=20_000,
+            test_rows=2_000,
+            steps=948,
+            is_bound=method != "mvae_plus",
+        ),
     )
     if not error and "bound/loss" in metrics:
         lines = history_of(metrics, modalities, epochs)

@@ -41,6 +41,31 @@ def test_what_any_of_the_runs_is_scored_with_is_made_before_them(tmp_path, monke
     assert prepared == [("bound",), ("bound", "latent")]
 
 
+@pytest.mark.parametrize(
+    ("changes", "names", "count"),
+    [
+        ({"data_seed": 1}, "bound", 2),
+        ({"train_size": 60}, "bound", 2),
+        ({"test_size": 19}, "bound", 2),
+        ({"data_dir": "elsewhere"}, "bound", 2),
+        ({"only": "m0,m1"}, "bound", 1),
+        ({"only": "m1,m0"}, "label_free", 2),
+        ({"validation_fraction": 0.2}, "label_free", 2),
+        ({"likelihood_scale": "0.5"}, "label_free", 2),
+        ({"seed": 1, "beta": 2.0, "method": "mvae"}, "label_free", 1),
+    ],
+)
+def test_a_judge_and_a_critic_are_made_for_each_of_the_data_they_learn_from(
+    changes, names, count, tmp_path, monkeypatch
+):
+    module, prepared = sys.modules["polyvae.sweeps.sweep"], []
+    monkeypatch.setattr(module, "evaluation_of", prepared.append)
+    monkeypatch.setattr(module, "_make", lambda *arguments: None)
+    config = TINY.with_(metrics=names)
+    sweep([config, config.with_(**changes)], RunStore(tmp_path))
+    assert len(prepared) == count
+
+
 def test_a_sweep_adds_the_metrics_that_finished_runs_lack(tmp_path):
     store, config = RunStore(tmp_path), TINY.with_(epochs=1)
     (before,) = sweep([config], store)

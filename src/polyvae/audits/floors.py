@@ -37,14 +37,14 @@ def add_floors(
     for record in store.records():
         config = record.config
         has_law = config.dataset in datasets.DATASETS and datasets.DATASETS[config.dataset].sampler is not None
-        if keys.DISTORTION not in record.metrics or not has_law or not record.resolved.get("is_bound"):
+        if keys.DISTORTION not in record.metrics or not has_law or not record.resolved.is_bound:
             continue
         try:
             plan = make_plan(config if data_dir is None else config.with_(data_dir=data_dir))
         except InputError as reason:
             say(f"{record.run_id} is left out: {reason}")
             continue
-        if plan.content != record.resolved["data"]:
+        if plan.content != record.resolved.data:
             say(f"{record.run_id}: made from other data than are at hand; give --data-dir or $POLYVAE_DATA")
             continue
         scoring = [config.only, config.likelihood, config.likelihood_scale]

@@ -23,7 +23,7 @@ from polyvae.runs.plan import make_plans
 from polyvae.runs.store import RunStore
 from polyvae.sweeps import costs
 from polyvae.sweeps.executors import Resources
-from polyvae.sweeps.sweep import Watcher, sweep
+from polyvae.sweeps.sweep import Watcher, sweep, work_left
 
 STOPPING = "stopping: running runs are finished, no further one is started; Ctrl-C again stops at once"
 
@@ -129,19 +129,21 @@ def _interruptible(say: Callable[[str], None]) -> Generator[Event]:
 def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed: bool) -> None:
     """The plan: one row per run, then time and disk of what is to do, as far as finished runs tell."""
     known = {record.run_id: record for record in store.records()}
-    plans = {plan.run_id: plan.config for plan in make_plans(configs)}
-    seconds = costs.estimate(list(plans.values()), known.values())
-    expected = dict(zip(plans, seconds or [None] * len(plans), strict=True))
+    plans = make_plans(configs)
+    left = {plan.run_id: work for plan in plans if (work := work_left(plan, store, retry_failed))}
+    by_id = {plan.run_id: plan.config for plan in plans}
+    seconds = costs.estimate(list(by_id.values()), known.values())
+    expected = dict(zip(by_id, seconds or [None] * len(by_id), strict=True))
+    expected |= {run_id: known[run_id].seconds.get("evaluate") for run_id, work in left.items() if work == "score"}
     shown = table_of("run", "state", "expected")
     for run_id, cost in expected.items():
         state = known[run_id].status if run_id in known else "to do"
+        state += ", to be scored by more metrics" * (left.get(run_id) == "score")
         shown.add_row(run_id, state, "?" if cost is None else duration(cost))
     Console(soft_wrap=True).print(shown)
-    ended = ("done",) if retry_failed else ("done", "failed")
-    todo = [run_id for run_id in plans if run_id not in known or known[run_id].status not in ended]
-    time = duration(sum(expected[r] or 0 for r in todo) / workers) if seconds else "unknown before a run is done"
+    time = duration(sum(expected[r] or 0 for r in left) / workers) if seconds else "unknown before a run is done"
     with_models = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
-    folders = with_models[:50]
-    size = sum(map(upkeep.size, folders)) / len(folders) * len(todo) / 1e6 if folders else None
+    folders, runs = with_models[:50], sum(work == "run" for work in left.values())
+    size = sum(map(upkeep.size, folders)) / len(folders) * runs / 1e6 if folders else None
     disk = "unknown" if size is None else f"{size:,.0f} MB"
-    print(f"{len(plans)} runs, {len(todo)} to do; time with {workers} at a time: {time}; disk: {disk}")
+    print(f"{len(by_id)} runs, {len(left)} to do; time with {workers} at a time: {time}; disk: {disk}")

@@ -109,7 +109,8 @@ def _law(action: str, target: str | None, flags: Flags) -> Any:
         raise InputError(f"{action} of what? Say: polyvae theory {action} LAW")
     if not target.endswith(".npy"):
         options = datasets.options_of(target, flags) if target in datasets.DATASETS else flags.given
-        return law_named(target, symbols=flags.symbols, seed=flags.seed, **options)
+        arguments: dict[str, Any] = {"symbols": flags.symbols, "seed": flags.seed} | options
+        return law_named(target, **arguments)
     try:
         return np.load(target, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -1,6 +1,5 @@
 """Data sets by name. A new one is one file and one line in `DATASETS`, or `register` in a file of your own."""
 
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -80,10 +79,17 @@ DATASETS: Registry[Entry] = Registry(
         ),
     },
 )
+BUILT_IN = frozenset(DATASETS)  # each of their options has a flag of its own
+RESERVED = ("name", "split", "size", "seed", "test_size")  # what `load` and the runs say themselves
 
 
 def register(name: str, entry: Entry) -> Entry:
-    """Adds a data set of your own; see `Entry`. Raises InputError for a name that is taken."""
+    """Adds a data set of your own; see `Entry`. Raises InputError for a name that is taken, or a reserved option."""
+    if taken := [option for option in entry.own_options if option in RESERVED]:
+        raise InputError(
+            f"data set {name!r} cannot have an option {taken[0]!r}, which has a meaning for every data set; call it "
+            "something else"
+        )
     return DATASETS.register(name, entry)
 
 
@@ -119,18 +125,19 @@ def sampler(name: str, *, split: str = "train", **options: Any) -> Sampler | Non
 
 
 def options_of(name: str, config: DataOptions) -> dict[str, Any]:
-    """What a config says about the data set `name`, as `load` and `sampler` take it. Raises InputError."""
+    """What a config says about the data set `name`, as `load` and `sampler` take it.
+
+    An option of a data set of your own may be called like a flag; what --data-options says of it counts.
+    Raises InputError for --data-options that the data set does not have, or that have a flag of their own.
+    """
     given = config.given
     if given.get("pairing") == "fixed":  # true of every data set, also of those without the option
         del given["pairing"]
     text = given.pop("data_options", None)
-    if text is None:
-        return given
     own = parsed(text, DATASETS.named(name).options, "--data-options", f"data set {name!r}")
-    if named := sorted(set(own) & {field.name for field in fields(DataOptions)}):
-        raise InputError(
-            f"--data-options {text!r}: {named[0]} has a flag of its own; say {flag(named[0])} {own[named[0]]}"
-        )
+    if own and name in BUILT_IN:
+        option, value = min(own.items())
+        raise InputError(f"--data-options {text!r}: {option} has a flag of its own; say {flag(option)} {value}")
     return given | own
 
 

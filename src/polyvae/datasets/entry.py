@@ -23,7 +23,8 @@ class Entry:
     load: (options, split=, size=, seed=) -> MultimodalDataset; split: train or test; size >= 1, or None: all rows;
     seed >= 0.
     options: a frozen dataclass of what can be chosen, with defaults and checks; `datasets.load` builds it, and checks
-    that what is typed as a `Literal` is one of its choices.
+    that what is typed as a `Literal` is one of its choices. No field may be called as what every data set has: name,
+    split, size, seed, test_size.
     sampler: (options, split=) -> Sampler, or None for data that have no generator.
     attributes: what captions name.
 

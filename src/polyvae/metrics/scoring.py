@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from polyvae import keys
 from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.errors import InputError
+from polyvae.judges import digits, labelled
 from polyvae.judges.extractors import AttributeJudge, Judge
 from polyvae.judges.pretrained import EXTRACTORS, ExtractorSource
 from polyvae.metrics.attribute_coherence import attribute_coherence
@@ -28,7 +29,7 @@ from polyvae.metrics.label_free import warnings as label_free_warnings
 from polyvae.metrics.latent import latent
 from polyvae.metrics.linear_probe import linear_probe
 from polyvae.metrics.log_likelihood import legacy_log_likelihood, log_likelihood
-from polyvae.metrics.manifold import NEIGHBOUR, manifold_of
+from polyvae.metrics.manifold import NEIGHBOUR, Manifold, manifold_of
 from polyvae.metrics.objective import objective
 from polyvae.metrics.pairs import few_pairs, one_out_pairs
 from polyvae.metrics.protocol import Evaluation, Options, readable
@@ -36,7 +37,11 @@ from polyvae.metrics.readings import Readings, read_model
 from polyvae.models.contract import Model, NotDefined
 from polyvae.registry import Registry
 
+Fact = TypeVar("Fact", float, str)
 SAMPLES_FOR_LARGE = 1000  # rows of a distance by an ImageNet network, by default
+JUDGES = (digits.NAME, labelled.NAME, AttributeJudge.name)  # each a part of the keys of what it looks at
+MANIFOLD = tuple(f"{score}/*" for score in Manifold._fields)
+OF_LIKELIHOOD = ("joint*", "modality/*", "conditional/*", "unconditional", "samples", "complete_rows")
 
 
 class Scoring:
@@ -127,7 +132,9 @@ class Metric:
     is_default: part of every run; the others are asked for by name, or by `all`.
     needs: "judge", "critic", or the extractor that must be at hand. least: test rows. pairs: what it reads in samples
     given subsets, if anything.
-    by_prior: patterns (`fnmatch`) of its keys that depend on the model's prior.
+    keys: patterns (`fnmatch`) of its keys, which no other metric has; default: <name>/*. Scoring it again replaces them
+    all.
+    by_prior: patterns of those that depend on the model's prior.
     is_sampled: whether it draws importance samples, which --importance-samples is about.
     warnings: of what was measured, key -> why not to trust it, or why it is not there.
     """
@@ -140,9 +147,14 @@ class Metric:
     needs_images: bool = False
     least: int = 2
     pairs: Literal["labels", "moments"] | None = None
+    keys: tuple[str, ...] = ()
     by_prior: tuple[str, ...] = ()
     is_sampled: bool = False
     warnings: Callable[[Mapping[str, float]], dict[str, str]] = lambda values: {}
+
+    def owns(self, name: str, key: str) -> bool:
+        """Whether a key of metrics or notes is this metric's, which is called `name`."""
+        return key == name or any(fnmatchcase(key, pattern) for pattern in self.keys or (f"{name}/*",))
 
 
 def _read(measure: Callable[[Scoring], dict[str, float]], summary: str, **more: Any) -> Metric:
@@ -169,6 +181,7 @@ def _frechet_by(extractor: str, source: ExtractorSource) -> Metric:
         is_default=False,
         needs=extractor,
         needs_images=True,
+        keys=(f"frechet/{extractor}/*",),
         by_prior=("frechet/*/unconditional/*",),
     )
 
@@ -195,6 +208,7 @@ METRICS = Registry(
             lambda s: frechet_of(s.readings, real_train(s.readings, s.on.train, s.on.cache)),
             "distance of generated to real data, features of the judge",
             pairs="moments",
+            keys=tuple(f"frechet/{judge}/*" for judge in JUDGES),
             by_prior=("frechet/*/unconditional/*",),
         ),
         "kid": _read(lambda s: kernel_of(s.readings), "kernel distance, unbiased", by_prior=("kid/*",)),
@@ -202,7 +216,8 @@ METRICS = Registry(
             lambda s: manifold_of(s.readings),
             "precision, recall, density, coverage",
             least=NEIGHBOUR + 1,
-            by_prior=("precision/*", "recall/*", "density/*", "coverage/*"),
+            keys=MANIFOLD,
+            by_prior=MANIFOLD,
         ),
         "diversity": _read(
             lambda s: diversity(s.readings),
@@ -217,6 +232,7 @@ METRICS = Registry(
         "log_likelihood": Metric(
             lambda s: log_likelihood(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.options),
             "importance-sampled, of everything, of parts, and of the rest given parts",
+            keys=tuple(f"log_likelihood/{part}" for part in OF_LIKELIHOOD),
             by_prior=("log_likelihood/joint*", "log_likelihood/modality/*", "log_likelihood/unconditional"),
             is_sampled=True,
         ),
@@ -257,6 +273,7 @@ METRICS = Registry(
             lambda s: legacy_log_likelihood(s.model, s.on.test, samples=s.on.samples, seed=s.on.seed),
             "joint log-likelihood as published code computes it, for comparison only",
             is_default=False,
+            keys=("log_likelihood/legacy",),
             by_prior=("log_likelihood/legacy",),
             is_sampled=True,
         ),
@@ -279,6 +296,12 @@ def by_prior(values: Mapping[str, float]) -> dict[str, float]:
     """Those of the values that depend on the model's prior, by the table."""
     patterns = [pattern for metric in METRICS.values() for pattern in metric.by_prior]
     return {key: value for key, value in values.items() if any(fnmatchcase(key, pattern) for pattern in patterns)}
+
+
+def not_of(names: Iterable[str], facts: Mapping[str, Fact]) -> dict[str, Fact]:
+    """The facts, metrics or notes by key, without those of the metrics called `names`."""
+    metrics = {name: METRICS[name] for name in names}
+    return {k: fact for k, fact in facts.items() if not any(metric.owns(name, k) for name, metric in metrics.items())}
 
 
 def unmet(name: str, data: MultimodalDataset) -> str | None:

@@ -84,7 +84,7 @@ def command(run: Run) -> str:
 def unbounded(groups: Iterable[Group]) -> list[str]:
     """Methods whose objective is no lower bound on the log-likelihood."""
     series = (series for group in groups for series in group.series)
-    return sorted({s.look.name for s in series if s.runs[0].resolved.get("is_bound") is False})
+    return sorted({s.look.name for s in series if s.runs[0].resolved.is_bound is False})
 
 
 def choices(runs: Iterable[Run]) -> dict[str, dict[str, str]]:

@@ -59,7 +59,7 @@ def _groups(runs: list[Run]) -> tuple[Group, ...]:
         if titles[title] > 1:
             suffix = f" {len(groups) + 1}"
             rows = members[0].resolved
-            title += f", {rows.get('train_rows', 0):,} training and {rows.get('test_rows', 0):,} test rows"
+            title += f", {rows.train_rows or 0:,} training and {rows.test_rows or 0:,} test rows"
             title += f", content {members[0].data_identity[:6]}" if members[0].data_identity else ""
         name = re.sub(r"[^a-z0-9]+", "-", (title + suffix).lower()).strip("-")
         groups.append(_group(members, title, name, by_method))

@@ -34,18 +34,18 @@ class Run(Record):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        return tuple(self.resolved.get("modalities", ()))
+        return self.resolved.modalities
 
     @property
     def data_identity(self) -> str:
         """Of the content of the whole data set, whatever its path is called."""
-        return self.resolved.get("data", "")
+        return self.resolved.data or ""
 
     @property
     def likelihood_scale(self) -> str:
         """The likelihood scale b: one value, or one per modality where they differ; empty when no modality has one."""
-        specs = self.resolved.get("likelihoods", {})
-        scales = {name: _scale(spec["scale"]) for name, spec in specs.items() if "scale" in spec}
+        specs = self.resolved.likelihoods.items()
+        scales = {name: _scale(spec["scale"]) for name, spec in specs if "scale" in spec}
         if len(set(scales.values())) <= 1:
             return next(iter(scales.values()), "")
         return ", ".join(f"{name} {scale}" for name, scale in scales.items())

@@ -54,12 +54,12 @@ def headline(groups: Sequence[Group]) -> str:
 def what_was_run(group: Group) -> str:
     """One sentence: data, sizes, steps, methods, betas, scales, seeds, time."""
     runs = group.runs
-    rows = [
-        f"{span(run.resolved[key] for run in runs if key in run.resolved)} {noun} rows"
-        for key, noun in (("train_rows", "training"), ("test_rows", "test"))
-        if any(key in run.resolved for run in runs)
-    ]
-    steps = [run.resolved["steps"] for run in runs if "steps" in run.resolved]
+    counts = {
+        "training": [run.resolved.train_rows for run in runs if run.resolved.train_rows is not None],
+        "test": [run.resolved.test_rows for run in runs if run.resolved.test_rows is not None],
+    }
+    rows = [f"{span(known)} {noun} rows" for noun, known in counts.items() if known]
+    steps = [run.resolved.steps for run in runs if run.resolved.steps is not None]
     betas = sorted({run.config.beta for run in runs})
     scales = sorted({run.likelihood_scale for run in runs} - {""})
     seeds = {run.config.seed for run in runs}

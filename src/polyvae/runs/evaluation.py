@@ -18,6 +18,7 @@ from polyvae.models import TrainableModel
 from polyvae.noise import Noise
 from polyvae.objectives import Bound
 from polyvae.runs.plan import Plan
+from polyvae.runs.record import Resolved
 
 Say = Callable[[str], None]  # what is under way, in words
 Loss = Callable[[Batch, Noise], Bound]
@@ -25,18 +26,25 @@ Loss = Callable[[Batch, Noise], Bound]
 
 @dataclass(frozen=True)
 class Scores:
-    """metrics and notes by key; resolved: what a record keeps of how they were made, such as which judge looked."""
+    """metrics and notes by key; resolved: how they were made, such as by which judge, and nothing else."""
 
     metrics: dict[str, float]
     notes: dict[str, str]
-    resolved: dict[str, Any]
+    resolved: Resolved
 
 
 def score(plan: Plan, model: TrainableModel, evaluation: Evaluation, say: Say) -> Scores:
     """The metrics of the plan, of a trained model on the plan's device."""
     values, notes = metrics.evaluate(model, evaluation, plan.metrics, say)
     samples = {name: plan.config.importance_samples for name in plan.metrics if METRICS[name].is_sampled}
-    resolved = {"metrics": list(plan.metrics), "importance_samples": samples, **_lookers(evaluation)}
+    judge, critic = evaluation.judge, evaluation.critic
+    resolved = Resolved(
+        metrics=plan.metrics,
+        importance_samples=samples,
+        extractors={name: reader.weights_sha256 for name, reader in evaluation.extractors.items()},
+        judge=None if judge is None else {"version": judge.version, "sha256": judge.weights_sha256},
+        critic=None if critic is None else critic.weights_sha256,
+    )
     return Scores(values, notes, resolved)
 
 
@@ -83,12 +91,3 @@ def evaluation_of(plan: Plan, objective: Loss | None = None, say: Say = lambda t
         cache=files.cache_dir(),
         **extras,
     )
-
-
-def _lookers(evaluation: Evaluation) -> dict[str, Any]:
-    """Which networks the metrics looked through."""
-    judge, critic = evaluation.judge, evaluation.critic
-    facts: dict[str, Any] = {"extractors": {n: reader.weights_sha256 for n, reader in evaluation.extractors.items()}}
-    facts |= {} if judge is None else {"judge": {"version": judge.version, "sha256": judge.weights_sha256}}
-    facts |= {} if critic is None else {"critic": critic.weights_sha256}
-    return {name: value for name, value in facts.items() if value}

@@ -28,8 +28,9 @@ def completed(plan: Plan, store: RunStore, record: Record, say: Say) -> Record:
 
 def lacking(plan: Plan, record: Record) -> tuple[str, ...]:
     """The metrics that the plan asks for and the record lacks, or has at a smaller K."""
-    scored, samples = record.resolved.get("metrics", plan.metrics), plan.config.importance_samples
-    at = record.resolved.get("importance_samples", {})
+    resolved, samples = record.resolved, plan.config.importance_samples
+    scored = plan.metrics if resolved.metrics is None else resolved.metrics
+    at = resolved.importance_samples or {}
     return tuple(name for name in plan.metrics if name not in scored or at.get(name, samples) < samples)
 
 
@@ -64,7 +65,9 @@ def evaluate(
     scores = _scores(plan, load(folder, prior=prior), say)
     with store.lock(folder.name, wait=True):
         record = store.record(folder.name) or record
-        return _added(store, record, plan, scores) if prior is None else _added_by_prior(store, record, prior, scores)
+        if prior is not None:
+            return _added_by_prior(store, record, prior, plan, scores)
+        return _added(store, record, plan, scores)
 
 
 def fit_prior(
@@ -94,28 +97,28 @@ def _scores(plan: Plan, model: TrainableModel, say: Say) -> Scores:
         return score(plan, model, evaluation_of(plan, stages_of(plan, model)[-1].loss, say), say)
 
 
-def _added_by_prior(store: RunStore, record: Record, prior: str, scores: Scores) -> Record:
-    """The record with what depends on a fitted prior. Hold the lock."""
+def _added_by_prior(store: RunStore, record: Record, prior: str, plan: Plan, scores: Scores) -> Record:
+    """The record with what depends on a fitted prior, in place of what it had of this prior. Hold the lock."""
     added = {keys.of(keys.FITTED_PRIOR, prior, key): value for key, value in metrics.by_prior(scores.metrics).items()}
     if not added:
         which = ", ".join(name for name, metric in metrics.METRICS.items() if metric.by_prior)
         raise InputError(f"none of these metrics depends on the prior; those that do are {which}")
-    record = replace(record, metrics=record.metrics | added)
+    stem = keys.of(keys.FITTED_PRIOR, prior)
+    before = keys.below(stem, record.metrics)
+    stale = {keys.of(stem, key) for key in before.keys() - metrics.not_of(plan.metrics, before)}
+    others = {key: value for key, value in record.metrics.items() if key not in stale}
+    record = replace(record, metrics=others | added)
     store.finish(record)
     return record
 
 
 def _added(store: RunStore, record: Record, plan: Plan, scores: Scores) -> Record:
-    """The record with the new scores of a plan's metrics, written to the store. Hold the lock."""
-    notes = {key: reason for key, reason in record.notes.items() if key.split("/")[0] not in plan.metrics}
-    before, after = record.resolved, scores.resolved
-    scored = list(dict.fromkeys([*before.get("metrics", []), *after["metrics"]]))
-    samples = before.get("importance_samples", {}) | after["importance_samples"]
+    """The record with the scores of a plan's metrics in place of what it had of them. Hold the lock."""
     record = replace(
         record,
-        metrics=record.metrics | scores.metrics,
-        notes=notes | scores.notes,
-        resolved=before | after | {"metrics": scored, "importance_samples": samples},
+        metrics=metrics.not_of(plan.metrics, record.metrics) | scores.metrics,
+        notes=metrics.not_of(plan.metrics, record.notes) | scores.notes,
+        resolved=record.resolved.with_scoring(scores.resolved),
     )
     store.finish(record)
     return record

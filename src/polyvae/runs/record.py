@@ -1,7 +1,7 @@
 """What is known of a run that has ended: the content of its `record.json`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,12 +13,78 @@ Status = Literal["done", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """What the config of a run left open or only names, as it was settled; a default stands for what is not known.
+
+    By modality: networks (names), likelihoods (as JSON), weights (factors in the loss). objective, samples (None: it
+    draws one), allocation, prior, components (None: it has none), family of the posteriors. is_bound: whether L_S is a
+    bound. data: identity of the content of the whole data set. plugins: file -> SHA-256. parameters: how many the
+    model has. steps: taken in training.
+    Of the scoring: metrics, those scored so far, at which importance_samples K; what they looked through: extractors
+    (name -> SHA-256 of the weights), judge (its version and sha256), critic (SHA-256).
+    others: keys of a file that this version does not know; they are kept.
+    """
+
+    modalities: tuple[str, ...] = ()
+    latent_dim: int | None = None
+    networks: Mapping[str, str] = field(default_factory=dict)
+    likelihoods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    objective: str | None = None
+    samples: int | None = None
+    allocation: str | None = None
+    prior: str | None = None
+    components: int | None = None
+    family: Mapping[str, str] | None = None
+    is_bound: bool | None = None
+    train_rows: int | None = None
+    test_rows: int | None = None
+    data: str | None = None
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    parameters: int | None = None
+    steps: int | None = None
+    metrics: tuple[str, ...] | None = None
+    importance_samples: Mapping[str, int] | None = None
+    extractors: Mapping[str, str] = field(default_factory=dict)
+    judge: Mapping[str, str] | None = None
+    critic: str | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> "Resolved":
+        known = {f.name for f in fields(Resolved)} - {"others"}
+        values: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in content.items() if name in known
+        }
+        return Resolved(**values, others={name: value for name, value in content.items() if name not in known})
+
+    def to_json(self) -> dict[str, Any]:
+        """What is known. None is a value of `samples` and `components` where there are an objective and a prior."""
+        content = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "others"}
+        empty = vars(Resolved())
+        told = {"samples": self.objective is not None, "components": self.prior is not None}
+        shown = {name: v for name, v in content.items() if told.get(name, v != empty[name])}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in shown.items()} | dict(self.others)
+
+    def with_scoring(self, later: "Resolved") -> "Resolved":
+        """With what a later scoring settled, whose metrics add to those scored so far."""
+        return replace(
+            self,
+            metrics=tuple(dict.fromkeys((*(self.metrics or ()), *(later.metrics or ())))),
+            importance_samples={**(self.importance_samples or {}), **(later.importance_samples or {})},
+            extractors={**self.extractors, **later.extractors},
+            judge=later.judge or self.judge,
+            critic=later.critic or self.critic,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """A run that has ended: done, with its metrics, or failed, with the reason.
 
     metrics: by flat key; likelihoods and bounds in nats per example. notes: metric -> why it has no meaning for this
     run, or what to beware of. seconds: of each phase (data, train, evaluate). environment: versions, device, threads,
-    CPU. resolved: what the config left open or only names, such as the networks and the identity of the data.
+    CPU. resolved: what the config left open or only names.
     """
 
     run_id: str
@@ -29,7 +95,7 @@ class Record:
     notes: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
-    resolved: dict[str, Any] = field(default_factory=dict)
+    resolved: Resolved = Resolved()
 
     @staticmethod
     def failed(run_id: str, config: RunConfig, error: str, **facts: Any) -> "Record":
@@ -56,12 +122,13 @@ class Record:
             content["config"] = RunConfig.from_dict(content["config"])
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+        content["resolved"] = Resolved.from_json(content.get("resolved", {}))
         return Record(**{name: content[name] for name in NAMES if name in content})
 
     def write(self, path: Path) -> None:
         """Writes the record as JSON. Raises RunError when the file cannot be written."""
         content = {name: getattr(self, name) for name in NAMES}
-        files.write_json(path, content | {"config": self.config.to_dict()})
+        files.write_json(path, content | {"config": self.config.to_dict(), "resolved": self.resolved.to_json()})
 
 
 NAMES = tuple(f.name for f in fields(Record))

@@ -43,10 +43,11 @@ def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[Mult
 
 
 def _load(
-    name: str, sizes: tuple[int | None, int | None], seed: int, **options: Any
+    name: str, sizes: tuple[int | None, int | None], seed: int, /, **options: Any
 ) -> tuple[MultimodalDataset, MultimodalDataset]:
     train = datasets.load(name, split="train", size=sizes[0], seed=seed, **options)
-    options.pop("pairing", None)  # test tuples are always the fixed ones
+    if options.get("pairing") == "fresh":  # test tuples are always the fixed ones
+        del options["pairing"]
     return train, datasets.load(name, split="test", size=sizes[1], seed=seed, **options)
 
 

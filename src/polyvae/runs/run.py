@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from polyvae.pictures.grids import write_grids
 from polyvae.runs.evaluation import Say, evaluation_of, score
 from polyvae.runs.finished import completed
 from polyvae.runs.plan import Plan, make_plan, plugins_behind
-from polyvae.runs.record import Record
+from polyvae.runs.record import Record, Resolved
 from polyvae.runs.saving import load, save_model
 from polyvae.runs.stages import stages_of
 from polyvae.runs.store import RunStore
@@ -126,7 +126,7 @@ def _follow(team: parallel.Team, plan: Plan, store: RunStore) -> Record | None:
 class _Account:
     """What is known of a run under way: it goes into the record, however the run ends."""
 
-    resolved: dict[str, Any]
+    resolved: Resolved
     seconds: dict[str, float] = field(default_factory=lambda: {"data": 0.0, "train": 0.0, "evaluate": 0.0})
     metrics: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
@@ -166,18 +166,19 @@ def _train_and_score(plan: Plan, folder: Path, account: _Account, on_step: OnSte
     with account.timed("data"):
         model = plan.build()
         evaluation = evaluation_of(plan, stages_of(plan, model)[-1].loss, say)
-        account.resolved["parameters"] = sum(value.numel() for value in model.parameters())
+        parameters = sum(value.numel() for value in model.parameters())
+        account.resolved = replace(account.resolved, parameters=parameters)
 
     parallel.team().tell(True)
     progress = _train(plan, model, folder, on_step)
     save_model(folder, model, plan.blueprint)
-    account.resolved["steps"] = progress.step
+    account.resolved = replace(account.resolved, steps=progress.step)
     account.seconds["train"] = round(progress.total_seconds, 3)
 
     with account.timed("evaluate"):
         scores = score(plan, model.eval(), evaluation, say)
         account.metrics, account.notes = scores.metrics, scores.notes
-        account.resolved |= scores.resolved
+        account.resolved = account.resolved.with_scoring(scores.resolved)
         if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
             write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
 
@@ -187,21 +188,21 @@ def _train(plan: Plan, model: TrainableModel, folder: Path, on_step: OnStep) -> 
     return train(model, stages, plan.rows_at, plan.validation, plan.config, folder, on_step=on_step)
 
 
-def _resolved(plan: Plan) -> dict[str, Any]:
+def _resolved(plan: Plan) -> Resolved:
     """What the config leaves open, as it was settled for this run."""
-    plugins = plugins_behind(plan.config, plan.blueprint)
-    return {
-        "modalities": [m.name for m in plan.modalities],
-        "latent_dim": plan.blueprint.latent_dim,
-        "networks": dict(plan.blueprint.networks),
-        "likelihoods": {m.name: m.to_json()["likelihood"] for m in plan.modalities},
-        "weights": {m.name: m.weight for m in plan.modalities},
+    return Resolved(
+        modalities=tuple(m.name for m in plan.modalities),
+        latent_dim=plan.blueprint.latent_dim,
+        networks=dict(plan.blueprint.networks),
+        likelihoods={m.name: m.to_json()["likelihood"] for m in plan.modalities},
+        weights={m.name: m.weight for m in plan.modalities},
         **asdict(plan.settings),
-        "is_bound": plan.mixture.is_bound if plan.settings.objective else None,
-        "train_rows": len(plan.train),
-        "test_rows": len(plan.test),
-        "data": plan.content,
-    } | ({"plugins": {name: sha256 for sha256, name in plugins.items()}} if plugins else {})
+        is_bound=plan.mixture.is_bound if plan.settings.objective else None,
+        train_rows=len(plan.train),
+        test_rows=len(plan.test),
+        data=plan.content,
+        plugins={name: sha256 for sha256, name in plugins_behind(plan.config, plan.blueprint).items()},
+    )
 
 
 def _environment(plan: Plan) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from polyvae import plugins
-from polyvae.config import RunConfig
+from polyvae import metrics, plugins
+from polyvae.config import DATA_OPTIONS, RunConfig
 from polyvae.errors import InputError
 from polyvae.runs.evaluation import evaluation_of
 from polyvae.runs.finished import lacking
@@ -40,6 +41,10 @@ class Watcher:
 
 
 SILENT = Watcher()
+
+# A judge is trained on the whole data set; a critic on the training rows of a run, as its modalities describe them.
+DATA_FIELDS = ("dataset", *DATA_OPTIONS, "data", "data_dir", "data_seed", "train_size", "test_size")
+TUPLE_FIELDS = ("only", "validation_fraction", "likelihood", "likelihood_scale", "modality_weights")
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,15 @@ def sweep(
     return [known[run_id] for run_id in run_ids if run_id in known]
 
 
+def work_left(plan: Plan, store: RunStore, retry_failed: bool) -> Literal["run", "score"] | None:
+    """What a sweep would do for this plan: a run, metrics that the finished run lacks, or nothing."""
+    record = store.record(plan.run_id)
+    if record is None or not record.is_done:
+        return "run" if record is None or retry_failed else None
+    has_weights = (store.folder(plan.run_id) / "model.safetensors").is_file()  # where records alone are kept, no
+    return "score" if has_weights and lacking(plan, record) else None
+
+
 def _checked(workers: int, executor: str, resources: Resources, store: RunStore) -> Resources:
     if workers < 1:
         raise InputError(f"--workers is {workers}; it must be at least 1")
@@ -104,8 +118,8 @@ def _prepare(
 ) -> tuple[list[str], dict[str, _Task]]:
     """(run ids of all, what is to do); the judges and critics that it needs are trained here, once."""
     plans = make_plans(c if c.threads else c.with_(threads=threads) for c in configs)
-    wanted = [plan for plan in plans if _is_wanted(store, plan, retry_failed)]
-    kinds = _one_per_evaluation(wanted)
+    wanted = [plan for plan in plans if work_left(plan, store, retry_failed) is not None]
+    kinds = list({_made_for(plan): plan for plan in wanted}.values())
     for done, plan in enumerate(kinds):
         modalities = plan.config.modalities
         watcher.on_prepare(plan.config.dataset + (f", {modalities} modalities" if modalities else ""), done, len(kinds))
@@ -162,18 +176,12 @@ def _is_free(store: RunStore, run_id: str) -> bool:
         return held
 
 
-def _is_wanted(store: RunStore, plan: Plan, retry_failed: bool) -> bool:
-    """Whether there is something to do: a run, one that failed, or metrics that a finished one lacks."""
-    record = store.record(plan.run_id)
-    if record is None or not record.is_done:
-        return record is None or retry_failed
-    has_weights = (store.folder(plan.run_id) / "model.safetensors").is_file()  # where records alone are kept, no
-    return has_weights and bool(lacking(plan, record))
-
-
-def _one_per_evaluation(plans: Sequence[Plan]) -> list[Plan]:
-    """A plan for each data set and set of metrics: what trains their judges and critics."""
-    return list({(p.config.dataset, p.metrics, *p.config.given.items()): p for p in plans}.values())
+def _made_for(plan: Plan) -> Hashable:
+    """What the judge and critic of a plan depend on, beside what the package fixes; plans that agree share them."""
+    config, needs = plan.config, frozenset(metrics.METRICS[name].needs for name in plan.metrics)
+    fields = DATA_FIELDS + (TUPLE_FIELDS if "critic" in needs else ())
+    seed = config.seed if config.pairing == "fresh" else None  # whose first epoch the critic learns from
+    return plan.metrics, seed, *(getattr(config, field) for field in fields)
 
 
 def _record_failure(store: RunStore, task: _Task, error: str) -> None:

@@ -121,7 +121,7 @@ def setting(record: Record, *also: str) -> str:
     Of the networks only that of the first modality counts, since a unimodal run has no other.
     """
     config = {key: value for key, value in record.config.to_dict().items() if key not in VARIED and key not in also}
-    networks = record.resolved.get("networks", {}) or {"": config["network"]}
+    networks = record.resolved.networks or {"": config["network"]}
     first = next((networks[name] for name in FIRST if name in networks), next(iter(networks.values())))
     return json.dumps(config | {"network": first}, sort_keys=True)
 
