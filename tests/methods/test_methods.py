@@ -14,6 +14,7 @@ from polyvae.cli import main
 from polyvae.methods import METHODS, cost
 from polyvae.methods.mvae_plus_random import elbo_with_random_subsets
 from polyvae.runs.plan import make_plan
+from polyvae.runs.stages import stages_of
 from polyvae.subsets import Listed, Term
 
 NAMES = ("m0", "m1", "m2")
@@ -104,8 +105,8 @@ def test_the_cost_of_a_method_is_what_it_does(name, monkeypatch):
                 lambda m, i, o, kind=kind: counted.__setitem__(kind, counted[kind] + len(i[0]))
             )
     with torch.no_grad():
-        function = plan.settings.function(method.stages[0].objective)
-        function(model, batch, plan.mixture, **plan.settings.options)
+        (stage,) = stages_of(plan, model)
+        stage.loss(batch, torch.Generator().manual_seed(0))
     encoded, decoded = cost(method, NAMES)
     extra = name == "mvae_plus_random"
     assert counted["in"] / 30 == pytest.approx(encoded, rel=0.25)
