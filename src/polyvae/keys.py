@@ -25,6 +25,9 @@ PROBE_BY_EXAMPLES = "linear_probe/examples"
 DIVERSITY = "diversity"
 FITTED_PRIOR = "prior"
 
+# Notes about no metric: on the data, on the sample grids.
+DATA, SAMPLES = "data", "samples"
+
 
 class Seen(NamedTuple):
     """What an extractor sees of a modality: its samples without inputs, unless said otherwise."""

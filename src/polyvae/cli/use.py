@@ -115,12 +115,9 @@ def generate(
     values = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
     arrays = _written(vae, values) | arrays
     _write_npz(out, arrays)
-    written = [out]
-    if pictured := _pictured(vae, values):
-        written.append(out.with_suffix(".png"))
-        write_page(written[1], [[row] for row in (*inputs, *pictured)])
+    drawn = _draw(out.with_suffix(".png"), [*inputs, *_pictured(vae, values)])
     if not model.quiet:
-        print(*written)
+        print(out, *drawn)
         print(", ".join(f"{name} {tuple(value.shape)}" for name, value in arrays.items()))
         print(note, end="\n" if note else "")
 
@@ -205,6 +202,17 @@ def _rows_to_use(rows: MultimodalDataset, names: Sequence[str], count: int) -> l
     if not able:
         raise InputError(f"none of the {len(rows)} rows has {','.join(names)}; condition on less")
     return able[:count]
+
+
+def _draw(path: Path, rows: Sequence[Row]) -> list[object]:
+    """The picture of generated rows, if there is one: the file, or why it could not be drawn."""
+    if not rows:
+        return []
+    try:
+        write_page(path, [[row] for row in rows])
+    except Exception as reason:  # noqa: BLE001 whatever it is, the values are written
+        return [f"(no picture: {type(reason).__name__}: {reason})"]
+    return [path]
 
 
 def _original(model: Model, rows: MultimodalDataset, names: Sequence[str]) -> dict[str, Tensor]:

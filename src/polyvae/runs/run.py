@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from polyvae import keys
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
@@ -172,9 +173,19 @@ def _train_and_score(plan: Plan, folder: Path, account: _Account, on_step: OnSte
         scores = score(plan, model.eval(), evaluation, say)
         account.metrics, account.notes = scores.metrics, scores.notes
         account.resolved |= scores.resolved
-        if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
-            write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
+        account.notes |= _draw(plan, model, folder)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+
+def _draw(plan: Plan, model: TrainableModel, folder: Path) -> dict[str, str]:
+    """Draws the sample grids; a note where that fails, since a picture is no reason to lose a run."""
+    if not any(modality.is_image or modality.vocabulary for modality in plan.modalities):
+        return {}
+    try:
+        write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
+    except Exception as reason:  # noqa: BLE001 whatever it is, the run is trained and scored
+        return {keys.SAMPLES: f"the sample grids could not be drawn ({type(reason).__name__}: {reason})"}
+    return {}
 
 
 def _train(plan: Plan, model: TrainableModel, folder: Path, on_step: OnStep) -> Progress:

@@ -114,8 +114,11 @@ def _image(name: str, array: np.ndarray, present: np.ndarray) -> np.ndarray:
         raise InputError(
             f"modality {name!r} has {array.ndim} axes; images are (row, height, width) or (row, channel, height, width)"
         )
-    if array.ndim == 4 and array.shape[1] > 4 >= array.shape[3]:
-        raise InputError(f"modality {name!r} has shape {array.shape}, channels last; use transpose(0, 3, 1, 2)")
+    if array.ndim == 4 and array.shape[3] < min(array.shape[1:3]):
+        raise InputError(
+            f"modality {name!r} has shape {array.shape}, channels last; use transpose(0, 3, 1, 2), or, if axis 1 is the "
+            "channels, swap height and width"
+        )
     images = array[:, None] if array.ndim == 3 else array
     if array.dtype == np.uint8:
         return images
