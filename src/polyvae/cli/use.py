@@ -1,5 +1,6 @@
 """Commands that use a trained model."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,7 +178,11 @@ def fit_prior(
         fitted = finished.fit_prior(run, RunStore(store), kind, components, seed, say=bar.say)
     if not quiet:
         print(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
-        print(f"see what it gains with: polyvae evaluate {run} --prior {kind} --metrics coherence,frechet")
+        plan = plan_of(RunStore(store).existing(run))
+        names = ",".join(name for name in ("bound", "coherence", "frechet") if plan.lack(name) is None)
+        place = [] if store == STORE else ["--store", str(store)]
+        command = ["polyvae", "evaluate", run, "--prior", kind, "--metrics", names, *place]
+        print(f"see what it gains with: {shlex.join(command)}")
 
 
 def _calibration(names: Sequence[str], folder: Path) -> str:

@@ -14,7 +14,7 @@ from polyvae.runs.plan import Plan, make_plan
 from polyvae.runs.record import Record
 from polyvae.runs.saving import load, save_prior
 from polyvae.runs.stages import stages_of
-from polyvae.runs.store import RunStore
+from polyvae.runs.store import RECORD, RunStore
 
 
 def completed(plan: Plan, store: RunStore, record: Record, say: Say) -> Record:
@@ -23,7 +23,7 @@ def completed(plan: Plan, store: RunStore, record: Record, say: Say) -> Record:
         return record
     plan = replace(plan, metrics=missing)
     model = load(store.folder(plan.run_id), networks=plan.blueprint.own)
-    return _added(store, record, plan, _scores(plan, model, say))
+    return _added(store.folder(plan.run_id), record, plan, _scores(plan, model, say))
 
 
 def lacking(plan: Plan, record: Record) -> tuple[str, ...]:
@@ -34,9 +34,10 @@ def lacking(plan: Plan, record: Record) -> tuple[str, ...]:
 
 
 def plan_of(folder: Path, **changes: Any) -> Plan:
-    """The plan of a run in a store. Raises InputError when its data are not those it was made from."""
-    plan = make_plan(RunStore(folder.parent).config(folder.name).with_(**changes))
-    if plan.run_id != folder.name:
+    """The plan of a run, whatever its folder is called now. Raises InputError when its data are others by now."""
+    store = RunStore(folder.parent)
+    record, plan = store.record(folder.name), make_plan(store.config(folder.name).with_(**changes))
+    if plan.run_id != (folder.name if record is None else record.run_id):
         raise InputError(
             f"run {folder.name} was made from other data than {plan.config.data or plan.config.dataset} now holds, or "
             "with networks or a plug-in of your own: put the data back, start a new run, or use it in Python with what "
@@ -64,7 +65,7 @@ def evaluate(
     scores = _scores(plan, load(folder, prior=prior), say)
     with store.lock(folder.name, wait=True):
         record = store.record(folder.name) or record
-        return _added(store, record, plan, scores) if prior is None else _added_by_prior(store, record, prior, scores)
+        return _added(folder, record, plan, scores) if prior is None else _added_by_prior(folder, record, prior, scores)
 
 
 def fit_prior(
@@ -94,19 +95,19 @@ def _scores(plan: Plan, model: TrainableModel, say: Say) -> Scores:
         return score(plan, model, evaluation_of(plan, stages_of(plan, model)[-1].loss, say), say)
 
 
-def _added_by_prior(store: RunStore, record: Record, prior: str, scores: Scores) -> Record:
-    """The record with what depends on a fitted prior. Hold the lock."""
+def _added_by_prior(folder: Path, record: Record, prior: str, scores: Scores) -> Record:
+    """The record with what depends on a fitted prior, written to the run's folder. Hold the lock."""
     added = {keys.of(keys.FITTED_PRIOR, prior, key): value for key, value in metrics.by_prior(scores.metrics).items()}
     if not added:
         which = ", ".join(name for name, metric in metrics.METRICS.items() if metric.by_prior)
         raise InputError(f"none of these metrics depends on the prior; those that do are {which}")
     record = replace(record, metrics=record.metrics | added)
-    store.finish(record)
+    record.write(folder / RECORD)
     return record
 
 
-def _added(store: RunStore, record: Record, plan: Plan, scores: Scores) -> Record:
-    """The record with the new scores of a plan's metrics, written to the store. Hold the lock."""
+def _added(folder: Path, record: Record, plan: Plan, scores: Scores) -> Record:
+    """The record with the new scores of a plan's metrics, written to the run's folder. Hold the lock."""
     notes = {key: reason for key, reason in record.notes.items() if key.split("/")[0] not in plan.metrics}
     before, after = record.resolved, scores.resolved
     scored = list(dict.fromkeys([*before.get("metrics", []), *after["metrics"]]))
@@ -117,5 +118,5 @@ def _added(store: RunStore, record: Record, plan: Plan, scores: Scores) -> Recor
         notes=notes | scores.notes,
         resolved=before | after | {"metrics": scored, "importance_samples": samples},
     )
-    store.finish(record)
+    record.write(folder / RECORD)
     return record

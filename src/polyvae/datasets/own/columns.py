@@ -116,8 +116,8 @@ def _image(name: str, array: np.ndarray, present: np.ndarray) -> np.ndarray:
         )
     if array.ndim == 4 and array.shape[3] < min(array.shape[1:3]):
         raise InputError(
-            f"modality {name!r} has shape {array.shape}, channels last; use transpose(0, 3, 1, 2), or, if axis 1 is the "
-            "channels, swap height and width"
+            f"modality {name!r} has shape {array.shape}, channels last; use transpose(0, 3, 1, 2), or, if axis 1 is "
+            "the channels, swap height and width"
         )
     images = array[:, None] if array.ndim == 3 else array
     if array.dtype == np.uint8:
