@@ -1,6 +1,7 @@
 """Commands that use a trained model."""
 
 import shlex
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from polyvae import files, keys
 from polyvae.cli.common import STORE, Quiet, RunName, Store, listed
 from polyvae.cli.progress import Bar
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.own.new_rows import load_like
+from polyvae.datasets.own.arrays import read_parts
+from polyvae.datasets.own.new_rows import load_like, with_given
 from polyvae.errors import InputError
 from polyvae.fitting import COMPONENTS, SamplerKind
 from polyvae.imputation import Imputed, ImputedText
@@ -77,7 +79,7 @@ def generate(
     Text is written as sentences under <name>, and as token ids under <name>.ids (words in the run's model.json).
 
     For each modality: <name>; classes as probabilities (a draw: one-hot), and <name>.class, the most likely one.
-    With --given also `row`: which rows of the data were conditioned on.
+    With --given also `row` (`.row` beside a modality of that name): which rows of the data were conditioned on.
 
     Args:
         count: Number of rows; with --given, at most: the first rows that have all of it.
@@ -110,9 +112,12 @@ def generate(
         used = _rows_to_use(rows, names, count)
         parts = [vae.generate(b, names, wanted, decode=decode) for b in model.batches(rows.rows(used))]
         inputs = _pictured(vae, _original(vae, rows.rows(used[:SHOWN]), names))
-        arrays["row"] = torch.tensor(used)
+        place = "row" if "row" not in vae.names else ".row"  # no name of a modality holds a dot
+        arrays[place] = torch.tensor(used)
         if len(used) < count:
-            note = f"{len(used)} of the {len(rows)} rows have {given}; the others are left out (key 'row' says which)"
+            note = (
+                f"{len(used)} of the {len(rows)} rows have {given}; the others are left out (key {place!r} says which)"
+            )
     values = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
     arrays = _written(vae, values) | arrays
     _write_npz(out, arrays)
@@ -140,13 +145,16 @@ def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("
     """
     _check_out(out)
     vae = model.load()
-    rows = load_like(data, vae.modalities)
+    given = read_parts(data)
+    rows = load_like(given, vae.modalities)
     torch.manual_seed(model.seed)
     parts = [impute_batch(vae, batch, draws=draws) for batch in model.batches(rows)]
     arrays: Arrays = {}
     for index, modality in enumerate(vae.modalities):
-        arrays |= _imputed(vae, modality, [part[modality.name] for part in parts])
-        arrays[f"{modality.name}.mask"] = rows.present[:, index]
+        seen = rows.present[:, index].numpy()
+        filled = _imputed(vae, modality, [part[modality.name] for part in parts])
+        arrays |= _with_given(modality, filled, given.values.get(modality.name), seen)
+        arrays[f"{modality.name}.mask"] = seen
     _write_npz(out, arrays)
     if not model.quiet:
         absent = int((~rows.present).sum())
@@ -265,6 +273,22 @@ def _imputed(model: Model, modality: Modality, parts: Sequence[Imputed | Imputed
     return {name: np.array(words.decode(ids)), f"{name}.ids": ids, f"{name}.draws": by_row}
 
 
+def _with_given(modality: Modality, filled: Arrays, given: np.ndarray | None, seen: np.ndarray) -> Arrays:
+    """What is written of a modality, its observed values as they were given."""
+    name = modality.name
+    if given is None or modality.is_classes or (modality.vocabulary and given.dtype.kind != "U"):
+        return filled
+    if modality.vocabulary:
+        draws = np.where(seen[:, None], given[:, None], filled[f"{name}.draws"])
+        return filled | {name: np.where(seen, given, filled[name]), f"{name}.draws": draws}
+    in_units = {key: with_given(np.asarray(filled[key]), given, seen) for key in (name, f"{name}.low", f"{name}.high")}
+    scale = 255 if in_units[name].dtype == np.uint8 else 1
+    return filled | in_units | {f"{name}.sd": np.asarray(filled[f"{name}.sd"]) * scale}
+
+
 def _write_npz(path: Path, values: Mapping[str, Tensor | np.ndarray]) -> None:
-    with files.atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **{name: np.asarray(value) for name, value in values.items()})
+    """As numpy.savez_compressed, whose arguments would clash with arrays called `file` or `allow_pickle`."""
+    with files.atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in values.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(value), allow_pickle=False)

@@ -13,6 +13,7 @@ from polyvae.modality import Batch, Modality
 from polyvae.models.blueprint import Blueprint, Networks
 from polyvae.models.contract import Codes
 from polyvae.models.generation import TrainableModel
+from polyvae.networks.by_name import ByName
 from polyvae.noise import Noise
 from polyvae.posteriors import Family, Posterior
 from polyvae.priors import Prior, StandardNormal
@@ -51,8 +52,8 @@ class MultimodalVAE(TrainableModel):
         self.blank: Tensor
         self.prior = StandardNormal(latent_dim) if prior is None else prior
         self.prior.bind(self.posterior)
-        self.encoders = nn.ModuleDict({m.name: networks[m.name][0] for m in self.modalities})
-        self.decoders = nn.ModuleDict({m.name: _decoder(m, networks[m.name][1]) for m in self.modalities})
+        self.encoders = ByName({m.name: networks[m.name][0] for m in self.modalities})
+        self.decoders = ByName({m.name: _decoder(m, networks[m.name][1]) for m in self.modalities})
 
     @classmethod
     def of(cls, blueprint: Blueprint) -> "MultimodalVAE":
