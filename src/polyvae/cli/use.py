@@ -1,6 +1,7 @@
 """Commands that use a trained model."""
 
 import shlex
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -159,7 +160,10 @@ def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("
     if not model.quiet:
         absent = int((~rows.present).sum())
         print(f"{out}: {len(rows)} rows, {absent} absent modalities filled in from {draws} draws each")
-        print(_calibration(vae.names, model.folder), end="")
+        for line in _trust(vae.names, model.folder):
+            print(line)
+        for name, text in rows.info["warnings"].items():
+            print(f"{name}: {text}", file=sys.stderr)
 
 
 def fit_prior(
@@ -193,13 +197,15 @@ def fit_prior(
         print(f"see what it gains with: {shlex.join(command)}")
 
 
-def _calibration(names: Sequence[str], folder: Path) -> str:
-    """What the record says of the intervals of the last weights; empty where it says nothing."""
+def _trust(names: Sequence[str], folder: Path) -> list[str]:
+    """What the record says of the intervals and errors of the last weights, in lines."""
     record = RunStore(folder.parent).record(folder.name)
-    metrics = {} if record is None else record.metrics
+    metrics, notes = ({}, {}) if record is None else (record.metrics, record.notes)
     by_name = {name: keys.imputation(keys.all_but(name, names), name, "coverage") for name in names}
     held = ", ".join(f"{name} {metrics[key]:.0%}" for name, key in by_name.items() if key in metrics)
-    return f"Of the truth in test rows, 80 % intervals given all others held: {held} (last weights)\n" if held else ""
+    said = [f"Of the truth in test rows, 80 % intervals given all others held: {held} (last weights)"] if held else []
+    errors = {name: keys.imputation(keys.all_but(name, names), name, "rmse") for name in names}
+    return said + [f"{name}: {notes[key]}" for name, key in errors.items() if key in notes]
 
 
 def _check_out(out: Path) -> None:

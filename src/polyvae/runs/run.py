@@ -136,7 +136,8 @@ class _Account:
 
 def _attempt(plan: Plan, folder: Path, on_step: OnStep, say: Say) -> Record:
     """The record of one try."""
-    account, error = _Account(_resolved(plan)), None
+    doubts = {keys.of(keys.DATA, name): text for name, text in plan.whole_train.info.get("warnings", {}).items()}
+    account, error = _Account(_resolved(plan), notes=doubts), None
     environment = _environment(plan)
     try:
         _train_and_score(plan, folder, account, on_step, say)
@@ -171,7 +172,7 @@ def _train_and_score(plan: Plan, folder: Path, account: _Account, on_step: OnSte
 
     with account.timed("evaluate"):
         scores = score(plan, model.eval(), evaluation, say)
-        account.metrics, account.notes = scores.metrics, scores.notes
+        account.metrics, account.notes = scores.metrics, account.notes | scores.notes
         account.resolved |= scores.resolved
         account.notes |= _draw(plan, model, folder)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)

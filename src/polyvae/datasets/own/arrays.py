@@ -27,7 +27,8 @@ from torch import Tensor
 
 from polyvae import files
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.own.columns import interpret, taken_as
+from polyvae.datasets.own.columns import Scaling, interpret, taken_as
+from polyvae.datasets.own.doubts import doubts, doubts_of_labels
 from polyvae.datasets.own.missing import FIX, without_marks
 from polyvae.errors import InputError
 
@@ -47,10 +48,15 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArraysOptions:
-    """data: an .npz path, or name -> array or tensor. test_size: rows of the test split, None: a fifth of all."""
+    """data: an .npz path, or name -> array or tensor. test_size: rows of the test split, None: a fifth of all.
+
+    scaling: of tables; standard: mean and standard deviation; robust: median and quartiles, what is beyond ten times
+    that being clipped for the model.
+    """
 
     data: Path | str | Mapping[str, Any] | None = None
     test_size: int | None = None
+    scaling: Scaling = "standard"
 
 
 def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
@@ -68,10 +74,12 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
     description = _description(source, parts.values)
     train, test = _split(len(parts.present), options.test_size, seed)
     chosen = _limit(train if split == "train" else test, size, split)
-    specs, values = [], {}
+    specs, values, warnings = [], {}, {"label": doubts_of_labels(parts.labels)}
     for column, (name, array) in enumerate(parts.values.items()):
-        spec, stored = interpret(name, array, parts.present[:, column], description.get(name, {}), train)
+        entry, present = description.get(name, {}), parts.present[:, column]
+        spec, stored = interpret(name, array, present, entry, train, options.scaling)
         specs.append(spec)
+        warnings[name] = doubts(spec, array, present, train)
         values[name] = torch.from_numpy(stored[chosen])
     info = {
         "source": str(source) if source else "memory",
@@ -79,6 +87,7 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
         "seed": seed,
         "rows": {"train": len(train), "test": len(test), "used": len(chosen)},
         "description": {m.name: taken_as(m) for m in specs},
+        "warnings": {name: text for name, text in warnings.items() if text},
         "networks": {name: entry["network"] for name, entry in description.items() if "network" in entry},
     }
     labels = None if parts.labels is None else torch.from_numpy(parts.labels[chosen])

@@ -13,7 +13,7 @@ FIX = "save text as column.astype(str), numbers as column.astype(float)"
 def without_marks(key: str, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The array as plain numbers or strings, and Bool (row,): whether anything of the row is there.
 
-    What is missing is NaN in floats, as which integers with single gaps are taken too; else 0 or "" in a row that is not
+    What is missing is NaN in floats, which integers with single gaps become; else 0 or "" in a row that is not
     there.
     Raises InputError for objects that are neither strings nor numbers.
     """

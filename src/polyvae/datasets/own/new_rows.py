@@ -10,6 +10,7 @@ from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.arrays import Parts, read_parts
+from polyvae.datasets.own.doubts import doubts, doubts_of_labels
 from polyvae.errors import InputError
 from polyvae.modality import Modality, check_suits
 from polyvae.text import Vocabulary
@@ -29,7 +30,7 @@ def load_like(source: Parts | Path | str | Mapping[str, Any], modalities: Sequen
     if unknown := sorted(set(parts.values) - set(known)):
         raise InputError(f"unknown key {unknown[0]!r}; the model has {', '.join(known)}")
     rows, values, present = len(parts.present), {}, torch.zeros(len(parts.present), len(known), dtype=torch.bool)
-    given = list(parts.values)
+    given, warnings = list(parts.values), {"label": doubts_of_labels(parts.labels)}
     for column, modality in enumerate(modalities):
         if modality.name not in parts.values:
             stored = torch.int16 if modality.vocabulary else torch.float32
@@ -38,8 +39,10 @@ def load_like(source: Parts | Path | str | Mapping[str, Any], modalities: Sequen
         here = parts.present[:, given.index(modality.name)]
         present[:, column] = torch.from_numpy(here)
         values[modality.name] = _stored(modality, parts.values[modality.name], here)
+        warnings[modality.name] = doubts(modality, parts.values[modality.name], here)
     labels = None if parts.labels is None else torch.from_numpy(parts.labels)
-    return MultimodalDataset("arrays", tuple(modalities), values, present, labels)
+    info = {"warnings": {name: text for name, text in warnings.items() if text}}
+    return MultimodalDataset("arrays", tuple(modalities), values, present, labels, info)
 
 
 def with_given(filled: np.ndarray, given: np.ndarray, seen: np.ndarray) -> np.ndarray:
