@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polyvae import keys
 from polyvae.errors import InputError
 from polyvae.modality import Batch, Modality
 
@@ -38,6 +39,8 @@ class MultimodalDataset:
 
     def __post_init__(self) -> None:
         names = [m.name for m in self.modalities]
+        if (reason := keys.collision(names)) is not None:
+            raise InputError(f"data set {self.name!r}: {reason}")
         if list(self.values) != names:
             raise InputError(f"data set {self.name!r}: values for {list(self.values)} but modalities {names}")
         rows = len(self.present)

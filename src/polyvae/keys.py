@@ -7,7 +7,8 @@ frechet/digits/unconditional/m0    of samples of a modality as an extractor sees
 prior/gmm/coherence/joint          any of these, by a prior that was fitted after training
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import permutations
 from typing import NamedTuple
 
 JOINT_COHERENCE, KAPPA, CHANCE = "coherence/joint", "coherence/joint_kappa", "coherence/chance"
@@ -24,6 +25,23 @@ SELF_COHERENCE, CEILING, BY_INPUTS = "coherence/self", "coherence/ceiling", "coh
 PROBE_BY_EXAMPLES = "linear_probe/examples"
 DIVERSITY = "diversity"
 FITTED_PRIOR = "prior"
+
+# Notes about no metric: on the data, on the sample grids.
+DATA, SAMPLES = "data", "samples"
+
+# Words of ours that stand where names of modalities stand: in keys of metrics, and in the files of `generate`.
+RESERVED = ("joint", "joint_one_member", "examples", "mean", "real", "unconditional", "label", "labels")
+
+
+def collision(names: Sequence[str]) -> str | None:
+    """Why modalities cannot have these names, or None: what they are called must not read as something else of ours."""
+    if taken := [name for name in names if name in RESERVED]:
+        return f"modality name {taken[0]!r} is a word in keys of metrics or of files ({', '.join(RESERVED)}); rename it"
+    pairs: dict[str, tuple[str, str]] = {}
+    for pair in permutations(names, 2):
+        if (other := pairs.setdefault("_".join(pair), pair)) != pair:
+            return f"modality names {', '.join(other)} and {', '.join(pair)} make the same file names; rename one"
+    return None
 
 
 class Seen(NamedTuple):

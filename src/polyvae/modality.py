@@ -16,19 +16,25 @@ from polyvae.text import Vocabulary
 
 @dataclass(frozen=True)
 class Standardise:
-    """A table's units: model value = (original - mean) / sd, per feature, fitted on the training rows."""
+    """A table's units: model value = (original - mean) / sd, per feature, fitted on the training rows.
+
+    limit: of the size of model values; what is beyond is clipped.
+    """
 
     mean: tuple[float, ...]
     sd: tuple[float, ...]
+    limit: float | None = None
 
     def __call__(self, values: Tensor) -> Tensor:
-        return (values - values.new_tensor(self.mean)) / values.new_tensor(self.sd)
+        scaled = (values - values.new_tensor(self.mean)) / values.new_tensor(self.sd)
+        return scaled if self.limit is None else scaled.clamp(-self.limit, self.limit)
 
     def inverse(self, values: Tensor) -> Tensor:
         return values * values.new_tensor(self.sd) + values.new_tensor(self.mean)
 
     def to_json(self) -> dict[str, Any]:
-        return {"mean": list(self.mean), "sd": list(self.sd)}
+        limit = {} if self.limit is None else {"limit": self.limit}
+        return {"mean": list(self.mean), "sd": list(self.sd)} | limit
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def text_modality(name: str, vocabulary: Vocabulary) -> Modality:
 def _transform(content: Mapping[str, Any]) -> Standardise | Vocabulary:
     if "words" in content:
         return Vocabulary(tuple(content["words"]), content["length"])
-    return Standardise(tuple(content["mean"]), tuple(content["sd"]))
+    return Standardise(tuple(content["mean"]), tuple(content["sd"]), content.get("limit"))
 
 
 def check_suits(likelihood: Likelihood, modality: Modality, seen: Tensor) -> None:

@@ -126,7 +126,7 @@ ARRAYS = [
         ({**GOOD, "a": np.where(np.arange(180).reshape(60, 3) == 7, np.inf, GOOD["a"])}, ["'a'", "row 2"]),
         ({**GOOD, "b": GOOD["b"][:50]}, ["'b'", "50", "60"]),
         ({**GOOD, "b": np.array(["x"] * 60)}, ["'b'", "dtype"]),
-        ({**GOOD, "b": np.array([{}] * 60, dtype=object)}, ["'b'", "no objects"]),
+        ({**GOOD, "b": np.array([{}] * 60, dtype=object)}, ["'b'", "objects are not read"]),
         ({**GOOD, "c.mask": np.ones(60, bool)}, ["'c.mask'"]),
         ({**GOOD, "a.mask": np.arange(60) > 0, "b.mask": np.arange(60) > 0}, ["row 0", "no observed modality"]),
         ({**GOOD, "a.mask": np.ones(60)}, ["a.mask", "Bool"]),

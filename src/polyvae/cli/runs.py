@@ -8,7 +8,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Column, Table
 
-from polyvae import subsets
+from polyvae import keys, subsets
 from polyvae.cli.common import STORE, Quiet, RunName, Store, subsets_in, table_of
 from polyvae.cli.progress import Bar
 from polyvae.config import RunConfig
@@ -142,6 +142,7 @@ def _print_record(record: Record, folder: Path) -> None:
     for key, value in record.metrics.items():
         table.add_row(key, f"{value:,.4f}")
     for name, reason in record.notes.items():
-        table.add_row(name, reason if name in record.metrics else f"not defined: {reason}")
+        is_reason = name not in record.metrics and name.split("/")[0] not in (keys.DATA, keys.SAMPLES)
+        table.add_row(name, f"not defined: {reason}" if is_reason else reason)
     Console().print(table)
     print(f"{record.run_id}: {record.status}, in {folder}")

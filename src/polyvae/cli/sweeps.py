@@ -1,6 +1,7 @@
 """The command that makes many runs."""
 
 import os
+import shlex
 import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -104,7 +105,7 @@ def sweep_command(
     if stopping.is_set():
         raise KeyboardInterrupt
     if not quiet:
-        print(f"{len(records)} runs done in {store}; see them with: polyvae report --store {store}")
+        print(f"{len(records)} runs done in {store}; see them with: polyvae report --store {shlex.quote(str(store))}")
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """Commands that use a trained model."""
 
+import shlex
+import sys
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +16,8 @@ from polyvae import files, keys
 from polyvae.cli.common import STORE, Quiet, RunName, Store, listed
 from polyvae.cli.progress import Bar
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.own.new_rows import load_like
+from polyvae.datasets.own.arrays import read_parts
+from polyvae.datasets.own.new_rows import load_like, with_given
 from polyvae.errors import InputError
 from polyvae.fitting import COMPONENTS, SamplerKind
 from polyvae.imputation import Imputed, ImputedText
@@ -76,7 +80,7 @@ def generate(
     Text is written as sentences under <name>, and as token ids under <name>.ids (words in the run's model.json).
 
     For each modality: <name>; classes as probabilities (a draw: one-hot), and <name>.class, the most likely one.
-    With --given also `row`: which rows of the data were conditioned on.
+    With --given also `row` (`.row` beside a modality of that name): which rows of the data were conditioned on.
 
     Args:
         count: Number of rows; with --given, at most: the first rows that have all of it.
@@ -109,18 +113,18 @@ def generate(
         used = _rows_to_use(rows, names, count)
         parts = [vae.generate(b, names, wanted, decode=decode) for b in model.batches(rows.rows(used))]
         inputs = _pictured(vae, _original(vae, rows.rows(used[:SHOWN]), names))
-        arrays["row"] = torch.tensor(used)
+        place = "row" if "row" not in vae.names else ".row"  # no name of a modality holds a dot
+        arrays[place] = torch.tensor(used)
         if len(used) < count:
-            note = f"{len(used)} of the {len(rows)} rows have {given}; the others are left out (key 'row' says which)"
+            note = (
+                f"{len(used)} of the {len(rows)} rows have {given}; the others are left out (key {place!r} says which)"
+            )
     values = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
     arrays = _written(vae, values) | arrays
     _write_npz(out, arrays)
-    written = [out]
-    if pictured := _pictured(vae, values):
-        written.append(out.with_suffix(".png"))
-        write_page(written[1], [[row] for row in (*inputs, *pictured)])
+    drawn = _draw(out.with_suffix(".png"), [*inputs, *_pictured(vae, values)])
     if not model.quiet:
-        print(*written)
+        print(out, *drawn)
         print(", ".join(f"{name} {tuple(value.shape)}" for name, value in arrays.items()))
         print(note, end="\n" if note else "")
 
@@ -142,18 +146,24 @@ def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("
     """
     _check_out(out)
     vae = model.load()
-    rows = load_like(data, vae.modalities)
+    given = read_parts(data)
+    rows = load_like(given, vae.modalities)
     torch.manual_seed(model.seed)
     parts = [impute_batch(vae, batch, draws=draws) for batch in model.batches(rows)]
     arrays: Arrays = {}
     for index, modality in enumerate(vae.modalities):
-        arrays |= _imputed(vae, modality, [part[modality.name] for part in parts])
-        arrays[f"{modality.name}.mask"] = rows.present[:, index]
+        seen = rows.present[:, index].numpy()
+        filled = _imputed(vae, modality, [part[modality.name] for part in parts])
+        arrays |= _with_given(modality, filled, given.values.get(modality.name), seen)
+        arrays[f"{modality.name}.mask"] = seen
     _write_npz(out, arrays)
     if not model.quiet:
         absent = int((~rows.present).sum())
         print(f"{out}: {len(rows)} rows, {absent} absent modalities filled in from {draws} draws each")
-        print(_calibration(vae.names, model.folder), end="")
+        for line in _trust(vae.names, model.folder):
+            print(line)
+        for name, text in rows.info["warnings"].items():
+            print(f"{name}: {text}", file=sys.stderr)
 
 
 def fit_prior(
@@ -180,16 +190,22 @@ def fit_prior(
         fitted = finished.fit_prior(run, RunStore(store), kind, components, seed, say=bar.say)
     if not quiet:
         print(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
-        print(f"see what it gains with: polyvae evaluate {run} --prior {kind} --metrics coherence,frechet")
+        plan = plan_of(RunStore(store).existing(run))
+        names = ",".join(name for name in ("bound", "coherence", "frechet") if plan.lack(name) is None)
+        place = [] if store == STORE else ["--store", str(store)]
+        command = ["polyvae", "evaluate", run, "--prior", kind, "--metrics", names, *place]
+        print(f"see what it gains with: {shlex.join(command)}")
 
 
-def _calibration(names: Sequence[str], folder: Path) -> str:
-    """What the record says of the intervals of the last weights; empty where it says nothing."""
+def _trust(names: Sequence[str], folder: Path) -> list[str]:
+    """What the record says of the intervals and errors of the last weights, in lines."""
     record = RunStore(folder.parent).record(folder.name)
-    metrics = {} if record is None else record.metrics
+    metrics, notes = ({}, {}) if record is None else (record.metrics, record.notes)
     by_name = {name: keys.imputation(keys.all_but(name, names), name, "coverage") for name in names}
     held = ", ".join(f"{name} {metrics[key]:.0%}" for name, key in by_name.items() if key in metrics)
-    return f"Of the truth in test rows, 80 % intervals given all others held: {held} (last weights)\n" if held else ""
+    said = [f"Of the truth in test rows, 80 % intervals given all others held: {held} (last weights)"] if held else []
+    errors = {name: keys.imputation(keys.all_but(name, names), name, "rmse") for name in names}
+    return said + [f"{name}: {notes[key]}" for name, key in errors.items() if key in notes]
 
 
 def _check_out(out: Path) -> None:
@@ -205,6 +221,17 @@ def _rows_to_use(rows: MultimodalDataset, names: Sequence[str], count: int) -> l
     if not able:
         raise InputError(f"none of the {len(rows)} rows has {','.join(names)}; condition on less")
     return able[:count]
+
+
+def _draw(path: Path, rows: Sequence[Row]) -> list[object]:
+    """The picture of generated rows, if there is one: the file, or why it could not be drawn."""
+    if not rows:
+        return []
+    try:
+        write_page(path, [[row] for row in rows])
+    except Exception as reason:  # noqa: BLE001 whatever it is, the values are written
+        return [f"(no picture: {type(reason).__name__}: {reason})"]
+    return [path]
 
 
 def _original(model: Model, rows: MultimodalDataset, names: Sequence[str]) -> dict[str, Tensor]:
@@ -252,6 +279,22 @@ def _imputed(model: Model, modality: Modality, parts: Sequence[Imputed | Imputed
     return {name: np.array(words.decode(ids)), f"{name}.ids": ids, f"{name}.draws": by_row}
 
 
+def _with_given(modality: Modality, filled: Arrays, given: np.ndarray | None, seen: np.ndarray) -> Arrays:
+    """What is written of a modality, its observed values as they were given."""
+    name = modality.name
+    if given is None or modality.is_classes or (modality.vocabulary and given.dtype.kind != "U"):
+        return filled
+    if modality.vocabulary:
+        draws = np.where(seen[:, None], given[:, None], filled[f"{name}.draws"])
+        return filled | {name: np.where(seen, given, filled[name]), f"{name}.draws": draws}
+    in_units = {key: with_given(np.asarray(filled[key]), given, seen) for key in (name, f"{name}.low", f"{name}.high")}
+    scale = 255 if in_units[name].dtype == np.uint8 else 1
+    return filled | in_units | {f"{name}.sd": np.asarray(filled[f"{name}.sd"]) * scale}
+
+
 def _write_npz(path: Path, values: Mapping[str, Tensor | np.ndarray]) -> None:
-    with files.atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **{name: np.asarray(value) for name, value in values.items()})
+    """As numpy.savez_compressed, whose arguments would clash with arrays called `file` or `allow_pickle`."""
+    with files.atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in values.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(value), allow_pickle=False)

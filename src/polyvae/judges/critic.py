@@ -19,6 +19,7 @@ from polyvae.errors import InputError
 from polyvae.judges.extractors import Critic
 from polyvae.judges.trained import optimise, place_of, trained_once
 from polyvae.modality import Modality
+from polyvae.networks.by_name import ByName
 
 RECIPE: dict[str, Any] = {
     "version": 1,
@@ -77,8 +78,8 @@ class _Mean(nn.Module):
         return self.encoder(values)[0]
 
 
-def _encoders(modalities: tuple[Modality, ...]) -> nn.ModuleDict:
-    return nn.ModuleDict({m.name: _Mean(networks.build(_kind(m), m, RECIPE["dimension"])[0]) for m in modalities})
+def _encoders(modalities: tuple[Modality, ...]) -> ByName:
+    return ByName({m.name: _Mean(networks.build(_kind(m), m, RECIPE["dimension"])[0]) for m in modalities})
 
 
 def _kind(modality: Modality) -> str:
@@ -87,7 +88,7 @@ def _kind(modality: Modality) -> str:
     return "conv_half" if default == "conv" else default
 
 
-def _train(encoders: nn.ModuleDict, tuples: MultimodalDataset) -> Mapping[str, Tensor]:
+def _train(encoders: ByName, tuples: MultimodalDataset) -> Mapping[str, Tensor]:
     generator = Generator().manual_seed(RECIPE["seed"])
     order = torch.randperm(len(tuples), generator=generator)
     count = min(512, max(LEAST_ROWS // 4, len(order) // 10))
@@ -100,7 +101,7 @@ def _train(encoders: nn.ModuleDict, tuples: MultimodalDataset) -> Mapping[str, T
     return optimise(encoders, loss, RECIPE, RECIPE["steps"], lambda: _loss(encoders, tuples, held_out))
 
 
-def _loss(encoders: nn.ModuleDict, tuples: MultimodalDataset, rows: Tensor) -> Tensor:
+def _loss(encoders: ByName, tuples: MultimodalDataset, rows: Tensor) -> Tensor:
     values = tuples.batch(rows).values
     codes = {name: normalize(encoders[name](value), dim=-1) for name, value in values.items()}
     return sum((contrast(codes[a], codes[b]) for a, b in combinations(codes, 2)), torch.zeros(()))

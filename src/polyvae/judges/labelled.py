@@ -18,6 +18,7 @@ from polyvae.errors import InputError
 from polyvae.judges.extractors import Judge
 from polyvae.judges.trained import WIDTH, Reader, accuracy_of, layer, optimise, place_of, shifted, trained_once
 from polyvae.modality import Modality
+from polyvae.networks.by_name import ByName
 from polyvae.networks.heads import ChannelsLast
 
 NAME = "judge"
@@ -66,7 +67,7 @@ def labelled_judge_for(train: MultimodalDataset, test: MultimodalDataset, cache:
     readable = _readable(rows)
     networks, digest = trained_once(
         place_of("judges", [NAME, RECIPE, rows.fingerprint], cache),
-        lambda: nn.ModuleDict({m.name: _network(m, len(classes)) for m in readable}),
+        lambda: ByName({m.name: _network(m, len(classes)) for m in readable}),
         lambda networks: _train(networks, rows, target),
         RECIPE,
     )
@@ -100,7 +101,7 @@ def _network(modality: Modality, classes: int) -> Reader:
     return Reader(trunk, 2 * WIDTH, classes)
 
 
-def _train(networks: nn.ModuleDict, data: MultimodalDataset, target: Tensor) -> Mapping[str, Tensor]:
+def _train(networks: ByName, data: MultimodalDataset, target: Tensor) -> Mapping[str, Tensor]:
     """Weights of all networks, each trained by itself on the rows that have its modality. target: classes from 0."""
     weights: dict[str, Tensor] = {}
     for name, network in networks.items():

@@ -5,11 +5,13 @@ overestimates; figure 7 of the paper probably has that.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Unpack
 
 import torch
 from torch import Tensor
 
+from polyvae import keys
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.errors import InputError
 from polyvae.gaussian import GaussianMixture, picked
@@ -73,6 +75,12 @@ def log_likelihood(
                 values["unconditional"] = blind_log_likelihood(trial.model, data.rows(blind), train, seed=trial.seed)
                 values["joint_of_blind_rows"] = _mean(importance[:, [complete.rows.index(row) for row in blind]])
     return {f"log_likelihood/{key}": value for key, value in values.items()}
+
+
+def warnings(scores: Mapping[str, float]) -> dict[str, str]:
+    """Key -> why it is not there."""
+    rows = scores["log_likelihood/complete_rows"]
+    return {} if rows >= 2 else {keys.LOG_LIKELIHOOD: f"{rows:.0f} test rows have every modality; it takes 2"}
 
 
 def _mean(log_weights: Tensor) -> float:

@@ -23,12 +23,14 @@ from polyvae.metrics.coherence import warnings as coherence_warnings
 from polyvae.metrics.diversity import diversity
 from polyvae.metrics.frechet import LEAST_FOR_LIMIT, frechet_limit_of, frechet_of, real_train
 from polyvae.metrics.imputation import imputation
+from polyvae.metrics.imputation import warnings as imputation_warnings
 from polyvae.metrics.kernel import kernel_of
 from polyvae.metrics.label_free import label_free
 from polyvae.metrics.label_free import warnings as label_free_warnings
 from polyvae.metrics.latent import latent
 from polyvae.metrics.linear_probe import linear_probe
 from polyvae.metrics.log_likelihood import legacy_log_likelihood, log_likelihood
+from polyvae.metrics.log_likelihood import warnings as likelihood_warnings
 from polyvae.metrics.manifold import NEIGHBOUR, Manifold, manifold_of
 from polyvae.metrics.objective import objective
 from polyvae.metrics.pairs import few_pairs, one_out_pairs
@@ -233,6 +235,7 @@ METRICS = Registry(
             lambda s: log_likelihood(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.options),
             "importance-sampled, of everything, of parts, and of the rest given parts",
             keys=tuple(f"log_likelihood/{part}" for part in OF_LIKELIHOOD),
+            warnings=likelihood_warnings,
             by_prior=("log_likelihood/joint*", "log_likelihood/modality/*", "log_likelihood/unconditional"),
             is_sampled=True,
         ),
@@ -244,6 +247,7 @@ METRICS = Registry(
         "imputation": Metric(
             lambda s: imputation(s.model, s.on.test, s.on.train, **s.options),
             "tables filled in from the other modalities",
+            warnings=imputation_warnings,
         ),
         "captions": Metric(
             lambda s: captions(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.options),
@@ -366,5 +370,6 @@ def evaluate(
         finite = {key: value for key, value in scores.items() if math.isfinite(value)}
         notes |= {key: f"it came out as {value}" for key, value in scores.items() if key not in finite}
         notes |= METRICS[name].warnings(finite)
+        notes |= {} if scores else {name: "nothing could be scored: too few test rows have what it takes"}
         values |= finite
     return values, notes

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from polyvae import gaussian, noise, subsets
@@ -13,6 +13,7 @@ from polyvae.modality import Batch, Modality
 from polyvae.models.blueprint import Blueprint, Networks
 from polyvae.models.contract import Codes
 from polyvae.models.generation import TrainableModel
+from polyvae.networks.by_name import ByName
 from polyvae.networks.heads import completed
 from polyvae.noise import Noise
 from polyvae.posteriors import Family, Posterior
@@ -54,8 +55,8 @@ class MultimodalVAE(TrainableModel):
         self.blank: Tensor
         self.prior = StandardNormal(latent_dim) if prior is None else prior
         self.prior.bind(self.posterior)
-        self.encoders = nn.ModuleDict({m.name: networks[m.name][0] for m in self.modalities})
-        self.decoders = nn.ModuleDict({m.name: completed(m, networks[m.name][1]) for m in self.modalities})
+        self.encoders = ByName({m.name: networks[m.name][0] for m in self.modalities})
+        self.decoders = ByName({m.name: completed(m, networks[m.name][1]) for m in self.modalities})
 
     @classmethod
     def of(cls, blueprint: Blueprint) -> "MultimodalVAE":

@@ -32,18 +32,26 @@ def write_page(path: Path, bands: Sequence[Tensor | Sequence[Row]]) -> None:
 
 def arrange(bands: Sequence[Tensor | Sequence[Tensor]], band_gap: int = BAND_GAP) -> np.ndarray:
     """UInt8 (height, width, 3), white between the images. A band is a block of rows (row, column, channel, height,
-    width) with values in [0, 1], or a list of rows (column, channel, height, width) whose image sizes may differ."""
+    width) with values in [0, 1], or a list of rows (column, channel, height, width) whose image sizes and channels may
+    differ."""
     strips: list[np.ndarray] = []
     for band in bands:
         for index, row in enumerate(band):
-            pixels = (prepared(row) * 255).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
-            pixels = np.repeat(pixels, 3, -1) if pixels.shape[-1] == 1 else pixels
+            pixels = (prepared(coloured(row)) * 255).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
             framed = np.pad(pixels, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
             top = band_gap if index == 0 and strips else 0
             strips.append(np.pad(np.hstack(list(framed)), ((top, 0), (0, 0), (0, 0)), constant_values=255))
     width = max(strip.shape[1] for strip in strips)
     whole = [np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
     return np.pad(np.vstack(whole), ((GAP, 0), (GAP, 0), (0, 0)), constant_values=255)
+
+
+def coloured(images: Tensor) -> Tensor:
+    """Images (..., channel, height, width) with three channels: colour as it is, all others in grey, one channel below
+    the other."""
+    if images.shape[-3] == 3:
+        return images
+    return images.flatten(-3, -2).unsqueeze(-3).expand(*images.shape[:-3], 3, -1, -1)
 
 
 def wrapped(caption: str, width: int) -> list[str]:

@@ -15,6 +15,7 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.likelihoods import END
 from polyvae.modality import Modality
+from polyvae.pictures.pages import coloured
 from polyvae.text import PADDING, UNKNOWN
 
 CELL, LINE, LETTER = 0.8, 0.28, 0.1  # inches
@@ -102,8 +103,7 @@ def _draw(axes: Axes, modality: Modality, shown: Tensor, limit: float) -> None:
         axes.text(0.5, 0.95, lines, transform=axes.transAxes, ha="center", va="top", fontsize=8, parse_math=False)
         return
     if modality.is_image:
-        image = value.transpose(1, 2, 0)
-        axes.imshow(image if image.shape[2] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=1)
+        axes.imshow(coloured(shown).permute(1, 2, 0).numpy(), vmin=0, vmax=1)
         return
     flat = value.reshape(-1)
     axes.axhline(0, color="0.8", linewidth=0.5)

@@ -14,7 +14,7 @@ from polyvae.runs.plan import Plan, make_plan
 from polyvae.runs.record import Record
 from polyvae.runs.saving import load, save_prior
 from polyvae.runs.stages import stages_of
-from polyvae.runs.store import RunStore
+from polyvae.runs.store import RECORD, RunStore
 
 
 def completed(plan: Plan, store: RunStore, record: Record, say: Say) -> Record:
@@ -23,7 +23,7 @@ def completed(plan: Plan, store: RunStore, record: Record, say: Say) -> Record:
         return record
     plan = replace(plan, metrics=missing)
     model = load(store.folder(plan.run_id), networks=plan.blueprint.own)
-    return _added(store, record, plan, _scores(plan, model, say))
+    return _added(store.folder(plan.run_id), record, plan, _scores(plan, model, say))
 
 
 def lacking(plan: Plan, record: Record) -> tuple[str, ...]:
@@ -35,9 +35,10 @@ def lacking(plan: Plan, record: Record) -> tuple[str, ...]:
 
 
 def plan_of(folder: Path, **changes: Any) -> Plan:
-    """The plan of a run in a store. Raises InputError when its data are not those it was made from."""
-    plan = make_plan(RunStore(folder.parent).config(folder.name).with_(**changes))
-    if plan.run_id != folder.name:
+    """The plan of a run, whatever its folder is called now. Raises InputError when its data are others by now."""
+    store = RunStore(folder.parent)
+    record, plan = store.record(folder.name), make_plan(store.config(folder.name).with_(**changes))
+    if plan.run_id != (folder.name if record is None else record.run_id):
         raise InputError(
             f"run {folder.name} was made from other data than {plan.config.data or plan.config.dataset} now holds, or "
             "with networks or a plug-in of your own: put the data back, start a new run, or use it in Python with what "
@@ -66,8 +67,8 @@ def evaluate(
     with store.lock(folder.name, wait=True):
         record = store.record(folder.name) or record
         if prior is not None:
-            return _added_by_prior(store, record, prior, plan, scores)
-        return _added(store, record, plan, scores)
+            return _added_by_prior(folder, record, prior, plan, scores)
+        return _added(folder, record, plan, scores)
 
 
 def fit_prior(
@@ -97,8 +98,8 @@ def _scores(plan: Plan, model: TrainableModel, say: Say) -> Scores:
         return score(plan, model, evaluation_of(plan, stages_of(plan, model)[-1].loss, say), say)
 
 
-def _added_by_prior(store: RunStore, record: Record, prior: str, plan: Plan, scores: Scores) -> Record:
-    """The record with what depends on a fitted prior, in place of what it had of this prior. Hold the lock."""
+def _added_by_prior(folder: Path, record: Record, prior: str, plan: Plan, scores: Scores) -> Record:
+    """What depends on a fitted prior, in place of what the record had of it; written to the folder. Hold the lock."""
     added = {keys.of(keys.FITTED_PRIOR, prior, key): value for key, value in metrics.by_prior(scores.metrics).items()}
     if not added:
         which = ", ".join(name for name, metric in metrics.METRICS.items() if metric.by_prior)
@@ -108,17 +109,17 @@ def _added_by_prior(store: RunStore, record: Record, prior: str, plan: Plan, sco
     stale = {keys.of(stem, key) for key in before.keys() - metrics.not_of(plan.metrics, before)}
     others = {key: value for key, value in record.metrics.items() if key not in stale}
     record = replace(record, metrics=others | added)
-    store.finish(record)
+    record.write(folder / RECORD)
     return record
 
 
-def _added(store: RunStore, record: Record, plan: Plan, scores: Scores) -> Record:
-    """The record with the scores of a plan's metrics in place of what it had of them. Hold the lock."""
+def _added(folder: Path, record: Record, plan: Plan, scores: Scores) -> Record:
+    """The scores of a plan's metrics in place of what the record had of them, written to the folder. Hold the lock."""
     record = replace(
         record,
         metrics=metrics.not_of(plan.metrics, record.metrics) | scores.metrics,
         notes=metrics.not_of(plan.metrics, record.notes) | scores.notes,
         resolved=record.resolved.with_scoring(scores.resolved),
     )
-    store.finish(record)
+    record.write(folder / RECORD)
     return record

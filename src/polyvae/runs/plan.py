@@ -78,6 +78,13 @@ class Plan:
     def threads(self) -> int:
         return self.config.threads or THREADS
 
+    def lack(self, metric: str) -> str | None:
+        """What these data lack for a metric, or None."""
+        lack = metrics.unmet(metric, self.test)
+        if lack is None and metrics.METRICS[metric].needs == "judge" and not self.has_judge:
+            return f"data set {self.test.name!r} has no judge"
+        return lack
+
     def build(self) -> TrainableModel:
         """The untrained model, on the plan's device."""
         blueprint = replace(self.blueprint, seed=self.config.seed, pseudo_inputs=self._pseudo_inputs())
@@ -257,10 +264,7 @@ def _check_metrics(plan: Plan) -> None:
     if plan.metrics and len(test) < 2 and {"default", "all"} & set(asked):
         raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
     for name in plan.metrics:
-        lack = metrics.unmet(name, test)
-        if lack is None and metrics.METRICS[name].needs == "judge" and not plan.has_judge:
-            lack = f"data set {test.name!r} has no judge"
-        if name in asked and lack is not None:
+        if name in asked and (lack := plan.lack(name)) is not None:
             raise InputError(f"--metrics {name}: {lack}; leave it out")
         source = pretrained.EXTRACTORS.get(metrics.METRICS[name].needs or "")
         if source is not None and not source.is_at_hand():

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from polyvae import files
+from polyvae import files, keys
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
@@ -140,7 +140,8 @@ class _Account:
 
 def _attempt(plan: Plan, folder: Path, on_step: OnStep, say: Say) -> Record:
     """The record of one try."""
-    account, error = _Account(_resolved(plan)), None
+    doubts = {keys.of(keys.DATA, name): text for name, text in plan.whole_train.info.get("warnings", {}).items()}
+    account, error = _Account(_resolved(plan), notes=doubts), None
     environment = _environment(plan)
     try:
         _train_and_score(plan, folder, account, on_step, say)
@@ -177,10 +178,20 @@ def _train_and_score(plan: Plan, folder: Path, account: _Account, on_step: OnSte
 
     with account.timed("evaluate"):
         scores = score(plan, model.eval(), evaluation, say)
-        account.metrics, account.notes = scores.metrics, scores.notes
+        account.metrics, account.notes = scores.metrics, account.notes | scores.notes
         account.resolved = account.resolved.with_scoring(scores.resolved)
-        if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
-            write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
+        account.notes |= _draw(plan, model, folder)
+
+
+def _draw(plan: Plan, model: TrainableModel, folder: Path) -> dict[str, str]:
+    """Draws the sample grids; a note where that fails, since a picture is no reason to lose a run."""
+    if not any(modality.is_image or modality.vocabulary for modality in plan.modalities):
+        return {}
+    try:
+        write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
+    except Exception as reason:  # noqa: BLE001 whatever it is, the run is trained and scored
+        return {keys.SAMPLES: f"the sample grids could not be drawn ({type(reason).__name__}: {reason})"}
+    return {}
 
 
 def _train(plan: Plan, model: TrainableModel, folder: Path, on_step: OnStep) -> Progress:

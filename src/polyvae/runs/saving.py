@@ -1,5 +1,6 @@
 """A trained model on disk: model.json (its blueprint) and model.safetensors (its weights)."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,7 +51,8 @@ def load_prior(folder: Path, kind: str, latent_dim: int) -> Prior:
     """A prior that `save_prior` wrote. Raises InputError where there is none, or its weights do not fit."""
     path = folder / "priors" / f"{kind}.json"
     if not path.is_file():
-        raise InputError(f"{folder.name} has no fitted prior {kind!r}; make it with: polyvae fit-prior {folder.name}")
+        command = shlex.join(["polyvae", "fit-prior", str(folder), "--kind", kind])
+        raise InputError(f"{folder.name} has no fitted prior {kind!r}; make it with: {command}")
     prior = priors.make(latent_dim=latent_dim, **files.read_object(path, ("prior",))["prior"])
     return _fill(prior, path.with_suffix(".safetensors"), "these weights do not fit; make it again with fit-prior")
 

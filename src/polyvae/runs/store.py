@@ -10,6 +10,8 @@ from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.runs.record import Record
 
+RECORD = "record.json"
+
 
 class RunStore:
     """Runs below `root`. Reading needs only the records; a folder without its weights counts as well."""
@@ -22,7 +24,9 @@ class RunStore:
 
     def existing(self, run: str) -> Path:
         """The folder of a run id, of its unique prefix, or of a path. Raises InputError that lists near names."""
-        for candidate in (self.folder(run), Path(run)):
+        path = Path(run)
+        path = path if path.name not in ("", "..") else path.resolve()  # a run has the name of its folder
+        for candidate in (self.folder(run), path):
             if (candidate / "config.json").is_file() or (candidate / "record.json").is_file():
                 return candidate
         ids = sorted({path.parent.name for path in self.root.glob("*/*.json") if path.stem in ("config", "record")})
@@ -77,7 +81,7 @@ class RunStore:
 
     def finish(self, record: Record) -> None:
         """Writes the record, the last file of a run."""
-        record.write(self.folder(record.run_id) / "record.json")
+        record.write(self.folder(record.run_id) / RECORD)
 
     def lock(self, run_id: str, *, wait: bool) -> AbstractContextManager[bool]:
         """Keeps other processes off this run. Yields False when another holds it and `wait` is False."""

@@ -27,7 +27,7 @@ class Tracked(NamedTuple):
 def tracked(store: RunStore, record: Record) -> Tracked:
     """A finished run as trackers take it: settings without those left open, curves under `train/` and `validation/`."""
     settings = {name: value for name, value in record.config.to_dict().items() if value is not None}
-    curves = [(line["step"], dict(_scalars("train", line))) for line in store.history(record.run_id)]
+    curves = [(line.pop("step"), dict(_scalars("train", line))) for line in store.history(record.run_id)]
     return Tracked(record.run_id, settings, record.metrics, curves)
 
 
@@ -58,7 +58,7 @@ def _scalars(prefix: str, line: dict[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in line.items():
         if isinstance(value, dict):
             yield from _scalars(name if name == "validation" else f"{prefix}/{name}", value)
-        elif isinstance(value, int | float) and name not in ("epoch", "step"):
+        elif isinstance(value, int | float) and f"{prefix}/{name}" != "train/epoch":
             yield f"{prefix}/{name}", float(value)
 
 

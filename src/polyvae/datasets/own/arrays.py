@@ -1,8 +1,9 @@
 """The user's own data: one array a modality, from an .npz file or from memory.
 
-Keys: `<name>` is a modality; `<name>.mask` (Bool per row) says where it is present; `label` or `labels` (integers) is
-the class of a row. What an array is follows from its type and shape, unless a `modalities.json` beside the file says
-otherwise: {"<name>": {"likelihood": ..., "scale": number or "learned", "network": ..., "weight": ...}}.
+Keys: `<name>` is a modality; `<name>.mask` (Bool per row) says where it is present, and so do marks of missing values
+on a whole row (`missing`); `label` or `labels` (integers) is the class of a row. What an array is follows from its type
+and shape, unless a `modalities.json` beside the file says otherwise: {"<name>": {"likelihood": ..., "scale": number or
+"learned", "network": ..., "weight": ...}}.
 
 | array | taken as |
 |---|---|
@@ -26,7 +27,9 @@ from torch import Tensor
 
 from polyvae import files
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.own.columns import interpret, taken_as
+from polyvae.datasets.own.columns import Scaling, interpret, taken_as
+from polyvae.datasets.own.doubts import doubts, doubts_of_labels
+from polyvae.datasets.own.missing import FIX, without_marks
 from polyvae.errors import InputError
 
 LABELS = ("label", "labels")
@@ -45,10 +48,15 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArraysOptions:
-    """data: an .npz path, or name -> array or tensor. test_size: rows of the test split, None: a fifth of all."""
+    """data: an .npz path, or name -> array or tensor. test_size: rows of the test split, None: a fifth of all.
+
+    scaling: of tables; standard: mean and standard deviation; robust: median and quartiles, what is beyond ten times
+    that being clipped for the model.
+    """
 
     data: Path | str | Mapping[str, Any] | None = None
     test_size: int | None = None
+    scaling: Scaling = "standard"
 
 
 def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
@@ -66,10 +74,12 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
     description = _description(source, parts.values)
     train, test = _split(len(parts.present), options.test_size, seed)
     chosen = _limit(train if split == "train" else test, size, split)
-    specs, values = [], {}
+    specs, values, warnings = [], {}, {"label": doubts_of_labels(parts.labels)}
     for column, (name, array) in enumerate(parts.values.items()):
-        spec, stored = interpret(name, array, parts.present[:, column], description.get(name, {}), train)
+        entry, present = description.get(name, {}), parts.present[:, column]
+        spec, stored = interpret(name, array, present, entry, train, options.scaling)
         specs.append(spec)
+        warnings[name] = doubts(spec, array, present, train)
         values[name] = torch.from_numpy(stored[chosen])
     info = {
         "source": str(source) if source else "memory",
@@ -77,6 +87,7 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
         "seed": seed,
         "rows": {"train": len(train), "test": len(test), "used": len(chosen)},
         "description": {m.name: taken_as(m) for m in specs},
+        "warnings": {name: text for name, text in warnings.items() if text},
         "networks": {name: entry["network"] for name, entry in description.items() if "network" in entry},
     }
     labels = None if parts.labels is None else torch.from_numpy(parts.labels[chosen])
@@ -109,7 +120,8 @@ def _member(path: Path, archive: Mapping[str, np.ndarray], key: str) -> np.ndarr
     try:
         return archive[key]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{key!r} in {path} cannot be read ({error}); save plain numbers, no objects") from error
+        fix = f"objects are not read: {FIX}" if "Object arrays" in str(error) else "save it again"
+        raise InputError(f"{key!r} in {path} cannot be read ({error}); {fix}") from error
 
 
 def _from_memory(data: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -120,14 +132,15 @@ def _to_numpy(key: str, value: Any) -> np.ndarray:
     if isinstance(value, Tensor):  # float64 because NumPy has no bfloat16
         return (value.detach().cpu().double() if value.is_floating_point() else value.detach().cpu()).numpy()
     try:
-        return np.asarray(value)
+        return np.asanyarray(value)  # a mask is kept
     except ValueError as error:
         raise InputError(f"{key!r} is no rectangular array ({error}); give one array a modality") from error
 
 
 def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
     """Values, masks and labels by their keys, checked for type and number of rows."""
-    arrays = {key: array for key, array in arrays.items() if not _is_imputed(key, arrays)}
+    read = {k: without_marks(k, array) for k, array in arrays.items() if not _is_imputed(k, arrays)}
+    arrays, here = {key: array for key, (array, _) in read.items()}, {key: seen for key, (_, seen) in read.items()}
     given = [key for key in LABELS if key in arrays]
     if len(given) > 1:
         raise InputError("the data have both 'label' and 'labels'; keep one")
@@ -141,7 +154,9 @@ def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
         raise InputError("the data hold no modality; give at least one array besides the labels")
     for key, array in arrays.items():
         if array.dtype.kind not in ("biufU" if key in values and array.ndim == 1 else "biuf"):
-            raise InputError(f"{key!r} has dtype {array.dtype}; give numbers or booleans, or one sentence a row")
+            raise InputError(
+                f"{key!r} has dtype {array.dtype}; give numbers or booleans, or one sentence a row ({FIX})"
+            )
         if array.ndim == 0 or 0 in array.shape:
             raise InputError(f"{key!r} has shape {array.shape}; it must have rows and none of its axes may be empty")
     first = next(iter(values))
@@ -149,10 +164,10 @@ def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
     for key, array in arrays.items():
         if len(array) != rows:
             raise InputError(f"{key!r} has {len(array)} rows but {first!r} has {rows}; all must agree")
-    present = np.stack([_mask(name, arrays.get(f"{name}.mask"), rows) for name in values], 1)
+    present = np.stack([_mask(name, arrays.get(f"{name}.mask"), rows) & here[name] for name in values], 1)
     if not present.any(1).all():
         raise InputError(f"row {int(np.argmin(present.any(1)))} has no observed modality; drop such rows")
-    return Parts(values, present, _labels(arrays, given))
+    return Parts(values, present, _labels(arrays, here, given))
 
 
 def _is_imputed(key: str, arrays: Mapping[str, np.ndarray]) -> bool:
@@ -168,10 +183,13 @@ def _mask(name: str, mask: np.ndarray | None, rows: int) -> np.ndarray:
     return mask
 
 
-def _labels(arrays: Mapping[str, np.ndarray], given: list[str]) -> np.ndarray | None:
+def _labels(arrays: Mapping[str, np.ndarray], here: Mapping[str, np.ndarray], given: list[str]) -> np.ndarray | None:
     if not given:
         return None
     labels = arrays[given[0]]
+    if not here[given[0]].all():
+        row = int(np.argmin(here[given[0]]))
+        raise InputError(f"{given[0]!r} is missing in row {row}; label every row, or leave the labels out")
     if labels.ndim != 1 or labels.dtype.kind not in "biu":
         raise InputError(f"{given[0]!r} is {labels.dtype} {labels.shape}; labels are one integer a row")
     return labels.astype(np.int64)

@@ -2,25 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from polyvae import likelihoods
+from polyvae.datasets.own.doubts import spread_of
 from polyvae.errors import InputError
 from polyvae.likelihoods import Form
 from polyvae.modality import Modality, Standardise, text_modality
 from polyvae.text import Vocabulary, tokenise
 
+Scaling = Literal["standard", "robust"]
 FIELDS = ("likelihood", "scale", "network", "weight")
 MAX_CLASSES = 1000
+CLIPPED = 10.0  # model units, where scaling is robust
 RESOLUTION = 1e-5  # a feature's sd below this share of its mean drowns in float32 rounding
 
 
 def interpret(
-    name: str, array: np.ndarray, present: np.ndarray, entry: Mapping[str, Any], train: np.ndarray
+    name: str,
+    array: np.ndarray,
+    present: np.ndarray,
+    entry: Mapping[str, Any],
+    train: np.ndarray,
+    scaling: Scaling = "standard",
 ) -> tuple[Modality, np.ndarray]:
     """The modality that `array` is, and its values as they are stored (uint8 for images of bytes, else float32)."""
     _check_entry(name, entry)
@@ -46,7 +54,9 @@ def interpret(
     likelihood = likelihoods.make(kind, scale)
     spec = Modality(name, stored.shape[1:], likelihood, entry.get("weight", 1.0))
     if array.ndim <= 2 and likelihood.takes_any_real:
-        spec = replace(spec, transform=_standardise(name, array.reshape(len(array), -1), present, train))
+        table = array.reshape(len(array), -1)
+        units = _standardise(name, table, present, train) if scaling == "standard" else _robust(table, present, train)
+        spec = replace(spec, transform=units)
     return spec, stored
 
 
@@ -114,8 +124,11 @@ def _image(name: str, array: np.ndarray, present: np.ndarray) -> np.ndarray:
         raise InputError(
             f"modality {name!r} has {array.ndim} axes; images are (row, height, width) or (row, channel, height, width)"
         )
-    if array.ndim == 4 and array.shape[1] > 4 >= array.shape[3]:
-        raise InputError(f"modality {name!r} has shape {array.shape}, channels last; use transpose(0, 3, 1, 2)")
+    if array.ndim == 4 and array.shape[3] < min(array.shape[1:3]):
+        raise InputError(
+            f"modality {name!r} has shape {array.shape}, channels last; use transpose(0, 3, 1, 2), or, if axis 1 is "
+            "the channels, swap height and width"
+        )
     images = array[:, None] if array.ndim == 3 else array
     if array.dtype == np.uint8:
         return images
@@ -158,6 +171,14 @@ def _standardise(name: str, table: np.ndarray, present: np.ndarray, train: np.nd
             "little for float32; subtract a constant first"
         )
     return Standardise(tuple(mean.tolist()), tuple(np.where(constant, 1.0, sd).tolist()))
+
+
+def _robust(table: np.ndarray, present: np.ndarray, train: np.ndarray) -> Standardise:
+    """Median and spread per feature; where all but a few values are equal, their standard deviation."""
+    seen = table[train[present[train]]].astype(np.float64)
+    median, spread = spread_of(seen)
+    sd = np.where(spread > 0, spread, seen.std(0))
+    return Standardise(tuple(median.tolist()), tuple(np.where(sd > 0, sd, 1.0).tolist()), limit=CLIPPED)
 
 
 def taken_as(modality: Modality) -> str:

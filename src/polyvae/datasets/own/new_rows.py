@@ -9,25 +9,28 @@ import torch
 from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.own.arrays import read_parts
+from polyvae.datasets.own.arrays import Parts, read_parts
+from polyvae.datasets.own.doubts import doubts, doubts_of_labels
 from polyvae.errors import InputError
 from polyvae.modality import Modality, check_suits
 from polyvae.text import Vocabulary
 
+EXACT = 2**53  # integers up to here are exact as floats
 
-def load_like(source: Path | str | Mapping[str, Any], modalities: Sequence[Modality]) -> MultimodalDataset:
-    """The rows of an .npz file (or name -> array) in the form and units of `modalities`.
+
+def load_like(source: Parts | Path | str | Mapping[str, Any], modalities: Sequence[Modality]) -> MultimodalDataset:
+    """The rows of an .npz file (or name -> array, or what was read of either) in the form and units of `modalities`.
 
     Keys as for the data set `arrays`; a modality without a key is absent in every row.
     Raises InputError for unknown keys, wrong shapes, or values that are not finite, or not what the likelihood takes,
     where present.
     """
-    parts = read_parts(source)
+    parts = source if isinstance(source, Parts) else read_parts(source)
     known = {m.name: m for m in modalities}
     if unknown := sorted(set(parts.values) - set(known)):
         raise InputError(f"unknown key {unknown[0]!r}; the model has {', '.join(known)}")
     rows, values, present = len(parts.present), {}, torch.zeros(len(parts.present), len(known), dtype=torch.bool)
-    given = list(parts.values)
+    given, warnings = list(parts.values), {"label": doubts_of_labels(parts.labels)}
     for column, modality in enumerate(modalities):
         if modality.name not in parts.values:
             stored = torch.int16 if modality.vocabulary else torch.float32
@@ -36,8 +39,27 @@ def load_like(source: Path | str | Mapping[str, Any], modalities: Sequence[Modal
         here = parts.present[:, given.index(modality.name)]
         present[:, column] = torch.from_numpy(here)
         values[modality.name] = _stored(modality, parts.values[modality.name], here)
+        warnings[modality.name] = doubts(modality, parts.values[modality.name], here)
     labels = None if parts.labels is None else torch.from_numpy(parts.labels)
-    return MultimodalDataset("arrays", tuple(modalities), values, present, labels)
+    info = {"warnings": {name: text for name, text in warnings.items() if text}}
+    return MultimodalDataset("arrays", tuple(modalities), values, present, labels, info)
+
+
+def with_given(filled: np.ndarray, given: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """`filled` (row, *shape), but as they were given where they were `seen`: in their units, and of a type that holds
+    both. Images of bytes are bytes. seen: Bool, broadcast over the axes that it lacks."""
+    known, mask = given.reshape(filled.shape), np.broadcast_to(seen.reshape(_padded(seen, filled)), filled.shape)
+    if mask.all():
+        return known
+    if known.dtype == np.uint8 and known.ndim == 4:
+        filled = (filled.clip(0, 1) * 255).round().astype(np.uint8)
+    result = filled.astype(np.result_type(known, filled))
+    result[mask] = known[mask]
+    return result
+
+
+def _padded(seen: np.ndarray, like: np.ndarray) -> tuple[int, ...]:
+    return (*seen.shape, *(1,) * (like.ndim - seen.ndim))
 
 
 def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tensor:
@@ -55,12 +77,18 @@ def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tenso
         raise InputError(f"{modality.name!r} has shape {array.shape}; the model takes {('rows', *modality.shape)}")
     if modality.is_image and array.dtype == np.uint8:
         return torch.from_numpy(array)
-    stored = torch.from_numpy(array.astype(np.float32))
+    if array.dtype.kind in "iu" and not present.all() and int(np.abs(array[present]).max(initial=0)) > EXACT:
+        raise InputError(
+            f"{modality.name!r} holds integers beyond 2^53, which no float beside them keeps; give fewer digits"
+        )
+    with np.errstate(over="ignore"):
+        stored = torch.from_numpy(array.astype(np.float32))
     wrong = ~stored.flatten(1).isfinite().all(1) & torch.from_numpy(present)
     if bool(wrong.any()):
         row = int(wrong.nonzero()[0])
         raise InputError(
-            f"{modality.name!r}, row {row}: values are not finite; say '{modality.name}.mask' = False there"
+            f"{modality.name!r}, row {row}: values are not finite, or beyond float32; where it is absent, say "
+            f"'{modality.name}.mask' = False"
         )
     check_suits(modality.likelihood, modality, stored[torch.from_numpy(present)])
     return stored

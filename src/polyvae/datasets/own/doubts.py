@@ -1,0 +1,108 @@
+"""What looks wrong in the user's own arrays though it can be read: said, never changed."""
+
+import numpy as np
+
+from polyvae.datasets.own.missing import AS_TEXT
+from polyvae.modality import Modality, Standardise
+from polyvae.text import Vocabulary, tokenise
+
+FAR = 50  # times the spread from the median
+QUANTILES = (
+    (0.25, 1.349),
+    (0.05, 3.29),
+    (0.005, 5.152),
+)  # (lower quantile, width in sd of a Normal up to the upper one)
+CODES = (99, 999, 9999, 99999, 999999)  # usual codes of missing values, also below zero
+ROBUST = "--data-options scaling=robust"
+
+
+def doubts(modality: Modality, array: np.ndarray, present: np.ndarray, train: np.ndarray | None = None) -> str:
+    """About one array, in sentences; empty if there is nothing to say. present: Bool (row,).
+
+    train: its training rows; None for new rows of a trained model, which are measured by those it was trained on.
+    """
+    if array.dtype.kind == "U" and modality.vocabulary:
+        return " ".join([*_of_text(modality.vocabulary, array, present), *_marks(array, present)])
+    if not isinstance(units := modality.transform, Standardise) or not present.any():
+        return ""
+    table = np.where(present[:, None], array.reshape(len(array), -1).astype(np.float64), np.nan)
+    if train is None:
+        return " ".join(_wild(table, np.array(units.mean), np.array(units.sd)))
+    return " ".join([*_wild(table, *spread_of(table)), *_codes(table), *_constant(table[train])])
+
+
+def spread_of(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and robust standard deviation of each feature, NaN left out; 0 where all but a few values are equal."""
+    median, spread = np.nanmedian(table, 0), np.zeros(table.shape[1])
+    for lower, width in QUANTILES:
+        low, high = np.nanquantile(table, (lower, 1 - lower), axis=0)
+        spread = np.where(spread > 0, spread, (high - low) / width)
+    return median, spread
+
+
+def _wild(table: np.ndarray, centre: np.ndarray, spread: np.ndarray) -> list[str]:
+    far = (np.abs(table - centre) > FAR * spread) & (spread > 0)
+    if not far.any():
+        return []
+    row, feature = map(int, np.argwhere(far)[0])
+    others = f", and {int(far.sum()) - 1} more values are" if far.sum() > 1 else ""
+    return [
+        f"row {row}, feature {feature} is {table[row, feature]:.6g}, far from the rest (about {centre[feature]:.4g}, "
+        f"give or take {spread[feature]:.2g}){others}: one wild value ruins what is learned of a column; correct it, "
+        f"mask it, or train with {ROBUST}."
+    ]
+
+
+def _codes(table: np.ndarray) -> list[str]:
+    """Codes of missing values: far outside the range of all others, and more than once."""
+    for feature, column in enumerate(table.T):
+        for code in (sign * value for value in CODES for sign in (1, -1)):
+            others = column[(column != code) & ~np.isnan(column)]
+            count = int((column == code).sum())
+            if count < 2 or not len(others):
+                continue
+            if max(others.min() - code, code - others.max()) > max(np.ptp(others), 1e-9):
+                return [
+                    f"feature {feature} is {code} in {count} rows, and far from that in all others: if it stands for "
+                    "missing, make it NaN."
+                ]
+    return []
+
+
+def _constant(seen: np.ndarray) -> list[str]:
+    known = seen[~np.isnan(seen).all(1)]
+    constant = np.flatnonzero(np.nanmin(known, 0) == np.nanmax(known, 0))
+    if not len(constant):
+        return []
+    some = ", ".join(map(str, constant[:5].tolist())) + (", ..." if len(constant) > 5 else "")
+    return [
+        f"{len(constant)} of {seen.shape[1]} features ({some}) are constant in the training rows: nothing is learned "
+        "of them, and likelihoods look better than they are; leave them out."
+    ]
+
+
+def _of_text(words: Vocabulary, array: np.ndarray, present: np.ndarray) -> list[str]:
+    lengths = [len(tokenise(text)) for text in array[present].tolist()]
+    cut = sum(length >= words.length for length in lengths)
+    if not cut:
+        return []
+    return [
+        f"{cut} of {len(lengths)} texts are cut after {words.length - 1} words or marks: the longest has "
+        f"{max(lengths)}."
+    ]
+
+
+def _marks(array: np.ndarray, present: np.ndarray) -> list[str]:
+    marks = sorted(set(array[present].tolist()) & set(AS_TEXT))
+    if not marks:
+        return []
+    count = int(np.isin(array[present], marks).sum())
+    return [f"{count} texts read {', '.join(map(repr, marks))}: if that stands for missing, mask these rows."]
+
+
+def doubts_of_labels(labels: np.ndarray | None) -> str:
+    """-1 beside 0, 1, ... is how scikit-learn marks rows without a class."""
+    if labels is None or -1 not in labels or set(np.unique(labels).tolist()) <= {-1, 1}:
+        return ""
+    count = int((labels == -1).sum())
+    return f"{count} rows have the label -1, which counts as a class; if they are unlabelled, leave these rows out."

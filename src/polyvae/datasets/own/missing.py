@@ -1,0 +1,64 @@
+"""The marks of missing values that NumPy, pandas and scikit-learn users have: NaN, None, NA, NaT, masks."""
+
+import numpy as np
+
+from polyvae.errors import InputError
+
+MARKS = ("NoneType", "NAType", "NaTType")  # types of None, pandas.NA and pandas.NaT
+AS_TEXT = ("nan", "NaN", "<NA>", "NaT", "None", "null")  # what `astype(str)` makes of them
+NUMBERS = (int, float, np.number, np.bool_)  # bool is an int
+FIX = "save text as column.astype(str), numbers as column.astype(float)"
+
+
+def without_marks(key: str, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The array as plain numbers or strings, and Bool (row,): whether anything of the row is there.
+
+    What is missing is NaN in floats, which integers with single gaps become; else 0 or "" in a row that is not
+    there.
+    Raises InputError for objects that are neither strings nor numbers.
+    """
+    if array.ndim == 0:
+        return array, np.ones(1, bool)
+    missing = _missing(array)
+    values = _typed(key, np.ma.getdata(array), missing)
+    if not missing.any():
+        return values, np.ones(len(array), bool)
+    here = np.logical_not(missing.reshape(len(array), -1).all(1))
+    cells = missing & here.reshape(-1, *(1,) * (array.ndim - 1))
+    if values.dtype.kind in "biu" and cells.any():
+        values = values.astype(np.float64)
+    values = values.copy()
+    values[missing] = {"f": np.nan, "U": ""}.get(values.dtype.kind, 0)
+    return values, here
+
+
+def _missing(array: np.ndarray) -> np.ndarray:
+    """Bool, of the shape of the array."""
+    values = np.ma.getdata(array)
+    if values.dtype.kind == "f":
+        marked = np.isnan(values)
+    elif values.dtype.kind in "OT":
+        marked = np.array([_is_mark(value) for value in values.ravel().tolist()], bool).reshape(values.shape)
+    else:
+        marked = np.zeros(values.shape, bool)
+    return marked | np.ma.getmaskarray(array)
+
+
+def _is_mark(value: object) -> bool:
+    return type(value).__name__ in MARKS or (isinstance(value, float) and value != value)
+
+
+def _typed(key: str, values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Objects as the strings or numbers that they are; all other arrays as they are."""
+    if values.dtype.kind not in "OT":
+        return values
+    known = values[~missing].tolist()
+    if known and all(isinstance(value, str) for value in known):
+        typed = np.full(values.shape, "", dtype=np.array(known).dtype)
+    elif known and all(isinstance(value, NUMBERS) for value in known):
+        typed = np.zeros(values.shape, dtype=np.array(known).dtype)
+    else:
+        kinds = ", ".join(sorted({type(value).__name__ for value in known})) or "nothing but missing values"
+        raise InputError(f"{key!r} has dtype object and holds {kinds}; {FIX}")
+    typed[~missing] = known
+    return typed

@@ -1,0 +1,156 @@
+"""What is said of the user's own arrays, and the marks of missing values that are understood."""
+
+import numpy as np
+import pytest
+import torch
+
+from polyvae.datasets import load
+from polyvae.datasets.own.arrays import read_parts
+from polyvae.datasets.own.new_rows import load_like
+from polyvae.errors import InputError
+
+ROWS = 60
+RNG = np.random.default_rng(7)
+OTHER = RNG.standard_normal((ROWS, 2))
+GONE = np.arange(ROWS) % 5 == 2
+
+
+def table(width: int = 3) -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((ROWS, width)) + [170, 60, 5][:width]
+
+
+def said(**arrays) -> dict[str, str]:
+    return load("arrays", data={"other": OTHER, **arrays}).info["warnings"]
+
+
+class NAType:
+    """As pandas.NA: it equals nothing, and is neither true nor false."""
+
+    def __eq__(self, other):
+        return self
+
+    def __ne__(self, other):
+        return self
+
+    def __bool__(self):
+        raise TypeError("boolean value of NA is ambiguous")
+
+    __hash__ = None
+
+
+def with_mark(values, mark):
+    column = np.array(values, dtype=object)
+    column[GONE] = mark
+    return column
+
+
+NUMBERS = RNG.integers(0, 99, ROWS).astype(float)
+TEXTS = [f"report number {i % 4} is clear" for i in range(ROWS)]
+
+
+@pytest.mark.parametrize("mark", [None, float("nan"), NAType()], ids=["None", "NaN", "NA"])
+def test_objects_with_marks_of_missing_values_are_strings_or_numbers_with_rows_that_lack_them(mark):
+    for values, kind in ((TEXTS, "U"), (NUMBERS.tolist(), "f"), (NUMBERS.astype(int).tolist(), "i")):
+        parts = read_parts({"x": with_mark(values, mark), "other": OTHER})
+        assert parts.values["x"].dtype.kind == kind
+        assert (parts.present[:, 0] == ~GONE).all()
+        assert (parts.values["x"][~GONE] == np.array(values)[~GONE]).all()
+
+
+def test_rows_of_nan_and_masked_rows_are_absent():
+    x = table()
+    x[GONE] = np.nan
+    assert (read_parts({"x": x, "other": OTHER}).present[:, 0] == ~GONE).all()
+    masked = np.ma.masked_array(
+        np.where(GONE[:, None], -9999, np.arange(ROWS)[:, None]), mask=np.repeat(GONE[:, None], 1, 1)
+    )
+    parts = read_parts({"x": masked, "other": OTHER})
+    assert (parts.present[:, 0] == ~GONE).all()
+    assert parts.values["x"].dtype.kind == "i"
+    given = {"x": table(), "x.mask": ~GONE, "other": OTHER}
+    given["x"][0] = np.nan  # absent by its mark, present by its mask
+    assert (read_parts(given).present[:, 0] == ~(GONE | (np.arange(ROWS) == 0))).all()
+
+
+def test_numpy_strings_with_missing_ones_are_text():
+    if not hasattr(np.dtypes, "StringDType"):
+        pytest.skip("NumPy before 2.0 has no StringDType")
+    column = np.array(TEXTS, dtype=np.dtypes.StringDType(na_object=np.nan))
+    column[GONE] = np.nan
+    assert (read_parts({"x": column, "other": OTHER}).present[:, 0] == ~GONE).all()
+
+
+@pytest.mark.parametrize("value", [b"bytes", {}, [1]], ids=str)
+def test_other_objects_are_refused_with_what_to_do(value):
+    column = np.empty(ROWS, object)
+    column[:] = [value] * ROWS
+    with pytest.raises(InputError, match=r"'x' has dtype object and holds .*astype\(str\).*astype\(float\)"):
+        read_parts({"x": column, "other": OTHER})
+
+
+@pytest.mark.parametrize("mark", [None, float("nan")])
+def test_a_missing_label_is_named(mark):
+    with pytest.raises(InputError, match="'label' is missing in row 2"):
+        read_parts({"x": OTHER, "label": with_mark([0, 1] * (ROWS // 2), mark)})
+
+
+def test_labels_of_minus_one_are_said_to_be_a_class():
+    labels = np.arange(ROWS) % 3
+    labels[GONE] = -1
+    assert "12 rows have the label -1" in said(label=labels)["label"]
+    assert "label" not in said(label=np.where(GONE, -1, 1))
+    assert "label" not in said(label=np.arange(ROWS) % 3)
+
+
+def test_ordinary_tables_and_texts_are_not_doubted():
+    heavy = np.exp(np.random.default_rng(2).standard_normal((ROWS, 3)))
+    assert said(x=table(), heavy=heavy, counts=RNG.poisson(0.3, (ROWS, 4)) * 2, text=np.array(TEXTS)) == {}
+
+
+def test_a_wild_value_is_named_by_row_and_feature():
+    x = table()
+    x[17, 1] = 60e6
+    text = said(x=x)["x"]
+    assert "row 17, feature 1 is 6e+07, far from the rest (about 60" in text
+    assert "scaling=robust" in text
+    trained = load("arrays", data={"x": table(), "other": OTHER}).modalities
+    new = load_like({"x": x}, trained)
+    assert "row 17, feature 1 is 6e+07" in new.info["warnings"]["x"]
+    assert load_like({"x": table()}, trained).info["warnings"] == {}
+
+
+def test_robust_scaling_is_not_moved_by_a_wild_value():
+    x = table()
+    x[17, 1] = 60e6
+    data = load("arrays", data={"x": x, "other": OTHER}, scaling="robust")
+    units = data.modalities[0].transform
+    assert abs(units.mean[1] - 60) < 0.5
+    assert 0.5 < units.sd[1] < 1.5
+    values = data.batch(slice(None)).values["x"]
+    assert float(values.abs().max()) <= units.limit == 10
+    again = type(data.modalities[0]).from_json(data.modalities[0].to_json())
+    assert again == data.modalities[0]
+    assert torch.equal(again.transform(torch.tensor([[170.0, 60e6, 5.0]]))[0, 1], torch.tensor(10.0))
+    with pytest.raises(InputError, match="unknown scaling"):
+        load("arrays", data={"x": x, "other": OTHER}, scaling="none")
+
+
+def test_codes_of_missing_values_are_named():
+    x = table()
+    x[GONE, 2] = -999
+    assert "feature 2 is -999 in 12 rows" in said(x=x)["x"]
+
+
+def test_constant_columns_are_named():
+    x = np.column_stack([table(), np.full(ROWS, 3.5)])
+    assert "1 of 4 features (3) are constant in the training rows" in said(x=x)["x"]
+
+
+def test_texts_that_are_cut_are_counted():
+    long = np.array([*TEXTS[:-2], "word " * 70, "word " * 32])
+    assert "2 of 60 texts are cut after 31 words or marks: the longest has 70." in said(text=long)["text"]
+    assert said(text=np.array([*TEXTS[:-1], "word " * 31])) == {}
+
+
+def test_texts_that_pandas_made_of_missing_ones_are_counted():
+    assert "2 texts read '<NA>', 'nan'" in said(text=np.array([*TEXTS[:-2], "nan", "<NA>"]))["text"]
