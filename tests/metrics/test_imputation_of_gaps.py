@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import torch
-from test_metrics_likelihood import drawn, linear_model
 
 from polyvae import metrics, subsets
 from polyvae.metrics import Evaluation
 from polyvae.metrics.imputation import warnings
+from support.linear import drawn, linear_model
 
 MODEL = linear_model(subsets.mvae)
 DATA = drawn(MODEL, 90)
