@@ -1,15 +1,62 @@
 """What is known of a run that has ended: the content of its `record.json`."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from polyvae import files
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
+from polyvae.schema import Rule
 
 Status = Literal["done", "failed"]
+RunId = Annotated[str, Rule(files.is_plain_name, "the name of a folder, without a path")]
+
+
+class LikelihoodFacts(TypedDict, total=False):
+    """A likelihood; its other settings are its own."""
+
+    kind: str
+    scale: float | None
+
+
+class EnvironmentFacts(TypedDict, total=False):
+    """Where a run was made."""
+
+    versions: dict[str, str]
+    device: str
+    threads: int
+    cpu: str
+
+
+class ResolvedFacts(TypedDict, total=False):
+    """What a report reads of `Record.resolved`; older records have less."""
+
+    modalities: list[str]
+    networks: dict[str, str]
+    likelihoods: dict[str, LikelihoodFacts]
+    weights: dict[str, float]
+    is_bound: bool
+    train_rows: int
+    test_rows: int
+    data: str
+    metrics: list[str]
+    importance_samples: dict[str, int]
+    sha256: dict[str, str]
+
+
+class RecordFile(TypedDict):
+    """record.json. The first records lack environment and resolved."""
+
+    run_id: RunId
+    config: dict[str, Any]
+    status: Status
+    error: str | None
+    metrics: dict[str, float]
+    notes: dict[str, str]
+    seconds: dict[str, float]
+    environment: NotRequired[EnvironmentFacts]
+    resolved: NotRequired[ResolvedFacts]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +97,7 @@ class Record:
 
         Raises InputError that names the file when it is missing or damaged, or has a setting that is not known.
         """
-        content = files.read_object(path, REQUIRED)
-        _check(path, content)
+        content = files.read_object(path, RecordFile)
         try:
             content["config"] = RunConfig.from_dict(content["config"])
         except InputError as error:
@@ -65,17 +111,3 @@ class Record:
 
 
 NAMES = tuple(f.name for f in fields(Record))
-LATER = ("environment", "resolved")  # which the first records lack
-REQUIRED = tuple(name for name in NAMES if name not in LATER)
-
-
-def _check(path: Path, content: Mapping[str, Any]) -> None:
-    if content["status"] not in get_args(Status):
-        raise files.damaged(path, f"its status is {content['status']!r}")
-    for name in ("config", "metrics", "notes", "seconds", *LATER):
-        if not isinstance(content.get(name, {}), dict):
-            raise files.damaged(path, f"its {name} is no object")
-    for name in ("metrics", "seconds"):
-        for key, value in content[name].items():
-            if not isinstance(value, int | float):
-                raise files.damaged(path, f"{name} {key!r} is {value!r}, not a number")
