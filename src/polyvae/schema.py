@@ -48,7 +48,7 @@ class HistoryLine(TypedDict):
     kl: NotRequired[float | None]
     seconds: NotRequired[float]
     log_likelihood: NotRequired[dict[str, float | None]]
-    validation: NotRequired[dict[str, float | None | dict[str, float | None]]]
+    validation: NotRequired[dict[str, float | dict[str, float | None] | None]]
 
 
 def parsed(text: str) -> Any:
@@ -81,11 +81,13 @@ def fault(value: Any, hint: Any, keys: tuple[str | int, ...] = ()) -> str | None
     if is_typeddict(hint):
         return _fault_of_object(value, hint, keys)
     if kind is dict:
-        wrong = (fault(item, parts[1], (*keys, key)) for key, item in value.items()) if isinstance(value, dict) else ()
-        return next(filter(None, wrong), None) if isinstance(value, dict) else f"{_place(keys)} is no object"
+        if not isinstance(value, dict):
+            return f"{_place(keys)} is no object"
+        return next(filter(None, (fault(item, parts[1], (*keys, key)) for key, item in value.items())), None)
     if kind is list:
-        wrong = (fault(item, parts[0], (*keys, place)) for place, item in enumerate(value) if isinstance(value, list))
-        return next(filter(None, wrong), None) if isinstance(value, list) else f"{_place(keys)} is no list"
+        if not isinstance(value, list | tuple):
+            return f"{_place(keys)} is no list"
+        return next(filter(None, (fault(item, parts[0], (*keys, place)) for place, item in enumerate(value))), None)
     if kind is Literal:
         return None if value in parts else _is(keys, value, f"it must be {', '.join(map(str, parts))}")
     return None if _is_of(value, hint) else _is(keys, value, f"not {WORDS[hint]}")

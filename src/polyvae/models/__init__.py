@@ -6,14 +6,14 @@ which model.json keeps, so that a trained model can be loaded.
 
 from collections.abc import Callable
 
-from polyvae.models.blueprint import OWN, Blueprint, Networks, Pair
+from polyvae.models.blueprint import JOINT, OWN, Blueprint, ModelFile, Networks, Pair
 from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
 from polyvae.models.generation import TrainableModel, generate
 from polyvae.models.vae import MultimodalVAE
 from polyvae.registry import Registry
 
 Build = Callable[[Blueprint], TrainableModel]
-MODELS: Registry[Build] = Registry("kind of model", {"joint": MultimodalVAE.of})
+MODELS: Registry[Build] = Registry("kind of model", {JOINT: MultimodalVAE.of})
 register = MODELS.register
 
 
@@ -23,6 +23,7 @@ def build(blueprint: Blueprint) -> TrainableModel:
 
 
 __all__ = [
+    "JOINT",
     "MODELS",
     "OWN",
     "Blueprint",
@@ -30,6 +31,7 @@ __all__ = [
     "Codes",
     "JointModel",
     "Model",
+    "ModelFile",
     "MultimodalVAE",
     "Networks",
     "NotDefined",

@@ -23,7 +23,7 @@ from polyvae.runs.evaluation import Say, evaluation_of, score
 from polyvae.runs.finished import completed
 from polyvae.runs.plan import Plan, make_plan, plugins_behind
 from polyvae.runs.record import Record
-from polyvae.runs.saving import load, save_model
+from polyvae.runs.saving import checksums, load, save_model
 from polyvae.runs.stages import stages_of
 from polyvae.runs.store import RunStore
 from polyvae.training import parallel
@@ -165,6 +165,7 @@ def _train_and_score(plan: Plan, folder: Path, account: _Account, on_step: OnSte
     parallel.team().tell(True)
     progress = _train(plan, model, folder, on_step)
     save_model(folder, model, plan.blueprint)
+    account.resolved["sha256"] = checksums(folder)
     account.resolved["steps"] = progress.step
     account.seconds["train"] = round(progress.total_seconds, 3)
 
