@@ -32,7 +32,7 @@ LAYERS = (
 )
 ONLY = {  # what a room, or a part of one, is held to beyond its row
     "keys": set(),
-    "config": {"errors", "escapes", "schema"},
+    "config": {"errors", "schema"},
     "likelihoods": {"errors", "registry"},
     "options": {"errors"},
     "plugins": {"errors", "files", "registry"},

@@ -7,7 +7,7 @@ import re
 UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-MOST_BYTES = 120  # of a file name: an ending, a prefix and the like still fit into the 255 that file systems take
+MOST_BYTES = 160  # of a file name: an ending, a prefix and the like still fit into the 255 that file systems take
 
 
 def terminal(text: str) -> str:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
 from rich.table import Column, Table
 
 from polyvae import subsets
-from polyvae.cli.common import STORE, Quiet, RunName, Store, subsets_in, table_of
+from polyvae.cli.common import STORE, Quiet, RunName, Store, Terminal, left_out, out_folder, say, subsets_in, table_of
 from polyvae.cli.progress import Bar
 from polyvae.config import RunConfig
 from polyvae.judges import pretrained
@@ -59,9 +58,9 @@ def report(*, store: Store = STORE, out: Path = Path("report"), quiet: Quiet = F
     Args:
         out: Folder to write to.
     """
-    page = write_report(RunStore(store), out)
+    page = write_report(RunStore(store), out_folder(out), left_out)
     if not quiet:
-        print(page)
+        say(page)
 
 
 def evaluate(
@@ -109,7 +108,7 @@ def methods() -> None:
         row = (method.name, method.summary, objective, method.prior, posterior, _is_bound(method))
         encoded, decoded = cost(method, NAMES_SHOWN)
         table.add_row(*row, f"{encoded:.3g} + {decoded:.3g}" if method.mixture else "depends on S", method.source)
-    console = Console()
+    console = Terminal()
     console.width = console.width if console.is_terminal else WIDE
     console.print(table)
 
@@ -129,7 +128,7 @@ def metrics() -> None:
         if metric.needs in pretrained.EXTRACTORS and metric.needs not in pretrained.installed():
             needs[0] += " (not installed)"
         table.add_row(name, metric.summary, "yes" if metric.is_default else "", ", ".join(filter(None, needs)))
-    Console(soft_wrap=False).print(table)
+    Terminal(soft_wrap=False).print(table)
 
 
 def _print_record(record: Record, folder: Path) -> None:
@@ -139,5 +138,5 @@ def _print_record(record: Record, folder: Path) -> None:
         table.add_row(key, f"{value:,.4f}")
     for name, reason in record.notes.items():
         table.add_row(name, reason if name in record.metrics else f"not defined: {reason}")
-    Console().print(table)
-    print(f"{record.run_id}: {record.status}, in {folder}")
+    Terminal().print(table)
+    say(f"{record.run_id}: {record.status}, in {folder}")

@@ -10,9 +10,8 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
-from rich.console import Console
 
-from polyvae.cli.common import STORE, Quiet, Store, table_of
+from polyvae.cli.common import STORE, Quiet, Store, Terminal, left_out, say, table_of
 from polyvae.cli.progress import SweepTable
 from polyvae.config import RunConfig
 from polyvae.errors import RunError
@@ -78,7 +77,7 @@ def sweep_command(
         configs = table.configs_where(configs, where)
     if data_dir is not None:
         configs = [config.with_(data_dir=data_dir) for config in configs]
-    known = place.records()
+    known = place.records(left_out)
     if order == "longest":
         configs = costs.longest_first(configs, known)
     if dry_run:
@@ -104,7 +103,7 @@ def sweep_command(
     if stopping.is_set():
         raise KeyboardInterrupt
     if not quiet:
-        print(f"{len(records)} runs done in {store}; see them with: polyvae report --store {store}")
+        say(f"{len(records)} runs done in {store}; see them with: polyvae report --store {store}")
 
 
 @contextmanager
@@ -128,7 +127,7 @@ def _interruptible(say: Callable[[str], None]) -> Generator[Event]:
 
 def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed: bool) -> None:
     """The plan: one row per run, then time and disk of what is to do, as far as finished runs tell."""
-    known = {record.run_id: record for record in store.records()}
+    known = {record.run_id: record for record in store.records(left_out)}
     plans = {plan.run_id: plan.config for plan in make_plans(configs)}
     seconds = costs.estimate(list(plans.values()), known.values())
     expected = dict(zip(plans, seconds or [None] * len(plans), strict=True))
@@ -136,7 +135,7 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
     for run_id, cost in expected.items():
         state = known[run_id].status if run_id in known else "to do"
         shown.add_row(run_id, state, "?" if cost is None else duration(cost))
-    Console(soft_wrap=True).print(shown)
+    Terminal(soft_wrap=True).print(shown)
     ended = ("done",) if retry_failed else ("done", "failed")
     todo = [run_id for run_id in plans if run_id not in known or known[run_id].status not in ended]
     time = duration(sum(expected[r] or 0 for r in todo) / workers) if seconds else "unknown before a run is done"
@@ -144,4 +143,4 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
     folders = with_models[:50]
     size = sum(map(upkeep.size, folders)) / len(folders) * len(todo) / 1e6 if folders else None
     disk = "unknown" if size is None else f"{size:,.0f} MB"
-    print(f"{len(plans)} runs, {len(todo)} to do; time with {workers} at a time: {time}; disk: {disk}")
+    say(f"{len(plans)} runs, {len(todo)} to do; time with {workers} at a time: {time}; disk: {disk}")

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from polyvae import datasets, files, subsets
@@ -18,7 +17,7 @@ from polyvae.audits.entropy_bounds import Interval
 from polyvae.audits.estimate import Estimate, estimate
 from polyvae.audits.floors import add_floors
 from polyvae.audits.laws import law_named
-from polyvae.cli.common import STORE, Quiet, Store, subsets_in, table_of
+from polyvae.cli.common import STORE, Quiet, Store, Terminal, out_file, say, seeded, subsets_in, table_of
 from polyvae.cli.progress import Bar
 from polyvae.config import DataOptions
 from polyvae.errors import InputError
@@ -86,12 +85,15 @@ def theory(
         out: JSON file for the result. For tradeoff FILE.json also gets FILE.1.json, FILE.2.json, ... beside it, one S
             each, as `polyvae run --method custom --subsets` takes it.
     """
+    seeded(law.seed)
+    if out is not None:
+        out_file(out)
     result = ACTIONS[action](target, law)
     written = "" if out is None else "\n" + _write(out, result)
     if not law.quiet:
         for table in result.tables:
-            Console().print(table)
-        print(result.words + written)
+            Terminal().print(table)
+        say(result.words + written)
 
 
 def _write(out: Path, result: Result) -> str:
@@ -154,9 +156,7 @@ def _tradeoff(target: str | None, flags: Flags) -> Result:
 
 
 def _floors(target: str | None, flags: Flags) -> Result:
-    floors = add_floors(
-        RunStore(flags.store), flags.data_dir, lambda text: None if flags.quiet else print(text, flush=True)
-    )
+    floors = add_floors(RunStore(flags.store), flags.data_dir, lambda text: None if flags.quiet else say(text))
     table = table_of("run", "distortion", "floor", "above it", "Delta")
     for floor in floors:
         numbers = (floor.distortion, floor.floor, floor.distortion - floor.floor, floor.delta)

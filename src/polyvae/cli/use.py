@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polyvae import files, keys
-from polyvae.cli.common import STORE, Quiet, RunName, Store, listed
+from polyvae.cli.common import STORE, Quiet, RunName, Store, listed, out_file, say, seeded
 from polyvae.cli.progress import Bar
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.new_rows import load_like
@@ -93,9 +93,9 @@ def generate(
         raise InputError("--data holds rows to condition on; name what to condition on with --given")
     if prior is not None and given is not None:
         raise InputError("--prior is for samples from the prior; leave out --given")
-    _check_out(out)
+    out_file(out, ".npz")
     vae = model.load(prior)
-    torch.manual_seed(model.seed)
+    torch.manual_seed(seeded(model.seed))
     wanted = None if targets is None else listed(targets)
     arrays: Arrays = {}
     inputs: list[Row] = []
@@ -120,9 +120,10 @@ def generate(
         written.append(out.with_suffix(".png"))
         write_page(written[1], [[row] for row in (*inputs, *pictured)])
     if not model.quiet:
-        print(*written)
-        print(", ".join(f"{name} {tuple(value.shape)}" for name, value in arrays.items()))
-        print(note, end="\n" if note else "")
+        say(" ".join(map(str, written)))
+        say(", ".join(f"{name} {tuple(value.shape)}" for name, value in arrays.items()))
+        if note:
+            say(note)
 
 
 def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("imputed.npz")) -> None:
@@ -140,10 +141,10 @@ def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("
         draws: Draws per row.
         out: File to write.
     """
-    _check_out(out)
+    out_file(out, ".npz")
     vae = model.load()
     rows = load_like(data, vae.modalities)
-    torch.manual_seed(model.seed)
+    torch.manual_seed(seeded(model.seed))
     parts = [impute_batch(vae, batch, draws=draws) for batch in model.batches(rows)]
     arrays: Arrays = {}
     for index, modality in enumerate(vae.modalities):
@@ -152,8 +153,9 @@ def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("
     _write_npz(out, arrays)
     if not model.quiet:
         absent = int((~rows.present).sum())
-        print(f"{out}: {len(rows)} rows, {absent} absent modalities filled in from {draws} draws each")
-        print(_calibration(vae.names, model.folder), end="")
+        say(f"{out}: {len(rows)} rows, {absent} absent modalities filled in from {draws} draws each")
+        if calibration := _calibration(vae.names, model.folder):
+            say(calibration)
 
 
 def fit_prior(
@@ -177,10 +179,10 @@ def fit_prior(
     if components < 1:
         raise InputError(f"--components is {components}; it must be at least 1")
     with Bar(quiet) as bar:
-        fitted = finished.fit_prior(run, RunStore(store), kind, components, seed, say=bar.say)
+        fitted = finished.fit_prior(run, RunStore(store), kind, components, seeded(seed), say=bar.say)
     if not quiet:
-        print(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
-        print(f"see what it gains with: polyvae evaluate {run} --prior {kind} --metrics coherence,frechet")
+        say(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
+        say(f"see what it gains with: polyvae evaluate {run} --prior {kind} --metrics coherence,frechet")
 
 
 def _calibration(names: Sequence[str], folder: Path) -> str:
@@ -189,12 +191,7 @@ def _calibration(names: Sequence[str], folder: Path) -> str:
     metrics = {} if record is None else record.metrics
     by_name = {name: keys.imputation(keys.all_but(name, names), name, "coverage") for name in names}
     held = ", ".join(f"{name} {metrics[key]:.0%}" for name, key in by_name.items() if key in metrics)
-    return f"Of the truth in test rows, 80 % intervals given all others held: {held} (last weights)\n" if held else ""
-
-
-def _check_out(out: Path) -> None:
-    if out.suffix != ".npz":
-        raise InputError(f"--out {out} is written as .npz; give it that ending")
+    return f"Of the truth in test rows, 80 % intervals given all others held: {held} (last weights)" if held else ""
 
 
 def _rows_to_use(rows: MultimodalDataset, names: Sequence[str], count: int) -> list[int]:

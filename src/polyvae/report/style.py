@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
 
-from polyvae import files
+from polyvae import escapes, files
 from polyvae.paper.names import METHODS as NAMES
 
 DASH = "\N{EN DASH}"  # for a value that is not there
@@ -136,4 +136,4 @@ def inline(svg: str, name: str) -> str:
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue().replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans', sans-serif")
+    return escapes.xml(buffer.getvalue()).replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans', sans-serif")
