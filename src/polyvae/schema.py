@@ -36,19 +36,24 @@ Size = Annotated[int, Rule(lambda v: 1 <= v < 2**31, "from 1 to 2^31 - 1")]
 Positive = Annotated[float, Rule(lambda v: v > 0, "above 0")]
 
 
-class HistoryLine(TypedDict):
-    """A line of history.jsonl, a mean over one epoch; null where that is not finite."""
+class Means(TypedDict):
+    """What is minimised, in nats, means over rows; null where that is not finite."""
 
-    epoch: int
-    step: int
-    stage: NotRequired[str]
     loss: NotRequired[float | None]
     distortion: NotRequired[float | None]
     rate: NotRequired[float | None]
     kl: NotRequired[float | None]
-    seconds: NotRequired[float]
     log_likelihood: NotRequired[dict[str, float | None]]
-    validation: NotRequired[dict[str, float | dict[str, float | None] | None]]
+
+
+class HistoryLine(Means):
+    """A line of history.jsonl: an epoch."""
+
+    epoch: int
+    step: int
+    stage: NotRequired[str]
+    seconds: NotRequired[float]
+    validation: NotRequired[Means]
 
 
 def parsed(text: str) -> Any:

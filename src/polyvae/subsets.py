@@ -299,9 +299,7 @@ def from_text(text: str, names: Sequence[str]) -> SubsetMixture:
     try:
         content = parsed(text)
     except ValueError as error:
-        raise InputError(
-            f"{text!r} is no JSON text ({error}); give the terms, json.dumps(subsets.to_json(S))"
-        ) from error
+        raise InputError(f"{text!r} is no JSON text; give the terms, json.dumps(subsets.to_json(S))") from error
     return from_json(content, names)
 
 

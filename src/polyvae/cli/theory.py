@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-import numpy as np
 import tyro
 from rich.table import Table
 
-from polyvae import datasets, files, subsets
+from polyvae import archives, datasets, files, subsets
 from polyvae import theory as exact
 from polyvae.audits.audit import Audit, SubsetAudit
 from polyvae.audits.audit import audit as audit_run
@@ -112,10 +111,7 @@ def _law(action: str, target: str | None, flags: Flags) -> Any:
     if not target.endswith(".npy"):
         options = datasets.options_of(target, flags) if target in datasets.DATASETS else flags.given
         return law_named(target, symbols=flags.symbols, seed=flags.seed, **options)
-    try:
-        return np.load(target, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{target} is no readable table ({error}); save it with numpy.save") from error
+    return archives.read_npy(Path(target))
 
 
 def _discrepancy(target: str | None, flags: Flags) -> Result:

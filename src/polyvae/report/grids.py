@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from polyvae import escapes
 from polyvae.errors import InputError
 from polyvae.report.runs import Group, Series
 from polyvae.runs.store import Damaged, raised, readable
@@ -86,7 +87,7 @@ def _embedded(path: Path) -> Picture:
 
 
 def _grids(group: Group, stem: str) -> tuple[Grid, ...]:
-    first = [(series, series.best[0]) for series in group.series]
+    first, stem = [(series, series.best[0]) for series in group.series], escapes.file_name(stem)
     return tuple(Grid(s, run.config.seed, run.samples[stem]) for s, run in first if stem in run.samples)
 
 

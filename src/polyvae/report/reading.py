@@ -5,8 +5,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 
+from polyvae import escapes
 from polyvae.config import DATA_OPTIONS
 from polyvae.errors import InputError
 from polyvae.paper.claims.evidence import compared
@@ -68,7 +70,9 @@ def _groups(runs: list[Run]) -> tuple[Group, ...]:
             rows = members[0].resolved
             title += f", {rows.get('train_rows', 0):,} training and {rows.get('test_rows', 0):,} test rows"
             title += f", content {members[0].data_identity[:6]}" if members[0].data_identity else ""
-        name = re.sub(r"[^a-z0-9]+", "-", (title + suffix).lower()).strip("-")
+        name = escapes.file_name(re.sub(r"[^a-z0-9]+", "-", (title + suffix).lower()).strip("-"))
+        taken = {group.name for group in groups}
+        name = next(n for n in chain([name], (f"{name}-n{i}" for i in count(2))) if n not in taken)
         groups.append(_group(members, title, name, by_method))
     return tuple(groups)
 

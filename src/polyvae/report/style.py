@@ -125,12 +125,16 @@ def inline(svg: str, name: str) -> str:
     """The <svg> element alone: ids made unique by `name`, colours as CSS variables, size left to the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    svg = re.sub(r"\bid=\"", f'id="{name}-', svg)
-    svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">', svg, count=1, flags=re.S)
+    return re.sub("<[^>]*>", lambda tag: _inlined(tag[0], name), svg)  # the text between tags stays as it is
+
+
+def _inlined(tag: str, name: str) -> str:
+    tag = re.sub(r"\bid=\"", f'id="{name}-', tag)
+    tag = tag.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
     for colour, variable in VARIABLES.items():
-        svg = svg.replace(colour, variable)
-    return svg.replace("xlink:href", "href")
+        tag = tag.replace(colour, variable)
+    return tag.replace("xlink:href", "href")
 
 
 def _svg(figure: Figure) -> str:
