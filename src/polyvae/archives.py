@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, NoReturn
 
 import numpy as np
@@ -85,7 +86,7 @@ def _array(file: IO[bytes], held: int) -> np.ndarray:
     version = npy.read_magic(file)
     try:
         shape, _, dtype = readers.get(version, readers[2, 0])(file)
-    except (SyntaxError, RecursionError, MemoryError, TypeError, OverflowError) as error:
+    except (SyntaxError, TokenError, RecursionError, MemoryError, TypeError, OverflowError) as error:
         raise ValueError(f"its header is damaged: {type(error).__name__}") from error
     if dtype.hasobject:
         raise ValueError("it holds Python objects")

@@ -52,6 +52,7 @@ class ModelFlags:
         return RunStore(self.store).existing(self.run)
 
     def load(self, prior: str | None = None) -> TrainableModel:
+        seeded(self.seed)
         return load(self.folder, weights=self.weights, prior=prior).to(device_named(self.device))
 
     def batches(self, rows: MultimodalDataset) -> Iterator[Batch]:
@@ -95,7 +96,7 @@ def generate(
         raise InputError("--prior is for samples from the prior; leave out --given")
     out_file(out, ".npz")
     vae = model.load(prior)
-    torch.manual_seed(seeded(model.seed))
+    torch.manual_seed(model.seed)
     wanted = None if targets is None else listed(targets)
     arrays: Arrays = {}
     inputs: list[Row] = []
@@ -144,7 +145,7 @@ def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("
     out_file(out, ".npz")
     vae = model.load()
     rows = load_like(data, vae.modalities)
-    torch.manual_seed(seeded(model.seed))
+    torch.manual_seed(model.seed)
     parts = [impute_batch(vae, batch, draws=draws) for batch in model.batches(rows)]
     arrays: Arrays = {}
     for index, modality in enumerate(vae.modalities):
@@ -178,8 +179,9 @@ def fit_prior(
     """
     if components < 1:
         raise InputError(f"--components is {components}; it must be at least 1")
+    seeded(seed)
     with Bar(quiet) as bar:
-        fitted = finished.fit_prior(run, RunStore(store), kind, components, seeded(seed), say=bar.say)
+        fitted = finished.fit_prior(run, RunStore(store), kind, components, seed, say=bar.say)
     if not quiet:
         say(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
         say(f"see what it gains with: polyvae evaluate {run} --prior {kind} --metrics coherence,frechet")

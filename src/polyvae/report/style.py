@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,7 +94,9 @@ def marker_path(marker: str) -> str:
 
 @contextmanager
 def drawing() -> Generator[None]:
-    with matplotlib.rc_context(RC):
+    """Our style. A letter that the font lacks is a box in the PNG file, and a letter in the page."""
+    with matplotlib.rc_context(RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         yield
 
 
