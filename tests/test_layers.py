@@ -10,7 +10,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "polyvae"
 # Rooms (folders and single files of the package) from the ground up; each knows only those below its own row.
 LAYERS = (
     {"errors"},
-    {"files", "registry", "keys"},
+    {"schema", "escapes"},
+    {"archives", "files", "registry", "keys"},
     {"config", "noise", "subsets", "likelihoods", "options", "plugins"},
     {"gaussian", "text", "theory"},
     {"posteriors"},
@@ -31,22 +32,25 @@ LAYERS = (
 )
 ONLY = {  # what a room, or a part of one, is held to beyond its row
     "keys": set(),
-    "config": {"errors"},
+    "config": {"errors", "schema"},
     "likelihoods": {"errors", "registry"},
     "options": {"errors"},
     "plugins": {"errors", "files", "registry"},
-    "subsets": {"errors"},
+    "subsets": {"errors", "schema"},
     "theory": {"subsets", "errors"},
-    "runs.record": {"config", "files", "errors"},
-    "runs.store": {"config", "runs.record", "files", "errors"},
-    "runs.table": {"config", "keys", "runs.record", "files", "errors"},
-    "runs.upkeep": {"runs.record", "runs.store", "files", "errors"},
+    "runs.record": {"config", "files", "errors", "schema"},
+    "runs.store": {"config", "runs.record", "files", "errors", "schema"},
+    "runs.table": {"config", "keys", "runs.record", "files", "errors", "escapes"},
+    "runs.upkeep": {"runs.record", "runs.saving", "runs.store", "files", "errors"},
     "runs.trackers": {"runs.record", "runs.store", "errors"},
     "sweeps.costs": {"config", "errors", "methods", "objectives", "runs.record"},
     "sweeps.executors": {"errors"},
     "paper.names": set(),
     "paper.claims": {"config", "keys", "runs.record", "paper.names"},
-    "report": {"config", "keys", "runs.record", "runs.store", "files", "errors", "paper.claims", "paper.names"},
+    "report": {
+        *("config", "keys", "runs.record", "runs.store", "files", "errors", "escapes", "schema"),
+        *("paper.claims", "paper.names"),
+    },
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -3,28 +3,22 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from types import NoneType
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from polyvae.errors import InputError
+from polyvae.schema import Rule
 
 # Left out of the run id: what does not change the trained model, and what enters by its content instead.
 NOT_HASHED = {"threads", "device", "metrics", "importance_samples", "data_dir", "data", "subsets"}
 
+LONGEST = 160  # bytes of names in a run id: file systems take 255
 MODALITIES = 5  # of a generated data set, where a config does not say
 
-
-class Rule(NamedTuple):
-    """What the value of a field must be."""
-
-    holds: Callable[[Any], bool]
-    wording: str
-
-
-Count = Annotated[int, Rule(lambda v: v >= 1, "at least 1")]
+Count = Annotated[int, Rule(lambda v: v >= 1, "at least 1"), Rule(lambda v: v < 2**31, "below 2^31")]
 Seed = Annotated[int, Rule(lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1")]
 Positive = Annotated[float, Rule(lambda v: 0 < v < float("inf"), "a finite number above 0")]
 
@@ -41,7 +35,7 @@ class DataOptions:
     """Folder with mnist/, polymnist/, cub/, backgrounds/. Default: $POLYVAE_DATA, else the embedded digits."""
     scale: Annotated[float, Rule(lambda v: 0 < v < 1, "between 0 and 1, exclusive")] | None = None
     """Size of the digits in translated_polymnist, in (0, 1). Default .5."""
-    background: Annotated[int, Rule(lambda v: v >= 0, "at least 0")] | None = None
+    background: Annotated[int, Rule(lambda v: 0 <= v < 2**31, "at least 0, below 2^31")] | None = None
     """Index of the one picture behind repeated_polymnist. Default 0."""
     held_out: Annotated[int, Rule(lambda v: 0 <= v <= 10, "from 0 to 10")] | None = None
     """Number of digits d that translated_polymnist never shows in quadrant d mod 4; metric `ood` does. Default 0."""
@@ -136,7 +130,7 @@ class RunConfig(DataOptions):
     """Seed of the weights, the order of rows, the training noise and the metrics."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: networks in mixed precision; likelihoods, KL and optimiser stay in float32."""
-    threads: Count | None = None
+    threads: Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")] | None = None
     """CPU threads. Default: all cores, shared among workers."""
     device: str = "auto"
     """cpu, cuda, cuda:1; auto takes a CUDA device if there is one."""
@@ -147,7 +141,7 @@ class RunConfig(DataOptions):
 
     def __post_init__(self) -> None:
         for name, hint in _hints().items():
-            object.__setattr__(self, name, _checked(name, getattr(self, name), hint))
+            object.__setattr__(self, name, checked(name, getattr(self, name), hint))
         for name in ("data_options", "method_options"):  # a=1,b=2 and b=2, a=1 are the same run
             if text := getattr(self, name):
                 object.__setattr__(self, name, ",".join(sorted(part.strip() for part in text.split(","))))
@@ -176,7 +170,9 @@ class RunConfig(DataOptions):
         identity |= content or {}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         dataset = re.sub(r"[^\w-]", "_", self.dataset)  # the user's own data may be called anything
-        return f"{dataset}-{self.method}-b{self.beta:g}-s{self.seed}-{digest[:10]}"
+        method = re.sub(r"[/\\\x00-\x1f\x7f]", "_", self.method)
+        name = f"{dataset}-{method}".encode()[:LONGEST].decode(errors="ignore")
+        return f"{name}-b{self.beta:g}-s{self.seed}-{digest[:10]}"
 
 
 @cache
@@ -204,7 +200,7 @@ def flag(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
-def _checked(name: str, value: Any, hint: Any) -> Any:
+def checked(name: str, value: Any, hint: Any) -> Any:
     """`value` as the type of its field: an integer is made a float, so that 1 and 1.0 are the same run.
 
     Raises InputError for a value of another type, or one that breaks the field's rule.

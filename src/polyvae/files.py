@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import math
 import os
+import re
+import stat
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from polyvae import schema
 from polyvae.errors import InputError, RunError
 
 
@@ -26,7 +30,10 @@ def atomic(path: Path) -> Generator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = stat.S_IMODE(temporary.stat().st_mode)  # as the umask says; some writers make a file of their own, 0600
         yield temporary
+        temporary.chmod(mode)
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -48,21 +55,24 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises InputError that names the file when it is missing or damaged."""
     with _readable(path):
-        return json.loads(path.read_text(encoding="utf-8"))
+        return schema.parsed(path.read_text(encoding="utf-8"))
 
 
-def read_object(path: Path, keys: Iterable[str]) -> dict[str, Any]:
-    """A JSON file that holds an object with at least `keys`. Raises InputError when it is missing or damaged."""
+def read_object(path: Path, form: Any) -> dict[str, Any]:
+    """A JSON file of the form that a type hint says (`schema.fault`), such as a TypedDict.
+
+    Raises InputError that names the file, and the key, when it is missing or damaged.
+    """
     content = read_json(path)
-    if missing := [key for key in keys if not isinstance(content, dict) or key not in content]:
-        raise damaged(path, f"it lacks {missing[0]!r}")
+    if (fault := schema.fault(content, form)) is not None:
+        raise damaged(path, fault)
     return content
 
 
 def read_settings(path: Path) -> Any:
     """The content of a JSON file that a user wrote. Raises InputError that says where it is wrong."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return schema.parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"no file {path} ({error.strerror})") from None
     except json.JSONDecodeError as error:
@@ -70,12 +80,33 @@ def read_settings(path: Path) -> Any:
         raise InputError(f"{path} is not valid JSON ({error.msg}, {place}); correct it there") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from None
+    except ValueError as error:
+        raise InputError(f"{path} cannot be used ({error}); correct it") from None
 
 
-def read_json_lines(path: Path) -> list[Any]:
-    """The content of a file with one JSON value per line, [] where there is none. Raises InputError when damaged."""
+def read_json_lines(path: Path, form: Any) -> list[Any]:
+    """The lines of a file, each JSON of this form (as in `read_object`); [] where there is no file.
+
+    Raises InputError when it is damaged.
+    """
     with _readable(path):
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        lines = [schema.parsed(line) for line in text.split("\n") if line]
+    for number, line in enumerate(lines, start=1):
+        if (fault := schema.fault(line, form)) is not None:
+            raise damaged(path, f"line {number}: {fault}")
+    return lines
+
+
+def write_json_lines(path: Path, lines: Iterable[Any]) -> None:
+    """One JSON value a line; numbers that are not finite are null."""
+    write_text(path, "".join(json.dumps(_finite(line), allow_nan=False) + "\n" for line in lines))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
@@ -103,7 +134,7 @@ def make_once(path: Path, make: Callable[[], tuple[Mapping[str, Tensor], Mapping
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, meta) of a file by `write_tensors`, memory-mapped. Raises InputError when missing or damaged."""
     with _readable(path), safe_open(path, framework="pt") as file:
-        meta = json.loads((file.metadata() or {}).get("meta", "{}"))
+        meta = schema.parsed((file.metadata() or {}).get("meta", "{}"))
         return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
 
 
@@ -113,14 +144,19 @@ def _readable(path: Path) -> Generator[None]:
         yield
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
-        raise damaged(path, error) from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, SafetensorError) as error:  # no JSON, no UTF-8, or content that no file of ours has
+        raise damaged(path, error) from error
 
 
 def damaged(path: Path, reason: object) -> InputError:
     return InputError(f"{path} is damaged ({reason}); delete it, then run the same command again")
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name from a file can be one part of a path: it leads nowhere else, and no folder is hidden by it."""
+    return bool(name) and not name.startswith(".") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

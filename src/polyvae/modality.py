@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -11,7 +11,38 @@ from torch.distributions import Distribution
 from polyvae import likelihoods
 from polyvae.errors import InputError
 from polyvae.likelihoods import Form, Likelihood
+from polyvae.schema import Positive, Size
 from polyvae.text import Vocabulary
+
+
+class UnitsFile(TypedDict):
+    """`Standardise` in JSON."""
+
+    mean: list[float]
+    sd: list[Positive]
+
+
+class WordsFile(TypedDict):
+    """A `Vocabulary` in JSON."""
+
+    words: list[str]
+    length: Size
+
+
+class LikelihoodFile(TypedDict):
+    """A likelihood in JSON, beside settings of its own."""
+
+    kind: str
+
+
+class ModalityFile(TypedDict):
+    """A `Modality` in JSON."""
+
+    name: str
+    shape: list[Size]
+    likelihood: LikelihoodFile
+    weight: Positive
+    transform: UnitsFile | WordsFile | None
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,42 @@ modality: no prior expert.
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
 from polyvae.errors import InputError
+from polyvae.schema import Rule, fault, parsed
 
+FORM = '{"names": ["m0", ...], "terms": [{"given": ["m0"], "weight": 1}, ...]}'
 POWERSET = "powerset"  # in place of the terms of S = all subsets
 MOST_TERMS = 65_536  # above this, a table of all subsets is refused; drawing them still works
+
+
+class TermFile(TypedDict):
+    """A `Term` in JSON."""
+
+    given: list[str]
+    weight: float
+    target: NotRequired[list[str] | None]
+    prior_expert: NotRequired[bool]
+
+
+Terms = Annotated[
+    Literal["powerset"] | list[TermFile],
+    Rule(lambda terms: len(terms) <= MOST_TERMS, f"at most {MOST_TERMS:,} terms"),
+]
+
+
+class SubsetsFile(TypedDict):
+    """S in JSON; the names are left out where the modalities are known."""
+
+    names: NotRequired[list[str]]
+    terms: Terms
 
 
 @dataclass(frozen=True)
@@ -258,52 +281,43 @@ def from_json(content: Any, names: Sequence[str] | None = None) -> SubsetMixture
 
     names: of the modalities, in place of those in `content`. Raises InputError for what is no S.
     """
-    with _of_json():
-        over = tuple(content["names"] if names is None else names)
-        terms = _terms(content)
+    terms = _terms(content)
+    if names is None and not (isinstance(content, dict) and "names" in content):
+        raise InputError(f"S is {FORM}, and here it lacks 'names'")
+    over = tuple(content["names"] if names is None else names)
     return Powerset(over) if isinstance(terms, str) else Listed(over, terms)
 
 
 def terms_text(content: Any) -> str:
     """The terms in `content` (as `from_json` takes it) as canonical JSON text. Raises InputError for what are none."""
-    with _of_json():
-        terms = _terms(content)
+    terms = _terms(content)
     return json.dumps(terms if isinstance(terms, str) else [asdict(term) for term in terms])
 
 
 def from_text(text: str, names: Sequence[str]) -> SubsetMixture:
     """S over `names` from JSON text, such as that of `terms_text`. Raises InputError for what is no S."""
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
+        content = parsed(text)
+    except ValueError as error:
         raise InputError(f"{text!r} is no JSON text; give the terms, json.dumps(subsets.to_json(S))") from error
     return from_json(content, names)
 
 
-@contextmanager
-def _of_json() -> Generator[None]:
-    try:
-        yield
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        form = '{"names": ["m0", ...], "terms": [{"given": ["m0"], "weight": 1}, ...]}'
-        raise InputError(f"S is {form}, and this is not ({type(error).__name__}: {error})") from error
-
-
 def _terms(content: Any) -> tuple[Term, ...] | str:
+    """The terms in JSON content, checked for its form."""
+    form = SubsetsFile if isinstance(content, dict) else Terms
+    if (wrong := fault(content, form, () if isinstance(content, dict) else ("terms",))) is not None:
+        raise InputError(f"S is {FORM}, and here {wrong}")
     terms = content["terms"] if isinstance(content, dict) else content
-    return POWERSET if terms == POWERSET else tuple(_term(item) for item in terms)
+    return POWERSET if terms == POWERSET else tuple(map(_term, terms))
 
 
 def _term(item: dict[str, Any]) -> Term:
     known = [field.name for field in fields(Term)]
     if unknown := set(item) - set(known):
         raise InputError(f"unknown key {sorted(unknown)[0]!r} in a term; known: {', '.join(known)}")
-    if missing := {"given", "weight"} - set(item):
-        raise InputError(f"a term lacks {sorted(missing)[0]!r}: {item}")
     target = None if item.get("target") is None else tuple(item["target"])
-    return Term(tuple(item["given"]), float(item["weight"]), target, bool(item.get("prior_expert", False)))
+    return Term(tuple(item["given"]), float(item["weight"]), target, item.get("prior_expert", False))
 
 
 def _membership(names: Sequence[str], subsets: Iterable[Sequence[str]]) -> Tensor:

@@ -34,7 +34,7 @@ def add_floors(
     Raises RunError where the floor is missed by more than the noise of a test set: that is a bug.
     """
     floors, laws = [], {}
-    for record in store.records():
+    for record in store.records(lambda damage: say(f"left out: {damage}")):
         config = record.config
         has_law = config.dataset in datasets.DATASETS and datasets.DATASETS[config.dataset].sampler is not None
         if keys.DISTORTION not in record.metrics or not has_law or not record.resolved.is_bound:

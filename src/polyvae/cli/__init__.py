@@ -10,6 +10,7 @@ import tyro
 
 from polyvae import plugins
 from polyvae.cli import data, runs, stores, sweeps, theory, use
+from polyvae.cli.common import say
 from polyvae.errors import InputError, RunError
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (InputError, RunError, OSError) as error:
         if debug:
             traceback.print_exc()
-        print(f"polyvae: {error}", file=sys.stderr)
+        say(f"polyvae: {error}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 1) from None
     except KeyboardInterrupt:
         print("polyvae: stopped; the same command goes on from the last checkpoint", file=sys.stderr)

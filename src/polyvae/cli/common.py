@@ -1,12 +1,18 @@
 """What commands have in common: the flags that several of them take, lists as one word, S in a file, tables."""
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TextIO, TypeVar
 
 import tyro
+from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
+from polyvae import escapes
+from polyvae.config import Seed, checked
 from polyvae.errors import InputError
 from polyvae.files import read_settings
 
@@ -27,6 +33,34 @@ def listed(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
+def out_file(path: Path, *endings: str) -> Path:
+    """The value of --out where a command writes a file. Raises InputError, before it computes, where it cannot be."""
+    if path.is_dir():
+        raise InputError(f"--out {path} is a folder; name a file in it")
+    if endings and path.suffix not in endings:
+        raise InputError(f"--out {path}: name a {' or '.join(endings)} file")
+    return _writable(path, path.parent)
+
+
+def out_folder(path: Path) -> Path:
+    """The value of --out where a command writes a folder. Raises InputError where it cannot."""
+    return _writable(path, path)
+
+
+def _writable(path: Path, folder: Path) -> Path:
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not there.is_dir():
+        raise InputError(f"--out {path}: {there} is a file, not a folder; choose another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--out {path}: {there} cannot be written to; choose another place")
+    return path
+
+
+def seeded(seed: int) -> int:
+    """The value of --seed. Raises InputError for what no generator takes."""
+    return checked("seed", seed, Seed)
+
+
 def subsets_in(path: str, read: Callable[[Any], T]) -> T:
     """The S in a JSON file, as `read` makes it of the content. Raises InputError that names the file."""
     content = read_settings(Path(path))
@@ -34,6 +68,26 @@ def subsets_in(path: str, read: Callable[[Any], T]) -> T:
         return read(content)
     except InputError as error:
         raise InputError(f"--subsets {path}: {error}") from error
+
+
+def left_out(damage: InputError) -> None:
+    """Says on stderr what cannot be read, while the command goes on with the rest."""
+    say(f"polyvae: left out: {damage}", file=sys.stderr)
+
+
+def say(text: object, file: TextIO | None = None) -> None:
+    """Prints text, of which the terminal obeys nothing."""
+    print(escapes.terminal(str(text)), file=file, flush=True)
+
+
+class Terminal(Console):
+    """Prints tables and text as they are: no markup, no emoji, and no codes that a terminal would obey."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(escapes.terminal(text), **options)
 
 
 def table_of(*headings: str | Column) -> Table:

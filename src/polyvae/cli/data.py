@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 
 from polyvae import datasets
-from polyvae.cli.common import Quiet, table_of
+from polyvae.cli.common import Quiet, Terminal, out_file, say, seeded, table_of
 from polyvae.config import DataOptions
 from polyvae.datasets.download import download_mnist
 from polyvae.errors import InputError
@@ -51,18 +50,20 @@ def data(
     if action == "build" and name in DOWNLOADS:
         if data.data_dir is None:
             raise InputError(f"where to? Say: polyvae data build {name} --data-dir DIR")
-        print(DOWNLOADS[name](data.data_dir))
+        say(DOWNLOADS[name](data.data_dir))
         return
-    loaded = datasets.load(name, split=split, size=size, seed=seed, **datasets.options_of(name, data))
+    if action == "preview":
+        out_file(out)
+    loaded = datasets.load(name, split=split, size=size, seed=seeded(seed), **datasets.options_of(name, data))
     if action == "preview":
         preview(loaded, out, rows)
     if not quiet:
         facts = {"preview": str(out), "build": f"{name}: {len(loaded)} rows are in the cache"}
-        print(facts[action] if action in facts else json.dumps(describe(loaded), indent=1))
+        say(facts[action] if action in facts else json.dumps(describe(loaded), indent=1))
 
 
 def _list() -> None:
     table = table_of("data set", "what it is", "options")
     for name, entry in datasets.DATASETS.items():
         table.add_row(name, entry.description, ", ".join(entry.option_names))
-    Console().print(table)
+    Terminal().print(table)

@@ -4,9 +4,9 @@ import time
 from collections.abc import Sequence
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from polyvae.cli.common import Terminal, say
 from polyvae.config import RunConfig
 from polyvae.report.words import duration
 from polyvae.runs.record import Record
@@ -22,9 +22,9 @@ class _Display:
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
-        self.console = Console()
+        self.console = Terminal()
         self.is_live = self.console.is_terminal and not quiet
-        what, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+        what, note = (TextColumn(part, markup=False) for part in ("{task.description}", "{task.fields[note]}"))
         columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
         self.progress = Progress(*columns, console=self.console, disable=not self.is_live)
         self.last_line = time.monotonic()
@@ -41,7 +41,7 @@ class _Display:
         if self.quiet or self.is_live or (not now and time.monotonic() - self.last_line < LINE_SECONDS):
             return
         self.last_line = time.monotonic()
-        print(text, flush=True)
+        say(text)
 
 
 class Bar(_Display):
@@ -112,7 +112,7 @@ class SweepTable(_Display):
 
     def say(self, text: str) -> None:
         if self.is_live:
-            self.console.print(text, markup=False)
+            self.console.print(text)
         self.line(text, now=True)
 
     def _time_left(self) -> str:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
 from rich.table import Column, Table
 
 from polyvae import keys, subsets
-from polyvae.cli.common import STORE, Quiet, RunName, Store, subsets_in, table_of
+from polyvae.cli.common import STORE, Quiet, RunName, Store, Terminal, left_out, out_folder, say, subsets_in, table_of
 from polyvae.cli.progress import Bar
 from polyvae.config import RunConfig
 from polyvae.judges import pretrained
@@ -60,9 +59,9 @@ def report(*, store: Store = STORE, out: Path = Path("report"), quiet: Quiet = F
     Args:
         out: Folder to write to.
     """
-    page = write_report(RunStore(store), out)
+    page = write_report(RunStore(store), out_folder(out), left_out)
     if not quiet:
-        print(page)
+        say(page)
 
 
 def evaluate(
@@ -113,7 +112,7 @@ def methods() -> None:
         row = (method.name, method.summary, objective, method.prior, posterior, _is_bound(method))
         encoded, decoded = cost(method, NAMES_SHOWN)
         table.add_row(*row, f"{encoded:.3g} + {decoded:.3g}" if method.mixture else "depends on S", method.source)
-    console = Console()
+    console = Terminal()
     console.width = console.width if console.is_terminal else WIDE
     console.print(table)
 
@@ -133,7 +132,7 @@ def metrics() -> None:
         if metric.needs in pretrained.EXTRACTORS and metric.needs not in pretrained.installed():
             needs[0] += " (not installed)"
         table.add_row(name, metric.summary, "yes" if metric.is_default else "", ", ".join(filter(None, needs)))
-    Console(soft_wrap=False).print(table)
+    Terminal(soft_wrap=False).print(table)
 
 
 def _print_record(record: Record, folder: Path) -> None:
@@ -144,5 +143,5 @@ def _print_record(record: Record, folder: Path) -> None:
     for name, reason in record.notes.items():
         is_reason = name not in record.metrics and name.split("/")[0] not in (keys.DATA, keys.SAMPLES)
         table.add_row(name, f"not defined: {reason}" if is_reason else reason)
-    Console().print(table)
-    print(f"{record.run_id}: {record.status}, in {folder}")
+    Terminal().print(table)
+    say(f"{record.run_id}: {record.status}, in {folder}")

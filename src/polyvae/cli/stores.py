@@ -9,11 +9,22 @@ from typing import Annotated, Literal
 import polars as pl
 import tyro
 from rich import box
-from rich.console import Console
 from rich.table import Column, Table
 
 from polyvae import files
-from polyvae.cli.common import STORE, Quiet, Store, Where, listed, table_of
+from polyvae.cli.common import (
+    STORE,
+    Quiet,
+    Store,
+    Terminal,
+    Where,
+    left_out,
+    listed,
+    out_file,
+    out_folder,
+    say,
+    table_of,
+)
 from polyvae.errors import InputError, RunError
 from polyvae.paper.claims import Verdict, judge
 from polyvae.report import side_by_side
@@ -37,6 +48,8 @@ def records(
         columns: Comma-separated settings and metric keys; a name may end in *. Default: what differs; all with --out.
         out: File to write, such as results.parquet.
     """
+    if out is not None:
+        out_file(out, *table.WRITERS)
     ended = _ended(store)
     frame = table.table(ended)
     if where is not None and not len(frame := table.where(frame, where)):
@@ -49,7 +62,7 @@ def records(
     if quiet:
         return
     if out is not None:
-        print(f"{len(frame)} runs, {len(frame.columns)} columns: {out}")
+        say(f"{len(frame)} runs, {len(frame.columns)} columns: {out}")
         return
     shown = table.overview(frame) if columns is None else table.columns(whole, ["run_id", *frame.columns])
     with pl.Config(
@@ -61,7 +74,7 @@ def records(
         tbl_width_chars=10_000,  # a run id in one piece
         fmt_str_lengths=60,
     ):
-        print(shown)
+        say(shown)
 
 
 def export(
@@ -79,13 +92,14 @@ def export(
         out: New folder that the tracker is pointed at.
     """
     place = RunStore(store)
-    chosen = place.records()
+    out_folder(out)
+    chosen = place.records(left_out)
     if where is not None:
         run_ids = set(table.where(table.table(chosen), where)["run_id"])
         chosen = [record for record in chosen if record.run_id in run_ids]
     number = trackers.export(place, chosen, to, out)
     if not quiet:
-        print(f"{number} runs for {to}: {out}")
+        say(f"{number} runs for {to}: {out}")
 
 
 def store(
@@ -118,9 +132,9 @@ def store(
     elif out is None:
         raise InputError("where to? Say: polyvae store copy --out DIR")
     else:
-        said = f"{len(upkeep.copy_records(place, RunStore(out)))} records new or changed in {out}"
+        said = f"{len(upkeep.copy_records(place, RunStore(out_folder(out)), left_out))} records new or changed in {out}"
     if not quiet:
-        print(said)
+        say(said)
 
 
 def compare(
@@ -138,6 +152,7 @@ def compare(
         metrics: Comma-separated starts of metric keys; all for all.
         out: PNG file of the grids that at least two runs have.
     """
+    out_file(out)
     compared = side_by_side.read(RunStore(store), runs)
     drawn = side_by_side.picture(compared, out)
     if quiet:
@@ -147,8 +162,8 @@ def compare(
     prefixes = [""] if metrics == "all" else listed(metrics)
     for row in (*side_by_side.settings(compared), *side_by_side.metrics(compared, prefixes)):
         shown.add_row(row.name, *(_text(value) for value in row.values))
-    Console().print(shown)
-    print(f"{drawn} kinds of sample grids side by side: {out}" if drawn else "no sample grids to compare")
+    Terminal().print(shown)
+    say(f"{drawn} kinds of sample grids side by side: {out}" if drawn else "no sample grids to compare")
 
 
 def claims(*, store: Store = STORE, out: Path | None = None, quiet: Quiet = False) -> None:
@@ -159,22 +174,24 @@ def claims(*, store: Store = STORE, out: Path | None = None, quiet: Quiet = Fals
     Args:
         out: Markdown file to write the table to.
     """
+    if out is not None:
+        out_file(out)
     verdicts = judge(_ended(store))
     if out is not None:
         text = io.StringIO()
-        Console(file=text, width=10_000).print(_verdicts(verdicts, "<br>"))
+        Terminal(file=text, width=10_000).print(_verdicts(verdicts, "<br>"))
         files.write_text(out, text.getvalue().strip() + "\n")
     if quiet:
         return
     if out is None:
-        Console().print(_verdicts(verdicts, "\n"))
+        Terminal().print(_verdicts(verdicts, "\n"))
     counts = Counter(verdict.outcome for verdict in verdicts)
     said = f"{counts['holds']} hold, {counts['does not hold']} do not, {counts['not decided']} are not decided"
-    print(f"{len(verdicts)} claims: {said}" if out is None else f"{len(verdicts)} claims ({said}): {out}")
+    say(f"{len(verdicts)} claims: {said}" if out is None else f"{len(verdicts)} claims ({said}): {out}")
 
 
 def _ended(store: Path) -> list[Record]:
-    if not (ended := RunStore(store).records()):
+    if not (ended := RunStore(store).records(left_out)):
         raise InputError(f"no finished run in {store}; start one with `polyvae run` or `sweep`, or choose --store")
     return ended
 

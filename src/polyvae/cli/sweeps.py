@@ -11,9 +11,8 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
-from rich.console import Console
 
-from polyvae.cli.common import STORE, Quiet, Store, table_of
+from polyvae.cli.common import STORE, Quiet, Store, Terminal, left_out, say, table_of
 from polyvae.cli.progress import SweepTable
 from polyvae.config import RunConfig
 from polyvae.errors import RunError
@@ -79,7 +78,7 @@ def sweep_command(
         configs = table.configs_where(configs, where)
     if data_dir is not None:
         configs = [config.with_(data_dir=data_dir) for config in configs]
-    known = place.records()
+    known = place.records(left_out)
     if order == "longest":
         configs = costs.longest_first(configs, known)
     if dry_run:
@@ -105,7 +104,7 @@ def sweep_command(
     if stopping.is_set():
         raise KeyboardInterrupt
     if not quiet:
-        print(f"{len(records)} runs done in {store}; see them with: polyvae report --store {shlex.quote(str(store))}")
+        say(f"{len(records)} runs done in {store}; see them with: polyvae report --store {shlex.quote(str(store))}")
 
 
 @contextmanager
@@ -129,7 +128,7 @@ def _interruptible(say: Callable[[str], None]) -> Generator[Event]:
 
 def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed: bool) -> None:
     """The plan: one row per run, then time and disk of what is to do, as far as finished runs tell."""
-    known = {record.run_id: record for record in store.records()}
+    known = {record.run_id: record for record in store.records(left_out)}
     plans = make_plans(configs)
     left = {plan.run_id: work for plan in plans if (work := work_left(plan, store, retry_failed))}
     by_id = {plan.run_id: plan.config for plan in plans}
@@ -141,10 +140,10 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
         state = known[run_id].status if run_id in known else "to do"
         state += ", to be scored by more metrics" * (left.get(run_id) == "score")
         shown.add_row(run_id, state, "?" if cost is None else duration(cost))
-    Console(soft_wrap=True).print(shown)
+    Terminal(soft_wrap=True).print(shown)
     time = duration(sum(expected[r] or 0 for r in left) / workers) if seconds else "unknown before a run is done"
     with_models = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
     folders, runs = with_models[:50], sum(work == "run" for work in left.values())
     size = sum(map(upkeep.size, folders)) / len(folders) * runs / 1e6 if folders else None
     disk = "unknown" if size is None else f"{size:,.0f} MB"
-    print(f"{len(by_id)} runs, {len(left)} to do; time with {workers} at a time: {time}; disk: {disk}")
+    say(f"{len(by_id)} runs, {len(left)} to do; time with {workers} at a time: {time}; disk: {disk}")

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-import numpy as np
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from polyvae import datasets, files, subsets
+from polyvae import archives, datasets, files, subsets
 from polyvae import theory as exact
 from polyvae.audits.audit import Audit, SubsetAudit
 from polyvae.audits.audit import audit as audit_run
@@ -18,7 +16,7 @@ from polyvae.audits.entropy_bounds import Interval
 from polyvae.audits.estimate import Estimate, estimate
 from polyvae.audits.floors import add_floors
 from polyvae.audits.laws import law_named
-from polyvae.cli.common import STORE, Quiet, Store, subsets_in, table_of
+from polyvae.cli.common import STORE, Quiet, Store, Terminal, out_file, say, seeded, subsets_in, table_of
 from polyvae.cli.progress import Bar
 from polyvae.config import DataOptions
 from polyvae.errors import InputError
@@ -86,12 +84,15 @@ def theory(
         out: JSON file for the result. For tradeoff FILE.json also gets FILE.1.json, FILE.2.json, ... beside it, one S
             each, as `polyvae run --method custom --subsets` takes it.
     """
+    seeded(law.seed)
+    if out is not None:
+        out_file(out)
     result = ACTIONS[action](target, law)
     written = "" if out is None else "\n" + _write(out, result)
     if not law.quiet:
         for table in result.tables:
-            Console().print(table)
-        print(result.words + written)
+            Terminal().print(table)
+        say(result.words + written)
 
 
 def _write(out: Path, result: Result) -> str:
@@ -111,10 +112,7 @@ def _law(action: str, target: str | None, flags: Flags) -> Any:
         options = datasets.options_of(target, flags) if target in datasets.DATASETS else flags.given
         arguments: dict[str, Any] = {"symbols": flags.symbols, "seed": flags.seed} | options
         return law_named(target, **arguments)
-    try:
-        return np.load(target, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{target} is no readable table ({error}); save it with numpy.save") from error
+    return archives.read_npy(Path(target))
 
 
 def _discrepancy(target: str | None, flags: Flags) -> Result:
@@ -155,9 +153,7 @@ def _tradeoff(target: str | None, flags: Flags) -> Result:
 
 
 def _floors(target: str | None, flags: Flags) -> Result:
-    floors = add_floors(
-        RunStore(flags.store), flags.data_dir, lambda text: None if flags.quiet else print(text, flush=True)
-    )
+    floors = add_floors(RunStore(flags.store), flags.data_dir, lambda text: None if flags.quiet else say(text))
     table = table_of("run", "distortion", "floor", "above it", "Delta")
     for floor in floors:
         numbers = (floor.distortion, floor.floor, floor.distortion - floor.floor, floor.delta)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from polyvae import files, keys
-from polyvae.cli.common import STORE, Quiet, RunName, Store, listed
+from polyvae.cli.common import STORE, Quiet, RunName, Store, listed, out_file, say, seeded
 from polyvae.cli.progress import Bar
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.arrays import read_parts
@@ -56,6 +56,7 @@ class ModelFlags:
         return RunStore(self.store).existing(self.run)
 
     def load(self, prior: str | None = None) -> TrainableModel:
+        seeded(self.seed)
         return load(self.folder, weights=self.weights, prior=prior).to(device_named(self.device))
 
     def batches(self, rows: MultimodalDataset) -> Iterator[Batch]:
@@ -97,7 +98,7 @@ def generate(
         raise InputError("--data holds rows to condition on; name what to condition on with --given")
     if prior is not None and given is not None:
         raise InputError("--prior is for samples from the prior; leave out --given")
-    _check_out(out)
+    out_file(out, ".npz")
     vae = model.load(prior)
     torch.manual_seed(model.seed)
     wanted = None if targets is None else listed(targets)
@@ -124,9 +125,10 @@ def generate(
     _write_npz(out, arrays)
     drawn = _draw(out.with_suffix(".png"), [*inputs, *_pictured(vae, values)])
     if not model.quiet:
-        print(out, *drawn)
-        print(", ".join(f"{name} {tuple(value.shape)}" for name, value in arrays.items()))
-        print(note, end="\n" if note else "")
+        say(" ".join(map(str, [out, *drawn])))
+        say(", ".join(f"{name} {tuple(value.shape)}" for name, value in arrays.items()))
+        if note:
+            say(note)
 
 
 def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("imputed.npz")) -> None:
@@ -144,7 +146,7 @@ def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("
         draws: Draws per row.
         out: File to write.
     """
-    _check_out(out)
+    out_file(out, ".npz")
     vae = model.load()
     given = read_parts(data)
     rows = load_like(given, vae.modalities)
@@ -159,11 +161,11 @@ def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("
     _write_npz(out, arrays)
     if not model.quiet:
         absent = int((~rows.present).sum())
-        print(f"{out}: {len(rows)} rows, {absent} absent modalities filled in from {draws} draws each")
+        say(f"{out}: {len(rows)} rows, {absent} absent modalities filled in from {draws} draws each")
         for line in _trust(vae.names, model.folder):
-            print(line)
+            say(line)
         for name, text in rows.info["warnings"].items():
-            print(f"{name}: {text}", file=sys.stderr)
+            say(f"{name}: {text}", file=sys.stderr)
 
 
 def fit_prior(
@@ -186,15 +188,16 @@ def fit_prior(
     """
     if components < 1:
         raise InputError(f"--components is {components}; it must be at least 1")
+    seeded(seed)
     with Bar(quiet) as bar:
         fitted = finished.fit_prior(run, RunStore(store), kind, components, seed, say=bar.say)
     if not quiet:
-        print(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
+        say(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
         plan = plan_of(RunStore(store).existing(run))
         names = ",".join(name for name in ("bound", "coherence", "frechet") if plan.lack(name) is None)
         place = [] if store == STORE else ["--store", str(store)]
         command = ["polyvae", "evaluate", run, "--prior", kind, "--metrics", names, *place]
-        print(f"see what it gains with: {shlex.join(command)}")
+        say(f"see what it gains with: {shlex.join(command)}")
 
 
 def _trust(names: Sequence[str], folder: Path) -> list[str]:
@@ -206,11 +209,6 @@ def _trust(names: Sequence[str], folder: Path) -> list[str]:
     said = [f"Of the truth in test rows, 80 % intervals given all others held: {held} (last weights)"] if held else []
     errors = {name: keys.imputation(keys.all_but(name, names), name, "rmse") for name in names}
     return said + [f"{name}: {notes[key]}" for name, key in errors.items() if key in notes]
-
-
-def _check_out(out: Path) -> None:
-    if out.suffix != ".npz":
-        raise InputError(f"--out {out} is written as .npz; give it that ending")
 
 
 def _rows_to_use(rows: MultimodalDataset, names: Sequence[str], count: int) -> list[int]:

@@ -334,6 +334,8 @@ def metric_names(text: str, installed: Iterable[str] = ()) -> tuple[str, ...]:
         "all": tuple(name for name, metric in METRICS.items() if metric.needs in at_hand),
     }
     parts = [part.strip() for part in text.split(",")]
+    if "none" in parts and set(parts) != {"none"}:
+        raise InputError(f"--metrics {text!r} says none, and others too; say either")
     names = tuple(dict.fromkeys(name for part in parts for name in groups.get(part, (part,))))
     if unknown := [name for name in names if name not in METRICS]:
         raise InputError(f"--metrics names {unknown[0]!r}; known: {', '.join(METRICS)}, default, all, none")

@@ -4,13 +4,13 @@ A kind is a `TrainableModel` under a name, which model.json keeps, so that a tra
 """
 
 from polyvae.errors import InputError
-from polyvae.models.blueprint import OWN, Blueprint, Networks, Pair
+from polyvae.models.blueprint import JOINT, OWN, Blueprint, ModelFile, Networks, Pair
 from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
 from polyvae.models.generation import TrainableModel, generate
 from polyvae.models.vae import MultimodalVAE
 from polyvae.registry import Registry
 
-MODELS: Registry[type[TrainableModel]] = Registry("kind of model", {"joint": MultimodalVAE})
+MODELS: Registry[type[TrainableModel]] = Registry("kind of model", {JOINT: MultimodalVAE})
 register = MODELS.register
 ABSTRACT = ("prior_codes", "posterior_codes", "decode")
 
@@ -33,12 +33,14 @@ def build(blueprint: Blueprint) -> TrainableModel:
 
 
 __all__ = [
+    "JOINT",
     "MODELS",
     "OWN",
     "Blueprint",
     "Codes",
     "JointModel",
     "Model",
+    "ModelFile",
     "MultimodalVAE",
     "Networks",
     "NotDefined",

@@ -3,22 +3,47 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from itertools import chain
+from math import prod
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import nn
 
 from polyvae import networks, priors, subsets
 from polyvae.errors import InputError
-from polyvae.modality import Batch, Modality
+from polyvae.modality import Batch, Modality, ModalityFile
 from polyvae.networks.heads import completed
 from polyvae.noise import derive_seed
-from polyvae.posteriors import Family
-from polyvae.subsets import SubsetMixture
+from polyvae.posteriors import Family, Kind, Scale
+from polyvae.priors import PriorFile
+from polyvae.schema import Size
+from polyvae.subsets import SubsetMixture, SubsetsFile
 
 Pair = tuple[nn.Module, nn.Module]  # (encoder, decoder)
 Networks = Mapping[str, Pair]
+JOINT = "joint"  # the kind of model of the family
 OWN = "own"  # the name of a network that the user passed as an object
+
+
+class FamilyFile(TypedDict):
+    """A family of posteriors in JSON."""
+
+    kind: Kind
+    scale: Scale
+
+
+class ModelFile(TypedDict):
+    """model.json. Files of the first version lack kind, prior, posterior and options."""
+
+    modalities: list[ModalityFile]
+    subsets: SubsetsFile
+    latent_dim: Size
+    networks: dict[str, str]
+    kind: NotRequired[str]
+    prior: NotRequired[PriorFile]
+    posterior: NotRequired[FamilyFile]
+    options: NotRequired[dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +60,7 @@ class Blueprint:
     mixture: SubsetMixture
     latent_dim: int
     networks: Mapping[str, str]
-    kind: str = "joint"
+    kind: str = JOINT
     prior: Mapping[str, Any] = field(default_factory=lambda: {"kind": "normal"})
     family: Family = field(default_factory=Family)
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -75,6 +100,14 @@ class Blueprint:
             torch.manual_seed(derive_seed(self.seed, "weights", "prior"))
             return priors.make(latent_dim=self.latent_dim, inputs=inputs, **self.prior)
 
+    def elements(self) -> int:
+        """How many numbers the weights of a joint VAE hold at least, found before there is memory for one of them."""
+        with torch.device("meta"):
+            modules = chain(*self.pairs().values())
+        row = sum(prod(modality.shape) for modality in self.modalities)
+        of_networks = sum(value.numel() for module in modules for value in module.state_dict().values())
+        return of_networks + priors.elements(latent_dim=self.latent_dim, row=row, **self.prior)
+
     def to_json(self) -> dict[str, Any]:
         """The content of model.json."""
         return {
@@ -90,7 +123,7 @@ class Blueprint:
 
     @staticmethod
     def from_json(content: Mapping[str, Any], own: Networks | None = None) -> "Blueprint":
-        """The inverse of `to_json`; files of the first version lack kind, prior, posterior and options."""
+        """The inverse of `to_json`, from content of the form `ModelFile`."""
         return Blueprint(
             modalities=tuple(Modality.from_json(item) for item in content["modalities"]),
             mixture=subsets.from_json(content["subsets"]),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from polyvae import escapes
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.metrics.protocol import has_all, measuring
@@ -49,7 +50,7 @@ def write_grids(
                 grids[f"conditional_{given.name}_{target.name}"] = [[real[given.name]], drawn]
     paths = []
     for name, bands in grids.items():
-        paths.append(folder / f"{name}.png")
+        paths.append(folder / f"{escapes.file_name(name)}.png")
         write_page(paths[-1], bands)
     return paths
 

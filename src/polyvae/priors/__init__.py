@@ -1,16 +1,27 @@
 """Priors over the latent space: each offers `sample`, `log_prob` and `kl(posterior, z)`."""
 
 from collections.abc import Callable
+from typing import NotRequired, TypedDict
 
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.priors.base import Prior
-from polyvae.priors.flow import FlowPrior
+from polyvae.priors.flow import HIDDEN, FlowPrior
 from polyvae.priors.mixtures import GaussianMixturePrior, VampPrior
 from polyvae.priors.standard import Centred, StandardNormal
+from polyvae.schema import Size
 
 COMPONENTS = 50
 MIXTURES = ("gmm", "gmm_full", "vamp")  # those that have a number of components
+
+
+class PriorFile(TypedDict):
+    """The arguments of `make` in JSON."""
+
+    kind: str
+    components: NotRequired[Size]
+
+
 PRIORS: dict[str, Callable[..., Prior]] = {
     "normal": lambda latent_dim, components, inputs: StandardNormal(latent_dim),
     "laplace": lambda latent_dim, components, inputs: Centred(latent_dim, "laplace"),
@@ -35,6 +46,12 @@ def make(kind: str, latent_dim: int, components: int = COMPONENTS, inputs: Batch
     return PRIORS[kind](latent_dim, components, inputs)
 
 
+def elements(kind: str, latent_dim: int, components: int = COMPONENTS, row: int = 0) -> int:
+    """How many numbers the weights of a prior hold at least. row: in a pseudo-input of `vamp`."""
+    each = {"gmm": latent_dim, "gmm_full": latent_dim**2, "vamp": row}
+    return latent_dim * HIDDEN[0] if kind == "flow" else components * each.get(kind, 0)
+
+
 __all__ = [
     "COMPONENTS",
     "MIXTURES",
@@ -43,7 +60,9 @@ __all__ = [
     "FlowPrior",
     "GaussianMixturePrior",
     "Prior",
+    "PriorFile",
     "StandardNormal",
     "VampPrior",
+    "elements",
     "make",
 ]

@@ -13,7 +13,8 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from polyvae import files
+from polyvae import escapes, files
+from polyvae.errors import InputError
 from polyvae.keys import LEAVE_ONE_OUT
 from polyvae.paper.claims import judge
 from polyvae.report import drawing, figures, grids, panels, paper, style, table, words
@@ -22,7 +23,7 @@ from polyvae.report.marks import Marks
 from polyvae.report.overview import table_1
 from polyvae.report.reading import TITLES, read_runs
 from polyvae.report.runs import Group, Run, Series, changed
-from polyvae.runs.store import RunStore
+from polyvae.runs.store import Damaged, RunStore
 
 
 class Chart(NamedTuple):
@@ -33,17 +34,20 @@ class Chart(NamedTuple):
     dataset: str = ""
 
 
-def write_report(store: RunStore, out: Path | str) -> Path:
+def write_report(store: RunStore, out: Path | str, on_damage: Damaged = lambda damage: None) -> Path:
     """Writes `index.html` and `figures/*.svg|png` below `out` from the records of `store`; returns the page.
 
-    The page is one file that loads nothing. Raises InputError when no run is finished or a file is damaged.
+    The page is one file that loads nothing; runs and pictures that cannot be read are named on it,
+    and to `on_damage`.
+    Raises InputError when no finished run can be read.
     """
     folder = Path(out)
-    groups, failed = read_runs(store)
+    damages: list[InputError] = []
+    groups, failed = read_runs(store, damages.append)
     swept = [group.name for group in paper.swept_groups(groups)]
     groups = sorted(groups, key=lambda group: (group.name not in swept, group.title))
     kinds = [grids.kinds(group) for group in groups]
-    pictures = grids.embed(chain(*kinds))
+    pictures = grids.embed(chain(*kinds), on_damage=damages.append)
     marks = Marks()
     sections = [_section(group, shown, folder / "figures", marks) for group, shown in zip(groups, kinds, strict=True)]
     opening = [s for name in swept for s in sections if s["group"].name == name and s["trade"]]
@@ -53,11 +57,12 @@ def write_report(store: RunStore, out: Path | str) -> Path:
         opening=opening,
         table_1=table_1([section["group"] for section in opening]),
         paper=_paper(groups, folder / "figures", marks),
-        verdicts=judge(store.records()) if swept else [],
+        verdicts=judge([run for group in groups for run in group.runs] + [*failed]) if swept else [],
         choices=choices(done),
         looks=style.looks(run.config.method for run in done),
         marks=marks.known,
         failed=failed,
+        damages=damages,
         pictures=pictures,
         left_out=sum(len(kind.grids) for kind in chain(*kinds)) - len(pictures),
         headline=words.headline(groups),
@@ -69,8 +74,10 @@ def write_report(store: RunStore, out: Path | str) -> Path:
         marker_path=style.marker_path,
         dash=style.DASH,
     )  # fmt: skip
+    for damage in damages:
+        on_damage(damage)
     path = folder / "index.html"
-    files.write_text(path, page)
+    files.write_text(path, escapes.xml(page))
     return path
 
 

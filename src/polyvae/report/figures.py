@@ -74,7 +74,7 @@ def by_inputs(group: Group) -> dict[str, list[tuple[int, float]]]:
 def probe(group: Group) -> dict[str, list[tuple[int, float]]]:
     """Accuracy of the linear probe by number of labelled examples, as `_curves`."""
     stem = keys.PROBE_BY_EXAMPLES
-    counts = {int(count) for run in group.runs for count in keys.below(stem, run.metrics)}
+    counts = {int(count) for run in group.runs for count in keys.below(stem, run.metrics) if count.isdecimal()}
     return _curves(group, {count: keys.of(stem, count) for count in counts} | {500: keys.LINEAR_PROBE})
 
 
@@ -140,4 +140,4 @@ def _curve(run: Run, quantity: str, part: str) -> list[float]:
     share = 1 if quantity == "rate" else max(1, len(run.modalities))
     if len(lines) < 2:
         return []  # a single point is no curve
-    return [line[quantity] / share for line in lines if quantity in line]
+    return [line[quantity] / share for line in lines if line.get(quantity) is not None]

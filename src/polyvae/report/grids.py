@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from polyvae import escapes
 from polyvae.errors import InputError
 from polyvae.report.runs import Group, Series
+from polyvae.runs.store import Damaged, raised, readable
 
 EMBED_LIMIT = 13_000_000  # characters of base64, so that the whole page stays below 15 MB
 
@@ -65,23 +67,27 @@ def kinds(group: Group) -> list[Kind]:
     return [kind for kind in shown if kind.grids]
 
 
-def embed(all_kinds: Iterable[Kind], limit: int = EMBED_LIMIT) -> dict[Path, Picture]:
+def embed(all_kinds: Iterable[Kind], limit: int = EMBED_LIMIT, on_damage: Damaged = raised) -> dict[Path, Picture]:
     """Pictures as data URIs, the folded kinds last, until `limit` characters are used.
 
-    Raises InputError naming a file that is no picture.
+    on_damage: is told of files that are no pictures, which are left out; else the first is raised.
     """
-    pictures: dict[Path, Picture] = {}
+    chosen: list[Path] = []
     for grid in (grid for kind in sorted(all_kinds, key=lambda kind: kind.is_extra) for grid in kind.grids):
         size = 4 * (grid.path.stat().st_size // 3 + 1)
         if size <= limit:
             limit -= size
-            content = base64.b64encode(grid.path.read_bytes()).decode()
-            pictures[grid.path] = Picture(f"data:image/png;base64,{content}", *read_picture(grid.path).size)
-    return pictures
+            chosen.append(grid.path)
+    return dict(readable(lambda path: (path, _embedded(path)), chosen, on_damage))
+
+
+def _embedded(path: Path) -> Picture:
+    size = read_picture(path).size
+    return Picture(f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}", *size)
 
 
 def _grids(group: Group, stem: str) -> tuple[Grid, ...]:
-    first = [(series, series.best[0]) for series in group.series]
+    first, stem = [(series, series.best[0]) for series in group.series], escapes.file_name(stem)
     return tuple(Grid(s, run.config.seed, run.samples[stem]) for s, run in first if stem in run.samples)
 
 
@@ -90,5 +96,5 @@ def read_picture(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} is no picture; delete it, then run the same command again") from error

@@ -4,8 +4,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
+from itertools import chain, count
 from pathlib import Path
 
+from polyvae import escapes
 from polyvae.config import DATA_OPTIONS
 from polyvae.errors import InputError
 from polyvae.paper.claims.evidence import compared
@@ -13,22 +16,28 @@ from polyvae.paper.names import ALONE, DATASETS
 from polyvae.report.runs import DATA_FIELDS, Group, Run, Series, settings, varying
 from polyvae.report.style import Look, looks
 from polyvae.runs.record import Record
-from polyvae.runs.store import RunStore
+from polyvae.runs.store import Damaged, RunStore, raised, readable
 
 TITLES = {dataset: name.full for dataset, name in DATASETS.items()}
 TITLES |= {"cub_captions": "CUB captions", "toy_captions": "Toy captions", "digits": "Digits", "arrays": "your data"}
 
 
-def read_runs(store: RunStore) -> tuple[tuple[Group, ...], tuple[Run, ...]]:
+def read_runs(store: RunStore, on_damage: Damaged = raised) -> tuple[tuple[Group, ...], tuple[Run, ...]]:
     """The finished runs by data set, and the failed ones.
 
-    Raises InputError when no run is finished, or naming the file when a record is damaged.
+    on_damage: is told of the runs that cannot be read, which are left out; else the first is raised.
+    Raises InputError when no finished run can be read.
     """
-    runs = [read_run(store, path.parent.name) for path in sorted(store.root.glob("*/record.json"))]
+    damages: list[InputError] = []
+    run_ids = [path.parent.name for path in sorted(store.root.glob("*/record.json"))]
+    runs = readable(partial(read_run, store), run_ids, damages.append)
+    for damage in damages:
+        on_damage(damage)
     done = [run for run in runs if run.is_done]
     failed = tuple(run for run in runs if not run.is_done)
     if not done:
         why = f"all {len(failed)} failed, the first with: {failed[0].error}" if failed else "there is none"
+        why = str(damages[0]) if damages else why
         raise InputError(f"no finished run in {store.root} ({why}); start one with `polyvae run`, or choose --store")
     return _groups(done), failed
 
@@ -61,7 +70,9 @@ def _groups(runs: list[Run]) -> tuple[Group, ...]:
             rows = members[0].resolved
             title += f", {rows.train_rows or 0:,} training and {rows.test_rows or 0:,} test rows"
             title += f", content {members[0].data_identity[:6]}" if members[0].data_identity else ""
-        name = re.sub(r"[^a-z0-9]+", "-", (title + suffix).lower()).strip("-")
+        name = escapes.file_name(re.sub(r"[^a-z0-9]+", "-", (title + suffix).lower()).strip("-"))
+        taken = {group.name for group in groups}
+        name = next(n for n in chain([name], (f"{name}-n{i}" for i in count(2))) if n not in taken)
         groups.append(_group(members, title, name, by_method))
     return tuple(groups)
 

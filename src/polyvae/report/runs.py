@@ -1,6 +1,5 @@
 """Runs as the report sees them: grouped by data set, then into series of one method over betas and seeds."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from polyvae import keys
+from polyvae import keys, schema
 from polyvae.config import DATA_OPTIONS, NOT_HASHED, RunConfig
 from polyvae.paper.claims.evidence import setting
 from polyvae.paper.names import OFFICIAL
@@ -175,10 +174,11 @@ def settings(run: Run, names: Iterable[str]) -> str:
 
 
 def _in_short(terms: str) -> str:
-    """Terms of S in JSON as `m0+m1 0.5, m2 0.5`; older records name the file that held them, which stays as it is."""
-    if not terms.startswith("["):
+    """Terms of S in JSON as `m0+m1 0.5, m2 0.5`; what is none stays: older records name the file that held them."""
+    try:
+        return ", ".join(f"{'+'.join(term['given'])} {term['weight']:.3g}" for term in schema.parsed(terms))
+    except (ValueError, TypeError, LookupError):
         return terms
-    return ", ".join(f"{'+'.join(term['given'])} {term['weight']:.3g}" for term in json.loads(terms))
 
 
 def changed(config: RunConfig) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
 
-from polyvae import files
+from polyvae import escapes, files
 from polyvae.paper.names import METHODS as NAMES
 
 DASH = "\N{EN DASH}"  # for a value that is not there
@@ -93,7 +94,9 @@ def marker_path(marker: str) -> str:
 
 @contextmanager
 def drawing() -> Generator[None]:
-    with matplotlib.rc_context(RC):
+    """Our style. A letter that the font lacks is a box in the PNG file, and a letter in the page."""
+    with matplotlib.rc_context(RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         yield
 
 
@@ -125,15 +128,19 @@ def inline(svg: str, name: str) -> str:
     """The <svg> element alone: ids made unique by `name`, colours as CSS variables, size left to the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    svg = re.sub(r"\bid=\"", f'id="{name}-', svg)
-    svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">', svg, count=1, flags=re.S)
+    return re.sub("<[^>]*>", lambda tag: _inlined(tag[0], name), svg)  # the text between tags stays as it is
+
+
+def _inlined(tag: str, name: str) -> str:
+    tag = re.sub(r"\bid=\"", f'id="{name}-', tag)
+    tag = tag.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
     for colour, variable in VARIABLES.items():
-        svg = svg.replace(colour, variable)
-    return svg.replace("xlink:href", "href")
+        tag = tag.replace(colour, variable)
+    return tag.replace("xlink:href", "href")
 
 
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue().replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans', sans-serif")
+    return escapes.xml(buffer.getvalue()).replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans', sans-serif")

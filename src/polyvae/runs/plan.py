@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -25,6 +26,7 @@ from polyvae.runs import rows
 from polyvae.runs.settings import Settings, settings_of
 from polyvae.subsets import SubsetMixture
 
+DEVICE = re.compile("cpu|(cuda|mps|xpu)(:[0-9]{1,3})?")
 THREADS = torch.get_num_threads()  # unless a config says otherwise; torch obeys OMP_NUM_THREADS
 
 
@@ -163,6 +165,8 @@ def device_named(name: str) -> torch.device:
     """The device of `--device`. Raises InputError when this machine has no such device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not DEVICE.fullmatch(name):
+        raise InputError(f"--device {name}: unknown; use auto, cpu, cuda, cuda:1, mps or xpu")
     try:
         device = torch.device(name)
         torch.zeros((), device=device, dtype=torch.float64).item()  # mps has none

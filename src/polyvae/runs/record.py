@@ -3,13 +3,61 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from polyvae import files
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
+from polyvae.schema import Rule
 
 Status = Literal["done", "failed"]
+RunId = Annotated[str, Rule(files.is_plain_name, "the name of a folder, without a path")]
+
+
+class LikelihoodFacts(TypedDict, total=False):
+    """A likelihood; its other settings are its own."""
+
+    kind: str
+    scale: float | None
+
+
+class EnvironmentFacts(TypedDict, total=False):
+    """Where a run was made."""
+
+    versions: dict[str, str]
+    device: str
+    threads: int
+    cpu: str
+
+
+class ResolvedFacts(TypedDict, total=False):
+    """What a report reads of `Record.resolved`; older records have less."""
+
+    modalities: list[str]
+    networks: dict[str, str]
+    likelihoods: dict[str, LikelihoodFacts]
+    weights: dict[str, float]
+    is_bound: bool | None
+    train_rows: int
+    test_rows: int
+    data: str
+    metrics: list[str]
+    importance_samples: dict[str, int]
+    sha256: dict[str, str]
+
+
+class RecordFile(TypedDict):
+    """record.json. The first records lack environment and resolved."""
+
+    run_id: RunId
+    config: dict[str, Any]
+    status: Status
+    error: str | None
+    metrics: dict[str, float]
+    notes: dict[str, str]
+    seconds: dict[str, float]
+    environment: NotRequired[EnvironmentFacts]
+    resolved: NotRequired[ResolvedFacts]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +70,7 @@ class Resolved:
     model has. steps: taken in training.
     Of the scoring: metrics, those scored so far, at which importance_samples K; what they looked through: extractors
     (name -> SHA-256 of the weights), judge (its version and sha256), critic (SHA-256).
+    sha256: file -> SHA-256 of the model and its weights, as they were written.
     others: keys of a file that this version does not know; they are kept.
     """
 
@@ -48,6 +97,7 @@ class Resolved:
     extractors: Mapping[str, str] = field(default_factory=dict)
     judge: Mapping[str, str] | None = None
     critic: str | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
@@ -116,8 +166,7 @@ class Record:
 
         Raises InputError that names the file when it is missing or damaged, or has a setting that is not known.
         """
-        content = files.read_object(path, REQUIRED)
-        _check(path, content)
+        content = files.read_object(path, RecordFile)
         try:
             content["config"] = RunConfig.from_dict(content["config"])
         except InputError as error:
@@ -132,17 +181,3 @@ class Record:
 
 
 NAMES = tuple(f.name for f in fields(Record))
-LATER = ("environment", "resolved")  # which the first records lack
-REQUIRED = tuple(name for name in NAMES if name not in LATER)
-
-
-def _check(path: Path, content: Mapping[str, Any]) -> None:
-    if content["status"] not in get_args(Status):
-        raise files.damaged(path, f"its status is {content['status']!r}")
-    for name in ("config", "metrics", "notes", "seconds", *LATER):
-        if not isinstance(content.get(name, {}), dict):
-            raise files.damaged(path, f"its {name} is no object")
-    for name in ("metrics", "seconds"):
-        for key, value in content[name].items():
-            if not isinstance(value, int | float):
-                raise files.damaged(path, f"{name} {key!r} is {value!r}, not a number")

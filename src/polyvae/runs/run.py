@@ -25,7 +25,7 @@ from polyvae.runs.evaluation import Say, evaluation_of, score
 from polyvae.runs.finished import completed
 from polyvae.runs.plan import Plan, make_plan, plugins_behind
 from polyvae.runs.record import Record, Resolved
-from polyvae.runs.saving import load, save_model
+from polyvae.runs.saving import checksums, load, save_model
 from polyvae.runs.stages import stages_of
 from polyvae.runs.store import RunStore
 from polyvae.training import parallel
@@ -173,7 +173,7 @@ def _train_and_score(plan: Plan, folder: Path, account: _Account, on_step: OnSte
     parallel.team().tell(True)
     progress = _train(plan, model, folder, on_step)
     save_model(folder, model, plan.blueprint)
-    account.resolved = replace(account.resolved, steps=progress.step)
+    account.resolved = replace(account.resolved, steps=progress.step, sha256=checksums(folder))
     account.seconds["train"] = round(progress.total_seconds, 3)
 
     with account.timed("evaluate"):

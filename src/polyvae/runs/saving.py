@@ -1,18 +1,34 @@
 """A trained model on disk: model.json (its blueprint) and model.safetensors (its weights)."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
-from polyvae import files, models, priors
+from polyvae import files, likelihoods, models, priors
 from polyvae.errors import InputError
-from polyvae.models import Blueprint, Networks, TrainableModel
-from polyvae.priors import Prior
+from polyvae.models import JOINT, Blueprint, ModelFile, Networks, TrainableModel
+from polyvae.networks import NETWORKS
+from polyvae.priors import Prior, PriorFile
+from polyvae.runs.record import Record
 
 Module = TypeVar("Module", bound=nn.Module)
+MOST_TIMES = 10  # as many numbers as a file holds are made before they are compared
+PRIORS = "priors"  # the folder of those fitted after training
+
+
+class FittedFile(TypedDict):
+    """priors/<kind>.json. The first ones lack the checksum."""
+
+    prior: PriorFile
+    sha256: NotRequired[str]
+    seed: NotRequired[int]
+    log_density_own_prior: NotRequired[float]
+    log_density: NotRequired[float]
 
 
 def save_model(folder: Path, model: nn.Module, blueprint: Blueprint) -> None:
@@ -30,38 +46,150 @@ def load(
     networks: needed again where the run was made with networks of your own.
     weights: "model" (last) or "model_best" (lowest validation loss).
     prior: one that was fitted afterwards (`polyvae fit-prior`) in place of the model's own: gmm or flow.
-    Raises InputError for a missing or damaged file, weights that do not fit, or a kind that no plug-in has registered.
+    Raises InputError for a missing or damaged file, weights that do not fit, are not finite or are not those that the
+    record names, or a kind that no plug-in has registered.
     """
     folder = Path(run)
-    content = files.read_object(folder / "model.json", ("modalities", "networks", "latent_dim", "subsets"))
-    model = models.build(Blueprint.from_json(content, networks))
-    _fill(model, folder / f"{weights}.safetensors", "the weights do not fit model.json")
+    content = _content(folder)
+    path, tensors = _weights(folder, weights)
+    with _building(folder / "model.json"):
+        blueprint = Blueprint.from_json(content, networks)
+        asked = blueprint.elements() if blueprint.kind == JOINT else 0  # other kinds know how many networks they make
+    _check_size(path, asked, tensors)
+    with _building(folder / "model.json"):
+        model = models.build(blueprint)
+    _fill(model, path, tensors)
     if prior is not None:
         model.prior = load_prior(folder, prior, content["latent_dim"])
     return model.eval()
 
 
+def checksums(folder: Path) -> dict[str, str]:
+    """File name -> SHA-256 of the model and weights of a run, for its record."""
+    return {path.name: files.sha256(path) for path in (folder / "model.json", *sorted(folder.glob("*.safetensors")))}
+
+
 def save_prior(folder: Path, kind: str, prior: Prior, facts: Mapping[str, Any]) -> None:
     """Writes a prior that was fitted to a finished run: priors/<kind>.safetensors and .json, with `facts`."""
-    files.write_tensors(folder / "priors" / f"{kind}.safetensors", prior.state_dict())
-    files.write_json(folder / "priors" / f"{kind}.json", {"prior": prior.describe(), **facts})
+    path = folder / PRIORS / f"{kind}.safetensors"
+    files.write_tensors(path, prior.state_dict())
+    content = {"prior": prior.describe(), "sha256": files.sha256(path), **facts}
+    files.write_json(path.with_suffix(".json"), content)
 
 
 def load_prior(folder: Path, kind: str, latent_dim: int) -> Prior:
-    """A prior that `save_prior` wrote. Raises InputError where there is none, or its weights do not fit."""
-    path = folder / "priors" / f"{kind}.json"
+    """A prior that `save_prior` wrote. Raises InputError where there is none, or it is damaged."""
+    path = folder / PRIORS / f"{kind}.json"
     if not path.is_file():
         command = shlex.join(["polyvae", "fit-prior", str(folder), "--kind", kind])
         raise InputError(f"{folder.name} has no fitted prior {kind!r}; make it with: {command}")
-    prior = priors.make(latent_dim=latent_dim, **files.read_object(path, ("prior",))["prior"])
-    return _fill(prior, path.with_suffix(".safetensors"), "these weights do not fit; make it again with fit-prior")
+    content = files.read_object(path, FittedFile)
+    weights = path.with_suffix(".safetensors")
+    tensors = _finite_tensors(weights, content.get("sha256"))
+    _check_size(weights, priors.elements(latent_dim=latent_dim, **content["prior"]), tensors)
+    with _building(path):
+        prior = priors.make(latent_dim=latent_dim, **content["prior"])
+    return _fill(prior, weights, tensors)
 
 
-def _fill(module: Module, path: Path, misfit: str) -> Module:
-    """The module with the weights of a file. Raises InputError where they do not fit."""
+def faults(folder: Path) -> list[str]:
+    """What is wrong with the model, its weights and its fitted priors; empty where nothing is.
+
+    A model of which a plug-in or the user's own networks are not at hand is not built: there the checksums tell.
+    """
+    names = {"model", *(path.stem for path in folder.glob("*.safetensors"))}
+    kinds = sorted(path.stem for path in (folder / PRIORS).glob("*.json"))
+    checks: list[Callable[[], object]] = [partial(_check_model, folder, weights) for weights in sorted(names)]
+    checks += [lambda kind=kind: load_prior(folder, kind, _content(folder)["latent_dim"]) for kind in kinds]
+    found = []
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            found.append(str(error))
+    return list(dict.fromkeys(found))
+
+
+def _check_model(folder: Path, weights: str) -> None:
+    content = _content(folder)
+    scored_by = {modality["likelihood"]["kind"] for modality in content["modalities"]}
+    tables = ((models.MODELS, {content.get("kind", JOINT)}), (likelihoods.LIKELIHOODS, scored_by))
+    if all(names <= set(table) for table, names in (*tables, (NETWORKS, set(content["networks"].values())))):
+        load(folder, weights=weights)
+    else:
+        _weights(folder, weights)
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    """model.json."""
+    path = folder / "model.json"
+    content = files.read_object(path, ModelFile)
+    _check_sum(path, _recorded(folder).get(path.name))
+    return content
+
+
+def misfit(path: Path, reason: str) -> InputError:
+    again = "make it again with fit-prior" if path.parent.name == PRIORS else "run the command that made it again"
+    return InputError(f"{path}: the weights do not fit ({reason}); copy the file again, or {again}")
+
+
+def _recorded(folder: Path) -> Mapping[str, str]:
+    """File name -> SHA-256 as the record has it: none before a run is finished, or in records of earlier releases."""
+    path = folder / "record.json"
+    return Record.read(path).resolved.sha256 if path.is_file() else {}
+
+
+def _weights(folder: Path, name: str) -> tuple[Path, dict[str, Tensor]]:
+    path = folder / f"{name}.safetensors"
+    return path, _finite_tensors(path, _recorded(folder).get(path.name))
+
+
+def _check_sum(path: Path, sha256: str | None) -> None:
+    if sha256 is not None and files.sha256(path) != sha256:
+        raise files.damaged(path, "its checksum is not the recorded one")
+
+
+def _finite_tensors(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    """The tensors of a file. Raises InputError unless they are finite and have the checksum, where one is known."""
     tensors, _ = files.read_tensors(path)
+    _check_sum(path, sha256)
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise misfit(path, f"{name!r} is not finite")
+    return tensors
+
+
+def _check_size(path: Path, asked: int, tensors: Mapping[str, Tensor]) -> None:
+    """Raises InputError for sizes that the weights do not bear out, before memory is taken for them."""
+    held = sum(value.numel() for value in tensors.values())
+    if asked > MOST_TIMES * held:  # else what is missing can be named
+        raise misfit(path, f"its JSON file describes at least {asked:,} numbers, and there are {held:,}")
+
+
+@contextmanager
+def _building(path: Path) -> Generator[None]:
+    """Whatever cannot be built of a file is a fault of that file."""
     try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise InputError(f"{path}: {misfit} ({error})") from error
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (ArithmeticError, AssertionError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise files.damaged(path, f"nothing can be built of it: {type(error).__name__}: {error}") from error
+
+
+def _fill(module: Module, path: Path, tensors: Mapping[str, Tensor]) -> Module:
+    """The module with these weights, those of `path`. Raises InputError that names the tensor that does not fit."""
+    wanted = module.state_dict()
+    for name, value in wanted.items():
+        if name not in tensors:
+            raise misfit(path, f"it lacks {name!r}")
+        if (was := _form(tensors[name])) != (form := _form(value)):
+            raise misfit(path, f"{name!r} is {was}, not {form}")
+    if extra := sorted(set(tensors) - set(wanted)):
+        raise misfit(path, f"the model has no {extra[0]!r}")
+    module.load_state_dict(tensors)
     return module
+
+
+def _form(value: Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"

@@ -1,14 +1,37 @@
 """The run store: one folder per run id; `record.json` is written last, so its presence means finished."""
 
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from polyvae import files
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.runs.record import Record
+from polyvae.schema import HistoryLine
+
+Damaged = Callable[[InputError], None]
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+
+
+def raised(damage: InputError) -> None:
+    """The strictest answer to damage."""
+    raise damage
+
+
+def readable(read: Callable[[Item], Read], items: Iterable[Item], on_damage: Damaged) -> list[Read]:
+    """What `read` makes of the items; `on_damage` is told of those that it cannot read."""
+    found = []
+    for item in items:
+        try:
+            found.append(read(item))
+        except InputError as damage:
+            on_damage(damage)
+    return found
+
 
 RECORD = "record.json"
 
@@ -20,13 +43,16 @@ class RunStore:
         self.root = Path(root)
 
     def folder(self, run_id: str) -> Path:
+        """The folder of a run. Raises InputError for an id that would lead out of the store."""
+        if not files.is_plain_name(run_id):
+            raise InputError(f"run id {run_id!r} is no name of a folder in {self.root}; rename the run in its record")
         return self.root / run_id
 
     def existing(self, run: str) -> Path:
         """The folder of a run id, of its unique prefix, or of a path. Raises InputError that lists near names."""
         path = Path(run)
         path = path if path.name not in ("", "..") else path.resolve()  # a run has the name of its folder
-        for candidate in (self.folder(run), path):
+        for candidate in (self.root / run, path):
             if (candidate / "config.json").is_file() or (candidate / "record.json").is_file():
                 return candidate
         ids = sorted({path.parent.name for path in self.root.glob("*/*.json") if path.stem in ("config", "record")})
@@ -48,17 +74,25 @@ class RunStore:
         record = self.record(run_id)
         return record is not None and record.is_done
 
-    def records(self) -> list[Record]:
-        """All finished runs, failed ones included, in order of run id."""
-        return [Record.read(path) for path in sorted(self.root.glob("*/record.json"))]
+    def records(self, on_damage: Damaged = raised) -> list[Record]:
+        """All finished runs, failed ones included, in order of run id.
+
+        on_damage: is told of every record that cannot be read, and the others are returned; else the first is raised.
+        """
+        return readable(Record.read, sorted(self.root.glob("*/record.json")), on_damage)
 
     def config(self, run_id: str) -> RunConfig:
         """The config of a run, finished or not. Raises InputError when it is damaged."""
-        return RunConfig.from_dict(files.read_json(self.folder(run_id) / "config.json"))
+        path = self.folder(run_id) / "config.json"
+        content = files.read_object(path, dict[str, Any])
+        try:
+            return RunConfig.from_dict(content)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
     def history(self, run_id: str) -> list[dict[str, Any]]:
-        """One entry per epoch; empty when the folder holds only a record."""
-        return files.read_json_lines(self.folder(run_id) / "history.jsonl")
+        """One entry per epoch; empty when the folder holds only a record. Raises InputError when it is damaged."""
+        return files.read_json_lines(self.folder(run_id) / "history.jsonl", HistoryLine)
 
     def samples(self, run_id: str) -> dict[str, Path]:
         """Sample grids: file stem -> PNG file."""
@@ -85,4 +119,4 @@ class RunStore:
 
     def lock(self, run_id: str, *, wait: bool) -> AbstractContextManager[bool]:
         """Keeps other processes off this run. Yields False when another holds it and `wait` is False."""
-        return files.lock(self.root / ".locks" / run_id, wait=wait)
+        return files.lock(self.root / ".locks" / self.folder(run_id).name, wait=wait)

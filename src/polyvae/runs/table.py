@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 
 import polars as pl
 
-from polyvae import files, keys
+from polyvae import escapes, files, keys
 from polyvae.config import NOT_HASHED, RunConfig
 from polyvae.errors import InputError
 from polyvae.runs.record import Record
@@ -78,6 +78,9 @@ def write(frame: pl.DataFrame, path: Path) -> None:
     """The table as .parquet or .csv, by the ending of `path`. Raises InputError for another ending."""
     if path.suffix not in WRITERS:
         raise InputError(f"--out {path}: name a {' or '.join(WRITERS)} file")
+    if path.suffix == ".csv":
+        names = {name: escapes.cell(name) for name in frame.columns}
+        frame = frame.with_columns(pl.col(pl.String).map_elements(escapes.cell, pl.String)).rename(names)
     with files.atomic(path) as temporary:
         getattr(frame, WRITERS[path.suffix])(temporary)
 

@@ -3,13 +3,14 @@
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from polyvae import files
 from polyvae.errors import InputError
+from polyvae.runs import saving
 from polyvae.runs.record import Record
-from polyvae.runs.store import RunStore
+from polyvae.runs.store import Damaged, RunStore, raised
 
 
 class Problem(NamedTuple):
@@ -43,13 +44,13 @@ def collect(store: RunStore) -> tuple[int, int]:
     return count, total
 
 
-def copy_records(store: RunStore, target: RunStore) -> list[Record]:
+def copy_records(store: RunStore, target: RunStore, on_damage: Damaged = raised) -> list[Record]:
     """Copies the records of finished runs into another store, without weights; returns those that were new or changed.
 
     Such a store is small enough to be committed: it can be read, reported and filtered, and its runs count as done, or
-    as failed. The data directory of this machine is left out.
+    as failed. The data directory of this machine is left out. on_damage: as for `RunStore.records`.
     """
-    copies = [replace(record, config=record.config.with_(data_dir=None)) for record in store.records()]
+    copies = [replace(record, config=record.config.with_(data_dir=None)) for record in store.records(on_damage)]
     changed = [record for record in copies if target.record(record.run_id) != record]
     for record in changed:
         target.finish(record)
@@ -81,33 +82,38 @@ def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
     try:
         record = store.record(folder.name)
     except InputError as error:
-        return [(str(error), again)]
+        return [(_reason(error), again)]
+    has_config = (folder / "config.json").is_file()
+    if record is None and not has_config:
+        return [("holds neither config.json nor record.json", "polyvae store gc, or delete the folder")]
+    reads: list[Callable[[], object]] = [partial(store.history, folder.name)]
+    reads += [partial(store.config, folder.name)] if has_config else []
+    faults = [fault for read in reads if (fault := _fault(read))]
     if record is None:
-        if not (folder / "config.json").is_file():
-            return [("holds neither config.json nor record.json", "polyvae store gc, or delete the folder")]
-        fault = _fault(folder / "history.jsonl", files.read_json_lines)
-        epochs = fault or f"after epoch {len(store.history(folder.name))}"
-        return [(f"half done, {epochs}", f"{again}; it goes on from its checkpoint")]
+        how_far = "; ".join(faults) or f"after epoch {len(store.history(folder.name))}"
+        return [(f"half done, {how_far}", f"{again}; it goes on from its checkpoint")]
     problems = []
     if record.run_id != folder.name:
         problems.append((f"its record is that of {record.run_id}", "rename the folder"))
     if not record.is_done:
         problems.append((f"failed: {record.error}", "mend the cause, then polyvae sweep --retry-failed"))
-    if record.is_done and (folder / "config.json").is_file():  # else only the record was kept
-        checks = {"model.safetensors": files.read_tensors, "model.json": files.read_json}
-        checks |= {"config.json": files.read_json, "history.jsonl": files.read_json_lines}
-        faults = [_fault(folder / name, read) for name, read in checks.items()]
-        problems += [(fault, f"delete the folder, then {again}") for fault in faults if fault]
-    return problems
+    if record.is_done and has_config:  # else only the record was kept
+        faults += [error.split("; ")[0] for error in saving.faults(folder)]
+    return problems + [(fault, f"delete the folder, then {again}") for fault in faults]
 
 
-def _fault(path: Path, read: Callable[[Path], Any]) -> str:
-    """What is wrong with a file; empty if it can be read."""
+def _fault(read: Callable[[], object]) -> str:
+    """What is wrong with what is read; empty if it can be read."""
     try:
-        read(path)
+        read()
     except InputError as error:
-        return str(error).split(";")[0]
+        return _reason(error)
     return ""
+
+
+def _reason(error: InputError) -> str:
+    """An error without the fix that it ends with."""
+    return str(error).split("; ")[0]
 
 
 def _waste_of(store: RunStore, folder: Path) -> list[Path]:

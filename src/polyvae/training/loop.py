@@ -1,6 +1,5 @@
 """The training loop: in-memory batches, Adam, one history line per epoch, exact resume at any step."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.errors import RunError
 from polyvae.modality import Batch
 from polyvae.noise import Noise, derive_seed
+from polyvae.schema import HistoryLine
 from polyvae.training import checkpoint, parallel
 from polyvae.training.checkpoint import Progress
 
@@ -128,7 +128,7 @@ class _Loop:
             entry["validation"] = self._validate(stage, self.validation)
         self.history.append(entry)
         if self.team.leads:
-            files.write_text(self.folder / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
+            files.write_json_lines(self.folder / "history.jsonl", self.history)
         at.total_seconds += at.seconds
         at.epoch, at.batch, at.rows, at.sums, at.seconds = at.epoch + 1, 0, 0, [], 0.0
 
@@ -159,7 +159,7 @@ class _Loop:
             batch = data.batch(slice(start, start + VALIDATION_ROWS))
             _add(sums, _values(self._bound(stage, batch, generator)).tolist(), len(batch.present))
         entry = _means(sums, self.names)
-        if self.at.best_loss is None or entry["loss"] < self.at.best_loss:
+        if math.isfinite(entry["loss"]) and (self.at.best_loss is None or entry["loss"] < self.at.best_loss):
             self.at.best_loss, self.at.best_epoch = entry["loss"], self.at.epoch
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         return entry
@@ -217,7 +217,5 @@ def _means(progress: Progress, names: Sequence[str]) -> dict[str, Any]:
 
 def _kept_history(path: Path, at: Progress) -> list[dict[str, Any]]:
     """The history up to the checkpoint; later lines belong to epochs that are done again."""
-    lines = files.read_json_lines(path)
-    if any(not isinstance(line, dict) or "step" not in line for line in lines):
-        raise files.damaged(path, "a line lacks 'step'")
+    lines = files.read_json_lines(path, HistoryLine)
     return [line for line in lines if line["step"] <= at.step and not (line["step"] == at.step and at.batch)]

@@ -14,8 +14,6 @@ and shape, unless a `modalities.json` beside the file says otherwise: {"<name>":
 | other numbers | table, standardised on the training rows, Normal with a learned scale per feature |
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyvae import files
+from polyvae import archives, files
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.columns import Scaling, interpret, taken_as
 from polyvae.datasets.own.doubts import doubts, doubts_of_labels
@@ -96,32 +94,7 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
 
 def read_parts(data: Path | str | Mapping[str, Any]) -> Parts:
     """Values, masks and labels of an .npz file or a mapping, checked for keys, types and numbers of rows."""
-    return _sort_keys(_from_memory(data) if isinstance(data, Mapping) else _read(Path(data)))
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise InputError(f"no file {path} ({error.strerror})") from None
-    with file:
-        try:
-            archive = np.load(file, allow_pickle=False)
-        except ValueError as error:  # NumPy takes it for a pickle, and would advise to allow that
-            raise InputError(f"{path} is not an .npz file; save the modalities by name with numpy.savez") from error
-        except (OSError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} is not a readable .npz file ({error}); save it with numpy.savez") from error
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(f"{path} is a single array; save the modalities by name with numpy.savez")
-        return {key: _member(path, archive, key) for key in archive.files}
-
-
-def _member(path: Path, archive: Mapping[str, np.ndarray], key: str) -> np.ndarray:
-    try:
-        return archive[key]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        fix = f"objects are not read: {FIX}" if "Object arrays" in str(error) else "save it again"
-        raise InputError(f"{key!r} in {path} cannot be read ({error}); {fix}") from error
+    return _sort_keys(_from_memory(data) if isinstance(data, Mapping) else archives.read_npz(Path(data)))
 
 
 def _from_memory(data: Mapping[str, Any]) -> dict[str, np.ndarray]:
