@@ -11,6 +11,7 @@ from torch import nn
 from polyvae import networks, priors, subsets
 from polyvae.errors import InputError
 from polyvae.modality import Batch, Modality
+from polyvae.networks.gaps import reading
 from polyvae.noise import derive_seed
 from polyvae.posteriors import Family
 from polyvae.subsets import SubsetMixture
@@ -52,10 +53,12 @@ class Blueprint:
         if self.networks[name] == OWN:
             if name not in self.own:
                 raise InputError(f"modality {name!r} was trained with your own networks; pass networks={{...}} again")
-            return copy.deepcopy(self.own[name])
+            encoder, decoder = copy.deepcopy(self.own[name])
+            return reading(modality, encoder), decoder
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(self.seed, "weights", name))
-            return networks.build(self.networks[name], modality, latent_dim or self.latent_dim)
+            encoder, decoder = networks.build(self.networks[name], modality, latent_dim or self.latent_dim)
+        return reading(modality, encoder), decoder
 
     def pairs(self) -> dict[str, Pair]:
         """The networks of every modality."""
