@@ -7,6 +7,7 @@ import torch
 import polyvae as pv
 from polyvae.cli import main
 from polyvae.datasets import load
+from polyvae.datasets.own.arrays import read_parts
 from polyvae.datasets.own.new_rows import load_like
 from polyvae.likelihoods import Bernoulli, Categorical, Laplace, Normal, with_gaps
 from polyvae.modality import Modality
@@ -69,6 +70,8 @@ def test_gaps_are_trained_on_filled_in_and_scored(tmp_path):
         assert (out["x.sd"][~HOLES] == 0).all()
         assert (out["x.sd"][HOLES] > 0).all()
         error = np.sqrt(np.mean((out["x"] - WHOLE)[HOLES] ** 2))
+    again = read_parts(tmp_path / "out.npz")
+    assert (np.isnan(again.values["x"]) == HOLES).all()
     assert error < 0.5 * np.sqrt(np.mean((np.nanmean(TABLE, 0) - WHOLE)[HOLES] ** 2))
 
 

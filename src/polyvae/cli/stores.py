@@ -139,15 +139,16 @@ def compare(
         out: PNG file of the grids that at least two runs have.
     """
     compared = side_by_side.read(RunStore(store), runs)
-    drawn = side_by_side.picture(compared, out)
-    if quiet:
-        return
     columns = (Column(run.run_id, justify="right", overflow="fold") for run in compared)
     shown = table_of(Column(overflow="fold"), *columns)
     prefixes = [""] if metrics == "all" else listed(metrics)
     for row in (*side_by_side.settings(compared), *side_by_side.metrics(compared, prefixes)):
         shown.add_row(row.name, *(_text(value) for value in row.values))
-    Console().print(shown)
+    if not quiet:
+        Console().print(shown)
+    drawn = side_by_side.picture(compared, out)  # last: one damaged picture must not take the numbers with it
+    if quiet:
+        return
     print(f"{drawn} kinds of sample grids side by side: {out}" if drawn else "no sample grids to compare")
 
 
