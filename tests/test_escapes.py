@@ -12,6 +12,7 @@ from polyvae.cli import main
 from polyvae.cli.common import Terminal, say, table_of
 from polyvae.report import write_report
 from polyvae.runs.plan import device_named
+from polyvae.runs.record import Resolved
 
 NASTY = "[/x][bold]\x1b[31m:smile:\x07\u202e<b>&\ud800"
 
@@ -53,7 +54,7 @@ def test_figures_and_pages_are_well_formed_and_do_not_overwrite_each_other(tmp_p
     for place, dataset in enumerate(("日本", "中国", "a\x1b\x08b", 'c href="#x" url(#y #1c1e22')):
         config = RunConfig(dataset=dataset, method=f"m\x1b{place}")
         record = Record(
-            run_id=f"r{place}", config=config, status="done", metrics=metrics, resolved={"modalities": ["m0"]}
+            run_id=f"r{place}", config=config, status="done", metrics=metrics, resolved=Resolved(modalities=("m0",))
         )
         store.finish(record)
     page = write_report(store, tmp_path / "report").read_text()

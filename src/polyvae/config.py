@@ -47,6 +47,8 @@ class DataOptions:
     """Split of cub: train and test share no class (the MMVAE code's), or the official one. Default classes."""
     crop: Literal["none", "box"] | None = None
     """Pictures of cub: squeezed into a square (as published), or the square around the bird. Default none."""
+    scaling: Literal["standard", "robust"] | None = None
+    """Tables of your own: by mean and standard deviation, or by median and quartiles, clipped. Default standard."""
     data_options: str | None = None
     """Options of a data set that a plug-in adds, whatever they are called: name=value,name=value."""
 

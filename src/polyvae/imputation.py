@@ -14,9 +14,9 @@ from polyvae.noise import drawing_from
 class Imputed(NamedTuple):
     """One modality in the units of the data, each (batch, *shape).
 
-    mean: observed values where present, else the mean over draws of z of the likelihood's mean. sd, low, high: of draws
-    from the likelihoods, with their 10 % and 90 % quantiles (an 80 % interval); sd is 0 and low = high = mean where
-    present.
+    mean: observed values where present, else (and for single missing ones) the mean over draws of z of the
+    likelihood's mean. sd, low, high: of draws from the likelihoods, with their 10 % and 90 % quantiles (an 80 %
+    interval); sd is 0 and low = high = mean where observed.
     """
 
     mean: Tensor
@@ -59,7 +59,7 @@ def impute(
         observed = modality.to_original(batch.values[modality.name])
         values = torch.stack([modality.to_original(draw[modality.name]) for draw in sampled])
         low, high = values.quantile(torch.tensor([0.1, 0.9], dtype=values.dtype, device=values.device), 0)
-        seen = batch.present[:, index].view(-1, *(1,) * len(modality.shape))
+        seen = batch.present[:, index].view(-1, *(1,) * len(modality.shape)) & ~observed.isnan()
         mean = torch.stack([drawn[modality.name].mean for drawn in likelihoods]).mean(0)
         summary = Imputed(modality.to_original(mean), values.std(0), low, high)
         known = Imputed(observed, torch.zeros_like(observed), observed, observed)

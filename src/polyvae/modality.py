@@ -74,6 +74,7 @@ class Modality:
 
     Images have shape (channels, height, width) and values in [0, 1]; tables (features,); classes (classes,) one-hot;
     text (position, word) one-hot, with a vocabulary as its transform: in original units it is token ids (position,).
+    has_gaps: whether single values may be missing (NaN) where a row has it; they are not scored.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Modality:
     likelihood: Likelihood
     weight: float = 1.0
     transform: Standardise | Vocabulary | None = None
+    has_gaps: bool = False
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isalnum() or c in "_-" for c in self.name):
@@ -114,7 +116,8 @@ class Modality:
     def distribution(self, params: Tensor) -> Distribution:
         """The likelihood at decoder outputs (..., *shape), at least float32; its event is this modality."""
         precise = torch.promote_types(params.dtype, torch.float32)  # mixed precision ends here
-        return self.likelihood(params.to(precise), len(self.shape))
+        law = self.likelihood(params.to(precise), len(self.shape))
+        return likelihoods.with_gaps(law) if self.has_gaps else law
 
     def to_original(self, values: Tensor) -> Tensor:
         """Model values (..., *shape) in the units of the user's data."""
@@ -127,7 +130,7 @@ class Modality:
             "likelihood": likelihoods.to_json(self.likelihood),
             "weight": self.weight,
             "transform": None if self.transform is None else self.transform.to_json(),
-        }
+        } | ({"has_gaps": True} if self.has_gaps else {})
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> "Modality":
@@ -138,6 +141,7 @@ class Modality:
             likelihoods.from_json(content["likelihood"]),
             content["weight"],
             None if units is None else _transform(units),
+            content.get("has_gaps", False),
         )
 
 
@@ -154,6 +158,8 @@ def _transform(content: Mapping[str, Any]) -> Standardise | Vocabulary:
 
 def check_suits(likelihood: Likelihood, modality: Modality, seen: Tensor) -> None:
     """Raises InputError, naming the modality, unless `likelihood` can score its observed stored values `seen`."""
+    if modality.has_gaps:
+        seen = seen.nan_to_num()
     form = Form(modality.vocabulary is not None, modality.is_image, modality.transform is not None)
     if (reason := likelihood.unfit(seen, form)) is not None:
         raise InputError(f"likelihood {likelihoods.kind_of(likelihood)}: modality {modality.name!r} {reason}")
@@ -168,7 +174,8 @@ class _BatchFields(NamedTuple):
 class Batch(_BatchFields):
     """values: name -> (batch, *shape) in model units; present: Bool (batch, modality); label: Int (batch,) or None.
 
-    Absent values are set to zero here, so that they can be NaN in the user's data and reach no computation.
+    Absent values are set to zero here, so that they can be NaN in the user's data and reach no computation. Where a
+    modality has gaps, single values of what is present are NaN: networks read 0 for them, likelihoods leave them out.
     Raises InputError when a row has no modality at all.
     """
 

@@ -124,7 +124,7 @@ def test_absent_classes_may_hold_anything() -> None:
 
 def with_gap(row: int) -> np.ndarray:
     table = TABLE.copy()
-    table[row, 1] = np.nan
+    table[row, 1] = np.inf
     return table
 
 
@@ -142,7 +142,7 @@ REFUSALS = [
     ({"x": np.array([{}] * ROWS)}, "'x' has dtype object"),
     ({"x": TABLE.astype(complex)}, "'x' has dtype complex128"),
     ({"x": [[1.0, 2.0], [3.0]]}, "'x' is no rectangular array"),
-    ({"x": with_gap(11)}, "'x', row 11: 1 of 3 values are NaN.*give a mask 'x.mask'"),
+    ({"x": with_gap(11)}, "'x', row 11: 1 of 3 values are infinite.*give a mask 'x.mask'"),
     ({"x": with_gap(11), "x.mask": SECOND_ABSENT, "y": TABLE}, "'x', row 11"),
     ({"x": TABLE * 1e39}, "beyond float32"),
     ({"x": TABLE, "x.mask": SECOND_ABSENT}, "row 2 has no observed modality"),

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from polyvae.config import RunConfig
 from polyvae.datasets import load
 from polyvae.datasets.own.arrays import read_parts
 from polyvae.datasets.own.new_rows import load_like
 from polyvae.errors import InputError
+from polyvae.runs.plan import make_plan
 
 ROWS = 60
 RNG = np.random.default_rng(7)
@@ -112,7 +114,7 @@ def test_a_wild_value_is_named_by_row_and_feature():
     x[17, 1] = 60e6
     text = said(x=x)["x"]
     assert "row 17, feature 1 is 6e+07, far from the rest (about 60" in text
-    assert "scaling=robust" in text
+    assert "--scaling robust" in text
     trained = load("arrays", data={"x": table(), "other": OTHER}).modalities
     new = load_like({"x": x}, trained)
     assert "row 17, feature 1 is 6e+07" in new.info["warnings"]["x"]
@@ -154,3 +156,12 @@ def test_texts_that_are_cut_are_counted():
 
 def test_texts_that_pandas_made_of_missing_ones_are_counted():
     assert "2 texts read '<NA>', 'nan'" in said(text=np.array([*TEXTS[:-2], "nan", "<NA>"]))["text"]
+
+
+def test_robust_scaling_is_another_run_and_the_standard_one_is_as_before(tmp_path):
+    np.savez(tmp_path / "d.npz", x=table(), other=OTHER)
+    config = RunConfig(dataset="arrays", data=str(tmp_path / "d.npz"), metrics="none")
+    plain, robust = make_plan(config), make_plan(config.with_(scaling="robust"))
+    assert plain.run_id != robust.run_id
+    assert robust.modalities[0].transform.limit == 10
+    assert plain.modalities[0].transform.to_json().keys() == {"mean", "sd"}

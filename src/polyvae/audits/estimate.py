@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from polyvae.audits.conditionals import Score, network_model, table_model
 from polyvae.audits.entropy_bounds import LABELLED, End, EntropyBounds, Interval
@@ -121,7 +122,8 @@ def _cut(data: MultimodalDataset, seed: int) -> tuple[MultimodalDataset, Multimo
 
 
 def _complete(data: MultimodalDataset) -> MultimodalDataset:
-    return data.rows(data.present.all(-1).nonzero().squeeze(1))
+    whole = [~values.flatten(1).isnan().any(1) for values in data.values.values()]
+    return data.rows(torch.stack([*whole, data.present.all(-1)]).all(0).nonzero().squeeze(1))
 
 
 def _flat(data: MultimodalDataset, name: str) -> np.ndarray:

@@ -154,15 +154,16 @@ def compare(
     """
     out_file(out)
     compared = side_by_side.read(RunStore(store), runs)
-    drawn = side_by_side.picture(compared, out)
-    if quiet:
-        return
     columns = (Column(run.run_id, justify="right", overflow="fold") for run in compared)
     shown = table_of(Column(overflow="fold"), *columns)
     prefixes = [""] if metrics == "all" else listed(metrics)
     for row in (*side_by_side.settings(compared), *side_by_side.metrics(compared, prefixes)):
         shown.add_row(row.name, *(_text(value) for value in row.values))
-    Terminal().print(shown)
+    if not quiet:
+        Terminal().print(shown)
+    drawn = side_by_side.picture(compared, out)  # last: one damaged picture must not take the numbers with it
+    if quiet:
+        return
     say(f"{drawn} kinds of sample grids side by side: {out}" if drawn else "no sample grids to compare")
 
 

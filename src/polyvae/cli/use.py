@@ -132,14 +132,15 @@ def generate(
 
 
 def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("imputed.npz")) -> None:
-    """Fill in the modalities that rows lack, in the units of the data; writes an .npz file.
+    """Fill in the modalities and single cells that rows lack, in the units of the data; writes an .npz file.
 
-    For each modality: <name> (observed, or the mean of the draws), <name>.sd, <name>.low and <name>.high (10 % and
-    90 % quantiles: an 80 % interval) and <name>.mask (True where it was observed). Classes: <name> holds their
-    probabilities (the truth where observed), <name>.class the most likely one, and there is no interval. Text: <name>
-    holds sentences, <name>.ids their token ids, <name>.draws the sentence of every draw (row, draw). The file can
-    be read again as data: what was filled in counts as absent. The interval is the model's own: how much of the truth
-    it holds on test rows is in the record (imputation/.../coverage; .8 if calibrated).
+    For each modality: <name> (observed as given, or the mean of the draws), <name>.sd, <name>.low and <name>.high (10 %
+    and 90 % quantiles: an 80 % interval) and <name>.mask (True where it was observed; of single cells, sd is 0 where
+    they were). Classes: <name> holds their probabilities (the truth where observed), <name>.class the most likely one,
+    and there is no interval. Text: <name> holds sentences, <name>.ids their token ids, <name>.draws the sentence of
+    every draw (row, draw). The file can be read again as data: what was filled in counts as absent. The interval is
+    the model's own: how much of the truth it holds on test rows is in the record (imputation/.../coverage; .8 if
+    calibrated).
 
     Args:
         data: .npz file with keys <name> and <name>.mask; a modality without a key is absent everywhere.
@@ -204,11 +205,14 @@ def _trust(names: Sequence[str], folder: Path) -> list[str]:
     """What the record says of the intervals and errors of the last weights, in lines."""
     record = RunStore(folder.parent).record(folder.name)
     metrics, notes = ({}, {}) if record is None else (record.metrics, record.notes)
-    by_name = {name: keys.imputation(keys.all_but(name, names), name, "coverage") for name in names}
-    held = ", ".join(f"{name} {metrics[key]:.0%}" for name, key in by_name.items() if key in metrics)
-    said = [f"Of the truth in test rows, 80 % intervals given all others held: {held} (last weights)"] if held else []
-    errors = {name: keys.imputation(keys.all_but(name, names), name, "rmse") for name in names}
-    return said + [f"{name}: {notes[key]}" for name, key in errors.items() if key in notes]
+    held, worse = [], []
+    for name in names:
+        coverage, rmse = (keys.imputation(keys.all_but(name, names), name, score) for score in ("coverage", "rmse"))
+        held += [f"{name} {metrics[coverage]:.0%}"] if coverage in metrics else []
+        worse += [f"{name}: {notes[rmse]}"] if rmse in notes else []
+    if held:
+        held = [f"Of the truth in test rows, 80 % intervals given all others held: {', '.join(held)} (last weights)"]
+    return held + worse
 
 
 def _rows_to_use(rows: MultimodalDataset, names: Sequence[str], count: int) -> list[int]:

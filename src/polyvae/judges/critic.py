@@ -20,6 +20,7 @@ from polyvae.judges.extractors import Critic
 from polyvae.judges.trained import optimise, place_of, trained_once
 from polyvae.modality import Modality
 from polyvae.networks.by_name import ByName
+from polyvae.networks.gaps import reading
 
 RECIPE: dict[str, Any] = {
     "version": 1,
@@ -79,7 +80,7 @@ class _Mean(nn.Module):
 
 
 def _encoders(modalities: tuple[Modality, ...]) -> ByName:
-    return ByName({m.name: _Mean(networks.build(_kind(m), m, RECIPE["dimension"])[0]) for m in modalities})
+    return ByName({m.name: _Mean(reading(m, networks.build(_kind(m), m, RECIPE["dimension"])[0])) for m in modalities})
 
 
 def _kind(modality: Modality) -> str:

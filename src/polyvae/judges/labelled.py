@@ -19,6 +19,7 @@ from polyvae.judges.extractors import Judge
 from polyvae.judges.trained import WIDTH, Reader, accuracy_of, layer, optimise, place_of, shifted, trained_once
 from polyvae.modality import Modality
 from polyvae.networks.by_name import ByName
+from polyvae.networks.gaps import reading
 from polyvae.networks.heads import ChannelsLast
 
 NAME = "judge"
@@ -98,7 +99,7 @@ def _network(modality: Modality, classes: int) -> Reader:
         return Reader(nn.Sequential(_Shrink(), ChannelsLast(), *layers), 96 * 16, classes)
     width = int(np.prod(modality.shape))
     trunk = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(width), nn.Linear(width, 2 * WIDTH), nn.ReLU())
-    return Reader(trunk, 2 * WIDTH, classes)
+    return Reader(reading(modality, trunk), 2 * WIDTH, classes)
 
 
 def _train(networks: ByName, data: MultimodalDataset, target: Tensor) -> Mapping[str, Tensor]:

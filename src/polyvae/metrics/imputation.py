@@ -30,8 +30,8 @@ def imputation(
     feature, in model units (standard deviations of the training rows). nll: in nats per feature. coverage: share of
     values inside its 80 % interval, .8 if calibrated (Normal and Laplace). imputation/mean/<target>/rmse: of the mean
     of the training rows, for comparison. Rows count that have the target and all others; where fewer than 2 have,
-    <given> is what most of the rows that have the target also have. Features that are constant in the training rows do
-    not count; NaN stands where nothing can be scored. Classes are no table.
+    <given> is what most of the rows that have the target also have. Single missing values and features that are
+    constant in the training rows do not count; NaN stands where nothing can be scored. Classes are no table.
     Raises NotDefined without a table, with one modality, or where no two rows can be scored.
     """
     tables = [m.name for m in model.modalities if len(m.shape) == 1 and not m.is_classes]
@@ -41,7 +41,8 @@ def imputation(
     with measuring(model, data, **options) as on_all:
         for target in tables:
             seen = train.batch(rows_with(train, range(len(train)), (target,))).values[target]
-            varies = (seen != seen[:1]).any(0)
+            gaps = seen.isnan()
+            varies = seen.masked_fill(gaps, -math.inf).amax(0) > seen.masked_fill(gaps, math.inf).amin(0)
             given = _given(on_all, target)
             if not given or not bool(varies.any()):
                 scores[f"{joined(all_but(target, model.names))}/{target}/rmse"] = math.nan
@@ -50,12 +51,12 @@ def imputation(
             parts = [_scores(trial, given, target, varies, ids, batch, draws) for ids, batch in trial.batches()]
             squared, nll, inside = (torch.cat(columns) for columns in zip(*parts, strict=True))
             label = f"{joined(given)}/{target}"
-            scores[f"{label}/rmse"] = math.sqrt(squared.mean())
+            scores[f"{label}/rmse"] = math.sqrt(squared.nanmean())
             scores[f"{label}/nll"] = float(nll.mean())
-            if not bool(inside.isnan().any()):
-                scores[f"{label}/coverage"] = float(inside.mean())
-            errors = (data.batch(trial.rows).values[target] - seen.mean(0))[:, varies]
-            scores[f"mean/{target}/rmse"] = math.sqrt(errors.square().mean())
+            if not bool(inside.isnan().all()):
+                scores[f"{label}/coverage"] = float(inside.nanmean())
+            errors = (data.batch(trial.rows).values[target] - seen.nanmean(0))[:, varies]
+            scores[f"mean/{target}/rmse"] = math.sqrt(errors.square().nanmean())
     if all(map(math.isnan, scores.values())):
         raise NotDefined("no table varies in the training rows and is in 2 test rows beside another modality")
     return {f"imputation/{key}": value for key, value in scores.items()}
@@ -103,17 +104,18 @@ def _scores(
         means.append(likelihood.mean)
         scores.append((likelihood.log_prob(value) if whole else _by_feature(likelihood, value, varies)).double())
         below.append(_below(likelihood, value))
-    squared = (torch.stack(means).mean(0) - value)[:, varies].square().mean(-1)
-    nll = (math.log(draws) - torch.stack(scores).logsumexp(0)) / int(varies.sum())
+    squared = (torch.stack(means).mean(0) - value)[:, varies].square().nanmean(-1)
+    known = (~value[:, varies].isnan()).sum(-1)
+    nll = (math.log(draws) - torch.stack(scores).logsumexp(0)) / known.clamp(min=1)
     quantile = torch.stack(below).mean(0)[:, varies]
-    inside = ((quantile > TAIL) & (quantile < 1 - TAIL)).double().mean(-1)
-    return squared.cpu(), nll.cpu(), torch.where(quantile.isnan().any(-1), torch.nan, inside).cpu()
+    inside = ((quantile > TAIL) & (quantile < 1 - TAIL)).double().masked_fill(quantile.isnan(), torch.nan).nanmean(-1)
+    return squared.cpu(), nll.cpu(), inside.cpu()
 
 
 def _by_feature(likelihood: Distribution, value: Tensor, varies: Tensor) -> Tensor:
     """log likelihood of some of the features."""
     base = likelihood.base_dist if isinstance(likelihood, Independent) else likelihood
-    return base.log_prob(value)[:, varies].sum(-1)
+    return base.log_prob(value)[:, varies].nansum(-1)
 
 
 def _below(likelihood: Distribution, value: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import nn
 from polyvae import networks, priors, subsets
 from polyvae.errors import InputError
 from polyvae.modality import Batch, Modality, ModalityFile
+from polyvae.networks.gaps import reading
 from polyvae.networks.heads import completed
 from polyvae.noise import derive_seed
 from polyvae.posteriors import Family, Kind, Scale
@@ -80,11 +81,11 @@ class Blueprint:
             if name not in self.own:
                 raise InputError(f"modality {name!r} was trained with your own networks; pass networks={{...}} again")
             encoder, decoder = copy.deepcopy(self.own[name])
-            return encoder, completed(modality, decoder)
+            return reading(modality, encoder), completed(modality, decoder)
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(self.seed, "weights", name))
             encoder, decoder = networks.build(self.networks[name], modality, latent_dim or self.latent_dim)
-        return encoder, completed(modality, decoder)
+        return reading(modality, encoder), completed(modality, decoder)
 
     def pairs(self) -> dict[str, Pair]:
         """The networks of every modality."""

@@ -37,7 +37,7 @@ def preview(dataset: MultimodalDataset, path: Path | str, rows: int = 10) -> Pat
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(dataset.modalities), rows, squeeze=False)
     for line, modality in enumerate(dataset.modalities):
-        limit = max(float(batch.values[modality.name].abs().max()), 1e-6)
+        limit = max(float(batch.values[modality.name].nan_to_num().abs().max()), 1e-6)
         for column, axes in enumerate(grid[line]):
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
@@ -59,6 +59,7 @@ def describe(dataset: MultimodalDataset) -> dict[str, Any]:
     for column, modality in enumerate(dataset.modalities):
         here = dataset.present[:, column]
         values = dataset.values[modality.name][here]
+        values = values[~values.isnan()]
         facts.append(
             {
                 **modality.to_json(),
@@ -105,7 +106,7 @@ def _draw(axes: Axes, modality: Modality, shown: Tensor, limit: float) -> None:
     if modality.is_image:
         axes.imshow(coloured(shown).permute(1, 2, 0).numpy(), vmin=0, vmax=1)
         return
-    flat = value.reshape(-1)
+    flat = np.nan_to_num(value.reshape(-1))
     axes.axhline(0, color="0.8", linewidth=0.5)
     axes.bar(np.arange(len(flat)), flat, width=1.0, color="#2f6690")
     axes.set_ylim(-limit if flat.min() < 0 else -0.05 * limit, limit)

@@ -112,7 +112,8 @@ def _to_numpy(key: str, value: Any) -> np.ndarray:
 
 def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
     """Values, masks and labels by their keys, checked for type and number of rows."""
-    read = {k: without_marks(k, array) for k, array in arrays.items() if not _is_imputed(k, arrays)}
+    own = {key: _not_filled_in(key, arrays) for key in arrays if not _is_imputed(key, arrays)}
+    read = {key: without_marks(key, array) for key, array in own.items()}
     arrays, here = {key: array for key, (array, _) in read.items()}, {key: seen for key, (_, seen) in read.items()}
     given = [key for key in LABELS if key in arrays]
     if len(given) > 1:
@@ -146,6 +147,20 @@ def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
 def _is_imputed(key: str, arrays: Mapping[str, np.ndarray]) -> bool:
     name, dot, field = key.rpartition(".")
     return dot + field in IMPUTED and name in arrays and f"{name}.mask" in arrays
+
+
+def _not_filled_in(key: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The array, NaN in single cells that `impute` has filled in: those with a spread in rows that were observed."""
+    array, sd, mask = arrays[key], arrays.get(f"{key}.sd"), arrays.get(f"{key}.mask")
+    if (
+        sd is None
+        or mask is None
+        or sd.shape != array.shape
+        or mask.shape != array.shape[:1]
+        or array.dtype.kind != "f"
+    ):
+        return array
+    return np.where((sd > 0) & mask.reshape(-1, *(1,) * (sd.ndim - 1)), np.nan, array)
 
 
 def _mask(name: str, mask: np.ndarray | None, rows: int) -> np.ndarray:

@@ -45,17 +45,19 @@ def interpret(
     else:
         stored, scale = _as_table(array), None
         kind = _table_kind(stored[present])
+    has_gaps = bool(np.isnan(stored[present]).any())
     if wanted is not None:
-        _check_fit(name, wanted, torch.from_numpy(stored[present]), Form(is_image=array.ndim > 2))
+        known = np.nan_to_num(stored[present]) if has_gaps else stored[present]
+        _check_fit(name, wanted, torch.from_numpy(known), Form(is_image=array.ndim > 2))
     kind = wanted or kind
     if "scale" in entry and not likelihoods.has_scale(kind):
         raise InputError(f"modalities.json, {name!r}: likelihood {kind!r} has no scale; leave it out")
     scale = None if entry.get("scale", scale) == "learned" else entry.get("scale", scale)
     likelihood = likelihoods.make(kind, scale)
-    spec = Modality(name, stored.shape[1:], likelihood, entry.get("weight", 1.0))
+    spec = Modality(name, stored.shape[1:], likelihood, entry.get("weight", 1.0), has_gaps=has_gaps)
     if array.ndim <= 2 and likelihood.takes_any_real:
         table = array.reshape(len(array), -1)
-        units = _standardise(name, table, present, train) if scaling == "standard" else _robust(table, present, train)
+        units = (_standardise if scaling == "standard" else _robust)(name, table, present, train)
         spec = replace(spec, transform=units)
     return spec, stored
 
@@ -106,16 +108,17 @@ def _as_table(array: np.ndarray) -> np.ndarray:
 def _check_finite(name: str, array: np.ndarray, present: np.ndarray) -> None:
     if array.dtype.kind != "f":
         return
-    finite = np.isfinite(_as_table(array))
+    table = _as_table(array)
+    finite = np.isfinite(table) | (np.isnan(table) & (array.ndim <= 2))
     wrong = np.flatnonzero(present & ~finite.all(1))
     if not len(wrong):
         return
     row = int(wrong[0])
+    what = "infinite or beyond float32" if array.ndim <= 2 else "NaN, infinite or beyond float32"
     some = f"{int((~finite[row]).sum())} of {finite.shape[1]}"
     raise InputError(
-        f"modality {name!r}, row {row}: {some} values are NaN, infinite or beyond float32, but the row counts as "
-        f"present; give a mask '{name}.mask' (Bool per row, False where the whole modality is absent). Single missing "
-        "features cannot be masked: fill them in, or split the table into several modalities"
+        f"modality {name!r}, row {row}: {some} values are {what}, but the row counts as present; give a mask "
+        f"'{name}.mask' (Bool per row, False where the whole modality is absent), or fill them in"
     )
 
 
@@ -154,16 +157,25 @@ def _one_hot(name: str, array: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 def _table_kind(seen: np.ndarray) -> str:
     """The guessed likelihood of a table."""
-    if not np.isin(seen, (0, 1)).all():
+    if not np.isin(seen[~np.isnan(seen)], (0, 1)).all():
         return "normal"
     return "categorical" if seen.shape[1] > 1 and (seen.sum(1) == 1).all() else "bernoulli"
 
 
+def _seen(name: str, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """The training rows where present, in double precision. Raises InputError for a feature that none of them has."""
+    seen = table[train[present[train]]].astype(np.float64)
+    if len(empty := np.flatnonzero(np.isnan(seen).all(0))):
+        raise InputError(f"modality {name!r}, feature {int(empty[0])} is missing in every training row; leave it out")
+    return seen
+
+
 def _standardise(name: str, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> Standardise:
     """Mean and sd per feature over the training rows where present; constant features get sd 1."""
-    seen = table[train[present[train]]].astype(np.float64)
-    mean, sd = seen.mean(0), seen.std(0)
-    constant = seen.min(0) == seen.max(0)
+    seen = _seen(name, table, present, train)
+    gaps = np.isnan(seen).any()
+    mean, sd = (np.nanmean(seen, 0), np.nanstd(seen, 0)) if gaps else (seen.mean(0), seen.std(0))
+    constant = np.nanmin(seen, 0) == np.nanmax(seen, 0)
     lost = np.flatnonzero(~constant & (sd < RESOLUTION * np.abs(mean)))
     if len(lost):
         raise InputError(
@@ -173,11 +185,11 @@ def _standardise(name: str, table: np.ndarray, present: np.ndarray, train: np.nd
     return Standardise(tuple(mean.tolist()), tuple(np.where(constant, 1.0, sd).tolist()))
 
 
-def _robust(table: np.ndarray, present: np.ndarray, train: np.ndarray) -> Standardise:
+def _robust(name: str, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> Standardise:
     """Median and spread per feature; where all but a few values are equal, their standard deviation."""
-    seen = table[train[present[train]]].astype(np.float64)
+    seen = _seen(name, table, present, train)
     median, spread = spread_of(seen)
-    sd = np.where(spread > 0, spread, seen.std(0))
+    sd = np.where(spread > 0, spread, np.nanstd(seen, 0))
     return Standardise(tuple(median.tolist()), tuple(np.where(sd > 0, sd, 1.0).tolist()), limit=CLIPPED)
 
 

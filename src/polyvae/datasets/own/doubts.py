@@ -13,7 +13,7 @@ QUANTILES = (
     (0.005, 5.152),
 )  # (lower quantile, width in sd of a Normal up to the upper one)
 CODES = (99, 999, 9999, 99999, 999999)  # usual codes of missing values, also below zero
-ROBUST = "--data-options scaling=robust"
+ROBUST = "--scaling robust"
 
 
 def doubts(modality: Modality, array: np.ndarray, present: np.ndarray, train: np.ndarray | None = None) -> str:

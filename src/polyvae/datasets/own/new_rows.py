@@ -47,8 +47,11 @@ def load_like(source: Parts | Path | str | Mapping[str, Any], modalities: Sequen
 
 def with_given(filled: np.ndarray, given: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """`filled` (row, *shape), but as they were given where they were `seen`: in their units, and of a type that holds
-    both. Images of bytes are bytes. seen: Bool, broadcast over the axes that it lacks."""
-    known, mask = given.reshape(filled.shape), np.broadcast_to(seen.reshape(_padded(seen, filled)), filled.shape)
+    both. Images of bytes are bytes. seen: Bool (row,); single missing values are not seen."""
+    known = given.reshape(filled.shape)
+    mask = np.broadcast_to(seen.reshape(-1, *(1,) * (filled.ndim - 1)), filled.shape)
+    if known.dtype.kind == "f":
+        mask = mask & ~np.isnan(known)
     if mask.all():
         return known
     if known.dtype == np.uint8 and known.ndim == 4:
@@ -56,10 +59,6 @@ def with_given(filled: np.ndarray, given: np.ndarray, seen: np.ndarray) -> np.nd
     result = filled.astype(np.result_type(known, filled))
     result[mask] = known[mask]
     return result
-
-
-def _padded(seen: np.ndarray, like: np.ndarray) -> tuple[int, ...]:
-    return (*seen.shape, *(1,) * (like.ndim - seen.ndim))
 
 
 def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tensor:
@@ -83,7 +82,8 @@ def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tenso
         )
     with np.errstate(over="ignore"):
         stored = torch.from_numpy(array.astype(np.float32))
-    wrong = ~stored.flatten(1).isfinite().all(1) & torch.from_numpy(present)
+    fine = stored.isfinite() | (stored.isnan() & modality.has_gaps)
+    wrong = ~fine.flatten(1).all(1) & torch.from_numpy(present)
     if bool(wrong.any()):
         row = int(wrong.nonzero()[0])
         raise InputError(
