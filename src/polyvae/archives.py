@@ -16,6 +16,7 @@ from polyvae.errors import InputError
 
 ENCRYPTED = 1  # the bit of a zip member's flags
 PACKED, LARGE = 200, 2**28  # more bytes than LARGE out of PACKED times fewer are a bomb, or had better not be packed
+NO_OBJECTS = "save text as column.astype(str), numbers as column.astype(float)"
 UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
 
 
@@ -76,7 +77,7 @@ def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name:
         with archive.open(member) as file:
             return _array(file, member.file_size)
     except UNREADABLE as error:
-        raise InputError(f"{place} cannot be read ({error}); save plain numbers, no objects") from error
+        raise InputError(f"{place} cannot be read ({error}); save it again, with numpy.savez") from error
 
 
 def _array(file: IO[bytes], held: int) -> np.ndarray:
@@ -89,7 +90,7 @@ def _array(file: IO[bytes], held: int) -> np.ndarray:
     except (SyntaxError, TokenError, RecursionError, MemoryError, TypeError, OverflowError) as error:
         raise ValueError(f"its header is damaged: {type(error).__name__}") from error
     if dtype.hasobject:
-        raise ValueError("it holds Python objects")
+        raise ValueError(f"objects are not read: {NO_OBJECTS}")
     asked, there = prod(shape) * dtype.itemsize, held - file.tell()
     if min(shape, default=1) < 0 or asked != there:
         raise ValueError(f"its header says {dtype} {shape}, {asked:,} bytes, and there are {there:,}")

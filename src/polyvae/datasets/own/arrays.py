@@ -24,10 +24,11 @@ import torch
 from torch import Tensor
 
 from polyvae import archives, files
+from polyvae.archives import NO_OBJECTS
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.columns import Scaling, interpret, taken_as
 from polyvae.datasets.own.doubts import doubts, doubts_of_labels
-from polyvae.datasets.own.missing import FIX, without_marks
+from polyvae.datasets.own.missing import without_marks
 from polyvae.errors import InputError
 
 LABELS = ("label", "labels")
@@ -129,7 +130,7 @@ def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
     for key, array in arrays.items():
         if array.dtype.kind not in ("biufU" if key in values and array.ndim == 1 else "biuf"):
             raise InputError(
-                f"{key!r} has dtype {array.dtype}; give numbers or booleans, or one sentence a row ({FIX})"
+                f"{key!r} has dtype {array.dtype}; give numbers or booleans, or one sentence a row ({NO_OBJECTS})"
             )
         if array.ndim == 0 or 0 in array.shape:
             raise InputError(f"{key!r} has shape {array.shape}; it must have rows and none of its axes may be empty")

@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from polyvae.archives import NO_OBJECTS
 from polyvae.errors import InputError
 
 MARKS = ("NoneType", "NAType", "NaTType")  # types of None, pandas.NA and pandas.NaT
 AS_TEXT = ("nan", "NaN", "<NA>", "NaT", "None", "null")  # what `astype(str)` makes of them
 NUMBERS = (int, float, np.number, np.bool_)  # bool is an int
-FIX = "save text as column.astype(str), numbers as column.astype(float)"
 
 
 def without_marks(key: str, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -59,6 +59,6 @@ def _typed(key: str, values: np.ndarray, missing: np.ndarray) -> np.ndarray:
         typed = np.zeros(values.shape, dtype=np.array(known).dtype)
     else:
         kinds = ", ".join(sorted({type(value).__name__ for value in known})) or "nothing but missing values"
-        raise InputError(f"{key!r} has dtype object and holds {kinds}; {FIX}")
+        raise InputError(f"{key!r} has dtype object and holds {kinds}; {NO_OBJECTS}")
     typed[~missing] = known
     return typed
