@@ -34,7 +34,7 @@ MEMBERS = {
     "72 TiB": (header((9_000_000_000_000, 2)), "72,000,000,000,000 bytes, and there are 0"),
     "negative": (header((-1, 2)) + bytes(8), "there are 8"),
     "too short": (header((4, 2)) + bytes(8), "32 bytes, and there are 8"),
-    "objects": (saved(np.array([{}, []], dtype=object)), "Python objects"),
+    "objects": (saved(np.array([{}, []], dtype=object)), "objects are not read"),
     "nested header": (header((2,)).replace(b"(2,), }", b"((((((2"), "header"),
     "nothing": (b"", "cannot be read"),
     "no array": (b"hello", "cannot be read"),
