@@ -10,7 +10,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 	else $(PY) -m venv .venv && $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'; fi
 	@touch $@
 
-demo: .venv/.ready  ## the paper's central finding on real digits, then the path of an HTML report (about 10 minutes)
+demo: .venv/.ready  ## the paper's central finding on real digits, then the path of an HTML report (about 4 minutes on two cores)
 	@$(BIN)/polyvae sweep quick --workers 2 --store runs/demo
 	@$(BIN)/polyvae report --store runs/demo --out report
 
