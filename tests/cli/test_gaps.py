@@ -86,3 +86,10 @@ def test_gaps_can_be_looked_at_and_are_refused_where_none_were_learned(tmp_path)
     empty[:, 3] = np.nan
     with pytest.raises(pv.InputError, match="feature 3 is missing in every training row"):
         load("arrays", data={"x": empty, "y": Z})
+
+
+def test_pseudo_inputs_have_no_gaps(tmp_path):
+    np.savez(tmp_path / "mine.npz", a=TABLE, b=WHOLE)
+    config = pv.RunConfig(dataset="arrays", data=str(tmp_path / "mine.npz"), prior="vamp", prior_components=10)
+    result = pv.run(config.with_(epochs=1, latent_dim=2, metrics="none"), tmp_path / "runs")
+    assert bool(result.load().prior.inputs["a"].isfinite().all())

@@ -76,7 +76,7 @@ def test_one_of_each_kind_is_trained_and_scored(rings, plugin):
     assert "ZeroDivisionError" in record.notes["broken"], "a fault of a plug-in's metric costs no run"
     assert record.resolved.likelihoods["place"]["kind"] == "heavy_tails"
     assert set(record.resolved.networks.values()) == {"linear"}
-    assert list(record.resolved.plugins) == ["one_of_each.py"]
+    assert list(record.resolved.plugins.values()) == ["one_of_each.py"]
     model = json.loads((rings / record.run_id / "model.json").read_text())
     assert model["modalities"][1]["likelihood"] == {"kind": "heavy_tails", "freedom": 3.0}
 

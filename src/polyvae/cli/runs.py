@@ -136,12 +136,16 @@ def metrics() -> None:
 
 
 def _print_record(record: Record, folder: Path) -> None:
-    key_column = Column(no_wrap=True)  # a key is searched for, copied: never cut
-    table = Table(key_column, Column(overflow="fold"), box=None, show_header=False)
-    for key, value in record.metrics.items():
-        table.add_row(key, f"{value:,.4f}")
+    rows = [(key, f"{value:,.4f}") for key, value in record.metrics.items()]
     for name, reason in record.notes.items():
         is_reason = name not in record.metrics and name.split("/")[0] not in (keys.DATA, keys.SAMPLES)
-        table.add_row(name, f"not defined: {reason}" if is_reason else reason)
-    Terminal().print(table)
+        rows.append((name, f"not defined: {reason}" if is_reason else reason))
+    terminal = Terminal()
+    if terminal.is_terminal:
+        table = Table(Column(no_wrap=True), Column(overflow="fold"), box=None, show_header=False)
+        for row in rows:
+            table.add_row(*row)
+        terminal.print(table)
+    else:  # in a log each number stands whole on the line of its key
+        say("\n".join(" ".join(row) for row in rows))
     say(f"{record.run_id}: {record.status}, in {folder}")

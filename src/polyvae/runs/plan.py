@@ -98,7 +98,9 @@ class Plan:
             return None
         generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "weights", "prior"))
         chosen = torch.randperm(len(self.train), generator=generator)[: self.settings.components]
-        return self.train.batch(chosen).to("cpu")
+        rows = self.train.batch(chosen).to("cpu")
+        # They are learned, so single cells that a row lacks start at 0, the mean of a standardised feature.
+        return rows._replace(values={name: value.nan_to_num() for name, value in rows.values.items()})
 
 
 def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Networks | None = None) -> Plan:

@@ -212,7 +212,7 @@ def _resolved(plan: Plan) -> Resolved:
         train_rows=len(plan.train),
         test_rows=len(plan.test),
         data=plan.content,
-        plugins={name: sha256 for sha256, name in plugins_behind(plan.config, plan.blueprint).items()},
+        plugins=plugins_behind(plan.config, plan.blueprint),
     )
 
 
