@@ -13,15 +13,12 @@ from polyvae.judges.digits import judge_for
 from polyvae.judges.extractors import AttributeJudge, Judge
 from polyvae.judges.labelled import labelled_judge_for
 from polyvae.metrics import METRICS, Evaluation
-from polyvae.modality import Batch
+from polyvae.metrics.protocol import BatchLoss
 from polyvae.models import TrainableModel
-from polyvae.noise import Noise
-from polyvae.objectives import Bound
 from polyvae.runs.plan import Plan
 from polyvae.runs.record import Resolved
 
 Say = Callable[[str], None]  # what is under way, in words
-Loss = Callable[[Batch, Noise], Bound]
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def judge_of(plan: Plan, say: Say) -> Judge | AttributeJudge | None:
     return labelled_judge_for(plan.whole_train, plan.whole_test)
 
 
-def evaluation_of(plan: Plan, objective: Loss | None = None, say: Say = lambda text: None) -> Evaluation:
+def evaluation_of(plan: Plan, objective: BatchLoss | None = None, say: Say = lambda text: None) -> Evaluation:
     """The test data of a plan with all that its metrics need; what is trained for it is trained once and cached.
 
     objective: of the trained model, in nats. say: is told what is under way.

@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ class Plan:
     def modalities(self) -> tuple[Modality, ...]:
         return self.blueprint.modalities
 
-    @property
+    @cached_property
     def has_judge(self) -> bool:
         """Whether something can tell what samples show: a generator, captions or labels."""
         return self.sampler is not None or bool(self.attributes) or can_be_judged(self.whole_train, self.whole_test)
