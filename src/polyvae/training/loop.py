@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Adam
 
-from polyvae import files
+from polyvae import files, waiting
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import RunError
@@ -22,6 +22,7 @@ from polyvae.training import checkpoint, parallel
 from polyvae.training.checkpoint import Progress
 
 CHECKPOINT_SECONDS = 30.0
+READ_EVERY = 50  # steps whose losses stay on an accelerator, which would wait for every reading
 VALIDATION_ROWS = 1024  # per batch of the validation pass
 
 
@@ -48,7 +49,8 @@ def train(
 ) -> Progress:
     """Trains `model` in place, resuming from `folder`/checkpoint if there is one.
 
-    rows: epoch -> training data. on_step: called with (steps done, steps in all, loss).
+    rows: epoch -> training data. on_step: called with (steps done, steps in all, loss), on an accelerator for 50 steps
+    at a time, when their losses are read.
     Writes history.jsonl; with validation data also model_best.safetensors. Of a team of processes (`parallel`), each
     takes its share of a batch and the first one writes.
     Raises RunError for a non-finite loss, naming epoch, step and term; the last good checkpoint is kept.
@@ -86,7 +88,10 @@ class _Loop:
         first = self.rows(0)
         self.device, self.names = next(self.model.parameters()).device, first.names
         self.team = parallel.team()
-        self.team.check(min(len(first), self.config.batch_size))
+        self.count = min(len(first), self.config.batch_size)
+        self.team.check(self.count)
+        self.unread: list[Tensor] = []
+        self.read_every = 1 if waiting.is_free(self.device) else READ_EVERY
         self.total = batches_in(len(first), self.config.batch_size) * sum(stage.epochs for stage in self.stages)
         self.file = self.folder / "checkpoint" / "state.safetensors"
         self.at, self.best, self.states = Progress(), {}, {}
@@ -121,7 +126,9 @@ class _Loop:
             self._step(stage, data, order[index * size : (index + 1) * size])
             at.batch, at.seconds = index + 1, time.monotonic() - started
             if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
+                self._read()
                 self._save(self.optimiser)
+        self._read()
         entry = {"stage": stage.name, "epoch": at.epoch, "step": at.step, **_means(at, self.names)}
         entry["seconds"] = round(at.seconds, 3)
         if self.validation is not None:
@@ -133,23 +140,30 @@ class _Loop:
         at.epoch, at.batch, at.rows, at.sums, at.seconds = at.epoch + 1, 0, 0, [], 0.0
 
     def _step(self, stage: TrainingStage, data: MultimodalDataset, rows: Tensor) -> None:
-        count = len(rows)
-        generator = self.team.noise(self._generator("train", self.at.step), count)
+        generator = self.team.noise(self._generator("train", self.at.step), self.count)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.at.step, self.total)
-        bound = self._bound(stage, data.batch(rows[self.team.share(count)]), generator)
-        values = self.team.mean(_values(bound), count).tolist()
-        if not math.isfinite(values[0]):
-            raise RunError(self._diagnosis(bound))
+        bound = self._bound(stage, data.batch(rows[self.team.share(self.count)]), generator)
+        self.unread.append(self.team.mean(_values(bound), self.count))
+        self.at.step += 1
+        if len(self.unread) == self.read_every:
+            self._read()
         self.optimiser.zero_grad()
         bound.loss.backward()
-        self.team.average_gradients(stage.parameters, count)
+        self.team.average_gradients(stage.parameters, self.count)
         if self.config.gradient_clip is not None:
             nn.utils.clip_grad_norm_(stage.parameters, self.config.gradient_clip)
         self.optimiser.step()
-        _add(self.at, values, count)
-        self.at.step += 1
-        self.on_step(self.at.step, self.total, values[0])
+
+    def _read(self) -> None:
+        """Brings over the losses of the last steps. Raises RunError for one that is not finite."""
+        steps = range(self.at.step - len(self.unread), self.at.step)
+        for step, values in zip(steps, torch.stack(self.unread).tolist() if self.unread else (), strict=True):
+            if not math.isfinite(values[0]):
+                raise RunError(self._diagnosis(step, values))
+            _add(self.at, values, self.count)
+            self.on_step(step + 1, self.total, values[0])
+        self.unread.clear()
 
     @torch.no_grad()
     def _validate(self, stage: TrainingStage, data: MultimodalDataset) -> dict[str, Any]:
@@ -182,11 +196,12 @@ class _Loop:
             checkpoint.save(self.file, self.at, self.model, optimiser, self.best)
         self.saved_at = time.monotonic()
 
-    def _diagnosis(self, bound: Any) -> str:
-        columns = zip(self.names, bound.log_likelihood.unbind(-1), strict=True)
-        terms = [f"log-likelihood of {name}" for name, column in columns if not bool(torch.isfinite(column).all())]
-        terms += [] if bool(torch.isfinite(bound.kl).all()) else ["KL"]
-        where, what = f"epoch {self.at.epoch}, step {self.at.step}", ", ".join(terms) or "the weighted sum"
+    def _diagnosis(self, step: int, values: Sequence[float]) -> str:
+        _, _, rate, *log_likelihoods = values
+        columns = zip(self.names, log_likelihoods, strict=True)
+        terms = [f"log-likelihood of {name}" for name, value in columns if not math.isfinite(value)]
+        terms += [] if math.isfinite(rate) else ["KL"]
+        where, what = f"epoch {self.at.epoch}, step {step}", ", ".join(terms) or "the weighted sum"
         advice = "A smaller --learning-rate, or --gradient-clip, may help"
         return f"loss is not finite at {where}: {what}; the last good checkpoint is kept. {advice}"
 
