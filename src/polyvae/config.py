@@ -91,7 +91,7 @@ class RunConfig(DataOptions):
     allocation: Literal["auto", "systematic", "exact"] = "auto"
     """How rows share the subsets of S: systematic (one subset per row, unbiased) or exact (every subset)."""
     objective: str = "auto"
-    """elbo, elbo_tight, iwae, iwae_looser, dreg, dreg_looser or *_official. Default: the method's own, mostly elbo."""
+    """elbo, elbo_tight, iwae, dreg, iwae_looser, dreg_looser, *_official or *_multivae. Default: the method's own."""
     objective_samples: Count | None = None
     """Samples K of an importance-weighted objective. Default: the method's own, mostly 8."""
     prior: str = "auto"

@@ -59,6 +59,18 @@ def test_objectives_enter_the_run_id_and_defaults_do_not():
     assert TOY.run_id() == TOY.with_(objective="auto", prior="auto", posterior="auto", objective_samples=None).run_id()
 
 
+def test_the_arithmetic_of_a_revised_objective_enters_the_id_and_others_keep_theirs():
+    """So that no run whose encoders were trained with w^2 is taken for one of the published code."""
+
+    def tail(method: str) -> dict[str, object]:
+        plan = make_plan(TOY.with_(method=method, metrics="none"))
+        assert plan.run_id == plan.config.run_id(plan.identity)
+        return {name: value for name, value in plan.identity.items() if name != "data"}
+
+    assert tail("mmvae_official") == {"objective_revision": 2}
+    assert tail("mmvae") == tail("mopoe") == {}
+
+
 def test_random_subsets_average_to_all_of_them(monkeypatch):
     """Without posterior noise, the mean over the pairs drawn is the mean over all pairs."""
     monkeypatch.setattr(noise, "normal", lambda source, rows, width, like: torch.zeros(rows, width).to(like))

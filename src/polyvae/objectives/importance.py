@@ -57,17 +57,33 @@ def dreg_looser(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: 
 
 
 def dreg_official(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
-    """The bound of `iwae` with the gradient of the published MMVAE code: coefficient w^2, no score of the mixture.
+    """The bound of `iwae` with the gradient of the published MMVAE code (`m_dreg` of Shi et al. 2019).
 
-    That is the gradient of `dreg` for one subset at beta 1; otherwise it is biased, except for samples whose subsets
-    are drawn independently ("systematic") at beta 1.
+    Every path through a sample has coefficient w, as in `iwae`, and the score of the mixture is left out. The second w
+    of Tucker et al. is missing, because the code's hook sits on a copy of the samples that the loss does not pass
+    through. For encoders it is biased as soon as there are two samples, whatever S; for decoders and priors it is
+    `iwae`'s gradient. At beta 1, as K grows, it tends to the gradient of -KL(true posterior || mixture).
+    The number that the published code prints is sum w l: this bound + log of the number of samples - entropy of w.
     """
     return weighted(model, batch, mixture, "all", "official", **how)
 
 
 def dreg_looser_official(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
-    """The objective of the published MMVAE (`m_dreg_looser` of Shi et al. 2019): that of `dreg_looser`, with w^2.
-
-    Biased for more than one subset, except at K = 1 and beta 1.
-    """
+    """The objective of the published MMVAE (`m_dreg_looser` of Shi et al. 2019): `dreg_official`, each subset for
+    itself. Biased for encoders at K above 1, and unbiased at K = 1."""
     return weighted(model, batch, mixture, "term", "official", **how)
+
+
+def dreg_multivae(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
+    """The bound of `iwae` with coefficient w^2 on each path and no score of the mixture, as Shi et al. describe it.
+
+    That is the gradient of `dreg` for one subset at beta 1, and unbiased for samples whose subsets are drawn
+    independently ("systematic") at beta 1; otherwise it is biased for encoders.
+    """
+    return weighted(model, batch, mixture, "all", "multivae", **how)
+
+
+def dreg_looser_multivae(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
+    """The objective of MMVAE in MultiVae (Senellart & Allassonniere), whose hook does run: `dreg_multivae`, each subset
+    for itself. Biased for encoders with more than one subset, except at K = 1."""
+    return weighted(model, batch, mixture, "term", "multivae", **how)

@@ -30,7 +30,7 @@ from polyvae.posteriors import Posterior
 from polyvae.subsets import SubsetMixture
 
 Grouping = Literal["all", "term", "sample"]
-Gradient = Literal["plain", "doubly", "official"]
+Gradient = Literal["plain", "doubly", "official", "multivae"]
 NEGLIGIBLE = 1e-7
 CHUNK = 512
 
@@ -158,9 +158,9 @@ def _weighed(grid: Grid, log_weight: Tensor, pairs: Tensor) -> tuple[Tensor, Ten
 
 def _factor(normalised: Tensor, responsibility: Tensor, beta: float, gradient: Gradient) -> Tensor:
     """What the gradient that reaches a sample is multiplied by, beyond the sample's weight w (see `dreg`)."""
-    if gradient == "plain":
+    if gradient in ("plain", "official"):
         return torch.ones_like(normalised)
-    if gradient == "official":
+    if gradient == "multivae":
         return normalised
     return 1 - beta * responsibility * (1 - normalised)
 
@@ -196,7 +196,7 @@ class _Samples:
         frozen = self.law.like(self.law.mean.detach(), self.law.logvar.detach())
         scaled = z.detach() + factor[:, None] * (z - z.detach())
         total = (weight * self._score(pairs, scaled, frozen).log_weight).sum()
-        if gradient == "official" or len(self.log_omega) == 1:
+        if gradient != "doubly" or len(self.log_omega) == 1:
             return total
         own = self._own(self._share(pairs, z, frozen), pairs)
         others = self._share(pairs, z.detach(), frozen).exp().scatter(0, self.term[pairs][None], 0.0)

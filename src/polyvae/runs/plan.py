@@ -21,7 +21,7 @@ from polyvae.methods import METHODS, Method
 from polyvae.modality import Batch, Modality
 from polyvae.models import OWN, Blueprint, Networks, TrainableModel
 from polyvae.noise import derive_seed
-from polyvae.objectives import UNCOVERED
+from polyvae.objectives import UNCOVERED, objective_named
 from polyvae.options import canonical, parsed
 from polyvae.runs import rows
 from polyvae.runs.settings import Settings, settings_of
@@ -125,7 +125,7 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
         if not bool((covered := blueprint.mixture.covers(part.present)).all()):
             row = int((~covered).nonzero()[0])
             raise InputError(f"{split} row {row} has nothing that a term of S encodes; {UNCOVERED}")
-    identity = _identity(config, train, test, by_content, method, blueprint)
+    identity = _identity(config, train, test, by_content, method, blueprint, settings)
     train, validation = rows.with_validation(train, config, is_own)
     _check_pseudo_inputs(settings, train)
     plan = Plan(
@@ -223,14 +223,18 @@ def _identity(
     by_content: bool,
     method: Method,
     blueprint: Blueprint,
+    settings: Settings,
 ) -> dict[str, Any]:
-    """What a config only names: the content of the data, networks that they ask for; own S, networks and code."""
+    """What a config only names: the data's content and the networks they ask for; own S, networks and code; arithmetic
+    of an objective that has changed since its first runs."""
     names = blueprint.networks
     identity: dict[str, Any] = {"data": rows.identity_of(train, test, by_content)}
     if described := {name: names[name] for name in train.info.get("networks", {}) if name in names}:
         identity["described_networks"] = described
     identity |= {"subsets": subsets.to_json(blueprint.mixture)} if method.mixture is None else {}
     identity |= {"networks": _networks_identity(blueprint.own)} if blueprint.own else {}
+    if settings.objective is not None and (revision := objective_named(settings.objective).revision) > 1:
+        identity["objective_revision"] = revision
     plugins = plugins_behind(config, blueprint)
     return identity | ({"plugins": sorted(plugins)} if plugins else {})
 
