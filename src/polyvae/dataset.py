@@ -73,11 +73,17 @@ class MultimodalDataset:
     def names(self) -> tuple[str, ...]:
         return tuple(m.name for m in self.modalities)
 
+    @cached_property
+    def is_complete(self) -> bool:
+        """Whether every row has every modality."""
+        return bool(self.present.all())
+
     def batch(self, indices: Tensor | Sequence[int] | slice) -> Batch:
         """The rows `indices` as float32 in model units."""
         rows = indices if isinstance(indices, slice) else torch.as_tensor(indices, device=self.present.device)
         values = {m.name: _to_model(m, _take(self.values[m.name], rows)) for m in self.modalities}
-        return Batch(values, _take(self.present, rows), None if self.labels is None else _take(self.labels, rows))
+        label = None if self.labels is None else _take(self.labels, rows)
+        return Batch.known(values, _take(self.present, rows), label, is_complete=self.is_complete)
 
     def select(self, names: Sequence[str]) -> "MultimodalDataset":
         """Only the named modalities, in data set order, without the rows that then have nothing observed."""

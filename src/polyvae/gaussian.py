@@ -94,7 +94,19 @@ def product_of_experts(experts: Law, member: Tensor, prior_expert: bool | Tensor
     if not bool((member.any(-1) | prior).all()):
         raise InputError("product of experts with no member and no prior expert; observe at least one modality per row")
     if not experts.has_products and bool((member.sum(-1) + prior > 1).any()):
-        raise InputError(f"a product of {type(experts).__name__} densities is none: {NO_PRODUCT}")
+        raise no_product(experts)
+    return product(experts, member, prior)
+
+
+def no_product(experts: Factorised) -> InputError:
+    return InputError(f"a product of {type(experts).__name__} densities is none: {NO_PRODUCT}")
+
+
+def product(experts: Law, member: Tensor, prior: Tensor) -> Law:
+    """`product_of_experts` where its conditions are known to hold; prior: Bool of member's shape without the last axis.
+
+    It reads nothing from the device.
+    """
     taking_part = torch.cat([member.movedim(-1, 0), prior[None]])[..., None]
     if taking_part.dim() == 2:  # member was (modality,): the same experts for every row
         taking_part = taking_part[:, None]

@@ -85,7 +85,7 @@ class _LocationScale(OfNumbers):
 
     def location_and_scale(self, params: Tensor, event_dims: int) -> tuple[Tensor, Tensor]:
         if self.scale is not None:
-            return params, params.new_tensor(self.scale)
+            return params, params.new_full((), self.scale)  # unlike new_tensor, no copy from the host
         location, log_scale = params.unbind(-event_dims - 1)
         return location, log_scale.exp()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, TypedDict
 
 import torch
@@ -57,11 +58,11 @@ class Standardise:
     limit: float | None = None
 
     def __call__(self, values: Tensor) -> Tensor:
-        scaled = (values - values.new_tensor(self.mean)) / values.new_tensor(self.sd)
+        scaled = (values - _like(values, self.mean)) / _like(values, self.sd)
         return scaled if self.limit is None else scaled.clamp(-self.limit, self.limit)
 
     def inverse(self, values: Tensor) -> Tensor:
-        return values * values.new_tensor(self.sd) + values.new_tensor(self.mean)
+        return values * _like(values, self.sd) + _like(values, self.mean)
 
     def to_json(self) -> dict[str, Any]:
         limit = {} if self.limit is None else {"limit": self.limit}
@@ -145,6 +146,15 @@ class Modality:
         )
 
 
+@lru_cache(maxsize=64)  # a copy from the host, made once and not at every batch
+def _constant(numbers: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(numbers, device=device, dtype=dtype)
+
+
+def _like(values: Tensor, numbers: tuple[float, ...]) -> Tensor:
+    return _constant(numbers, values.device, values.dtype)
+
+
 def text_modality(name: str, vocabulary: Vocabulary) -> Modality:
     """A text modality, scored up to and including the end token."""
     return Modality(name, (vocabulary.length, len(vocabulary)), likelihoods.Text(), transform=vocabulary)
@@ -169,10 +179,13 @@ class _BatchFields(NamedTuple):
     values: dict[str, Tensor]
     present: Tensor
     label: Tensor | None
+    is_complete: bool
 
 
 class Batch(_BatchFields):
     """values: name -> (batch, *shape) in model units; present: Bool (batch, modality); label: Int (batch,) or None.
+
+    is_complete: whether every row is known to have every modality, so that nobody needs to look at `present`.
 
     Absent values are set to zero here, so that they can be NaN in the user's data and reach no computation. Where a
     modality has gaps, single values of what is present are NaN: networks read 0 for them, likelihoods leave them out.
@@ -190,12 +203,20 @@ class Batch(_BatchFields):
         if not bool(present.any(-1).all()):
             empty = int((~present.any(-1)).nonzero()[0])
             raise InputError(f"row {empty} of the batch has no observed modality; drop such rows")
+        return cls.known(values, present, label, is_complete=bool(present.all()))
+
+    @classmethod
+    def known(
+        cls, values: Mapping[str, Tensor], present: Tensor, label: Tensor | None, *, is_complete: bool
+    ) -> "Batch":
+        """Rows of which all that `Batch` checks is known already: nothing is read from the device."""
         observed = dict(values)
-        if not bool(present.all()):
+        if not is_complete:
             for mask, (name, value) in zip(present.unbind(-1), values.items(), strict=True):
                 observed[name] = torch.where(mask.view(-1, *(1,) * (value.dim() - 1)), value, torch.zeros_like(value))
-        return super().__new__(cls, observed, present, label)
+        return super().__new__(cls, observed, present, label, is_complete)
 
     def to(self, device: torch.device | str) -> "Batch":
+        moved = {name: value.to(device) for name, value in self.values.items()}
         label = None if self.label is None else self.label.to(device)
-        return Batch({name: value.to(device) for name, value in self.values.items()}, self.present.to(device), label)
+        return self._replace(values=moved, present=self.present.to(device), label=label)

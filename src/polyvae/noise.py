@@ -81,6 +81,13 @@ def uniform(source: Noise, rows: int, like: Tensor) -> Tensor:
     return torch.rand(rows, generator=source, device=like.device, dtype=torch.float64)
 
 
+def permutation(count: int, generator: Generator | None, device: torch.device) -> Tensor:
+    """A random order of `count` rows, Int64 (count,)."""
+    if device.type == "cpu":
+        return torch.randperm(count, generator=generator)
+    return torch.rand(count, generator=generator, device=device, dtype=torch.float64).argsort()  # fits a CUDA graph
+
+
 @contextmanager
 def drawing_from(source: Noise, device: torch.device) -> Generated[None]:
     """Inside, torch's global generator, which likelihoods draw from, is seeded by `source`, unless that is None."""

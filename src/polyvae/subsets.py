@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import torch
@@ -21,6 +21,7 @@ from polyvae.schema import Rule, fault, parsed
 
 FORM = '{"names": ["m0", ...], "terms": [{"given": ["m0"], "weight": 1}, ...]}'
 POWERSET = "powerset"  # in place of the terms of S = all subsets
+CPU = torch.device("cpu")
 MOST_TERMS = 65_536  # above this, a table of all subsets is refused; drawing them still works
 
 
@@ -66,6 +67,19 @@ class Draw(NamedTuple):
     prior_expert: Tensor
 
 
+class Table(NamedTuple):
+    """The terms of S as tensors on one device, named as in `SubsetMixture`.
+
+    is_joint: Bool (subset,), which terms predict all modalities.
+    """
+
+    matrix: Tensor
+    targets: Tensor
+    weights: Tensor
+    prior_experts: Tensor
+    is_joint: Tensor
+
+
 @dataclass(frozen=True)
 class SubsetMixture(ABC):
     """A set S over named modalities: `Listed` holds its terms, `Powerset` enumerates them lazily."""
@@ -82,29 +96,49 @@ class SubsetMixture(ABC):
         """Whether L_S is a lower bound on the joint log-evidence (at beta >= 1 with unit modality weights)."""
         return all(term.target is None for term in self.terms)
 
-    @cached_property
+    @property
     def matrix(self) -> Tensor:
         """Bool (subset, modality): which modalities each term encodes."""
-        return _membership(self.names, [term.given for term in self.terms])
+        return self.on(CPU).matrix
 
-    @cached_property
+    @property
     def targets(self) -> Tensor:
         """Bool (subset, modality): which modalities each term predicts."""
-        return _membership(self.names, [self.names if term.target is None else term.target for term in self.terms])
+        return self.on(CPU).targets
 
-    @cached_property
+    @property
     def weights(self) -> Tensor:
         """Float64 (subset,): omega_A."""
-        return torch.tensor([term.weight for term in self.terms], dtype=torch.float64)
+        return self.on(CPU).weights
 
-    @cached_property
+    @property
     def prior_experts(self) -> Tensor:
         """Bool (subset,): whether the prior joins the product of experts."""
-        return torch.tensor([term.prior_expert for term in self.terms])
+        return self.on(CPU).prior_experts
+
+    @cached_property
+    def encoded(self) -> frozenset[str]:
+        """The modalities that some term encodes."""
+        return frozenset(name for term in self.terms for name in term.given)
+
+    @cached_property
+    def covers_any_row(self) -> bool:
+        """Whether every modality is encoded by a term that predicts it too: then no row is left without a term."""
+        return all(any(name in t.given and name in (t.target or self.names) for t in self.terms) for name in self.names)
+
+    @property
+    def has_products(self) -> bool:
+        """Whether a term multiplies experts, that of the prior included."""
+        return any(len(term.given) + term.prior_expert > 1 for term in self.terms)
+
+    def on(self, device: torch.device) -> Table:
+        """The terms on `device`, copied there once."""
+        return _table(self, device)
 
     def covers(self, present: Tensor) -> Tensor:
         """Bool (batch,): whether some term encodes and predicts something of what each row has."""
-        matrix, targets = (m.to(present.device)[:, None] & present for m in (self.matrix, self.targets))
+        table = self.on(present.device)
+        matrix, targets = (m[:, None] & present for m in (table.matrix, table.targets))
         return (matrix.any(-1) & targets.any(-1)).any(0)
 
     def pick(self, u: Tensor, present: Tensor) -> Draw:
@@ -112,12 +146,12 @@ class SubsetMixture(ABC):
 
         u: in [0, 1); present: Bool (batch, modality).
         """
-        matrix = self.matrix.to(present.device)
-        alive = (matrix & present[:, None]).any(-1)
-        cumulative = (alive * self.weights.to(present.device)).cumsum(-1)
+        table = self.on(present.device)
+        alive = (table.matrix & present[:, None]).any(-1)
+        cumulative = (alive * table.weights).cumsum(-1)
         chosen = torch.searchsorted(cumulative, (u.double() * cumulative[:, -1])[:, None], right=True)
-        chosen = chosen.clamp(max=len(self.weights) - 1).squeeze(1)
-        return Draw(matrix[chosen] & present, self.prior_experts.to(present.device)[chosen])
+        chosen = chosen.clamp(max=len(table.weights) - 1).squeeze(1)
+        return Draw(table.matrix[chosen] & present, table.prior_experts[chosen])
 
     def draw(self, u: Tensor, present: Tensor) -> Tensor:
         """`pick(u, present).given`: Bool (batch, modality)."""
@@ -130,14 +164,15 @@ class Listed(SubsetMixture):
 
     elements: tuple[Term, ...]
 
-    @cached_property
+    @property
     def terms(self) -> tuple[Term, ...]:
-        """The elements; a target that names every modality is the same as None."""
-        everything = set(self.names)
-        return tuple(replace(t, target=None) if set(t.target or ()) == everything else t for t in self.elements)
+        return self.elements
 
     def __post_init__(self) -> None:
         _check_names(self.names)
+        whole = set(self.names)  # a target that names every modality is the same as None
+        plain = tuple(replace(t, target=None) if t.target and set(t.target) == whole else t for t in self.elements)
+        object.__setattr__(self, "elements", plain)
         if not self.terms:
             raise InputError("S has no terms; give at least one (subset, weight)")
         for term in self.terms:
@@ -186,6 +221,18 @@ class Powerset(SubsetMixture):
     @property
     def is_bound(self) -> bool:
         return True
+
+    @property
+    def encoded(self) -> frozenset[str]:
+        return frozenset(self.names)
+
+    @property
+    def covers_any_row(self) -> bool:
+        return True
+
+    @property
+    def has_products(self) -> bool:
+        return len(self.names) > 1
 
     def covers(self, present: Tensor) -> Tensor:
         return present.any(-1)
@@ -318,6 +365,19 @@ def _term(item: dict[str, Any]) -> Term:
         raise InputError(f"unknown key {sorted(unknown)[0]!r} in a term; known: {', '.join(known)}")
     target = None if item.get("target") is None else tuple(item["target"])
     return Term(tuple(item["given"]), float(item["weight"]), target, item.get("prior_expert", False))
+
+
+@lru_cache(maxsize=128)
+def _table(mixture: SubsetMixture, device: torch.device) -> Table:
+    names, terms = mixture.names, mixture.terms
+    table = Table(
+        matrix=_membership(names, [term.given for term in terms]),
+        targets=_membership(names, [names if term.target is None else term.target for term in terms]),
+        weights=torch.tensor([term.weight for term in terms], dtype=torch.float64),
+        prior_experts=torch.tensor([term.prior_expert for term in terms]),
+        is_joint=torch.tensor([term.target is None for term in terms]),
+    )
+    return Table(*(part.to(device) for part in table))
 
 
 def _membership(names: Sequence[str], subsets: Iterable[Sequence[str]]) -> Tensor:

@@ -5,7 +5,7 @@ its own, to be saved, scored, and to generate and impute. One whose decoders all
 posterior for every subset, is also a `JointModel`: bounds, likelihoods, probes and fitted priors need that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeGuard
 
 from torch import Tensor
@@ -60,8 +60,8 @@ class JointModel(Model, Protocol):
     prior: Prior
     latent_dim: int
 
-    def encode(self, batch: Batch, wanted: Tensor | None = None) -> Posterior:
-        """The expert of every modality: fields (modality, batch, latent). wanted: Bool (batch, modality)."""
+    def encode(self, batch: Batch, wanted: Tensor | Collection[str] | None = None) -> Posterior:
+        """The expert of every modality: fields (modality, batch, latent). wanted: Bool (batch, modality), or names."""
         ...
 
     def posterior(

@@ -1,12 +1,12 @@
 """The multimodal VAE: encoders, decoders, a prior, and the set S that says how posteriors are formed. No loss here."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from polyvae import gaussian, noise, subsets
+from polyvae import gaussian, noise, subsets, waiting
 from polyvae.errors import InputError
 from polyvae.gaussian import NO_PRODUCT, GaussianMixture
 from polyvae.modality import Batch, Modality
@@ -18,7 +18,7 @@ from polyvae.networks.heads import completed
 from polyvae.noise import Noise
 from polyvae.posteriors import Family, Posterior
 from polyvae.priors import Prior, StandardNormal
-from polyvae.subsets import Powerset, SubsetMixture
+from polyvae.subsets import SubsetMixture
 
 
 class MultimodalVAE(TrainableModel):
@@ -88,26 +88,36 @@ class MultimodalVAE(TrainableModel):
         scored = MultimodalVAE(modalities, pairs, self.mixture, self.latent_dim, prior=self.prior, family=self.family)
         return scored.to(self.device).train(self.training)
 
-    def encode(self, batch: Batch, wanted: Tensor | None = None) -> Posterior:
+    def encode(self, batch: Batch, wanted: Tensor | Collection[str] | None = None) -> Posterior:
         """The expert of every modality: fields (modality, batch, latent).
 
-        wanted: Bool (batch, modality), what is to be encoded; default all that rows have. Mean 0 and variance 1 stand
-        where nothing is.
+        wanted: what is to be encoded of what rows have, names or Bool (batch, modality); default all. Mean 0 and
+        variance 1 stand where nothing is.
         Raises InputError unless the batch has the model's modalities, in the model's order.
         """
         if tuple(batch.values) != self.names:
             raise InputError(f"the batch holds {', '.join(batch.values)}, the model takes {', '.join(self.names)}")
-        experts = [
-            self._expert(name, batch.values[name], seen)
-            for name, seen in zip(self.names, (batch.present if wanted is None else wanted).unbind(-1), strict=True)
-        ]
+        by_row = isinstance(wanted, Tensor)
+        experts = []
+        for name, seen in zip(self.names, (wanted if by_row else batch.present).unbind(-1), strict=True):
+            is_whole = batch.is_complete and not by_row
+            if not by_row and wanted is not None and name not in wanted:
+                experts.append(self.family.blank(self.blank.expand(len(seen), -1)))
+            else:
+                experts.append(self._expert(name, batch.values[name], None if is_whole else seen))
         mean, logvar = (torch.stack(fields) for fields in zip(*experts, strict=True))
         return experts[0].like(mean, logvar)
 
-    def _expert(self, name: str, values: Tensor, seen: Tensor) -> Posterior:
-        if bool(seen.all()):
+    def _expert(self, name: str, values: Tensor, seen: Tensor | None) -> Posterior:
+        """seen: Bool (batch,), the rows to encode; None for all."""
+        by_index = seen is not None and waiting.is_free(seen.device)
+        if seen is None or (by_index and bool(seen.all())):
             return self.family(*self.encoders[name](values))
         blank = self.blank.expand(len(seen), -1)
+        if not by_index:
+            expert = self.family(*self.encoders[name](values))
+            mean, logvar = (torch.where(seen[:, None], field, blank.to(field.dtype)) for field in expert)
+            return expert.like(mean, logvar)
         rows = seen.nonzero().squeeze(1)
         if not len(rows):
             return self.family.blank(blank)
@@ -132,13 +142,18 @@ class MultimodalVAE(TrainableModel):
         wanted = set(self.names if given is None else given)
         if not wanted or not wanted <= set(self.names):
             raise InputError(f"cannot condition on {sorted(wanted)}; name at least one of {', '.join(self.names)}")
-        asked = torch.tensor([name in wanted for name in self.names], device=batch.present.device)
-        observed = batch.present & asked
+        asked = [name for name in self.names if name in wanted]
+        if batch.is_complete:
+            S = subsets.conditional(self.mixture, asked)
+            check_products(self.family, S)
+            experts, terms = self.encode(batch, asked) if experts is None else experts, S.on(batch.present.device)
+            components = gaussian.product(experts, terms.matrix[:, None], terms.prior_experts[:, None])
+            weights = terms.weights.to(components.mean.dtype).expand(len(batch.present), -1)
+            return GaussianMixture(components, weights)
+        observed = batch.present & torch.tensor([name in wanted for name in self.names], device=batch.present.device)
         if not bool(observed.any(-1).all()):
             row = int((~observed.any(-1)).nonzero()[0])
-            raise InputError(
-                f"row {row} has none of {', '.join(given or self.names)}; leave it out or condition on more"
-            )
+            raise InputError(f"row {row} has none of {', '.join(asked)}; leave it out or condition on more")
         member, prior_expert, weights = self._terms(observed)
         experts = self.encode(batch, member.any(0)) if experts is None else experts
         components = gaussian.product_of_experts(experts, member, prior_expert)
@@ -222,7 +237,5 @@ def check_products(family: Family, mixture: SubsetMixture) -> None:
     """Raises InputError if S needs a product of experts that the family of posteriors does not have."""
     if family.has_products:
         return
-    whole = isinstance(mixture, Powerset) and len(mixture.names) > 1
-    terms = () if whole else mixture.terms
-    if whole or any(len(term.given) + term.prior_expert > 1 for term in terms):
+    if mixture.has_products:
         raise InputError(f"S needs products of experts, and {family.kind} posteriors have none: {NO_PRODUCT}")

@@ -3,12 +3,20 @@
 import torch
 from torch import Tensor
 
-from polyvae import gaussian
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel
 from polyvae.noise import Noise
-from polyvae.objectives.parts import Allocation, Bound, check, every_term, rsample, scores_of, systematic_quantiles
+from polyvae.objectives.parts import (
+    Allocation,
+    Bound,
+    check,
+    every_term,
+    fused,
+    rsample,
+    scores_of,
+    systematic_quantiles,
+)
 from polyvae.subsets import SubsetMixture
 
 
@@ -51,20 +59,23 @@ def _systematic(model: JointModel, batch: Batch, mixture: SubsetMixture, generat
         raise InputError("systematic allocation needs terms that all predict all modalities; use allocation='exact'")
     draw = mixture.pick(systematic_quantiles(len(batch.present), generator, batch.present.device), batch.present)
     experts = model.encode(batch, draw.given)  # what a row's subset leaves out costs nothing
-    posterior = gaussian.product_of_experts(experts, draw.given, draw.prior_expert)
+    posterior = fused(experts, mixture, draw.given, draw.prior_expert)
     z = rsample(posterior, generator)
     scores = torch.stack([scores_of(model, batch, name, z) for name in model.names], -1)
     return scores, model.prior.kl(posterior, z)
 
 
 def _exact(model: JointModel, batch: Batch, mixture: SubsetMixture, generator: Noise) -> tuple[Tensor, Tensor]:
-    posterior, targets, omega = every_term(model, batch, mixture)
+    posterior, omega = every_term(model, batch, mixture)
     z = rsample(posterior, generator)
     omega, columns = omega.to(z.dtype), []
-    for index, name in enumerate(model.names):
-        predicts = targets[:, index].nonzero().squeeze(1)
-        if len(predicts):
-            columns.append((omega[predicts] * scores_of(model, batch, name, z[predicts])).sum(0))
+    for name in model.names:
+        predicts = [i for i, term in enumerate(mixture.terms) if term.target is None or name in term.target]
+        if len(predicts) == len(z):
+            columns.append((omega * scores_of(model, batch, name, z)).sum(0))
+        elif predicts:
+            weights, codes = (torch.stack([part[i] for i in predicts]) for part in (omega, z))
+            columns.append((weights * scores_of(model, batch, name, codes)).sum(0))
         else:
             columns.append(z.new_zeros(len(batch.present)))
     return torch.stack(columns, -1), (omega * model.prior.kl(posterior, z)).sum(0)

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from polyvae import gaussian, noise
+from polyvae import gaussian, noise, waiting
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel
@@ -41,6 +41,8 @@ def check(model: JointModel, batch: Batch, mixture: SubsetMixture, beta: float) 
         raise InputError(f"beta is {beta}; it must be at least 0")
     if mixture.names != model.names:
         raise InputError(f"S is over {', '.join(mixture.names)}, the model over {', '.join(model.names)}")
+    if batch.is_complete or mixture.covers_any_row:
+        return
     if not bool((covered := mixture.covers(batch.present)).all()):
         raise InputError(f"row {int((~covered).nonzero()[0])} has nothing that a term of S encodes; {UNCOVERED}")
 
@@ -55,29 +57,34 @@ def systematic_quantiles(batch_size: int, generator: Noise, device: torch.device
     if isinstance(generator, ShareNoise):
         return systematic_quantiles(generator.count, generator.generator, device)[generator.share]
     u = torch.rand((), generator=generator, device=device, dtype=torch.float64)
-    order = torch.randperm(batch_size, generator=generator, device=device)
-    return (u + order) / batch_size
+    return (u + noise.permutation(batch_size, generator, device)) / batch_size
 
 
-def every_term(model: JointModel, batch: Batch, mixture: SubsetMixture) -> tuple[Posterior, Tensor, Tensor]:
-    """The posterior of every term (subset, batch, latent), targets Bool (subset, modality), weights (subset, batch)."""
-    present = batch.present
-    member = mixture.matrix.to(present.device)[:, None] & present  # (subset, batch, modality)
-    targets = mixture.targets.to(present.device)
-    alive = member.any(-1) & (targets[:, None] & present).any(-1)
+def every_term(model: JointModel, batch: Batch, mixture: SubsetMixture) -> tuple[Posterior, Tensor]:
+    """The posterior of every term (subset, batch, latent), and weights (subset, batch)."""
+    present, terms = batch.present, mixture.on(batch.present.device)
+    member = terms.matrix[:, None] & present  # (subset, batch, modality)
+    alive = member.any(-1) & (terms.targets[:, None] & present).any(-1)
     # A term with nothing to encode or to predict has weight zero; the prior keeps its posterior finite.
-    prior_expert = mixture.prior_experts.to(present.device)[:, None] | ~alive
+    prior_expert = terms.prior_experts[:, None] | ~alive
     member = member & alive[..., None]
-    posterior = gaussian.product_of_experts(model.encode(batch, member.any(0)), member, prior_expert)
-    return posterior, targets, omega_of(mixture, alive)
+    experts = model.encode(batch, mixture.encoded if batch.is_complete else member.any(0))
+    return fused(experts, mixture, member, prior_expert), omega_of(mixture, alive)
+
+
+def fused(experts: Posterior, mixture: SubsetMixture, member: Tensor, prior_expert: Tensor) -> Posterior:
+    """The product of experts for terms of S, none of which is empty. Raises InputError if there are no products."""
+    if mixture.has_products and not experts.has_products:
+        raise gaussian.no_product(experts)
+    return gaussian.product(experts, member, prior_expert)
 
 
 def omega_of(mixture: SubsetMixture, alive: Tensor) -> Tensor:
     """Weights (subset, batch), those of terms that predict everything renormalised over the live ones of each row."""
-    omega = mixture.weights.to(alive.device)[:, None] * alive
-    joint = torch.tensor([term.target is None for term in mixture.terms], device=alive.device)
-    total = omega[joint].sum(0)
-    return torch.where(joint[:, None] & (total > 0), omega / total.clamp(min=1e-300), omega)
+    terms = mixture.on(alive.device)
+    omega, joint = terms.weights[:, None] * alive, terms.is_joint[:, None]
+    total = (omega * joint).sum(0)
+    return torch.where(joint & (total > 0), omega / total.clamp(min=1e-300), omega)
 
 
 def rsample(posterior: Posterior, generator: Noise) -> Tensor:
@@ -89,11 +96,15 @@ def rsample(posterior: Posterior, generator: Noise) -> Tensor:
 def scores_of(model: JointModel, batch: Batch, name: str, z: Tensor) -> Tensor:
     """log likelihood(x_name | z) for z (..., batch, latent): (..., batch). Rows without it get 0, undecoded."""
     *outer, count, _ = z.shape
-    value, rows = batch.values[name], batch.present[:, model.names.index(name)].nonzero().squeeze(1)
-    if not len(rows):
-        return z.new_zeros(*outer, count)
-    if len(rows) < count:
+    value, seen = batch.values[name], batch.present[:, model.names.index(name)]
+    by_index = not batch.is_complete and waiting.is_free(seen.device)
+    if by_index:
+        rows = seen.nonzero().squeeze(1)
         z, value = z.index_select(-2, rows), value.index_select(0, rows)
+        if not len(rows):
+            return z.new_zeros(*outer, count)
     likelihood = model.decode({name: z.flatten(0, -2)})[name]
     scores = likelihood.log_prob(value.expand(*outer, *value.shape).flatten(0, len(outer))).view(*outer, -1)
-    return scores if len(rows) == count else scores.new_zeros(*outer, count).index_copy(-1, rows, scores)
+    if by_index:
+        return scores.new_zeros(*outer, count).index_copy(-1, rows, scores)
+    return scores if batch.is_complete else torch.where(seen, scores, 0.0)

@@ -6,8 +6,9 @@ group of all samples gives the tight bound, a group for every term of S the loos
 every sample the plain mixture ELBO.
 
 Memory: all samples are first scored without gradients, a chunk at a time; then only those are scored again, with
-gradients, whose normalised weight is above 1e-7, the rounding of float32. After some training few are. Decoders must
-treat rows alike in both passes: no dropout, no batch statistics.
+gradients, whose normalised weight is above 1e-7, the rounding of float32. After some training few are. (An accelerator
+would have to wait to know which: it scores all of them.) Decoders must treat rows alike in both passes: no dropout, no
+batch statistics.
 """
 
 import math
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from polyvae import waiting
 from polyvae.errors import InputError
 from polyvae.gaussian import picked
 from polyvae.modality import Batch
@@ -90,14 +92,17 @@ def weighted(
     for name, value in (("samples", samples), ("chunk", chunk)):
         if value < 1:
             raise InputError(f"{name} is {value}; it must be at least 1")
-    law, _, omega = every_term(model, batch, mixture)
+    law, omega = every_term(model, batch, mixture)
     omega = omega.to(law.mean.dtype)
     grid = _grid(omega, grouping, samples, allocation, generator)
     rows = torch.arange(len(batch.present), device=omega.device)
     z = rsample(picked(law, (grid.term.flatten(0, 1), rows)), generator).flatten(0, 1)
     drawn = _Samples(model, batch, law, omega.log(), z, grid.term.flatten(), weights, beta)
     share = (grid.weight[:, None] * grid.log_share.exp()).flatten()
-    pairs = share.nonzero().squeeze(1)  # terms that a row lacks cost nothing
+    by_index = waiting.is_free(share.device)
+    pairs = torch.arange(len(share), device=share.device)
+    if by_index:
+        pairs = share.nonzero().squeeze(1)  # terms that a row lacks cost nothing
     with torch.no_grad():
         scores = drawn.scores(pairs, chunk)
         value, normalised = _weighed(grid, scores.log_weight, pairs)
@@ -105,10 +110,12 @@ def weighted(
         averages = parts.new_zeros(len(rows), parts.shape[1]).index_add(0, pairs % len(rows), parts)
     loss = -value.mean()
     if torch.is_grad_enabled():
-        heavy = (normalised[pairs] > NEGLIGIBLE).nonzero().squeeze(1)
-        again = pairs[heavy]  # scored a second time, with gradients
+        again, responsibility = pairs, scores.responsibility  # scored a second time, with gradients
+        if by_index:
+            heavy = (normalised[pairs] > NEGLIGIBLE).nonzero().squeeze(1)
+            again, responsibility = pairs[heavy], responsibility[heavy]
         weight = grid.weight[:, None].expand_as(grid.term).flatten()[again] * normalised[again] / len(rows)
-        factor = _factor(normalised[again], scores.responsibility[heavy], beta, gradient)
+        factor = _factor(normalised[again], responsibility, beta, gradient)
         surrogate = -drawn.attached(again, weight, factor, gradient, chunk)
         loss = loss + surrogate - surrogate.detach()
     log_likelihood, kl = averages[:, :-1], averages[:, -1]

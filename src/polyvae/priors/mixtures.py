@@ -68,6 +68,12 @@ class VampPrior(Prior):
         self.inputs = nn.ParameterDict({name: nn.Parameter(value.clone()) for name, value in inputs.values.items()})
         self.register_buffer("present", inputs.present.clone())
         self.present: Tensor
+        self.look()
+        self.register_load_state_dict_post_hook(lambda prior, _: prior.look())
+
+    def look(self) -> None:
+        """Finds out whether pseudo-inputs lack something: once, since a device is slow to answer."""
+        self.is_complete = bool(self.present.all())
 
     def bind(self, posterior: Callable[[Batch], GaussianMixture]) -> None:
         """posterior: batch -> the mixture of every row, given all that it has."""
@@ -78,7 +84,8 @@ class VampPrior(Prior):
 
     def mixture(self) -> GaussianMixture:
         """One row per pseudo-input."""
-        return self.posterior(Batch({name: self.inputs[name] for name in self.names}, self.present))
+        inputs = {name: self.inputs[name] for name in self.names}
+        return self.posterior(Batch.known(inputs, self.present, None, is_complete=self.is_complete))
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
         u = noise.uniform(generator, count, self.present.float())

@@ -16,7 +16,7 @@ class Progress:
     """Where training stands. Random streams are functions of the seed and the step, so they need no state.
 
     sums: of the history's quantities over the `rows` of the epoch so far. seconds: of the epoch so far.
-    best: lowest validation loss and its epoch.
+    best: lowest validation loss and its epoch. eager: why steps on a GPU could not be captured as a CUDA graph, if so.
     """
 
     stage: int = 0
@@ -29,6 +29,7 @@ class Progress:
     total_seconds: float = 0.0
     best_loss: float | None = None
     best_epoch: int = -1
+    eager: str = ""
 
 
 def save(

@@ -3,7 +3,10 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Generator as Generated
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Adam
 
-from polyvae import files
+from polyvae import files, waiting
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import RunError
@@ -20,8 +23,10 @@ from polyvae.noise import Noise, derive_seed
 from polyvae.schema import HistoryLine
 from polyvae.training import checkpoint, parallel
 from polyvae.training.checkpoint import Progress
+from polyvae.training.graph import Replayed
 
 CHECKPOINT_SECONDS = 30.0
+READ_EVERY = 50  # steps whose losses stay on an accelerator, which would wait for every reading
 VALIDATION_ROWS = 1024  # per batch of the validation pass
 
 
@@ -35,7 +40,17 @@ class TrainingStage:
     epochs: int
 
 
-def train(
+def train(*arguments: Any, **options: Any) -> Progress:
+    """`steps`, taken one after the other to the end."""
+    taken = steps(*arguments, **options)
+    while True:
+        try:
+            next(taken)
+        except StopIteration as end:
+            return end.value
+
+
+def steps(
     model: nn.Module,
     stages: Sequence[TrainingStage],
     rows: Callable[[int], MultimodalDataset],
@@ -45,15 +60,17 @@ def train(
     *,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_step: Callable[[int, int, float], None] = lambda done, total, loss: None,
-) -> Progress:
-    """Trains `model` in place, resuming from `folder`/checkpoint if there is one.
+) -> Generated[None, None, Progress]:
+    """Trains `model` in place, resuming from `folder`/checkpoint if there is one; yields after every step.
 
-    rows: epoch -> training data. on_step: called with (steps done, steps in all, loss).
+    So several models can take turns on one accelerator, each on a stream of its own.
+    rows: epoch -> training data. on_step: called with (steps done, steps in all, loss), on an accelerator for 50 steps
+    at a time, when their losses are read.
     Writes history.jsonl; with validation data also model_best.safetensors. Of a team of processes (`parallel`), each
     takes its share of a batch and the first one writes.
     Raises RunError for a non-finite loss, naming epoch, step and term; the last good checkpoint is kept.
     """
-    return _Loop(model, stages, rows, validation, config, folder, checkpoint_seconds, on_step).run()
+    return (yield from _Loop(model, stages, rows, validation, config, folder, checkpoint_seconds, on_step).run())
 
 
 def batches_in(rows: int, batch_size: int) -> int:
@@ -86,7 +103,10 @@ class _Loop:
         first = self.rows(0)
         self.device, self.names = next(self.model.parameters()).device, first.names
         self.team = parallel.team()
-        self.team.check(min(len(first), self.config.batch_size))
+        self.count = min(len(first), self.config.batch_size)
+        self.team.check(self.count)
+        self.unread: list[Tensor] = []
+        self.read_every = 1 if waiting.is_free(self.device) else READ_EVERY
         self.total = batches_in(len(first), self.config.batch_size) * sum(stage.epochs for stage in self.stages)
         self.file = self.folder / "checkpoint" / "state.safetensors"
         self.at, self.best, self.states = Progress(), {}, {}
@@ -94,34 +114,66 @@ class _Loop:
             self.at, self.best, self.states = checkpoint.load(self.file, self.model)
         self.history = _kept_history(self.folder / "history.jsonl", self.at)
         self.saved_at = time.monotonic()
+        self.generator, self.data = Generator(self.device), None
+        self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        if self.stream is not None:  # the model was made on another one
+            self.stream.wait_stream(torch.cuda.current_stream(self.device))
 
-    def run(self) -> Progress:
+    def on_stream(self) -> AbstractContextManager[Any]:
+        """Work inside goes to this model's own stream, so that several models fill one GPU."""
+        return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
+
+    def run(self) -> Generated[None, None, Progress]:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             while self.at.stage < len(self.stages):
                 stage = self.stages[self.at.stage]
                 self.optimiser = _adam(stage.parameters, self.states)
+                self.data = None  # what is captured belongs to a stage
                 while self.at.epoch < stage.epochs and not self._is_out_of_patience():
-                    self._epoch(stage)
+                    yield from self._epoch(stage)
                 self.at.stage, self.at.epoch, self.states = self.at.stage + 1, 0, {}
                 if self.at.stage < len(self.stages):  # another loss: what was best cannot be compared with it
                     self.at.best_loss, self.at.best_epoch, self.best = None, -1, {}
-                self._save(None)
+                with self.on_stream():
+                    self._save(None)
+        if self.stream is not None:
+            torch.cuda.current_stream(self.device).wait_stream(self.stream)
         if self.best and self.team.leads:
             files.write_tensors(self.folder / "model_best.safetensors", self.best)
         return self.at
 
-    def _epoch(self, stage: TrainingStage) -> None:
+    def _epoch(self, stage: TrainingStage) -> Generated[None]:
         at, size = self.at, self.config.batch_size
+        with self.on_stream():
+            order = self._open(stage)
         started = time.monotonic() - at.seconds
-        data = self.rows(at.epoch)
-        shuffle = Generator().manual_seed(derive_seed(self.config.seed, "order", at.stage, at.epoch))
-        order = torch.randperm(len(data), generator=shuffle).to(data.present.device)
+        for index in range(at.batch, batches_in(len(order), size)):
+            with self.on_stream():
+                self._step(order[index * size : (index + 1) * size])
+                at.batch, at.seconds = index + 1, time.monotonic() - started
+                if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
+                    self._read()
+                    self._save(self.optimiser)
+            yield
+        with self.on_stream():
+            self._close(stage)
+
+    def _open(self, stage: TrainingStage) -> Tensor:
+        """The order of this epoch's rows. Where the epoch has other data than the last one, steps are captured anew."""
+        data = self.rows(self.at.epoch)
+        if data is not self.data:
+            self.data, step = data, partial(self._update, stage, data)
+            is_captured = self.device.type == "cuda" and self.team.size == 1
+            self.update = Replayed(step, self.generator) if is_captured else step
         self.model.train()
-        for index in range(at.batch, batches_in(len(data), size)):
-            self._step(stage, data, order[index * size : (index + 1) * size])
-            at.batch, at.seconds = index + 1, time.monotonic() - started
-            if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
-                self._save(self.optimiser)
+        shuffle = Generator().manual_seed(derive_seed(self.config.seed, "order", self.at.stage, self.at.epoch))
+        return torch.randperm(len(data), generator=shuffle).to(self.device)
+
+    def _close(self, stage: TrainingStage) -> None:
+        """Writes the line of the history."""
+        self._read()
+        at = self.at
+        at.eager = self.update.reason if isinstance(self.update, Replayed) else ""
         entry = {"stage": stage.name, "epoch": at.epoch, "step": at.step, **_means(at, self.names)}
         entry["seconds"] = round(at.seconds, 3)
         if self.validation is not None:
@@ -132,29 +184,41 @@ class _Loop:
         at.total_seconds += at.seconds
         at.epoch, at.batch, at.rows, at.sums, at.seconds = at.epoch + 1, 0, 0, [], 0.0
 
-    def _step(self, stage: TrainingStage, data: MultimodalDataset, rows: Tensor) -> None:
-        count = len(rows)
-        generator = self.team.noise(self._generator("train", self.at.step), count)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config, self.at.step, self.total)
-        bound = self._bound(stage, data.batch(rows[self.team.share(count)]), generator)
-        values = self.team.mean(_values(bound), count).tolist()
-        if not math.isfinite(values[0]):
-            raise RunError(self._diagnosis(bound))
+    def _step(self, rows: Tensor) -> None:
+        self._seed(self.generator, "train", self.at.step)
+        _set_rate(self.optimiser, learning_rate(self.config, self.at.step, self.total))
+        self.unread.append(self.update(rows))
+        self.at.step += 1
+        if len(self.unread) == self.read_every:
+            self._read()
+
+    def _update(self, stage: TrainingStage, data: MultimodalDataset, rows: Tensor) -> Tensor:
+        """One step of the optimiser; what the history needs of it, still on the device."""
+        generator = self.team.noise(self.generator, self.count)
+        bound = self._bound(stage, data.batch(rows[self.team.share(self.count)]), generator)
         self.optimiser.zero_grad()
         bound.loss.backward()
-        self.team.average_gradients(stage.parameters, count)
+        self.team.average_gradients(stage.parameters, self.count)
         if self.config.gradient_clip is not None:
             nn.utils.clip_grad_norm_(stage.parameters, self.config.gradient_clip)
         self.optimiser.step()
-        _add(self.at, values, count)
-        self.at.step += 1
-        self.on_step(self.at.step, self.total, values[0])
+        return self.team.mean(_values(bound), self.count)
+
+    def _read(self) -> None:
+        """Brings over the losses of the last steps. Raises RunError for one that is not finite."""
+        steps = range(self.at.step - len(self.unread), self.at.step)
+        for step, values in zip(steps, torch.stack(self.unread).tolist() if self.unread else (), strict=True):
+            if not math.isfinite(values[0]):
+                raise RunError(self._diagnosis(step, values))
+            _add(self.at, values, self.count)
+            self.on_step(step + 1, self.total, values[0])
+        self.unread.clear()
 
     @torch.no_grad()
     def _validate(self, stage: TrainingStage, data: MultimodalDataset) -> dict[str, Any]:
         self.model.eval()
-        generator, sums = self._generator("validation"), Progress()  # the same noise every epoch
+        generator, sums = Generator(self.device), Progress()
+        self._seed(generator, "validation")  # the same noise every epoch
         for start in range(0, len(data), VALIDATION_ROWS):
             batch = data.batch(slice(start, start + VALIDATION_ROWS))
             _add(sums, _values(self._bound(stage, batch, generator)).tolist(), len(batch.present))
@@ -165,13 +229,14 @@ class _Loop:
         return entry
 
     def _bound(self, stage: TrainingStage, batch: Batch, generator: Noise) -> Any:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        is_mixed, is_captured = self.config.precision == "bf16", self.stream is not None
+        with torch.autocast(self.device.type, torch.bfloat16, is_mixed, cache_enabled=not is_captured):
             return stage.loss(batch, generator)
 
-    def _generator(self, *purpose: object) -> Generator:
+    def _seed(self, generator: Generator, *purpose: object) -> None:
         seed = derive_seed(self.config.seed, *purpose)
         torch.manual_seed(seed)  # for networks that draw, like dropout
-        return Generator(self.device).manual_seed(seed)
+        generator.manual_seed(seed)
 
     def _is_out_of_patience(self) -> bool:
         patience = self.config.patience
@@ -182,20 +247,33 @@ class _Loop:
             checkpoint.save(self.file, self.at, self.model, optimiser, self.best)
         self.saved_at = time.monotonic()
 
-    def _diagnosis(self, bound: Any) -> str:
-        columns = zip(self.names, bound.log_likelihood.unbind(-1), strict=True)
-        terms = [f"log-likelihood of {name}" for name, column in columns if not bool(torch.isfinite(column).all())]
-        terms += [] if bool(torch.isfinite(bound.kl).all()) else ["KL"]
-        where, what = f"epoch {self.at.epoch}, step {self.at.step}", ", ".join(terms) or "the weighted sum"
+    def _diagnosis(self, step: int, values: Sequence[float]) -> str:
+        _, _, rate, *log_likelihoods = values
+        columns = zip(self.names, log_likelihoods, strict=True)
+        terms = [f"log-likelihood of {name}" for name, value in columns if not math.isfinite(value)]
+        terms += [] if math.isfinite(rate) else ["KL"]
+        where, what = f"epoch {self.at.epoch}, step {step}", ", ".join(terms) or "the weighted sum"
         advice = "A smaller --learning-rate, or --gradient-clip, may help"
         return f"loss is not finite at {where}: {what}; the last good checkpoint is kept. {advice}"
 
 
 def _adam(parameters: Sequence[nn.Parameter], states: dict[int, dict[str, Tensor]]) -> Adam:
-    optimiser = Adam(parameters, fused=True)
+    device = parameters[0].device
+    if device.type == "cuda":  # a captured step finds its step size in a tensor
+        optimiser = Adam(parameters, lr=torch.zeros((), device=device), fused=True, capturable=True)
+    else:
+        optimiser = Adam(parameters, fused=True)
     if states:
         optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
     return optimiser
+
+
+def _set_rate(optimiser: Adam, rate: float) -> None:
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def _values(bound: Any) -> Tensor:
