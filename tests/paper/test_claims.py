@@ -328,7 +328,8 @@ def test_models_on_a_plateau_rank_nothing():
     assert {outcomes(refuted)[name] for name in ("C1", "C2")} == {"does not hold"}
     for run in refuted:
         run.metrics.update({"linear_probe/joint": 0.12, "coherence/self/m0": 0.11})
-    assert {outcomes(refuted)[name] for name in ("C1", "C2", "C4", "C5", "C6", "C9", "C10")} == {"not decided"}
+    tested = {v.claim.name: v for v in judge(refuted) if v.claim.name not in ("C17", "C18")}
+    assert {(v.outcome, v.p) for v in tested.values()} == {("not decided", None)}
     for run in refuted:
         if run.config.dataset == "polymnist":
             run.metrics["linear_probe/joint"] = 0.9
