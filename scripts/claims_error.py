@@ -55,11 +55,11 @@ def _picked(scores: np.ndarray, choice: np.ndarray) -> np.ndarray:
     return np.take_along_axis(scores, choice[..., None], -1)[..., 0]
 
 
-def shown(values: np.ndarray, widened: float, level: float = LEVEL) -> np.ndarray:
+def shown(values: np.ndarray, widened: float) -> np.ndarray:
     """The sign that each world's two-sided t test finds, or 0: (world, seed) -> (world,)."""
     count = values.shape[-1]
     t = values.mean(-1) * count**0.5 / (values.std(-1, ddof=1) * widened)
-    return np.sign(t) * (np.abs(t) > stats.t.ppf(1 - level / 2, count - 1))
+    return np.sign(t) * (np.abs(t) > stats.t.ppf(1 - LEVEL / 2, count - 1))
 
 
 RULES: dict[str, tuple[Choice, float]] = {
@@ -224,9 +224,7 @@ def measured(name: str, seeds: int, effect: float, count: int) -> np.ndarray:
     claim, world = next(c for c in CLAIMS if c.name == name), worlds_of(effect)[name]
     rows = []
     for records in drawn(name, world, seeds, count):
-        parts = [
-            part for part in claim.measure(records) if not part.is_absent and isinstance(part, Part) and part.counts
-        ]
+        parts = [part for part in claim.measure(records) if isinstance(part, Part) and part.counts]
         rows.append([[p.test.mean, p.test.low, p.test.high, p.test.p] for p in parts])
     return np.array(rows)
 
