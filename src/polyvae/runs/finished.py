@@ -40,9 +40,9 @@ def plan_of(folder: Path, **changes: Any) -> Plan:
     record, plan = store.record(folder.name), make_plan(store.config(folder.name).with_(**changes))
     if plan.run_id != (folder.name if record is None else record.run_id):
         raise InputError(
-            f"run {folder.name} was made from other data than {plan.config.data or plan.config.dataset} now holds, or "
-            "with networks or a plug-in of your own: put the data back, start a new run, or use it in Python with what "
-            "you have"
+            f"run {folder.name} was made from other data than {plan.config.data or plan.config.dataset} now holds, "
+            "or by a version that cut them otherwise, or with networks or a plug-in of your own: put the data back, "
+            "start a new run, or use it in Python with what you have"
         )
     return plan
 
