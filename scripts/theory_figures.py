@@ -178,7 +178,7 @@ def coverage() -> None:
     """Counts for two values a modality; a network each for twelve, too many cells to count."""
     for symbols, cases in ((2, 120), (12, 24)):
         _coverage(symbols, cases)
-    for noise in (0.001, 0.01, 0.1, 0.5):
+    for noise in (0.0005, 0.005, 0.1, 0.5):
         _coverage_of_copies(noise)
 
 
@@ -201,7 +201,7 @@ def _coverage(symbols: int, cases: int) -> None:
 
 def _coverage_of_copies(noise: float, cases: int = 40) -> None:
     """From nearly redundant to independent: misses below and above, and the mean interval of MMVAE's Delta."""
-    law = noisy_copies(3, 2, noise)
+    law = noisy_copies(2, 2, noise)
     for rows in (200, 1000, 5000):
         below, above, ends = 0, 0, []
         for case in range(cases):
@@ -214,7 +214,7 @@ def _coverage_of_copies(noise: float, cases: int = 40) -> None:
             ends.append([end.value for end in found.delta["mmvae"]])
         low, high = np.mean(ends, 0)
         truth = theory.discrepancy(law, PLAIN["mmvae"](law.names))
-        print(f"| {noise:.1%} | {rows:,} | {truth:.3f} | {low:.3f} to {high:.3f} | {below} | {above} | {2 * cases} |")
+        print(f"| {noise:.2%} | {rows:,} | {truth:.3f} | {low:.3f} to {high:.3f} | {below} | {above} | {2 * cases} |")
 
 
 def times() -> None:
