@@ -13,6 +13,7 @@ from torch import Tensor
 from polyvae import keys
 from polyvae.errors import InputError
 from polyvae.modality import Batch, Modality
+from polyvae.noise import derive_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +142,7 @@ class MultimodalDataset:
 
 def chosen_rows(count: int, limit: int | None, seed: int) -> list[int]:
     """`limit` of `count` rows without replacement, ascending: no bias from data that are sorted by class."""
-    order = np.random.default_rng(seed).permutation(count)
+    order = np.random.default_rng(derive_seed(seed, "rows")).permutation(count)
     return sorted(order[:limit].tolist())
 
 

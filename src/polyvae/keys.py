@@ -19,6 +19,7 @@ LOG_LIKELIHOOD, BLIND = "log_likelihood/joint", "log_likelihood/unconditional"
 OF_BLIND_ROWS, EFFECTIVE_SIZE = "log_likelihood/joint_of_blind_rows", "log_likelihood/joint_ess"
 LOSS, DISTORTION, RATE = "bound/loss", "bound/distortion", "bound/rate"
 FLOOR, DELTA = "bound/floor", "bound/delta"
+RECONSTRUCTION = "bound/log_likelihood"
 UNSEEN_BACKGROUNDS = "ood/unseen_backgrounds/leave_one_out"
 
 # Stems, completed by `of`: by modality, by the number of inputs, by the number of labelled examples, by extractor.

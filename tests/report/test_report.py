@@ -125,12 +125,17 @@ def test_seven_modalities_have_no_heatmap(store):
     assert figures.pairs(group.series[0], group.modalities) is None
 
 
-def test_training_curves_are_nats_per_modality(store):
+def test_training_curves_compare_the_same_modality(store):
+    """The unimodal VAE has m0 alone: the distortion of the others is that of m0, not a mean over three modalities."""
     group = paper_runs(store)
     curves = figures.training_curves(group, "distortion")
-    recorded = [line["distortion"] for line in group.series[-1].runs[0].history]
-    assert curves["MoPoE-VAE"] == [[value / 3 for value in recorded]]
-    assert curves["Unimodal VAE"][0][0] == pytest.approx(402 * 2.5)
+    for series in group.series:
+        recorded = [-line["log_likelihood"]["m0"] for line in series.runs[0].history]
+        assert curves[series.label] == [recorded]
+    assert figures.of_what(group, "distortion") == "distortion of m0 (nats)"
+    losses = figures.training_curves(group, "loss")
+    assert losses["MVAE"] == [[line["loss"] for line in group.series[1].runs[0].history]]
+    assert "Unimodal VAE" not in losses
     assert figures.training_curves(group, "rate")["MVAE"][0][0] == pytest.approx(21.4 / 2.5)
     assert figures.training_curves(group, "loss", "validation") == {}
 

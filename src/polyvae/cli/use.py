@@ -25,6 +25,7 @@ from polyvae.imputation import impute as impute_batch
 from polyvae.metrics.protocol import rows_with
 from polyvae.modality import Batch, Modality
 from polyvae.models import Model, TrainableModel
+from polyvae.noise import derive_seed
 from polyvae.pictures.pages import Row, write_page
 from polyvae.runs import finished
 from polyvae.runs.finished import plan_of
@@ -100,7 +101,7 @@ def generate(
         raise InputError("--prior is for samples from the prior; leave out --given")
     out_file(out, ".npz")
     vae = model.load(prior)
-    torch.manual_seed(model.seed)
+    torch.manual_seed(derive_seed(model.seed, "generate"))
     wanted = None if targets is None else listed(targets)
     arrays: Arrays = {}
     inputs: list[Row] = []
@@ -151,7 +152,7 @@ def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("
     vae = model.load()
     given = read_parts(data)
     rows = load_like(given, vae.modalities)
-    torch.manual_seed(model.seed)
+    torch.manual_seed(derive_seed(model.seed, "impute"))
     parts = [impute_batch(vae, batch, draws=draws) for batch in model.batches(rows)]
     arrays: Arrays = {}
     for index, modality in enumerate(vae.modalities):

@@ -133,10 +133,12 @@ def _section(group: Group, kinds: Sequence[grids.Kind], folder: Path, marks: Mar
         "probe": chart("probe", probe, drawing.probe, "Accuracy of a linear probe by number of labelled examples"),
         "by_inputs": chart("by-inputs", by_inputs, drawing.by_inputs, "Coherence by number of given modalities"),
         "pairs": _pairs(group, folder),
-        "floors": chart("floors", floors, drawing.floors, "Measured distortion by beta above its certified floor"),
+        "floors": chart(
+            "floors", floors, drawing.floors, "Measured distortion of each modality by beta, above its certified floor"
+        ),
         "training": [
-            _chart(drawing.training(group, quantity), folder, f"{quantity}-{group.name}", f"{label} by epoch")
-            for quantity, label in figures.CURVES.items()
+            _chart(drawing.training(group, quantity), folder, f"{quantity}-{group.name}", f"{quantity} by epoch")
+            for quantity in figures.CURVES
             if figures.training_curves(group, quantity)
         ],
     }

@@ -41,8 +41,8 @@ def plan_of(folder: Path, **changes: Any) -> Plan:
     if plan.run_id != (folder.name if record is None else record.run_id):
         raise InputError(
             f"run {folder.name} was made from other data than {plan.config.data or plan.config.dataset} now holds, "
-            "with networks or a plug-in of your own, or by an objective whose arithmetic has changed since: put the "
-            "data back, start a new run, or use it in Python with what you have"
+            "or by a version that cut them otherwise or computed its objective otherwise, or with networks or a plug-in "
+            "of your own: put the data back, start a new run, or use it in Python with what you have"
         )
     return plan
 

@@ -62,6 +62,13 @@ def shared(modalities: int, symbols: int, rng: np.random.Generator) -> DiscreteL
     return _named(table)
 
 
+def noisy_copies(modalities: int, symbols: int, noise: float) -> DiscreteLaw:
+    """Copies of one uniform variable, each replaced by another value with probability `noise`, in [0, 1]."""
+    channel = np.full((symbols, symbols), noise / (symbols - 1))
+    np.fill_diagonal(channel, 1 - noise)
+    return _named(sum(product([row] * modalities, 1 / symbols) for row in channel))
+
+
 def common_cause(modalities: int, symbols: int, rng: np.random.Generator, private: int = 2) -> DiscreteLaw:
     """Y of `symbols` values is read off every modality, which adds its own private part of `private` values.
 

@@ -30,6 +30,7 @@ from polyvae.datasets.own.columns import Scaling, interpret, taken_as
 from polyvae.datasets.own.doubts import doubts, doubts_of_labels
 from polyvae.datasets.own.missing import without_marks
 from polyvae.errors import InputError
+from polyvae.noise import derive_seed
 
 LABELS = ("label", "labels")
 # What `polyvae impute` writes beside a modality; not read again.
@@ -196,10 +197,11 @@ def _description(source: Path | None, names: Iterable[str]) -> Mapping[str, Any]
 
 
 def _split(rows: int, test_size: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(training rows, test rows). The data may themselves have been drawn from `default_rng(seed)`."""
     test_rows = max(1, round(TEST_SHARE * rows)) if test_size is None else test_size
     if not 1 <= test_rows < rows:
         raise InputError(f"test_size {test_rows} must leave at least one of the {rows} rows on either side")
-    order = np.random.default_rng(seed).random(rows).argsort()
+    order = np.random.default_rng(derive_seed(seed, "split")).random(rows).argsort()
     return order[test_rows:], order[:test_rows]
 
 

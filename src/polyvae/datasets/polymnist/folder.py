@@ -15,6 +15,7 @@ from polyvae.datasets.polymnist.digits import DIGIT, resolve
 from polyvae.errors import InputError
 from polyvae.likelihoods import Laplace
 from polyvae.modality import Modality
+from polyvae.noise import derive_seed
 
 NAME = re.compile(r"(\d+)\.(\d)\.png")
 SHOWN = 5
@@ -38,7 +39,7 @@ def load_folder(options: FolderOptions, *, split: str, size: int | None, seed: i
     names = _paired_names(folders)
     if size is not None and size > len(names):
         raise InputError(f"size {size} must be between 1 and the {len(names)} tuples in {folders[0].parent}")
-    chosen = [names[i] for i in np.random.default_rng(seed).random(len(names)).argsort()[:size]]
+    chosen = [names[i] for i in np.random.default_rng(derive_seed(seed, "split")).random(len(names)).argsort()[:size]]
     stats = np.array([[_stamp(folder / name) for name in chosen] for folder in folders])
     parameters = {
         "reader": 1,
