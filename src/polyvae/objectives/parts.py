@@ -62,12 +62,11 @@ def systematic_quantiles(batch_size: int, generator: Noise, device: torch.device
 def every_term(model: JointModel, batch: Batch, mixture: SubsetMixture) -> tuple[Posterior, Tensor, Tensor]:
     """The posterior of every term (subset, batch, latent), targets Bool (subset, modality), weights (subset, batch)."""
     present = batch.present
-    member = mixture.matrix.to(present.device)[:, None] & present  # (subset, batch, modality)
+    left = mixture.within(present)
     targets = mixture.targets.to(present.device)
-    alive = member.any(-1) & (targets[:, None] & present).any(-1)
+    alive = left.given.any(-1) & (targets[:, None] & present).any(-1)
     # A term with nothing to encode or to predict has weight zero; the prior keeps its posterior finite.
-    prior_expert = mixture.prior_experts.to(present.device)[:, None] | ~alive
-    member = member & alive[..., None]
+    member, prior_expert = left.given & alive[..., None], left.prior_expert | ~alive
     posterior = gaussian.product_of_experts(model.encode(batch, member.any(0)), member, prior_expert)
     return posterior, targets, omega_of(mixture, alive)
 
