@@ -19,7 +19,7 @@ from PIL import Image
 PER_CLASS = {"train": 1200, "t10k": 200}
 SEED = 0
 SHORT_SIDE = 180
-# The order is that of polyvae.datasets.polymnist.backgrounds.VENDORED; the box leaves out the black frame of the retina.
+# In the order of polyvae.datasets.polymnist.backgrounds.VENDORED; the box leaves out the black frame of the retina.
 PICTURES = {
     "hubble": ("skimage", "hubble_deep_field.jpg", None),
     "flower": ("sklearn", "flower.jpg", None),

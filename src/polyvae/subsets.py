@@ -60,7 +60,7 @@ class Term:
 
 
 class Draw(NamedTuple):
-    """What rows encode: `given` Bool (..., batch, modality), and `prior_expert` Bool (..., batch): does the prior join."""
+    """What rows encode, `given` Bool (..., batch, modality), and whether the prior joins it, Bool (..., batch)."""
 
     given: Tensor
     prior_expert: Tensor

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from polyvae import Batch, Modality, MultimodalVAE, likelihoods, networks, noise, objectives, subsets
+from polyvae import Batch, Modality, MultimodalVAE, likelihoods, networks, noise, subsets
 from polyvae.objectives import OBJECTIVES
 from polyvae.subsets import Powerset
 
