@@ -12,16 +12,15 @@ TINY = RunConfig(
 )
 
 
-@pytest.mark.parametrize("threads", [None, 1, 2])
-def test_a_run_has_its_own_threads(threads, tmp_path):
-    with on_threads(2 if threads == 1 else 1):
-        record = run(TINY.with_(threads=threads), tmp_path).record
-    assert record.environment["threads"] == (threads or 1)
+def test_a_run_has_one_thread_by_default(tmp_path):
+    with on_threads(2):
+        assert run(TINY, tmp_path).record.environment["threads"] == 1
 
 
 def test_a_run_scored_on_other_threads_is_still_that_run(tmp_path):
     made = run(TINY.with_(threads=2), tmp_path)
     record = finished.evaluate(made.run_id, "bound", RunStore(tmp_path), threads=1)
+    assert made.record.environment["threads"] == 2
     assert record.config == made.record.config
     assert record.metrics["bound/loss"] == pytest.approx(made.metrics["bound/loss"], rel=1e-5)
     assert record.run_id == made.run_id
