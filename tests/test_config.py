@@ -67,6 +67,7 @@ def test_released_runs_keep_their_ids(path):
 def test_only_what_changes_the_trained_model_enters_the_id():
     same = [{"threads": 1}, {"device": "cpu"}, {"metrics": "bound"}]
     other = [{"beta": 2.0}, {"seed": 1}, {"epochs": 3}, {"train_size": 29}, {"data_seed": 1}, {"only": "m1"}]
+    other.append({"threads": 2})  # which round sums in another order
     run_id = make_plan(TOY).run_id
     assert {make_plan(TOY.with_(**change)).run_id for change in same} == {run_id}
     assert len({run_id, *(make_plan(TOY.with_(**change)).run_id for change in other)}) == 1 + len(other)

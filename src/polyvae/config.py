@@ -13,7 +13,7 @@ from polyvae.errors import InputError
 from polyvae.schema import Rule
 
 # Left out of the run id: what does not change the trained model, and what enters by its content instead.
-NOT_HASHED = {"threads", "device", "metrics", "importance_samples", "data_dir", "data", "subsets"}
+NOT_HASHED = {"device", "metrics", "importance_samples", "data_dir", "data", "subsets"}
 
 LONGEST = 160  # bytes of names in a run id: file systems take 255
 MODALITIES = 5  # of a generated data set, where a config does not say
@@ -133,7 +133,7 @@ class RunConfig(DataOptions):
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: networks in mixed precision; likelihoods, KL and optimiser stay in float32."""
     threads: Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")] | None = None
-    """CPU threads. Default: all cores, shared among workers."""
+    """CPU threads. They fix the rounding of sums, so that another number makes another run. Default 1."""
     device: str = "auto"
     """cpu, cuda, cuda:1; auto takes a CUDA device if there is one."""
     metrics: str = "default"
@@ -144,6 +144,8 @@ class RunConfig(DataOptions):
     def __post_init__(self) -> None:
         for name, hint in _hints().items():
             object.__setattr__(self, name, checked(name, getattr(self, name), hint))
+        if self.threads == 1:  # said or not, it is the same run
+            object.__setattr__(self, "threads", None)
         for name in ("data_options", "method_options"):  # a=1,b=2 and b=2, a=1 are the same run
             if text := getattr(self, name):
                 object.__setattr__(self, name, ",".join(sorted(part.strip() for part in text.split(","))))

@@ -55,6 +55,8 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(tmp_path, capsys):
     assert "3 runs, 2 to do" in shown
     assert "unknown" not in shown
     assert len(list((tmp_path / "runs").glob("*/record.json"))) == 1
+    main([*arguments, "--dry-run", "--threads", "2"])
+    assert "3 runs, 3 to do" in capsys.readouterr().out, "on more threads they are other runs"
 
 
 def test_a_dry_run_counts_finished_runs_that_lack_metrics(tmp_path, capsys):

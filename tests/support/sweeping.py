@@ -41,9 +41,8 @@ def identity(store: RunStore) -> dict:
     for record in store.records():
         run_id = record.run_id
         history = [{k: v for k, v in line.items() if k != "seconds"} for line in store.history(run_id)]
-        config = {k: v for k, v in record.config.to_dict().items() if k != "threads"}
         weights = files.sha256(store.folder(run_id) / "model.safetensors")
-        found[run_id] = (record.status, config, record.metrics, weights, history)
+        found[run_id] = (record.status, record.config, record.metrics, weights, history)
     return found
 
 

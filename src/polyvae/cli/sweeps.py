@@ -38,6 +38,7 @@ def sweep_command(
     executor: Literal["local", "ray", "slurm"] = "local",
     cpus: float = 1,
     gpus: float = 0,
+    threads: int | None = None,
     address: str | None = None,
     partition: str | None = None,
     minutes: int | None = None,
@@ -57,11 +58,12 @@ def sweep_command(
             configs() -> list[RunConfig].
         preset: Size of an experiment that has several: cpu (minutes per run; the default) or paper (as published).
         where: SQL on settings that picks some of the runs, such as "method = 'mopoe' AND beta <= 1".
-        workers: Runs at a time; on this machine each in a process of its own, sharing the cores. Default: 2 on
-            two cores or more without a GPU, where two runs of one thread beat one of two; else 1.
+        workers: Runs at a time; on this machine each in a process of its own. Default: 2 on two cores or more
+            without a GPU, where two runs of one thread beat one of two; else 1.
         executor: local: this machine. ray: Ray, here or on a cluster. slurm: one Slurm job per run.
-        cpus: CPUs per run on Ray or Slurm, and its threads; Ray takes fractions.
+        cpus: CPUs per run on Ray or Slurm (its threads are --threads); Ray takes fractions.
         gpus: GPUs per run on Ray or Slurm; Ray takes fractions, such as .25 for four runs on one GPU.
+        threads: CPU threads of each run; another number makes another run. Default: as the experiment says, mostly 1.
         address: Address of a Ray cluster (auto, or HOST:PORT). Default: this machine.
         partition: Slurm partition.
         minutes: Time limit of a Slurm job. Default: submitit's.
@@ -76,8 +78,10 @@ def sweep_command(
     configs = experiments.configs_of(experiment, preset)
     if where is not None:
         configs = table.configs_where(configs, where)
-    if data_dir is not None:
-        configs = [config.with_(data_dir=data_dir) for config in configs]
+    for_all = {"data_dir": data_dir, "threads": threads}
+    configs = [
+        config.with_(**{name: value for name, value in for_all.items() if value is not None}) for config in configs
+    ]
     known = place.records(left_out)
     if order == "longest":
         configs = costs.longest_first(configs, known)

@@ -62,12 +62,11 @@ def systematic_quantiles(batch_size: int, generator: Noise, device: torch.device
 
 def every_term(model: JointModel, batch: Batch, mixture: SubsetMixture) -> tuple[Posterior, Tensor]:
     """The posterior of every term (subset, batch, latent), and weights (subset, batch)."""
-    present, terms = batch.present, mixture.on(batch.present.device)
-    member = terms.matrix[:, None] & present  # (subset, batch, modality)
-    alive = member.any(-1) & (terms.targets[:, None] & present).any(-1)
+    present, left = batch.present, mixture.within(batch.present)
+    targets = mixture.on(present.device).targets[:, None] & present
+    alive = left.given.any(-1) & targets.any(-1)
     # A term with nothing to encode or to predict has weight zero; the prior keeps its posterior finite.
-    prior_expert = terms.prior_experts[:, None] | ~alive
-    member = member & alive[..., None]
+    member, prior_expert = left.given & alive[..., None], left.prior_expert | ~alive
     experts = model.encode(batch, mixture.encoded if batch.is_complete else member.any(0))
     return fused(experts, mixture, member, prior_expert), omega_of(mixture, alive)
 

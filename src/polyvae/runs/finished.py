@@ -37,14 +37,16 @@ def lacking(plan: Plan, record: Record) -> tuple[str, ...]:
 def plan_of(folder: Path, **changes: Any) -> Plan:
     """The plan of a run, whatever its folder is called now. Raises InputError when its data are others by now."""
     store = RunStore(folder.parent)
-    record, plan = store.record(folder.name), make_plan(store.config(folder.name).with_(**changes))
+    config = store.config(folder.name)
+    # Scored on other threads it is still the run that was trained on its own.
+    record, plan = store.record(folder.name), make_plan(config.with_(**changes | {"threads": config.threads}))
     if plan.run_id != (folder.name if record is None else record.run_id):
         raise InputError(
             f"run {folder.name} was made from other data than {plan.config.data or plan.config.dataset} now holds, "
-            "or by a version that cut them otherwise or computed its objective otherwise, or with networks or a plug-in "
-            "of your own: put the data back, start a new run, or use it in Python with what you have"
+            "or by a version that cut them or computed its objective otherwise, or with networks or a plug-in of your "
+            "own: put the data back, start a new run, or use it in Python with what you have"
         )
-    return plan
+    return replace(plan, config=plan.config.with_(threads=changes.get("threads", config.threads)))
 
 
 def evaluate(
