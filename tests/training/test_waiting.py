@@ -136,6 +136,7 @@ LONG = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a")  # of tables that are kept per device
 @pytest.mark.parametrize(
     ("method", "options"), [*QUICK.items(), *(pytest.param(*case, marks=pytest.mark.slow) for case in LONG)]
 )
