@@ -33,6 +33,7 @@ class Rule(NamedTuple):
 
 
 Size = Annotated[int, Rule(lambda v: 1 <= v < 2**31, "from 1 to 2^31 - 1")]
+Count = Annotated[int, Rule(lambda v: v >= 0, "at least 0")]
 Positive = Annotated[float, Rule(lambda v: v > 0, "above 0")]
 
 
@@ -49,8 +50,8 @@ class Means(TypedDict):
 class HistoryLine(Means):
     """A line of history.jsonl: an epoch."""
 
-    epoch: int
-    step: int
+    epoch: Count
+    step: Count
     stage: NotRequired[str]
     seconds: NotRequired[float]
     validation: NotRequired[Means]

@@ -1,5 +1,6 @@
 """Looking after a store: what is damaged or half done in it, and what nothing needs any more."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -83,11 +84,11 @@ def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
         record = store.record(folder.name)
     except InputError as error:
         return [(_reason(error), again)]
-    has_config = (folder / "config.json").is_file()
-    if record is None and not has_config:
+    is_whole = any(os.path.lexists(folder / name) for name in ("config.json", "model.json", "model.safetensors"))
+    if record is None and not is_whole:
         return [("holds neither config.json nor record.json", "polyvae store gc, or delete the folder")]
     reads: list[Callable[[], object]] = [partial(store.history, folder.name)]
-    reads += [partial(store.config, folder.name)] if has_config else []
+    reads += [partial(store.config, folder.name)] if is_whole else []
     faults = [fault for read in reads if (fault := _fault(read))]
     if record is None:
         how_far = "; ".join(faults) or f"after epoch {len(store.history(folder.name))}"
@@ -97,7 +98,9 @@ def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
         problems.append((f"its record is that of {record.run_id}", "rename the folder"))
     if not record.is_done:
         problems.append((f"failed: {record.error}", "mend the cause, then polyvae sweep --retry-failed"))
-    if record.is_done and has_config:  # else only the record was kept
+    if is_whole and not faults and store.config(folder.name) != record.config:
+        faults += ["its config.json has other settings than its record"]
+    if record.is_done and is_whole:  # else only the record was kept
         faults += [error.split("; ")[0] for error in saving.faults(folder)]
     return problems + [(fault, f"delete the folder, then {again}") for fault in faults]
 
