@@ -54,7 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
     except (InputError, RunError, OSError) as error:
         if debug:
             traceback.print_exc()
-        say(f"polyvae: {error}", file=sys.stderr)
+        is_of_a_path = isinstance(error, OSError) and error.filename is not None
+        said = f"cannot use {error.filename}: {error.strerror}; name another path" if is_of_a_path else error
+        say(f"polyvae: {said}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 1) from None
     except KeyboardInterrupt:
         print("polyvae: stopped; the same command goes on from the last checkpoint", file=sys.stderr)

@@ -50,7 +50,10 @@ def copy_records(store: RunStore, target: RunStore, on_damage: Damaged = raised)
 
     Such a store is small enough to be committed: it can be read, reported and filtered, and its runs count as done, or
     as failed. The data directory of this machine is left out. on_damage: as for `RunStore.records`.
+    Raises InputError where there is no store, or it would be copied onto itself.
     """
+    if target.root.resolve() == store.there().root.resolve():
+        raise InputError(f"{target.root} is the store itself; name another folder to copy its records to")
     copies = [replace(record, config=record.config.with_(data_dir=None)) for record in store.records(on_damage)]
     changed = [record for record in copies if target.record(record.run_id) != record]
     for record in changed:
@@ -65,9 +68,7 @@ def size(path: Path) -> int:
 
 
 def run_folders(store: RunStore) -> list[Path]:
-    if not store.root.is_dir():
-        raise InputError(f"there is no store {store.root}; name it by --store")
-    return sorted(p for p in store.root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in store.there().root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _idle(store: RunStore) -> Iterator[Path]:
@@ -98,11 +99,21 @@ def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
         problems.append((f"its record is that of {record.run_id}", "rename the folder"))
     if not record.is_done:
         problems.append((f"failed: {record.error}", "mend the cause, then polyvae sweep --retry-failed"))
-    if is_whole and not faults and store.config(folder.name) != record.config:
-        faults += ["its config.json has other settings than its record"]
+    if is_whole and not faults:
+        faults += _contradictions(store, folder.name, record)
     if record.is_done and is_whole:  # else only the record was kept
         faults += [error.split("; ")[0] for error in saving.faults(folder)]
     return problems + [(fault, f"delete the folder, then {again}") for fault in faults]
+
+
+def _contradictions(store: RunStore, name: str, record: Record) -> list[str]:
+    """Where the files of a run are sound, and do not belong together."""
+    found, steps, history = [], record.resolved.steps, store.history(name)
+    if store.config(name) != record.config:
+        found += ["its config.json has other settings than its record"]
+    if record.is_done and steps is not None and (not history or history[-1]["step"] != steps):
+        found += [f"its history.jsonl does not end at step {steps}, as its record says"]
+    return found
 
 
 def _fault(read: Callable[[], object]) -> str:
