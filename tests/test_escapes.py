@@ -48,6 +48,14 @@ def test_file_names_fit_and_differ():
     assert "/" not in run_id
 
 
+def test_labels_are_seen_and_differ():
+    assert escapes.label("mine") == "mine"
+    assert escapes.label("_mine") == " _mine"
+    long = {escapes.label("x" * 200 + end) for end in "ab"}
+    assert {len(label) for label in long} == {escapes.LABEL}
+    assert len(long) == 2
+
+
 def test_figures_and_pages_are_well_formed_and_do_not_overwrite_each_other(tmp_path):
     store = RunStore(tmp_path / "runs")
     metrics = {"bound/loss": 2.0, "coherence/leave_one_out": 0.5, "frechet/digits/unconditional/m0": 10.0}
