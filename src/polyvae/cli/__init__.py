@@ -42,6 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     try:
+        if "\0" in "".join(given):
+            raise InputError("an argument holds a null character; leave it out")
         rest = _with_plugins([argument for argument in given if argument != "--debug"])
         added = "\n\n".join(plugins.summary())
         tyro.extras.subcommand_cli_from_dict(
@@ -58,6 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
         said = f"cannot use {error.filename}: {error.strerror}; name another path" if is_of_a_path else error
         say(f"polyvae: {said}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 1) from None
+    except MemoryError as error:
+        say(f"polyvae: not enough memory ({error}); use fewer rows, or a smaller model", file=sys.stderr)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("polyvae: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         raise SystemExit(130) from None
