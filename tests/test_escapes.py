@@ -153,7 +153,8 @@ SIZES = (
     (["store", "copy", "--store", "nowhere", "--out", "copy"], "there is no store nowhere"),
     (["store", "copy", "--store", "runs", "--out", "folder.npz/../runs"], "is the store itself"),
     (["theory", "floors", "--store", "nowhere"], "there is no store nowhere"),
-    (["records", "--columns", "a\0b"], "null character"),
+    (["records", "--columns", "a\0b"], r"control character '\x00'"),
+    (["run", "--posterior", "\x1b[31m"], r"control character '\x1b'"),
 )
 
 

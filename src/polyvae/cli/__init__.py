@@ -1,5 +1,6 @@
 """The command line: run | sweep | report | evaluate | records | export | store | theory | data | methods | ..."""
 
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "impute": use.impute,
     "fit-prior": use.fit_prior,
 }
+CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f]")  # but tab and newline
 GUIDE = """Multimodal variational autoencoders: train, compare, generate, impute.
 
 Every command also takes --plugin FILE.py, a Python file of yours that registers methods, data sets, networks,
@@ -42,8 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     try:
-        if "\0" in "".join(given):
-            raise InputError("an argument holds a null character; leave it out")
+        if found := CONTROL.search("".join(given)):
+            raise InputError(f"an argument holds the control character {found[0]!r}; leave it out")
         rest = _with_plugins([argument for argument in given if argument != "--debug"])
         added = "\n\n".join(plugins.summary())
         tyro.extras.subcommand_cli_from_dict(
