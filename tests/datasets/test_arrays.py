@@ -143,7 +143,7 @@ REFUSALS = [
     ({"x": TABLE.astype(complex)}, "'x' has dtype complex128"),
     (
         {"x": np.zeros(60, [("age", "f4"), ("sex", "i4")])},
-        "'x' holds named columns .age, sex.; give one array for each",
+        "'x' holds named columns .age, sex.; give each as an array",
     ),
     ({"x": [[1.0, 2.0], [3.0]]}, "'x' is no rectangular array"),
     ({"x": with_gap(11)}, "'x', row 11: 1 of 3 values are infinite.*give a mask 'x.mask'"),
