@@ -27,7 +27,7 @@ Positive = Annotated[float, Rule(lambda v: 0 < v < float("inf"), "a finite numbe
 class DataOptions:
     """What can be chosen of a data set. Each has some of these; None stands for its own default."""
 
-    modalities: Count | None = None
+    modalities: Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")] | None = None
     """Number of modalities of a generated data set. Default 5."""
     data: str | None = None
     """Your own data: an .npz file, for --dataset arrays."""
@@ -54,8 +54,9 @@ class DataOptions:
 
     @property
     def given(self) -> dict[str, Any]:
-        """The options that are set, name -> value."""
-        options = {field.name: getattr(self, field.name) for field in fields(DataOptions)}
+        """The options that are set, name -> value. Raises InputError, naming the flag, for a value out of range."""
+        hints = _hints()
+        options = {f.name: checked(f.name, getattr(self, f.name), hints[f.name]) for f in fields(DataOptions)}
         return {name: value for name, value in options.items() if value is not None}
 
 

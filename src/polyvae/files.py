@@ -20,6 +20,8 @@ from torch import Tensor
 from polyvae import schema
 from polyvae.errors import InputError, RunError
 
+MOST_TEXT = 2**27  # characters of a JSON file: the history of a million epochs
+
 
 @contextmanager
 def atomic(path: Path) -> Generator[Path]:
@@ -55,7 +57,7 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises InputError that names the file when it is missing or damaged."""
     with _readable(path):
-        return schema.parsed(path.read_text(encoding="utf-8"))
+        return schema.parsed(_text(path))
 
 
 def read_object(path: Path, form: Any) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def read_object(path: Path, form: Any) -> dict[str, Any]:
 def read_settings(path: Path) -> Any:
     """The content of a JSON file that a user wrote. Raises InputError that says where it is wrong."""
     try:
-        return schema.parsed(path.read_text(encoding="utf-8"))
+        return schema.parsed(_text(path, "utf-8-sig"))  # some editors begin a file with a mark
     except OSError as error:
         raise InputError(f"no file {path} ({error.strerror})") from None
     except json.JSONDecodeError as error:
@@ -90,7 +92,7 @@ def read_json_lines(path: Path, form: Any) -> list[Any]:
     Raises InputError when it is damaged.
     """
     with _readable(path):
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        text = _text(path) if path.exists() else ""
         lines = [schema.parsed(line) for line in text.split("\n") if line]
     for number, line in enumerate(lines, start=1):
         if (fault := schema.fault(line, form)) is not None:
@@ -138,9 +140,19 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
 
 
+def _text(path: Path, encoding: str = "utf-8") -> str:
+    with path.open(encoding=encoding) as file:
+        text = file.read(MOST_TEXT + 1)
+    if len(text) > MOST_TEXT:
+        raise ValueError(f"it is longer than {MOST_TEXT:,} characters")
+    return text
+
+
 @contextmanager
 def _readable(path: Path) -> Generator[None]:
     try:
+        if path.exists() and not path.is_file():  # to read a pipe or a device may have no end
+            raise ValueError("it is a folder, a pipe or a device")
         yield
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None

@@ -156,6 +156,10 @@ REFUSALS = [
     ({"x": np.array(["a"] * ROWS)}, "'x' has dtype <U1"),
     ({"x": np.array([{}] * ROWS)}, "'x' has dtype object"),
     ({"x": TABLE.astype(complex)}, "'x' has dtype complex128"),
+    (
+        {"x": np.zeros(60, [("age", "f4"), ("sex", "i4")])},
+        "'x' holds named columns .age, sex.; give each as an array",
+    ),
     ({"x": [[1.0, 2.0], [3.0]]}, "'x' is no rectangular array"),
     ({"x": with_gap(11)}, "'x', row 11: 1 of 3 values are infinite.*give a mask 'x.mask'"),
     ({"x": with_gap(11), "x.mask": SECOND_ABSENT, "y": TABLE}, "'x', row 11"),

@@ -1,6 +1,7 @@
 """Ray and Slurm (submitit's local jobs) give the records that local processes give, also when a worker is killed."""
 
 import json
+import math
 import os
 import random
 import signal
@@ -171,12 +172,14 @@ def test_termination_ends_the_workers_at_once(tmp_path):
 def test_what_an_executor_cannot_do_is_an_error_before_compute(tmp_path):
     for wrong, message in (
         ({"executor": "dask"}, "no executor 'dask'; choose local, ray, slurm"),
-        ({"resources": Resources(cpus=0)}, "--cpus is 0"),
-        ({"resources": Resources(gpus=-1)}, "--gpus is -1"),
         ({"workers": 0}, "--workers is 0"),
     ):
         with pytest.raises(InputError, match=message):
             sweep([TINY], RunStore(tmp_path), **wrong)
+    for wrong in ({"cpus": 0}, {"cpus": math.nan}, {"gpus": -1}, {"gpus": math.inf}, {"minutes": 0}, {"workers": -1}):
+        (flag, value), *_ = wrong.items()
+        with pytest.raises(InputError, match=f"--{flag} is {value}"):
+            Resources(**wrong)
     assert list(tmp_path.iterdir()) == []
 
 

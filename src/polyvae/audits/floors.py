@@ -36,10 +36,11 @@ def add_floors(
 
     The recorded distortion is of fixed test rows: its expectation over their pairing is above the floor.
     Other runs are left as they are; `say` is told about those whose data are not at hand.
-    Raises RunError where the floor is missed by more than the noise of a test set: that is a bug.
+    Raises InputError where there is no store, and RunError where the floor is missed by more than the noise of a test
+    set: that is a bug.
     """
     floors, laws = [], {}
-    for record in store.records(lambda damage: say(f"left out: {damage}")):
+    for record in store.there().records(lambda damage: say(f"left out: {damage}")):
         config = record.config
         has_law = config.dataset in datasets.DATASETS and datasets.DATASETS[config.dataset].sampler is not None
         if keys.DISTORTION not in record.metrics or not has_law or not record.resolved.is_bound:

@@ -37,6 +37,8 @@ def out_file(path: Path, *endings: str) -> Path:
     """The value of --out where a command writes a file. Raises InputError, before it computes, where it cannot be."""
     if path.is_dir():
         raise InputError(f"--out {path} is a folder; name a file in it")
+    if path.exists() and not path.is_file():  # it would be replaced by a file of that name
+        raise InputError(f"--out {path} is a pipe or a device; name a file")
     if endings and path.suffix not in endings:
         raise InputError(f"--out {path}: name a {' or '.join(endings)} file")
     return _writable(path, path.parent)

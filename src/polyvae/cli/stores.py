@@ -97,7 +97,7 @@ def export(
     if where is not None:
         run_ids = set(table.where(table.table(chosen), where)["run_id"])
         chosen = [record for record in chosen if record.run_id in run_ids]
-    number = trackers.export(place, chosen, to, out)
+    number = trackers.export(place, chosen, to, out, left_out)
     if not quiet:
         say(f"{number} runs for {to}: {out}")
 

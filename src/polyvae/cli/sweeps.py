@@ -85,10 +85,10 @@ def sweep_command(
     known = place.records(left_out)
     if order == "longest":
         configs = costs.longest_first(configs, known)
+    resources = Resources(workers, cpus, gpus, address, partition, minutes)
     if dry_run:
         _show(configs, place, workers, retry_failed)
         return
-    resources = Resources(cpus=cpus, gpus=gpus, address=address, partition=partition, minutes=minutes)
     with SweepTable(place, configs, workers, quiet) as display, _interruptible(display.say) as stopping:
         watcher = Watcher(display.prepare, display.finished, display.poll, stopping.is_set)
         records = sweep(

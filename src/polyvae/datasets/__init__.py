@@ -105,8 +105,8 @@ def load(
     Raises InputError on an unknown name, on an option that the data set does not have, on values out of range.
     """
     _check_split(split)
-    if size is not None and size < 1:
-        raise InputError(f"size {size} must be at least 1")
+    if size is not None and not 1 <= size < 2**31:
+        raise InputError(f"size {size} must be at least 1 and below 2^31")
     if seed < 0:
         raise InputError(f"seed {seed} must not be negative")
     entry = DATASETS.named(name)

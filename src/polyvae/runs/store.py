@@ -48,6 +48,12 @@ class RunStore:
             raise InputError(f"run id {run_id!r} is no name of a folder in {self.root}; rename the run in its record")
         return self.root / run_id
 
+    def there(self) -> "RunStore":
+        """This store. Raises InputError where there is no such folder."""
+        if not self.root.is_dir():
+            raise InputError(f"there is no store {self.root}; name it by --store")
+        return self
+
     def existing(self, run: str) -> Path:
         """The folder of a run id, of its unique prefix, or of a path. Raises InputError that lists near names."""
         path = Path(run)

@@ -100,14 +100,8 @@ def work_left(plan: Plan, store: RunStore, retry_failed: bool) -> Literal["run",
 
 
 def _checked(workers: int, executor: str, resources: Resources, store: RunStore) -> Resources:
-    if workers < 1:
-        raise InputError(f"--workers is {workers}; it must be at least 1")
     if executor not in executors.EXECUTORS:
         raise InputError(f"no executor {executor!r}; choose {', '.join(executors.EXECUTORS)}")
-    if resources.cpus <= 0:
-        raise InputError(f"--cpus is {resources.cpus}; it must be above 0")
-    if resources.gpus < 0:
-        raise InputError(f"--gpus is {resources.gpus}; it must be at least 0")
     return replace(resources, workers=workers, folder=store.root)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from polyvae import archives
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.cache import cached, checksum
 from polyvae.datasets.polymnist.digits import DIGIT, resolve
@@ -97,13 +97,13 @@ def _read(folders: list[Path], names: list[str]) -> dict[str, Tensor]:
         images = np.empty((len(names), 3, DIGIT, DIGIT), np.uint8)
         for row, name in enumerate(names):
             try:
-                with Image.open(folder / name) as image:
+                with archives.picture(folder / name) as image:
                     if image.size != (DIGIT, DIGIT):
                         odd.append(f"{folder / name} is {image.width} x {image.height}")
                         continue
                     images[row] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-            except (OSError, UnidentifiedImageError) as error:
-                odd.append(f"{folder / name} is unreadable ({error})")
+            except InputError as error:
+                odd.append(f"{folder / name} is {error}")
         tensors[folder.name] = torch.from_numpy(images)
     _refuse(odd)
     return {**tensors, "label": torch.tensor([int(name.split(".")[1]) for name in names])}
