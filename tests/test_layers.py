@@ -12,7 +12,7 @@ LAYERS = (
     {"errors"},
     {"schema", "escapes"},
     {"archives", "files", "registry", "keys"},
-    {"config", "noise", "subsets", "likelihoods", "options", "plugins"},
+    {"config", "noise", "threads", "subsets", "likelihoods", "options", "plugins"},
     {"gaussian", "text", "theory"},
     {"posteriors"},
     {"modality"},

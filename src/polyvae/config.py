@@ -20,6 +20,7 @@ MODALITIES = 5  # of a generated data set, where a config does not say
 
 Count = Annotated[int, Rule(lambda v: v >= 1, "at least 1"), Rule(lambda v: v < 2**31, "below 2^31")]
 Seed = Annotated[int, Rule(lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1")]
+ThreadCount = Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")]
 Positive = Annotated[float, Rule(lambda v: 0 < v < float("inf"), "a finite number above 0")]
 
 
@@ -132,8 +133,8 @@ class RunConfig(DataOptions):
     """Seed of the weights, the order of rows, the training noise and the metrics."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: networks in mixed precision; likelihoods, KL and optimiser stay in float32."""
-    threads: Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")] | None = None
-    """CPU threads. Default: all cores, shared among workers."""
+    threads: ThreadCount | None = None
+    """CPU threads. Default: all cores that this process may use, shared among workers."""
     device: str = "auto"
     """cpu, cuda, cuda:1; auto takes a CUDA device if there is one."""
     metrics: str = "default"

@@ -19,6 +19,7 @@ from polyvae.errors import InputError
 from polyvae.judges.extractors import Judge
 from polyvae.judges.trained import WIDTH, accuracy_of, layer, moved, optimise, place_of, trained_once
 from polyvae.networks.heads import ChannelsLast
+from polyvae.threads import THREADS
 
 NAME = "digits"
 CLASSES = tuple(range(10))
@@ -34,7 +35,7 @@ RECIPE: dict[str, Any] = {
     "shift": 1,
     "background_weight": 0.3,
 }
-THREADS = min(2, torch.get_num_threads())  # on a busy machine two wait for each other: OMP_NUM_THREADS=1 says so
+JUDGE_THREADS = min(2, THREADS)
 
 
 def judge_for(sampler: Sampler, test: MultimodalDataset, cache: Path | None = None) -> Judge:
@@ -50,7 +51,7 @@ def judge_for(sampler: Sampler, test: MultimodalDataset, cache: Path | None = No
         lambda: _Network(sampler.cells, sampler.offsets),
         lambda network: _train(network, sampler),
         RECIPE,
-        THREADS,
+        JUDGE_THREADS,
     )
     networks = dict.fromkeys(test.names, network)
     accuracy = accuracy_of(networks, CLASSES, test)

@@ -26,9 +26,9 @@ from polyvae.options import canonical, parsed
 from polyvae.runs import rows
 from polyvae.runs.settings import Settings, settings_of
 from polyvae.subsets import SubsetMixture
+from polyvae.threads import THREADS
 
 DEVICE = re.compile("cpu|(cuda|mps|xpu)(:[0-9]{1,3})?")
-THREADS = torch.get_num_threads()  # unless a config says otherwise; torch obeys OMP_NUM_THREADS
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,5 @@
 """Many runs on one store: the same command again does only what is missing."""
 
-import os
 import time
 from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import closing
@@ -19,6 +18,7 @@ from polyvae.runs.run import run_one
 from polyvae.runs.store import RunStore
 from polyvae.sweeps import executors
 from polyvae.sweeps.executors import Resources
+from polyvae.threads import CORES, THREADS
 
 BUSY = 75  # exit status of a task whose run another process holds
 MOST_DEATHS = 3
@@ -77,7 +77,7 @@ def sweep(
     Raises InputError, before any run starts, if any config cannot work.
     """
     given = _checked(workers, executor, resources or Resources(), store)
-    threads = max(1, (os.cpu_count() or 1) // workers if executor == "local" else int(given.cpus))
+    threads = max(1, min(THREADS, CORES // workers) if executor == "local" else int(given.cpus))
     run_ids, todo = _prepare(configs, store, threads, retry_failed, watcher)
     known: dict[str, Record] = {}  # another sweep may do a failed run again, and its record is gone for a while
 
