@@ -38,7 +38,7 @@ ONLY = {  # what a room, or a part of one, is held to beyond its row
     "plugins": {"errors", "files", "registry"},
     "subsets": {"errors", "schema"},
     "theory": {"subsets", "errors"},
-    "runs.record": {"config", "files", "errors", "schema"},
+    "runs.record": {"config", "files", "keys", "errors", "schema"},
     "runs.store": {"config", "runs.record", "files", "errors", "schema"},
     "runs.table": {"config", "keys", "runs.record", "files", "errors", "escapes"},
     "runs.upkeep": {"runs.record", "runs.saving", "runs.store", "files", "errors"},

@@ -50,6 +50,8 @@ class DataOptions:
     """Pictures of cub: squeezed into a square (as published), or the square around the bird. Default none."""
     scaling: Literal["standard", "robust"] | None = None
     """Tables of your own: by mean and standard deviation, or by median and quartiles, clipped. Default standard."""
+    text_length: Annotated[int, Rule(lambda v: 2 <= v <= 4096, "from 2 to 4,096")] | None = None
+    """Words and marks kept of a text of your own, and its end token. Default 32."""
     data_options: str | None = None
     """Options of a data set that a plug-in adds, whatever they are called: name=value,name=value."""
 

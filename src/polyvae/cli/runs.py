@@ -7,7 +7,7 @@ from typing import Literal
 
 from rich.table import Column, Table
 
-from polyvae import keys, subsets
+from polyvae import subsets
 from polyvae.cli.common import (
     STORE,
     Quiet,
@@ -148,8 +148,7 @@ def metrics() -> None:
 def _print_record(record: Record, folder: Path) -> None:
     rows = [(key, f"{value:,.4f}") for key, value in record.metrics.items()]
     for name, reason in record.notes.items():
-        is_reason = name not in record.metrics and name.split("/")[0] not in (keys.DATA, keys.SAMPLES)
-        rows.append((name, f"not defined: {reason}" if is_reason else reason))
+        rows.append((name, reason if name in record.doubts else f"not defined: {reason}"))
     terminal = Terminal()
     if terminal.is_terminal:
         table = Table(Column(no_wrap=True), Column(overflow="fold"), box=None, show_header=False)
