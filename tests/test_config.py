@@ -50,7 +50,9 @@ def test_a_released_default_never_changes():
         **{"batch_size": 256, "learning_rate": 5e-4, "schedule": "constant", "seed": 0, "precision": "fp32"},
         **{"device": "auto", "metrics": "default", "importance_samples": 12},
         **dict.fromkeys(("objective", "prior", "posterior", "posterior_scale"), "auto"),
-        **dict.fromkeys(("split_by", "crop", "scaling", "data_options", "objective_samples", "prior_components")),
+        **dict.fromkeys(
+            ("split_by", "crop", "scaling", "text_length", "data_options", "objective_samples", "prior_components")
+        ),
     }
 
 

@@ -20,6 +20,7 @@ MODALITIES = 5  # of a generated data set, where a config does not say
 
 Count = Annotated[int, Rule(lambda v: v >= 1, "at least 1"), Rule(lambda v: v < 2**31, "below 2^31")]
 Seed = Annotated[int, Rule(lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1")]
+ThreadCount = Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")]
 Positive = Annotated[float, Rule(lambda v: 0 < v < float("inf"), "a finite number above 0")]
 
 
@@ -49,6 +50,8 @@ class DataOptions:
     """Pictures of cub: squeezed into a square (as published), or the square around the bird. Default none."""
     scaling: Literal["standard", "robust"] | None = None
     """Tables of your own: by mean and standard deviation, or by median and quartiles, clipped. Default standard."""
+    text_length: Annotated[int, Rule(lambda v: 2 <= v <= 4096, "from 2 to 4,096")] | None = None
+    """Words and marks kept of a text of your own, and its end token. Default 32."""
     data_options: str | None = None
     """Options of a data set that a plug-in adds, whatever they are called: name=value,name=value."""
 
@@ -133,7 +136,7 @@ class RunConfig(DataOptions):
     """Seed of the weights, the order of rows, the training noise and the metrics."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: networks in mixed precision; likelihoods, KL and optimiser stay in float32."""
-    threads: Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")] | None = None
+    threads: ThreadCount | None = None
     """CPU threads. They fix the rounding of sums, so that another number makes another run. Default 1."""
     device: str = "auto"
     """cpu, cuda, cuda:1; auto takes a CUDA device if there is one."""

@@ -386,6 +386,14 @@ def test_a_collapse_is_told_in_the_summary(store, tmp_path):
     assert expected in write_report(store, tmp_path).read_text()
 
 
+def test_doubts_about_the_data_are_told_once(store, tmp_path):
+    for method in ("mopoe", "mmvae"):
+        add_run(store, method, notes={"data/m0": "feature 2 is -999 in 12 rows.", "coherence": "switched off"})
+    (group,), _ = read_runs(store)
+    assert words.beware(group) == "m0: feature 2 is -999 in 12 rows."
+    assert words.beware(group) in write_report(store, tmp_path).read_text()
+
+
 def test_own_data_that_changed_under_one_path_do_not_mix(store):
     for seed, content in ((0, "a"), (1, "b")):
         run_id = add_run(store, "mopoe", dataset="arrays", data="mine.npz", seed=seed)

@@ -1,6 +1,5 @@
 """The command that makes many runs."""
 
-import os
 import shlex
 import signal
 from collections.abc import Callable, Generator
@@ -12,7 +11,7 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from polyvae.cli.common import STORE, Quiet, Store, Terminal, left_out, say, table_of
+from polyvae.cli.common import STORE, Quiet, Store, left_out, say, show, table_of
 from polyvae.cli.progress import SweepTable
 from polyvae.config import RunConfig
 from polyvae.errors import RunError
@@ -24,6 +23,7 @@ from polyvae.runs.store import RunStore
 from polyvae.sweeps import costs
 from polyvae.sweeps.executors import Resources
 from polyvae.sweeps.sweep import Watcher, sweep, work_left
+from polyvae.threads import CORES
 
 STOPPING = "stopping: running runs are finished, no further one is started; Ctrl-C again stops at once"
 
@@ -38,12 +38,12 @@ def sweep_command(
     executor: Literal["local", "ray", "slurm"] = "local",
     cpus: float = 1,
     gpus: float = 0,
-    threads: int | None = None,
     address: str | None = None,
     partition: str | None = None,
     minutes: int | None = None,
     order: Literal["longest", "listed"] = "longest",
     data_dir: str | None = None,
+    threads: int | None = None,
     retry_failed: bool = False,
     dry_run: bool = False,
     quiet: Quiet = False,
@@ -74,14 +74,12 @@ def sweep_command(
     """
     place = RunStore(store)
     if workers is None:
-        workers = 2 if executor == "local" and (os.cpu_count() or 1) > 1 and not torch.cuda.is_available() else 1
+        workers = 2 if executor == "local" and CORES > 1 and not torch.cuda.is_available() else 1
     configs = experiments.configs_of(experiment, preset)
     if where is not None:
         configs = table.configs_where(configs, where)
-    for_all = {"data_dir": data_dir, "threads": threads}
-    configs = [
-        config.with_(**{name: value for name, value in for_all.items() if value is not None}) for config in configs
-    ]
+    given = {name: value for name, value in (("data_dir", data_dir), ("threads", threads)) if value is not None}
+    configs = [config.with_(**given) for config in configs]
     known = place.records(left_out)
     if order == "longest":
         configs = costs.longest_first(configs, known)
@@ -144,7 +142,7 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
         state = known[run_id].status if run_id in known else "to do"
         state += ", to be scored by more metrics" * (left.get(run_id) == "score")
         shown.add_row(run_id, state, "?" if cost is None else duration(cost))
-    Terminal(soft_wrap=True).print(shown)
+    show(shown)
     time = duration(sum(expected[r] or 0 for r in left) / workers) if seconds else "unknown before a run is done"
     with_models = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
     folders, runs = with_models[:50], sum(work == "run" for work in left.values())

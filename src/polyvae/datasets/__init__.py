@@ -100,7 +100,7 @@ def load(
 
     size: number of rows of this split, None for all. options: those of the data set, the fields of its `Entry.options`:
     modalities, pairing, crop_range, scale, held_out, background of PolyMNIST and its variants (`PolyMNISTOptions`),
-    split_by and crop of cub (`CubOptions`), data and test_size of arrays (`ArraysOptions`), and
+    split_by and crop of cub (`CubOptions`), data, test_size, scaling and text_length of arrays (`ArraysOptions`), and
     data_dir: folder of downloaded or own data, else $POLYVAE_DATA, else what ships with polyvae.
     Raises InputError on an unknown name, on an option that the data set does not have, on values out of range.
     """

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from polyvae import files
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.errors import InputError
-from polyvae.noise import on_threads
+from polyvae.threads import on_threads
 
 CEILING_ROWS, CEILING_BATCH = 2000, 256
 WIDTH = 64  # features

@@ -8,13 +8,13 @@ from polyvae import fitting, keys, metrics
 from polyvae.errors import InputError
 from polyvae.fitting import Fitted, SamplerKind
 from polyvae.models import NotDefined, TrainableModel
-from polyvae.noise import on_threads
 from polyvae.runs.evaluation import Say, Scores, evaluation_of, score
 from polyvae.runs.plan import Plan, make_plan
 from polyvae.runs.record import Record
 from polyvae.runs.saving import load, save_prior
 from polyvae.runs.stages import stages_of
 from polyvae.runs.store import RECORD, RunStore
+from polyvae.threads import on_threads
 
 
 def completed(plan: Plan, store: RunStore, record: Record, say: Say) -> Record:
@@ -74,14 +74,22 @@ def evaluate(
 
 
 def fit_prior(
-    run: str, store: RunStore, kind: SamplerKind, components: int, seed: int, say: Say = lambda text: None
+    run: str,
+    store: RunStore,
+    kind: SamplerKind,
+    components: int,
+    seed: int,
+    *,
+    say: Say = lambda text: None,
+    **changes: Any,
 ) -> Fitted:
     """Fits a sampler to the training rows of a finished run and keeps it beside its weights.
 
+    changes: threads, where they differ from those of the run's config.
     Raises InputError for an unknown run, one whose data or weights are not at hand, or a model that is not joint.
     """
     folder = store.existing(run)
-    plan = plan_of(folder)
+    plan = plan_of(folder, **changes)
     say(f"encoding training rows, then fitting a {kind} (about a minute)")
     with on_threads(plan.threads):
         try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from polyvae import files
+from polyvae import files, keys
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.schema import Count, Rule, Size
@@ -168,6 +168,12 @@ class Record:
     @property
     def is_done(self) -> bool:
         return self.status == "done"
+
+    @property
+    def doubts(self) -> dict[str, str]:
+        """Notes on data, samples and numbers that are there: what to beware of. Others say why a number is not."""
+        about = (keys.DATA, keys.SAMPLES)
+        return {name: text for name, text in self.notes.items() if name in self.metrics or name.split("/")[0] in about}
 
     @property
     def total_seconds(self) -> float:

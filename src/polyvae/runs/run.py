@@ -19,7 +19,6 @@ from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
 from polyvae.models import Networks, TrainableModel
-from polyvae.noise import on_threads
 from polyvae.pictures.grids import write_grids
 from polyvae.runs.evaluation import Say, evaluation_of, score
 from polyvae.runs.finished import completed
@@ -28,6 +27,7 @@ from polyvae.runs.record import Record, Resolved
 from polyvae.runs.saving import checksums, load, save_model
 from polyvae.runs.stages import stages_of
 from polyvae.runs.store import RunStore
+from polyvae.threads import on_threads
 from polyvae.training import parallel
 from polyvae.training.checkpoint import Progress
 from polyvae.training.loop import train
