@@ -60,7 +60,9 @@ def local(function: Function[Task], tasks: Iterable[Task], resources: Resources,
     for `WORKING_SECONDS`. All have ended when this ends; they also end when this process is killed.
     """
     if multiprocessing.current_process().name == worker.NAME:
-        raise RunError('a script that starts a sweep is imported by its workers: put the call under if __name__ == "__main__"')
+        raise RunError(
+            'a script that starts a sweep is imported by its workers: put the call under if __name__ == "__main__"'
+        )
     waiting, polled = iter(tasks), time.monotonic()
     idle: list[_Worker] = []
     running: dict[Connection, tuple[_Worker, Task]] = {}
@@ -76,7 +78,7 @@ def local(function: Function[Task], tasks: Iterable[Task], resources: Resources,
             if time.monotonic() - polled >= POLL_SECONDS:
                 on_poll([task for _, task in running.values()])
                 polled = time.monotonic()
-            for connection in ready:
+            for connection in [c for c in running if c in ready]:
                 member, task = running.pop(connection)
                 status, is_alive = member.status()
                 if is_alive and member.is_fresh:

@@ -1,7 +1,7 @@
 """A process that carries out one task after the other until its parent ends.
 
-`local` starts this file as a script. It imports nothing but the standard library before it listens, so that it ends with
-its parent from the first moment on, whatever ended the parent.
+`local` starts this file as a script. Before it listens it imports the standard library alone, so that it ends with its
+parent from the first moment on, whatever ended the parent.
 """
 
 import os
