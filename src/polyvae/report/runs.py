@@ -171,7 +171,7 @@ def condensed(group: Group) -> Group:
 
 
 def _mean_run(runs: Sequence[Run]) -> Run:
-    """The first of these runs of several seeds, with their mean metrics and seconds; an interval of one run is none of a mean."""
+    """The first of these runs of several seeds, with their mean metrics and seconds, but without an interval."""
     known = dict.fromkeys(chain(*(run.metrics for run in runs)))
     without = set(keys.interval(keys.LEAVE_ONE_OUT)) if len(runs) > 1 else set()
     metrics = {key: value for key in known if key not in without and (value := mean(runs, key)) is not None}
