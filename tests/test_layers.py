@@ -48,7 +48,8 @@ ONLY = {  # what a room, or a part of one, is held to beyond its row
     "paper.names": set(),
     "paper.claims": {"config", "keys", "runs.record", "paper.names"},
     "report": {
-        *("config", "keys", "runs.record", "runs.store", "files", "archives", "errors", "escapes", "schema"),
+        *("config", "keys", "runs.record", "runs.store", "runs.table"),
+        *("files", "archives", "errors", "escapes", "schema"),
         *("paper.claims", "paper.names"),
     },
 }

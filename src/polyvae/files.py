@@ -5,10 +5,12 @@ import json
 import math
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -43,6 +45,20 @@ def atomic(path: Path) -> Generator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """The files and folders below it that a killed process left half-written."""
+    found = [*folder.rglob(".*.tmp"), *folder.rglob(".tmp*")]  # the latter by safetensors, in earlier releases
+    return [path for path in found if not any(other in path.parents for other in found)]
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder that may be gone already."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -120,8 +136,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, 
         storage = value.untyped_storage().data_ptr()
         plain[name] = value.clone() if storage in storages else value
         storages.add(storage)
-    with atomic(path) as temporary:
-        save_file(plain, temporary, {"meta": json.dumps(meta or {})})
+    with atomic(path) as temporary, TemporaryDirectory(prefix=".", suffix=".tmp", dir=path.parent) as ours:
+        made = Path(ours) / path.name  # beside which safetensors writes a file of its own first
+        save_file(plain, made, {"meta": json.dumps(meta or {})})
+        made.replace(temporary)
 
 
 def make_once(path: Path, make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]) -> None:

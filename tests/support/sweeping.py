@@ -62,6 +62,16 @@ def workers_of(store: RunStore) -> list[int]:
     return [int(line[4]) for line in lines if len(line) > 5 and line[5].rsplit(":", 1)[-1] in inodes]
 
 
+def note_process(task: tuple[str, str]) -> int:
+    """A task (word, file): writes which process does it; `die` is the end of that process."""
+    word, file = task
+    with Path(file).open("a") as out:
+        print(os.getpid(), file=out)
+    if word == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
 def kill_one(store: RunStore, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:

@@ -205,7 +205,9 @@ def _collapsed(group: Group) -> str:
     if not doubtful:
         return ""
     why = doubtful[0].notes[keys.JOINT_COHERENCE]
-    who = joined(series.label for series in group.series if any(run in doubtful for run in series.runs))
+    who = joined(
+        series.label for series in group.series if any(keys.JOINT_COHERENCE in run.notes for run in series.runs)
+    )
     return f"Joint coherence of {who} ({count(len(doubtful), 'run')}) is {why}."
 
 

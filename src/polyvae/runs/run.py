@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -217,15 +218,19 @@ def _resolved(plan: Plan) -> Resolved:
 
 
 def _environment(plan: Plan) -> dict[str, Any]:
-    packages = ("polyvae", "torch", "numpy", "scipy", "safetensors")
-    versions = {"python": platform.python_version()}
     return {
-        "versions": versions | {name: metadata.version(name) for name in packages},
+        "versions": dict(_versions()),
         "device": str(plan.device),
         "threads": torch.get_num_threads(),
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    packages = ("polyvae", "torch", "numpy", "scipy", "safetensors")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
 
 
 def _cpu_name() -> str:

@@ -114,8 +114,8 @@ class RunStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"store {self.root} is not writable ({error.strerror}); choose another --store") from error
-        for stale in [folder / "record.json", folder / "traceback.txt", *folder.rglob(".*.tmp")]:
-            stale.unlink(missing_ok=True)
+        for stale in [folder / "record.json", folder / "traceback.txt", *files.leftovers(folder)]:
+            files.remove(stale)
         files.write_json(folder / "config.json", config.to_dict())
         return folder
 

@@ -1,13 +1,13 @@
 """Looking after a store: what is damaged or half done in it, and what nothing needs any more."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from polyvae import files
 from polyvae.errors import InputError
 from polyvae.runs import saving
 from polyvae.runs.record import Record
@@ -41,7 +41,7 @@ def collect(store: RunStore) -> tuple[int, int]:
     for folder in _idle(store):
         for path in _waste_of(store, folder):
             count, total = count + 1, total + size(path)
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            files.remove(path)
     return count, total
 
 
@@ -134,7 +134,7 @@ def _waste_of(store: RunStore, folder: Path) -> list[Path]:
     if not any(folder.iterdir()):
         return [folder]
     checkpoint = folder / "checkpoint"
-    leftovers = list(folder.rglob(".*.tmp"))
+    leftovers = files.leftovers(folder)
     if not (store.is_done(folder.name) and checkpoint.is_dir()):
         return leftovers
     return [checkpoint, *(path for path in leftovers if checkpoint not in path.parents)]

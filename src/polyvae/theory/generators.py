@@ -68,7 +68,7 @@ def noisy_copies(modalities: int, symbols: int, noise: float) -> DiscreteLaw:
     """Copies of one uniform variable, each replaced by another value with probability `noise`, in [0, 1]."""
     channel = np.full((symbols, symbols), noise / (symbols - 1))
     np.fill_diagonal(channel, 1 - noise)
-    return _named(sum(product([row] * modalities, 1 / symbols) for row in channel))
+    return _named(np.sum([product([row] * modalities, 1 / symbols) for row in channel], axis=0))
 
 
 def common_cause(modalities: int, symbols: int, rng: np.random.Generator, private: int = 2) -> DiscreteLaw:
