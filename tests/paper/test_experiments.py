@@ -31,7 +31,7 @@ DIAL = ["d2962e4140", "976b7c9aa9", "0d6648fac1", "0a07abf0c5", "15e0fe84d0"]
 FIGURE_2 = {run.run_id() for run in configs_of("fig02_quality_vs_beta", "cpu")}
 
 
-@pytest.mark.parametrize("preset", ["cpu", "paper"])
+@pytest.mark.parametrize("preset", ["cpu", "gpu_small", "gpu", "paper"])
 @pytest.mark.parametrize("name", PRESETS)
 def test_each_run_is_planned_once_and_all_runs_share_a_budget(name, preset):
     configs = configs_of(name, preset)
@@ -67,6 +67,15 @@ def test_the_paper_preset_is_the_published_setting():
     assert {c.only for c in configs if c.method == "unimodal"} == {"m0", "m1", "m2", "m3", "m4"}
 
 
+def test_presets_for_a_gpu_have_the_sizes_that_were_measured_there():
+    small, large = (configs_of("fig02_quality_vs_beta", preset) for preset in ("gpu_small", "gpu"))
+    assert len(small) == 50
+    sizes = {(c.network, c.modalities, c.latent_dim, c.batch_size, c.epochs * (60_000 // c.batch_size)) for c in small}
+    assert sizes == {("conv_half", 3, 96, 64, 29_984)}
+    assert {(c.network, c.modalities, c.latent_dim, c.batch_size) for c in large} == {("conv", 5, 512, 256)}
+    assert len({run.run_id() for run in small + large} | FIGURE_2) == 50 + 150 + 100, "other runs than those of cpu"
+
+
 def test_figures_share_their_runs():
     for name, shared in (
         ("fig04_coherence_vs_beta", 100),
@@ -100,8 +109,8 @@ def test_run_ids_of_the_cpu_presets_never_change():
 
 
 def test_an_unknown_preset_is_named():
-    with pytest.raises(InputError, match="choose cpu or paper"):
-        configs_of("pairing", "gpu")
+    with pytest.raises(InputError, match="choose cpu, gpu_small, gpu, paper"):
+        configs_of("pairing", "large")
     with pytest.raises(InputError, match="quick has no presets"):
         configs_of("quick", "cpu")
 
