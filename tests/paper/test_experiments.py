@@ -38,7 +38,8 @@ def test_each_run_is_planned_once_and_all_runs_share_a_budget(name, preset):
     assert len({config.run_id() for config in configs}) == len(configs)
     shared = ("batch_size", "learning_rate", "schedule", "latent_dim", "metrics", "likelihood_scale", "test_size")
     assert len({tuple(getattr(config, field) for field in shared) for config in configs}) == 1
-    counts = Counter((c.method, c.only, c.dataset) for c in configs)
+    is_one_seed = preset == "gpu_small"  # then what is the same for all numbers of modalities is one run
+    counts = Counter((c.method, c.only, c.dataset) for c in configs if not (is_one_seed and c.only))
     assert all(count > 1 for count in counts.values()), "every curve has more than one run"
     assert {c.only is None for c in configs if c.method == "unimodal"} <= {False}
 
