@@ -104,7 +104,7 @@ class MultimodalDataset:
     def rows(self, indices: Tensor | Sequence[int]) -> "MultimodalDataset":
         """Only the rows `indices`, in that order."""
         places = torch.as_tensor(indices)
-        return self._with_tensors(lambda tensor: tensor[places])
+        return self.mapped(lambda tensor: tensor[places])
 
     def at_epoch(self, epoch: int) -> "MultimodalDataset":
         """The same rows showing the variant of this epoch: all of them in turn; epoch 0 shows `values`."""
@@ -118,9 +118,10 @@ class MultimodalDataset:
         return replace(self, modalities=tuple(modalities))
 
     def to(self, device: torch.device | str) -> "MultimodalDataset":
-        return self._with_tensors(lambda tensor: tensor.to(device))
+        return self.mapped(lambda tensor: tensor.to(device))
 
-    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "MultimodalDataset":
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "MultimodalDataset":
+        """The data set with every tensor changed."""
         return replace(
             self,
             values={name: change(value) for name, value in self.values.items()},

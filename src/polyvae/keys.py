@@ -28,8 +28,8 @@ PROBE_BY_EXAMPLES = "linear_probe/examples"
 DIVERSITY = "diversity"
 FITTED_PRIOR = "prior"
 
-# Notes about no metric: on the data, on the sample grids.
-DATA, SAMPLES = "data", "samples"
+# Notes about no metric: on the data, on the sample grids, on why steps on a GPU were not captured.
+DATA, SAMPLES, EAGER = "data", "samples", "training/eager"
 
 # Words of ours that stand where names of modalities stand: in keys of metrics, and in the files of `generate`.
 RESERVED = ("joint", "joint_one_member", "examples", "mean", "real", "unconditional", "label", "labels")

@@ -56,7 +56,8 @@ def sweep_command(
     Args:
         experiment: A name (quick, fig02_quality_vs_beta, ...; a wrong one lists all) or a .py file that defines
             configs() -> list[RunConfig].
-        preset: Size of an experiment that has several: cpu (minutes per run; the default) or paper (as published).
+        preset: Size of an experiment that has several: cpu (minutes per run; the default), gpu_small and gpu (sized for
+            one large GPU), or paper (as published).
         where: SQL on settings that picks some of the runs, such as "method = 'mopoe' AND beta <= 1".
         workers: Runs at a time; on this machine each in a process of its own. Default: 2 on two cores or more
             without a GPU, where two runs of one thread beat one of two; else 1.
