@@ -76,7 +76,7 @@ def check(model, data, loss, far):
     far()
     there, asked = stepped(model, data, loss)
     assert asked == []
-    torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", NAMES)
