@@ -15,17 +15,18 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from run import block, worker
 from torch.profiler import ProfilerActivity, profile
 
 from polyvae import RunConfig
+from polyvae.networks import grouped
 from polyvae.runs.evaluation import evaluation_of, score
 from polyvae.runs.plan import Plan, make_plan
 from polyvae.runs.stages import stages_of
@@ -121,6 +122,29 @@ def step_times(shape: Shape, method: str, device: torch.device, at_once: int, pr
     return times | {"target": shape.target[at_once > 1]}
 
 
+@contextmanager
+def networks_run(how: grouped.How) -> Iterator[None]:
+    """All networks of the same form, the large ones too, run as named by `grouped.HOW`."""
+    before = grouped.HOW, grouped.ALONE
+    grouped.HOW, grouped.ALONE = how, frozenset()
+    try:
+        yield
+    finally:
+        grouped.HOW, grouped.ALONE = before
+
+
+def compare_ways(report: Report, shapes: Sequence[Shape], device: torch.device) -> None:
+    """What `grouped.HOW` and `grouped.ALONE` should say."""
+    for shape in shapes:
+        for precision, at_once in (("fp32", 1), ("bf16", 1), ("fp32", 8)):
+            for how in get_args(grouped.How):
+                with networks_run(how):
+                    report.part(
+                        f"mopoe, {shape.name}, {precision}, {at_once} at once, networks {how}",
+                        lambda s=shape, p=precision, n=at_once: step_times(s, "mopoe", device, n, p),
+                    )
+
+
 def kernels_and_waits(shape: Shape, method: str, device: torch.device) -> dict[str, float]:
     """Of one step that is not captured: how many kernels Python launches, how often it waits for the device."""
     with tempfile.TemporaryDirectory() as folder:
@@ -160,18 +184,8 @@ def peer(shape: Shape, method: str, device: torch.device) -> dict[str, float]:
         process.kill()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="where the numbers go, as JSON")
-    parser.add_argument("--minutes", type=float, default=MINUTES)
-    parser.add_argument("--device", default="cuda", help="cpu tries this file with tiny sizes; its times mean nothing")
-    chosen = parser.parse_args()
-    device = torch.device(chosen.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("no GPU here: this measures training and evaluation on CUDA; see docs/performance.md")
+def measure_all(report: Report, conv: Shape, half: Shape, resnet: Shape, device: torch.device) -> None:
     is_real = device.type == "cuda"
-    conv, half, resnet = (CONV, HALF, RESNET) if is_real else (TINY, TINY, TINY)
-    report = Report(chosen.minutes)
     for method in METHODS:
         for precision in ("fp32", "bf16"):
             name = f"{method}, {conv.name}, {precision}"
@@ -189,6 +203,25 @@ def main() -> None:
     if importlib.util.find_spec("multivae"):
         for method in PEERS:
             report.part(f"MultiVae {method}, {conv.name}", lambda m=method: peer(conv, m, device))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="where the numbers go, as JSON")
+    parser.add_argument("--minutes", type=float, default=MINUTES)
+    parser.add_argument("--device", default="cuda", help="cpu tries this file with tiny sizes; its times mean nothing")
+    parser.add_argument("--ways", action="store_true", help="only how networks of the same form should run")
+    chosen = parser.parse_args()
+    device = torch.device(chosen.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("no GPU here: this measures training and evaluation on CUDA; see docs/performance.md")
+    is_real = device.type == "cuda"
+    conv, half, resnet = (CONV, HALF, RESNET) if is_real else (TINY, TINY, TINY)
+    report = Report(chosen.minutes)
+    if chosen.ways:
+        compare_ways(report, (conv, half, resnet) if is_real else (conv,), device)
+    else:
+        measure_all(report, conv, half, resnet, device)
     machine = {
         "device": torch.cuda.get_device_name(device) if is_real else platform.processor(),
         "torch": torch.__version__,
