@@ -170,9 +170,14 @@ class Record:
         return self.status == "done"
 
     @property
+    def is_out_of_memory(self) -> bool:
+        """Whether it failed since its device had no memory left for it."""
+        return (self.error or "").startswith("OutOfMemoryError")
+
+    @property
     def doubts(self) -> dict[str, str]:
         """Notes on data, samples and numbers that are there: what to beware of. Others say why a number is not."""
-        about = (keys.DATA, keys.SAMPLES)
+        about = (keys.DATA, keys.SAMPLES, keys.EAGER)
         return {name: text for name, text in self.notes.items() if name in self.metrics or name.split("/")[0] in about}
 
     @property
