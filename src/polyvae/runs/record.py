@@ -198,10 +198,14 @@ class Record:
         content["resolved"] = Resolved.from_json(content.get("resolved", {}))
         return Record(**{name: content[name] for name in NAMES if name in content})
 
+    def to_json(self) -> dict[str, Any]:
+        """The content of record.json."""
+        content = {name: getattr(self, name) for name in NAMES}
+        return content | {"config": self.config.to_dict(), "resolved": self.resolved.to_json()}
+
     def write(self, path: Path) -> None:
         """Writes the record as JSON. Raises RunError when the file cannot be written."""
-        content = {name: getattr(self, name) for name in NAMES}
-        files.write_json(path, content | {"config": self.config.to_dict(), "resolved": self.resolved.to_json()})
+        files.write_json(path, self.to_json())
 
 
 NAMES = tuple(f.name for f in fields(Record))
