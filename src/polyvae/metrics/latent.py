@@ -76,8 +76,8 @@ def _of_subset(
         noise = trial.noise("latent", ids)
         posterior = model.posterior(batch, given, experts)
         sums += _distortion_and_rate(model, batch, posterior, noise)
-        means.add(posterior.mean.cpu().numpy())
-        draws.add(posterior.sample(noise).cpu().numpy())
+        means.add(posterior.mean)
+        draws.add(posterior.sample(noise))
         if prior is not None:
             kl += kl_by_dimension(posterior.component(0), prior).double().sum(0).cpu()
     distortion, rate = (sums / rows).tolist()

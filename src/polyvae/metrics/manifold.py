@@ -36,7 +36,7 @@ def precision_recall(real: np.ndarray | Tensor, generated: np.ndarray | Tensor, 
     """
     if k < 1:
         raise InputError(f"neighbour {k}; precision and recall need k of at least 1")
-    a, b = (torch.from_numpy(finite(x, "precision and recall", k + 1)) for x in (real, generated))
+    a, b = (finite(x, "precision and recall", k + 1) for x in (real, generated))
     if a.shape[1] != b.shape[1]:
         raise InputError(f"features of dimension {a.shape[1]} and {b.shape[1]} have no precision and recall")
     radius_a, radius_b = _radii(a, k), _radii(b, k)
