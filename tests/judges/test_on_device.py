@@ -1,4 +1,4 @@
-"""Judges and critics are trained where they lie: torch's `meta` device holds no numbers, so asking it for one raises."""
+"""Judges and critics are trained where they lie: torch's `meta` device holds no numbers: asking it for one raises."""
 
 from collections.abc import Mapping
 
@@ -48,7 +48,7 @@ def test_a_judge_of_digits_asks_for_nothing(name, hasty):
 def test_nor_do_a_judge_of_labels_and_a_critic(hasty, monkeypatch):
     for module in (labelled, critic):
         monkeypatch.setattr(module, "optimise", stepped)
-    data = datasets.load("polymnist", modalities=2, size=70)
+    data = datasets.load("polymnist", modalities=2, size=150)
     check(critic._train(critic._encoders(data.modalities).to(META), OnMeta(data)))
     network = labelled._network(data.modalities[0], 10).to(META)
     check(labelled._train_one(network, OnMeta(data.select(["m0"])), data.labels.to(META)))
@@ -56,7 +56,7 @@ def test_nor_do_a_judge_of_labels_and_a_critic(hasty, monkeypatch):
 
 def test_nor_does_a_judge_of_attributes(monkeypatch):
     monkeypatch.setattr(attributes, "optimise", stepped)
-    pairs = datasets.load("toy_captions", size=70)
+    pairs = datasets.load("toy_captions", size=150)
     check(attributes._train(attributes._network(ATTRIBUTES).to(META), pairs, ATTRIBUTES))
 
 
