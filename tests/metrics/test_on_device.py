@@ -13,9 +13,9 @@ from polyvae.runs.evaluation import evaluation_of
 from polyvae.runs.plan import make_plan
 from polyvae.runs.stages import stages_of
 
-ROWS = 24
+ROWS = 16
 CONFIG = RunConfig(
-    dataset="polymnist", modalities=3, train_size=80, test_size=ROWS, latent_dim=6, network="conv_half", device="cpu"
+    dataset="polymnist", modalities=3, train_size=80, test_size=ROWS, latent_dim=6, network="mlp", device="cpu"
 )
 # Whether images are finite: those of prior samples, those given each subset of a pass.
 ASKED_A_BATCH = {"coherence": 2, "frechet": 2, "diversity": 4, "linear_probe": 0, "log_likelihood": 0, "latent": 0}

@@ -98,7 +98,7 @@ def read_data(
     if cache is None:
         return _read_data(data, chosen, rows, extractor, batch_size)
     device = data.present.device
-    content = [Read._fields, extractor.name, extractor.weights_sha256, data.fingerprint, chosen, list(rows)]
+    content = [Read._fields, extractor.name, extractor.weights_sha256, data.rows(rows).fingerprint, chosen, list(rows)]
     content += [] if device.type == "cpu" else [device.type]  # another device rounds otherwise
     path = cache / "readings" / f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.safetensors"
     if path.is_file():
