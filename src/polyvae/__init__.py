@@ -1,5 +1,11 @@
 """polyvae: multimodal variational autoencoders, one objective for the whole family."""
 
+import os
+
+# Threads that wait for each other sleep instead of spinning, which on busy cores makes two several times slower than
+# one (docs/performance.md). torch reads this when it is loaded; no number changes.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 from polyvae import (
     datasets,
     gaussian,

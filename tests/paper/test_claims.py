@@ -72,7 +72,7 @@ def record(method, metrics, dataset="polymnist", beta=1.0, seed=0, modalities=3,
     return Record(run_id=config.run_id(), config=config, status="done", metrics=metrics)
 
 
-def test_the_best_beta_of_a_seed_is_chosen_by_the_others():
+def test_the_best_beta_of_a_seed_is_not_chosen_by_itself():
     """With noise alone, the lowest of five betas is below the mean; chosen by other seeds, it is not."""
     rng = np.random.default_rng(0)
     honest, flattering = [], []
@@ -85,16 +85,22 @@ def test_the_best_beta_of_a_seed_is_chosen_by_the_others():
 
 
 def test_best_betas_by_hand():
+    """By the seeds before, of which seed 0 has none: the others then."""
     values = {0.3: (1.0, 9.0, 1.0), 1.0: (4.0, 2.0, 5.0)}  # beta -> distance of seeds 0, 1, 2
     runs = Evidence(record("mvae", {"x": v}, beta=b, seed=s) for b, row in values.items() for s, v in enumerate(row))
     assert runs.best_betas("x", lowest=True) == {0: 1.0, 1: 0.3, 2: 1.0}
     assert runs.at_best("x") == {0: 4.0, 1: 9.0, 2: 5.0}
+    assert runs.best_betas("x", lowest=False) == {0: 0.3, 1: 1.0, 2: 0.3}
+    with_a_fourth = Evidence([*runs.records, record("mvae", {"x": 1.5}, beta=3.0, seed=3)])
+    later = with_a_fourth.best_betas("x", lowest=True)
+    assert (later[1], later[2]) == (0.3, 1.0), "what comes later does not change what was chosen"
     assert paired({0: 3.0, 2: 5.0}, {0: 1.0, 1: 7.0, 2: 1.0}) == [2.0, 4.0]
 
 
 def test_slopes_are_least_squares():
-    table = {2: {0: 1.0, 1: 5.0}, 3: {0: 3.0, 1: 5.0}, 5: {0: 7.0}}
-    assert slopes(table) == {0: pytest.approx(2.0)}, "seed 1 has two points only"
+    table = {2: {0: 1.0, 1: 5.0, 2: 9.0}, 3: {0: 3.0, 1: 5.0, 2: 8.0}, 4: {2: 7.0}, 5: {0: 7.0}, 7: {0: 11.0}}
+    found = {0: pytest.approx(2.0), 2: pytest.approx(-1.0)}
+    assert slopes(table) == found, "each by its own points, four and three; seed 1 has two only"
 
 
 def test_settings_do_not_mix():
@@ -158,6 +164,7 @@ def metrics_of(world, method, dataset, step):
     metrics |= {"log_likelihood/unconditional": metrics["log_likelihood/joint"] - gap}
     likelihood = {"mvae": -4000, "mvae_plus": -4000, "mmvae": -4200, "mopoe": -4100}[method] - step
     metrics |= {"log_likelihood/joint": likelihood, "log_likelihood/unconditional": likelihood - 10 * gap}
+    metrics |= {"log_likelihood/joint_of_blind_rows": likelihood, "log_likelihood/joint_ess": 8.0}
     metrics |= {"coherence/leave_one_out": world["coherence"][method] * rising * (0.15 if moved else 1)}
     return metrics | {"diversity/digits/mean": {"mvae": 0.8, "mvae_plus": 0.7, "mmvae": 0.2, "mopoe": 0.3}[method]}
 
@@ -317,6 +324,16 @@ def test_models_on_a_plateau_rank_nothing():
     found = outcomes(runs)
     assert {found[name] for name in ("C1", "C2", "C4", "C5", "C9", "C10")} == {"not decided"}
     assert {found[name] for name in ("C6", "C7", "C11", "C12", "C13")} == {"holds"}
+    refuted = paper_world(quality=QUALITY | {"unimodal": 300.0, "mmvae": 100.0, "mopoe": 150.0, "mvae": 400.0})
+    assert {outcomes(refuted)[name] for name in ("C1", "C2")} == {"does not hold"}
+    for run in refuted:
+        run.metrics.update({"linear_probe/joint": 0.12, "coherence/self/m0": 0.11})
+    tested = {v.claim.name: v for v in judge(refuted) if v.claim.name not in ("C17", "C18")}
+    assert {(v.outcome, v.p) for v in tested.values()} == {("not decided", None)}
+    for run in refuted:
+        if run.config.dataset == "polymnist":
+            run.metrics["linear_probe/joint"] = 0.9
+    assert outcomes(refuted)["C1"] == "does not hold", "PolyMNIST alone refutes it, whatever Translated is"
     plateau = official_world(with_translated=True)
     for run in plateau:
         if run.config.dataset == "polymnist":
@@ -336,8 +353,22 @@ def test_equal_likelihood_does_not_depend_on_where_likelihoods_start():
 
 
 def test_without_a_gap_mvae_must_be_better_than_unimodal():
-    for mvae, outcome in ((310.0, "holds"), (335.0, "does not hold")):
+    for mvae, outcome in ((305.0, "holds"), (335.0, "does not hold")):
         assert outcomes(paper_world(quality=QUALITY | {"unimodal": 320.0, "mvae": mvae}))["C2"] == outcome
+
+
+def test_what_inputs_add_is_compared_on_equal_rows_and_with_samples_enough():
+    def outcome(**metrics):
+        runs = paper_world()
+        for run in runs:
+            run.metrics.update(metrics)
+        return outcomes(runs)["C12"]
+
+    assert outcome(**{"log_likelihood/joint": 0.0}) == "holds", "the rows of all but the blind do not enter"
+    assert outcome(**{"log_likelihood/unconditional": -5000.0}) == "does not hold"
+    assert outcome(**{"log_likelihood/joint_ess": 4.9}) == "not decided"
+    few = {"log_likelihood/unconditional": -5000.0, "log_likelihood/joint_ess": 1.3}
+    assert outcome(**few) == "not decided"
 
 
 def official_world(with_translated: bool):

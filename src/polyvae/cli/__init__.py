@@ -1,5 +1,6 @@
 """The command line: run | sweep | report | evaluate | records | export | store | theory | data | methods | ..."""
 
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "impute": use.impute,
     "fit-prior": use.fit_prior,
 }
+CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f]")  # but tab and newline
 GUIDE = """Multimodal variational autoencoders: train, compare, generate, impute.
 
 Every command also takes --plugin FILE.py, a Python file of yours that registers methods, data sets, networks,
@@ -42,6 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     try:
+        if found := CONTROL.search("".join(given)):
+            raise InputError(f"an argument holds the control character {found[0]!r}; leave it out")
         rest = _with_plugins([argument for argument in given if argument != "--debug"])
         added = "\n\n".join(plugins.summary())
         tyro.extras.subcommand_cli_from_dict(
@@ -54,8 +58,13 @@ def main(arguments: list[str] | None = None) -> None:
     except (InputError, RunError, OSError) as error:
         if debug:
             traceback.print_exc()
-        say(f"polyvae: {error}", file=sys.stderr)
+        is_of_a_path = isinstance(error, OSError) and error.filename is not None
+        said = f"cannot use {error.filename}: {error.strerror}; name another path" if is_of_a_path else error
+        say(f"polyvae: {said}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 1) from None
+    except MemoryError as error:
+        say(f"polyvae: not enough memory ({error}); use fewer rows, or a smaller model", file=sys.stderr)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("polyvae: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         raise SystemExit(130) from None

@@ -44,13 +44,12 @@ RECIPE: dict[str, Any] = {
     "shift": 1,
     "background_weight": 0.3,
 }
-THREADS = min(2, torch.get_num_threads())  # on a busy machine two wait for each other: OMP_NUM_THREADS=1 says so
 
 
 def judge_for(
     sampler: Sampler, test: MultimodalDataset, cache: Path | None = None, device: torch.device = CPU
 ) -> Judge:
-    """The judge of the generator behind `sampler`: from the cache, or trained now (about a minute) by one process.
+    """The judge of the generator behind `sampler`: from the cache, or trained now (a minute or two) by one process.
 
     test: its accuracy is measured on at most 2,000 rows of it. cache: a folder (default `files.cache_dir()`).
     device: to train it on.
@@ -63,7 +62,6 @@ def judge_for(
         lambda: _Network(sampler.cells, sampler.offsets),
         lambda network: _train(network, sampler),
         RECIPE,
-        THREADS,
         device,
     )
     networks = dict.fromkeys(test.names, network)

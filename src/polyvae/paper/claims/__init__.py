@@ -1,9 +1,10 @@
 """What the paper claims, and whether records bear it out: pure functions from records to verdicts.
 
-Statistics: the unit is the seed; 95 % t intervals of (paired) means; equality by two one-sided tests with a stated
-margin; Holm's correction over all claims that are tested. A claim of several parts holds if all of them do, and does
-not hold if the opposite of one is shown (Bonferroni over its parts). A part without runs, or with one seed, leaves its
-claim undecided and untested: it is no member of the family that Holm corrects for.
+Statistics: the unit is the seed; 95 % t intervals of (paired) means, wider where betas were chosen; equality by two
+one-sided tests with a stated margin; Holm's correction over all claims that are tested. A claim of several parts holds
+if all of them do, and does not hold if the opposite of one is shown (Bonferroni over its parts). A part without runs,
+with one seed, or of models that have learned nothing, decides neither way and leaves its claim untested: it is no
+member of the family that Holm corrects for.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,15 +35,15 @@ def judge(records: Iterable[Record]) -> list[Verdict]:
     """A verdict on every claim, C1 to C18, from the records of a store, failed ones included."""
     known = list(records)
     measured = {claim.name: list(claim.measure(known)) for claim in CLAIMS}
-    tests = {name: [p.test for p in parts if isinstance(p, Part)] for name, parts in measured.items()}
-    testable = {name: [t for t in own if t.seeds > 1] for name, own in tests.items()}
+    parts = {name: [p for p in own if isinstance(p, Part)] for name, own in measured.items()}
+    tests = {name: [p.test for p in own if p.counts and p.test.seeds > 1] for name, own in parts.items()}
     whole = [
         name
         for name, own in tests.items()
-        if own and own == testable[name] and not any(p.is_absent for p in measured[name])
+        if own and len(own) == len(parts[name]) and not any(p.is_absent for p in measured[name])
     ]
     adjusted = holm({name: max(t.p for t in tests[name]) for name in whole})
-    against = holm({name: min(1.0, len(own) * min(t.p_against for t in own)) for name, own in testable.items() if own})
+    against = holm({name: min(1.0, len(own) * min(t.p_against for t in own)) for name, own in tests.items() if own})
     return [
         _verdict(claim, measured[claim.name], adjusted.get(claim.name), against.get(claim.name)) for claim in CLAIMS
     ]

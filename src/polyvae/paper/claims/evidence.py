@@ -1,8 +1,8 @@
 """What the claims are judged by: numbers of each seed, picked from records.
 
-The unit is the seed. A method's best beta for one seed is chosen by the other seeds, so that the choice does not
-flatter the number that is reported; with a single seed, by that seed itself. Other seeds are other evaluation draws of
-other trainings, a stricter split than halves of one run's draws.
+The unit is the seed. A method's best beta for one seed is chosen by the seeds before it, so that the choice does not
+flatter the number that is reported; for the first seed by the others, for a single one by itself. Other seeds are other
+evaluation draws of other trainings, a stricter split than halves of one run's draws.
 """
 
 import json
@@ -15,6 +15,7 @@ import numpy as np
 
 from polyvae import keys
 from polyvae.config import MODALITIES, NOT_HASHED
+from polyvae.paper.claims.statistics import chosen_in_turn
 from polyvae.runs.record import Record
 
 BySeed = dict[int, float]
@@ -62,18 +63,16 @@ class Evidence:
         return dict(sorted(scores.items()))
 
     def best_betas(self, score: Score, *, lowest: bool) -> dict[int, float]:
-        """seed -> the beta that is best on the mean of the other seeds (on this one, if no beta has another).
+        """seed -> the beta that `chosen_in_turn` gives it.
 
         A seed may lack the beta that is chosen for it; it then has no score, so that no mean mixes betas for that.
         """
         table = self.values(score)
-        chosen = {}
-        for seed in {seed for by_seed in table.values() for seed in by_seed}:
-            own = {beta: by_seed[seed] for beta, by_seed in table.items() if seed in by_seed}
-            others = {beta: [v for s, v in by_seed.items() if s != seed] for beta, by_seed in table.items()}
-            means = {beta: float(np.mean(values)) for beta, values in others.items() if values} or own
-            chosen[seed] = (min if lowest else max)(means, key=means.__getitem__)
-        return chosen
+        betas, seeds = list(table), sorted({seed for by_seed in table.values() for seed in by_seed})
+        if not seeds:
+            return {}
+        scores = np.array([[table[beta].get(seed, np.nan) for beta in betas] for seed in seeds])
+        return {seed: betas[i] for seed, i in zip(seeds, chosen_in_turn(scores, lowest=lowest), strict=True)}
 
     def at_best(self, score: Score, by: Score | None = None, *, lowest: bool = True) -> BySeed:
         """seed -> score at the beta that is best by `by` (default: by the score itself)."""
@@ -116,14 +115,17 @@ def _largest(groups: Mapping[Any, list[Record]], kind: Callable[[Record], Any]) 
 
 
 def setting(record: Record, *also: str) -> str:
-    """What runs must share to be compared: everything but method, beta, seed, and `also`.
+    """What runs must share to be compared: everything but method, beta, seed, and `also`; and the data themselves,
+    of which the number of rows counts if `also` changes the data.
 
     Of the networks only that of the first modality counts, since a unimodal run has no other.
     """
     config = {key: value for key, value in record.config.to_dict().items() if key not in VARIED and key not in also}
     networks = record.resolved.networks or {"": config["network"]}
     first = next((networks[name] for name in FIRST if name in networks), next(iter(networks.values())))
-    return json.dumps(config | {"network": first}, sort_keys=True)
+    known = record.resolved
+    data = (known.train_rows, known.test_rows) if also else known.data
+    return json.dumps(config | {"network": first, "content": data}, sort_keys=True)
 
 
 def difference(a: BySeed, b: BySeed) -> BySeed:
@@ -137,13 +139,12 @@ def paired(a: BySeed, b: BySeed) -> list[float]:
 
 
 def slopes(x_to_values: Mapping[float, BySeed], least: int = 3) -> BySeed:
-    """seed -> least-squares slope of its values over x, for the seeds with values at the most x, `least` or more."""
+    """seed -> least-squares slope of its own values over x, for the seeds with values at `least` x or more."""
     points: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for x, by_seed in x_to_values.items():
         for seed, value in by_seed.items():
             points[seed].append((x, value))
-    most = max([least, *map(len, points.values())])
-    kept = {seed: np.array(curve).T for seed, curve in sorted(points.items()) if len(curve) == most}
+    kept = {seed: np.array(curve).T for seed, curve in sorted(points.items()) if len(curve) >= least}
     return {seed: float(np.polyfit(x, y, 1)[0]) for seed, (x, y) in kept.items()}
 
 
