@@ -3,7 +3,7 @@
 import pytest
 
 from polyvae import RunConfig, run
-from polyvae.noise import on_threads
+from polyvae.threads import on_threads
 from polyvae.runs import finished
 from polyvae.runs.store import RunStore
 
