@@ -67,3 +67,12 @@ def test_a_dry_run_counts_finished_runs_that_lack_metrics(tmp_path, capsys):
         shown = capsys.readouterr().out
         assert f"1 runs, {todo} to do" in shown
         assert shown.count("done, to be scored by more metrics") == todo
+
+
+def test_a_preset_for_a_gpu_says_what_it_would_take_there(tmp_path, capsys):
+    experiment = tmp_path / "mine.py"
+    config = "RunConfig(dataset='polymnist', train_size=9600, network='conv_half', modalities=3, epochs=1000)"
+    experiment.write_text(f"from polyvae import RunConfig\ndef configs(preset): return [{config}]\n")
+    main(["sweep", str(experiment), "--preset", "gpu", "--store", str(tmp_path / "runs"), "--dry-run"])
+    # 28.8 million decoded rows at 2.2 microseconds, and the scoring
+    assert "about 66 s on one H200, by the step times of a prototype" in capsys.readouterr().out

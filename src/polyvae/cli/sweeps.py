@@ -93,7 +93,7 @@ def sweep_command(
         configs = costs.longest_first(configs, known)
     resources = Resources(expected, cpus, gpus, address, partition, job_minutes)
     if dry_run:
-        _show(configs, place, expected, retry_failed)
+        _show(configs, place, expected, retry_failed, is_for_gpu=(preset or "").startswith("gpu"))
         return
     with SweepTable(place, configs, expected, quiet) as display, _interruptible(display.say) as stopping:
         watcher = Watcher(display.prepare, display.finished, display.poll, stopping.is_set, display.say)
@@ -142,7 +142,7 @@ def _interruptible(say: Callable[[str], None]) -> Generator[Event]:
             signal.signal(number, handler)
 
 
-def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed: bool) -> None:
+def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed: bool, *, is_for_gpu: bool) -> None:
     """The plan: one row per run, then time and disk of what is to do, as far as finished runs tell."""
     known = {record.run_id: record for record in store.records(left_out)}
     plans = make_plans(configs)
@@ -158,6 +158,9 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
         shown.add_row(run_id, state, "?" if cost is None else duration(cost))
     show(shown)
     time = duration(sum(expected[r] or 0 for r in left) / workers) if seconds else "unknown before a run is done"
+    todo = [by_id[run_id] for run_id, work in left.items() if work == "run"]
+    if not seconds and is_for_gpu and (on_gpu := costs.estimate_on_gpu(todo)) is not None:
+        time = f"about {duration(on_gpu)} on one H200, by the step times of a prototype"
     with_models = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
     folders, runs = with_models[:50], sum(work == "run" for work in left.values())
     size = sum(map(upkeep.size, folders)) / len(folders) * runs / 1e6 if folders else None
