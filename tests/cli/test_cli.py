@@ -239,7 +239,7 @@ def test_a_run_that_fails_is_recorded_and_can_be_done_again(capsys, monkeypatch)
         raise RunError("loss is not finite at epoch 0, step 0: KL")
 
     with monkeypatch.context() as patch:
-        patch.setattr("polyvae.runs.run.train", failing)
+        patch.setattr("polyvae.runs.run.steps", failing)
         refused(TOY, capsys, "step 0: KL", status=1)
     record = json.loads(next(Path("runs").glob("toy-*/record.json")).read_text())
     assert (record["status"], "step 0: KL" in record["error"]) == ("failed", True)

@@ -252,8 +252,8 @@ def test_experiments_plan_on_the_birds_that_are_there(birds):
         plan = make_plan(here)
         assert len(plan.modalities) == (1 if config.method == "unimodal" else 2)
     assert len({make_plan(c.with_(train_size=100, metrics="none")).run_id for c in quick_captions()}) == 5
-    with pytest.raises(InputError, match="preset 'gpu'"):
-        configs_of("fig02_cub", "gpu")
+    with pytest.raises(InputError, match="preset 'huge'"):
+        configs_of("fig02_cub", "huge")
 
 
 def test_published_weights_have_names(birds):
