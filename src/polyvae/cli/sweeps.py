@@ -17,9 +17,9 @@ from polyvae.cli.progress import SweepTable
 from polyvae.config import RunConfig
 from polyvae.errors import RunError
 from polyvae.paper import experiments
-from polyvae.report.words import duration
-from polyvae.runs import table, upkeep
+from polyvae.runs import upkeep
 from polyvae.runs.plan import make_plans
+from polyvae.runs.record import duration
 from polyvae.runs.store import RunStore
 from polyvae.sweeps import costs
 from polyvae.sweeps.executors import Resources
@@ -75,6 +75,8 @@ def sweep_command(
         workers = 2 if executor == "local" and (os.cpu_count() or 1) > 1 and not torch.cuda.is_available() else 1
     configs = experiments.configs_of(experiment, preset)
     if where is not None:
+        from polyvae.runs import table  # here: SQL is rarely asked for, and polars starts slowly
+
         configs = table.configs_where(configs, where)
     if data_dir is not None:
         configs = [config.with_(data_dir=data_dir) for config in configs]

@@ -7,8 +7,6 @@ from typing import Unpack
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
@@ -29,6 +27,11 @@ def probe_accuracy(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray
 
     train, test: (row, dimension). Raises InputError when the training labels are of one class.
     """
+    from sklearn.exceptions import (
+        ConvergenceWarning,
+    )  # here: it starts slowly, and imports pandas where that is installed
+    from sklearn.linear_model import LogisticRegression
+
     if len(np.unique(train_labels)) < 2:
         raise InputError(f"linear_probe: all {len(train_labels)} training examples are of one class; take more")
     with warnings.catch_warnings():
