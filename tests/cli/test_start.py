@@ -1,4 +1,4 @@
-"""A light start: what is imported at which step, lazy names that are all there, and help that does not need the code."""
+"""A light start: what is imported at which step, lazy names that are all there, help that does not need the code."""
 
 import ast
 import inspect
