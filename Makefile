@@ -3,7 +3,9 @@ PY ?= python3
 BIN := .venv/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: demo test test-all bench results docs lint
+OLDEST := .venv-oldest/bin
+
+.PHONY: demo test test-all test-oldest bench results docs lint
 
 .venv/.ready: pyproject.toml constraints.txt
 	@if command -v uv > /dev/null; then uv venv -q --allow-existing -p $(PY) .venv && uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[dev]'; \
@@ -19,6 +21,11 @@ test: .venv/.ready lint
 
 test-all: .venv/.ready lint  ## also the slow truths: kill storms, long trainings, real judges
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m ''
+
+test-oldest:  ## the suite, or TESTS of it, on the least version of each dependency that pyproject.toml allows
+	@$(PY) -m venv .venv-oldest && $(OLDEST)/pip install -q --disable-pip-version-check uv
+	@$(OLDEST)/uv pip install -q -p $(OLDEST)/python --resolution lowest-direct -e '.[dev]'
+	@OMP_NUM_THREADS=1 $(OLDEST)/pytest -W default $(TESTS)  # old versions warn of new ones beside them
 
 bench: .venv/.ready  ## peaks of the machine, levers, ratios against MultiVae and against the stored ones (docs/performance.md)
 	@$(BIN)/python benchmarks/roofline.py && $(BIN)/python benchmarks/levers.py && $(BIN)/python benchmarks/run.py

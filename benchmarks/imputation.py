@@ -43,7 +43,8 @@ def masked(data: pv.MultimodalDataset, missing: float, seed: int) -> pv.Multimod
 
 def by_model(method: str, train: pv.MultimodalDataset, test: pv.MultimodalDataset, seed: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as store:
-        found = pv.metrics.imputation(pv.run(CONFIG.with_(method=method, seed=seed), store, data=train).load(), test)
+        model = pv.run(CONFIG.with_(method=method, seed=seed), store, data=train).load()
+    found = pv.metrics.imputation(model, test, train)
     own = {key: value for key, value in found.items() if "/mean/" not in key}
     return {kind: float(np.mean([value for key, value in own.items() if key.endswith(kind)])) for kind in KINDS}
 

@@ -111,8 +111,9 @@ elif chosen.method in ("mmvae", "mmvae_official"):
     model = MMVAE(MMVAEConfig(**shared, K=chosen.samples, loss="dreg_looser"), *networks)
 else:
     model = MVAE(MVAEConfig(**shared, use_subsampling=False, warmup=0), *networks)
+model.to(chosen.device)
 optimiser = torch.optim.Adam(model.parameters(), lr=5e-4, fused=True)
-batch = DatasetOutput(data={name: torch.rand(rows, 3, 28, 28) for name in names})
+batch = DatasetOutput(data={name: torch.rand(rows, 3, 28, 28, device=chosen.device) for name in names})
 
 
 def step() -> None:
@@ -120,6 +121,8 @@ def step() -> None:
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
+    if chosen.device != "cpu":
+        torch.cuda.synchronize()
 
 
 serve(step, chosen.warm_up)

@@ -16,6 +16,7 @@ def flags(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--network", default="conv")
     parser.add_argument("--allocation", default="systematic")
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--warm-up", type=int, default=2)
     return parser.parse_args(given)
 

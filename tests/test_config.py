@@ -50,7 +50,9 @@ def test_a_released_default_never_changes():
         **{"batch_size": 256, "learning_rate": 5e-4, "schedule": "constant", "seed": 0, "precision": "fp32"},
         **{"device": "auto", "metrics": "default", "importance_samples": 12},
         **dict.fromkeys(("objective", "prior", "posterior", "posterior_scale"), "auto"),
-        **dict.fromkeys(("split_by", "crop", "scaling", "data_options", "objective_samples", "prior_components")),
+        **dict.fromkeys(
+            ("split_by", "crop", "scaling", "text_length", "data_options", "objective_samples", "prior_components")
+        ),
     }
 
 
@@ -67,6 +69,7 @@ def test_released_runs_keep_their_ids(path):
 def test_only_what_changes_the_trained_model_enters_the_id():
     same = [{"threads": 1}, {"device": "cpu"}, {"metrics": "bound"}]
     other = [{"beta": 2.0}, {"seed": 1}, {"epochs": 3}, {"train_size": 29}, {"data_seed": 1}, {"only": "m1"}]
+    other.append({"threads": 2})  # which round sums in another order
     run_id = make_plan(TOY).run_id
     assert {make_plan(TOY.with_(**change)).run_id for change in same} == {run_id}
     assert len({run_id, *(make_plan(TOY.with_(**change)).run_id for change in other)}) == 1 + len(other)

@@ -1,6 +1,7 @@
 """Text of users on its way to a terminal, a page, a table, a file name."""
 
 import csv
+import os
 import re
 from xml.etree import ElementTree
 
@@ -46,6 +47,14 @@ def test_file_names_fit_and_differ():
     run_id = RunConfig(dataset="x" * 400, method="a/../b").run_id()
     assert len(run_id) < 240
     assert "/" not in run_id
+
+
+def test_labels_are_seen_and_differ():
+    assert escapes.label("mine") == "mine"
+    assert escapes.label("_mine") == " _mine"
+    long = {escapes.label("x" * 200 + end) for end in "ab"}
+    assert {len(label) for label in long} == {escapes.LABEL}
+    assert len(long) == 2
 
 
 def test_figures_and_pages_are_well_formed_and_do_not_overwrite_each_other(tmp_path):
@@ -125,6 +134,35 @@ def place(tmp_path, monkeypatch):
 @pytest.mark.parametrize("command", OUT_IS_A_FOLDER, ids=" ".join)
 def test_out_that_is_a_folder_is_refused_by_every_command(command, place, capsys):
     assert "--out folder.npz is a folder" in refused([*command, "--out", "folder.npz"], capsys)
+
+
+def test_out_that_is_a_pipe_is_not_replaced(place, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.json")
+    for command in (["claims"], ["theory", "discrepancy", "xor"], ["data", "preview", "toy"]):
+        assert "--out pipe.json is a pipe or a device" in refused([*command, "--out", "pipe.json"], capsys)
+    assert (tmp_path / "pipe.json").is_fifo()
+
+
+SIZES = (
+    (["theory", "discrepancy", "xor", "--modalities", "1" * 30], "--modalities is 1"),
+    (["theory", "discrepancy", "xor", "--modalities", "1000"], "at most 32 axes"),
+    (["theory", "tradeoff", "xor", "--points", "1" * 30], "at most 1,000"),
+    (["data", "info", "toy", "--size", "1" * 30], "below 2^31"),
+    (["sweep", "quick", "--dry-run", "--workers", "0"], "--workers is 0"),
+    (["sweep", "quick", "--dry-run", "--cpus", "nan"], "--cpus is nan"),
+    (["store", "copy", "--store", "nowhere", "--out", "copy"], "there is no store nowhere"),
+    (["store", "copy", "--store", "runs", "--out", "folder.npz/../runs"], "is the store itself"),
+    (["theory", "floors", "--store", "nowhere"], "there is no store nowhere"),
+    (["records", "--columns", "a\0b"], r"control character '\x00'"),
+    (["run", "--posterior", "\x1b[31m"], r"control character '\x1b'"),
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"), SIZES, ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else ""
+)
+def test_what_no_command_can_do_is_told_at_once(command, reason, place, capsys):
+    assert reason in refused(command, capsys)
 
 
 @pytest.mark.parametrize("command", SEEDED, ids=" ".join)

@@ -1,7 +1,12 @@
 """polyvae: multimodal variational autoencoders, one objective for the whole family."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# Threads that wait for each other sleep instead of spinning, which on busy cores makes two several times slower than
+# one (docs/performance.md). torch reads this when it is loaded; no number changes.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:  # for type checkers and editors; at run time a name is imported when it is first asked for
     from polyvae import (

@@ -1,9 +1,13 @@
-"""Arrays of NumPy files, .npy and .npz: what they ask for is read, and refused, before memory is taken for it."""
+"""Arrays of NumPy files, .npy and .npz, and pictures: what they ask for is read before memory is taken for it."""
 
 import lzma
 import os
+import struct
+import warnings
 import zipfile
 import zlib
+from collections.abc import Generator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
@@ -11,6 +15,7 @@ from typing import IO, NoReturn
 
 import numpy as np
 from numpy.lib import format as npy
+from PIL import Image
 
 from polyvae.errors import InputError
 
@@ -18,13 +23,15 @@ ENCRYPTED = 1  # the bit of a zip member's flags
 PACKED, LARGE = 200, 2**28  # more bytes than LARGE out of PACKED times fewer are a bomb, or had better not be packed
 NO_OBJECTS = "save text as column.astype(str), numbers as column.astype(float)"
 UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
+NO_PICTURE = (OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupError, struct.error, zlib.error)
+TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def read_npy(path: Path) -> np.ndarray:
     """The array of a .npy file. Raises InputError, before memory is taken, for what is none or is too large."""
     with _opened(path) as file:
         try:
-            _check_memory(path, held := path.stat().st_size)
+            check_memory(path, held := path.stat().st_size)
             return _array(file, held)
         except UNREADABLE as error:
             raise InputError(f"{path} is no readable table ({error}); save it with numpy.save") from error
@@ -42,11 +49,54 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             names = [member.filename.removesuffix(".npy") for member in members]
             if double := [name for place, name in enumerate(names) if name in names[:place]]:
                 raise InputError(f"{path} holds {double[0]!r} twice; keep one")
-            _check_memory(path, sum(member.file_size for member in members))
+            check_memory(path, sum(member.file_size for member in members))
             return {name: _member(path, archive, m, name) for name, m in zip(names, members, strict=True)}
 
 
+@contextmanager
+def picture(source: Path | IO[bytes]) -> Generator[Image.Image]:
+    """A picture, whose size is known and whose pixels are not read yet.
+
+    Raises InputError, here and while it is read, for what is none, is damaged, or has more pixels than Pillow takes for
+    safe (some 90 million).
+    """
+    try:
+        if isinstance(source, Path) and source.exists() and not source.is_file():
+            raise ValueError("a folder, a pipe or a device")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(source) as image:
+                yield image
+    except TOO_LARGE as error:
+        raise InputError(f"too large ({str(error).split(',')[0]}); make it smaller") from error
+    except InputError:
+        raise
+    except NO_PICTURE as error:
+        raise InputError(f"unreadable ({str(error) or type(error).__name__})") from error
+
+
+def check_unpacked(place: str, size: int, packed: int) -> None:
+    """Raises InputError where `packed` bytes become so many that it is a bomb, or had better not be packed."""
+    if size > max(LARGE, PACKED * packed):
+        raise InputError(
+            f"{place} unpacks to {size / 1e9:,.1f} GB, {size // max(1, packed):,} times its size; if that is meant, "
+            "save it unpacked"
+        )
+
+
+def check_memory(path: Path, asked: int) -> None:
+    """Raises InputError beyond half of this machine's memory: data are copied once on their way."""
+    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    if asked > most:
+        raise InputError(
+            f"{path} holds arrays of {asked / 1e9:,.1f} GB, and this machine can take {most / 1e9:,.1f} GB; use fewer "
+            "rows, or smaller types"
+        )
+
+
 def _opened(path: Path) -> IO[bytes]:
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is a folder, a pipe or a device; name a file")
     try:
         return path.open("rb")
     except OSError as error:
@@ -67,12 +117,7 @@ def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name:
     place = f"{name!r} in {path}"
     if member.flag_bits & ENCRYPTED:
         raise InputError(f"{place} is encrypted; save it without a password, with numpy.savez")
-    if member.file_size > max(LARGE, PACKED * member.compress_size):
-        times = member.file_size // max(1, member.compress_size)
-        raise InputError(
-            f"{place} unpacks to {member.file_size / 1e9:,.1f} GB, {times:,} times its size; if that is meant, save it "
-            "unpacked, with numpy.savez"
-        )
+    check_unpacked(place, member.file_size, member.compress_size)
     try:
         with archive.open(member) as file:
             return _array(file, member.file_size)
@@ -96,13 +141,3 @@ def _array(file: IO[bytes], held: int) -> np.ndarray:
         raise ValueError(f"its header says {dtype} {shape}, {asked:,} bytes, and there are {there:,}")
     file.seek(start)
     return npy.read_array(file, allow_pickle=False)
-
-
-def _check_memory(path: Path, asked: int) -> None:
-    """Half of this machine's memory: data are copied once on their way."""
-    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    if asked > most:
-        raise InputError(
-            f"{path} holds arrays of {asked / 1e9:,.1f} GB, and this machine can take {most / 1e9:,.1f} GB; use fewer "
-            "rows, or smaller types"
-        )

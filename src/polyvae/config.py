@@ -13,13 +13,14 @@ from polyvae.errors import InputError
 from polyvae.schema import Rule
 
 # Left out of the run id: what does not change the trained model, and what enters by its content instead.
-NOT_HASHED = {"threads", "device", "metrics", "importance_samples", "data_dir", "data", "subsets"}
+NOT_HASHED = {"device", "metrics", "importance_samples", "data_dir", "data", "subsets"}
 
 LONGEST = 160  # bytes of names in a run id: file systems take 255
 MODALITIES = 5  # of a generated data set, where a config does not say
 
 Count = Annotated[int, Rule(lambda v: v >= 1, "at least 1"), Rule(lambda v: v < 2**31, "below 2^31")]
 Seed = Annotated[int, Rule(lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1")]
+ThreadCount = Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")]
 Positive = Annotated[float, Rule(lambda v: 0 < v < float("inf"), "a finite number above 0")]
 
 
@@ -27,7 +28,7 @@ Positive = Annotated[float, Rule(lambda v: 0 < v < float("inf"), "a finite numbe
 class DataOptions:
     """What can be chosen of a data set. Each has some of these; None stands for its own default."""
 
-    modalities: Count | None = None
+    modalities: Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")] | None = None
     """Number of modalities of a generated data set. Default 5."""
     data: str | None = None
     """Your own data: an .npz file, for --dataset arrays."""
@@ -49,13 +50,16 @@ class DataOptions:
     """Pictures of cub: squeezed into a square (as published), or the square around the bird. Default none."""
     scaling: Literal["standard", "robust"] | None = None
     """Tables of your own: by mean and standard deviation, or by median and quartiles, clipped. Default standard."""
+    text_length: Annotated[int, Rule(lambda v: 2 <= v <= 4096, "from 2 to 4,096")] | None = None
+    """Words and marks kept of a text of your own, and its end token. Default 32."""
     data_options: str | None = None
     """Options of a data set that a plug-in adds, whatever they are called: name=value,name=value."""
 
     @property
     def given(self) -> dict[str, Any]:
-        """The options that are set, name -> value."""
-        options = {field.name: getattr(self, field.name) for field in fields(DataOptions)}
+        """The options that are set, name -> value. Raises InputError, naming the flag, for a value out of range."""
+        hints = _hints()
+        options = {f.name: checked(f.name, getattr(self, f.name), hints[f.name]) for f in fields(DataOptions)}
         return {name: value for name, value in options.items() if value is not None}
 
 
@@ -132,8 +136,8 @@ class RunConfig(DataOptions):
     """Seed of the weights, the order of rows, the training noise and the metrics."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: networks in mixed precision; likelihoods, KL and optimiser stay in float32."""
-    threads: Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")] | None = None
-    """CPU threads. Default: all cores, shared among workers."""
+    threads: ThreadCount | None = None
+    """CPU threads. They fix the rounding of sums, so that another number makes another run. Default 1."""
     device: str = "auto"
     """cpu, cuda, cuda:1; auto takes a CUDA device if there is one."""
     metrics: str = "default"
@@ -144,6 +148,8 @@ class RunConfig(DataOptions):
     def __post_init__(self) -> None:
         for name, hint in _hints().items():
             object.__setattr__(self, name, checked(name, getattr(self, name), hint))
+        if self.threads == 1:  # said or not, it is the same run
+            object.__setattr__(self, "threads", None)
         for name in ("data_options", "method_options"):  # a=1,b=2 and b=2, a=1 are the same run
             if text := getattr(self, name):
                 object.__setattr__(self, name, ",".join(sorted(part.strip() for part in text.split(","))))

@@ -13,6 +13,7 @@ from torch import Tensor
 from polyvae import keys
 from polyvae.errors import InputError
 from polyvae.modality import Batch, Modality
+from polyvae.noise import derive_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +104,7 @@ class MultimodalDataset:
     def rows(self, indices: Tensor | Sequence[int]) -> "MultimodalDataset":
         """Only the rows `indices`, in that order."""
         places = torch.as_tensor(indices)
-        return self._with_tensors(lambda tensor: tensor[places])
+        return self.mapped(lambda tensor: tensor[places])
 
     def at_epoch(self, epoch: int) -> "MultimodalDataset":
         """The same rows showing the variant of this epoch: all of them in turn; epoch 0 shows `values`."""
@@ -117,9 +118,10 @@ class MultimodalDataset:
         return replace(self, modalities=tuple(modalities))
 
     def to(self, device: torch.device | str) -> "MultimodalDataset":
-        return self._with_tensors(lambda tensor: tensor.to(device))
+        return self.mapped(lambda tensor: tensor.to(device))
 
-    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "MultimodalDataset":
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "MultimodalDataset":
+        """The data set with every tensor changed."""
         return replace(
             self,
             values={name: change(value) for name, value in self.values.items()},
@@ -141,7 +143,7 @@ class MultimodalDataset:
 
 def chosen_rows(count: int, limit: int | None, seed: int) -> list[int]:
     """`limit` of `count` rows without replacement, ascending: no bias from data that are sorted by class."""
-    order = np.random.default_rng(seed).permutation(count)
+    order = np.random.default_rng(derive_seed(seed, "rows")).permutation(count)
     return sorted(order[:limit].tolist())
 
 

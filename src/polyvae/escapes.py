@@ -7,6 +7,7 @@ import re
 UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+LABEL = 40  # characters beside a curve: longer ones leave no room for it
 MOST_BYTES = 160  # of a file name: an ending, a prefix and the like still fit into the 255 that file systems take
 
 
@@ -23,6 +24,15 @@ def xml(text: str) -> str:
 def cell(text: str) -> str:
     """Text in a cell of a CSV file that a spreadsheet takes for text, not for a formula."""
     return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def label(text: str) -> str:
+    """A name in a figure and its legend: unchanged where it fits, else shortened, with a hash of the whole.
+
+    Matplotlib hides what starts with an underscore, so that such a name gets a space in front.
+    """
+    start = text if len(text) <= LABEL else f"{text[: LABEL - 7]}\u2026{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return f" {start}" if start.startswith("_") else start
 
 
 def file_name(text: str) -> str:

@@ -5,10 +5,12 @@ import json
 import math
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,6 +21,8 @@ from torch import Tensor
 
 from polyvae import schema
 from polyvae.errors import InputError, RunError
+
+MOST_TEXT = 2**27  # characters of a JSON file: the history of a million epochs
 
 
 @contextmanager
@@ -43,6 +47,20 @@ def atomic(path: Path) -> Generator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def leftovers(folder: Path) -> list[Path]:
+    """The files and folders below it that a killed process left half-written."""
+    found = [*folder.rglob(".*.tmp"), *folder.rglob(".tmp*")]  # the latter by safetensors, in earlier releases
+    return [path for path in found if not any(other in path.parents for other in found)]
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder that may be gone already."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -55,7 +73,7 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises InputError that names the file when it is missing or damaged."""
     with _readable(path):
-        return schema.parsed(path.read_text(encoding="utf-8"))
+        return schema.parsed(_text(path))
 
 
 def read_object(path: Path, form: Any) -> dict[str, Any]:
@@ -72,7 +90,7 @@ def read_object(path: Path, form: Any) -> dict[str, Any]:
 def read_settings(path: Path) -> Any:
     """The content of a JSON file that a user wrote. Raises InputError that says where it is wrong."""
     try:
-        return schema.parsed(path.read_text(encoding="utf-8"))
+        return schema.parsed(_text(path, "utf-8-sig"))  # some editors begin a file with a mark
     except OSError as error:
         raise InputError(f"no file {path} ({error.strerror})") from None
     except json.JSONDecodeError as error:
@@ -90,7 +108,7 @@ def read_json_lines(path: Path, form: Any) -> list[Any]:
     Raises InputError when it is damaged.
     """
     with _readable(path):
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        text = _text(path) if path.exists() else ""
         lines = [schema.parsed(line) for line in text.split("\n") if line]
     for number, line in enumerate(lines, start=1):
         if (fault := schema.fault(line, form)) is not None:
@@ -118,8 +136,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, 
         storage = value.untyped_storage().data_ptr()
         plain[name] = value.clone() if storage in storages else value
         storages.add(storage)
-    with atomic(path) as temporary:
-        save_file(plain, temporary, {"meta": json.dumps(meta or {})})
+    with atomic(path) as temporary, TemporaryDirectory(prefix=".", suffix=".tmp", dir=path.parent) as ours:
+        made = Path(ours) / path.name  # beside which safetensors writes a file of its own first
+        save_file(plain, made, {"meta": json.dumps(meta or {})})
+        made.replace(temporary)
 
 
 def make_once(path: Path, make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]) -> None:
@@ -138,9 +158,19 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
 
 
+def _text(path: Path, encoding: str = "utf-8") -> str:
+    with path.open(encoding=encoding) as file:
+        text = file.read(MOST_TEXT + 1)
+    if len(text) > MOST_TEXT:
+        raise ValueError(f"it is longer than {MOST_TEXT:,} characters")
+    return text
+
+
 @contextmanager
 def _readable(path: Path) -> Generator[None]:
     try:
+        if path.exists() and not path.is_file():  # to read a pipe or a device may have no end
+            raise ValueError("it is a folder, a pipe or a device")
         yield
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None

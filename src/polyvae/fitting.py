@@ -71,7 +71,9 @@ def _mixture(codes: Tensor, components: int, seed: int) -> GaussianMixturePrior:
     """By expectation maximisation (scikit-learn)."""
     from sklearn.mixture import GaussianMixture  # here: it starts slowly
 
-    fitted = GaussianMixture(components, covariance_type="full", reg_covar=1e-4, random_state=seed)
+    fitted = GaussianMixture(
+        components, covariance_type="full", reg_covar=1e-4, random_state=derive_seed(seed, "mixture") % 2**32
+    )
     fitted.fit(codes.double().cpu().numpy())
     root = torch.from_numpy(np.linalg.cholesky(np.asarray(fitted.covariances_)))
     prior = GaussianMixturePrior(codes.shape[1], components, full=True)

@@ -19,6 +19,7 @@ LOG_LIKELIHOOD, BLIND = "log_likelihood/joint", "log_likelihood/unconditional"
 OF_BLIND_ROWS, EFFECTIVE_SIZE = "log_likelihood/joint_of_blind_rows", "log_likelihood/joint_ess"
 LOSS, DISTORTION, RATE = "bound/loss", "bound/distortion", "bound/rate"
 FLOOR, DELTA = "bound/floor", "bound/delta"
+RECONSTRUCTION = "bound/log_likelihood"
 UNSEEN_BACKGROUNDS = "ood/unseen_backgrounds/leave_one_out"
 
 # Stems, completed by `of`: by modality, by the number of inputs, by the number of labelled examples, by extractor.
@@ -27,8 +28,8 @@ PROBE_BY_EXAMPLES = "linear_probe/examples"
 DIVERSITY = "diversity"
 FITTED_PRIOR = "prior"
 
-# Notes about no metric: on the data, on the sample grids.
-DATA, SAMPLES = "data", "samples"
+# Notes about no metric: on the data, on the sample grids, on why steps on a GPU were not captured.
+DATA, SAMPLES, EAGER = "data", "samples", "training/eager"
 
 # Words of ours that stand where names of modalities stand: in keys of metrics, and in the files of `generate`.
 RESERVED = ("joint", "joint_one_member", "examples", "mean", "real", "unconditional", "label", "labels")

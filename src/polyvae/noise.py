@@ -103,18 +103,6 @@ def drawing_from(source: Noise, device: torch.device) -> Generated[None]:
         yield
 
 
-@contextmanager
-def on_threads(count: int) -> Generated[None]:
-    """Runs the block on `count` CPU threads, which fix the rounding of sums: what is trained inside does not depend on
-    the caller's number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def derive_seed(seed: int, *purpose: object) -> int:
     """An independent 63-bit seed for every purpose, so that streams are functions of the run's seed."""
     digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()

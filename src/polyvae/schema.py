@@ -33,6 +33,7 @@ class Rule(NamedTuple):
 
 
 Size = Annotated[int, Rule(lambda v: 1 <= v < 2**31, "from 1 to 2^31 - 1")]
+Count = Annotated[int, Rule(lambda v: v >= 0, "at least 0")]
 Positive = Annotated[float, Rule(lambda v: v > 0, "above 0")]
 
 
@@ -49,8 +50,8 @@ class Means(TypedDict):
 class HistoryLine(Means):
     """A line of history.jsonl: an epoch."""
 
-    epoch: int
-    step: int
+    epoch: Count
+    step: Count
     stage: NotRequired[str]
     seconds: NotRequired[float]
     validation: NotRequired[Means]
@@ -59,10 +60,13 @@ class HistoryLine(Means):
 def parsed(text: str) -> Any:
     """The content of JSON text. Raises ValueError for what is none, and for what no file of ours holds.
 
-    That is numbers that are not finite or beyond 64 bits, deep nesting, and text that has no bytes or no end.
+    That is numbers that are not finite or beyond 64 bits, a key twice, deep nesting, and text that has no bytes or no
+    end.
     """
     try:
-        content = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refused)
+        content = json.loads(
+            text, parse_int=_whole, parse_float=_finite, parse_constant=_refused, object_pairs_hook=_object
+        )
     except RecursionError:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels") from None
     _check(content, DEEPEST)
@@ -75,6 +79,8 @@ def fault(value: Any, hint: Any, keys: tuple[str | int, ...] = ()) -> str | None
     hint: Any, a type that JSON has, a Literal, a union, list[...], dict[str, ...], a TypedDict (which may have further
     keys), or one of these with Rules.
     """
+    if type(value) is hint:  # most of what a store holds is numbers in their place
+        return None
     kind, parts = get_origin(hint), get_args(hint)
     if kind is Annotated:
         broken = fault(value, parts[0], keys)
@@ -131,6 +137,14 @@ def _place(keys: tuple[str | int, ...]) -> str:
     """its status; metrics 'bound/loss'; modalities 0 'name'."""
     first, *rest = keys or ("content",)
     return f"its {first}" if not rest else f"{first} " + " ".join(map(repr, rest))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+    return content
 
 
 def _whole(text: str) -> int:

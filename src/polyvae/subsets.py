@@ -61,7 +61,7 @@ class Term:
 
 
 class Draw(NamedTuple):
-    """One term of S for every row: `given` Bool (batch, modality), `prior_expert` Bool (batch,)."""
+    """What rows encode, `given` Bool (..., batch, modality), and whether the prior joins it, Bool (..., batch)."""
 
     given: Tensor
     prior_expert: Tensor
@@ -135,23 +135,31 @@ class SubsetMixture(ABC):
         """The terms on `device`, copied there once."""
         return _table(self, device)
 
+    def within(self, present: Tensor) -> Draw:
+        """What is left of every term in each row: `given` (subset, batch, modality), empty for a term that drops out.
+
+        A term keeps its prior expert. present: Bool (batch, modality).
+        """
+        table = self.on(present.device)
+        given = table.matrix[:, None] & present
+        return Draw(given, table.prior_experts[:, None].expand(given.shape[:-1]))
+
     def covers(self, present: Tensor) -> Tensor:
         """Bool (batch,): whether some term encodes and predicts something of what each row has."""
-        table = self.on(present.device)
-        matrix, targets = (m[:, None] & present for m in (table.matrix, table.targets))
-        return (matrix.any(-1) & targets.any(-1)).any(0)
+        targets = self.on(present.device).targets[:, None] & present
+        return (self.within(present).given.any(-1) & targets.any(-1)).any(0)
 
     def pick(self, u: Tensor, present: Tensor) -> Draw:
         """The term at quantile u (batch,) of each row's weights, renormalised over the terms `present` leaves.
 
-        u: in [0, 1); present: Bool (batch, modality).
+        u: in [0, 1); present: Bool (batch, modality). Returns `given` (batch, modality), `prior_expert` (batch,).
         """
-        table = self.on(present.device)
-        alive = (table.matrix & present[:, None]).any(-1)
-        cumulative = (alive * table.weights).cumsum(-1)
+        left, weights = self.within(present), self.on(present.device).weights
+        cumulative = (left.given.any(-1).T * weights).cumsum(-1)
         chosen = torch.searchsorted(cumulative, (u.double() * cumulative[:, -1])[:, None], right=True)
-        chosen = chosen.clamp(max=len(table.weights) - 1).squeeze(1)
-        return Draw(table.matrix[chosen] & present, table.prior_experts[chosen])
+        chosen = chosen.clamp(max=len(weights) - 1).squeeze(1)
+        rows = torch.arange(len(chosen), device=chosen.device)
+        return Draw(left.given[chosen, rows], left.prior_expert[chosen, rows])
 
     def draw(self, u: Tensor, present: Tensor) -> Tensor:
         """`pick(u, present).given`: Bool (batch, modality)."""
@@ -200,7 +208,8 @@ class Listed(SubsetMixture):
 class Powerset(SubsetMixture):
     """All non-empty subsets with equal weights (MoPoE), drawn as bit masks: no 2^M table until one is asked for.
 
-    The full set alone uses the prior expert, as in the published code.
+    The full set alone uses the prior expert, as in the published code. A row that lacks modalities has the MoPoE of
+    those that it has: the set of them all is then the full one.
     """
 
     def __post_init__(self) -> None:
@@ -234,22 +243,21 @@ class Powerset(SubsetMixture):
     def has_products(self) -> bool:
         return len(self.names) > 1
 
+    def within(self, present: Tensor) -> Draw:
+        matrix = self.on(present.device).matrix[:, None]
+        given = matrix & ~(matrix & ~present).any(-1, keepdim=True)  # a subset of what the row has, or nothing
+        return Draw(given, (given == present).all(-1))
+
     def covers(self, present: Tensor) -> Tensor:
         return present.any(-1)
 
     def pick(self, u: Tensor, present: Tensor) -> Draw:
-        """A subset of the present modalities arises from 2^absent subsets of all, so it stays uniform.
-
-        `rank` counts (subset of the present, subset of the absent), the latter running fastest.
-        """
         seen = present.sum(-1)
-        absent = 2 ** (len(self.names) - seen)
-        ranks = (2**seen - 1) * absent
-        rank = (u.double() * ranks).long().minimum(ranks - 1)
-        bits = _scattered(1 + rank // absent, seen)
+        subsets = 2**seen - 1
+        bits = _scattered(1 + (u.double() * subsets).long().minimum(subsets - 1), seen)
         place = (present.cumsum(-1) - 1).clamp(min=0)  # the bit that stands for a present modality
         given = (bits[:, None] >> place & 1).bool() & present
-        return Draw(given, (given == present).all(-1) & (rank % absent == absent - 1))
+        return Draw(given, (given == present).all(-1))
 
 
 def _scattered(bits: Tensor, width: Tensor) -> Tensor:

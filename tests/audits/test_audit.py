@@ -104,13 +104,17 @@ def test_floors_of_records_are_those_of_an_audit_and_reach_the_report(store, tmp
     (own.folder(result.run_id) / "model.safetensors").unlink()  # the record is enough
     (floor,) = add_floors(own)
     truth = truth_of(replace(plan_of(result.folder), sampler=datasets.sampler("polymnist", modalities=2, split="test")))
-    expected = np.mean([truth.unseen_loss((name,)) for name in ("m0", "m1")])
-    assert floor.floor == pytest.approx(expected)
+    for name, other in (("m0", "m1"), ("m1", "m0")):  # seen in one of two subsets
+        seen, unseen = truth.least_losses((name,))[name], truth.least_losses((other,))[name]
+        assert floor.by_modality[name] == pytest.approx((seen + unseen) / 2)
+    assert floor.floor == pytest.approx(sum(floor.by_modality.values()))
     assert floor.distortion == result.metrics["bound/distortion"] > floor.floor > 0
     assert floor.delta == pytest.approx(theory.discrepancy(truth.entropies, subsets.mmvae(("m0", "m1"))))
     groups, _ = read_runs(own)
-    (reached,) = figures.floors(groups[0])["MMVAE"]
-    assert (reached.beta, reached.distortion, reached.floor) == (1.0, floor.distortion / 2, floor.floor / 2)
+    reached = {name: curves["MMVAE"][0] for name, curves in figures.floors(groups[0]).items()}
+    assert {name: point.floor for name, point in reached.items()} == floor.by_modality
+    assert sum(point.distortion for point in reached.values()) == pytest.approx(floor.distortion)
+    assert reached["m0"].distortion == -result.metrics["bound/log_likelihood/m0"]
     write_report(own, tmp_path / "report")
     assert list((tmp_path / "report/figures").glob("floors-*.png"))
 

@@ -6,8 +6,10 @@ from scipy.stats import entropy
 
 import polyvae as pv
 from polyvae import theory
+from polyvae.audits.conditionals import network_model, table_model
 from polyvae.audits.entropy_bounds import LABELLED, PLUGIN
 from polyvae.errors import InputError
+from polyvae.theory.generators import noisy_copies
 from polyvae.theory.plugin import edges_of, quantised, surprisal
 
 KINDS = ("random", "independent", "shared", "common_cause", "noisy_cause", "xor")
@@ -29,6 +31,54 @@ def test_intervals_cover_the_truth_on_100_certified_cases():
             covered["upper"] += truth <= upper.value + 1e-9
             covered["delta"] += lower.value - 1e-9 <= truth <= upper.value + 1e-9
     assert covered["delta"] >= 180, covered
+
+
+def misses(law, rows, cases):
+    """How often Delta of MMVAE and MoPoE-VAE lies below and above its interval, and the mean upper end of MMVAE's."""
+    below = above = 0
+    ends = []
+    for case in range(cases):
+        found = pv.estimate(arrays_of(law, rows, case), seed=case)
+        for method in ("mmvae", "mopoe"):
+            truth = theory.discrepancy(law, getattr(pv.subsets, method)(law.names))
+            lower, upper = found.delta[method]
+            below, above = below + (truth < lower.value - 1e-9), above + (truth > upper.value + 1e-9)
+        ends.append(found.delta["mmvae"].upper.value)
+    return below, above, np.mean(ends)
+
+
+def test_nearly_redundant_data_are_covered():
+    """1 % of rows differ: 80 held-out rows show one of the rare rows that Delta is made of, or none."""
+    below, above, _ = misses(noisy_copies(2, 2, 0.005), 400, 48)
+    assert below <= 7  # of 96, at 2.5 % a side; 8 or more have a chance of .4 %
+    assert above <= 7
+
+
+def test_nearly_independent_data_are_covered_closely():
+    law = noisy_copies(3, 2, 0.45)
+    below, above, upper = misses(law, 1000, 16)
+    assert below + above <= 6
+    assert upper < theory.discrepancy(law, pv.subsets.mmvae(law.names)) + 0.05, "honest at little cost"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0.001, 0.01, 0.1, 0.5])
+@pytest.mark.parametrize("rows", [200, 1000, 5000])
+def test_noisy_copies_are_covered(noise, rows):
+    below, above, _ = misses(noisy_copies(3, 2, noise), rows, 60)
+    assert max(below, above) <= 10  # of 120; the two methods of a case miss together
+
+
+def test_the_most_that_a_row_costs_is_the_cost_of_its_rarest_value():
+    rng = np.random.default_rng(0)
+    rows = {name: rng.integers(0, 3, (400, 2)) for name in ("a", "b")}
+    widths = {name: np.array([3, 3]) for name in rows}
+    every = {name: np.array([(i, j) for i in range(3) for j in range(3)]) for name in rows}
+    for model in (table_model(rows, "a", widths), network_model(rows, "a", widths, 0)):
+        for by_feature in (False, True):
+            nats, most = model({"a": every["a"], "b": np.repeat(every["b"][:1], 9, 0)}, ("b",), by_feature)
+            assert most == pytest.approx(nats.max())
+            assert np.exp(-nats).sum() == pytest.approx(1), "normalised"
 
 
 def test_an_s_of_the_users_own_is_checked_and_cut_to_its_modalities():
@@ -122,10 +172,11 @@ def test_labels_that_do_not_explain_the_data_are_refuted():
 
 
 def test_advice_for_cheap_and_costly_data():
-    cheap = theory.generator("shared", 2, 2)
-    costly = theory.generator("independent", 2, 2, seed=1)
-    assert "cheap" in pv.estimate({n: v.astype(float) for n, v in arrays_of(cheap, 4000, 0).items()}).advice
-    assert "costs at least" in pv.estimate({n: v.astype(float) for n, v in arrays_of(costly, 4000, 0).items()}).advice
+    """Copies cost nothing, but 800 held-out rows cannot tell that from one rare row in 250, and 4,000 can."""
+    copies, costly = theory.generator("shared", 2, 2, seed=1), theory.generator("independent", 2, 2, seed=1)
+    assert "cannot be decided" in pv.estimate(arrays_of(copies, 4000, 0)).advice
+    assert "cheap" in pv.estimate(arrays_of(copies, 20_000, 0)).advice
+    assert "costs at least" in pv.estimate(arrays_of(costly, 4000, 0)).advice
 
 
 def test_bad_input_is_named():

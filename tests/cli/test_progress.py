@@ -1,5 +1,7 @@
 """The table of a sweep."""
 
+from dataclasses import replace
+
 from polyvae import RunStore
 from polyvae.cli.progress import SweepTable
 from polyvae.config import RunConfig
@@ -14,3 +16,14 @@ def test_the_table_of_a_sweep_counts_runs_by_state(tmp_path):
     table.finished(measured(listed[0], 60.0))
     table.finished(measured(listed[1], 1.0, "broken"))
     assert table.summary(2) == "1 done, 1 failed, 2 running, 1 waiting, about 90 s left"
+
+
+def test_a_sweep_says_doubts_once_and_reasons_never(tmp_path, capsys):
+    listed = [RunConfig(seed=seed) for seed in range(2)]
+    table = SweepTable(RunStore(tmp_path), listed, workers=1, quiet=False)
+    notes = {"data/x": "row 3 is wild", "bound/loss": "no better than the mean", "coherence": "no labels"}
+    for config in listed:
+        table.finished(replace(measured(config, 1.0), metrics={"bound/loss": 1.0}, notes=notes))
+    shown = capsys.readouterr().out
+    assert shown.count("data/x: row 3 is wild") == shown.count("bound/loss: no better than the mean") == 1
+    assert "no labels" not in shown

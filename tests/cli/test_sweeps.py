@@ -1,12 +1,10 @@
 """`polyvae sweep --dry-run`: the plan, without doing anything."""
 
-import os
-
 import pytest
 import torch
 
 from polyvae import RunStore, run
-from polyvae.cli import main
+from polyvae.cli import main, sweeps
 from polyvae.runs.plan import make_plan
 from polyvae.runs.record import Record
 from support.sweeping import TINY
@@ -32,7 +30,7 @@ def test_two_runs_at_a_time_are_the_default_without_a_gpu(cores, has_gpu, worker
     experiment = tmp_path / "mine.py"
     config = TINY.with_(device="cpu").to_dict()
     experiment.write_text(f"from polyvae import RunConfig\ndef configs(): return [RunConfig.from_dict({config!r})]\n")
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(sweeps, "CORES", cores)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     main(["sweep", str(experiment), "--store", str(tmp_path / "runs"), "--dry-run"])
     assert f"time with {workers} at a time" in capsys.readouterr().out
@@ -55,6 +53,8 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(tmp_path, capsys):
     assert "3 runs, 2 to do" in shown
     assert "unknown" not in shown
     assert len(list((tmp_path / "runs").glob("*/record.json"))) == 1
+    main([*arguments, "--dry-run", "--threads", "2"])
+    assert "3 runs, 3 to do" in capsys.readouterr().out, "on more threads they are other runs"
 
 
 def test_a_dry_run_counts_finished_runs_that_lack_metrics(tmp_path, capsys):

@@ -1,14 +1,22 @@
 """Archives ask for no memory before they are believed; bombs, passwords and objects are refused in one line."""
 
+import gzip
 import io
+import lzma
+import struct
+import tarfile
 import tracemalloc
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
 from numpy.lib import format as npy
+from PIL import Image
 
 from polyvae import InputError, archives
+from polyvae.datasets.birds.files import Archive
+from polyvae.datasets.polymnist.digits import read_idx
 
 
 def header(shape, dtype="<f4"):
@@ -101,3 +109,86 @@ def test_what_numpy_saves_is_read_back(save, tmp_path):
     found = archives.read_npz(tmp_path / "x.npz")
     assert list(found) == list(arrays)
     assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+
+
+def idx(*shape):
+    return bytes((0, 0, 8, len(shape))) + struct.pack(f">{len(shape)}I", *shape)
+
+
+PACKERS = {".gz": gzip.compress, ".xz": lzma.compress, "": bytes}
+SIZES = {
+    "2^96 digits": (idx(2**32 - 1, 2**32 - 1, 2**32 - 1), "this machine can take"),
+    "a bomb": (idx(1000, 28, 28) + bytes(784_000), "times its size; if that is meant"),
+    "more than it says": (idx(2, 28, 28) + bytes(20_000), r"holds more bytes, its header says 1,568"),
+    "less than it says": (idx(2, 28, 28) + bytes(9), r"holds 9 bytes, its header says 1,568"),
+}
+
+
+@pytest.mark.parametrize("ending", PACKERS, ids=["gz", "xz", "plain"])
+@pytest.mark.parametrize("kind", SIZES)
+def test_digits_are_as_many_as_the_header_says(kind, ending, tmp_path, monkeypatch):
+    content, reason = SIZES[kind]
+    monkeypatch.setattr(archives, "LARGE", 100_000)
+    path = tmp_path / f"x{ending}"
+    path.write_bytes(PACKERS[ending](content))
+    if kind == "a bomb" and not ending:
+        assert read_idx(path, 3).shape == (1000, 28, 28)  # nothing is packed
+        return
+    with pytest.raises(InputError, match=reason):
+        read_idx(path, 3)
+
+
+def test_a_tar_bomb_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "LARGE", 100_000)
+    path = tmp_path / "x.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        member = tarfile.TarInfo("text_c10/a/b.txt")
+        member.size = 2_000_000
+        archive.addfile(member, io.BytesIO(bytes(member.size)))
+    with pytest.raises(InputError, match=r"x\.tar\.gz unpacks to .* times its size"):
+        Archive(path, 0).stamps()
+
+
+def png(width, height):
+    """A picture of that size, by its header."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b""))]
+    parts = [
+        struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in [*chunks, (b"IEND", b"")]
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+PICTURES = {
+    "100 million pixels": (png(10_000, 10_000), "too large"),
+    "10^9 pixels": (png(40_000, 40_000), "too large"),
+    "cut": (png(28, 28), "unreadable"),
+    "nothing": (b"", "unreadable"),
+    "no picture": (b"hello", "unreadable"),
+}
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_a_picture_that_cannot_be_drawn_is_told_before_memory_is_taken(kind, tmp_path):
+    content, reason = PICTURES[kind]
+    (tmp_path / "x.png").write_bytes(content)
+    tracemalloc.start()
+    for source in (tmp_path / "x.png", io.BytesIO(content)):
+        with pytest.raises(InputError, match=reason), archives.picture(source) as image:
+            image.convert("RGB")
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+    Image.new("L", (3, 2)).save(tmp_path / "y.png")
+    with archives.picture(tmp_path / "y.png") as image:
+        assert image.size == (3, 2)
+
+
+def test_what_is_no_file_is_not_opened(tmp_path):
+    for path in (tmp_path, tmp_path / "none.npz"):
+        with pytest.raises(InputError, match=r"folder|no file"):
+            archives.read_npz(path)
+    archives.os.mkfifo(tmp_path / "pipe")
+    for read in (archives.read_npz, archives.read_npy):
+        with pytest.raises(InputError, match="a pipe"):
+            read(tmp_path / "pipe")
+    with pytest.raises(InputError, match="a pipe"), archives.picture(tmp_path / "pipe"):
+        pass

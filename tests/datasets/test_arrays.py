@@ -68,6 +68,21 @@ def test_splits_are_disjoint_and_complete(key: str) -> None:
     assert load_arrays(data=arrays, split="train", size=5, seed=3).labels.tolist() == train.labels[:5].tolist()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_test_rows_do_not_depend_on_how_the_same_seed_drew_the_data(seed: int) -> None:
+    """`default_rng(seed)` is the user's too: by its uniforms half of the rows are of class 1, or all were sorted."""
+    rows = 2000
+    drawn = {
+        "coin": np.random.default_rng(seed).random(rows) < 0.5,
+        "sorted": np.arange(rows)[np.random.default_rng(seed).random(rows).argsort()] < rows // 2,
+        "shuffled": np.random.default_rng(seed).permutation(rows) < rows // 2,
+    }
+    for how, label in drawn.items():
+        arrays = {"a": np.ones((rows, 2)) + RNG.normal(size=(rows, 2)), "label": label.astype(int)}
+        share = float(load_arrays(data=arrays, split="test", seed=seed).labels.double().mean())
+        assert abs(share - label.mean()) < 4 * 0.5 / np.sqrt(rows / 5), how
+
+
 def test_standardisation_is_fitted_on_present_training_rows_and_inverts() -> None:
     table, mask = np.column_stack([TABLE, np.full(ROWS, 7.0)]), RNG.random(ROWS) > 0.3
     table[~mask] = np.nan
@@ -141,6 +156,10 @@ REFUSALS = [
     ({"x": np.array(["a"] * ROWS)}, "'x' has dtype <U1"),
     ({"x": np.array([{}] * ROWS)}, "'x' has dtype object"),
     ({"x": TABLE.astype(complex)}, "'x' has dtype complex128"),
+    (
+        {"x": np.zeros(60, [("age", "f4"), ("sex", "i4")])},
+        "'x' holds named columns .age, sex.; give each as an array",
+    ),
     ({"x": [[1.0, 2.0], [3.0]]}, "'x' is no rectangular array"),
     ({"x": with_gap(11)}, "'x', row 11: 1 of 3 values are infinite.*give a mask 'x.mask'"),
     ({"x": with_gap(11), "x.mask": SECOND_ABSENT, "y": TABLE}, "'x', row 11"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import polyvae as pv
 from polyvae.config import RunConfig
 from polyvae.datasets import load
 from polyvae.datasets.own.arrays import read_parts
@@ -150,8 +151,20 @@ def test_constant_columns_are_named():
 
 def test_texts_that_are_cut_are_counted():
     long = np.array([*TEXTS[:-2], "word " * 70, "word " * 32])
-    assert "2 of 60 texts are cut after 31 words or marks: the longest has 70." in said(text=long)["text"]
+    assert "2 of 60 texts are cut after 31 words or marks: the longest has 70; train with" in said(text=long)["text"]
     assert said(text=np.array([*TEXTS[:-1], "word " * 31])) == {}
+
+
+def test_texts_are_as_long_as_wanted(tmp_path):
+    """At the length that the warning names nothing is cut, and the sentence comes back from a trained model's units."""
+    long = " ".join(["word", "other"] * 35)
+    np.savez(tmp_path / "d.npz", text=np.array([*TEXTS[:-9], *[long] * 9]), other=OTHER)
+    data = load("arrays", data=tmp_path / "d.npz", text_length=71)
+    assert "text" not in data.info["warnings"]
+    assert long in data.modalities[0].vocabulary.decode(data.values["text"])
+    small = RunConfig(dataset="arrays", data=str(tmp_path / "d.npz"), metrics="none", epochs=1, latent_dim=2, threads=1)
+    model = pv.load(pv.run(small.with_(text_length=71), tmp_path).folder)
+    assert model.generate(1)["text"].shape == (1, 71)
 
 
 def test_texts_that_pandas_made_of_missing_ones_are_counted():

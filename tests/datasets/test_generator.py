@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 from polyvae import datasets
 from polyvae.datasets.polymnist.backgrounds import Picture, load_pictures
 from polyvae.datasets.polymnist.digits import load_digits, threshold
-from polyvae.datasets.polymnist.generator import Placement, Sampler
+from polyvae.datasets.polymnist.generator import Placement, PolyMNISTOptions, Sampler, _stream, load_sampler
 from support.polymnist import digit_bytes, idx
 
 PER_CLASS = 6
@@ -108,6 +108,21 @@ def test_crop_corners_are_uniform_and_cells_name_them() -> None:
     assert sampler.cells == 32
     assert draws.offset is None
     assert sampler.offsets == 0
+
+
+@pytest.mark.parametrize(("modality", "share"), [(0, 0.36), (1, 0.28), (2, 0.29), (4, 0.39)])
+def test_test_crops_are_drawn_from_the_same_picture_as_training_crops(modality: int, share: float) -> None:
+    """As published; what the documents say of how many are shared, and what chance says."""
+    options = PolyMNISTOptions()
+    train, test = (
+        load_sampler(options, split=split).place_pool(modality, _stream(0, test, modality + 1)).corner
+        for test, split in enumerate(("train", "test"))
+    )
+    known = set(map(tuple, train.tolist()))
+    found = sum(tuple(corner) in known for corner in test.tolist()) / len(test)
+    positions = np.prod(np.array(load_pictures()[modality].pixels.shape[1:]) - 28)
+    assert round(found, 2) == share
+    assert found == pytest.approx(1 - (1 - 1 / positions) ** len(train), abs=4 * 0.5 / len(test) ** 0.5)
 
 
 def test_a_shared_picture_has_one_set_of_cells() -> None:

@@ -64,7 +64,7 @@ def rings():
 
 
 def test_every_option_of_a_data_set_has_a_flag():
-    flags = {field.name for field in fields(DataOptions)} | {"size", "test_size", "scaling"}  # by --data-options
+    flags = {field.name for field in fields(DataOptions)} | {"size", "test_size"}
     assert {name for entry in datasets.DATASETS.values() for name in entry.option_names} <= flags
 
 

@@ -11,6 +11,7 @@ from polyvae import metrics, subsets
 from polyvae.errors import InputError
 from polyvae.metrics.linear_probe import embeddings
 from polyvae.metrics.protocol import Trial
+from polyvae.noise import derive_seed
 from support.painters import (
     NAMES,
     ROWS,
@@ -22,7 +23,7 @@ from support.painters import (
 def test_the_probe_is_scikit_learn_on_posterior_means():
     model, data = vae(subsets.mopoe(NAMES)), painted()
     found = metrics.linear_probe(model, data, data, seed=3)
-    order = np.random.default_rng(3).permutation(ROWS)
+    order = np.random.default_rng(derive_seed(3, "linear_probe")).permutation(ROWS)
     for given in (("m0",), ("m0", "m2"), NAMES):
         means = model.embed(data.batch(range(ROWS)), given).numpy()
         classifier = LogisticRegression(max_iter=1000, random_state=0).fit(means[order], data.labels[order])
@@ -48,7 +49,10 @@ def test_the_probe_scores_rows_that_have_what_it_reads():
     model, data = vae(subsets.mopoe(NAMES)), painted(present)
     read = embeddings(Trial(model, data, list(range(ROWS)), batch_size=9), [("m2",), NAMES])
     assert np.isnan(read["m2",]).all(-1).tolist() == [False] * 5 + [True] * 35
-    means, order = read["m2",][:5], [row for row in np.random.default_rng(0).permutation(ROWS) if row < 5]
+    means, order = (
+        read["m2",][:5],
+        [row for row in np.random.default_rng(derive_seed(0, "linear_probe")).permutation(ROWS) if row < 5],
+    )
     classifier = LogisticRegression(max_iter=1000, random_state=0).fit(means[order], data.labels[order])
     score = metrics.linear_probe(model, data, data)["linear_probe/m2"]
     assert score == pytest.approx(classifier.score(means, data.labels[:5]))

@@ -141,6 +141,13 @@ def test_a_metric_of_a_plugin_is_measured_by_its_name(own_entries):
         metrics.register("rows", mine)
 
 
+def test_a_metric_of_a_plugin_cannot_overwrite_another(own_entries):
+    metrics.register("mine", metrics.Metric(lambda s: {"coherence/joint": 1.0}, "not its own"))
+    found, notes = metrics.evaluate(Painter(), Evaluation(painted(), painted()), ["mine"])
+    assert found == {}
+    assert "key 'coherence/joint' is not its own" in notes["mine"]
+
+
 def test_an_extractor_of_a_plugin_brings_its_frechet_distance(own_entries):
     pixels = pretrained.Pretrained(lambda images: images[:, :, ::7, ::7].flatten(1), "pixels", "none")
     metrics.register_extractor(

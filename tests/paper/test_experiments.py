@@ -28,17 +28,19 @@ GOLDEN = {
     "fig02_more_seeds": "003a3265ae74",
 }  # SHA-256 of the run ids of each list
 DIAL = ["d2962e4140", "976b7c9aa9", "0d6648fac1", "0a07abf0c5", "15e0fe84d0"]
+FIRST_TEST_DIGITS = "b813e98fe075750783a97741a997d45837405414d76c89cba71ac823a933560c"  # what the dial's data once were
 FIGURE_2 = {run.run_id() for run in configs_of("fig02_quality_vs_beta", "cpu")}
 
 
-@pytest.mark.parametrize("preset", ["cpu", "paper"])
+@pytest.mark.parametrize("preset", ["cpu", "gpu_small", "gpu", "paper"])
 @pytest.mark.parametrize("name", PRESETS)
 def test_each_run_is_planned_once_and_all_runs_share_a_budget(name, preset):
     configs = configs_of(name, preset)
     assert len({config.run_id() for config in configs}) == len(configs)
     shared = ("batch_size", "learning_rate", "schedule", "latent_dim", "metrics", "likelihood_scale", "test_size")
     assert len({tuple(getattr(config, field) for field in shared) for config in configs}) == 1
-    counts = Counter((c.method, c.only, c.dataset) for c in configs)
+    is_one_seed = preset == "gpu_small"  # then what is the same for all numbers of modalities is one run
+    counts = Counter((c.method, c.only, c.dataset) for c in configs if not (is_one_seed and c.only))
     assert all(count > 1 for count in counts.values()), "every curve has more than one run"
     assert {c.only is None for c in configs if c.method == "unimodal"} <= {False}
 
@@ -48,7 +50,9 @@ def test_the_dial_turns_delta_and_nothing_else():
     assert len({config.with_(subsets=None, crop_range=None) for config in configs}) == 1
     plans = make_plans(configs)
     assert len({plan.run_id for plan in plans}) == len(configs)
-    assert [plan.run_id.split("-")[-1] for plan in plans[:5]] == DIAL, "as released, when S was named by a file"
+    released = [plan.config.run_id(plan.identity | {"data": FIRST_TEST_DIGITS}) for plan in plans[:5]]
+    assert [run_id.split("-")[-1] for run_id in released] == DIAL, "as released, when S was named by a file"
+    assert not {plan.run_id for plan in plans} & set(released), "on other test digits they are other runs"
     deltas = [discrepancy(law_of(plan.sampler), plan.mixture) for plan in plans]
     share = np.array(deltas[:5])
     assert share == pytest.approx(np.array([0, 0.25, 0.5, 0.75, 1]) * share[-1])
@@ -65,6 +69,15 @@ def test_the_paper_preset_is_the_published_setting():
     one = {(c.network, c.latent_dim, c.batch_size, c.learning_rate, c.schedule, c.modalities) for c in configs}
     assert one == {("resnet", 512, 256, 5e-4, "constant", 5)}
     assert {c.only for c in configs if c.method == "unimodal"} == {"m0", "m1", "m2", "m3", "m4"}
+
+
+def test_presets_for_a_gpu_have_the_sizes_that_were_measured_there():
+    small, large = (configs_of("fig02_quality_vs_beta", preset) for preset in ("gpu_small", "gpu"))
+    assert len(small) == 50
+    sizes = {(c.network, c.modalities, c.latent_dim, c.batch_size, c.epochs * (60_000 // c.batch_size)) for c in small}
+    assert sizes == {("conv_half", 3, 96, 64, 29_984)}
+    assert {(c.network, c.modalities, c.latent_dim, c.batch_size) for c in large} == {("conv", 5, 512, 256)}
+    assert len({run.run_id() for run in small + large} | FIGURE_2) == 50 + 150 + 100, "other runs than those of cpu"
 
 
 def test_figures_share_their_runs():
@@ -100,8 +113,8 @@ def test_run_ids_of_the_cpu_presets_never_change():
 
 
 def test_an_unknown_preset_is_named():
-    with pytest.raises(InputError, match="choose cpu or paper"):
-        configs_of("pairing", "gpu")
+    with pytest.raises(InputError, match="choose cpu, gpu_small, gpu, paper"):
+        configs_of("pairing", "large")
     with pytest.raises(InputError, match="quick has no presets"):
         configs_of("quick", "cpu")
 

@@ -1,10 +1,12 @@
 """The report against synthetic records whose numbers are known."""
 
+import cProfile
 import html
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from itertools import permutations
 
@@ -17,6 +19,7 @@ from polyvae.errors import InputError
 from polyvae.report import command, drawing, figures, grids, style, table, words, write_report
 from polyvae.report.marks import Marks
 from polyvae.report.reading import read_runs
+from polyvae.report.runs import condensed
 from polyvae.runs.store import RunStore
 from support.stores import PAPER, add_run, metrics_of
 
@@ -125,12 +128,17 @@ def test_seven_modalities_have_no_heatmap(store):
     assert figures.pairs(group.series[0], group.modalities) is None
 
 
-def test_training_curves_are_nats_per_modality(store):
+def test_training_curves_compare_the_same_modality(store):
+    """The unimodal VAE has m0 alone: the distortion of the others is that of m0, not a mean over three modalities."""
     group = paper_runs(store)
     curves = figures.training_curves(group, "distortion")
-    recorded = [line["distortion"] for line in group.series[-1].runs[0].history]
-    assert curves["MoPoE-VAE"] == [[value / 3 for value in recorded]]
-    assert curves["Unimodal VAE"][0][0] == pytest.approx(402 * 2.5)
+    for series in group.series:
+        recorded = [-line["log_likelihood"]["m0"] for line in series.runs[0].history]
+        assert curves[series.label] == [recorded]
+    assert figures.of_what(group, "distortion") == "distortion of m0 (nats)"
+    losses = figures.training_curves(group, "loss")
+    assert losses["MVAE"] == [[line["loss"] for line in group.series[1].runs[0].history]]
+    assert "Unimodal VAE" not in losses
     assert figures.training_curves(group, "rate")["MVAE"][0][0] == pytest.approx(21.4 / 2.5)
     assert figures.training_curves(group, "loss", "validation") == {}
 
@@ -381,6 +389,14 @@ def test_a_collapse_is_told_in_the_summary(store, tmp_path):
     assert expected in write_report(store, tmp_path).read_text()
 
 
+def test_doubts_about_the_data_are_told_once(store, tmp_path):
+    for method in ("mopoe", "mmvae"):
+        add_run(store, method, notes={"data/m0": "feature 2 is -999 in 12 rows.", "coherence": "switched off"})
+    (group,), _ = read_runs(store)
+    assert words.beware(group) == "m0: feature 2 is -999 in 12 rows."
+    assert words.beware(group) in write_report(store, tmp_path).read_text()
+
+
 def test_own_data_that_changed_under_one_path_do_not_mix(store):
     for seed, content in ((0, "a"), (1, "b")):
         run_id = add_run(store, "mopoe", dataset="arrays", data="mine.npz", seed=seed)
@@ -454,6 +470,49 @@ def test_the_limit_leaves_out_the_folded_grids_first(store):
     kept = grids.embed(kinds, limit)
     assert set(kept) == set(shown)
     assert sum(len(picture.uri.partition(",")[2]) for picture in kept.values()) <= limit
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Three runs of a data set count as many."""
+    monkeypatch.setattr(sys.modules["polyvae.report.runs"], "MANY", 3)
+
+
+def test_many_runs_are_shown_as_means_over_seeds(store, tmp_path, few):
+    for seed, distance in enumerate((10.0, 20.0, 60.0)):
+        add_run(store, "mopoe", (distance, *PAPER["mopoe"][1:]), seed=seed)
+    add_run(store, "mvae")
+    shown = condensed(only_group(store))
+    assert {run.config.method: run.seeds for run in shown.runs} == {"mopoe": 3, "mvae": 1}
+    points = figures.trade_off(shown).points
+    assert [point[:3] for point in points["MoPoE-VAE"]] == [(30.0, pytest.approx(0.78), 1.0)]
+    assert points["MVAE"][0][0] == PAPER["mvae"][0]
+    page = page_of(store, tmp_path)
+    assert "4 finished runs" in page
+    assert "3 seeds" in page
+    rows = (tmp_path / "report" / "runs.csv").read_text().splitlines()[1:]
+    assert {row.split(",")[0] for row in rows} == {record.run_id for record in store.records()}, "every run is there"
+
+
+def test_of_many_means_those_of_the_lowest_distance_are_shown(store, monkeypatch, few):
+    monkeypatch.setattr(sys.modules["polyvae.report.runs"], "MOST", 2)
+    for beta, distance in {0.1: 30.0, 0.3: 10.0, 1.0: 20.0, 3.0: 40.0}.items():
+        add_run(store, "mopoe", (distance, *PAPER["mopoe"][1:]), beta=beta)
+    assert [run.config.beta for run in condensed(only_group(store)).runs] == [0.3, 1.0]
+
+
+@pytest.mark.slow
+def test_a_page_of_ten_thousand_runs_is_small_and_its_cost_grows_no_faster_than_the_runs(store, tmp_path):
+    """Calls of Python functions stand for cost: a count is the same on every machine."""
+    costs, done = {}, 0
+    for count in (2_500, 10_000):
+        for i in range(done, count):
+            add_run(store, tuple(PAPER)[i % 5], beta=(0.03, 0.3, 1.0, 3.0, 9.0)[i // 5 % 5], seed=i // 25)
+        done, profile = count, cProfile.Profile()
+        page = profile.runcall(write_report, store, tmp_path / "report")
+        costs[count] = sum(entry.callcount for entry in profile.getstats())
+        assert page.stat().st_size < 15e6
+    assert costs[10_000] < 4.4 * costs[2_500]
 
 
 def test_hostile_text_is_escaped(store, tmp_path):

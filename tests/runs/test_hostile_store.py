@@ -91,6 +91,7 @@ def test_wrong_content_is_named_by_its_key(name, keys, value, part, store, folde
 
 
 TEXTS = {
+    "twice": ('{"run_id": "a", "run_id": "a"}', "key 'run_id' stands twice"),
     "deep": ("[" * 100_000, "nested deeper"),
     "deep objects": ('{"a":' * 500 + "1" + "}" * 500, "nested deeper"),
     "digits": ('{"run_id": ' + "9" * 9000 + "}", "9000 digits"),
@@ -109,6 +110,23 @@ def test_text_that_no_file_of_ours_has_is_named(name, text, store, folder):
     (problem, *_) = upkeep.check(store)
     assert name in problem.problem
     assert reason in problem.problem
+
+
+def test_sound_files_that_contradict_each_other_are_told(store, folder):
+    config, history, prior = (folder / name for name in ("config.json", "history.jsonl", "priors/gmm.json"))
+    for path, change, reason in (
+        (config, lambda text: text.replace('"seed": ', '"seed": 1'), "other settings than its record"),
+        (history, lambda text: text.split("\n")[0] + "\n", "does not end at step"),
+        (history, lambda text: "", "does not end at step"),
+    ):
+        text = path.read_text()
+        path.write_text(change(text))
+        (problem,) = upkeep.check(store)
+        assert reason in problem.problem
+        path.write_text(text)
+    prior.unlink()
+    (problem,) = upkeep.check(store)
+    assert "no fitted prior 'gmm'" in problem.problem
 
 
 def test_a_damaged_run_takes_no_other_with_it(store, folder, tmp_path, capsys):

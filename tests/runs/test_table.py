@@ -34,6 +34,14 @@ def test_the_table_holds_every_setting_and_metric(store):
     assert empty.schema == frame.select(empty.columns).schema, "an empty store has the same settings"
 
 
+def test_a_metric_takes_no_other_column(store):
+    taken = dict.fromkeys(("run_id", "beta", "seconds", "status", "error"), 7.5)
+    run_id = put(store, metrics=taken)
+    (row,) = records.table(store.records()).to_dicts()
+    assert [row[name] for name in taken] == [run_id, 1.0, 4.5, "done", None]
+    assert {name: row[f"metrics/{name}"] for name in taken} == taken
+
+
 def test_conditions_choose_rows(store):
     for beta in (0.1, 1, 3):
         for method in ("mvae", "mopoe"):

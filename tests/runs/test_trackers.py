@@ -46,6 +46,15 @@ def test_a_tracker_is_told_settings_metrics_and_curves(store, tmp_path, monkeypa
     assert [(step, numbers["train/loss"]) for step, numbers in told[0].curves] == [(8, 20.0), (16, 10.0)]
 
 
+def test_a_run_with_a_damaged_history_takes_no_other_with_it(store, tmp_path, monkeypatch):
+    told, damages = [], []
+    monkeypatch.setitem(trackers.TRACKERS, "mine", ("json", lambda library, runs, folder: told.extend(runs)))
+    (store.folder(run_id(0)) / "history.jsonl").write_text("{")
+    assert trackers.export(store, store.records(), "mine", tmp_path / "out", damages.append) == 1
+    assert [run.run_id for run in told] == [run_id(1)]
+    assert run_id(0) in str(damages[0])
+
+
 def test_what_cannot_be_exported_is_said(store, tmp_path, monkeypatch):
     records = store.records()
     with pytest.raises(InputError, match="choose tensorboard, mlflow, trackio, wandb"):

@@ -87,6 +87,31 @@ def test_gc_removes_only_what_nothing_needs(trained, tmp_path, capsys):
     assert upkeep.waste(store) == []
 
 
+def test_what_a_kill_leaves_of_weights_is_known(trained, tmp_path, monkeypatch):
+    """The store as it is while a library writes under a name of its own, and a leftover of an earlier release."""
+    killed, write = tmp_path / "killed", files.save_file
+
+    def seen(tensors, path, meta):
+        (path.parent / ".tmpA1b2C3").write_bytes(b"half")
+        shutil.copytree(store.root, killed)
+        write(tensors, path, meta)
+
+    store = RunStore(shutil.copytree(trained, tmp_path / "runs"))
+    (folder,) = upkeep.run_folders(store)
+    before = {path.name for path in folder.rglob("*")}
+    monkeypatch.setattr(files, "save_file", seen)
+    files.write_tensors(folder / "model.safetensors", {"a": torch.ones(3)})
+    assert {path.name for path in folder.rglob("*")} == before
+    left = RunStore(killed)
+    (left.folder(folder.name) / ".tmpZ9y8X7").write_bytes(b"half")
+    assert len(upkeep.waste(left)) == 3, "our file, the folder of the library's, and the old one"
+    again = RunStore(shutil.copytree(killed, tmp_path / "again"))
+    upkeep.collect(left)
+    again.begin(folder.name, TINY)
+    for mended in (left, again):
+        assert {path.name for path in mended.folder(folder.name).rglob("*")} <= before
+
+
 def test_copied_records_are_a_store(store, tmp_path):
     a = put(store, beta=0.5, data_dir=str(tmp_path), metrics={"bound/loss": 2.0})
     b = put(store, "failed", seed=5)

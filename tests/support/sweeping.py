@@ -41,9 +41,8 @@ def identity(store: RunStore) -> dict:
     for record in store.records():
         run_id = record.run_id
         history = [{k: v for k, v in line.items() if k != "seconds"} for line in store.history(run_id)]
-        config = {k: v for k, v in record.config.to_dict().items() if k != "threads"}
         weights = files.sha256(store.folder(run_id) / "model.safetensors")
-        found[run_id] = (record.status, config, record.metrics, weights, history)
+        found[run_id] = (record.status, record.config, record.metrics, weights, history)
     return found
 
 
@@ -61,6 +60,16 @@ def workers_of(store: RunStore) -> list[int]:
     inodes = {str(path.stat().st_ino) for path in (store.root / ".locks").glob("*")}
     lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     return [int(line[4]) for line in lines if len(line) > 5 and line[5].rsplit(":", 1)[-1] in inodes]
+
+
+def note_process(task: tuple[str, str]) -> int:
+    """A task (word, file): writes which process does it; `die` is the end of that process."""
+    word, file = task
+    with Path(file).open("a") as out:
+        print(os.getpid(), file=out)
+    if word == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 0
 
 
 def kill_one(store: RunStore, process: subprocess.Popen) -> None:

@@ -1,6 +1,7 @@
 """Ray and Slurm (submitit's local jobs) give the records that local processes give, also when a worker is killed."""
 
 import json
+import math
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ import pytest
 from polyvae import InputError, RunStore, run
 from polyvae.sweeps.executors import EXECUTORS, Resources
 from polyvae.sweeps.sweep import sweep
-from support.sweeping import CONFIGS, TINY, identity, kill_one, workers_of
+from support.sweeping import CONFIGS, TINY, identity, kill_one, note_process, workers_of
 
 EPOCHS_IN_STORM = 300
 DRIVER = """
@@ -119,7 +120,8 @@ def begun(tmp_path, epochs):
     script = tmp_path / "late.py"
     script.write_text(LATE)
     command = [sys.executable, str(script), str(experiment), str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, start_new_session=True, **pipes)
     deadline = time.monotonic() + 300
     while not (tmp_path / "polled").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -143,6 +145,44 @@ def test_a_job_that_cannot_be_submitted_ends_those_that_were(monkeypatch):
     assert ended == ["first"]
 
 
+def is_alone(process):
+    """Whether nothing is left of the process group of a process that has ended."""
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_a_worker_does_several_tasks_and_one_that_dies_takes_no_other_with_it(tmp_path):
+    file = str(tmp_path / "processes")
+    tasks = [(word, file) for word in ("a", "b", "die", "c", "d")]
+    ended = list(EXECUTORS["local"](note_process, tasks, Resources(workers=1), print))
+    assert [(word, status) for (word, _), status in ended] == [
+        ("a", 0), ("b", 0), ("die", -signal.SIGKILL), ("c", 0), ("d", 0)
+    ]  # fmt: skip
+    first, *rest = (tmp_path / "processes").read_text().split()
+    assert rest == [first, first, rest[-1], rest[-1]]
+    assert first != rest[-1]
+
+
+def test_a_worker_that_has_worked_long_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["polyvae.sweeps.executors.local"], "WORKING_SECONDS", 0.0)
+    tasks = [(word, str(tmp_path / "processes")) for word in "ab"]
+    assert [status for _, status in EXECUTORS["local"](note_process, tasks, Resources(), print)] == [0, 0]
+    assert len(set((tmp_path / "processes").read_text().split())) == 2
+
+
+def test_no_worker_outlives_a_sweep_that_is_killed(tmp_path):
+    process = begun(tmp_path, epochs=100_000)
+    process.kill()
+    process.communicate(timeout=90)
+    store, deadline = RunStore(tmp_path / "runs"), time.monotonic() + 30
+    while workers_of(store) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert workers_of(store) == []
+
+
 @pytest.mark.parametrize("twice", [False, True])
 def test_ctrl_c_once_finishes_what_is_under_way_and_twice_stops_at_once(twice, tmp_path):
     process = begun(tmp_path, epochs=100_000 if twice else 40)
@@ -154,6 +194,7 @@ def test_ctrl_c_once_finishes_what_is_under_way_and_twice_stops_at_once(twice, t
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "the same command goes on" in errors
+    assert is_alone(process)
     store = RunStore(tmp_path / "runs")
     assert [record.status for record in store.records()] == ([] if twice else ["done"])
     assert workers_of(store) == []
@@ -163,7 +204,7 @@ def test_termination_ends_the_workers_at_once(tmp_path):
     process = begun(tmp_path, epochs=100_000)
     process.terminate()
     _, errors = process.communicate(timeout=90)
-    assert (process.returncode, "the same command goes on" in errors) == (130, True)
+    assert (process.returncode, "the same command goes on" in errors, is_alone(process)) == (130, True, True)
     store = RunStore(tmp_path / "runs")
     assert (workers_of(store), store.records()) == ([], [])
 
@@ -171,12 +212,14 @@ def test_termination_ends_the_workers_at_once(tmp_path):
 def test_what_an_executor_cannot_do_is_an_error_before_compute(tmp_path):
     for wrong, message in (
         ({"executor": "dask"}, "no executor 'dask'; choose local, ray, slurm"),
-        ({"resources": Resources(cpus=0)}, "--cpus is 0"),
-        ({"resources": Resources(gpus=-1)}, "--gpus is -1"),
         ({"workers": 0}, "--workers is 0"),
     ):
         with pytest.raises(InputError, match=message):
             sweep([TINY], RunStore(tmp_path), **wrong)
+    for wrong in ({"cpus": 0}, {"cpus": math.nan}, {"gpus": -1}, {"gpus": math.inf}, {"minutes": 0}, {"workers": -1}):
+        (flag, value), *_ = wrong.items()
+        with pytest.raises(InputError, match=f"--{flag} is {value}"):
+            Resources(**wrong)
     assert list(tmp_path.iterdir()) == []
 
 

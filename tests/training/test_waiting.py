@@ -76,7 +76,7 @@ def check(model, data, loss, far):
     far()
     there, asked = stepped(model, data, loss)
     assert asked == []
-    torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", NAMES)
@@ -136,6 +136,7 @@ LONG = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a")  # of tables that are kept per device
 @pytest.mark.parametrize(
     ("method", "options"), [*QUICK.items(), *(pytest.param(*case, marks=pytest.mark.slow) for case in LONG)]
 )

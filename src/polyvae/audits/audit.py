@@ -113,9 +113,9 @@ def audit_model(
         unseen = {term.given: truth.unseen(term.given)}
         measured = _measured(values, fresh)
         lines = certified_lines(law, alone, measured, beta, unseen)
-        if truth.unseen_loss is not None:
+        if truth.least_losses is not None:
             loss = _measured(_values(model, alone, fresh, seed), fresh)
-            losses.append((term.weight, loss, truth.unseen_loss(term.given)))
+            losses.append((term.weight, loss, sum(truth.least_losses(term.given).values())))
             lines += (_line7(loss, losses[-1][2]),)
         parts.append((term, values, SubsetAudit(term.given, term.weight, measured, discrepancy(law, alone), lines)))
     by_subset = tuple(part for _, _, part in parts)

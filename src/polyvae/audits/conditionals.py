@@ -10,7 +10,8 @@ from polyvae.noise import derive_seed
 
 Rows = Mapping[str, np.ndarray]  # modality -> Int (row, feature), bins
 Score = Callable[[Rows, tuple[str, ...], bool], np.ndarray]
-"""(rows, given, by feature) -> -log q(x_m | x_given) in nats, (row,); by feature: summed over features one by one."""
+"""(rows, given, by feature) -> Float (2, row): -log q(x_m | x_given) in nats, and the most it could be in that row's
+context, whatever x_m; by feature: summed over features one by one."""
 
 HIDDEN, EPOCHS, PATIENCE, BATCH, RATE = 256, 120, 10, 64, 1e-3
 SMOOTHING = 0.5
@@ -22,14 +23,16 @@ def table_model(train: Rows, target: str, widths: Mapping[str, np.ndarray]) -> S
 
     def score(rows: Rows, given: tuple[str, ...], by_feature: bool) -> np.ndarray:
         context, of_train = (_cells(part, given, widths) for part in (rows, train))
+        contexts = int(np.prod([width for name in given for width in widths[name]]))
         features = list(range(len(widths[target])))
-        total = np.zeros(len(context))
+        total = np.zeros((2, len(context)))
         for columns in [[feature] for feature in features] if by_feature else [features]:
             width = {target: widths[target][columns]}
             symbol, seen = (_cells({target: part[target][:, columns]}, (target,), width) for part in (rows, train))
             cells = int(np.prod(width[target]))
-            hits = _matches(context * cells + symbol, of_train * cells + seen) + SMOOTHING
-            total += np.log(_matches(context, of_train) + SMOOTHING * cells) - np.log(hits)
+            hits = np.bincount(of_train * cells + seen, minlength=contexts * cells).reshape(contexts, cells) + SMOOTHING
+            nats = np.log(hits.sum(1, keepdims=True)) - np.log(hits)
+            total += [nats[context, symbol], nats[context].max(1)]
         return total
 
     return score
@@ -57,7 +60,10 @@ def network_model(train: Rows, target: str, widths: Mapping[str, np.ndarray], se
         inputs, bins = _tensors(fresh, names, target, widths)
         seen = torch.tensor([name in given for name in names]).expand(len(bins), -1)
         with torch.no_grad():
-            return net.nats(inputs, seen, bins).double().numpy()
+            nats = net.nats_of_bins(inputs, seen)
+            return np.stack(
+                [part.double().numpy() for part in (_of(nats, bins), nats.where(net.is_bin, 0).amax(-1).sum(1))]
+            )
 
     return score
 
@@ -73,12 +79,20 @@ class _Masked(nn.Module):
         self.body = nn.Sequential(first, nn.ReLU(), nn.Dropout(0.2), second, nn.ReLU())
         self.head = nn.Linear(HIDDEN, len(widths) * self.most)
 
-    def nats(self, inputs: Tensor, seen: Tensor, bins: Tensor) -> Tensor:
-        """-log q of `bins` (row, feature) given the `inputs` of the modalities `seen` Bool (row, modality): (row,)."""
+    def nats_of_bins(self, inputs: Tensor, seen: Tensor) -> Tensor:
+        """-log q of every bin given the `inputs` of the modalities `seen` Bool (row, modality): (row, feature, bin)."""
         mask = torch.repeat_interleave(seen, torch.tensor(self.sizes), 1) if self.sizes else seen
         hidden = self.body(torch.cat([inputs * mask, seen.float()], 1))
-        logits = self.head(hidden).view(len(bins), -1, self.most).masked_fill(~self.is_bin, -torch.inf)
-        return -logits.log_softmax(-1).gather(-1, bins[..., None]).sum((1, 2))
+        logits = self.head(hidden).view(len(inputs), -1, self.most).masked_fill(~self.is_bin, -torch.inf)
+        return -logits.log_softmax(-1)
+
+    def nats(self, inputs: Tensor, seen: Tensor, bins: Tensor) -> Tensor:
+        """-log q of `bins` (row, feature): (row,)."""
+        return _of(self.nats_of_bins(inputs, seen), bins)
+
+
+def _of(nats: Tensor, bins: Tensor) -> Tensor:
+    return nats.gather(-1, bins[..., None]).sum((1, 2))
 
 
 def _fit(
@@ -128,10 +142,3 @@ def _cells(rows: Rows, names: Sequence[str], widths: Mapping[str, np.ndarray]) -
         for feature, width in zip(rows[name].T, widths[name], strict=True):
             cell = cell * int(width) + feature
     return cell
-
-
-def _matches(wanted: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """How often each of `wanted` is in `present`."""
-    values, counts = np.unique(present, return_counts=True)
-    place = np.searchsorted(values, wanted).clip(max=len(values) - 1)
-    return np.where(values[place] == wanted, counts[place], 0)

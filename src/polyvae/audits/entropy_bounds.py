@@ -10,7 +10,10 @@ from polyvae.noise import derive_seed
 from polyvae.subsets import SubsetMixture
 from polyvae.theory.plugin import ids_of, interval, surprisal
 
-UPPER = "held-out cross-entropy of normalised models q(x_m | x_A) never falls below the entropy"
+UPPER = (
+    "held-out cross-entropy of normalised models q(x_m | x_A) never falls below the entropy; a row of the worst "
+    "kind is added, as rare ones may be missing"
+)
 PLUGIN = "plug-in conditional entropy is too small in expectation (concavity); no assumption"
 LABELLED = "plug-in entropy given the label; assumes that modalities are independent given it"
 
@@ -86,22 +89,24 @@ class EntropyBounds:
         return tuple(name for name in self.names if name not in given)
 
     def _score(self, name: str, given: tuple[str, ...], *, by_feature: bool = False) -> np.ndarray:
-        """-log q(x_name | x_given) of held-out rows."""
+        """-log q(x_name | x_given) of held-out rows, and the most it could be: (2, row)."""
         key = (name, tuple(n for n in self.names if n in given), by_feature)
         if key not in self.scored:
             self.scored[key] = self.scores[name](self.test_rows, key[1], by_feature)
         return self.scored[key]
 
     def _chain(self, given: tuple[str, ...]) -> np.ndarray:
-        """-log q(x_rest | x_given), one modality after the other: (row,)."""
-        total, seen = np.zeros(self.test_count), given
+        """-log q(x_rest | x_given), one modality after the other, and the most it could be: (2, row)."""
+        total, seen = np.zeros((2, self.test_count)), given
         for name in self._rest(given):
             total, seen = total + self._score(name, seen), (*seen, name)
         return total
 
     def _upper(self, values: np.ndarray) -> End:
-        values = np.broadcast_to(values, self.test_count)
-        return End(interval(values, self.rng)[1], float(values.mean()), UPPER)
+        """values: as `_chain`. A bootstrap knows only rows that it saw: where costly ones are rare, none or few may be
+        among them. With one more, of the most that any row could cost, its limit is that of an exact binomial."""
+        nats, most = np.broadcast_to(values, (2, self.test_count))
+        return End(interval(np.append(nats, most.max()), self.rng)[1], float(nats.mean()), UPPER)
 
     def _lower(
         self, terms: Mapping[tuple[str, ...], float], of: tuple[str, ...] | None = None, *, by_feature: bool = False

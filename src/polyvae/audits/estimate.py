@@ -152,20 +152,24 @@ def _advice(bounds: Estimate) -> list[str]:
             continue
         small, if_labels = 0.02 * bounds.joint.value, " if the label is all they share" * (lower.reason == LABELLED)
         if upper.value <= small:
-            line = f"{method}: costs at most {upper.value:,.1f} nats of {bounds.joint.value:,.1f} in all: cheap."
+            line = f"{method}: costs at most {_nats(upper.value)} nats of {_nats(bounds.joint.value)} in all: cheap."
         elif lower.value > small:
-            line = f"{method}: costs at least {lower.value:,.1f} nats{if_labels}, and at most {upper.value:,.1f}."
+            line = f"{method}: costs at least {_nats(lower.value)} nats{if_labels}, and at most {_nats(upper.value)}."
         else:
-            line = f"{method}: {lower.value:,.1f} to {upper.value:,.1f} nats: what it costs cannot be decided here."
+            line = f"{method}: {_nats(lower.value)} to {_nats(upper.value)} nats: what it costs cannot be decided here."
         floor, hidden = bounds.factorised[method].lower, bounds.hidden[method]
         if floor.value > lower.value:
-            line += f" Decoders with independent features lose at least {floor.value:,.1f}."
+            line += f" Decoders with independent features lose at least {_nats(floor.value)}."
         most = max(hidden, key=lambda name: hidden[name].upper.value)
         if upper.value > small:
-            line += f" Most may be hidden of {most}: at most {hidden[most].upper.value:,.1f} nats."
+            line += f" Most may be hidden of {most}: at most {_nats(hidden[most].upper.value)} nats."
         lines.append(line)
     return [
         *lines,
         "Methods with S = {all} (mvae) avoid this cost; they learn to encode a subset only from rows that have gaps.",
         "Delta is no error of imputation: for that compare imputation/ of trained runs.",
     ]
+
+
+def _nats(value: float) -> str:
+    return f"{value:,.1f}" if value >= 10 else f"{value:.2g}"

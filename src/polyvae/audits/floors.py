@@ -1,7 +1,7 @@
 """What a finished run's distortion is certain to be above, added to its record: needs the record and its data's law."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,25 +16,31 @@ NOISE = 0.01  # of the floor: some five standard errors of a mean over 1,000 tes
 
 
 class Floor(NamedTuple):
-    """In nats, on the law of the test rows. floor: line 7's bound on the distortion; delta: Delta(X, S)."""
+    """In nats, on the law of the test rows. by_modality: line 7's bound on each distortion; delta: Delta(X, S)."""
 
     run_id: str
     distortion: float
-    floor: float
+    by_modality: Mapping[str, float]
     delta: float
+
+    @property
+    def floor(self) -> float:
+        return sum(self.by_modality.values())
 
 
 def add_floors(
     store: RunStore, data_dir: str | None = None, say: Callable[[str], None] = lambda text: None
 ) -> tuple[Floor, ...]:
-    """Adds bound/floor and bound/delta to every finished run whose law is known: digits on pictures, Laplace density.
+    """Adds bound/floor, the same by modality, and bound/delta to every finished run whose law is known: digits on
+    pictures, Laplace density.
 
     The recorded distortion is of fixed test rows: its expectation over their pairing is above the floor.
     Other runs are left as they are; `say` is told about those whose data are not at hand.
-    Raises RunError where the floor is missed by more than the noise of a test set: that is a bug.
+    Raises InputError where there is no store, and RunError where the floor is missed by more than the noise of a test
+    set: that is a bug.
     """
     floors, laws = [], {}
-    for record in store.records(lambda damage: say(f"left out: {damage}")):
+    for record in store.there().records(lambda damage: say(f"left out: {damage}")):
         config = record.config
         has_law = config.dataset in datasets.DATASETS and datasets.DATASETS[config.dataset].sampler is not None
         if keys.DISTORTION not in record.metrics or not has_law or not record.resolved.is_bound:
@@ -51,15 +57,17 @@ def add_floors(
         key = json.dumps([config.dataset, *scoring, config.given])
         if key not in laws:
             laws[key] = _truth_of_test(plan)
-        if (least := laws[key].unseen_loss) is None:
+        if (least := laws[key].least_losses) is None:
             continue
-        bound = float(sum(term.weight * least(term.given) for term in plan.mixture.terms))
+        terms = [(term.weight, least(term.given)) for term in plan.mixture.terms]
+        bounds = {name: float(sum(weight * losses[name] for weight, losses in terms)) for name in plan.mixture.names}
         delta = discrepancy(laws[key].entropies, plan.mixture)
-        floor = Floor(record.run_id, record.metrics[keys.DISTORTION], bound, delta)
+        floor = Floor(record.run_id, record.metrics[keys.DISTORTION], bounds, delta)
         _check(floor)
         floors.append(floor)
         with store.lock(floor.run_id, wait=True):
-            added = {keys.FLOOR: floor.floor, keys.DELTA: floor.delta}
+            by_modality = {keys.of(keys.FLOOR, name): bound for name, bound in floor.by_modality.items()}
+            added = {keys.FLOOR: floor.floor, keys.DELTA: floor.delta, **by_modality}
             store.finish(replace(record, metrics=record.metrics | added))
     return tuple(floors)
 

@@ -1,5 +1,6 @@
 """What is known of the law behind a run's data: entropies, the floors of lines 6 and 7, fresh rows."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -39,7 +40,8 @@ class Truth:
 
     modalities: as an audit scores them (bytes by the mass of their bins). entropies: lower bounds where not exact.
     unseen: A -> sum of H(x_j | X_A) over the components j outside A that the decoder treats as independent (line 6).
-    unseen_loss: A -> least Laplace distortion outside A (line 7), or None. draw: (rows, rng) -> fresh rows.
+    least_losses: A -> modality -> its least Laplace loss where A is encoded (line 7), or None.
+    draw: (rows, rng) -> fresh rows.
     """
 
     description: str
@@ -47,7 +49,7 @@ class Truth:
     entropies: Entropies
     is_exact: bool
     unseen: Callable[[Subset], float]
-    unseen_loss: Callable[[Subset], float] | None
+    least_losses: Callable[[Subset], dict[str, float]] | None
     draw: Callable[[int, np.random.Generator], Rows]
 
 
@@ -160,12 +162,12 @@ def _of_images(plan: Plan, sampler: Sampler) -> Truth:
         values = {name: images[law.names.index(name)] for name in names}
         return _sample(MultimodalDataset.complete("fresh tuples", plan.modalities, values, labels=labels))
 
-    scored, least = tuple(map(_by_bins, plan.modalities)), _least_loss(plan, law)
+    scored, least = tuple(map(_by_bins, plan.modalities)), _least_losses(plan, law)
     entropies = law.entropies.select(names)
     return Truth("digits on pictures, by the fold lemma", scored, entropies, law.is_exact, unseen, least, draw)
 
 
-def _least_loss(plan: Plan, law: ImageLaw) -> Callable[[Subset], float] | None:
+def _least_losses(plan: Plan, law: ImageLaw) -> Callable[[Subset], dict[str, float]] | None:
     """Line 7 where every modality is scored by a Laplace density of fixed scale."""
     fixed = {m.name: m.likelihood.scale for m in plan.modalities if isinstance(m.likelihood, Laplace)}
     scales = {name: scale for name, scale in fixed.items() if scale is not None}
@@ -173,13 +175,13 @@ def _least_loss(plan: Plan, law: ImageLaw) -> Callable[[Subset], float] | None:
         return None
     pixels = dict(zip(law.names, law.pixels, strict=True))
 
-    def least(given: Subset) -> float:
+    def least(given: Subset) -> dict[str, float]:
         """Seen pixels at the mode of the density, unseen ones at their class's median."""
-        return sum(
-            p.components * np.log(2 * scales[n]) if n in given else p.laplace_loss(scales[n])
+        return {
+            n: p.components * math.log(2 * scales[n]) if n in given else p.laplace_loss(scales[n])
             for n, p in pixels.items()
             if n in scales
-        )
+        }
 
     return least
 

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import io
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ COMMANDS = {  # name -> module in this folder, function; a module is imported wh
     "impute": ("use", "impute"),
     "fit-prior": ("use", "fit_prior"),
 }
+CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f]")  # but tab and newline
 GUIDE = """Multimodal variational autoencoders: train, compare, generate, impute.
 
 Every command also takes --plugin FILE.py, a Python file of yours that registers methods, data sets, networks,
@@ -46,13 +48,21 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     try:
+        if found := CONTROL.search("".join(given)):
+            raise InputError(f"an argument holds the control character {found[0]!r}; leave it out")
         rest = _with_plugins([argument for argument in given if argument != "--debug"])
         _asked_for(rest)()
     except (InputError, RunError, OSError) as error:
         if debug:
             traceback.print_exc()
-        print(escapes.terminal(f"polyvae: {error}"), file=sys.stderr)
+        is_of_a_path = isinstance(error, OSError) and error.filename is not None
+        said = f"cannot use {error.filename}: {error.strerror}; name another path" if is_of_a_path else error
+        print(escapes.terminal(f"polyvae: {said}"), file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 1) from None
+    except MemoryError as error:
+        said = f"not enough memory ({error}); use fewer rows, or a smaller model"
+        print(escapes.terminal(f"polyvae: {said}"), file=sys.stderr)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("polyvae: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         raise SystemExit(130) from None

@@ -6,24 +6,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TextIO, TypeVar
 
+import torch
 import tyro
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from polyvae import escapes
-from polyvae.config import Seed, checked
+from polyvae.config import Seed, ThreadCount, checked
 from polyvae.errors import InputError
 from polyvae.files import read_settings
+from polyvae.threads import THREADS
 
 Store = Annotated[Path, tyro.conf.arg(metavar="DIR", help="Folder of all runs.")]
 Quiet = Annotated[bool, tyro.conf.arg(help="Print nothing but errors.")]
+Threads = Annotated[int | None, tyro.conf.arg(help="CPU threads. Default: all cores that this process may use.")]
+OF_RUN = "CPU threads. Default: those of the run's config, mostly 1."
+RunThreads = Annotated[int | None, tyro.conf.arg(help=OF_RUN)]
 RunName = Annotated[
     str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run id, the start of one, or a run folder.")
 ]
 CONDITION = """SQL condition on settings and metrics, such as "method = 'mopoe' AND beta <= 1"."""
 Where = Annotated[str | None, tyro.conf.arg(help=CONDITION)]
 STORE = Path("runs")
+UNFOLDED = 10_000  # columns
 
 T = TypeVar("T")
 
@@ -37,6 +43,8 @@ def out_file(path: Path, *endings: str) -> Path:
     """The value of --out where a command writes a file. Raises InputError, before it computes, where it cannot be."""
     if path.is_dir():
         raise InputError(f"--out {path} is a folder; name a file in it")
+    if path.exists() and not path.is_file():  # it would be replaced by a file of that name
+        raise InputError(f"--out {path} is a pipe or a device; name a file")
     if endings and path.suffix not in endings:
         raise InputError(f"--out {path}: name a {' or '.join(endings)} file")
     return _writable(path, path.parent)
@@ -59,6 +67,11 @@ def _writable(path: Path, folder: Path) -> Path:
 def seeded(seed: int) -> int:
     """The value of --seed. Raises InputError for what no generator takes."""
     return checked("seed", seed, Seed)
+
+
+def use_threads(count: int | None) -> None:
+    """Lets the command compute on so many threads. Raises InputError for what is no number of threads."""
+    torch.set_num_threads(THREADS if count is None else checked("threads", count, ThreadCount))
 
 
 def subsets_in(path: str, read: Callable[[Any], T]) -> T:
@@ -90,5 +103,18 @@ class Terminal(Console):
         return super().render_str(escapes.terminal(text), **options)
 
 
-def table_of(*headings: str | Column) -> Table:
-    return Table(*headings, box=None, header_style="bold")
+def table_of(*headings: str) -> Table:
+    columns = (Column(heading, overflow="fold") for heading in headings)
+    return Table(*columns, box=None, header_style="bold")
+
+
+def show(table: Table) -> None:
+    """Prints a table: folded into the width of a terminal; in a log each row on one line, whatever its length."""
+    terminal = Terminal()
+    if terminal.is_terminal:
+        terminal.print(table)
+        return
+    terminal.width = UNFOLDED
+    with terminal.capture() as shown:
+        terminal.print(table)
+    say("\n".join(line.rstrip() for line in shown.get().splitlines()))

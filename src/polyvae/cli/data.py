@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from polyvae import datasets
-from polyvae.cli.common import Quiet, Terminal, out_file, say, seeded, table_of
+from polyvae.cli.common import Quiet, out_file, say, seeded, show, table_of
 from polyvae.config import DataOptions
 from polyvae.datasets.download import download_mnist
 from polyvae.errors import InputError
@@ -66,4 +66,4 @@ def _list() -> None:
     table = table_of("data set", "what it is", "options")
     for name, entry in datasets.DATASETS.items():
         table.add_row(name, entry.description, ", ".join(entry.option_names))
-    Terminal().print(table)
+    show(table)

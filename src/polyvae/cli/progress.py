@@ -25,15 +25,17 @@ class _Display:
         self.is_live = self.console.is_terminal and not quiet
         what, note = (TextColumn(part, markup=False) for part in ("{task.description}", "{task.fields[note]}"))
         columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
-        self.progress = Progress(*columns, console=self.console, disable=not self.is_live)
+        self.progress = Progress(*columns, console=self.console)
         self.last_line = time.monotonic()
 
     def __enter__(self) -> Self:
-        self.progress.start()
+        if self.is_live:  # else some versions of rich print a blank line at the end
+            self.progress.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.progress.stop()
+        if self.is_live:
+            self.progress.stop()
 
     def line(self, text: str, *, now: bool) -> None:
         """Prints a plain line in a pipe, at most one every 20 seconds unless `now`."""
@@ -73,6 +75,7 @@ class SweepTable(_Display):
         super().__init__(quiet)
         self.store, self.configs, self.workers = store, configs, workers
         self.records: list[Record] = []
+        self.doubts: set[str] = set()
         self.tasks: dict[str, TaskID] = {}
         self.left, self.left_at = "", 0.0
 
@@ -93,6 +96,10 @@ class SweepTable(_Display):
             self.progress.remove_task(self.tasks.pop(run_id))
         outcome = f"{record.total_seconds:,.0f} s" if record.is_done else f"failed: {record.error}"
         self.say(f"[{len(self.records)} of {len(self.configs)}] {run_id}: {outcome}")
+        for doubt in (f"  {name}: {text}" for name, text in record.doubts.items()):
+            if doubt not in self.doubts:  # runs share their data
+                self.doubts.add(doubt)
+                self.say(doubt)
 
     def poll(self, running: list[str]) -> None:
         if self.quiet:

@@ -7,8 +7,21 @@ from typing import Literal
 
 from rich.table import Column, Table
 
-from polyvae import keys, subsets
-from polyvae.cli.common import STORE, Quiet, RunName, Store, Terminal, left_out, out_folder, say, subsets_in, table_of
+from polyvae import subsets
+from polyvae.cli.common import (
+    STORE,
+    Quiet,
+    RunName,
+    RunThreads,
+    Store,
+    Terminal,
+    left_out,
+    out_folder,
+    say,
+    show,
+    subsets_in,
+    table_of,
+)
 from polyvae.cli.progress import Bar
 from polyvae.config import RunConfig
 from polyvae.judges import pretrained
@@ -22,7 +35,6 @@ from polyvae.runs.run import run as train_and_score
 from polyvae.runs.store import RunStore
 
 NAMES_SHOWN = ("m0", "m1", "m2", "m3", "m4")
-WIDE = 200  # columns of a table that goes into a pipe or a file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +83,7 @@ def evaluate(
     metrics: str = "all",
     prior: Literal["gmm", "flow"] | None = None,
     importance_samples: int | None = None,
-    threads: int | None = None,
+    threads: RunThreads = None,
     device: str | None = None,
     store: Store = STORE,
     quiet: Quiet = False,
@@ -82,7 +94,6 @@ def evaluate(
         metrics: Comma-separated names; all: whatever the data and the installed extras allow; default: as in `run`.
         prior: A prior fitted by fit-prior in place of the model's own; what depends on it is kept as prior/<kind>/...
         importance_samples: Importance samples per test row, for log-likelihoods. Default: as the run's config says.
-        threads: CPU threads. Default: as the run's config says.
         device: cpu, cuda or auto. Default: as the run's config says.
     """
     given = {"importance_samples": importance_samples, "threads": threads, "device": device}
@@ -99,7 +110,8 @@ def methods() -> None:
     cost: modalities encoded + decoded per row and step, on average, of 5.
     """
     headings = ("method", "S", "objective", "prior", "posterior", "joint bound", "cost", "source")
-    table = table_of(*(Column(heading, no_wrap=heading == "method", overflow="fold") for heading in headings))
+    table = table_of(*headings)
+    table.columns[0].no_wrap = True
     for method in METHODS.values():
         if not MODELS.named(method.model).is_joint:
             table.add_row(method.name, method.summary, *["its own"] * 3, "", "", method.source)
@@ -113,9 +125,7 @@ def methods() -> None:
         row = (method.name, method.summary, objective, method.prior, posterior, _is_bound(method))
         encoded, decoded = cost(method, NAMES_SHOWN)
         table.add_row(*row, f"{encoded:.3g} + {decoded:.3g}" if method.mixture else "depends on S", method.source)
-    console = Terminal()
-    console.width = console.width if console.is_terminal else WIDE
-    console.print(table)
+    show(table)
 
 
 def _is_bound(method: Method) -> str:
@@ -133,14 +143,13 @@ def metrics() -> None:
         if metric.needs in pretrained.EXTRACTORS and metric.needs not in pretrained.installed():
             needs[0] += " (not installed)"
         table.add_row(name, metric.summary, "yes" if metric.is_default else "", ", ".join(filter(None, needs)))
-    Terminal(soft_wrap=False).print(table)
+    show(table)
 
 
 def _print_record(record: Record, folder: Path) -> None:
     rows = [(key, f"{value:,.4f}") for key, value in record.metrics.items()]
     for name, reason in record.notes.items():
-        is_reason = name not in record.metrics and name.split("/")[0] not in (keys.DATA, keys.SAMPLES)
-        rows.append((name, f"not defined: {reason}" if is_reason else reason))
+        rows.append((name, reason if name in record.doubts else f"not defined: {reason}"))
     terminal = Terminal()
     if terminal.is_terminal:
         table = Table(Column(no_wrap=True), Column(overflow="fold"), box=None, show_header=False)

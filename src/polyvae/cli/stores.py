@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 
 import tyro
 from rich import box
-from rich.table import Column, Table
+from rich.table import Table
 
 from polyvae import files
 from polyvae.cli.common import (
     STORE,
+    UNFOLDED,
     Quiet,
     Store,
     Terminal,
@@ -22,6 +23,7 @@ from polyvae.cli.common import (
     out_file,
     out_folder,
     say,
+    show,
     table_of,
 )
 from polyvae.errors import InputError, RunError
@@ -72,7 +74,7 @@ def records(
         tbl_hide_column_data_types=True,
         tbl_hide_dataframe_shape=True,
         tbl_formatting="NOTHING",
-        tbl_width_chars=10_000,  # a run id in one piece
+        tbl_width_chars=UNFOLDED,  # a run id in one piece
         fmt_str_lengths=60,
     ):
         say(shown)
@@ -100,7 +102,7 @@ def export(
 
         run_ids = set(table.where(table.table(chosen), where)["run_id"])
         chosen = [record for record in chosen if record.run_id in run_ids]
-    number = trackers.export(place, chosen, to, out)
+    number = trackers.export(place, chosen, to, out, left_out)
     if not quiet:
         say(f"{number} runs for {to}: {out}")
 
@@ -159,13 +161,14 @@ def compare(
 
     out_file(out)
     compared = side_by_side.read(RunStore(store), runs)
-    columns = (Column(run.run_id, justify="right", overflow="fold") for run in compared)
-    shown = table_of(Column(overflow="fold"), *columns)
+    shown = table_of("", *(run.run_id for run in compared))
+    for column in shown.columns[1:]:
+        column.justify = "right"
     prefixes = [""] if metrics == "all" else listed(metrics)
     for row in (*side_by_side.settings(compared), *side_by_side.metrics(compared, prefixes)):
         shown.add_row(row.name, *(_text(value) for value in row.values))
     if not quiet:
-        Terminal().print(shown)
+        show(shown)
     drawn = side_by_side.picture(compared, out)  # last: one damaged picture must not take the numbers with it
     if quiet:
         return
@@ -185,12 +188,12 @@ def claims(*, store: Store = STORE, out: Path | None = None, quiet: Quiet = Fals
     verdicts = judge(_ended(store))
     if out is not None:
         text = io.StringIO()
-        Terminal(file=text, width=10_000).print(_verdicts(verdicts, "<br>"))
+        Terminal(file=text, width=UNFOLDED).print(_verdicts(verdicts, "<br>"))
         files.write_text(out, text.getvalue().strip() + "\n")
     if quiet:
         return
     if out is None:
-        Terminal().print(_verdicts(verdicts, "\n"))
+        show(_verdicts(verdicts, "\n" if Terminal().is_terminal else "; "))
     counts = Counter(verdict.outcome for verdict in verdicts)
     said = f"{counts['holds']} hold, {counts['does not hold']} do not, {counts['not decided']} are not decided"
     say(f"{len(verdicts)} claims: {said}" if out is None else f"{len(verdicts)} claims ({said}): {out}")

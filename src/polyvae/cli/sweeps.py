@@ -1,6 +1,5 @@
 """The command that makes many runs."""
 
-import os
 import shlex
 import signal
 from collections.abc import Callable, Generator
@@ -12,7 +11,7 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from polyvae.cli.common import STORE, Quiet, Store, Terminal, left_out, say, table_of
+from polyvae.cli.common import STORE, Quiet, Store, left_out, say, show, table_of
 from polyvae.cli.progress import SweepTable
 from polyvae.config import RunConfig
 from polyvae.errors import RunError
@@ -24,6 +23,7 @@ from polyvae.runs.store import RunStore
 from polyvae.sweeps import costs
 from polyvae.sweeps.executors import Resources
 from polyvae.sweeps.sweep import Watcher, sweep, work_left
+from polyvae.threads import CORES
 
 STOPPING = "stopping: running runs are finished, no further one is started; Ctrl-C again stops at once"
 
@@ -43,6 +43,7 @@ def sweep_command(
     minutes: int | None = None,
     order: Literal["longest", "listed"] = "longest",
     data_dir: str | None = None,
+    threads: int | None = None,
     retry_failed: bool = False,
     dry_run: bool = False,
     quiet: Quiet = False,
@@ -55,13 +56,15 @@ def sweep_command(
     Args:
         experiment: A name (quick, fig02_quality_vs_beta, ...; a wrong one lists all) or a .py file that defines
             configs() -> list[RunConfig].
-        preset: Size of an experiment that has several: cpu (minutes per run; the default) or paper (as published).
+        preset: Size of an experiment that has several: cpu (minutes per run; the default), gpu_small and gpu (sized for
+            one large GPU), or paper (as published).
         where: SQL on settings that picks some of the runs, such as "method = 'mopoe' AND beta <= 1".
-        workers: Runs at a time; on this machine each in a process of its own, sharing the cores. Default: 2 on
-            two cores or more without a GPU, where two runs of one thread beat one of two; else 1.
+        workers: Runs at a time; on this machine each in a process of its own. Default: 2 on two cores or more
+            without a GPU, where two runs of one thread beat one of two; else 1.
         executor: local: this machine. ray: Ray, here or on a cluster. slurm: one Slurm job per run.
-        cpus: CPUs per run on Ray or Slurm, and its threads; Ray takes fractions.
+        cpus: CPUs per run on Ray or Slurm (its threads are --threads); Ray takes fractions.
         gpus: GPUs per run on Ray or Slurm; Ray takes fractions, such as .25 for four runs on one GPU.
+        threads: CPU threads of each run; another number makes another run. Default: as the experiment says, mostly 1.
         address: Address of a Ray cluster (auto, or HOST:PORT). Default: this machine.
         partition: Slurm partition.
         minutes: Time limit of a Slurm job. Default: submitit's.
@@ -72,21 +75,21 @@ def sweep_command(
     """
     place = RunStore(store)
     if workers is None:
-        workers = 2 if executor == "local" and (os.cpu_count() or 1) > 1 and not torch.cuda.is_available() else 1
+        workers = 2 if executor == "local" and CORES > 1 and not torch.cuda.is_available() else 1
     configs = experiments.configs_of(experiment, preset)
     if where is not None:
         from polyvae.runs import table  # here: SQL is rarely asked for, and polars starts slowly
 
         configs = table.configs_where(configs, where)
-    if data_dir is not None:
-        configs = [config.with_(data_dir=data_dir) for config in configs]
+    given = {name: value for name, value in (("data_dir", data_dir), ("threads", threads)) if value is not None}
+    configs = [config.with_(**given) for config in configs]
     known = place.records(left_out)
     if order == "longest":
         configs = costs.longest_first(configs, known)
+    resources = Resources(workers, cpus, gpus, address, partition, minutes)
     if dry_run:
         _show(configs, place, workers, retry_failed)
         return
-    resources = Resources(cpus=cpus, gpus=gpus, address=address, partition=partition, minutes=minutes)
     with SweepTable(place, configs, workers, quiet) as display, _interruptible(display.say) as stopping:
         watcher = Watcher(display.prepare, display.finished, display.poll, stopping.is_set)
         records = sweep(
@@ -142,7 +145,7 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
         state = known[run_id].status if run_id in known else "to do"
         state += ", to be scored by more metrics" * (left.get(run_id) == "score")
         shown.add_row(run_id, state, "?" if cost is None else duration(cost))
-    Terminal(soft_wrap=True).print(shown)
+    show(shown)
     time = duration(sum(expected[r] or 0 for r in left) / workers) if seconds else "unknown before a run is done"
     with_models = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
     folders, runs = with_models[:50], sum(work == "run" for work in left.values())

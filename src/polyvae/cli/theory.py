@@ -16,7 +16,19 @@ from polyvae.audits.entropy_bounds import Interval
 from polyvae.audits.estimate import Estimate, estimate
 from polyvae.audits.floors import add_floors
 from polyvae.audits.laws import law_named
-from polyvae.cli.common import STORE, Quiet, Store, Terminal, out_file, say, seeded, subsets_in, table_of
+from polyvae.cli.common import (
+    STORE,
+    Quiet,
+    Store,
+    Threads,
+    out_file,
+    say,
+    seeded,
+    show,
+    subsets_in,
+    table_of,
+    use_threads,
+)
 from polyvae.cli.progress import Bar
 from polyvae.config import DataOptions
 from polyvae.errors import InputError
@@ -44,6 +56,7 @@ class Flags(DataOptions):
     """Weight that each single modality keeps at least, for tradeoff."""
     rows: int = 1000
     """Fresh rows an audit measures on."""
+    threads: Threads = None
     store: Store = STORE
     quiet: Quiet = False
 
@@ -85,13 +98,14 @@ def theory(
             each, as `polyvae run --method custom --subsets` takes it.
     """
     seeded(law.seed)
+    use_threads(law.threads)
     if out is not None:
         out_file(out)
     result = ACTIONS[action](target, law)
     written = "" if out is None else "\n" + _write(out, result)
     if not law.quiet:
         for table in result.tables:
-            Terminal().print(table)
+            show(table)
         say(result.words + written)
 
 

@@ -13,7 +13,19 @@ import torch
 from torch import Tensor
 
 from polyvae import files, keys
-from polyvae.cli.common import STORE, Quiet, RunName, Store, listed, out_file, say, seeded
+from polyvae.cli.common import (
+    STORE,
+    Quiet,
+    RunName,
+    RunThreads,
+    Store,
+    Threads,
+    listed,
+    out_file,
+    say,
+    seeded,
+    use_threads,
+)
 from polyvae.cli.progress import Bar
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.arrays import read_parts
@@ -25,6 +37,7 @@ from polyvae.imputation import impute as impute_batch
 from polyvae.metrics.protocol import rows_with
 from polyvae.modality import Batch, Modality
 from polyvae.models import Model, TrainableModel
+from polyvae.noise import derive_seed
 from polyvae.pictures.pages import Row, write_page
 from polyvae.runs import finished
 from polyvae.runs.finished import plan_of
@@ -48,6 +61,7 @@ class ModelFlags:
     """Seed of the draws."""
     device: str = "auto"
     """cpu, cuda or auto."""
+    threads: Threads = None
     store: Store = STORE
     quiet: Quiet = False
 
@@ -57,6 +71,7 @@ class ModelFlags:
 
     def load(self, prior: str | None = None) -> TrainableModel:
         seeded(self.seed)
+        use_threads(self.threads)
         return load(self.folder, weights=self.weights, prior=prior).to(device_named(self.device))
 
     def batches(self, rows: MultimodalDataset) -> Iterator[Batch]:
@@ -100,7 +115,7 @@ def generate(
         raise InputError("--prior is for samples from the prior; leave out --given")
     out_file(out, ".npz")
     vae = model.load(prior)
-    torch.manual_seed(model.seed)
+    torch.manual_seed(derive_seed(model.seed, "generate"))
     wanted = None if targets is None else listed(targets)
     arrays: Arrays = {}
     inputs: list[Row] = []
@@ -151,7 +166,7 @@ def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("
     vae = model.load()
     given = read_parts(data)
     rows = load_like(given, vae.modalities)
-    torch.manual_seed(model.seed)
+    torch.manual_seed(derive_seed(model.seed, "impute"))
     parts = [impute_batch(vae, batch, draws=draws) for batch in model.batches(rows)]
     arrays: Arrays = {}
     for index, modality in enumerate(vae.modalities):
@@ -175,6 +190,7 @@ def fit_prior(
     kind: SamplerKind = "gmm",
     components: int = COMPONENTS,
     seed: int = 0,
+    threads: RunThreads = None,
     store: Store = STORE,
     quiet: Quiet = False,
 ) -> None:
@@ -190,8 +206,9 @@ def fit_prior(
     if components < 1:
         raise InputError(f"--components is {components}; it must be at least 1")
     seeded(seed)
+    changes = {} if threads is None else {"threads": threads}
     with Bar(quiet) as bar:
-        fitted = finished.fit_prior(run, RunStore(store), kind, components, seed, say=bar.say)
+        fitted = finished.fit_prior(run, RunStore(store), kind, components, seed, say=bar.say, **changes)
     if not quiet:
         say(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
         plan = plan_of(RunStore(store).existing(run))

@@ -100,13 +100,13 @@ def load(
 
     size: number of rows of this split, None for all. options: those of the data set, the fields of its `Entry.options`:
     modalities, pairing, crop_range, scale, held_out, background of PolyMNIST and its variants (`PolyMNISTOptions`),
-    split_by and crop of cub (`CubOptions`), data and test_size of arrays (`ArraysOptions`), and
+    split_by and crop of cub (`CubOptions`), data, test_size, scaling and text_length of arrays (`ArraysOptions`), and
     data_dir: folder of downloaded or own data, else $POLYVAE_DATA, else what ships with polyvae.
     Raises InputError on an unknown name, on an option that the data set does not have, on values out of range.
     """
     _check_split(split)
-    if size is not None and size < 1:
-        raise InputError(f"size {size} must be at least 1")
+    if size is not None and not 1 <= size < 2**31:
+        raise InputError(f"size {size} must be at least 1 and below 2^31")
     if seed < 0:
         raise InputError(f"seed {seed} must not be negative")
     entry = DATASETS.named(name)

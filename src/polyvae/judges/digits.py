@@ -34,11 +34,10 @@ RECIPE: dict[str, Any] = {
     "shift": 1,
     "background_weight": 0.3,
 }
-THREADS = min(2, torch.get_num_threads())  # on a busy machine two wait for each other: OMP_NUM_THREADS=1 says so
 
 
 def judge_for(sampler: Sampler, test: MultimodalDataset, cache: Path | None = None) -> Judge:
-    """The judge of the generator behind `sampler`: from the cache, or trained now (about a minute) by one process.
+    """The judge of the generator behind `sampler`: from the cache, or trained now (a minute or two) by one process.
 
     test: its accuracy is measured on at most 2,000 rows of it. cache: a folder (default `files.cache_dir()`).
     Raises InputError when the cached file is damaged or was changed.
@@ -50,7 +49,6 @@ def judge_for(sampler: Sampler, test: MultimodalDataset, cache: Path | None = No
         lambda: _Network(sampler.cells, sampler.offsets),
         lambda network: _train(network, sampler),
         RECIPE,
-        THREADS,
     )
     networks = dict.fromkeys(test.names, network)
     accuracy = accuracy_of(networks, CLASSES, test)

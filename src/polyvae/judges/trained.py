@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from polyvae import files
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.errors import InputError
-from polyvae.noise import on_threads
+from polyvae.threads import on_threads
 
 CEILING_ROWS, CEILING_BATCH = 2000, 256
 WIDTH = 64  # features
@@ -41,16 +41,15 @@ def trained_once(
     build: Callable[[], Network],
     train: Callable[[Network], Mapping[str, Tensor]],
     recipe: Recipe,
-    threads: int = 1,
 ) -> tuple[Network, str]:
     """The frozen network kept at `path`, trained now by one process if it is not there, and the SHA-256 of its weights.
 
-    build: the untrained network. train: the weights that training gives it; on `threads` threads, which fix the
-    rounding. Raises InputError when the file is damaged or was changed.
+    build: the untrained network. train: the weights that training gives it, on one thread whatever the caller has:
+    threads fix the rounding. Raises InputError when the file is damaged or was changed.
     """
 
     def make() -> tuple[Mapping[str, Tensor], dict[str, Any]]:
-        with on_threads(threads):
+        with on_threads(1):
             weights = train(fresh(build, recipe))
         return weights, {"sha256": files.digest(weights), "recipe": recipe}
 

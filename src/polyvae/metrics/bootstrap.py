@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from polyvae import keys
+from polyvae.noise import derive_seed
 
 RESAMPLES = 1000
 
@@ -14,7 +15,7 @@ def interval(statistic: Callable[[np.ndarray], float], rows: int, seed: int) -> 
 
     statistic: of Int (row,), how often each row is drawn.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
     values = [statistic(np.bincount(rng.integers(0, rows, rows), minlength=rows)) for _ in range(RESAMPLES)]
     low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)

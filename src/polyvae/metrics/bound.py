@@ -4,7 +4,7 @@ from typing import Unpack
 
 import torch
 
-from polyvae import objectives
+from polyvae import keys, objectives
 from polyvae.dataset import MultimodalDataset
 from polyvae.metrics.protocol import Options, measuring
 from polyvae.models.contract import Model, joint
@@ -40,7 +40,7 @@ def bound(model: Model, data: MultimodalDataset, *, beta: float = 1.0, **options
     scores = {"bound/loss": loss, "bound/distortion": distortion, "bound/rate": rate}
     for name, amount, count in zip(data.names, log_likelihood.tolist(), seen, strict=True):
         if count:
-            scores[f"bound/log_likelihood/{name}"] = amount / count
+            scores[keys.of(keys.RECONSTRUCTION, name)] = amount / count
     return scores
 
 

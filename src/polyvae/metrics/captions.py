@@ -17,6 +17,7 @@ from polyvae.metrics.pairs import Subset, members, wanted_members
 from polyvae.metrics.protocol import Options, Trial, measuring
 from polyvae.modality import Modality
 from polyvae.models.contract import Model, NotDefined, code_draws
+from polyvae.noise import derive_seed
 from polyvae.text import PADDING
 
 MOST_ROWS = 1000
@@ -103,7 +104,7 @@ def _drawn(trial: Trial[Model], spec: Modality, given: Subset | None) -> Tokens:
         return words
     parts = members(trial.model, given)
     weights = [weight for _, weight in parts]
-    chosen = np.random.default_rng(trial.seed).choice(len(parts), len(trial.data), p=weights)
+    chosen = np.random.default_rng(derive_seed(trial.seed, "captions")).choice(len(parts), len(trial.data), p=weights)
     for drawn in trial.conditional_means("captions", wanted_members(trial.model, [(given, spec.name)])):
         mine = [i for i, row in enumerate(drawn.rows) if parts[chosen[row]][0] == drawn.given]
         words += spec.vocabulary.tokens(spec.to_original(drawn.values[mine]))

@@ -19,6 +19,7 @@ from polyvae.metrics.pairs import few_pairs
 from polyvae.metrics.protocol import Options, readable
 from polyvae.metrics.readings import Read, Readings, read_data, read_model
 from polyvae.models.contract import Model
+from polyvae.noise import derive_seed
 
 Features = np.ndarray | Tensor
 Statistics = tuple[np.ndarray, np.ndarray] | Moments
@@ -53,7 +54,7 @@ def frechet_limit(real: Features, generated: Features, seed: int = 0) -> float:
     most, least = min(len(real), len(generated)), max(LEAST_FOR_LIMIT, 5 * (real.shape[1] + 1))
     if most < least:
         raise InputError(f"{most} rows; extrapolating a Frechet distance in {real.shape[1]} dimensions needs {least}")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(derive_seed(seed, "frechet_limit"))
     sizes = np.round(1 / np.linspace(1 / most, 5 / most, POINTS)).astype(int)
     both = [np.asarray(x, np.float64) for x in (real, generated)]
     distances = [frechet_distance(*(x[rng.permutation(len(x))[:size]] for x in both)) for size in sizes]

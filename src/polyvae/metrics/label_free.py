@@ -20,6 +20,7 @@ from polyvae.metrics.bootstrap import interval, with_interval
 from polyvae.metrics.pairs import Pair, few_pairs, members, one_out_pairs, self_pairs, wanted_members
 from polyvae.metrics.protocol import Options, Trial, measuring
 from polyvae.models.contract import Model, NotDefined
+from polyvae.noise import derive_seed
 
 MOST_ROWS = 1000
 SHUFFLES = 1000
@@ -108,7 +109,7 @@ def relative(own: np.ndarray, true: np.ndarray) -> float:
 
 def permutation_p(ranks: Sequence[np.ndarray], seed: int) -> float:
     """One-sided p-value of the mean own rank under shuffling of inputs. ranks: (row, row) a target."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(derive_seed(seed, "shuffles"))
     count = len(ranks[0])
     observed = sum(float(table.diagonal().mean()) for table in ranks)
     shuffled = []

@@ -95,6 +95,7 @@ def _distortion_and_rate(model: JointModel, batch: Batch, posterior: GaussianMix
     """Of predicting everything, (2,), in nats, summed over rows: one draw from each component, by its weight."""
     z = rsample(posterior.components, noise)  # (component, batch, latent)
     weights = posterior.weights.T
-    scores = sum((scores_of(model, batch, name, z) for name in model.names), torch.zeros((), device=z.device))
+    each = scores_of(model, batch, dict.fromkeys(model.names, z))
+    scores = sum(each.values(), torch.zeros((), device=z.device))
     parts = torch.stack([-weights * scores, weights * model.prior.kl(posterior.components, z)])
     return parts.double().sum((1, 2)).cpu().numpy()

@@ -16,6 +16,7 @@ from polyvae.metrics.coherence import check_labels
 from polyvae.metrics.pairs import Subset, given_subsets
 from polyvae.metrics.protocol import Options, Trial, has_all, measuring
 from polyvae.models.contract import JointModel, Model, NotDefined, joint
+from polyvae.noise import derive_seed
 from polyvae.subsets import conditional
 
 EXAMPLES = 500
@@ -57,7 +58,7 @@ def linear_probe(
         raise NotDefined(f"test rows are of classes that no training row has, such as {unseen[0]}")
     names, given_sets = model.names, given_subsets(model.names)
     with measuring(known, test, **options) as on_test:
-        order = np.random.default_rng(on_test.seed).permutation(len(train)).tolist()  # a prefix is a fair choice
+        order = np.random.default_rng(derive_seed(on_test.seed, "linear_probe")).permutation(len(train)).tolist()
         on_train = replace(on_test, data=train, rows=order[: max(EXAMPLES, *CURVE)])
         trials = on_train, on_test
         codes = [embeddings(trial, given_sets) for trial in trials]

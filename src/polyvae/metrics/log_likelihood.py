@@ -20,7 +20,7 @@ from polyvae.metrics.pairs import Subset, few_pairs
 from polyvae.metrics.protocol import Options, Trial, measuring
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel, Model, code_draws, joint
-from polyvae.noise import RowNoise
+from polyvae.noise import RowNoise, derive_seed
 
 MOST_ROWS = 500  # for all but the joint
 BLIND_ROWS, BLIND_SAMPLES, BLIND_POSTERIORS, BLIND_CHUNK = 200, 1000, 500, 50
@@ -112,7 +112,9 @@ def blind_log_likelihood(
     others = train.batch(chosen_rows(len(train), BLIND_POSTERIORS, seed))
     posteriors = model.posterior(others)
     half = samples // 2
-    pick = torch.randint(len(others.present), (samples - half,), generator=torch.Generator().manual_seed(seed))
+    pick = torch.randint(
+        len(others.present), (samples - half,), generator=torch.Generator().manual_seed(derive_seed(seed, "blind"))
+    )
     pick = pick.to(posteriors.weights.device)
     theirs = GaussianMixture(picked(posteriors.components, (slice(None), pick)), posteriors.weights[pick])
     first, second = (RowNoise(seed, "blind", tuple(range(*ends))) for ends in ((half,), (half, samples)))
@@ -140,7 +142,7 @@ def legacy_log_likelihood(
     alone stands below the line. With both off it is the joint estimate over whole batches.
     Raises NotDefined for a model that is not joint.
     """
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).tolist()
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(derive_seed(seed, "legacy"))).tolist()
     whole = [ids for ids in chunks(order, LEGACY_BATCH) if len(ids) == LEGACY_BATCH or len(order) < LEGACY_BATCH]
     means = []
     with measuring(joint(model), data, seed=seed) as trial:

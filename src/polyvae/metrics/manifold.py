@@ -2,6 +2,10 @@
 
 Precision and recall as in Kynkaanniemi et al. 2019, density and coverage as in Naeem et al. 2020: the manifold of a
 sample is the union of balls around its points, each as wide as the distance to its k-th neighbour.
+
+A ball is open, so it holds k points of its own set: its centre and k - 1 neighbours. Where neighbours tie at its edge,
+fewer lie inside; those on the edge then count by the share that makes k of them. So a set that repeats points, whose
+balls may have no width, scores 1 against itself; without ties the values are the published ones.
 """
 
 from typing import NamedTuple
@@ -30,7 +34,7 @@ class Manifold(NamedTuple):
 
 
 def precision_recall(real: np.ndarray | Tensor, generated: np.ndarray | Tensor, k: int = NEIGHBOUR) -> Manifold:
-    """The four numbers for features (row, dimension), by Euclidean distance.
+    """The four numbers for features (row, dimension), by Euclidean distance; all 1 for a set against itself.
 
     Memory grows with the rows, not with their square. Raises InputError unless either side has more than k rows.
     """
@@ -39,18 +43,19 @@ def precision_recall(real: np.ndarray | Tensor, generated: np.ndarray | Tensor, 
     a, b = (torch.from_numpy(finite(x, "precision and recall", k + 1)) for x in (real, generated))
     if a.shape[1] != b.shape[1]:
         raise InputError(f"features of dimension {a.shape[1]} and {b.shape[1]} have no precision and recall")
-    radius_a, radius_b = _radii(a, k), _radii(b, k)
-    around = [(torch.cdist(part, a) < radius_a).sum(-1) for part in b.split(CHUNK)]  # generated points
+    real_balls, generated_balls = _balls(a, k), _balls(b, k)
+    around = torch.zeros(len(b), dtype=torch.float64)  # how many real balls hold a generated point
     covered, recalled = [], []  # real points
-    for part, radius in zip(a.split(CHUNK), radius_a.split(CHUNK), strict=True):
-        distance = torch.cdist(part, b)
-        covered.append(distance.min(-1).values < radius)
-        recalled.append((distance < radius_b).any(-1))
-    inside = torch.cat(around).double()
+    for rows in torch.arange(len(a)).split(CHUNK):
+        distance = _distances(a[rows], b)
+        inside = _Balls(*(of_all[rows] for of_all in real_balls)).hold(distance)
+        around += inside.sum(0)
+        covered.append((inside > 0).any(1))
+        recalled.append((generated_balls.hold(distance.T) > 0).any(0))
     return Manifold(
-        precision=float((inside > 0).double().mean()),
+        precision=float((around > 0).double().mean()),
         recall=float(torch.cat(recalled).double().mean()),
-        density=float(inside.mean() / k),
+        density=float(around.mean() / k),
         coverage=float(torch.cat(covered).double().mean()),
     )
 
@@ -65,6 +70,29 @@ def manifold_of(readings: Readings) -> dict[str, float]:
     return values
 
 
-def _radii(points: Tensor, k: int) -> Tensor:
-    """Distance of every point to its k-th neighbour, itself not counted: (row,)."""
-    return torch.cat([torch.cdist(part, points).kthvalue(k + 1).values for part in points.split(CHUNK)])
+class _Balls(NamedTuple):
+    """radius: distance of every point to its k-th neighbour, itself not counted: (row,). edge: what a point at just
+    that distance counts: 0 unless neighbours tie there."""
+
+    radius: Tensor
+    edge: Tensor
+
+    def hold(self, distance: Tensor) -> Tensor:
+        """How far each ball holds each point, in [0, 1], from their distances: both (ball, point)."""
+        radius, edge = self.radius[:, None], self.edge[:, None]
+        return (distance < radius).double().addcmul_((distance == radius).double(), edge)
+
+
+def _balls(points: Tensor, k: int) -> _Balls:
+    radii, edges = [], []
+    for part in points.split(CHUNK):
+        distance = _distances(part, points)
+        radius = distance.kthvalue(k + 1).values[:, None]
+        edges.append((k - (distance < radius).sum(1)).double() / (distance == radius).sum(1))
+        radii.append(radius[:, 0])
+    return _Balls(torch.cat(radii), torch.cat(edges))
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """Euclidean, and equal for equal pairs: by products of matrices, equal points could be some 1e-8 apart."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")

@@ -361,6 +361,8 @@ def evaluate(
         try:
             with torch.no_grad():
                 scores = dict(METRICS[name].measure(scoring))
+            if others := [key for key in scores if not METRICS[name].owns(name, key)]:
+                raise InputError(f"key {others[0]!r} is not its own, which is {name!r} or starts with '{name}/'")
         except InputError as reason:  # what is scored and trained already is kept
             notes[name] = str(reason)
             continue

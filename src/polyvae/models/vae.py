@@ -13,6 +13,7 @@ from polyvae.modality import Batch, Modality
 from polyvae.models.blueprint import Blueprint, Networks
 from polyvae.models.contract import Codes
 from polyvae.models.generation import TrainableModel
+from polyvae.networks import grouped
 from polyvae.networks.by_name import ByName
 from polyvae.networks.heads import completed
 from polyvae.noise import Noise
@@ -57,6 +58,7 @@ class MultimodalVAE(TrainableModel):
         self.prior.bind(self.posterior)
         self.encoders = ByName({m.name: networks[m.name][0] for m in self.modalities})
         self.decoders = ByName({m.name: completed(m, networks[m.name][1]) for m in self.modalities})
+        self.forms = grouped.forms(self.encoders), grouped.forms(self.decoders)
 
     @classmethod
     def of(cls, blueprint: Blueprint) -> "MultimodalVAE":
@@ -98,26 +100,24 @@ class MultimodalVAE(TrainableModel):
         if tuple(batch.values) != self.names:
             raise InputError(f"the batch holds {', '.join(batch.values)}, the model takes {', '.join(self.names)}")
         by_row = isinstance(wanted, Tensor)
-        experts = []
-        for name, seen in zip(self.names, (wanted if by_row else batch.present).unbind(-1), strict=True):
-            is_whole = batch.is_complete and not by_row
-            if not by_row and wanted is not None and name not in wanted:
-                experts.append(self.family.blank(self.blank.expand(len(seen), -1)))
-            else:
-                experts.append(self._expert(name, batch.values[name], None if is_whole else seen))
+        masks = dict(zip(self.names, (wanted if by_row else batch.present).unbind(-1), strict=True))
+        values = {n: x for n, x in batch.values.items() if by_row or wanted is None or n in wanted}
+        is_whole = batch.is_complete and not by_row
+        if not waiting.is_free(batch.present.device):
+            return self._masked(values, masks, is_whole=is_whole)
+        blank = self.family.blank(self.blank.expand(len(batch.present), -1))
+        experts = [
+            self._expert(name, values[name], None if is_whole else seen) if name in values else blank
+            for name, seen in masks.items()
+        ]
         mean, logvar = (torch.stack(fields) for fields in zip(*experts, strict=True))
         return experts[0].like(mean, logvar)
 
     def _expert(self, name: str, values: Tensor, seen: Tensor | None) -> Posterior:
         """seen: Bool (batch,), the rows to encode; None for all."""
-        by_index = seen is not None and waiting.is_free(seen.device)
-        if seen is None or (by_index and bool(seen.all())):
+        if seen is None or bool(seen.all()):
             return self.family(*self.encoders[name](values))
         blank = self.blank.expand(len(seen), -1)
-        if not by_index:
-            expert = self.family(*self.encoders[name](values))
-            mean, logvar = (torch.where(seen[:, None], field, blank.to(field.dtype)) for field in expert)
-            return expert.like(mean, logvar)
         rows = seen.nonzero().squeeze(1)
         if not len(rows):
             return self.family.blank(blank)
@@ -125,10 +125,23 @@ class MultimodalVAE(TrainableModel):
         mean, logvar = (blank.to(field.dtype).index_copy(0, rows, field) for field in expert)
         return expert.like(mean, logvar)
 
+    def _masked(self, values: dict[str, Tensor], masks: dict[str, Tensor], *, is_whole: bool) -> Posterior:
+        """All rows of `values` are encoded, and masked afterwards unless all are wanted: nothing needs to be known."""
+        encoded = grouped.outputs(self.encoders, self.forms[0], values)
+        outputs = [encoded.get(name, [self.blank.expand(len(seen), -1)] * 2) for name, seen in masks.items()]
+        experts = self.family(*(torch.stack(fields) for fields in zip(*outputs, strict=True)))
+        if is_whole and len(values) == len(masks):
+            return experts
+        seen = torch.stack([mask if name in values else torch.zeros_like(mask) for name, mask in masks.items()])
+        return experts.like(*(torch.where(seen[..., None], field, 0.0) for field in experts))
+
     def decode(self, codes: Tensor | Codes) -> dict[str, Distribution]:
         """The likelihood of each modality named in `codes`; a tensor (batch, latent) is read by all of them."""
         read = dict.fromkeys(self.names, codes) if isinstance(codes, Tensor) else codes
-        return {m.name: m.distribution(self.decoders[m.name](read[m.name])) for m in self.modalities if m.name in read}
+        params = grouped.outputs(
+            self.decoders, self.forms[1], {name: read[name] for name in self.names if name in read}
+        )
+        return {m.name: m.distribution(params[m.name]) for m in self.modalities if m.name in read}
 
     def posterior(
         self, batch: Batch, given: Sequence[str] | None = None, experts: Posterior | None = None

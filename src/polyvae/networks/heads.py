@@ -84,8 +84,12 @@ class LearnedScale(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         location = self.decoder(z).to(self.log_scale.dtype)
-        log_scale = 7 * torch.tanh(self.SPEED * self.log_scale / 7)
-        return torch.stack([location, log_scale.expand_as(location)], 1)
+        return torch.stack([location, self.bounded(self.log_scale).expand_as(location)], 1)
+
+    @classmethod
+    def bounded(cls, parameter: Tensor) -> Tensor:
+        """The log scale that a parameter stands for, within [-7, 7]."""
+        return 7 * torch.tanh(cls.SPEED * parameter / 7)
 
 
 def completed(modality: Modality, decoder: nn.Module) -> nn.Module:

@@ -61,21 +61,23 @@ def _systematic(model: JointModel, batch: Batch, mixture: SubsetMixture, generat
     experts = model.encode(batch, draw.given)  # what a row's subset leaves out costs nothing
     posterior = fused(experts, mixture, draw.given, draw.prior_expert)
     z = rsample(posterior, generator)
-    scores = torch.stack([scores_of(model, batch, name, z) for name in model.names], -1)
-    return scores, model.prior.kl(posterior, z)
+    scores = scores_of(model, batch, dict.fromkeys(model.names, z))
+    return torch.stack([scores[name] for name in model.names], -1), model.prior.kl(posterior, z)
 
 
 def _exact(model: JointModel, batch: Batch, mixture: SubsetMixture, generator: Noise) -> tuple[Tensor, Tensor]:
     posterior, omega = every_term(model, batch, mixture)
     z = rsample(posterior, generator)
-    omega, columns = omega.to(z.dtype), []
+    omega, weights, codes = omega.to(z.dtype), {}, {}
     for name in model.names:
         predicts = [i for i, term in enumerate(mixture.terms) if term.target is None or name in term.target]
         if len(predicts) == len(z):
-            columns.append((omega * scores_of(model, batch, name, z)).sum(0))
+            weights[name], codes[name] = omega, z
         elif predicts:
-            weights, codes = (torch.stack([part[i] for i in predicts]) for part in (omega, z))
-            columns.append((weights * scores_of(model, batch, name, codes)).sum(0))
-        else:
-            columns.append(z.new_zeros(len(batch.present)))
+            weights[name], codes[name] = (torch.stack([part[i] for i in predicts]) for part in (omega, z))
+    scores = scores_of(model, batch, codes)
+    columns = [
+        (weights[name] * scores[name]).sum(0) if name in scores else z.new_zeros(len(batch.present))
+        for name in model.names
+    ]
     return torch.stack(columns, -1), (omega * model.prior.kl(posterior, z)).sum(0)

@@ -1,10 +1,12 @@
 """What all objectives share: the model they need, the bound they return, weights of terms, noise."""
 
 import math
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from polyvae import gaussian, noise, waiting
 from polyvae.errors import InputError
@@ -62,12 +64,11 @@ def systematic_quantiles(batch_size: int, generator: Noise, device: torch.device
 
 def every_term(model: JointModel, batch: Batch, mixture: SubsetMixture) -> tuple[Posterior, Tensor]:
     """The posterior of every term (subset, batch, latent), and weights (subset, batch)."""
-    present, terms = batch.present, mixture.on(batch.present.device)
-    member = terms.matrix[:, None] & present  # (subset, batch, modality)
-    alive = member.any(-1) & (terms.targets[:, None] & present).any(-1)
+    present, left = batch.present, mixture.within(batch.present)
+    targets = mixture.on(present.device).targets[:, None] & present
+    alive = left.given.any(-1) & targets.any(-1)
     # A term with nothing to encode or to predict has weight zero; the prior keeps its posterior finite.
-    prior_expert = terms.prior_experts[:, None] | ~alive
-    member = member & alive[..., None]
+    member, prior_expert = left.given & alive[..., None], left.prior_expert | ~alive
     experts = model.encode(batch, mixture.encoded if batch.is_complete else member.any(0))
     return fused(experts, mixture, member, prior_expert), omega_of(mixture, alive)
 
@@ -93,18 +94,34 @@ def rsample(posterior: Posterior, generator: Noise) -> Tensor:
     return posterior.rsample(standard.view(rows, *outer, latent).movedim(0, -2))
 
 
-def scores_of(model: JointModel, batch: Batch, name: str, z: Tensor) -> Tensor:
-    """log likelihood(x_name | z) for z (..., batch, latent): (..., batch). Rows without it get 0, undecoded."""
-    *outer, count, _ = z.shape
-    value, seen = batch.values[name], batch.present[:, model.names.index(name)]
-    by_index = not batch.is_complete and waiting.is_free(seen.device)
-    if by_index:
-        rows = seen.nonzero().squeeze(1)
-        z, value = z.index_select(-2, rows), value.index_select(0, rows)
-        if not len(rows):
-            return z.new_zeros(*outer, count)
-    likelihood = model.decode({name: z.flatten(0, -2)})[name]
-    scores = likelihood.log_prob(value.expand(*outer, *value.shape).flatten(0, len(outer))).view(*outer, -1)
-    if by_index:
-        return scores.new_zeros(*outer, count).index_copy(-1, rows, scores)
-    return scores if batch.is_complete else torch.where(seen, scores, 0.0)
+def scores_of(model: JointModel, batch: Batch, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """log likelihood(x_m | z_m) of every modality m in codes (..., batch, latent): (..., batch). Rows without it get 0.
+
+    Where reading is free, those rows are not decoded. Elsewhere all modalities are decoded in one go.
+    """
+    if waiting.is_free(batch.present.device):
+        return {name: _scores_by_index(model, batch, name, z) for name, z in codes.items()}
+    flat: dict[Tensor, Tensor] = {z: z.flatten(0, -2) for z in codes.values()}  # what was one tensor stays one
+    laws, scores = model.decode({name: flat[z] for name, z in codes.items()}), {}
+    for name, z in codes.items():
+        each = _scores(laws[name], batch.values[name], z)
+        seen = batch.present[:, model.names.index(name)]
+        scores[name] = each if batch.is_complete else torch.where(seen, each, 0.0)
+    return scores
+
+
+def _scores_by_index(model: JointModel, batch: Batch, name: str, z: Tensor) -> Tensor:
+    value = batch.values[name]
+    if batch.is_complete:
+        return _scores(model.decode({name: z.flatten(0, -2)})[name], value, z)
+    rows = batch.present[:, model.names.index(name)].nonzero().squeeze(1)
+    if not len(rows):
+        return z.new_zeros(z.shape[:-1])
+    chosen = z.index_select(-2, rows)
+    found = _scores(model.decode({name: chosen.flatten(0, -2)})[name], value.index_select(0, rows), chosen)
+    return found.new_zeros(z.shape[:-1]).index_copy(-1, rows, found)
+
+
+def _scores(likelihood: Distribution, value: Tensor, z: Tensor) -> Tensor:
+    *outer, _, _ = z.shape
+    return likelihood.log_prob(value.expand(*outer, *value.shape).flatten(0, len(outer))).view(*outer, -1)

@@ -22,8 +22,12 @@ from polyvae.report.glossary import glossary
 from polyvae.report.marks import Marks
 from polyvae.report.overview import table_1
 from polyvae.report.reading import TITLES, read_runs
-from polyvae.report.runs import Group, Run, Series, changed
+from polyvae.report.runs import Group, Run, Series, changed, condensed
 from polyvae.runs.store import Damaged, RunStore
+from polyvae.runs.table import table as of_records
+from polyvae.runs.table import write
+
+RUNS = "runs.csv"  # beside the page, where the page does not name every run
 
 
 class Chart(NamedTuple):
@@ -52,12 +56,15 @@ def write_report(store: RunStore, out: Path | str, on_damage: Damaged = lambda d
     sections = [_section(group, shown, folder / "figures", marks) for group, shown in zip(groups, kinds, strict=True)]
     opening = [s for name in swept for s in sections if s["group"].name == name and s["trade"]]
     done = [run for group in groups for run in group.runs]
+    listed = [run for section in sections for run in section["group"].runs]
+    if is_condensed := len(listed) < len(done):
+        write(of_records([*done, *failed]), folder / RUNS)
     page = _environment().get_template("page.html.j2").render(
         sections=sections,
         opening=opening,
         table_1=table_1([section["group"] for section in opening]),
         paper=_paper(groups, folder / "figures", marks),
-        verdicts=judge([run for group in groups for run in group.runs] + [*failed]) if swept else [],
+        verdicts=judge([*done, *failed]) if swept else [],
         choices=choices(done),
         looks=style.looks(run.config.method for run in done),
         marks=marks.known,
@@ -66,7 +73,9 @@ def write_report(store: RunStore, out: Path | str, on_damage: Damaged = lambda d
         pictures=pictures,
         left_out=sum(len(kind.grids) for kind in chain(*kinds)) - len(pictures),
         headline=words.headline(groups),
-        commands=[(run.run_id, command(run)) for run in done],
+        commands=[(run.run_id, command(run)) for run in listed],
+        is_condensed=is_condensed,
+        all_runs=RUNS,
         environments=environments(done),
         store=store.root,
         glossary=glossary(key for run in done for key in run.metrics),
@@ -111,6 +120,7 @@ def environments(runs: Iterable[Run]) -> list[tuple[dict[str, Any], int]]:
 
 def _section(group: Group, kinds: Sequence[grids.Kind], folder: Path, marks: Marks) -> dict[str, Any]:
     """What the page says about one data set. Its charts are saved in `folder`, too."""
+    whole, group = group, condensed(group)
 
     def chart(name: str, data: Any, draw: Callable[[Any, Group], Figure], alt: str) -> Chart | None:
         """The drawing of data of the group; None where it has none."""
@@ -121,8 +131,9 @@ def _section(group: Group, kinds: Sequence[grids.Kind], folder: Path, marks: Mar
     return {
         "group": group,
         "dataset": group.dataset,
-        "facts": words.what_was_run(group),
-        "findings": words.findings(group),
+        "count": len(whole.runs),
+        "facts": words.what_was_run(whole),
+        "findings": words.findings(whole),
         "trade": chart("trade-off", trade, draw_trade, "Fréchet distance against leave-one-out coherence, per run"),
         "score": _score(group, trade),
         "kinds": kinds,
@@ -133,10 +144,12 @@ def _section(group: Group, kinds: Sequence[grids.Kind], folder: Path, marks: Mar
         "probe": chart("probe", probe, drawing.probe, "Accuracy of a linear probe by number of labelled examples"),
         "by_inputs": chart("by-inputs", by_inputs, drawing.by_inputs, "Coherence by number of given modalities"),
         "pairs": _pairs(group, folder),
-        "floors": chart("floors", floors, drawing.floors, "Measured distortion by beta above its certified floor"),
+        "floors": chart(
+            "floors", floors, drawing.floors, "Measured distortion of each modality by beta, above its certified floor"
+        ),
         "training": [
-            _chart(drawing.training(group, quantity), folder, f"{quantity}-{group.name}", f"{label} by epoch")
-            for quantity, label in figures.CURVES.items()
+            _chart(drawing.training(group, quantity), folder, f"{quantity}-{group.name}", f"{quantity} by epoch")
+            for quantity in figures.CURVES
             if figures.training_curves(group, quantity)
         ],
     }

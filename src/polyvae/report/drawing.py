@@ -9,7 +9,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from polyvae.report.figures import CURVES, Floored, Point, Trade, front, means, training_curves
+from polyvae.report.figures import Floored, Point, Trade, front, means, of_what, training_curves
 from polyvae.report.marks import Marks
 from polyvae.report.runs import Group, Series
 from polyvae.report.style import DASH, INK, MUTED, PAPER, Look, canvas, drawing
@@ -92,27 +92,29 @@ def pairs(matrix: np.ndarray, series: Series, modalities: Sequence[str]) -> Figu
     return figure
 
 
-def floors(curves: dict[str, list[Floored]], group: Group) -> Figure:
-    """What was reached, by beta and in the rate-distortion plane, and the bound below it in the same colour."""
+def floors(data: dict[str, dict[str, list[Floored]]], group: Group) -> Figure:
+    """What was reached of each modality, by beta, and the bound below it in the same colour."""
     with drawing():
-        figure = Figure(figsize=(2 * SMALL[0], SMALL[1]))
-        by_beta, plane = figure.subplots(1, 2, sharey=True)
-        for series in group.series:
-            if runs := sorted(curves.get(series.label, [])):
-                look = series.look
-                for axes in (by_beta, plane):
+        figure = Figure(figsize=((len(data) + 1) * SMALL[0] / 2, SMALL[1]))
+        panels = figure.subplots(1, len(data), squeeze=False)[0]
+        named: dict[str, Any] = {}
+        for axes, (modality, curves) in zip(panels, data.items(), strict=True):
+            for series in group.swept:
+                if runs := sorted(curves.get(series.label, [])):
+                    look = series.look
                     axes.axhline(runs[0].floor, color=look.colour, linewidth=1, dashes=(5, 2))
-                reached = [run.distortion for run in runs]
-                line = list(zip([run.beta for run in runs], reached, strict=True))
-                _line(by_beta, line, look, label=series.label, marker=look.marker)
-                plane.plot([run.rate for run in runs], reached, look.marker, color=look.colour)
-        by_beta.set_xscale("log")
-        by_beta.set(xlabel="β", ylabel="distortion per modality (nats)")
-        plane.set(xlabel="rate (nats)")
-        betas = sorted({run.beta for runs in curves.values() for run in runs})
-        by_beta.set_xticks(betas, [f"{beta:g}" for beta in betas])
-        by_beta.minorticks_off()
-        figure.legend(loc="outside upper left", ncols=2, handlelength=1.3, columnspacing=1.2)
+                    line = [(run.beta, run.distortion) for run in runs]
+                    _line(axes, line, look, label=series.label, marker=look.marker)
+            named |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+            betas = sorted({run.beta for runs in curves.values() for run in runs})
+            axes.set_xscale("log")
+            axes.set(xlabel="β", title=modality)
+            axes.set_xticks(betas, [f"{beta:g}" for beta in betas])
+            axes.minorticks_off()
+        panels[0].set_ylabel("distortion (nats)")
+        figure.legend(
+            list(named.values()), list(named), loc="outside upper left", ncols=2, handlelength=1.3, columnspacing=1.2
+        )
     return figure
 
 
@@ -126,7 +128,7 @@ def training(group: Group, quantity: str) -> Figure:
                     name = label if shown is train and i == 0 else None
                     _line(axes, list(enumerate(curve, start=1)), looks[label], label=name, linestyle=style)
         _cut_start(axes, [curve for curves in train.values() for curve in curves])
-        axes.set(xlabel="epoch", ylabel=CURVES[quantity])
+        axes.set(xlabel="epoch", ylabel=of_what(group, quantity))
         _finish(figure, axes)
     return figure
 

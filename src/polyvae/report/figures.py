@@ -12,7 +12,7 @@ from polyvae.report.runs import Group, Run, Series
 
 MOST_IN_HEATMAP = 6
 REFERENCE = 2000.0  # distance on judge features of the reference point of hypervolumes, at coherence 0
-CURVES = {"distortion": "distortion per modality (nats)", "rate": "rate (nats)", "loss": "loss per modality (nats)"}
+CURVES = ("distortion", "rate", "loss")
 
 
 class Point(NamedTuple):
@@ -103,41 +103,59 @@ def pairs(series: Series, modalities: Sequence[str]) -> np.ndarray | None:
 
 
 class Floored(NamedTuple):
-    """A run in the rate-distortion plane, with the certified floor of its distortion, all in nats."""
+    """What a run reached of one modality, and the certified floor of that, in nats."""
 
     beta: float
-    rate: float
     distortion: float
     floor: float
 
 
-def floors(group: Group) -> dict[str, list[Floored]]:
-    """Per series what those runs reached that have a floor.
+def floors(group: Group) -> dict[str, dict[str, list[Floored]]]:
+    """modality -> series -> what those runs reached of it that have its floor.
 
-    Distortion and floor are divided by the number of modalities, so that runs of one modality share the axis.
+    Modalities differ in their floors, so each stands against its own: runs of one modality against that one alone.
     """
-    needed = {keys.RATE, keys.DISTORTION, keys.FLOOR}
-    curves = {s.label: [_floored(run) for run in s.runs if needed <= set(run.metrics)] for s in group.series}
-    return {label: reached for label, reached in curves.items() if reached}
+    by_modality = {}
+    for name in group.modalities:
+        curves = {s.label: [point for run in s.runs if (point := _floored(run, name))] for s in group.swept}
+        if reached := {label: points for label, points in curves.items() if points}:
+            by_modality[name] = reached
+    return by_modality
 
 
-def _floored(run: Run) -> Floored:
-    distortion, floor = (run.metrics[key] / len(run.modalities) for key in (keys.DISTORTION, keys.FLOOR))
-    return Floored(run.config.beta, run.metrics[keys.RATE], distortion, floor)
+def _floored(run: Run, modality: str) -> Floored | None:
+    log_likelihood, floor = (run.metrics.get(keys.of(stem, modality)) for stem in (keys.RECONSTRUCTION, keys.FLOOR))
+    return None if log_likelihood is None or floor is None else Floored(run.config.beta, -log_likelihood, floor)
 
 
 def training_curves(group: Group, quantity: str, part: str = "train") -> dict[str, list[list[float]]]:
     """Per series one curve (a value per epoch) for each seed at the best beta; `part` is train or validation.
 
-    Distortion and loss are divided by the number of modalities, so that the unimodal runs share the axis.
+    The distortion is of the modalities that all runs have. A loss is of whole runs: of those with all modalities.
     """
-    curves = {s.label: [curve for run in s.best if (curve := _curve(run, quantity, part))] for s in group.series}
+    curves = {s.label: [curve for run in s.best if (curve := _curve(group, run, quantity, part))] for s in group.series}
     return {label: of_seeds for label, of_seeds in curves.items() if of_seeds}
 
 
-def _curve(run: Run, quantity: str, part: str) -> list[float]:
+def of_what(group: Group, quantity: str) -> str:
+    """What the curve of this quantity shows, for its axis."""
+    names = _shared(group)
+    whose = f" of {', '.join(names)}" if quantity == "distortion" and names != group.modalities else ""
+    return f"{quantity}{whose} (nats)"
+
+
+def _shared(group: Group) -> tuple[str, ...]:
+    """The modalities that all runs have; all, where that is none."""
+    shared = tuple(name for name in group.modalities if all(name in run.modalities for run in group.runs))
+    return shared or group.modalities
+
+
+def _curve(group: Group, run: Run, quantity: str, part: str) -> list[float]:
     lines = run.history if part == "train" else [line.get("validation", {}) for line in run.history]
-    share = 1 if quantity == "rate" else max(1, len(run.modalities))
-    if len(lines) < 2:
+    needed = _shared(group) if quantity == "distortion" else group.modalities if quantity == "loss" else ()
+    if len(lines) < 2 or not set(needed) <= set(run.modalities):
         return []  # a single point is no curve
-    return [line[quantity] / share for line in lines if line.get(quantity) is not None]
+    if quantity != "distortion":
+        return [line[quantity] for line in lines if line.get(quantity) is not None]
+    parts = [[line.get("log_likelihood", {}).get(name) for name in needed] for line in lines]
+    return [-sum(values) for values in parts if None not in values]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from polyvae import escapes
+from polyvae import archives, escapes
 from polyvae.errors import InputError
 from polyvae.report.runs import Group, Series
 from polyvae.runs.store import Damaged, raised, readable
@@ -94,7 +94,7 @@ def _grids(group: Group, stem: str) -> tuple[Grid, ...]:
 def read_picture(path: Path) -> Image.Image:
     """The picture in RGB. Raises InputError that names a file that is none, or damaged."""
     try:
-        with Image.open(path) as image:
+        with archives.picture(path) as image:
             return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is no picture; delete it, then run the same command again") from error
+    except InputError as error:
+        raise InputError(f"{path} is no picture: {error}; delete it, then run the same command again") from error

@@ -5,6 +5,8 @@ from typing import Any
 
 from polyvae.report.runs import Run, changed
 
+MOST_SEEDS = 12  # named on hover
+
 
 class Marks:
     """Gives every mark an id and keeps what it shows: text, method, beta."""
@@ -18,7 +20,8 @@ class Marks:
         first = members[0]
         settings = {k: v for k, v in changed(first.config).items() if k not in ("metrics", "data_dir", "seed")}
         lines = [f"{name.replace('_', ' ')} {value}" for name, value in settings.items()]
-        seeds = [f"seed {run.config.seed}: {run.run_id}" for run in members]
+        seeds = [f"seed {run.config.seed}: {run.run_id}" for run in members[:MOST_SEEDS]]
+        seeds += [f"and {len(members) - MOST_SEEDS:,} more seeds"] * (len(members) > MOST_SEEDS)
         return self._add(first.config.method, f"{first.config.beta:g}", [text, ", ".join(lines), *seeds])
 
     def line(self, method: str) -> str:

@@ -1,8 +1,9 @@
 """Runs as the report sees them: grouped by data set, then into series of one method over betas and seeds."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from polyvae.report.style import Look
 from polyvae.runs.record import Record
 
 DATA_FIELDS = ("dataset", *DATA_OPTIONS, "data", "data_seed", "train_size", "test_size")
+MANY, MOST = 1000, 100  # runs of a data set from which on means over seeds are shown, and how many of these
 SHOWN_ANYWAY = {"method", "beta", "seed", "only", *DATA_FIELDS, *NOT_HASHED} - {"subsets"}
 
 
@@ -26,6 +28,7 @@ class Run(Record):
     folder: Path
     history: tuple[Mapping[str, Any], ...]
     samples: Mapping[str, Path]
+    seeds: int = 1  # above 1: a mean over so many runs, with history and samples of the first
 
     @property
     def title(self) -> str:
@@ -34,6 +37,11 @@ class Run(Record):
     @property
     def modalities(self) -> tuple[str, ...]:
         return self.resolved.modalities
+
+    @property
+    def seed(self) -> str:
+        """Which seed, or over how many it is a mean."""
+        return f"seed {self.config.seed}" if self.seeds == 1 else f"{self.seeds:,} seeds"
 
     @property
     def data_identity(self) -> str:
@@ -144,6 +152,31 @@ class Group:
         """The judge's mean accuracy on real data."""
         values = [value for name in self.modalities if (value := self.value(keys.of(keys.CEILING, name))) is not None]
         return sum(values) / len(values) if values else None
+
+
+def condensed(group: Group) -> Group:
+    """A group of more than `MANY` runs with the mean over seeds in place of the runs of a series at a beta.
+
+    If there are still more than `MOST` of these, those of the lowest distance stay.
+    """
+    if len(group.runs) <= MANY:
+        return group
+    quality = group.compared.key() if group.compared else ""
+    means = [[_mean_run(runs) for runs in series.by_beta.values()] for series in group.series]
+    ranked = sorted(chain(*means), key=lambda run: run.metrics.get(quality, np.inf))
+    ids = {run.run_id for run in ranked[:MOST]}
+    kept = [tuple(run for run in runs if run.run_id in ids) for runs in means]
+    shown = tuple(replace(s, runs=runs) for s, runs in zip(group.series, kept, strict=True) if runs)
+    return replace(group, series=shown, runs=tuple(run for s in shown for run in s.runs))
+
+
+def _mean_run(runs: Sequence[Run]) -> Run:
+    """The first of these runs of several seeds, with their mean metrics and seconds, but without an interval."""
+    known = dict.fromkeys(chain(*(run.metrics for run in runs)))
+    without = set(keys.interval(keys.LEAVE_ONE_OUT)) if len(runs) > 1 else set()
+    metrics = {key: value for key in known if key not in without and (value := mean(runs, key)) is not None}
+    seconds = {part: sum(run.seconds.get(part, 0.0) for run in runs) / len(runs) for part in runs[0].seconds}
+    return replace(runs[0], metrics=metrics, seconds=seconds, seeds=len(runs))
 
 
 def _at_one_setting(series: Iterable[Series]) -> dict[str, Series]:

@@ -80,7 +80,7 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
     present = set(methods)
     known = {name: look for name, look in METHODS.items() if name in present}
     unknown = sorted(present - set(METHODS))
-    return known | {name: Look(name, *OTHERS[i % len(OTHERS)]) for i, name in enumerate(unknown)}
+    return known | {name: Look(escapes.label(name), *OTHERS[i % len(OTHERS)]) for i, name in enumerate(unknown)}
 
 
 def marker_path(marker: str) -> str:
@@ -94,8 +94,12 @@ def marker_path(marker: str) -> str:
 
 @contextmanager
 def drawing() -> Generator[None]:
-    """Our style. A letter that the font lacks is a box in the PNG file, and a letter in the page."""
+    """Our style. A letter that the font lacks is a box in the PNG file, and a letter in the page.
+
+    Labels that leave no room for a figure overlap it.
+    """
     with matplotlib.rc_context(RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         yield
 

@@ -184,12 +184,25 @@ def _label_free(group: Group) -> str:
 
 
 def beware(group: Group) -> str:
-    """Which runs' joint coherence is not to be trusted, since their samples look collapsed."""
+    """What was said of the data, and which runs' joint coherence is not to be trusted."""
+    said = dict.fromkeys(
+        f"{name.partition('/')[2]}: {text}"
+        for run in group.runs
+        for name, text in run.doubts.items()
+        if name.startswith(f"{keys.DATA}/")
+    )
+    return " ".join(filter(None, [*said, _collapsed(group)]))
+
+
+def _collapsed(group: Group) -> str:
+    """Runs whose samples look collapsed."""
     doubtful = [run for run in group.runs if keys.JOINT_COHERENCE in run.notes]
     if not doubtful:
         return ""
     why = doubtful[0].notes[keys.JOINT_COHERENCE]
-    who = joined(series.label for series in group.series if any(run in doubtful for run in series.runs))
+    who = joined(
+        series.label for series in group.series if any(keys.JOINT_COHERENCE in run.notes for run in series.runs)
+    )
     return f"Joint coherence of {who} ({count(len(doubtful), 'run')}) is {why}."
 
 

@@ -8,13 +8,13 @@ from polyvae import fitting, keys, metrics
 from polyvae.errors import InputError
 from polyvae.fitting import Fitted, SamplerKind
 from polyvae.models import NotDefined, TrainableModel
-from polyvae.noise import on_threads
 from polyvae.runs.evaluation import Say, Scores, evaluation_of, score
 from polyvae.runs.plan import Plan, make_plan
 from polyvae.runs.record import Record
 from polyvae.runs.saving import load, save_prior
 from polyvae.runs.stages import stages_of
 from polyvae.runs.store import RECORD, RunStore
+from polyvae.threads import on_threads
 
 
 def completed(plan: Plan, store: RunStore, record: Record, say: Say) -> Record:
@@ -37,14 +37,16 @@ def lacking(plan: Plan, record: Record) -> tuple[str, ...]:
 def plan_of(folder: Path, **changes: Any) -> Plan:
     """The plan of a run, whatever its folder is called now. Raises InputError when its data are others by now."""
     store = RunStore(folder.parent)
-    record, plan = store.record(folder.name), make_plan(store.config(folder.name).with_(**changes))
+    config = store.config(folder.name)
+    # Scored on other threads it is still the run that was trained on its own.
+    record, plan = store.record(folder.name), make_plan(config.with_(**changes | {"threads": config.threads}))
     if plan.run_id != (folder.name if record is None else record.run_id):
         raise InputError(
             f"run {folder.name} was made from other data than {plan.config.data or plan.config.dataset} now holds, "
-            "with networks or a plug-in of your own, or by an objective whose arithmetic has changed since: put the "
-            "data back, start a new run, or use it in Python with what you have"
+            "or by a version that cut them or computed its objective otherwise, or with networks or a plug-in of your "
+            "own: put the data back, start a new run, or use it in Python with what you have"
         )
-    return plan
+    return replace(plan, config=plan.config.with_(threads=changes.get("threads", config.threads)))
 
 
 def evaluate(
@@ -72,14 +74,22 @@ def evaluate(
 
 
 def fit_prior(
-    run: str, store: RunStore, kind: SamplerKind, components: int, seed: int, say: Say = lambda text: None
+    run: str,
+    store: RunStore,
+    kind: SamplerKind,
+    components: int,
+    seed: int,
+    *,
+    say: Say = lambda text: None,
+    **changes: Any,
 ) -> Fitted:
     """Fits a sampler to the training rows of a finished run and keeps it beside its weights.
 
+    changes: threads, where they differ from those of the run's config.
     Raises InputError for an unknown run, one whose data or weights are not at hand, or a model that is not joint.
     """
     folder = store.existing(run)
-    plan = plan_of(folder)
+    plan = plan_of(folder, **changes)
     say(f"encoding training rows, then fitting a {kind} (about a minute)")
     with on_threads(plan.threads):
         try:

@@ -28,7 +28,6 @@ from polyvae.runs.settings import Settings, settings_of
 from polyvae.subsets import SubsetMixture
 
 DEVICE = re.compile("cpu|(cuda|mps|xpu)(:[0-9]{1,3})?")
-THREADS = torch.get_num_threads()  # unless a config says otherwise; torch obeys OMP_NUM_THREADS
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +78,7 @@ class Plan:
 
     @property
     def threads(self) -> int:
-        return self.config.threads or THREADS
+        return self.config.threads or 1
 
     def lack(self, metric: str) -> str | None:
         """What these data lack for a metric, or None."""
@@ -136,9 +135,9 @@ def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Net
         method=method,
         settings=settings,
         blueprint=blueprint,
-        rows_at=rows.rows_by_epoch(train.to(device), config, sampler),
-        validation=None if validation is None else validation.to(device),
-        test=test.to(device),
+        rows_at=rows.rows_by_epoch(rows.on_device(train, device), config, sampler),
+        validation=None if validation is None else rows.on_device(validation, device),
+        test=rows.on_device(test, device),
         whole_train=whole_train,
         whole_test=whole_test,
         attributes=attributes,

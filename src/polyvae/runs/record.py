@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from polyvae import files
+from polyvae import files, keys
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
-from polyvae.schema import Rule
+from polyvae.schema import Count, Rule, Size
 
 Status = Literal["done", "failed"]
 RunId = Annotated[str, Rule(files.is_plain_name, "the name of a folder, without a path")]
@@ -31,18 +31,31 @@ class EnvironmentFacts(TypedDict, total=False):
 
 
 class ResolvedFacts(TypedDict, total=False):
-    """What a report reads of `Record.resolved`; older records have less."""
+    """`Resolved` in JSON; older records have less."""
 
     modalities: list[str]
+    latent_dim: Size | None
     networks: dict[str, str]
     likelihoods: dict[str, LikelihoodFacts]
     weights: dict[str, float]
+    objective: str | None
+    samples: Size | None
+    allocation: str | None
+    prior: str | None
+    components: Size | None
+    family: dict[str, str] | None
     is_bound: bool | None
-    train_rows: int
-    test_rows: int
-    data: str
-    metrics: list[str]
-    importance_samples: dict[str, int]
+    train_rows: Count | None
+    test_rows: Count | None
+    data: str | None
+    plugins: dict[str, str]
+    parameters: Count | None
+    steps: Count | None
+    metrics: list[str] | None
+    importance_samples: dict[str, Size] | None
+    extractors: dict[str, str]
+    judge: dict[str, str] | None
+    critic: str | None
     sha256: dict[str, str]
 
 
@@ -155,6 +168,12 @@ class Record:
     @property
     def is_done(self) -> bool:
         return self.status == "done"
+
+    @property
+    def doubts(self) -> dict[str, str]:
+        """Notes on data, samples and numbers that are there: what to beware of. Others say why a number is not."""
+        about = (keys.DATA, keys.SAMPLES)
+        return {name: text for name, text in self.notes.items() if name in self.metrics or name.split("/")[0] in about}
 
     @property
     def total_seconds(self) -> float:

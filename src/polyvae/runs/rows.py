@@ -2,15 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
-from polyvae import datasets, likelihoods
+from polyvae import datasets, likelihoods, waiting
 from polyvae.config import RunConfig, by_modality
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
@@ -104,6 +106,23 @@ def _number(text: str, flag: str) -> float:
         return float(text)
     except ValueError:
         raise InputError(f"{flag} {text!r} is not a number") from None
+
+
+_MOVED: MutableMapping[Tensor, dict[torch.device, Tensor]] = WeakIdKeyDictionary()  # in main memory -> its copies
+
+
+def on_device(data: MultimodalDataset, device: torch.device) -> MultimodalDataset:
+    """The data on `device`; runs that share rows in main memory share the copy."""
+    if waiting.is_free(device):
+        return data
+
+    def moved(tensor: Tensor) -> Tensor:
+        copies = _MOVED.setdefault(tensor, {})
+        if device not in copies:
+            copies[device] = tensor.to(device)
+        return copies[device]
+
+    return data.mapped(moved)
 
 
 def with_validation(

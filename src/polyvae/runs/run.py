@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
 from polyvae.models import Networks, TrainableModel
-from polyvae.noise import on_threads
 from polyvae.pictures.grids import write_grids
 from polyvae.runs.evaluation import Say, evaluation_of, score
 from polyvae.runs.finished import completed
@@ -28,9 +28,10 @@ from polyvae.runs.record import Record, Resolved
 from polyvae.runs.saving import checksums, load, save_model
 from polyvae.runs.stages import stages_of
 from polyvae.runs.store import RunStore
+from polyvae.threads import on_threads
 from polyvae.training import parallel
 from polyvae.training.checkpoint import Progress
-from polyvae.training.loop import train
+from polyvae.training.loop import exhausted, steps
 
 OnStep = Callable[[int, int, float], None]  # steps done, steps in all, loss
 
@@ -83,7 +84,12 @@ def run(
     return RunResult(plan.run_id, place.folder(plan.run_id), record)
 
 
-def run_one(
+def run_one(*arguments: Any, **options: Any) -> Record | None:
+    """The record of `steps_of`, taken one step after the other to the end."""
+    return exhausted(steps_of(*arguments, **options))
+
+
+def steps_of(
     plan: Plan,
     store: RunStore,
     *,
@@ -91,9 +97,10 @@ def run_one(
     retries: bool = False,
     on_step: OnStep = lambda done, total, loss: None,
     say: Say = lambda text: None,
-) -> Record | None:
-    """The record of the plan's run, made if it is not there; None if another process is at it and `wait` is False.
+) -> Generator[None, None, Record | None]:
+    """Makes the record of the plan's run if it is not there; None if another process is at it and `wait` is False.
 
+    It yields after every training step, so that runs can take turns; closed there, it leaves a checkpoint.
     A run that fails gets a record with its error, and is done again only if `retries`.
     """
     with store.lock(plan.run_id, wait=wait) as held:
@@ -106,7 +113,7 @@ def run_one(
             return existing
         folder = store.begin(plan.run_id, plan.config)
         with on_threads(plan.threads):
-            record = _attempt(plan, folder, on_step, say)
+            record = yield from _attempt(plan, folder, on_step, say)
         store.finish(record)
         if record.is_done:  # until the record is there, a kill must not cost the training
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
@@ -118,7 +125,7 @@ def _follow(team: parallel.Team, plan: Plan, store: RunStore) -> Record | None:
     with on_threads(plan.threads):
         while team.tell():
             with suppress(RunError):  # it fails in all processes, and the first one records it
-                _train(plan, plan.build(), store.folder(plan.run_id), lambda done, total, loss: None)
+                exhausted(_train(plan, plan.build(), store.folder(plan.run_id), lambda done, total, loss: None))
     return store.record(plan.run_id)
 
 
@@ -138,13 +145,13 @@ class _Account:
         self.seconds[part] = round(time.monotonic() - started, 3)
 
 
-def _attempt(plan: Plan, folder: Path, on_step: OnStep, say: Say) -> Record:
+def _attempt(plan: Plan, folder: Path, on_step: OnStep, say: Say) -> Generator[None, None, Record]:
     """The record of one try."""
     doubts = {keys.of(keys.DATA, name): text for name, text in plan.whole_train.info.get("warnings", {}).items()}
     account, error = _Account(_resolved(plan), notes=doubts), None
     environment = _environment(plan)
     try:
-        _train_and_score(plan, folder, account, on_step, say)
+        yield from _train_and_score(plan, folder, account, on_step, say)
     except InputError:  # say, a damaged checkpoint: nothing was computed
         raise
     except Exception as reason:  # noqa: BLE001 networks of the user's own may raise anything
@@ -163,7 +170,9 @@ def _attempt(plan: Plan, folder: Path, on_step: OnStep, say: Say) -> Record:
     )
 
 
-def _train_and_score(plan: Plan, folder: Path, account: _Account, on_step: OnStep, say: Say) -> None:
+def _train_and_score(
+    plan: Plan, folder: Path, account: _Account, on_step: OnStep, say: Say
+) -> Generator[None, None, None]:
     with account.timed("data"):
         model = plan.build()
         evaluation = evaluation_of(plan, stages_of(plan, model)[-1].loss, say)
@@ -171,7 +180,8 @@ def _train_and_score(plan: Plan, folder: Path, account: _Account, on_step: OnSte
         account.resolved = replace(account.resolved, parameters=parameters)
 
     parallel.team().tell(True)
-    progress = _train(plan, model, folder, on_step)
+    progress = yield from _train(plan, model, folder, on_step)
+    account.notes |= {keys.EAGER: f"steps ran kernel by kernel: {progress.eager}"} if progress.eager else {}
     save_model(folder, model, plan.blueprint)
     account.resolved = replace(account.resolved, steps=progress.step, sha256=checksums(folder))
     account.seconds["train"] = round(progress.total_seconds, 3)
@@ -194,9 +204,9 @@ def _draw(plan: Plan, model: TrainableModel, folder: Path) -> dict[str, str]:
     return {}
 
 
-def _train(plan: Plan, model: TrainableModel, folder: Path, on_step: OnStep) -> Progress:
+def _train(plan: Plan, model: TrainableModel, folder: Path, on_step: OnStep) -> Generator[None, None, Progress]:
     stages = stages_of(plan, model)
-    return train(model, stages, plan.rows_at, plan.validation, plan.config, folder, on_step=on_step)
+    return steps(model, stages, plan.rows_at, plan.validation, plan.config, folder, on_step=on_step)
 
 
 def _resolved(plan: Plan) -> Resolved:
@@ -217,15 +227,19 @@ def _resolved(plan: Plan) -> Resolved:
 
 
 def _environment(plan: Plan) -> dict[str, Any]:
-    packages = ("polyvae", "torch", "numpy", "scipy", "safetensors")
-    versions = {"python": platform.python_version()}
     return {
-        "versions": versions | {name: metadata.version(name) for name in packages},
+        "versions": dict(_versions()),
         "device": str(plan.device),
         "threads": torch.get_num_threads(),
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    packages = ("polyvae", "torch", "numpy", "scipy", "safetensors")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
 
 
 def _cpu_name() -> str:

@@ -98,7 +98,7 @@ def faults(folder: Path) -> list[str]:
     A model of which a plug-in or the user's own networks are not at hand is not built: there the checksums tell.
     """
     names = {"model", *(path.stem for path in folder.glob("*.safetensors"))}
-    kinds = sorted(path.stem for path in (folder / PRIORS).glob("*.json"))
+    kinds = sorted({path.stem for path in (folder / PRIORS).glob("*") if path.suffix in (".json", ".safetensors")})
     checks: list[Callable[[], object]] = [partial(_check_model, folder, weights) for weights in sorted(names)]
     checks += [lambda kind=kind: load_prior(folder, kind, _content(folder)["latent_dim"]) for kind in kinds]
     found = []

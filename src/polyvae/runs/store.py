@@ -48,6 +48,12 @@ class RunStore:
             raise InputError(f"run id {run_id!r} is no name of a folder in {self.root}; rename the run in its record")
         return self.root / run_id
 
+    def there(self) -> "RunStore":
+        """This store. Raises InputError where there is no such folder."""
+        if not self.root.is_dir():
+            raise InputError(f"there is no store {self.root}; name it by --store")
+        return self
+
     def existing(self, run: str) -> Path:
         """The folder of a run id, of its unique prefix, or of a path. Raises InputError that lists near names."""
         path = Path(run)
@@ -108,8 +114,8 @@ class RunStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"store {self.root} is not writable ({error.strerror}); choose another --store") from error
-        for stale in [folder / "record.json", folder / "traceback.txt", *folder.rglob(".*.tmp")]:
-            stale.unlink(missing_ok=True)
+        for stale in [folder / "record.json", folder / "traceback.txt", *files.leftovers(folder)]:
+            files.remove(stale)
         files.write_json(folder / "config.json", config.to_dict())
         return folder
 

@@ -21,7 +21,8 @@ SHOWN = ("run_id", "status", "seconds", keys.LOSS, keys.LEAVE_ONE_OUT, keys.Seen
 def table(records: Iterable[Record]) -> pl.DataFrame:
     """Columns: run_id, status, error, every field of RunConfig, seconds (all in all), then the metrics by key.
 
-    Metrics that a run lacks are null. Settings and metrics have the same type in every store, empty ones included.
+    Metrics that a run lacks are null; one that is called as another column is metrics/<key>. Settings and metrics have
+    the same type in every store, empty ones included.
     """
     rows = [_row(record) for record in records]
     schema: dict[str, Any] = {"run_id": pl.String, "status": pl.String, "error": pl.String}
@@ -87,7 +88,8 @@ def write(frame: pl.DataFrame, path: Path) -> None:
 
 def _row(record: Record) -> dict[str, Any]:
     outcome = {"run_id": record.run_id, "status": record.status, "error": record.error}
-    return outcome | record.config.to_dict() | {"seconds": record.total_seconds} | record.metrics
+    known = outcome | record.config.to_dict() | {"seconds": record.total_seconds}
+    return known | {f"metrics/{key}" if key in known else key: value for key, value in record.metrics.items()}
 
 
 def _settings() -> dict[str, Any]:

@@ -3,13 +3,14 @@
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from polyvae.errors import InputError
 from polyvae.runs.record import Record
-from polyvae.runs.store import RunStore
+from polyvae.runs.store import Damaged, RunStore, raised, readable
 
 PROJECT = "polyvae"
 Scalars = dict[str, float]
@@ -31,9 +32,10 @@ def tracked(store: RunStore, record: Record) -> Tracked:
     return Tracked(record.run_id, settings, record.metrics, curves)
 
 
-def export(store: RunStore, records: list[Record], tracker: str, folder: Path) -> int:
+def export(store: RunStore, records: list[Record], tracker: str, folder: Path, on_damage: Damaged = raised) -> int:
     """Writes the finished ones of `records` into a new `folder` of the tracker; returns their number. Nothing is sent.
 
+    on_damage: is told of those whose history cannot be read, which are left out; else the first is raised.
     Raises InputError for an unknown tracker, one that is not installed, a folder in use, or nothing to export.
     """
     if tracker not in TRACKERS:
@@ -50,8 +52,9 @@ def export(store: RunStore, records: list[Record], tracker: str, folder: Path) -
     except ImportError as error:
         raise InputError(f"--to {tracker} needs it installed ({error}): pip install 'polyvae[trackers]'") from error
     folder.mkdir(parents=True, exist_ok=True)
-    write(library, [tracked(store, record) for record in done], folder.absolute())
-    return len(done)
+    runs = readable(partial(tracked, store), done, on_damage)
+    write(library, runs, folder.absolute())
+    return len(runs)
 
 
 def _scalars(prefix: str, line: dict[str, Any]) -> Iterator[tuple[str, float]]:

@@ -1,12 +1,13 @@
 """Looking after a store: what is damaged or half done in it, and what nothing needs any more."""
 
-import shutil
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from polyvae import files
 from polyvae.errors import InputError
 from polyvae.runs import saving
 from polyvae.runs.record import Record
@@ -40,7 +41,7 @@ def collect(store: RunStore) -> tuple[int, int]:
     for folder in _idle(store):
         for path in _waste_of(store, folder):
             count, total = count + 1, total + size(path)
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            files.remove(path)
     return count, total
 
 
@@ -49,7 +50,10 @@ def copy_records(store: RunStore, target: RunStore, on_damage: Damaged = raised)
 
     Such a store is small enough to be committed: it can be read, reported and filtered, and its runs count as done, or
     as failed. The data directory of this machine is left out. on_damage: as for `RunStore.records`.
+    Raises InputError where there is no store, or it would be copied onto itself.
     """
+    if target.root.resolve() == store.there().root.resolve():
+        raise InputError(f"{target.root} is the store itself; name another folder to copy its records to")
     copies = [replace(record, config=record.config.with_(data_dir=None)) for record in store.records(on_damage)]
     changed = [record for record in copies if target.record(record.run_id) != record]
     for record in changed:
@@ -64,9 +68,7 @@ def size(path: Path) -> int:
 
 
 def run_folders(store: RunStore) -> list[Path]:
-    if not store.root.is_dir():
-        raise InputError(f"there is no store {store.root}; name it by --store")
-    return sorted(p for p in store.root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in store.there().root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _idle(store: RunStore) -> Iterator[Path]:
@@ -83,11 +85,11 @@ def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
         record = store.record(folder.name)
     except InputError as error:
         return [(_reason(error), again)]
-    has_config = (folder / "config.json").is_file()
-    if record is None and not has_config:
+    is_whole = any(os.path.lexists(folder / name) for name in ("config.json", "model.json", "model.safetensors"))
+    if record is None and not is_whole:
         return [("holds neither config.json nor record.json", "polyvae store gc, or delete the folder")]
     reads: list[Callable[[], object]] = [partial(store.history, folder.name)]
-    reads += [partial(store.config, folder.name)] if has_config else []
+    reads += [partial(store.config, folder.name)] if is_whole else []
     faults = [fault for read in reads if (fault := _fault(read))]
     if record is None:
         how_far = "; ".join(faults) or f"after epoch {len(store.history(folder.name))}"
@@ -97,9 +99,21 @@ def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
         problems.append((f"its record is that of {record.run_id}", "rename the folder"))
     if not record.is_done:
         problems.append((f"failed: {record.error}", "mend the cause, then polyvae sweep --retry-failed"))
-    if record.is_done and has_config:  # else only the record was kept
+    if is_whole and not faults:
+        faults += _contradictions(store, folder.name, record)
+    if record.is_done and is_whole:  # else only the record was kept
         faults += [error.split("; ")[0] for error in saving.faults(folder)]
     return problems + [(fault, f"delete the folder, then {again}") for fault in faults]
+
+
+def _contradictions(store: RunStore, name: str, record: Record) -> list[str]:
+    """Where the files of a run are sound, and do not belong together."""
+    found, steps, history = [], record.resolved.steps, store.history(name)
+    if store.config(name) != record.config:
+        found += ["its config.json has other settings than its record"]
+    if record.is_done and steps is not None and (not history or history[-1]["step"] != steps):
+        found += [f"its history.jsonl does not end at step {steps}, as its record says"]
+    return found
 
 
 def _fault(read: Callable[[], object]) -> str:
@@ -120,7 +134,7 @@ def _waste_of(store: RunStore, folder: Path) -> list[Path]:
     if not any(folder.iterdir()):
         return [folder]
     checkpoint = folder / "checkpoint"
-    leftovers = list(folder.rglob(".*.tmp"))
+    leftovers = files.leftovers(folder)
     if not (store.is_done(folder.name) and checkpoint.is_dir()):
         return leftovers
     return [checkpoint, *(path for path in leftovers if checkpoint not in path.parents)]

@@ -1,6 +1,5 @@
 """Many runs on one store: the same command again does only what is missing."""
 
-import os
 import time
 from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import closing
@@ -71,14 +70,13 @@ def sweep(
     """The records of all configs, in their order; missing ones are made, `workers` at a time, in the given order.
 
     Failed runs are left alone unless `retry_failed`. A run whose worker is killed starts again from its checkpoint;
-    after three deaths it is recorded as failed. On this machine the workers share its cores.
+    after three deaths it is recorded as failed. A run has the threads that its config says: one, by default.
     executor: local, ray or slurm; resources: what the latter two give to a run.
     watcher: is told how far it is; when it stops the sweep, only what is finished is returned.
     Raises InputError, before any run starts, if any config cannot work.
     """
     given = _checked(workers, executor, resources or Resources(), store)
-    threads = max(1, (os.cpu_count() or 1) // workers if executor == "local" else int(given.cpus))
-    run_ids, todo = _prepare(configs, store, threads, retry_failed, watcher)
+    run_ids, todo = _prepare(configs, store, retry_failed, watcher)
     known: dict[str, Record] = {}  # another sweep may do a failed run again, and its record is gone for a while
 
     def tell(record: Record) -> None:
@@ -102,22 +100,16 @@ def work_left(plan: Plan, store: RunStore, retry_failed: bool) -> Literal["run",
 
 
 def _checked(workers: int, executor: str, resources: Resources, store: RunStore) -> Resources:
-    if workers < 1:
-        raise InputError(f"--workers is {workers}; it must be at least 1")
     if executor not in executors.EXECUTORS:
         raise InputError(f"no executor {executor!r}; choose {', '.join(executors.EXECUTORS)}")
-    if resources.cpus <= 0:
-        raise InputError(f"--cpus is {resources.cpus}; it must be above 0")
-    if resources.gpus < 0:
-        raise InputError(f"--gpus is {resources.gpus}; it must be at least 0")
     return replace(resources, workers=workers, folder=store.root)
 
 
 def _prepare(
-    configs: Sequence[RunConfig], store: RunStore, threads: int, retry_failed: bool, watcher: Watcher
+    configs: Sequence[RunConfig], store: RunStore, retry_failed: bool, watcher: Watcher
 ) -> tuple[list[str], dict[str, _Task]]:
     """(run ids of all, what is to do); the judges and critics that it needs are trained here, once."""
-    plans = make_plans(c if c.threads else c.with_(threads=threads) for c in configs)
+    plans = make_plans(configs)
     wanted = [plan for plan in plans if work_left(plan, store, retry_failed) is not None]
     kinds = list({_made_for(plan): plan for plan in wanted}.values())
     for done, plan in enumerate(kinds):

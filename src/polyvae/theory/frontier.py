@@ -10,6 +10,7 @@ from polyvae.errors import InputError
 from polyvae.subsets import SubsetMixture
 from polyvae.theory.discrepancies import Law, discrepancy, known, presets
 
+MOST_POINTS = 1000
 MOST_LP_MODALITIES = 12
 NEGLIGIBLE = 1e-9  # a weight below it is none
 
@@ -26,8 +27,8 @@ def tradeoff(law: Law, points: int = 9, *, least_share: float = 0.0) -> tuple[Mi
     """The frontier: `best_mix` at `points` even steps of the mean number of observed modalities, from 1 to M."""
     H = known(law)
     count = len(H.names)
-    if points < 2:
-        raise InputError(f"points {points} must be at least 2")
+    if not 2 <= points <= MOST_POINTS:
+        raise InputError(f"points {points} must be at least 2, at most {MOST_POINTS:,}")
     if not 0 <= least_share <= 1 / count:
         raise InputError(f"least share {least_share} must be between 0 and 1 / {count}")
     most = count - least_share * count * (count - 1)

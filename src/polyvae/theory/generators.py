@@ -9,6 +9,8 @@ import numpy as np
 from polyvae.errors import InputError
 from polyvae.theory.information import Entropies, check_names, check_table, entropies
 
+MOST_AXES = 32  # of an array in any NumPy
+
 
 @dataclass(frozen=True, eq=False)
 class DiscreteLaw:
@@ -60,6 +62,13 @@ def shared(modalities: int, symbols: int, rng: np.random.Generator) -> DiscreteL
     table = np.zeros((symbols,) * modalities)
     table[(np.arange(symbols),) * modalities] = rng.dirichlet(np.ones(symbols))
     return _named(table)
+
+
+def noisy_copies(modalities: int, symbols: int, noise: float) -> DiscreteLaw:
+    """Copies of one uniform variable, each replaced by another value with probability `noise`, in [0, 1]."""
+    channel = np.full((symbols, symbols), noise / (symbols - 1))
+    np.fill_diagonal(channel, 1 - noise)
+    return _named(np.sum([product([row] * modalities, 1 / symbols) for row in channel], axis=0))
 
 
 def common_cause(modalities: int, symbols: int, rng: np.random.Generator, private: int = 2) -> DiscreteLaw:
@@ -114,7 +123,8 @@ def generator(kind: str, modalities: int = 3, symbols: int = 2, seed: int = 0) -
     if modalities < 1 or symbols < 1 or seed < 0:
         sizes = f"{modalities}, {symbols}, {seed}"
         raise InputError(f"a generator needs modalities and symbols >= 1 and seed >= 0, got {sizes}")
-    cells = (2 * symbols if kind == "common_cause" else symbols) ** modalities
-    if cells > 10**7:
-        raise InputError(f"{modalities} modalities of {symbols} symbols make {cells:.1e} cells; at most 10^7 are held")
+    if modalities > MOST_AXES or (2 * symbols if kind == "common_cause" else symbols) ** modalities > 10**7:
+        raise InputError(
+            f"{modalities} modalities of {symbols} symbols: a table has at most {MOST_AXES} axes and 10^7 cells"
+        )
     return GENERATORS[kind](modalities, symbols, np.random.default_rng([seed, 7]))

@@ -1,14 +1,41 @@
 """Checkpoints: one safetensors file with weights, optimiser state, best weights and the place in the run."""
 
-from dataclasses import asdict, dataclass, field
+import re
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from polyvae import files
+from polyvae import files, schema
 from polyvae.errors import InputError, RunError
+from polyvae.schema import Count
+
+NAMES = re.compile(r"(model|best|optimiser\.[0-9]+)\..+")
+
+
+class ProgressFile(TypedDict):
+    """`Progress` in JSON."""
+
+    stage: Count
+    epoch: Count
+    batch: Count
+    step: Count
+    rows: Count
+    sums: list[float]
+    seconds: float
+    total_seconds: float
+    best_loss: float | None
+    best_epoch: int
+
+
+class Meta(TypedDict):
+    """What a checkpoint holds beside tensors."""
+
+    progress: ProgressFile
+    sha256: str
 
 
 @dataclass
@@ -55,8 +82,12 @@ def load(path: Path, model: nn.Module) -> tuple[Progress, dict[str, Tensor], dic
     Raises InputError when the file is damaged or belongs to another model.
     """
     tensors, meta = files.read_tensors(path)
-    if meta.get("sha256") != files.digest(tensors):
+    if (fault := schema.fault(meta, Meta)) is not None:
+        raise files.damaged(path, fault)
+    if meta["sha256"] != files.digest(tensors):
         raise files.damaged(path, "its tensors are not those that were written")
+    if odd := [name for name in tensors if not NAMES.fullmatch(name)]:
+        raise files.damaged(path, f"no tensor of a checkpoint is called {odd[0]!r}")
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
@@ -69,4 +100,5 @@ def load(path: Path, model: nn.Module) -> tuple[Progress, dict[str, Tensor], dic
     for name, value in parts["optimiser"].items():
         index, _, key = name.partition(".")
         states.setdefault(int(index), {})[key] = value
-    return Progress(**meta["progress"]), parts["best"], states
+    progress = {f.name: meta["progress"][f.name] for f in fields(Progress)}
+    return Progress(**progress), parts["best"], states

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -26,6 +26,7 @@ from polyvae.training.checkpoint import Progress
 from polyvae.training.graph import Replayed
 
 CHECKPOINT_SECONDS = 30.0
+Result = TypeVar("Result")
 READ_EVERY = 50  # steps whose losses stay on an accelerator, which would wait for every reading
 VALIDATION_ROWS = 1024  # per batch of the validation pass
 
@@ -42,7 +43,11 @@ class TrainingStage:
 
 def train(*arguments: Any, **options: Any) -> Progress:
     """`steps`, taken one after the other to the end."""
-    taken = steps(*arguments, **options)
+    return exhausted(steps(*arguments, **options))
+
+
+def exhausted(taken: Generated[None, None, Result]) -> Result:
+    """What a generator returns in the end."""
     while True:
         try:
             next(taken)
@@ -63,7 +68,7 @@ def steps(
 ) -> Generated[None, None, Progress]:
     """Trains `model` in place, resuming from `folder`/checkpoint if there is one; yields after every step.
 
-    So several models can take turns on one accelerator, each on a stream of its own.
+    So several models can take turns on one accelerator, each on a stream of its own. Closed, it leaves a checkpoint.
     rows: epoch -> training data. on_step: called with (steps done, steps in all, loss), on an accelerator for 50 steps
     at a time, when their losses are read.
     Writes history.jsonl; with validation data also model_best.safetensors. Of a team of processes (`parallel`), each
@@ -154,7 +159,13 @@ class _Loop:
                 if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
                     self._read()
                     self._save(self.optimiser)
-            yield
+            try:
+                yield
+            except GeneratorExit:  # somebody is out of time
+                with self.on_stream():
+                    self._read()
+                    self._save(self.optimiser)
+                raise
         with self.on_stream():
             self._close(stage)
 

@@ -100,6 +100,7 @@ def _rows(files: Files, pairs: Pairs, split_by: str, split: str, size: int | Non
         raise InputError(f"none of the {len(pairs.captions)} birds is in the {split} split by {split_by}")
     if size is not None and size > len(names):
         raise InputError(f"size {size} must be between 1 and the {len(names)} birds of the {split} split")
+    # The seed as it is: the split is published, not drawn, and ids of runs on all rows stand for this order of them.
     return [names[i] for i in np.random.default_rng(seed).random(len(names)).argsort()[:size]]
 
 

@@ -6,13 +6,16 @@ text_trainvalclasses.txt and text_testclasses.txt, ten lines per image in sorted
 """
 
 import hashlib
+import lzma
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from polyvae import archives
 from polyvae.datasets.polymnist.digits import resolve
 from polyvae.errors import InputError
 
@@ -73,8 +76,14 @@ class Archive:
 def _members(archive: Archive) -> dict[str, tuple[int, int]]:
     try:
         with tarfile.open(archive.path) as file:
-            return {member.name: (member.size, int(member.mtime)) for member in file if member.isfile()}
-    except (OSError, tarfile.TarError, EOFError) as error:
+            found, total = {}, 0
+            for member in file:
+                total += member.size
+                archives.check_unpacked(str(archive.path), total, archive.path.stat().st_size)
+                if member.isfile():
+                    found[member.name] = (member.size, int(member.mtime))
+            return found
+    except (OSError, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"{archive.path} cannot be read as a .tar file ({error}); replace or remove it") from error
 
 

@@ -12,9 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from polyvae import archives
 from polyvae import files as cache
 from polyvae.datasets.birds.files import Files, refuse
 from polyvae.datasets.cache import checksum
+from polyvae.errors import InputError
 
 SIDE = 64
 VERSION = 1  # part of every cache key: raise it when the same pictures give other bytes
@@ -49,8 +51,8 @@ def load_pictures(files: Files, paths: Mapping[str, str], boxes: Mapping[str, Bo
 
 
 def decode(content: bytes, box: Box | None = None) -> np.ndarray:
-    """UInt8 (3, 64, 64) of an image file in any colours, bilinear with antialiasing. Raises OSError when unreadable."""
-    with Image.open(io.BytesIO(content)) as image:
+    """UInt8 (3, 64, 64) of an image file in any colours, bilinear with antialiasing. Raises InputError."""
+    with archives.picture(io.BytesIO(content)) as image:
         area = None if box is None else square_around(box, *image.size)
         small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=area)
     return np.asarray(small).transpose(2, 0, 1)
@@ -86,8 +88,8 @@ def _write_shards(
         left[shard] -= 1
         try:
             decoded[shard][name] = decode(content, boxes.get(name))
-        except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-            problems.append(f"{path} is unreadable ({error})")
+        except InputError as error:
+            problems.append(f"{path} is {error}")
         if not left[shard]:
             pictures = decoded.pop(shard)
             if len(pictures) == len(missing[shard]):

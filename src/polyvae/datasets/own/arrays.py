@@ -30,6 +30,8 @@ from polyvae.datasets.own.columns import Scaling, interpret, taken_as
 from polyvae.datasets.own.doubts import doubts, doubts_of_labels
 from polyvae.datasets.own.missing import without_marks
 from polyvae.errors import InputError
+from polyvae.noise import derive_seed
+from polyvae.text import LENGTH
 
 LABELS = ("label", "labels")
 # What `polyvae impute` writes beside a modality; not read again.
@@ -50,12 +52,13 @@ class ArraysOptions:
     """data: an .npz path, or name -> array or tensor. test_size: rows of the test split, None: a fifth of all.
 
     scaling: of tables; standard: mean and standard deviation; robust: median and quartiles, what is beyond ten times
-    that being clipped for the model.
+    that being clipped for the model. text_length: token ids of a text, its end token included.
     """
 
     data: Path | str | Mapping[str, Any] | None = None
     test_size: int | None = None
     scaling: Scaling = "standard"
+    text_length: int = LENGTH
 
 
 def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
@@ -76,7 +79,7 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
     specs, values, warnings = [], {}, {"label": doubts_of_labels(parts.labels)}
     for column, (name, array) in enumerate(parts.values.items()):
         entry, present = description.get(name, {}), parts.present[:, column]
-        spec, stored = interpret(name, array, present, entry, train, options.scaling)
+        spec, stored = interpret(name, array, present, entry, train, options.scaling, options.text_length)
         specs.append(spec)
         warnings[name] = doubts(spec, array, present, train)
         values[name] = torch.from_numpy(stored[chosen])
@@ -196,10 +199,11 @@ def _description(source: Path | None, names: Iterable[str]) -> Mapping[str, Any]
 
 
 def _split(rows: int, test_size: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(training rows, test rows). The data may themselves have been drawn from `default_rng(seed)`."""
     test_rows = max(1, round(TEST_SHARE * rows)) if test_size is None else test_size
     if not 1 <= test_rows < rows:
         raise InputError(f"test_size {test_rows} must leave at least one of the {rows} rows on either side")
-    order = np.random.default_rng(seed).random(rows).argsort()
+    order = np.random.default_rng(derive_seed(seed, "split")).random(rows).argsort()
     return order[test_rows:], order[:test_rows]
 
 

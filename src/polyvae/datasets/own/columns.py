@@ -13,7 +13,7 @@ from polyvae.datasets.own.doubts import spread_of
 from polyvae.errors import InputError
 from polyvae.likelihoods import Form
 from polyvae.modality import Modality, Standardise, text_modality
-from polyvae.text import Vocabulary, tokenise
+from polyvae.text import LENGTH, Vocabulary, tokenise
 
 Scaling = Literal["standard", "robust"]
 FIELDS = ("likelihood", "scale", "network", "weight")
@@ -29,13 +29,14 @@ def interpret(
     entry: Mapping[str, Any],
     train: np.ndarray,
     scaling: Scaling = "standard",
+    text_length: int = LENGTH,
 ) -> tuple[Modality, np.ndarray]:
     """The modality that `array` is, and its values as they are stored (uint8 for images of bytes, else float32)."""
     _check_entry(name, entry)
     if not present[train].any():
         raise InputError(f"modality {name!r} is absent in every training row; leave it out")
     if array.dtype.kind == "U":
-        return _text(name, array, present, entry, train)
+        return _text(name, array, present, entry, train, text_length)
     _check_finite(name, array, present)
     wanted = entry.get("likelihood")
     if array.ndim > 2:
@@ -63,7 +64,7 @@ def interpret(
 
 
 def _text(
-    name: str, array: np.ndarray, present: np.ndarray, entry: Mapping[str, Any], train: np.ndarray
+    name: str, array: np.ndarray, present: np.ndarray, entry: Mapping[str, Any], train: np.ndarray, length: int
 ) -> tuple[Modality, np.ndarray]:
     """Sentences as token ids; the vocabulary is that of the training rows."""
     kind = entry.get("likelihood", "text")
@@ -72,7 +73,7 @@ def _text(
         raise InputError(f"modalities.json, {name!r}: likelihood {kind!r} has no scale; leave it out")
     if all(len(tokenise(caption)) < 2 for caption in array[present].tolist()):
         raise InputError(f"{name!r} has dtype {array.dtype}, single words: encode classes as integers")
-    vocabulary = Vocabulary.of(array[train[present[train]]].tolist())
+    vocabulary = Vocabulary.of(array[train[present[train]]].tolist(), length)
     likelihood, weight = likelihoods.make(kind), entry.get("weight", 1.0)
     spec = replace(text_modality(name, vocabulary), likelihood=likelihood, weight=weight)
     return spec, vocabulary.encode(array.tolist()).numpy()

@@ -88,7 +88,7 @@ def _of_text(words: Vocabulary, array: np.ndarray, present: np.ndarray) -> list[
         return []
     return [
         f"{cut} of {len(lengths)} texts are cut after {words.length - 1} words or marks: the longest has "
-        f"{max(lengths)}."
+        f"{max(lengths)}; train with --text-length {max(lengths) + 1} to keep all."
     ]
 
 

@@ -15,8 +15,12 @@ def without_marks(key: str, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     What is missing is NaN in floats, which integers with single gaps become; else 0 or "" in a row that is not
     there.
-    Raises InputError for objects that are neither strings nor numbers.
+    Raises InputError for objects that are neither strings nor numbers, and for named columns in one array.
     """
+    if names := array.dtype.names:
+        raise InputError(
+            f"{key!r} holds named columns ({', '.join(names)}); give each as an array, {key}[{names[0]!r}]"
+        )
     if array.ndim == 0:
         return array, np.ones(1, bool)
     missing = _missing(array)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from polyvae import archives
 from polyvae.datasets.polymnist.digits import ASSETS, DIGIT, resolve
 from polyvae.errors import InputError
 
@@ -67,10 +67,10 @@ def _vendored() -> tuple[Picture, ...]:
 
 def _read(path: Path) -> Picture:
     try:
-        with Image.open(path) as image:
+        with archives.picture(path) as image:
             pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read as a picture ({error}); replace or remove it") from error
+    except InputError as error:
+        raise InputError(f"{path} cannot be read as a picture: it is {error}; replace or remove it") from error
     if min(pixels.shape[1:]) <= DIGIT:
         raise InputError(f"{path} is {pixels.shape[2]} x {pixels.shape[1]} pixels; each side must be at least 29")
     return Picture(path.name, np.ascontiguousarray(pixels))

@@ -5,6 +5,7 @@ import lzma
 import os
 import zlib
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from polyvae import archives
 from polyvae.errors import InputError
 
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -77,18 +79,22 @@ def _read_pair(images_path: Path, labels_path: Path) -> Digits:
 
 def read_idx(path: Path, dims: int) -> Tensor:
     """The UInt8 array of `dims` axes in an IDX file, plain, .gz or .xz. Raises InputError naming a damaged file."""
+    size = 4 + 4 * dims
     try:
         with OPENERS[path.suffix if path.suffix in OPENERS else ""](path, "rb") as file:
-            content = file.read()
+            header = file.read(size)
+            if header[:4] != bytes((0, 0, 8, dims)) or len(header) < size:
+                raise InputError(f"{path} is not an IDX file of {dims}-dimensional bytes; replace the file")
+            shape = tuple(np.frombuffer(header, ">u4", dims, 4).tolist())
+            archives.check_memory(path, prod(shape))
+            archives.check_unpacked(str(path), prod(shape), path.stat().st_size)
+            content = file.read(prod(shape) + 1)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"{path} cannot be read ({error}); replace the file") from error
-    header = 4 + 4 * dims
-    if content[:4] != bytes((0, 0, 8, dims)) or len(content) < header:
-        raise InputError(f"{path} is not an IDX file of {dims}-dimensional bytes; replace the file")
-    shape = np.frombuffer(content, ">u4", dims, 4).astype(int)
-    if len(content) != header + shape.prod():
-        raise InputError(f"{path} is {len(content)} bytes long, its header says {header + shape.prod()}; replace it")
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())
+    if len(content) != prod(shape):
+        how = "more" if len(content) > prod(shape) else f"{len(content):,}"
+        raise InputError(f"{path} holds {how} bytes, its header says {prod(shape):,}; replace it")
+    return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(shape).copy())
 
 
 def threshold(digits: Digits, scale: float | None) -> tuple[np.ndarray, int]:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from polyvae import archives
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.cache import cached, checksum
 from polyvae.datasets.polymnist.digits import DIGIT, resolve
 from polyvae.errors import InputError
 from polyvae.likelihoods import Laplace
 from polyvae.modality import Modality
+from polyvae.noise import derive_seed
 
 NAME = re.compile(r"(\d+)\.(\d)\.png")
 SHOWN = 5
@@ -38,7 +39,7 @@ def load_folder(options: FolderOptions, *, split: str, size: int | None, seed: i
     names = _paired_names(folders)
     if size is not None and size > len(names):
         raise InputError(f"size {size} must be between 1 and the {len(names)} tuples in {folders[0].parent}")
-    chosen = [names[i] for i in np.random.default_rng(seed).random(len(names)).argsort()[:size]]
+    chosen = [names[i] for i in np.random.default_rng(derive_seed(seed, "split")).random(len(names)).argsort()[:size]]
     stats = np.array([[_stamp(folder / name) for name in chosen] for folder in folders])
     parameters = {
         "reader": 1,
@@ -96,13 +97,13 @@ def _read(folders: list[Path], names: list[str]) -> dict[str, Tensor]:
         images = np.empty((len(names), 3, DIGIT, DIGIT), np.uint8)
         for row, name in enumerate(names):
             try:
-                with Image.open(folder / name) as image:
+                with archives.picture(folder / name) as image:
                     if image.size != (DIGIT, DIGIT):
                         odd.append(f"{folder / name} is {image.width} x {image.height}")
                         continue
                     images[row] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-            except (OSError, UnidentifiedImageError) as error:
-                odd.append(f"{folder / name} is unreadable ({error})")
+            except InputError as error:
+                odd.append(f"{folder / name} is {error}")
         tensors[folder.name] = torch.from_numpy(images)
     _refuse(odd)
     return {**tensors, "label": torch.tensor([int(name.split(".")[1]) for name in names])}

@@ -3,6 +3,10 @@
 The rules are those of the published generators (Sutter et al. 2021; Daunhawer et al. 2022 for the translated and
 repeated variants). A crop corner is uniform in [0, width - 28) x [0, height - 28), upper ends never used; colours are
 inverted (255 - v) where the digit is above 128; only the label is shared.
+
+Training and test crops come from the same pictures, as published, so a model may know a test background. Of the 2,000
+embedded test digits 36 % stand, in m0, on a crop that one of the 12,000 training digits has (27 to 43 % in the other
+modalities); with MNIST's 60,000 training digits 89 % are to be expected (80 to 93 %).
 """
 
 from collections.abc import Mapping

@@ -115,14 +115,17 @@ def _largest(groups: Mapping[Any, list[Record]], kind: Callable[[Record], Any]) 
 
 
 def setting(record: Record, *also: str) -> str:
-    """What runs must share to be compared: everything but method, beta, seed, and `also`.
+    """What runs must share to be compared: everything but method, beta, seed, and `also`; and the data themselves,
+    of which the number of rows counts if `also` changes the data.
 
     Of the networks only that of the first modality counts, since a unimodal run has no other.
     """
     config = {key: value for key, value in record.config.to_dict().items() if key not in VARIED and key not in also}
     networks = record.resolved.networks or {"": config["network"]}
     first = next((networks[name] for name in FIRST if name in networks), next(iter(networks.values())))
-    return json.dumps(config | {"network": first}, sort_keys=True)
+    known = record.resolved
+    data = (known.train_rows, known.test_rows) if also else known.data
+    return json.dumps(config | {"network": first, "content": data}, sort_keys=True)
 
 
 def difference(a: BySeed, b: BySeed) -> BySeed:

@@ -10,6 +10,7 @@ from polyvae import files
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.paper.experiments import beyond, birds, polymnist, quick
+from polyvae.paper.experiments.common import PRESETS
 from polyvae.registry import Origin, entries_from
 
 EXPERIMENTS: dict[str, Callable[..., list[RunConfig]]] = {
@@ -41,8 +42,8 @@ def configs_of(name_or_file: str, preset: str | None = None) -> list[RunConfig]:
     Raises InputError for an unknown name or preset, and for a file that does not do this.
     """
     if name_or_file in EXPERIMENTS:
-        if preset not in (None, "cpu", "paper"):
-            raise InputError(f"no preset {preset!r}; choose cpu or paper")
+        if preset not in (None, *PRESETS):
+            raise InputError(f"no preset {preset!r}; choose {', '.join(PRESETS)}")
         return _call(EXPERIMENTS[name_or_file], name_or_file, preset)
     path = Path(name_or_file)
     if path.suffix != ".py" or not path.is_file():

@@ -6,29 +6,39 @@ Runs are listed one seed after the other and at decisive settings first, so that
 from collections.abc import Iterable
 
 from polyvae.config import RunConfig
-from polyvae.paper.experiments.common import POLYMNIST, REPEATED, SEEDS, TRANSLATED, budget, grid, with_methods
+from polyvae.paper.experiments.common import (
+    POLYMNIST,
+    PRESETS,
+    REPEATED,
+    SEEDS,
+    TRANSLATED,
+    budget,
+    grid,
+    with_methods,
+)
 from polyvae.paper.names import OFFICIAL
 
 JOINT = ("mvae", "mmvae", "mopoe")
 METHODS = ("unimodal", "mvae", "mvae_plus", "mmvae", "mopoe")
 # The grid of the paper is 3e-4, 3e-3, .3, 1, 3, 9; 3e-2 is added here.
-BETAS = {"cpu": (0.3, 1.0, 3.0, 0.03, 9.0), "paper": (0.3, 1.0, 3.0, 0.03, 9.0, 3e-3, 3e-4)}
+BETAS = dict.fromkeys(PRESETS, (0.3, 1.0, 3.0, 0.03, 9.0)) | {"paper": (0.3, 1.0, 3.0, 0.03, 9.0, 3e-3, 3e-4)}
 DECISIVE = (0.03, 0.3, 1.0)  # the best betas of all methods, by either axis, lie here
 BETA = {POLYMNIST: 1.0, TRANSLATED: 0.3}  # figures 3 and 11: one beta per data set
 COUNTS = (5, 2, 4, 3)  # of modalities; three on PolyMNIST are runs of figure 2
-MODALITIES = {"cpu": ("m0",), "paper": ("m0", "m1", "m2", "m3", "m4")}  # of the unimodal VAEs
-BACKGROUNDS = {"cpu": (0,), "paper": (0, 1, 2, 3, 4)}
-NETWORKS = {"cpu": ("conv", "conv_half"), "paper": ("conv", "resnet")}
+MODALITIES = dict.fromkeys(PRESETS, ("m0",)) | {"paper": ("m0", "m1", "m2", "m3", "m4")}  # of the unimodal VAEs
+BACKGROUNDS = dict.fromkeys(PRESETS, (0,)) | {"paper": (0, 1, 2, 3, 4)}
+NETWORKS = dict.fromkeys(PRESETS, ("conv", "conv_half")) | {"paper": ("conv", "resnet")}
 # The samples K of figure 12 are not stated in the paper. `paper` takes the 30 of the published README. `cpu` takes 4,
 # two passes over the digits (1,874 steps), and gives each row one modality's samples (`systematic`): the expectation of
 # the published objective, which decodes the samples of every modality, at a third of the cost.
-OFFICIAL_BUDGETS = {"cpu": {"epochs": 2, "objective_samples": 4, "allocation": "systematic"}, "paper": {}}
+_FEW = {"objective_samples": 4, "allocation": "systematic"}
+OFFICIAL_BUDGETS = {"cpu": {"epochs": 2, **_FEW}, "gpu_small": _FEW, "gpu": _FEW, "paper": {}}
 
 
 def quality_vs_beta(preset: str = "cpu") -> list[RunConfig]:
     """Figures 2, 4, 6, 7 and 8, on PolyMNIST and Translated PolyMNIST: quality, coherence, probe, likelihood over beta.
 
-    100 runs (`cpu`), or 378 with unimodal VAEs of all five modalities (`paper`).
+    100 runs (`cpu`), 50 (`gpu_small`), 150 (`gpu`), or 378 with unimodal VAEs of all five modalities (`paper`).
     """
     return [run for seed in SEEDS[preset] for beta in BETAS[preset] for run in _at(preset, beta, seed)]
 

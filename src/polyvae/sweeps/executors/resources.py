@@ -1,9 +1,12 @@
 """What every executor is told, how often it looks, and what it yields."""
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from polyvae.errors import InputError
 
 Task = TypeVar("Task")
 POLL_SECONDS = 0.5
@@ -29,3 +32,14 @@ class Resources:
     minutes: int | None = None
     cluster: str = "slurm"
     folder: Path = Path()
+
+    def __post_init__(self) -> None:
+        """Raises InputError, naming the flag."""
+        for name, holds, wording in (
+            ("workers", self.workers >= 1, "at least 1"),
+            ("cpus", 0 < self.cpus < math.inf, "a finite number above 0"),
+            ("gpus", 0 <= self.gpus < math.inf, "a finite number, at least 0"),
+            ("minutes", self.minutes is None or self.minutes >= 1, "at least 1"),
+        ):
+            if not holds:
+                raise InputError(f"--{name} is {getattr(self, name)}; it must be {wording}")
