@@ -41,7 +41,7 @@ def main() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     scoring = Scoring(model, Evaluation(test, train, judge), metric_names("default"))
     started = time.perf_counter()
-    count = len(scoring.readings.rows)
+    count = len(scoring.readings.trial.rows)
     seconds = time.perf_counter() - started
     if chosen.pass_only:
         print(seconds)

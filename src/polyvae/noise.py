@@ -30,7 +30,7 @@ class RowNoise:
         bits = np.random.Philox(key=np.frombuffer(digest[:16], dtype=np.uint64))
         generator, state = np.random.Generator(bits), bits.state
         for row in self.rows:
-            state["state"]["counter"] = np.array([0, 0, 0, row], dtype=np.uint64)
+            state["state"]["counter"][3] = row  # the lower words are 0 at the start of a stream
             bits.state = state  # far cheaper than one generator per row
             yield generator
 
@@ -60,25 +60,32 @@ def stream_of(source: Noise) -> Generator | None:
 def normal(source: Noise, rows: int, width: int, like: Tensor) -> Tensor:
     """Standard Normal (rows, width), on the device and of the type of `like`."""
     if isinstance(source, RowNoise):
-        return torch.from_numpy(_normal_by_row(source, width)).to(like) * source.spread
+        return _normal_by_row(source, width, like.device, like.dtype) * source.spread
     if isinstance(source, ShareNoise):
         return normal(source.generator, source.count, width, like)[source.share]
     return torch.randn(rows, width, generator=source, device=like.device, dtype=like.dtype)
 
 
-@lru_cache(maxsize=2)  # the posteriors of all subsets of a row share its numbers
-def _normal_by_row(source: RowNoise, width: int) -> np.ndarray:
-    return np.stack([stream.standard_normal(width, dtype=np.float32) for stream in source.streams("normal")])
+@lru_cache(maxsize=2)  # the posteriors of all subsets of a row share its numbers: drawn and moved to a device once
+def _normal_by_row(source: RowNoise, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    drawn = np.empty((len(source.rows), width), np.float32)
+    for row, stream in zip(drawn, source.streams("normal"), strict=True):
+        stream.standard_normal(out=row, dtype=np.float32)
+    return torch.from_numpy(drawn).to(device, dtype)
 
 
 def uniform(source: Noise, rows: int, like: Tensor) -> Tensor:
     """Uniform in [0, 1), (rows,), on the device of `like`, float64."""
     if isinstance(source, RowNoise):
-        drawn = np.array([stream.random() for stream in source.streams("uniform")])
-        return torch.from_numpy(drawn).to(like.device)
+        return _uniform_by_row(source, like.device).clone()
     if isinstance(source, ShareNoise):
         return uniform(source.generator, source.count, like)[source.share]
     return torch.rand(rows, generator=source, device=like.device, dtype=torch.float64)
+
+
+@lru_cache(maxsize=2)
+def _uniform_by_row(source: RowNoise, device: torch.device) -> Tensor:
+    return torch.tensor([stream.random() for stream in source.streams("uniform")], dtype=torch.float64, device=device)
 
 
 def permutation(count: int, generator: Generator | None, device: torch.device) -> Tensor:

@@ -25,8 +25,8 @@ def test_a_dry_run_counts_failed_runs_that_would_be_done_again(tmp_path, capsys)
         assert f"2 runs, {todo} to do" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("cores", "has_gpu", "workers"), [(1, False, 1), (2, False, 2), (64, False, 2), (64, True, 1)])
-def test_two_runs_at_a_time_are_the_default_without_a_gpu(cores, has_gpu, workers, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(("cores", "has_gpu", "workers"), [(1, False, 1), (2, False, 2), (64, False, 2), (64, True, 8)])
+def test_two_runs_at_a_time_are_the_default_and_eight_on_a_gpu(cores, has_gpu, workers, tmp_path, capsys, monkeypatch):
     experiment = tmp_path / "mine.py"
     config = TINY.with_(device="cpu").to_dict()
     experiment.write_text(f"from polyvae import RunConfig\ndef configs(): return [RunConfig.from_dict({config!r})]\n")

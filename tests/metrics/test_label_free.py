@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import rankdata
 from torch import nn
 from torch.nn.functional import one_hot
 
@@ -75,6 +76,12 @@ def test_ranks_by_hand():
     assert ranks.diagonal().tolist() == [1, 0.5, 1]
     assert relative(np.array([0.75, 0.75]), np.array([1.0, 1.0])) == 0.5
     assert permutation_p([np.full((20, 20), 0.5)], 0) == 1
+
+
+def test_ranks_are_those_of_scipy_with_ties():
+    anchors, target = torch.randint(-2, 3, (2, 40, 3)).float(), torch.randint(-2, 3, (40, 3)).float()
+    expected = (rankdata((anchors.sum(0) @ target.T).numpy(), axis=0) - 1) / 39
+    np.testing.assert_array_equal(own_ranks([*anchors], target), expected)
 
 
 def test_a_critic_of_images_and_text_needs_no_labels():

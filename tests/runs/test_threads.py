@@ -3,9 +3,9 @@
 import pytest
 
 from polyvae import RunConfig, run
-from polyvae.noise import on_threads
 from polyvae.runs import finished
 from polyvae.runs.store import RunStore
+from polyvae.threads import on_threads
 
 TINY = RunConfig(
     dataset="toy", network="mlp", latent_dim=2, epochs=1, metrics="bound", device="cpu", train_size=40, test_size=20

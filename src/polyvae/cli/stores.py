@@ -28,7 +28,7 @@ from polyvae.cli.common import (
 )
 from polyvae.errors import InputError, RunError
 from polyvae.paper.claims import Verdict, judge
-from polyvae.runs import trackers, upkeep
+from polyvae.runs import packing, trackers, upkeep
 from polyvae.runs.record import Record
 from polyvae.runs.store import RunStore
 
@@ -108,21 +108,30 @@ def export(
 
 
 def store(
-    action: Annotated[Literal["check", "gc", "copy"], tyro.conf.Positional],
+    action: Annotated[Literal["check", "gc", "copy", "pack", "unpack"], tyro.conf.Positional],
+    file: Annotated[Path | None, tyro.conf.Positional] = None,
     *,
     store: Store = STORE,
     out: Path | None = None,
+    weights: bool = False,
     dry_run: bool = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find damaged and half runs (check), remove what nothing needs (gc), or copy the records alone (copy).
+    """Find damaged and half runs, remove what nothing needs, copy the records, or carry a store as one file.
+
+    check: damaged and half runs. gc: removes what nothing needs. copy: the records alone. pack FILE.tar: records,
+    pictures and checkpoints, for another machine to go on with. unpack FILE.tar: adds the runs of a pack to the store.
 
     Args:
-        action: check, gc or copy.
+        action: check, gc, copy, pack or unpack.
+        file: The .tar file to pack into, or to unpack.
         out: Folder to copy records to; it is a store of its own, small enough to commit.
+        weights: Pack the weights of finished runs, too.
         dry_run: Say what gc would remove, and remove nothing.
     """
     place = RunStore(store)
+    if (file is None) == (action in ("pack", "unpack")):
+        raise InputError("name a file: polyvae store pack FILE.tar, or unpack FILE.tar; the others take none")
     if action == "check":
         problems = upkeep.check(place)
         if problems:
@@ -134,6 +143,11 @@ def store(
     elif action == "gc":
         count, size = upkeep.collect(place)
         said = f"{count} files and folders removed, {size / 1e6:,.1f} MB"
+    elif action == "pack" and file is not None:
+        said = f"{packing.pack(place, out_file(file), weights=weights)} runs packed: {file}"
+    elif action == "unpack" and file is not None:
+        added, left = packing.unpack(file, place)
+        said = f"{added} runs added to {store}" + (f", {left} left as they were" if left else "")
     elif out is None:
         raise InputError("where to? Say: polyvae store copy --out DIR")
     else:

@@ -1,5 +1,6 @@
 """The command that makes many runs."""
 
+import math
 import shlex
 import signal
 from collections.abc import Callable, Generator
@@ -14,7 +15,7 @@ import tyro
 from polyvae.cli.common import STORE, Quiet, Store, left_out, say, show, table_of
 from polyvae.cli.progress import SweepTable
 from polyvae.config import RunConfig
-from polyvae.errors import RunError
+from polyvae.errors import InputError, RunError
 from polyvae.paper import experiments
 from polyvae.runs import upkeep
 from polyvae.runs.plan import make_plans
@@ -22,7 +23,7 @@ from polyvae.runs.record import duration
 from polyvae.runs.store import RunStore
 from polyvae.sweeps import costs
 from polyvae.sweeps.executors import Resources
-from polyvae.sweeps.sweep import Watcher, sweep, work_left
+from polyvae.sweeps.sweep import AT_ONCE, Watcher, sweep, work_left
 from polyvae.threads import CORES
 
 STOPPING = "stopping: running runs are finished, no further one is started; Ctrl-C again stops at once"
@@ -34,13 +35,14 @@ def sweep_command(
     store: Store = STORE,
     preset: str | None = None,
     where: str | None = None,
-    workers: int | None = None,
+    workers: int | Literal["auto"] = "auto",
+    minutes: float | None = None,
     executor: Literal["local", "ray", "slurm"] = "local",
     cpus: float = 1,
     gpus: float = 0,
     address: str | None = None,
     partition: str | None = None,
-    minutes: int | None = None,
+    job_minutes: int | None = None,
     order: Literal["longest", "listed"] = "longest",
     data_dir: str | None = None,
     threads: int | None = None,
@@ -59,23 +61,28 @@ def sweep_command(
         preset: Size of an experiment that has several: cpu (minutes per run; the default), gpu_small and gpu (sized for
             one large GPU), or paper (as published).
         where: SQL on settings that picks some of the runs, such as "method = 'mopoe' AND beta <= 1".
-        workers: Runs at a time; on this machine each in a process of its own. Default: 2 on two cores or more
-            without a GPU, where two runs of one thread beat one of two; else 1.
+        workers: Runs at a time. On this machine's cores each has a process of its own; on its GPU they take turns in
+            one. auto: two on two cores or more, where two runs of one thread beat one of two; on a GPU as many as its
+            memory holds, at most eight.
+        minutes: End after this time. No run is started that would not end by then; those under way leave checkpoints,
+            and the same command goes on.
         executor: local: this machine. ray: Ray, here or on a cluster. slurm: one Slurm job per run.
         cpus: CPUs per run on Ray or Slurm (its threads are --threads); Ray takes fractions.
         gpus: GPUs per run on Ray or Slurm; Ray takes fractions, such as .25 for four runs on one GPU.
         threads: CPU threads of each run; another number makes another run. Default: as the experiment says, mostly 1.
         address: Address of a Ray cluster (auto, or HOST:PORT). Default: this machine.
         partition: Slurm partition.
-        minutes: Time limit of a Slurm job. Default: submitit's.
+        job_minutes: Time limit of a Slurm job. Default: submitit's.
         order: longest: by falling cost, so that no long run starts last; listed: as the experiment lists them.
         data_dir: Folder with mnist/ and so on, for all runs.
         retry_failed: Do failed runs again.
         dry_run: Show the runs, what they will take, and do nothing.
     """
     place = RunStore(store)
-    if workers is None:
-        workers = 2 if executor == "local" and CORES > 1 and not torch.cuda.is_available() else 1
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise InputError(f"--minutes is {minutes:g}; it must be a finite number above 0")
+    count = None if workers == "auto" and executor == "local" else 1 if workers == "auto" else workers
+    expected = count or (AT_ONCE if torch.cuda.is_available() else min(2, CORES))
     configs = experiments.configs_of(experiment, preset)
     if where is not None:
         from polyvae.runs import table  # here: SQL is rarely asked for, and polars starts slowly
@@ -86,18 +93,19 @@ def sweep_command(
     known = place.records(left_out)
     if order == "longest":
         configs = costs.longest_first(configs, known)
-    resources = Resources(workers, cpus, gpus, address, partition, minutes)
+    resources = Resources(expected, cpus, gpus, address, partition, job_minutes)
     if dry_run:
-        _show(configs, place, workers, retry_failed)
+        _show(configs, place, expected, retry_failed)
         return
-    with SweepTable(place, configs, workers, quiet) as display, _interruptible(display.say) as stopping:
-        watcher = Watcher(display.prepare, display.finished, display.poll, stopping.is_set)
+    with SweepTable(place, configs, expected, quiet) as display, _interruptible(display.say) as stopping:
+        watcher = Watcher(display.prepare, display.finished, display.poll, stopping.is_set, display.say)
         records = sweep(
             configs,
             place,
-            workers=workers,
+            workers=count,
             executor=executor,
             resources=resources,
+            minutes=minutes,
             retry_failed=retry_failed,
             watcher=watcher,
         )
@@ -108,6 +116,11 @@ def sweep_command(
         raise RunError(f"{len(failed)} of {len(records)} runs failed ({others}):\n{lines}")
     if stopping.is_set():
         raise KeyboardInterrupt
+    if left := len({*configs}) - len(records):
+        seconds = costs.left(configs, records)
+        how_long = "" if seconds is None else f", about {duration(seconds / expected)} with {expected} at a time"
+        say(f"time is up: {len(records)} runs done, {left} left{how_long}; the same command goes on")
+        return
     if not quiet:
         say(f"{len(records)} runs done in {store}; see them with: polyvae report --store {shlex.quote(str(store))}")
 

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from polyvae.attributes import UNREAD, Attribute, said
 from polyvae.dataset import MultimodalDataset
 from polyvae.judges.extractors import AttributeJudge
-from polyvae.judges.trained import Reader, layer, optimise, place_of, shifted, trained_once
+from polyvae.judges.trained import CPU, Reader, device_of, layer, optimise, place_of, shifted, trained_once
 from polyvae.networks.heads import ChannelsLast
 
 RECIPE: dict[str, Any] = {
@@ -31,20 +31,25 @@ RECIPE: dict[str, Any] = {
 
 
 def attribute_judge_for(
-    train: MultimodalDataset, attributes: tuple[Attribute, ...], cache: Path | None = None
+    train: MultimodalDataset,
+    attributes: tuple[Attribute, ...],
+    cache: Path | None = None,
+    device: torch.device = CPU,
 ) -> AttributeJudge:
     """The judge of the pairs in `train`: from the cache, or trained now (about a minute) by one process.
 
     It learns from what the captions of each image say, a caption drawn anew at every step.
-    cache: a folder (default `files.cache_dir()`). Raises InputError when the cached file is damaged or was changed.
+    cache: a folder (default `files.cache_dir()`). device: to train it on. Raises InputError when the cached file is
+    damaged or was changed.
     """
     tuples = train.to("cpu").rows(train.present.all(-1).nonzero().squeeze(1).cpu())
     content = [RECIPE, tuples.fingerprint, [[a.name, a.values, a.parts] for a in attributes]]
     network, digest = trained_once(
-        place_of("judges", content, cache),
+        place_of("judges", content, cache, device),
         lambda: _network(attributes),
         lambda network: _train(network, tuples, attributes),
         RECIPE,
+        device=device,
     )
     return AttributeJudge(network, attributes, str(RECIPE["version"]), digest)
 
@@ -63,20 +68,22 @@ def _network(attributes: Sequence[Attribute]) -> Reader:
 
 
 def _train(network: Reader, tuples: MultimodalDataset, attributes: Sequence[Attribute]) -> Mapping[str, Tensor]:
-    images = tuples.values[next(m.name for m in tuples.modalities if m.is_image)]
-    targets = torch.from_numpy(said(tuples, attributes))  # (row, variant, attribute)
+    device = device_of(network)
+    images = tuples.values[next(m.name for m in tuples.modalities if m.is_image)].to(device)
+    targets = torch.from_numpy(said(tuples, attributes))  # (row, variant, attribute), on the host
     generator = Generator().manual_seed(RECIPE["seed"])
-    balance = [_balance(targets[..., i], len(a.values)) for i, a in enumerate(attributes)]
+    balance = [_balance(targets[..., i], len(a.values)).to(device) for i, a in enumerate(attributes)]
 
     def loss() -> Tensor:
         rows, which = (torch.randint(n, (RECIPE["batch"],), generator=generator) for n in targets.shape[:2])
         # No attribute depends on where it is seen, nor on left and right.
-        logits, _ = network(shifted(images[rows].float() / 255, RECIPE["shift"], generator, mirrored=True))
+        seen = images[rows.to(device)].float() / 255
+        logits, _ = network(shifted(seen, RECIPE["shift"], generator, mirrored=True))
         parts = logits.split([len(attribute.values) for attribute in attributes], -1)
         total = torch.zeros(())
         for part, target, weight in zip(parts, targets[rows, which].unbind(-1), balance, strict=True):
             if bool((target != UNREAD).any()):
-                total = total + cross_entropy(part, target, weight, ignore_index=UNREAD)
+                total = total + cross_entropy(part, target.to(device), weight, ignore_index=UNREAD)
         return total
 
     return optimise(network, loss, RECIPE, RECIPE["steps"])

@@ -17,7 +17,7 @@ from polyvae import networks
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Critic
-from polyvae.judges.trained import optimise, place_of, trained_once
+from polyvae.judges.trained import CPU, optimise, place_of, trained_once
 from polyvae.modality import Modality
 from polyvae.networks.by_name import ByName
 from polyvae.networks.gaps import reading
@@ -42,8 +42,8 @@ def can_be_criticised(train: MultimodalDataset) -> bool:
     return len(train.names) > 1 and int(train.present.all(-1).sum()) >= LEAST_ROWS
 
 
-def critic_for(train: MultimodalDataset, cache: Path | None = None) -> Critic:
-    """The critic of the tuples in `train`: from the cache, or trained now (about a minute) by one process.
+def critic_for(train: MultimodalDataset, cache: Path | None = None, device: torch.device = CPU) -> Critic:
+    """The critic of the tuples in `train`: from the cache, or trained now on `device` (about a minute) by one process.
 
     cache: a folder (default `files.cache_dir()`). Raises InputError for fewer than 64 rows with all modalities, or
     when the cached file is damaged.
@@ -55,17 +55,18 @@ def critic_for(train: MultimodalDataset, cache: Path | None = None) -> Critic:
         )
     tuples = train.to("cpu").rows(complete)
     encoders, digest = trained_once(
-        critic_path(tuples, cache),
+        critic_path(tuples, cache, device),
         lambda: _encoders(tuples.modalities),
-        lambda encoders: _train(encoders, tuples),
+        lambda encoders: _train(encoders, tuples.to(device)),
         RECIPE,
+        device=device,
     )
     return Critic({m.name: encoders[m.name] for m in tuples.modalities}, digest)
 
 
-def critic_path(tuples: MultimodalDataset, cache: Path | None = None) -> Path:
-    """Where the critic of these tuples is kept, by their content and the recipe."""
-    return place_of("critics", [RECIPE, tuples.fingerprint], cache)
+def critic_path(tuples: MultimodalDataset, cache: Path | None = None, device: torch.device = CPU) -> Path:
+    """Where the critic of these tuples is kept, by their content, the recipe and the device."""
+    return place_of("critics", [RECIPE, tuples.fingerprint], cache, device)
 
 
 class _Mean(nn.Module):
@@ -111,5 +112,5 @@ def _loss(encoders: ByName, tuples: MultimodalDataset, rows: Tensor) -> Tensor:
 def contrast(a: Tensor, b: Tensor) -> Tensor:
     """InfoNCE both ways, in nats: each row must find its partner among the batch. a, b: (batch, dimension)."""
     scores = a @ b.T / RECIPE["temperature"]
-    partner = torch.arange(len(a))
+    partner = torch.arange(len(a), device=a.device)
     return 0.5 * (cross_entropy(scores, partner) + cross_entropy(scores.T, partner))

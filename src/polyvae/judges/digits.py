@@ -13,11 +13,21 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets import Sampler
+from polyvae.datasets import Draws, Sampler
 from polyvae.datasets.cache import checksum
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Judge
-from polyvae.judges.trained import WIDTH, accuracy_of, layer, moved, optimise, place_of, trained_once
+from polyvae.judges.trained import (
+    CPU,
+    WIDTH,
+    accuracy_of,
+    device_of,
+    layer,
+    moved,
+    optimise,
+    place_of,
+    trained_once,
+)
 from polyvae.networks.heads import ChannelsLast
 
 NAME = "digits"
@@ -36,34 +46,38 @@ RECIPE: dict[str, Any] = {
 }
 
 
-def judge_for(sampler: Sampler, test: MultimodalDataset, cache: Path | None = None) -> Judge:
+def judge_for(
+    sampler: Sampler, test: MultimodalDataset, cache: Path | None = None, device: torch.device = CPU
+) -> Judge:
     """The judge of the generator behind `sampler`: from the cache, or trained now (a minute or two) by one process.
 
     test: its accuracy is measured on at most 2,000 rows of it. cache: a folder (default `files.cache_dir()`).
+    device: to train it on.
     Raises InputError when the cached file is damaged or was changed.
     """
     if test.labels is None:
         raise InputError(f"a judge is checked on labelled test data, but data set {test.name!r} has no labels")
     network, digest = trained_once(
-        judge_path(sampler, cache),
+        judge_path(sampler, cache, device),
         lambda: _Network(sampler.cells, sampler.offsets),
         lambda network: _train(network, sampler),
         RECIPE,
+        device,
     )
     networks = dict.fromkeys(test.names, network)
     accuracy = accuracy_of(networks, CLASSES, test)
     return Judge(networks, CLASSES, NAME, str(RECIPE["version"]), digest, accuracy)
 
 
-def judge_path(sampler: Sampler, cache: Path | None = None) -> Path:
-    """Where the judge of this generator is kept, by the content of what it is trained on and the recipe."""
+def judge_path(sampler: Sampler, cache: Path | None = None, device: torch.device = CPU) -> Path:
+    """Where the judge of this generator is kept, by the content of what it is trained on, the recipe, the device."""
     content: Mapping[str, Any] = {
         "recipe": RECIPE,
         "digits": checksum(sampler.masks, sampler.labels),
         "pictures": [checksum(picture.pixels) for picture in sampler.pictures],
         "travel": sampler.travel,
     }
-    return place_of("judges", content, cache)
+    return place_of("judges", content, cache, device)
 
 
 class _Network(nn.Module):
@@ -91,11 +105,11 @@ def _train(network: _Network, sampler: Sampler) -> Mapping[str, Tensor]:
     """The weights of a judge; the same for the same generator and machine, whatever the number of threads."""
     rng = np.random.default_rng(RECIPE["seed"])
     steps = RECIPE["steps_translated"] if sampler.offsets else RECIPE["steps"]
-    return optimise(network, lambda: _loss(network, sampler, rng), RECIPE, steps)
+    device = device_of(network)
+    return optimise(network, lambda: _loss(network, sampler.draw(RECIPE["batch"], rng).to(device), rng), RECIPE, steps)
 
 
-def _loss(network: _Network, sampler: Sampler, rng: np.random.Generator) -> Tensor:
-    drawn = sampler.draw(RECIPE["batch"], rng)
+def _loss(network: _Network, drawn: Draws, rng: np.random.Generator) -> Tensor:
     most = RECIPE["shift"]  # the generator has endless crops, but few digits
     down, right = rng.integers(0, 2 * most + 1, 2)
     digit, features = network(moved(drawn.images.float() / 255, most, down, right))

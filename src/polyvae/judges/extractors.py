@@ -1,6 +1,6 @@
 """Frozen networks that metrics look at values with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -123,6 +123,16 @@ def prepared(images: Tensor) -> Tensor:
 
     Raises RunError when they are not finite.
     """
-    if not bool(images.isfinite().all()):
-        raise RunError("the model generates images that are not finite; its training has diverged")
+    check_finite([images.isfinite().all()])
+    return in_bytes(images)
+
+
+def in_bytes(images: Tensor) -> Tensor:
+    """`prepared` images, of which nobody knows whether they are finite."""
     return (images.clamp(0, 1) * 255 + 0.5).floor() / 255
+
+
+def check_finite(seen: Sequence[Tensor]) -> None:
+    """seen: Bool (), whether images are finite. Raises RunError when some are not; reads from their device once."""
+    if seen and not bool(torch.stack(list(seen)).all()):
+        raise RunError("the model generates images that are not finite; its training has diverged")

@@ -16,7 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.judges.extractors import Judge
-from polyvae.judges.trained import WIDTH, Reader, accuracy_of, layer, optimise, place_of, shifted, trained_once
+from polyvae.judges.trained import CPU, WIDTH, Reader, accuracy_of, layer, optimise, place_of, shifted, trained_once
 from polyvae.modality import Modality
 from polyvae.networks.by_name import ByName
 from polyvae.networks.gaps import reading
@@ -49,12 +49,14 @@ def can_be_judged(train: MultimodalDataset, test: MultimodalDataset) -> bool:
     return bool(_readable(train))
 
 
-def labelled_judge_for(train: MultimodalDataset, test: MultimodalDataset, cache: Path | None = None) -> Judge:
+def labelled_judge_for(
+    train: MultimodalDataset, test: MultimodalDataset, cache: Path | None = None, device: torch.device = CPU
+) -> Judge:
     """The judge of the labels of `train`: from the cache, or trained now (seconds to a minute) by one process.
 
     It reads every modality that at least 64 rows have, except text. test: its accuracy is measured on at most 2,000
-    rows of it. cache: a folder (default `files.cache_dir()`). Raises InputError for data that cannot be judged, or when
-    the cached file is damaged or was changed.
+    rows of it. cache: a folder (default `files.cache_dir()`). device: to train it on. Raises InputError for data that
+    cannot be judged, or when the cached file is damaged or was changed.
     """
     if not can_be_judged(train, test):
         raise InputError(
@@ -67,10 +69,11 @@ def labelled_judge_for(train: MultimodalDataset, test: MultimodalDataset, cache:
     target = torch.from_numpy(np.searchsorted(np.array(classes), labels))
     readable = _readable(rows)
     networks, digest = trained_once(
-        place_of("judges", [NAME, RECIPE, rows.fingerprint], cache),
+        place_of("judges", [NAME, RECIPE, rows.fingerprint], cache, device),
         lambda: ByName({m.name: _network(m, len(classes)) for m in readable}),
-        lambda networks: _train(networks, rows, target),
+        lambda networks: _train(networks, rows.to(device), target.to(device)),
         RECIPE,
+        device=device,
     )
     by_name = {m.name: networks[m.name] for m in readable}
     accuracy = accuracy_of(by_name, classes, test)
@@ -117,7 +120,7 @@ def _train_one(network: nn.Module, data: MultimodalDataset, target: Tensor) -> M
     generator = Generator().manual_seed(RECIPE["seed"])
     order = torch.randperm(len(data), generator=generator)
     count = min(MOST_HELD_OUT, round(RECIPE["held_out"] * len(data)))
-    kept_back, rest = order[:count], order[count:]
+    kept_back, rest = order[:count].to(target.device), order[count:]
     steps = min(RECIPE["steps"], max(RECIPE["least_steps"], RECIPE["epochs"] * len(rest) // RECIPE["batch"]))
     (modality,) = data.modalities
 
@@ -125,7 +128,7 @@ def _train_one(network: nn.Module, data: MultimodalDataset, target: Tensor) -> M
         return data.batch(rows).values[modality.name]
 
     def loss() -> Tensor:
-        rows = rest[torch.randint(len(rest), (RECIPE["batch"],), generator=generator)]
+        rows = rest[torch.randint(len(rest), (RECIPE["batch"],), generator=generator)].to(target.device)
         values = shifted(read(rows), RECIPE["shift"], generator) if modality.is_image else read(rows)
         return cross_entropy(network(values)[0], target[rows])
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
@@ -18,13 +17,19 @@ from polyvae.threads import on_threads
 
 CEILING_ROWS, CEILING_BATCH = 2000, 256
 WIDTH = 64  # features
+CPU = torch.device("cpu")
 
 Network = TypeVar("Network", bound=nn.Module)
 Recipe = Mapping[str, Any]  # version, seed, learning_rate, warm_up, weight_decay, and what else a judge has
 
 
-def place_of(folder: str, content: Any, cache: Path | None) -> Path:
-    """Where the network that `content` (JSON-able) tells from all others is kept; cache: default `files.cache_dir()`"""
+def place_of(folder: str, content: Any, cache: Path | None, device: torch.device = CPU) -> Path:
+    """Where the network that `content` (JSON-able) tells from all others is kept; cache: default `files.cache_dir()`.
+
+    device: that it is trained on. Accelerators round otherwise, so what they train is another network.
+    """
+    if device.type != CPU.type:
+        content = {"trained on": device.type, "content": content}
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return (cache or files.cache_dir()) / folder / f"{key}.safetensors"
 
@@ -41,16 +46,17 @@ def trained_once(
     build: Callable[[], Network],
     train: Callable[[Network], Mapping[str, Tensor]],
     recipe: Recipe,
+    device: torch.device = CPU,
 ) -> tuple[Network, str]:
     """The frozen network kept at `path`, trained now by one process if it is not there, and the SHA-256 of its weights.
 
-    build: the untrained network. train: the weights that training gives it, on one thread whatever the caller has:
-    threads fix the rounding. Raises InputError when the file is damaged or was changed.
+    build: the untrained network. train: the weights that training gives it, on `device`, and on one thread whatever the
+    caller has: threads fix the rounding. Raises InputError when the file is damaged or was changed.
     """
 
     def make() -> tuple[Mapping[str, Tensor], dict[str, Any]]:
         with on_threads(1):
-            weights = train(fresh(build, recipe))
+            weights = {name: weight.cpu() for name, weight in train(fresh(build, recipe).to(device)).items()}
         return weights, {"sha256": files.digest(weights), "recipe": recipe}
 
     files.make_once(path, make)
@@ -59,7 +65,7 @@ def trained_once(
     if meta.get("sha256") != digest or _shapes(weights) != _shapes(network.state_dict()):
         raise InputError(f"{path} was changed since it was trained; delete it, then run the same command again")
     network.load_state_dict(weights)
-    return network.eval().requires_grad_(False), digest
+    return network.to(device).eval().requires_grad_(False), digest
 
 
 def optimise(
@@ -130,19 +136,26 @@ def moved(images: Tensor, most: int, down: int, right: int) -> Tensor:
 
 def accuracy_of(networks: Mapping[str, nn.Module], classes: Sequence[int], test: MultimodalDataset) -> dict[str, float]:
     """Modality -> share of real values whose label is read correctly, over at most 2,000 test rows."""
-    assert test.labels is not None
-    right: dict[str, list[bool]] = {name: [] for name in networks}
-    for ids in chunks(chosen_rows(len(test), CEILING_ROWS, 0), CEILING_BATCH):
-        batch = test.batch(ids).to("cpu")
-        label = test.labels[list(ids)].cpu()
-        for name, hits in right.items():
-            seen = batch.present[:, test.names.index(name)]
-            if not bool(seen.any()):
-                continue
+    rows = test.rows(chosen_rows(len(test), CEILING_ROWS, 0))
+    assert rows.labels is not None
+    shares = {}
+    for name, network in networks.items():
+        able = rows.present[:, test.names.index(name)].nonzero().squeeze(1).cpu()
+        if not len(able):
+            continue
+        of_name, device, hits = rows.select([name]).to(device_of(network)), device_of(network), []
+        known = torch.tensor(classes, device=device)
+        for ids in chunks(range(len(able)), CEILING_BATCH):
+            batch = of_name.batch(ids)
+            assert batch.label is not None
             with torch.no_grad():
-                read = networks[name](batch.values[name][seen])[0].argmax(-1)
-            hits += (torch.tensor(classes)[read] == label[seen]).tolist()
-    return {name: float(np.mean(hits)) for name, hits in right.items() if hits}
+                hits.append(known[network(batch.values[name])[0].argmax(-1)] == batch.label)
+        shares[name] = float(torch.cat(hits).double().mean())
+    return shares
+
+
+def device_of(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:

@@ -1,25 +1,26 @@
 """Diversity of conditional samples (the observation of figure 10 as a number): draws for one input should differ."""
 
-from itertools import permutations
-
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pdist
 
 from polyvae.judges.extractors import Extractor
 from polyvae.metrics.coherence import check_labels
 from polyvae.metrics.moments import finite
+from polyvae.metrics.pairs import Subset
 from polyvae.metrics.protocol import Trial, scoring
 from polyvae.metrics.readings import Read, Readings
 from polyvae.models.contract import Model
 
 DRAWS = 10
 INPUTS = 100
+MOST_REAL = 500  # of a class
 
 
 def mean_pairwise_distance(features: np.ndarray | Tensor) -> float:
     """Mean Euclidean distance between different rows of (row, dimension). Raises InputError for fewer than 2 rows."""
-    return float(torch.nn.functional.pdist(torch.from_numpy(finite(features, "diversity"))).mean())
+    return float(pdist(finite(features, "diversity")).mean())
 
 
 def diversity(readings: Readings) -> dict[str, float]:
@@ -34,15 +35,14 @@ def diversity(readings: Readings) -> dict[str, float]:
     labels = check_labels(trial.data, "diversity")
     scores: dict[str, float] = {}
     with scoring(trial.model):
-        for given, target in permutations(trial.model.names, 2):
-            if target not in readings.real:
-                continue
-            real = _spread_of_real(readings.real[target], labels)
-            drawn = _draws(trial.having((given,), INPUTS), extractor, given, target)
-            of_class = {row: real[c] for row in drawn if (c := int(labels[row])) in real}
-            ratios = [mean_pairwise_distance(drawn[row]) / distance for row, distance in of_class.items()]
-            if ratios:
-                scores[f"{given}/{target}"] = float(np.mean(ratios))
+        real = {target: _spread_of_real(read, labels) for target, read in readings.real.items()}
+        for given in trial.model.names:
+            inputs = trial.having((given,), INPUTS)
+            targets = tuple(target for target in real if target != given)
+            for target, distances in _spread_of_draws(inputs, extractor, given, targets).items():
+                ratios = distances / np.array([real[target].get(int(labels[row]), np.nan) for row in inputs.rows])
+                if not np.isnan(ratios).all():
+                    scores[f"{given}/{target}"] = float(np.nanmean(ratios))
     if scores:
         scores["mean"] = float(np.mean(list(scores.values())))
     return {f"diversity/{extractor.name}/{key}": value for key, value in scores.items()}
@@ -50,17 +50,20 @@ def diversity(readings: Readings) -> dict[str, float]:
 
 def _spread_of_real(read: Read, labels: np.ndarray) -> dict[int, float]:
     """class -> mean pairwise distance of its real values, where it is above 0."""
-    by_class = {int(c): read.features[labels[read.rows] == c] for c in np.unique(labels)}
-    spread = {c: mean_pairwise_distance(features[:500]) for c, features in by_class.items() if len(features) > 1}
+    of_class = {int(c): np.flatnonzero(labels[read.rows] == c)[:MOST_REAL] for c in np.unique(labels)}
+    spread = {c: mean_pairwise_distance(read.features[rows]) for c, rows in of_class.items() if len(rows) > 1}
     return {c: distance for c, distance in spread.items() if distance > 0}
 
 
-def _draws(trial: Trial[Model], extractor: Extractor, given: str, target: str) -> dict[int, np.ndarray]:
-    """row -> features (draw, dimension)."""
-    features_of: dict[int, list[np.ndarray]] = {row: [] for row in trial.rows}
-    for draw in range(DRAWS):
-        for drawn in trial.conditional_means(f"diversity/{draw}", {(given,): (target,)}):
-            features, _ = extractor.read(target, drawn.values)
-            for row, of_row in zip(drawn.rows, features.cpu().numpy(), strict=True):
-                features_of[row].append(of_row)
-    return {row: np.stack(draws) for row, draws in features_of.items()}
+def _spread_of_draws(trial: Trial[Model], extractor: Extractor, given: str, targets: Subset) -> dict[str, np.ndarray]:
+    """target -> mean pairwise distance of the draws for each row of the trial, all of which have `given`: (row,)."""
+    features: dict[str, list[Tensor]] = {target: [] for target in targets}
+    for drawn in trial.conditional_means("diversity", {(given,): targets}, draws=DRAWS):
+        features[drawn.target].append(extractor.read(drawn.target, drawn.values)[0])
+    first, second = torch.triu_indices(DRAWS, DRAWS, 1)
+    spread = {}
+    for target, parts in features.items():
+        batches = [torch.stack(parts[start : start + DRAWS]).double() for start in range(0, len(parts), DRAWS)]
+        distances = [(draws[first] - draws[second]).norm(dim=-1).mean(0) for draws in batches]
+        spread[target] = torch.cat(distances).cpu().numpy()
+    return spread

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Unpack
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset, chosen_rows
@@ -39,7 +40,7 @@ def frechet_distance(a: Features | Statistics, b: Features | Statistics) -> floa
         raise InputError("features that are not finite have no Frechet distance")
     if mean_a.shape != mean_b.shape:
         raise InputError(f"features of dimension {len(mean_a)} and {len(mean_b)} have no Frechet distance")
-    overlap = np.linalg.svd(_root(covariance_a) @ _root(covariance_b), compute_uv=False).sum()
+    overlap = float(torch.linalg.svdvals(_root(covariance_a) @ _root(covariance_b)).sum())
     distance = np.square(mean_a - mean_b).sum() + np.trace(covariance_a) + np.trace(covariance_b) - 2 * overlap
     return max(0.0, float(distance))
 
@@ -56,7 +57,7 @@ def frechet_limit(real: Features, generated: Features, seed: int = 0) -> float:
         raise InputError(f"{most} rows; extrapolating a Frechet distance in {real.shape[1]} dimensions needs {least}")
     rng = np.random.default_rng(derive_seed(seed, "frechet_limit"))
     sizes = np.round(1 / np.linspace(1 / most, 5 / most, POINTS)).astype(int)
-    both = [np.asarray(x, np.float64) for x in (real, generated)]
+    both = [torch.as_tensor(x, dtype=torch.float64) for x in (real, generated)]
     distances = [frechet_distance(*(x[rng.permutation(len(x))[:size]] for x in both)) for size in sizes]
     return float(np.polyfit(1 / sizes, distances, 1)[1])
 
@@ -127,8 +128,11 @@ def _statistics(given: Features | Statistics) -> tuple[np.ndarray, np.ndarray]:
     return moments(given)[1:]
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
-    """The symmetric square root. Eigenvalues within rounding of zero count as zero: a root would magnify them."""
-    values, vectors = np.linalg.eigh(covariance)
-    values = np.where(values > len(values) * np.finfo(np.float64).eps * values[-1], values, 0.0)
-    return (vectors * np.sqrt(values)) @ vectors.T
+def _root(covariance: np.ndarray) -> Tensor:
+    """The symmetric square root. Eigenvalues within rounding of zero count as zero: a root would magnify them.
+
+    By torch and not by NumPy, whose threads nobody limits: on many cores they wait for each other.
+    """
+    values, vectors = torch.linalg.eigh(torch.from_numpy(covariance))
+    values = torch.where(values > len(values) * np.finfo(np.float64).eps * values[-1], values, 0.0)
+    return (vectors * values.sqrt()) @ vectors.T

@@ -1,7 +1,6 @@
 """Kernel distance (KID, Binkowski et al. 2018): squared maximum mean discrepancy of features, unbiased."""
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from polyvae.errors import InputError
@@ -17,7 +16,7 @@ def kernel_distance(a: np.ndarray | Tensor, b: np.ndarray | Tensor) -> float:
     a, b: features (row, dimension). It may be negative by noise. Raises InputError for fewer than 2 rows or unequal
     dimensions.
     """
-    first, second = (torch.from_numpy(finite(x, "kernel distance")) for x in (a, b))
+    first, second = (finite(x, "kernel distance") for x in (a, b))
     if first.shape[1] != second.shape[1]:
         raise InputError(f"features of dimension {first.shape[1]} and {second.shape[1]} have no kernel distance")
     between = _total(first, second) / (len(first) * len(second))
@@ -41,4 +40,4 @@ def _within(x: Tensor) -> float:
 
 
 def _total(x: Tensor, y: Tensor) -> float:
-    return sum(float((part @ y.T / x.shape[1] + 1).pow(3).sum()) for part in x.split(CHUNK))
+    return float(sum((part @ y.T / x.shape[1] + 1).pow(3).sum() for part in x.split(CHUNK)))

@@ -10,7 +10,6 @@ from typing import Unpack
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset
@@ -98,8 +97,10 @@ def own_ranks(anchors: Sequence[Tensor], targets: Tensor) -> np.ndarray:
 
     anchors: embeddings (row, dimension) of each given modality; targets: (row, dimension). Ties count half.
     """
-    scores = sum((anchor @ targets.T for anchor in anchors), torch.zeros(())).double().cpu().numpy()
-    return (rankdata(scores, axis=0) - 1) / (len(scores) - 1)
+    scores = sum((anchor @ targets.T for anchor in anchors), torch.zeros(())).T.contiguous()  # (j, i)
+    ordered = scores.sort(-1).values
+    below, up_to = (torch.searchsorted(ordered, scores, side=side) for side in ("left", "right"))
+    return ((below + up_to - 1).double() / (2 * (len(anchors[0]) - 1))).T.cpu().numpy()
 
 
 def relative(own: np.ndarray, true: np.ndarray) -> float:

@@ -7,6 +7,7 @@ from typing import Unpack
 import numpy as np
 import torch
 from scipy.special import digamma
+from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.gaussian import GaussianMixture
@@ -71,15 +72,15 @@ def _of_subset(
     label, model, rows = joined(given), trial.model, len(trial.rows)
     prior = model.prior.law() if isinstance(model.prior, Centred) and len(given) == 1 else None
     means, draws = RunningMoments(), RunningMoments()
-    sums, kl = np.zeros(2), torch.zeros(model.latent_dim, dtype=torch.float64)
+    sums, kl = torch.zeros(()), torch.zeros(())
     for ids, batch, experts in encoded:
         noise = trial.noise("latent", ids)
         posterior = model.posterior(batch, given, experts)
-        sums += _distortion_and_rate(model, batch, posterior, noise)
-        means.add(posterior.mean.cpu().numpy())
-        draws.add(posterior.sample(noise).cpu().numpy())
+        sums = sums + _distortion_and_rate(model, batch, posterior, noise)
+        means.add(posterior.mean)
+        draws.add(posterior.sample(noise))
         if prior is not None:
-            kl += kl_by_dimension(posterior.component(0), prior).double().sum(0).cpu()
+            kl = kl + kl_by_dimension(posterior.component(0), prior).double().sum(0)
     distortion, rate = (sums / rows).tolist()
     values = {f"distortion/{label}": distortion, f"rate/{label}": rate, f"elbo/{label}": -distortion - rate}
     variance = means.result().covariance.diagonal()
@@ -91,11 +92,11 @@ def _of_subset(
     return values
 
 
-def _distortion_and_rate(model: JointModel, batch: Batch, posterior: GaussianMixture, noise: RowNoise) -> np.ndarray:
+def _distortion_and_rate(model: JointModel, batch: Batch, posterior: GaussianMixture, noise: RowNoise) -> Tensor:
     """Of predicting everything, (2,), in nats, summed over rows: one draw from each component, by its weight."""
     z = rsample(posterior.components, noise)  # (component, batch, latent)
     weights = posterior.weights.T
     each = scores_of(model, batch, dict.fromkeys(model.names, z))
     scores = sum(each.values(), torch.zeros((), device=z.device))
     parts = torch.stack([-weights * scores, weights * model.prior.kl(posterior.components, z)])
-    return parts.double().sum((1, 2)).cpu().numpy()
+    return parts.double().sum((1, 2))

@@ -2,19 +2,21 @@
 
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
-from polyvae.gaussian import picked
 from polyvae.keys import joined
 from polyvae.metrics.coherence import check_labels
 from polyvae.metrics.pairs import Subset, given_subsets
-from polyvae.metrics.protocol import Options, Trial, has_all, measuring
+from polyvae.metrics.protocol import Options, Trial, measuring, rows_with
 from polyvae.models.contract import JointModel, Model, NotDefined, joint
 from polyvae.noise import derive_seed
 from polyvae.subsets import conditional
@@ -22,23 +24,33 @@ from polyvae.subsets import conditional
 EXAMPLES = 500
 CURVE = (50, 100, 200, 1000, 2000, 5000)
 
+Examples = tuple[np.ndarray, np.ndarray]  # codes (row, dimension), labels (row,)
+
 
 def probe_accuracy(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> float:
     """Test accuracy of scikit-learn's logistic regression (L2, C = 1, at most 1,000 iterations, inputs as they are).
 
     train, test: (row, dimension). Raises InputError when the training labels are of one class.
     """
-    from sklearn.exceptions import (
-        ConvergenceWarning,
-    )  # here: it starts slowly, and imports pandas where that is installed
-    from sklearn.linear_model import LogisticRegression
-
     if len(np.unique(train_labels)) < 2:
         raise InputError(f"linear_probe: all {len(train_labels)} training examples are of one class; take more")
-    with warnings.catch_warnings():
+    (accuracy,) = probe_accuracies([((train, train_labels), (test, test_labels))])
+    return accuracy
+
+
+def probe_accuracies(tasks: Sequence[tuple[Examples, Examples]]) -> list[float]:
+    """`probe_accuracy` of several (train, test), side by side, each on one thread: more would wait for each other."""
+    # Here, since it starts slowly, and imports pandas where that is installed.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    def accuracy(task: tuple[Examples, Examples]) -> float:
+        train, test = task
+        return float(LogisticRegression(max_iter=1000, random_state=0).fit(*train).score(*test))
+
+    with warnings.catch_warnings(), threadpool_limits(1), ThreadPoolExecutor(torch.get_num_threads()) as pool:
         warnings.simplefilter("ignore", ConvergenceWarning)  # 1,000 iterations are the published protocol
-        classifier = LogisticRegression(max_iter=1000, random_state=0).fit(train, train_labels)
-    return float(classifier.score(test, test_labels))
+        return list(pool.map(accuracy, tasks))
 
 
 def linear_probe(
@@ -66,22 +78,23 @@ def linear_probe(
         one_member = [embeddings(trial, [names], of_one_member=True)[names] for trial in trials if is_mixture]
     targets = labels[0][on_train.rows], labels[1][on_test.rows]
 
-    def score(train: np.ndarray, test: np.ndarray, examples: int = EXAMPLES) -> float:
-        """NaN where the training rows that can be read are of one class, or no test row can be read."""
+    def task(train: np.ndarray, test: np.ndarray, examples: int = EXAMPLES) -> tuple[Examples, Examples]:
+        """The rows that can be read."""
         parts = (train[:examples], targets[0][:examples]), (test, targets[1])
-        (a, classes), (b, truth) = ((x[able], y[able]) for x, y in parts for able in [~np.isnan(x).any(-1)])
-        return probe_accuracy(a, classes, b, truth) if len(np.unique(classes)) > 1 and len(b) else np.nan
+        a, b = ((x[able], y[able]) for x, y in parts for able in [~np.isnan(x).any(-1)])
+        return a, b
 
-    accuracies = {joined(given): score(codes[0][given], codes[1][given]) for given in given_sets}
-    accuracies["joint"] = accuracies[joined(names)]
-    accuracies |= {
-        f"examples/{n}": score(codes[0][names], codes[1][names], n) for n in CURVE if n <= len(on_train.rows)
-    }
+    tasks = {joined(given): task(codes[0][given], codes[1][given]) for given in given_sets}
+    tasks |= {f"examples/{n}": task(codes[0][names], codes[1][names], n) for n in CURVE if n <= len(on_train.rows)}
     if is_mixture:
-        accuracies["joint_one_member"] = score(one_member[0], one_member[1])
-    if np.isnan(list(accuracies.values())).all():
+        tasks["joint_one_member"] = task(one_member[0], one_member[1])
+    able = {key: (a, b) for key, (a, b) in tasks.items() if len(np.unique(a[1])) > 1 and len(b[1])}
+    if not able:
         raise NotDefined("no subset of modalities has training rows of two classes and test rows")
-    return {f"linear_probe/{key}": value for key, value in accuracies.items() if not np.isnan(value)}
+    accuracies = dict(zip(able, probe_accuracies(list(able.values())), strict=True))
+    if (whole := joined(names)) in accuracies:
+        accuracies["joint"] = accuracies[whole]
+    return {f"linear_probe/{key}": accuracy for key, accuracy in accuracies.items()}
 
 
 @torch.no_grad()
@@ -93,19 +106,20 @@ def embeddings(
     of_one_member: for mixtures, the mean of one member drawn by the seed instead of the mean of all.
     """
     model, data = trial.model, trial.data
-    by_subset: dict[Subset, list[np.ndarray]] = {given: [] for given in subsets}
+    able = {given: rows_with(data, trial.rows, given) for given in subsets}
+    means: dict[Subset, list[Tensor]] = {given: [] for given in subsets}
     for ids, batch in trial.batches():
         experts = model.encode(batch)
-        for given, parts in by_subset.items():
-            means = np.full((len(ids), model.latent_dim), np.nan, np.float32)
-            parts.append(means)
-            able = has_all(data, batch.present, given).nonzero().squeeze(1)
-            if not len(able):
+        for given, of_given in means.items():
+            rows, part, own = trial.part(ids, batch, given, experts)
+            if not rows:
                 continue
-            rows = tuple(ids[i] for i in able.tolist())
-            part = batch if len(rows) == len(ids) else data.batch(rows)
-            posterior = model.posterior(part, given, picked(experts, (slice(None), able)))
+            posterior = model.posterior(part, given, own)
             noise = trial.noise("linear_probe/member", rows, spread=0.0)
-            mean = posterior.sample(noise) if of_one_member else posterior.mean
-            means[able.cpu().numpy()] = mean.cpu().numpy()
-    return {given: np.concatenate(parts) for given, parts in by_subset.items()}
+            of_given.append(posterior.sample(noise) if of_one_member else posterior.mean)
+    codes = {given: np.full((len(trial.rows), model.latent_dim), np.nan, np.float32) for given in subsets}
+    place = {row: index for index, row in enumerate(trial.rows)}
+    for given, parts in means.items():
+        if parts:
+            codes[given][[place[row] for row in able[given]]] = torch.cat(parts).cpu().numpy()
+    return codes

@@ -5,7 +5,7 @@ overestimates; figure 7 of the paper probably has that.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Unpack
 
 import torch
@@ -24,6 +24,7 @@ from polyvae.noise import RowNoise, derive_seed
 
 MOST_ROWS = 500  # for all but the joint
 BLIND_ROWS, BLIND_SAMPLES, BLIND_POSTERIORS, BLIND_CHUNK = 200, 1000, 500, 50
+PAIRWISE = 2**20  # numbers at once: what a cache of a CPU holds
 LEGACY_BATCH = 64
 
 
@@ -66,10 +67,11 @@ def log_likelihood(
             importance = _weights(complete, "joint", names, names, samples)
             values |= {"joint": _mean(importance), "joint_ess": float(effective_size(importance).mean())}
             few = complete.having(names, MOST_ROWS)
-            for given in dict.fromkeys(given for given, _ in few_pairs(names, names)):
-                label, others = joined(given), tuple(name for name in names if name not in given)
-                values[f"joint_from/{label}"] = _mean(_weights(few, "from", given, names, samples))
-                values[f"conditional/{label}"] = _mean(_log_predictive(few, given, others, samples))
+            given_sets = list(dict.fromkeys(given for given, _ in few_pairs(names, names)))
+            predictive = _log_predictive(few, given_sets, samples)
+            for given in given_sets:
+                values[f"joint_from/{joined(given)}"] = _mean(_weights(few, "from", given, names, samples))
+                values[f"conditional/{joined(given)}"] = _mean(predictive[given])
             if train is not None:
                 blind = few.having(names, BLIND_ROWS).rows
                 values["unconditional"] = blind_log_likelihood(trial.model, data.rows(blind), train, seed=trial.seed)
@@ -160,32 +162,43 @@ def legacy_log_likelihood(
 
 
 def _weights(trial: Trial[JointModel], purpose: str, given: Subset, targets: Subset, samples: int) -> Tensor:
-    """Log importance weights (sample, row), float64 on the CPU."""
+    """Log importance weights (sample, row), float64."""
     model, parts = trial.model, []
     for ids, batch in trial.batches():
         noise = trial.noise(f"log_likelihood/{purpose}", ids)
-        parts.append(model.log_weights(batch, given, targets, samples, noise).double().cpu())
+        parts.append(model.log_weights(batch, given, targets, samples, noise).double())
     return torch.cat(parts, -1)
 
 
-def _log_predictive(trial: Trial[JointModel], given: Subset, targets: Subset, samples: int) -> Tensor:
-    """Log-likelihood of what a row has of `targets` at draws from the posterior given `given`: (sample, row)."""
-    model, parts = trial.model, []
-    columns = [model.names.index(name) for name in targets]
+def _log_predictive(trial: Trial[JointModel], given_sets: Sequence[Subset], samples: int) -> dict[Subset, Tensor]:
+    """given -> log-likelihood of the other modalities at draws from the posterior given it: (sample, row), float64.
+
+    Every row has every modality.
+    """
+    model = trial.model
+    others = {given: tuple(name for name in model.names if name not in given) for given in given_sets}
+    parts: dict[Subset, list[Tensor]] = {given: [] for given in given_sets}
     for ids, batch in trial.batches():
-        scores, codes = [], code_draws(model, batch, given, targets)
-        for draw in range(samples):
-            laws = model.decode(codes(trial.noise(f"log_likelihood/conditional/{draw}", ids)))
-            each = torch.stack([laws[name].log_prob(batch.values[name]) for name in targets], -1)
-            scores.append(torch.where(batch.present[:, columns], each, 0.0).sum(-1))
-        parts.append(torch.stack(scores).double().cpu())
-    return torch.cat(parts, -1)
+        experts = model.encode(batch)
+        codes_of = {given: code_draws(model, batch, given, names, experts) for given, names in others.items()}
+        scores: dict[Subset, list[Tensor]] = {given: [] for given in given_sets}
+        for draw in range(samples):  # all subsets in turn, since they share the noise of a draw
+            noise = trial.noise(f"log_likelihood/conditional/{draw}", ids)
+            for given, codes in codes_of.items():
+                laws = model.decode(codes(noise))
+                each = [law.log_prob(batch.values[name]) for name, law in laws.items()]
+                scores[given].append(torch.stack(each, -1).sum(-1))
+        for given, of_draws in scores.items():
+            parts[given].append(torch.stack(of_draws).double())
+    return {given: torch.cat(of_batches, -1) for given, of_batches in parts.items()}
 
 
 def _pairwise(model: JointModel, z: Tensor, batch: Batch) -> Tensor:
     """Log-likelihood of every row at every code: (code, row)."""
     total = torch.zeros(len(z), len(batch.present), device=z.device)
     for column, (name, likelihood) in enumerate(model.decode(dict.fromkeys(model.names, z)).items()):
-        scores = torch.stack([likelihood.log_prob(value[None]) for value in batch.values[name]], -1)
-        total += torch.where(batch.present[:, column], scores, 0.0)
+        values = batch.values[name]
+        count = max(1, PAIRWISE // (len(z) * values[0].numel()))
+        parts = [likelihood.log_prob(some[:, None]) for some in values.split(count)]  # (row, code)
+        total += torch.where(batch.present[:, column], torch.cat(parts).T, 0.0)
     return total

@@ -40,11 +40,11 @@ def precision_recall(real: np.ndarray | Tensor, generated: np.ndarray | Tensor, 
     """
     if k < 1:
         raise InputError(f"neighbour {k}; precision and recall need k of at least 1")
-    a, b = (torch.from_numpy(finite(x, "precision and recall", k + 1)) for x in (real, generated))
+    a, b = (finite(x, "precision and recall", k + 1) for x in (real, generated))
     if a.shape[1] != b.shape[1]:
         raise InputError(f"features of dimension {a.shape[1]} and {b.shape[1]} have no precision and recall")
     real_balls, generated_balls = _balls(a, k), _balls(b, k)
-    around = torch.zeros(len(b), dtype=torch.float64)  # how many real balls hold a generated point
+    around = torch.zeros(len(b), dtype=torch.float64, device=b.device)  # how many real balls hold a generated point
     covered, recalled = [], []  # real points
     for rows in torch.arange(len(a)).split(CHUNK):
         distance = _distances(a[rows], b)

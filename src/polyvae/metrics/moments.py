@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from polyvae.errors import InputError
@@ -17,12 +18,16 @@ class Moments(NamedTuple):
     covariance: np.ndarray
 
 
-def finite(features: np.ndarray | Tensor, metric: str, least: int = 2) -> np.ndarray:
-    """`features` as float64 (row, dimension). Raises InputError that names `metric` unless they are fit for it."""
-    rows = np.asarray(features, dtype=np.float64)
-    if rows.ndim != 2 or len(rows) < least:
-        raise InputError(f"features of shape {rows.shape}; {metric} needs (row, dimension) with {least} rows or more")
-    if not np.isfinite(rows).all():
+def finite(features: np.ndarray | Tensor, metric: str, least: int = 2) -> Tensor:
+    """`features` as float64 (row, dimension), on the device of a tensor.
+
+    Raises InputError that names `metric` unless they are fit for it.
+    """
+    rows = torch.as_tensor(features, dtype=torch.float64)
+    if rows.dim() != 2 or len(rows) < least:
+        shape = tuple(rows.shape)
+        raise InputError(f"features of shape {shape}; {metric} needs (row, dimension) with {least} rows or more")
+    if not bool(rows.isfinite().all()):
         raise InputError(f"features that are not finite have no {metric}")
     return rows
 
@@ -35,15 +40,18 @@ def moments(features: np.ndarray | Tensor) -> Moments:
 
 
 class RunningMoments:
-    """The moments of features that arrive in chunks; memory does not grow with the number of rows."""
+    """The moments of features that arrive in chunks; memory does not grow with the number of rows.
+
+    Sums stay on the features' device, which is asked for them once, by `result`.
+    """
 
     def __init__(self) -> None:
         self.count = 0
-        self.origin, self.total, self.products = np.zeros(()), np.zeros(()), np.zeros(())
+        self.origin, self.total, self.products = (torch.zeros(()) for _ in range(3))
 
-    def add(self, features: np.ndarray) -> None:
+    def add(self, features: np.ndarray | Tensor) -> None:
         """Counts in features (row, dimension). Sums are taken about the first chunk's mean, so that nothing cancels."""
-        rows = np.asarray(features, dtype=np.float64)
+        rows = torch.as_tensor(features, dtype=torch.float64)
         if not len(rows):
             return
         if self.count == 0:
@@ -56,8 +64,8 @@ class RunningMoments:
     def result(self) -> Moments:
         """The moments of all rows so far; at least 2 are needed."""
         shift = self.total / self.count
-        covariance = (self.products - self.count * np.outer(shift, shift)) / (self.count - 1)
-        return Moments(self.count, self.origin + shift, covariance)
+        covariance = (self.products - self.count * torch.outer(shift, shift)) / (self.count - 1)
+        return Moments(self.count, (self.origin + shift).cpu().numpy(), covariance.cpu().numpy())
 
 
 def pooled(parts: Sequence[tuple[Moments, float]]) -> Moments:

@@ -13,12 +13,13 @@ from torch.distributions import Distribution
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.errors import InputError
 from polyvae.gaussian import picked
-from polyvae.judges.extractors import AttributeJudge, Critic, Extractor, Judge, prepared
+from polyvae.judges.extractors import AttributeJudge, Critic, Extractor, Judge, check_finite, in_bytes
 from polyvae.metrics.pairs import Subset
 from polyvae.modality import Batch
-from polyvae.models.contract import Model, NotDefined, is_joint
+from polyvae.models.contract import Codes, Model, NotDefined, code_draws, is_joint
 from polyvae.noise import Noise, RowNoise
 from polyvae.objectives import Bound
+from polyvae.posteriors import Posterior
 
 BatchLoss = Callable[[Batch, Noise], Bound]  # what a run minimised, of one batch
 
@@ -101,43 +102,64 @@ class Trial(Generic[AnyModel]):
         able = rows_with(self.data, self.rows, given)
         return replace(self, rows=[able[i] for i in chosen_rows(len(able), most, self.seed)])
 
+    def part(
+        self, ids: tuple[int, ...], batch: Batch, given: Subset, experts: Posterior | None
+    ) -> tuple[tuple[int, ...], Batch, Posterior | None]:
+        """Of a batch the rows that have all of `given`: which, their batch, their experts."""
+        able = tuple(rows_with(self.data, ids, given))
+        if not able or len(able) == len(ids):
+            return able, batch, experts
+        chosen = set(able)
+        places = [place for place, row in enumerate(ids) if row in chosen]
+        return able, self.data.batch(able), None if experts is None else picked(experts, (slice(None), places))
+
     def prior_means(self, purpose: str, names: Subset) -> Iterator[tuple[tuple[int, ...], dict[str, Tensor]]]:
         """(sample numbers, modality -> means of its likelihood) of as many prior samples as rows.
 
         Images are as a picture file holds them.
         """
         for ids in chunks(range(len(self.rows)), self.batch_size):
-            codes = self.model.prior_codes(len(ids), self.noise(purpose, ids))
+            codes, seen = self.model.prior_codes(len(ids), self.noise(purpose, ids)), []
             laws = self.model.decode({name: codes[name] for name in names})
-            yield ids, {name: self._shown(name, law) for name, law in laws.items()}
+            yield ids, {name: self._shown(name, law, seen) for name, law in laws.items()}
+            check_finite(seen)
 
     def conditional_means(
-        self, purpose: str, wanted: Mapping[Subset, Subset], *, spread: float = 1.0
+        self, purpose: str, wanted: Mapping[Subset, Subset], *, spread: float = 1.0, draws: int | None = None
     ) -> Iterator[Drawn]:
         """For each (given -> targets), one latent draw per row that has all of `given`, and the likelihoods' means.
 
-        spread: of the noise; 0 for latent means.
+        spread: of the noise; 0 for latent means. draws: as many per row instead, for the purposes <purpose>/<draw>;
+        of a batch, all subsets are drawn from before the next draw.
+        Raises RunError where images are not finite, once per batch, since a device is slow to answer.
         """
-        model = self.model
+        purposes = [purpose] if draws is None else [f"{purpose}/{draw}" for draw in range(draws)]
         for ids, batch in self.batches():
-            experts = model.encode(batch) if is_joint(model) else None  # once for all subsets
-            for given, targets in wanted.items():
-                seen = has_all(self.data, batch.present, given)
-                if not bool(seen.any()):
-                    continue
-                able = tuple(row for row, is_seen in zip(ids, seen.tolist(), strict=True) if is_seen)
-                part = batch if len(able) == len(ids) else self.data.batch(able)
-                noise = self.noise(purpose, able, spread)
-                if is_joint(model) and experts is not None:
-                    codes = model.posterior_codes(part, given, targets, noise, picked(experts, (slice(None), seen)))
-                else:
-                    codes = model.posterior_codes(part, given, targets, noise)
-                for target, law in model.decode(codes).items():
-                    yield Drawn(given, target, able, self._shown(target, law))
+            codes_of, seen = list(self._code_draws(ids, batch, wanted)), []
+            for purpose in purposes:
+                for given, able, codes in codes_of:
+                    for target, law in self.model.decode(codes(self.noise(purpose, able, spread))).items():
+                        yield Drawn(given, target, able, self._shown(target, law, seen))
+            check_finite(seen)
 
-    def _shown(self, name: str, law: Distribution) -> Tensor:
-        is_image = next(m.is_image for m in self.model.modalities if m.name == name)
-        return prepared(law.mean) if is_image else law.mean
+    def _code_draws(
+        self, ids: tuple[int, ...], batch: Batch, wanted: Mapping[Subset, Subset]
+    ) -> Iterator[tuple[Subset, tuple[int, ...], Callable[[Noise], Codes]]]:
+        """(given, the rows that have it, `code_draws` for them); what is given is encoded once for all subsets."""
+        model = self.model
+        names = set().union(*wanted)
+        experts = model.encode(batch, names) if is_joint(model) else None
+        for given, targets in wanted.items():
+            able, part, own = self.part(ids, batch, given, experts)
+            if able:
+                yield given, able, code_draws(model, part, given, targets, own)
+
+    def _shown(self, name: str, law: Distribution, seen: list[Tensor]) -> Tensor:
+        """The mean; images as a picture file holds them, `seen` told whether they are finite."""
+        if not next(m.is_image for m in self.model.modalities if m.name == name):
+            return law.mean
+        seen.append(law.mean.isfinite().all())
+        return in_bytes(law.mean)
 
 
 @contextmanager
@@ -167,6 +189,8 @@ def has_all(data: MultimodalDataset, present: Tensor, given: Sequence[str]) -> T
 
 def rows_with(data: MultimodalDataset, rows: Sequence[int], given: Sequence[str]) -> list[int]:
     """Those of `rows` that have every modality of `given`."""
+    if data.is_complete:
+        return list(rows)
     able = has_all(data, data.present[list(rows)], given).tolist()
     return [row for row, is_able in zip(rows, able, strict=True) if is_able]
 

@@ -6,7 +6,7 @@ moments for conditional samples; features as they are only for real data and pri
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Unpack
@@ -20,19 +20,20 @@ from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.judges.extractors import Extractor
 from polyvae.metrics.moments import Moments, RunningMoments, pooled
 from polyvae.metrics.pairs import Pair, Subset, members, wanted_members
-from polyvae.metrics.protocol import Options, Trial, has_all, measuring, readable
+from polyvae.metrics.protocol import Options, Trial, measuring, readable, rows_with
 from polyvae.models.contract import Model
 
 
 class Read(NamedTuple):
     """What was read in values of one modality.
 
-    rows: Int (row,), the test rows or sample numbers. features: float32 (row, dimension). label, confidence: (row,),
-    the most probable class (its place among the judge's classes) and its probability; empty without a judge.
+    rows: Int (row,), the test rows or sample numbers. features: float32 (row, dimension), on the device where they were
+    read. label, confidence: (row,), the most probable class (its place among the judge's classes) and its probability;
+    empty without a judge.
     """
 
     rows: np.ndarray
-    features: np.ndarray
+    features: Tensor
     label: np.ndarray
     confidence: np.ndarray
 
@@ -75,12 +76,13 @@ def read_model(
     with measuring(model, data, **options) as trial:
         names = readable(model, extractor)
         real = read_data(data, names, trial.rows, extractor, trial.batch_size, cache)
-        prior: dict[str, list[Read]] = {name: [] for name in names}
-        for ids, means in trial.prior_means("prior", names):
+        prior: dict[str, list[_Look]] = {name: [] for name in names}
+        for _, means in trial.prior_means("prior", names):
             for name, values in means.items():
-                prior[name].append(_read(extractor, name, np.array(ids), values))
+                prior[name].append(_look(extractor, name, values))
         labels, moments = _conditional(trial, extractor, label_pairs, moment_pairs, spread)
-    return Readings(trial, extractor, real, _joined(prior), labels, moments)
+    samples = {name: _joined(range(len(trial.rows)), looks) for name, looks in prior.items()}
+    return Readings(trial, extractor, real, samples, labels, moments)
 
 
 def read_data(
@@ -95,68 +97,85 @@ def read_data(
     chosen = tuple(names)
     if cache is None:
         return _read_data(data, chosen, rows, extractor, batch_size)
-    content = [Read._fields, extractor.name, extractor.weights_sha256, data.fingerprint, chosen, list(rows)]
+    device = data.present.device
+    content = [Read._fields, extractor.name, extractor.weights_sha256, data.rows(rows).fingerprint, chosen, list(rows)]
+    content += [] if device.type == "cpu" else [device.type]  # another device rounds otherwise
     path = cache / "readings" / f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.safetensors"
     if path.is_file():
         tensors, _ = files.read_tensors(path)
-        return {name: Read(*(tensors[f"{name}.{part}"].numpy() for part in Read._fields)) for name in chosen}
+        fields = {name: {part: tensors[f"{name}.{part}"] for part in Read._fields} for name in chosen}
+        return {
+            name: Read(f["rows"].numpy(), f["features"].to(device), f["label"].numpy(), f["confidence"].numpy())
+            for name, f in fields.items()
+        }
     reads = _read_data(data, chosen, rows, extractor, batch_size)
-    files.write_tensors(
-        path,
-        {f"{n}.{part}": torch.from_numpy(value) for n, read in reads.items() for part, value in read._asdict().items()},
-    )
+    fields = {name: read._asdict() for name, read in reads.items()}
+    tensors = {f"{name}.{part}": torch.as_tensor(v).cpu() for name, each in fields.items() for part, v in each.items()}
+    files.write_tensors(path, tensors)
     return reads
 
 
 def _read_data(
     data: MultimodalDataset, names: Subset, rows: Sequence[int], extractor: Extractor, batch_size: int
 ) -> dict[str, Read]:
-    parts: dict[str, list[Read]] = {name: [] for name in names}
+    looks: dict[str, list[_Look]] = {name: [] for name in names}
+    seen = {name: rows_with(data, rows, (name,)) for name in names}
     for ids in chunks(rows, batch_size):
-        batch = data.batch(ids)
-        for name, reads in parts.items():
-            seen = has_all(data, batch.present, (name,))
-            reads.append(_read(extractor, name, np.array(ids)[seen.cpu().numpy()], batch.values[name][seen]))
-    return _joined(parts)
+        values = data.batch(ids).values
+        for name, of_name in looks.items():
+            able = rows_with(data, ids, (name,))
+            value = values[name] if len(able) == len(ids) else data.batch(able).values[name]
+            of_name.append(_look(extractor, name, value))
+    return {name: _joined(seen[name], of_name) for name, of_name in looks.items()}
 
 
 def _conditional(
     trial: Trial[Model], extractor: Extractor, label_pairs: Sequence[Pair], moment_pairs: Sequence[Pair], spread: float
 ) -> tuple[dict[Pair, np.ndarray], dict[Pair, Moments]]:
     model, rows = trial.model, trial.rows
-    place = {row: index for index, row in enumerate(rows)}
-    present = trial.data.present[rows]
-    allowed = {given: has_all(trial.data, present, given).cpu().numpy() for given, _ in moment_pairs}
-    labels = {(m, t): np.full(len(rows), -1) for m, ts in wanted_members(model, label_pairs).items() for t in ts}
+    allowed = {given: set(rows_with(trial.data, rows, given)) for given, _ in moment_pairs}
+    read: dict[Pair, list[Tensor]] = {
+        (m, t): [] for m, ts in wanted_members(model, label_pairs).items() for t in ts
+    }  # labels, row after row
     # A member of several posteriors counts, in each of them, the rows which that posterior is defined for.
     running = {(given, t, m): RunningMoments() for given, t in moment_pairs for m, _ in members(model, given)}
     wanted = wanted_members(model, [*label_pairs, *moment_pairs])
     for member, target, drawn_rows, values in trial.conditional_means("conditional", wanted, spread=spread):
-        read = _read(extractor, target, np.array([place[row] for row in drawn_rows]), values)
-        if (member, target) in labels:
-            labels[member, target][read.rows] = read.label
-        for given, is_allowed in allowed.items():
+        look = _look(extractor, target, values)
+        if (member, target) in read:
+            read[member, target].append(look.label)
+        for given, able in allowed.items():
             if (given, target, member) in running:
-                running[given, target, member].add(read.features[is_allowed[read.rows]])
-    pairs = [(given, target) for given, target in moment_pairs if allowed[given].sum() >= 2]
+                whole = able.issuperset(drawn_rows)
+                counted = slice(None) if whole else [i for i, row in enumerate(drawn_rows) if row in able]
+                running[given, target, member].add(look.features[counted])
+    pairs = [(given, target) for given, target in moment_pairs if len(allowed[given]) >= 2]
+    labels = {pair: np.full(len(rows), -1) for pair in read}
+    for (member, target), parts in read.items():
+        if parts:
+            places = np.searchsorted(rows, rows_with(trial.data, rows, member))
+            labels[member, target][places] = torch.cat(parts).cpu().numpy()
     return labels, {
         (given, t): pooled([(running[given, t, m].result(), w) for m, w in members(model, given)]) for given, t in pairs
     }
 
 
-def _read(extractor: Extractor, name: str, rows: np.ndarray, values: Tensor) -> Read:
+class _Look(NamedTuple):
+    """What an extractor says of a batch of values, on their device; fields as in `Read`."""
+
+    features: Tensor
+    label: Tensor
+    confidence: Tensor
+
+
+def _look(extractor: Extractor, name: str, values: Tensor) -> _Look:
     features, probabilities = extractor.read(name, values)
     if probabilities is None:
-        return Read(rows, _array(features), np.empty(0, np.int64), np.empty(0))
+        return _Look(features.float(), torch.empty(0, dtype=torch.int64), torch.empty(0))
     confidence, label = probabilities.max(-1)
-    return Read(rows, _array(features), _array(label), _array(confidence))
+    return _Look(features.float(), label, confidence)
 
 
-def _joined(parts: Mapping[str, Sequence[Read]]) -> dict[str, Read]:
-    return {
-        name: Read(*(np.concatenate(fields) for fields in zip(*reads, strict=True))) for name, reads in parts.items()
-    }
-
-
-def _array(values: Tensor) -> np.ndarray:
-    return values.detach().to("cpu", torch.float32 if values.is_floating_point() else None).numpy()
+def _joined(rows: Sequence[int], looks: Sequence[_Look]) -> Read:
+    features, label, confidence = (torch.cat(fields) for fields in zip(*looks, strict=True))
+    return Read(np.array(rows), features, label.cpu().numpy(), confidence.float().cpu().numpy())

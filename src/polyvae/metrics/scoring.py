@@ -1,7 +1,8 @@
 """The door to all metrics: the table of their names, and what several of them share, made once."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -342,6 +343,17 @@ def metric_names(text: str, installed: Iterable[str] = ()) -> tuple[str, ...]:
     return names
 
 
+@contextmanager
+def _exact_convolutions() -> Generator[None]:
+    """CUDA rounds what convolutions read to 10 bits by default: enough to train with, but other scores than a CPU's."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 def evaluate(
     model: Model, evaluation: Evaluation, names: Iterable[str], say: Callable[[str], None] = lambda text: None
 ) -> tuple[dict[str, float], dict[str, str]]:
@@ -359,7 +371,7 @@ def evaluate(
             notes[name] = lack
             continue
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _exact_convolutions():
                 scores = dict(METRICS[name].measure(scoring))
             if others := [key for key in scores if not METRICS[name].owns(name, key)]:
                 raise InputError(f"key {others[0]!r} is not its own, which is {name!r} or starts with '{name}/'")

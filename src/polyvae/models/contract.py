@@ -113,9 +113,14 @@ def mixture_of(model: Model) -> SubsetMixture | None:
     return getattr(model, "mixture", None)
 
 
-def code_draws(model: Model, batch: Batch, given: Sequence[str], targets: Sequence[str]) -> Callable[[Noise], Codes]:
-    """noise -> codes of `targets` given what rows have of `given`, for many draws: a joint model encodes once."""
+def code_draws(
+    model: Model, batch: Batch, given: Sequence[str], targets: Sequence[str], experts: Posterior | None = None
+) -> Callable[[Noise], Codes]:
+    """noise -> codes of `targets` given what rows have of `given`, for many draws: a joint model encodes once.
+
+    experts: what a joint model's `encode` says of the batch, if it is known already.
+    """
     if not is_joint(model):
         return lambda generator: model.posterior_codes(batch, given, targets, generator)
-    posterior = model.posterior(batch, given)
+    posterior = model.posterior(batch, given, experts)
     return lambda generator: dict.fromkeys(targets, posterior.sample(generator))

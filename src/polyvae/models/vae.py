@@ -227,8 +227,9 @@ class MultimodalVAE(TrainableModel):
         posterior = self.posterior(batch, given) if posterior is None else posterior
         components, rows, latent = posterior.components.mean.shape
         total = max(samples, components)
-        which = torch.arange(total, device=posterior.weights.device) % components
-        drawn = which.bincount(minlength=components)[:, None]  # draws of each component
+        component = torch.arange(components, device=posterior.weights.device)
+        which = torch.arange(total, device=component.device) % components
+        drawn = (total + components - 1 - component)[:, None] // components  # draws of each component
         standard = noise.normal(generator, rows, total * latent, posterior.components.mean)
         chosen = gaussian.picked(posterior.components, which)
         z = chosen.rsample(standard.view(rows, total, latent).permute(1, 0, 2))

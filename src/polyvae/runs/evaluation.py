@@ -52,10 +52,10 @@ def judge_of(plan: Plan, say: Say) -> Judge | AttributeJudge | None:
     say("the judge of this data set (trained once, at most about a minute)")
     if plan.sampler is not None:
         whole = replace(plan.sampler, held_out=0, crop_range=None)  # a judge must read what the model was never shown
-        return judge_for(whole, plan.whole_test)
+        return judge_for(whole, plan.whole_test, device=plan.device)
     if plan.attributes:
-        return attribute_judge_for(plan.whole_train, plan.attributes)
-    return labelled_judge_for(plan.whole_train, plan.whole_test)
+        return attribute_judge_for(plan.whole_train, plan.attributes, device=plan.device)
+    return labelled_judge_for(plan.whole_train, plan.whole_test, device=plan.device)
 
 
 def evaluation_of(plan: Plan, objective: BatchLoss | None = None, say: Say = lambda text: None) -> Evaluation:
@@ -72,7 +72,7 @@ def evaluation_of(plan: Plan, objective: BatchLoss | None = None, say: Say = lam
         extras["judge"] = judge_of(plan, say)
     if "critic" in needs and can_be_criticised(train):
         say("the critic of this data set (trained once, about a minute)")
-        extras["critic"] = critic_for(train)
+        extras["critic"] = critic_for(train, device=plan.device)
     if plan.sampler is not None and "ood" in plan.metrics:
         of_test = datasets.sampler(config.dataset, split="test", **datasets.options_of(config.dataset, config))
         if of_test is not None:

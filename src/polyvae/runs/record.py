@@ -170,9 +170,14 @@ class Record:
         return self.status == "done"
 
     @property
+    def is_out_of_memory(self) -> bool:
+        """Whether it failed since its device had no memory left for it."""
+        return (self.error or "").startswith("OutOfMemoryError")
+
+    @property
     def doubts(self) -> dict[str, str]:
         """Notes on data, samples and numbers that are there: what to beware of. Others say why a number is not."""
-        about = (keys.DATA, keys.SAMPLES)
+        about = (keys.DATA, keys.SAMPLES, keys.EAGER)
         return {name: text for name, text in self.notes.items() if name in self.metrics or name.split("/")[0] in about}
 
     @property
@@ -193,10 +198,14 @@ class Record:
         content["resolved"] = Resolved.from_json(content.get("resolved", {}))
         return Record(**{name: content[name] for name in NAMES if name in content})
 
+    def to_json(self) -> dict[str, Any]:
+        """The content of record.json."""
+        content = {name: getattr(self, name) for name in NAMES}
+        return content | {"config": self.config.to_dict(), "resolved": self.resolved.to_json()}
+
     def write(self, path: Path) -> None:
         """Writes the record as JSON. Raises RunError when the file cannot be written."""
-        content = {name: getattr(self, name) for name in NAMES}
-        files.write_json(path, content | {"config": self.config.to_dict(), "resolved": self.resolved.to_json()})
+        files.write_json(path, self.to_json())
 
 
 NAMES = tuple(f.name for f in fields(Record))

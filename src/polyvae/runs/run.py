@@ -33,7 +33,12 @@ from polyvae.training import parallel
 from polyvae.training.checkpoint import Progress
 from polyvae.training.loop import exhausted, steps
 
+DEVICE_ERRORS = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()  # torch 2.8 and later
 OnStep = Callable[[int, int, float], None]  # steps done, steps in all, loss
+
+
+class DeviceLost(RunError):
+    """The accelerator failed, and with it everything that this process had on it."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,8 @@ def _attempt(plan: Plan, folder: Path, on_step: OnStep, say: Say) -> Generator[N
         yield from _train_and_score(plan, folder, account, on_step, say)
     except InputError:  # say, a damaged checkpoint: nothing was computed
         raise
+    except DEVICE_ERRORS as reason:  # no fault of this run, which goes on from its checkpoint
+        raise DeviceLost(f"device {plan.device} no longer answers: {str(reason).splitlines()[0]}") from reason
     except Exception as reason:  # noqa: BLE001 networks of the user's own may raise anything
         error = f"{type(reason).__name__}: {reason}"
         files.write_text(folder / "traceback.txt", traceback.format_exc())

@@ -24,7 +24,7 @@ class Problem(NamedTuple):
 
 def check(store: RunStore) -> list[Problem]:
     """Damaged and half runs of a store, by name; runs that some process is at are left out."""
-    return [Problem(folder.name, *problem) for folder in _idle(store) for problem in _problems(store, folder)]
+    return [Problem(folder.name, *problem) for folder in idle(store) for problem in _problems(store, folder)]
 
 
 def waste(store: RunStore) -> list[Path]:
@@ -32,13 +32,13 @@ def waste(store: RunStore) -> list[Path]:
 
     Runs that some process is at are left out, and so are checkpoints of failed runs, from which a retry goes on.
     """
-    return [path for folder in _idle(store) for path in _waste_of(store, folder)]
+    return [path for folder in idle(store) for path in _waste_of(store, folder)]
 
 
 def collect(store: RunStore) -> tuple[int, int]:
     """Removes what `waste` finds; returns the number of files and folders removed, and their bytes."""
     count = total = 0
-    for folder in _idle(store):
+    for folder in idle(store):
         for path in _waste_of(store, folder):
             count, total = count + 1, total + size(path)
             files.remove(path)
@@ -71,7 +71,7 @@ def run_folders(store: RunStore) -> list[Path]:
     return sorted(p for p in store.there().root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _idle(store: RunStore) -> Iterator[Path]:
+def idle(store: RunStore) -> Iterator[Path]:
     """The run folders that no process is at; each stays locked until the next one is asked for."""
     for folder in run_folders(store):
         with store.lock(folder.name, wait=False) as held:

@@ -2,24 +2,35 @@
 
 import time
 from collections.abc import Callable, Generator, Hashable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from math import ceil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
+
+import torch
 
 from polyvae import metrics, plugins
 from polyvae.config import DATA_OPTIONS, RunConfig
-from polyvae.errors import InputError
+from polyvae.errors import InputError, RunError
 from polyvae.runs.evaluation import evaluation_of
 from polyvae.runs.finished import lacking
 from polyvae.runs.plan import Plan, make_plan, make_plans
 from polyvae.runs.record import Record
-from polyvae.runs.run import run_one
+from polyvae.runs.run import DeviceLost, steps_of
+from polyvae.runs.stages import stages_of
 from polyvae.runs.store import RunStore
-from polyvae.sweeps import executors
+from polyvae.sweeps import costs, executors
 from polyvae.sweeps.executors import Resources
+from polyvae.sweeps.executors.resources import Results
+from polyvae.threads import CORES
+from polyvae.training.loop import exhausted, steps
 
-BUSY = 75  # exit status of a task whose run another process holds
+BUSY, LATE, LOST = 75, 76, 77  # exit statuses: another process holds the run; time is up; the device is gone
+GRACE = 30.0  # seconds after the deadline for what cannot stop at a step, such as scoring
+AT_ONCE = 8  # runs that fill a GPU: sixteen do no more steps a second
 MOST_DEATHS = 3
 DEATH = "the worker process died, see its messages"
 
@@ -30,13 +41,14 @@ class Watcher:
 
     on_prepare: each data set whose judge or critic is made, how many are done, and of how many. on_record: every
     finished run, old ones first. on_poll: twice a second the ids under way. is_stopping: once it is true, no further
-    run is started.
+    run is started. on_note: what the user should know of the sweep itself.
     """
 
     on_prepare: Callable[[str, int, int], None] = lambda data_set, done, total: None
     on_record: Callable[[Record], None] = lambda record: None
     on_poll: Callable[[list[str]], None] = lambda running: None
     is_stopping: Callable[[], bool] = lambda: False
+    on_note: Callable[[str], None] = lambda text: None
 
 
 SILENT = Watcher()
@@ -48,22 +60,28 @@ TUPLE_FIELDS = ("only", "validation_fraction", "likelihood", "likelihood_scale",
 
 @dataclass(frozen=True)
 class _Task:
-    """What a worker process is told. plugins: files that it has to load first."""
+    """What a worker process is told. plugins: files that it has to load first. deadline: as `time.time` counts."""
 
     run_id: str
     config: RunConfig
     store: Path
     retries: bool
     plugins: tuple[str, ...]
+    deadline: float | None
+
+
+class _TimeIsUp(Exception):
+    """The deadline is past, and what cannot stop at a step has had its time."""
 
 
 def sweep(
     configs: Sequence[RunConfig],
     store: RunStore,
     *,
-    workers: int = 1,
+    workers: int | None = 1,
     executor: str = "local",
     resources: Resources | None = None,
+    minutes: float | None = None,
     retry_failed: bool = False,
     watcher: Watcher = SILENT,
 ) -> list[Record]:
@@ -71,12 +89,27 @@ def sweep(
 
     Failed runs are left alone unless `retry_failed`. A run whose worker is killed starts again from its checkpoint;
     after three deaths it is recorded as failed. A run has the threads that its config says: one, by default.
+    workers: None for as many as fill this machine: its GPU, or two CPU cores. On a GPU they take turns in one process.
     executor: local, ray or slurm; resources: what the latter two give to a run.
+    minutes: after which the sweep ends. No run is started that would not end by then, as far as finished runs of the
+    store tell; those under way leave checkpoints.
     watcher: is told how far it is; when it stops the sweep, only what is finished is returned.
     Raises InputError, before any run starts, if any config cannot work.
     """
-    given = _checked(workers, executor, resources or Resources(), store)
-    run_ids, todo = _prepare(configs, store, retry_failed, watcher)
+    deadline = None if minutes is None else time.time() + 60 * minutes
+    if executor not in executors.EXECUTORS:
+        raise InputError(f"no executor {executor!r}; choose {', '.join(executors.EXECUTORS)}")
+    plans = make_plans(configs)
+    is_shared = executor == "local" and _share_a_gpu(plans)
+    count = workers if workers is not None else _fill(plans[0]) if is_shared else min(2, CORES)
+    given = replace(resources or Resources(), workers=count, folder=store.root)
+    wanted = [plan for plan in plans if work_left(plan, store, retry_failed) is not None]
+    _make_judges(wanted, watcher)
+    run_ids = list(dict.fromkeys(plan.run_id for plan in plans))
+    told = (store.root.absolute(), retry_failed, plugins.loaded(), deadline)
+    todo = {plan.run_id: _Task(plan.run_id, plan.config, *told) for plan in wanted}
+    if minutes is not None:
+        todo = _in_time(todo, store, 60 * minutes, watcher)
     known: dict[str, Record] = {}  # another sweep may do a failed run again, and its record is gone for a while
 
     def tell(record: Record) -> None:
@@ -86,7 +119,8 @@ def sweep(
     for run_id in run_ids:
         if run_id not in todo and (record := store.record(run_id)) is not None:
             tell(record)
-    _make(todo, store, executors.EXECUTORS[executor], given, replace(watcher, on_record=tell))
+    how = partial(executors.in_turns, _steps) if is_shared else partial(executors.EXECUTORS[executor], _work)
+    _Queue(todo, store, how, given, deadline, replace(watcher, on_record=tell)).run()
     return [known[run_id] for run_id in run_ids if run_id in known]
 
 
@@ -99,68 +133,135 @@ def work_left(plan: Plan, store: RunStore, retry_failed: bool) -> Literal["run",
     return "score" if has_weights and lacking(plan, record) else None
 
 
-def _checked(workers: int, executor: str, resources: Resources, store: RunStore) -> Resources:
-    if executor not in executors.EXECUTORS:
-        raise InputError(f"no executor {executor!r}; choose {', '.join(executors.EXECUTORS)}")
-    return replace(resources, workers=workers, folder=store.root)
-
-
-def _prepare(
-    configs: Sequence[RunConfig], store: RunStore, retry_failed: bool, watcher: Watcher
-) -> tuple[list[str], dict[str, _Task]]:
-    """(run ids of all, what is to do); the judges and critics that it needs are trained here, once."""
-    plans = make_plans(configs)
-    wanted = [plan for plan in plans if work_left(plan, store, retry_failed) is not None]
-    kinds = list({_made_for(plan): plan for plan in wanted}.values())
+def _make_judges(plans: Sequence[Plan], watcher: Watcher) -> None:
+    """Trains the judges and critics that the plans need, once."""
+    kinds = list({_made_for(plan): plan for plan in plans}.values())
     for done, plan in enumerate(kinds):
         modalities = plan.config.modalities
         watcher.on_prepare(plan.config.dataset + (f", {modalities} modalities" if modalities else ""), done, len(kinds))
         evaluation_of(plan)
-    run_ids = list(dict.fromkeys(plan.run_id for plan in plans))
-    told = (store.root.absolute(), retry_failed, plugins.loaded())
-    return run_ids, {plan.run_id: _Task(plan.run_id, plan.config, *told) for plan in wanted}
 
 
-def _make(
-    todo: dict[str, _Task], store: RunStore, execute: executors.Executor, resources: Resources, watcher: Watcher
-) -> None:
-    """Runs what is to do until nothing is left, the runs that another sweep is at included."""
-    deaths = dict.fromkeys(todo, 0)
+def _share_a_gpu(plans: Sequence[Plan]) -> bool:
+    return all(plan.device.type == "cuda" for plan in plans)
 
-    def poll(running: list[_Task]) -> None:
-        watcher.on_poll([task.run_id for task in running])
 
-    def free() -> Generator[_Task]:
-        yield from (t for t in list(todo.values()) if not watcher.is_stopping() and _is_free(store, t.run_id))
+def _fill(plan: Plan) -> int:
+    """How many runs like this one fill its GPU: as many as its memory holds, at most eight."""
+    torch.cuda.reset_peak_memory_stats(plan.device)
+    before = torch.cuda.memory_allocated(plan.device)
+    model = plan.build()
+    with TemporaryDirectory() as folder:
+        taken = steps(model, stages_of(plan, model), plan.rows_at, None, plan.config, Path(folder))
+        with closing(taken):
+            next(taken)
+    asked = 2 * (torch.cuda.max_memory_allocated(plan.device) - before)  # a captured step keeps what it takes
+    there, _ = torch.cuda.mem_get_info(plan.device)
+    return max(1, min(AT_ONCE, int(there // max(1, asked))))
 
-    while todo and not watcher.is_stopping():
-        if not any(_is_free(store, run_id) for run_id in todo):  # another sweep is at all of them
-            time.sleep(executors.POLL_SECONDS)
-            continue
-        with closing(execute(_work, free(), resources, poll)) as results:
-            for task, status in results:
-                deaths[task.run_id] += status < 0
-                if status == BUSY or (status < 0 and deaths[task.run_id] < MOST_DEATHS):
-                    continue
-                if status:
-                    _record_failure(store, task, f"{DEATH} (exit status {status}; -9 may mean out of memory)")
-                if (record := store.record(task.run_id)) is not None:
-                    del todo[task.run_id]
-                    watcher.on_record(record)
+
+def _in_time(todo: dict[str, _Task], store: RunStore, seconds: float, watcher: Watcher) -> dict[str, _Task]:
+    """What can end in time, or has begun before. Raises InputError if there is something to do, and nothing can."""
+    expected = costs.estimate([task.config for task in todo.values()], store.records(lambda damage: None))
+    if expected is None:  # nothing is known of this machine
+        return todo
+    begun = {run_id for run_id in todo if (store.folder(run_id) / "checkpoint").is_dir()}
+    cost = dict(zip(todo, expected, strict=True))
+    fitting = {run_id: task for run_id, task in todo.items() if run_id in begun or cost[run_id] <= seconds}
+    if todo and not fitting:
+        shortest = min(expected)
+        raise InputError(
+            f"--minutes {seconds / 60:g} is too short for any run: the shortest takes about {shortest / 60:.1f} here; "
+            f"say --minutes {ceil(1.2 * shortest / 60)}"
+        )
+    if len(fitting) < len(todo):
+        watcher.on_note(f"{len(todo) - len(fitting)} runs take longer than the time that is given, and wait")
+    return fitting
+
+
+@dataclass
+class _Queue:
+    """What is left to do, and how it is done. resources: with fewer workers after a run that ran out of memory."""
+
+    todo: dict[str, _Task]
+    store: RunStore
+    execute: Callable[..., Results[_Task]]
+    resources: Resources
+    deadline: float | None
+    watcher: Watcher
+
+    def run(self) -> None:
+        """Runs what is to do until nothing is left, the runs that another sweep is at included."""
+        self.deaths = dict.fromkeys(self.todo, 0)
+        while self.todo and not self._is_ending():
+            if not any(_is_free(self.store, run_id) for run_id in self.todo):  # another sweep is at all of them
+                time.sleep(executors.POLL_SECONDS)
+                continue
+            with suppress(_TimeIsUp), closing(self.execute(self._free(), self.resources, self._poll)) as results:
+                for task, status in results:
+                    if not self._settle(task, status):
+                        break  # those under way leave checkpoints
+
+    def _settle(self, task: _Task, status: int) -> bool:
+        """Takes what is done off the list; whether the others may go on as they are."""
+        self.deaths[task.run_id] += status < 0
+        if status == LOST:
+            raise RunError("the GPU no longer answers; what is finished is in the store, the others have checkpoints")
+        if status in (BUSY, LATE) or (status < 0 and self.deaths[task.run_id] < MOST_DEATHS):
+            return True
+        if status:
+            _record_failure(self.store, task, f"{DEATH} (exit status {status}; -9 may mean out of memory)")
+        if (record := self.store.record(task.run_id)) is None:
+            return True
+        if record.is_out_of_memory and self.resources.workers > 1:
+            self.resources = replace(self.resources, workers=self.resources.workers // 2)
+            self.todo[task.run_id] = replace(task, retries=True)
+            self.watcher.on_note(f"{task.run_id} ran out of memory; going on with {self.resources.workers} at a time")
+            return False
+        del self.todo[task.run_id]
+        self.watcher.on_record(record)
+        return True
+
+    def _free(self) -> Generator[_Task]:
+        yield from (t for t in list(self.todo.values()) if not self._is_ending() and _is_free(self.store, t.run_id))
+
+    def _poll(self, running: list[_Task]) -> None:
+        self.watcher.on_poll([task.run_id for task in running])
+        if self._is_late(GRACE):
+            raise _TimeIsUp
+
+    def _is_ending(self) -> bool:
+        return self.watcher.is_stopping() or self._is_late()
+
+    def _is_late(self, grace: float = 0.0) -> bool:
+        return self.deadline is not None and time.time() > self.deadline + grace
 
 
 def _work(task: _Task) -> int:
+    """The exit status of a run that is made, or scored by more metrics."""
+    return exhausted(_steps(task))
+
+
+def _steps(task: _Task) -> Generator[None, None, int]:
+    """`_work`, a training step at a time."""
     store = RunStore(task.store)
     try:
         plugins.load_all(task.plugins)
         plan = make_plan(task.config)
         if plan.run_id != task.run_id:
             raise InputError("its data or a plug-in changed while the sweep was under way; start the sweep again")
-        record = run_one(plan, store, wait=False, retries=task.retries)
+        taken = steps_of(plan, store, wait=False, retries=task.retries)
+        for _ in taken:
+            if task.deadline is not None and time.time() > task.deadline:
+                taken.close()
+                return LATE
+            yield
     except InputError as error:  # say, a damaged checkpoint: the other runs go on
         _record_failure(store, task, str(error))
         return 0
-    return BUSY if record is None else 0
+    except DeviceLost:
+        return LOST
+    return BUSY if store.record(task.run_id) is None else 0
 
 
 def _is_free(store: RunStore, run_id: str) -> bool:

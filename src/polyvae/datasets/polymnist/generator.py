@@ -102,6 +102,12 @@ class Draws(NamedTuple):
     modality: Tensor
     offset: Tensor | None
 
+    def to(self, device: torch.device) -> "Draws":
+        offset = None if self.offset is None else self.offset.to(device)
+        return Draws(
+            self.images.to(device), self.digit.to(device), self.cell.to(device), self.modality.to(device), offset
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Sampler:

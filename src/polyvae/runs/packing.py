@@ -1,0 +1,161 @@
+"""A store as one file, to go on with on another machine: records, pictures and checkpoints, weights if asked for."""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from fnmatch import fnmatch
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, TypedDict
+
+from polyvae import files, schema
+from polyvae.errors import InputError
+from polyvae.runs.store import RECORD, RunStore
+from polyvae.runs.upkeep import idle
+
+FORMAT, MANIFEST = 1, "store.json"
+KEPT = ("config.json", "history.jsonl", "samples/*.png", "traceback.txt", "checkpoint/state.safetensors", RECORD)
+WEIGHTS = ("model.json", "model.safetensors", "model_best.safetensors", "priors/*.json", "priors/*.safetensors")
+CHUNK = 2**20
+
+
+class ManifestFile(TypedDict):
+    """store.json, the first file of a pack. files: run id/file -> SHA-256."""
+
+    format: int
+    files: dict[str, str]
+
+
+def pack(store: RunStore, path: Path, *, weights: bool = False) -> int:
+    """Writes the runs of a store, finished or not, into a .tar file; returns how many.
+
+    Runs that some process is at are left out, and so are the data directory of this machine and, unless asked for, the
+    weights of finished runs. Raises InputError where there is no store, or nothing in it.
+    """
+    kept: dict[str, bytes | Path] = {}
+    count = 0
+    for folder in idle(store.there()):
+        found = {name: file for file in _files(folder) if _is_known(name := str(file.relative_to(folder)), weights)}
+        if not found:
+            continue
+        count += 1
+        kept |= {f"{folder.name}/{name}": file for name, file in found.items()}
+        if (record := store.record(folder.name)) is not None:
+            kept[f"{folder.name}/{RECORD}"] = _text(
+                replace(record, config=record.config.with_(data_dir=None)).to_json()
+            )
+        if "config.json" in found:
+            kept[f"{folder.name}/config.json"] = _text(store.config(folder.name).with_(data_dir=None).to_dict())
+    if not count:
+        raise InputError(f"{store.root} holds no run that could be packed")
+    manifest = {"format": FORMAT, "files": {name: _sha256(content) for name, content in kept.items()}}
+    with files.atomic(path) as temporary, tarfile.open(temporary, "w") as archive:
+        for name, content in ({MANIFEST: _text(manifest)} | kept).items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content) if isinstance(content, bytes) else content.stat().st_size
+            with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as source:
+                archive.addfile(member, source)
+    return count
+
+
+def unpack(path: Path, store: RunStore) -> tuple[int, int]:
+    """Adds the runs of a pack to a store; returns (runs added, runs left as they were).
+
+    A finished run is never replaced; of two that are not, the one that got further stays.
+    Raises InputError, and adds nothing, for a pack that is damaged, from a newer version, or holds what no store does.
+    """
+    if not path.is_file():
+        raise InputError(f"no file {path}; polyvae store pack makes one")
+    try:
+        store.root.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".unpack-", dir=store.root) as place, tarfile.open(path, "r:") as archive:
+            _extract(archive, path, Path(place))
+            packed = RunStore(place)
+            runs = sorted(folder.name for folder in packed.root.iterdir())
+            return (added := sum(_take(packed, store, run_id) for run_id in runs)), len(runs) - added
+    except (tarfile.TarError, EOFError) as error:
+        raise InputError(f"{path} is damaged or no pack of a store ({error}); pack the store again") from error
+
+
+def _extract(archive: tarfile.TarFile, path: Path, place: Path) -> None:
+    """Writes the files of a pack below `place`, each checked by its name and its SHA-256."""
+    expected = _manifest(archive, path)
+    while (member := archive.next()) is not None:
+        if member.name not in expected:
+            raise InputError(f"{path} holds {member.name!r}, which its list of files does not; pack the store again")
+        run_id, _, name = member.name.partition("/")
+        source = archive.extractfile(member) if member.isreg() else None
+        if source is None or not files.is_plain_name(run_id) or not _is_known(name, weights=True):
+            raise InputError(f"{path} holds {member.name!r}, which is no file of a run; it is no pack of polyvae's")
+        target = place / run_id / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with source, target.open("wb") as file:
+            digest = hashlib.sha256()
+            for part in _parts(source):
+                digest.update(part)
+                file.write(part)
+        if digest.hexdigest() != expected.pop(member.name):
+            raise InputError(f"{path} is damaged: {member.name} is not what was packed; pack the store again")
+    if expected:
+        raise InputError(f"{path} is damaged: {next(iter(expected))} is missing; pack the store again")
+
+
+def _manifest(archive: tarfile.TarFile, path: Path) -> dict[str, str]:
+    first = archive.next()
+    source = archive.extractfile(first) if first is not None and first.isreg() and first.name == MANIFEST else None
+    if source is None:
+        raise InputError(f"{path} is no pack of a store; polyvae store pack makes one")
+    try:
+        content = schema.parsed(source.read(2**27).decode())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: its list of files cannot be read ({error})") from error
+    if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
+        raise InputError(f"{path} is a pack of format {content['format']}, from a newer polyvae; update this one")
+    if (fault := schema.fault(content, ManifestFile)) is not None:
+        raise InputError(f"{path} is damaged: its list of files: {fault}")
+    return content["files"]
+
+
+def _take(packed: RunStore, store: RunStore, run_id: str) -> bool:
+    """Moves a run over unless the store has it, or more of it."""
+    with store.lock(run_id, wait=True):
+        if store.is_done(run_id) or (not packed.is_done(run_id) and _steps(packed, run_id) <= _steps(store, run_id)):
+            return False
+        target = store.folder(run_id)
+        if target.is_dir():
+            files.remove(target)
+        packed.folder(run_id).rename(target)
+        return True
+
+
+def _steps(store: RunStore, run_id: str) -> int:
+    """How far a run got, as its history tells; -1 where there is none."""
+    if not store.folder(run_id).is_dir():
+        return -1
+    history = store.history(run_id)
+    return history[-1]["step"] if history else 0
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+
+
+def _is_known(name: str, weights: bool) -> bool:
+    patterns = KEPT + WEIGHTS * weights
+    return any(fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in patterns)
+
+
+def _text(content: object) -> bytes:
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _sha256(content: bytes | Path) -> str:
+    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else files.sha256(content)
+
+
+def _parts(source: IO[bytes]) -> Iterator[bytes]:
+    while part := source.read(CHUNK):
+        yield part
