@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
@@ -70,6 +69,8 @@ def fit_prior(
 
 def _mixture(codes: Tensor, components: int, seed: int) -> GaussianMixturePrior:
     """By expectation maximisation (scikit-learn)."""
+    from sklearn.mixture import GaussianMixture  # here: it starts slowly
+
     fitted = GaussianMixture(
         components, covariance_type="full", reg_covar=1e-4, random_state=derive_seed(seed, "mixture") % 2**32
     )

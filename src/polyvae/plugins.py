@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-from polyvae import files
 from polyvae.errors import InputError
 from polyvae.registry import REGISTRIES, Origin, entries_from
 
@@ -31,7 +30,7 @@ def load(path: Path | str) -> None:
     file = Path(path).absolute()
     if not file.is_file():
         raise InputError(f"--plugin {path}: no such file")
-    origin = Origin(str(file), files.sha256(file))
+    origin = Origin(str(file), _sha256(file))
     if _loaded.get(str(file)) == origin:
         return
     name = f"polyvae_plugin_{file.stem}_{origin.sha256[:8]}"
@@ -64,7 +63,7 @@ def load_installed() -> None:
             raise InputError(f"{place} is not there; reinstall its package, or uninstall it")
         folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
         sources = sorted(path for folder in folders for path in folder.rglob("*.py")) or [Path(spec.origin)]
-        digest = hashlib.sha256("".join(map(files.sha256, sources)).encode()).hexdigest()
+        digest = hashlib.sha256("".join(map(_sha256, sources)).encode()).hexdigest()
         with _registering(Origin(entry.module, digest), place):
             entry.load()
 
@@ -79,6 +78,12 @@ def _registering(origin: Origin, place: str) -> Generator[None]:
         raise InputError(f"{place}: {error}") from error
     except Exception as error:  # a user's code may raise anything
         raise InputError(f"{place} cannot be loaded ({type(error).__name__}: {error})") from error
+
+
+def _sha256(path: Path) -> str:
+    from polyvae import files  # here: it imports torch, which the list of commands can do without
+
+    return files.sha256(path)
 
 
 def loaded() -> tuple[str, ...]:

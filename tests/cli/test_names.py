@@ -5,7 +5,7 @@ import pytest
 
 import polyvae as pv
 from polyvae import keys
-from polyvae.cli import main
+from polyvae.cli import main, use
 from polyvae.runs.record import Record
 
 # Attributes of modules, arguments of NumPy, fields of records and files, words of the command line.
@@ -51,7 +51,7 @@ def written(path, first, second):
     rng = np.random.default_rng(3)
     z, label = rng.standard_normal((60, 2)), rng.integers(0, 2, 60)
     arrays = {first: z + label[:, None], second: z[:, ::-1] - label[:, None], "label": label}
-    pv.cli.use._write_npz(path, arrays)
+    use._write_npz(path, arrays)
     return path
 
 

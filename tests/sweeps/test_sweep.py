@@ -60,7 +60,7 @@ def test_a_judge_and_a_critic_are_made_for_each_of_the_data_they_learn_from(
 ):
     module, prepared = sys.modules["polyvae.sweeps.sweep"], []
     monkeypatch.setattr(module, "evaluation_of", prepared.append)
-    monkeypatch.setattr(module, "_make", lambda *arguments: None)
+    monkeypatch.setattr(module._Queue, "run", lambda queue: None)
     config = TINY.with_(metrics=names)
     sweep([config, config.with_(**changes)], RunStore(tmp_path))
     assert len(prepared) == count

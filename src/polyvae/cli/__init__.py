@@ -1,36 +1,40 @@
 """The command line: run | sweep | report | evaluate | records | export | store | theory | data | methods | ..."""
 
+import ast
+import inspect
+import io
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
+from functools import partial, wraps
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import tyro
 
-from polyvae import plugins
-from polyvae.cli import data, runs, stores, sweeps, theory, use
-from polyvae.cli.common import say
+from polyvae import escapes, plugins
 from polyvae.errors import InputError, RunError
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "run": runs.run,
-    "sweep": sweeps.sweep_command,
-    "report": runs.report,
-    "evaluate": runs.evaluate,
-    "compare": stores.compare,
-    "records": stores.records,
-    "claims": stores.claims,
-    "export": stores.export,
-    "store": stores.store,
-    "data": data.data,
-    "methods": runs.methods,
-    "metrics": runs.metrics,
-    "theory": theory.theory,
-    "generate": use.generate,
-    "impute": use.impute,
-    "fit-prior": use.fit_prior,
+COMMANDS = {  # name -> module in this folder, function; a module is imported when one of its commands is asked for
+    "run": ("runs", "run"),
+    "sweep": ("sweeps", "sweep_command"),
+    "report": ("runs", "report"),
+    "evaluate": ("runs", "evaluate"),
+    "compare": ("stores", "compare"),
+    "records": ("stores", "records"),
+    "claims": ("stores", "claims"),
+    "export": ("stores", "export"),
+    "store": ("stores", "store"),
+    "data": ("data", "data"),
+    "methods": ("runs", "methods"),
+    "metrics": ("runs", "metrics"),
+    "theory": ("theory", "theory"),
+    "generate": ("use", "generate"),
+    "impute": ("use", "impute"),
+    "fit-prior": ("use", "fit_prior"),
 }
 CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f]")  # but tab and newline
 GUIDE = """Multimodal variational autoencoders: train, compare, generate, impute.
@@ -47,39 +51,77 @@ def main(arguments: list[str] | None = None) -> None:
         if found := CONTROL.search("".join(given)):
             raise InputError(f"an argument holds the control character {found[0]!r}; leave it out")
         rest = _with_plugins([argument for argument in given if argument != "--debug"])
-        added = "\n\n".join(plugins.summary())
-        tyro.extras.subcommand_cli_from_dict(
-            {name: _described(command, added) for name, command in COMMANDS.items()} if added else COMMANDS,
-            prog="polyvae",
-            description="\n\n".join(filter(None, [GUIDE, added])),
-            args=rest,
-            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
-        )
+        _asked_for(rest)()
     except (InputError, RunError, OSError) as error:
         if debug:
             traceback.print_exc()
         is_of_a_path = isinstance(error, OSError) and error.filename is not None
         said = f"cannot use {error.filename}: {error.strerror}; name another path" if is_of_a_path else error
-        say(f"polyvae: {said}", file=sys.stderr)
+        print(escapes.terminal(f"polyvae: {said}"), file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 1) from None
     except MemoryError as error:
-        say(f"polyvae: not enough memory ({error}); use fewer rows, or a smaller model", file=sys.stderr)
+        said = f"not enough memory ({error}); use fewer rows, or a smaller model"
+        print(escapes.terminal(f"polyvae: {said}"), file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("polyvae: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         raise SystemExit(130) from None
 
 
-def _described(command: Callable[..., None], added: str) -> Callable[..., None]:
-    """The same command, whose help also says what plug-ins have added."""
+def _asked_for(arguments: Sequence[str]) -> Callable[[], None]:
+    """The command that the arguments name, with its values. Raises SystemExit after help, and for bad arguments."""
+    named = [name for word in arguments if (name := word.replace("_", "-")) in COMMANDS][:1]
+    if named or not {"-h", "--help"}.isdisjoint(arguments):
+        known = {name: _function(name) for name in named}
+        with redirect_stderr(io.StringIO()):
+            try:
+                return _parsed(arguments, known)
+            except SystemExit as ended:
+                if not ended.code:
+                    raise
+    # What is wrong is said with all flags at hand: those of another command may have been meant.
+    return _parsed(arguments, {name: _function(name) for name in COMMANDS})
+
+
+def _parsed(arguments: Sequence[str], known: Mapping[str, Callable[..., None]]) -> Callable[[], None]:
+    """As `_asked_for`; of commands that are not in `known` there is the docstring alone."""
+    added = "\n\n".join(plugins.summary())
+    return tyro.extras.subcommand_cli_from_dict(
+        {name: _later(known.get(name) or _stub(name), added) for name in COMMANDS},
+        prog="polyvae",
+        description="\n\n".join(filter(None, [GUIDE, added])),
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+    )
+
+
+def _function(name: str) -> Callable[..., None]:
+    module, function = COMMANDS[name]
+    return getattr(import_module(f"polyvae.cli.{module}"), function)
+
+
+def _stub(name: str) -> Callable[..., None]:
+    """A function with the docstring of a command, whose module is read and not imported."""
+    module, function = COMMANDS[name]
+
+    def stub() -> None: ...
+
+    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+    node = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
+    stub.__doc__ = ast.get_docstring(node)
+    return stub
+
+
+def _later(command: Callable[..., None], added: str) -> Callable[..., Callable[[], None]]:
+    """A command that is carried out when what it returns is called; its help also says what plug-ins have added."""
 
     @wraps(command)
-    def described(*values: Any, **named: Any) -> None:
-        command(*values, **named)
+    def later(*values: Any, **named: Any) -> Callable[[], None]:
+        return partial(command, *values, **named)
 
-    about, args, rest = (command.__doc__ or "").partition("\n    Args:")
-    described.__doc__ = f"{about}\n\n    {added}\n{args}{rest}"
-    return described
+    about, args, rest = (inspect.getdoc(command) or "").partition("\nArgs:")
+    later.__doc__ = "\n\n".join(filter(None, [about, added])) + f"\n{args}{rest}"
+    return later
 
 
 def _with_plugins(arguments: Sequence[str]) -> list[str]:

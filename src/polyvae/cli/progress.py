@@ -8,8 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from polyvae.cli.common import Terminal, say
 from polyvae.config import RunConfig
-from polyvae.report.words import duration
-from polyvae.runs.record import Record
+from polyvae.runs.record import Record, duration
 from polyvae.runs.store import RunStore
 from polyvae.sweeps import costs
 

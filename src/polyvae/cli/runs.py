@@ -29,7 +29,6 @@ from polyvae.methods import METHODS, Method, cost
 from polyvae.metrics import METRICS
 from polyvae.models import MODELS
 from polyvae.objectives import objective_named
-from polyvae.report import write_report
 from polyvae.runs import finished
 from polyvae.runs.record import Record
 from polyvae.runs.run import run as train_and_score
@@ -71,6 +70,8 @@ def report(*, store: Store = STORE, out: Path = Path("report"), quiet: Quiet = F
     Args:
         out: Folder to write to.
     """
+    from polyvae.report import write_report  # here: it starts slowly, with figures and templates
+
     page = write_report(RunStore(store), out_folder(out), left_out)
     if not quiet:
         say(page)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-import polars as pl
 import tyro
 from rich import box
 from rich.table import Table
@@ -29,9 +28,7 @@ from polyvae.cli.common import (
 )
 from polyvae.errors import InputError, RunError
 from polyvae.paper.claims import Verdict, judge
-from polyvae.report import side_by_side
-from polyvae.report.words import short
-from polyvae.runs import packing, table, trackers, upkeep
+from polyvae.runs import packing, trackers, upkeep
 from polyvae.runs.record import Record
 from polyvae.runs.store import RunStore
 
@@ -50,6 +47,10 @@ def records(
         columns: Comma-separated settings and metric keys; a name may end in *. Default: what differs; all with --out.
         out: File to write, such as results.parquet.
     """
+    import polars as pl  # here: it starts slowly, and most commands on a store need no table
+
+    from polyvae.runs import table
+
     if out is not None:
         out_file(out, *table.WRITERS)
     ended = _ended(store)
@@ -97,6 +98,8 @@ def export(
     out_folder(out)
     chosen = place.records(left_out)
     if where is not None:
+        from polyvae.runs import table  # here: as above
+
         run_ids = set(table.where(table.table(chosen), where)["run_id"])
         chosen = [record for record in chosen if record.run_id in run_ids]
     number = trackers.export(place, chosen, to, out, left_out)
@@ -168,6 +171,8 @@ def compare(
         metrics: Comma-separated starts of metric keys; all for all.
         out: PNG file of the grids that at least two runs have.
     """
+    from polyvae.report import side_by_side  # here: it starts slowly, with figures and templates
+
     out_file(out)
     compared = side_by_side.read(RunStore(store), runs)
     shown = table_of("", *(run.run_id for run in compared))
@@ -223,6 +228,8 @@ def _verdicts(verdicts: Iterable[Verdict], newline: str) -> Table:
 
 
 def _text(value: object) -> str:
+    from polyvae.report.words import short  # here: as above
+
     if isinstance(value, float):
         return short(value) if value >= 0 else f"-{short(-value)}"
     return "-" if value is None else str(value)

@@ -17,9 +17,9 @@ from polyvae.cli.progress import SweepTable
 from polyvae.config import RunConfig
 from polyvae.errors import InputError, RunError
 from polyvae.paper import experiments
-from polyvae.report.words import duration
-from polyvae.runs import table, upkeep
+from polyvae.runs import upkeep
 from polyvae.runs.plan import make_plans
+from polyvae.runs.record import duration
 from polyvae.runs.store import RunStore
 from polyvae.sweeps import costs
 from polyvae.sweeps.executors import Resources
@@ -85,6 +85,8 @@ def sweep_command(
     expected = count or (AT_ONCE if torch.cuda.is_available() else min(2, CORES))
     configs = experiments.configs_of(experiment, preset)
     if where is not None:
+        from polyvae.runs import table  # here: SQL is rarely asked for, and polars starts slowly
+
         configs = table.configs_where(configs, where)
     given = {name: value for name, value in (("data_dir", data_dir), ("threads", threads)) if value is not None}
     configs = [config.with_(**given) for config in configs]

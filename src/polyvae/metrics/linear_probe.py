@@ -8,8 +8,6 @@ from typing import Unpack
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -42,6 +40,9 @@ def probe_accuracy(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray
 
 def probe_accuracies(tasks: Sequence[tuple[Examples, Examples]]) -> list[float]:
     """`probe_accuracy` of several (train, test), side by side, each on one thread: more would wait for each other."""
+    # Here, since it starts slowly, and imports pandas where that is installed.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
 
     def accuracy(task: tuple[Examples, Examples]) -> float:
         train, test = task

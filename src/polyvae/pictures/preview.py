@@ -2,12 +2,9 @@
 
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from polyvae import files
@@ -18,6 +15,9 @@ from polyvae.modality import Modality
 from polyvae.pictures.pages import coloured
 from polyvae.text import PADDING, UNKNOWN
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 CELL, LINE, LETTER = 0.8, 0.28, 0.1  # inches
 TEXT_CELL, TEXT_LINE = 1.5, 20  # where there is text; letters per line
 
@@ -27,6 +27,9 @@ def preview(dataset: MultimodalDataset, path: Path | str, rows: int = 10) -> Pat
 
     Images are drawn as they are, text is written, tables and classes are bars in model units; absent values stay empty.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: facts need no figure
+    from matplotlib.figure import Figure
+
     if not 1 <= rows <= len(dataset):
         raise InputError(f"rows {rows} must be between 1 and the {len(dataset)} rows of {dataset.name!r}")
     batch, path = dataset.batch(slice(0, rows)), Path(path)
@@ -96,7 +99,7 @@ def _text_facts(dataset: MultimodalDataset, modality: Modality, here: Tensor) ->
     }
 
 
-def _draw(axes: Axes, modality: Modality, shown: Tensor, limit: float) -> None:
+def _draw(axes: "Axes", modality: Modality, shown: Tensor, limit: float) -> None:
     value = shown.numpy()
     if modality.vocabulary:
         caption = modality.vocabulary.decode(modality.to_original(shown[None]))[0]

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-import zuko
 from torch import Tensor
 
 from polyvae import noise
@@ -17,6 +16,8 @@ class FlowPrior(Prior):
     """Rational-quadratic spline couplings (Durkan et al. 2019): a density costs one pass, a draw two."""
 
     def __init__(self, latent_dim: int) -> None:
+        import zuko  # here: most runs have no flow, and it starts slowly
+
         super().__init__()
         self.latent_dim = latent_dim
         self.register_buffer("shift", torch.zeros(latent_dim))

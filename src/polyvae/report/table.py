@@ -9,7 +9,8 @@ from polyvae import keys
 from polyvae.keys import LEAVE_ONE_OUT, Seen
 from polyvae.report.runs import Group, Run, Series, settings
 from polyvae.report.style import DASH
-from polyvae.report.words import duration, imputation_key, joined, short
+from polyvae.report.words import imputation_key, joined, short
+from polyvae.runs.record import duration
 
 
 @dataclass(frozen=True)

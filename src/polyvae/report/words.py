@@ -8,6 +8,7 @@ from polyvae import keys
 from polyvae.keys import LEAVE_ONE_OUT
 from polyvae.report.runs import Group, Series
 from polyvae.report.style import METHODS
+from polyvae.runs.record import duration
 
 ENOUGH_SEEDS = 5
 
@@ -36,12 +37,6 @@ def count(number: int, noun: str) -> str:
 def span(values: Iterable[float], text: Callable[[float], str] = lambda v: f"{v:,}") -> str:
     low, high = min(values := list(values)), max(values)
     return text(low) if low == high else f"{text(low)} to {text(high)}"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def headline(groups: Sequence[Group]) -> str:

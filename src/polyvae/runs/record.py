@@ -209,3 +209,10 @@ class Record:
 
 
 NAMES = tuple(f.name for f in fields(Record))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 12 s, 5 min, 1.7 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,76 @@
+"""A light start: what is imported at which step, lazy names that are all there, help that does not need the code."""
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import polyvae
+from polyvae import cli
+from polyvae.cli import COMMANDS, main
+
+RARE = {"jinja2", "matplotlib", "pandas", "polars", "zuko"}  # what training, scoring and sweeping do without
+TOY = "run --dataset toy --modalities 2 --train-size 40 --test-size 20 --batch-size 16 --epochs 1 --latent-dim 3"
+STEPS = f"""
+import json, sys, tempfile
+from contextlib import redirect_stdout, suppress
+
+def packages():
+    return sorted({{name.split(".")[0] for name in sys.modules}})
+
+import polyvae
+imported = packages()
+from polyvae.cli import main
+with suppress(SystemExit), redirect_stdout(sys.stderr):
+    main(["--help"])
+helped = packages()
+main([*"{TOY}".split(), "--metrics", "none", "--quiet", "--store", tempfile.mkdtemp()])
+from polyvae.cli import data, stores, sweeps, theory, use
+print(json.dumps([imported, helped, packages()]))
+"""
+
+
+def test_packages_are_imported_where_they_are_used():
+    done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True)
+    imported, helped, trained = map(set, json.loads(done.stdout))
+    assert "fit-prior" in done.stderr
+    assert not (imported | helped) & {*RARE, "numpy", "rich", "scipy", "sklearn", "torch"}
+    assert "torch" in trained
+    assert not trained & {*RARE, "sklearn"}
+
+
+def test_type_checkers_see_the_names_that_there_are():
+    tree = ast.parse(Path(polyvae.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    declared = {alias.name: node.module for node in block.body for alias in node.names}
+    assert {*declared, "__version__"} == set(polyvae.__all__) <= set(dir(polyvae))
+    for name, module in declared.items():
+        home = import_module(f"polyvae.{name}" if module == "polyvae" else module)
+        assert getattr(polyvae, name) is (home if module == "polyvae" else getattr(home, name))
+    with pytest.raises(AttributeError, match="'polyvae' has no attribute 'nothing'"):
+        polyvae.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_read_from_the_source(name):
+    assert inspect.getdoc(cli._stub(name)) == inspect.getdoc(cli._function(name))
+
+
+def test_unknown_flags_are_looked_for_in_all_commands(capsys):
+    with pytest.raises(SystemExit) as status:
+        main(["run", "--metric", "none"])
+    assert status.value.code == 2
+    said = capsys.readouterr().err
+    assert all(f"polyvae {command} --help" in said for command in ("run", "evaluate", "compare"))
+
+
+def test_commands_may_be_written_with_underscores(capsys):
+    with pytest.raises(SystemExit) as status:
+        main(["fit_prior", "--help"])
+    assert status.value.code == 0
+    assert "--components" in capsys.readouterr().out
