@@ -153,11 +153,15 @@ def _fill(plans: Sequence[Plan]) -> int:
     plan = plans[0]
     torch.cuda.reset_peak_memory_stats(plan.device)
     before = torch.cuda.memory_allocated(plan.device)
-    model = plan.build()
-    with TemporaryDirectory() as folder:
-        taken = steps(model, stages_of(plan, model), plan.rows_at, None, plan.config, Path(folder))
-        with closing(taken):
-            next(taken)
+    try:
+        model = plan.build()
+        with TemporaryDirectory() as folder:
+            taken = steps(model, stages_of(plan, model), plan.rows_at, None, plan.config, Path(folder))
+            with closing(taken):
+                next(taken)
+    except (torch.OutOfMemoryError, RunError):  # its record will say so
+        return 1
+    torch.cuda.empty_cache()  # what PyTorch keeps for later counts as taken
     asked = 2 * (torch.cuda.max_memory_allocated(plan.device) - before)  # a captured step keeps what it takes
     there, _ = torch.cuda.mem_get_info(plan.device)
     return max(1, min(AT_ONCE, int(there // max(1, asked))))

@@ -53,7 +53,7 @@ class Replayed:
         return values
 
     def _capture(self, rows: Tensor) -> None:
-        seed, device = self.generator.initial_seed(), rows.device
+        derived, device = self.generator.initial_seed(), rows.device
         graph, self.rows = torch.cuda.CUDAGraph(), rows.clone()
         graph.register_generator_state(self.generator)
         # Of this thread alone, so that no other one disturbs the capture.
@@ -67,8 +67,8 @@ class Replayed:
                 raise first from None
             self.reason = str(first).splitlines()[0]
             self.generator.graphsafe_set_state(Generator(device))  # the old state believes that it is being captured
-            self.generator.manual_seed(seed)
-            torch.manual_seed(seed)
+            self.generator.manual_seed(derived)
+            torch.manual_seed(derived)
         else:
             self.graph = graph
 

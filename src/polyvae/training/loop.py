@@ -131,8 +131,8 @@ class _Loop:
     def run(self) -> Generated[None, None, Progress]:
         try:
             yield from self._stages()
-        finally:  # what is captured holds much memory, and this object through its step, until Python looks for cycles
-            self.update = self.data = None
+        finally:  # else what is captured, which holds this object too, keeps its memory until Python looks for cycles
+            vars(self).pop("update", None)
             self.model.zero_grad()
         if self.stream is not None:
             torch.cuda.current_stream(self.device).wait_stream(self.stream)
