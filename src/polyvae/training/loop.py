@@ -26,6 +26,7 @@ from polyvae.training.checkpoint import Progress
 from polyvae.training.graph import Replayed
 
 CHECKPOINT_SECONDS = 30.0
+FAR = 4  # times as long on an accelerator, from which weights must be copied while others wait
 Result = TypeVar("Result")
 READ_EVERY = 50  # steps whose losses stay on an accelerator, which would wait for every reading
 VALIDATION_ROWS = 1024  # per batch of the validation pass
@@ -118,6 +119,7 @@ class _Loop:
         if self.file.is_file():
             self.at, self.best, self.states = checkpoint.load(self.file, self.model)
         self.history = _kept_history(self.folder / "history.jsonl", self.at)
+        self.checkpoint_seconds *= 1 if waiting.is_free(self.device) else FAR
         self.saved_at = time.monotonic()
         self.generator, self.data = Generator(self.device), None
         self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
