@@ -41,11 +41,6 @@ class TrainingStage:
     epochs: int
 
 
-def train(*arguments: Any, **options: Any) -> Progress:
-    """`steps`, taken one after the other to the end."""
-    return exhausted(steps(*arguments, **options))
-
-
 def exhausted(taken: Generated[None, None, Result]) -> Result:
     """What a generator returns in the end."""
     while True:
@@ -93,7 +88,7 @@ def learning_rate(config: RunConfig, step: int, total: int) -> float:
 
 @dataclass
 class _Loop:
-    """The state of `train`: its arguments, the place in the run, the optimiser of the stage, the history so far."""
+    """The state of `steps`: its arguments, the place in the run, the optimiser of the stage, the history so far."""
 
     model: nn.Module
     stages: Sequence[TrainingStage]
