@@ -82,8 +82,8 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_checkpoint
     plan = make_plan(config)
     model = plan.build()
     model.decoders["m1"] = Failing()
+    stage = stage_of(model, plan, "train", 5)
     with pytest.raises(RunError, match=r"epoch 1, step 3: log-likelihood of m1;"):
-        stage = stage_of(model, plan, "train", 5)
         exhausted(steps(model, [stage], plan.rows_at, None, config, tmp_path, checkpoint_seconds=0))
     tensors, meta = files.read_tensors(tmp_path / "checkpoint" / "state.safetensors")
     assert meta["progress"]["step"] == 3

@@ -144,7 +144,8 @@ def store(
         count, size = upkeep.collect(place)
         said = f"{count} files and folders removed, {size / 1e6:,.1f} MB"
     elif action == "pack" and file is not None:
-        said = f"{packing.pack(place, out_file(file), weights=weights)} runs packed: {file}"
+        count = packing.pack(place, out_file(file, name="FILE"), weights=weights, on_damage=left_out)
+        said = f"{count} runs packed: {file}"
     elif action == "unpack" and file is not None:
         added, left = packing.unpack(file, place)
         said = f"{added} runs added to {store}" + (f", {left} left as they were" if left else "")
