@@ -21,7 +21,7 @@ from polyvae.threads import THREADS
 Store = Annotated[Path, tyro.conf.arg(metavar="DIR", help="Folder of all runs.")]
 Quiet = Annotated[bool, tyro.conf.arg(help="Print nothing but errors.")]
 Threads = Annotated[int | None, tyro.conf.arg(help="CPU threads. Default: all cores that this process may use.")]
-OF_RUN = "CPU threads. Default: those of the run's config, mostly 1."
+OF_RUN = "CPU threads. Default: those of the run's config, usually 1."
 RunThreads = Annotated[int | None, tyro.conf.arg(help=OF_RUN)]
 RunName = Annotated[
     str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run id, the start of one, or a run folder.")

@@ -69,7 +69,7 @@ def sweep_command(
         executor: local: this machine. ray: Ray, here or on a cluster. slurm: one Slurm job per run.
         cpus: CPUs per run on Ray or Slurm (its threads are --threads); Ray takes fractions.
         gpus: GPUs per run on Ray or Slurm; Ray takes fractions, such as .25 for four runs on one GPU.
-        threads: CPU threads of each run; another number makes another run. Default: as the experiment says, mostly 1.
+        threads: CPU threads of each run; another number makes another run. Default: as the experiment says, usually 1.
         address: Address of a Ray cluster (auto, or HOST:PORT). Default: this machine.
         partition: Slurm partition.
         job_minutes: Time limit of a Slurm job. Default: submitit's.

@@ -210,7 +210,7 @@ class _Queue:
                         break  # those under way leave checkpoints
 
     def _settle(self, task: _Task, status: int) -> bool:
-        """Takes what is done off the list; whether the others may go on as they are."""
+        """Takes a run that is done off the list. Returns whether the others may go on as they are."""
         self.deaths[task.run_id] += status < 0
         if status == LOST:
             raise RunError("the GPU no longer answers; what is finished is in the store, the others have checkpoints")
@@ -255,7 +255,7 @@ class _Queue:
 
 
 def _work(task: _Task) -> int:
-    """The exit status of a run that is made, or scored by more metrics."""
+    """Makes a run, or scores it by more metrics; returns the exit status."""
     return exhausted(_steps(task))
 
 

@@ -120,7 +120,7 @@ class _Loop:
             self.stream.wait_stream(torch.cuda.current_stream(self.device))
 
     def on_stream(self) -> AbstractContextManager[Any]:
-        """Work inside goes to this model's own stream, so that several models fill one GPU."""
+        """Inside, work is queued on this model's own stream, so that several models fill one GPU."""
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
     def run(self) -> Generated[None, None, Progress]:
@@ -211,7 +211,7 @@ class _Loop:
         return self.team.mean(_values(bound), self.count)
 
     def _read(self) -> None:
-        """Brings over the losses of the last steps. Raises RunError for one that is not finite."""
+        """Reads the losses of the last steps from the device. Raises RunError for one that is not finite."""
         steps = range(self.at.step - len(self.unread), self.at.step)
         for step, values in zip(steps, torch.stack(self.unread).tolist() if self.unread else (), strict=True):
             if not math.isfinite(values[0]):

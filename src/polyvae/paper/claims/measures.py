@@ -33,7 +33,7 @@ JOINT = ("mvae", "mmvae", "mopoe")
 SHORT = {key: name.short for key, name in (METHODS | DATASETS).items()}
 NON_INFERIOR = 0.25  # of the gap between MoPoE and unimodal
 LOW_COHERENCE, ENOUGH = 0.3, 0.5
-# Samples in effect. A log of a mean weight is too low by about (1 / ESS - 1 / K) / 2 nats, less than .1 from 5 on; that
+# Effective samples. A log of a mean weight is too low by about (1 / ESS - 1 / K) / 2 nats, less than .1 from 5 on; that
 # expansion takes a mean of small relative variance, 1 / ESS - 1 / K, and with fewer samples the ESS itself is too high.
 EFFECTIVE = 5.0
 EQUAL_DISTANCE, EQUAL_LIKELIHOOD = 0.1, 0.25  # of MVAE's distance; of the gap in likelihood between MVAE and MoPoE
@@ -122,7 +122,7 @@ def learned(dataset: str, runs: Collection[Evidence], methods: Sequence[str]) ->
 
 
 def sampled(runs: Evidence, methods: Sequence[str]) -> Fact:
-    """Whether likelihoods rest on samples enough at the beta of the lowest distance."""
+    """Whether likelihoods rest on enough samples at the beta of the lowest distance."""
     return _enough("", [runs], methods, keys.EFFECTIVE_SIZE, "effective sample size", EFFECTIVE, "slack below .1 nats")
 
 
@@ -280,7 +280,7 @@ def _ratios(values: dict[str, BySeed]) -> BySeed:
 
 @claim("C12", "7, 9", "What the inputs add to the likelihood is more for MoPoE-VAE than for MVAE.")
 def given_helps(records: Sequence[Record]) -> Parts:
-    """Both likelihoods on the same rows; undecided where the one given all rests on too few samples in effect."""
+    """Both likelihoods on the same rows; undecided where the one given all rests on too few effective samples."""
 
     def gain(record: Record) -> float | None:
         given, blind = (record.metrics.get(key) for key in (keys.OF_BLIND_ROWS, keys.BLIND))
