@@ -9,8 +9,10 @@ import pytest
 from polyvae import InputError, RunConfig, RunStore
 from polyvae.cli import main
 from polyvae.runs import packing, upkeep
+from polyvae.runs.finished import plan_of
 from polyvae.runs.plan import make_plan
 from polyvae.runs.run import run_one, steps_of
+from polyvae.runs.saving import load
 from support.sweeping import TINY, identity
 
 DONE, HALF = TINY.with_(data_dir="/somewhere"), TINY.with_(seed=1)
@@ -43,6 +45,9 @@ def test_what_is_unpacked_elsewhere_goes_on_there(store, tmp_path):
     assert record.is_done
     assert record.config.data_dir is None
     assert [found.problem for found in upkeep.check(there)] == ["half done, after epoch 1"]
+    for use in (load, plan_of):
+        with pytest.raises(InputError, match="only the record was kept"):
+            use(there.folder(record.run_id))
     seen = []
     run_one(make_plan(HALF), there, on_step=lambda step, total, loss: seen.append(step))
     assert seen[0] == 7

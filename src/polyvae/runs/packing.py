@@ -15,10 +15,10 @@ from typing import IO, TypedDict
 
 from polyvae import files, schema
 from polyvae.errors import InputError
-from polyvae.runs.store import RECORD, Damaged, RunStore, raised, readable
+from polyvae.runs.store import CONFIG, RECORD, Damaged, RunStore, raised, readable
 from polyvae.runs.upkeep import idle
 
-FORMAT, MANIFEST, CONFIG = 1, "store.json", "config.json"
+FORMAT, MANIFEST = 1, "store.json"
 KEPT = (CONFIG, "history.jsonl", "samples/*.png", "traceback.txt", "checkpoint/state.safetensors", RECORD)
 WEIGHTS = ("model.json", "model.safetensors", "model_best.safetensors", "priors/*.json", "priors/*.safetensors")
 CHUNK = 2**20
