@@ -198,3 +198,7 @@ def test_the_commands(store, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["store", "pack", "--store", str(store.root)])
     assert "polyvae store pack FILE.tar" in capsys.readouterr().err
+    for words in (["unpack", str(pack), "--weights"], ["check", "--out", "x"], ["copy", "--dry-run", "--out", "x"]):
+        with pytest.raises(SystemExit):
+            main(["store", *words, "--store", str(store.root)])
+        assert f"leave it out of store {words[0]}" in capsys.readouterr().err
