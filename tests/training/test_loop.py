@@ -1,6 +1,8 @@
 """Training: exact resume wherever it stops, honest failure, validation."""
 
+import gc
 import math
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -9,6 +11,7 @@ from torch import nn
 
 from polyvae import RunConfig, RunError, datasets, files
 from polyvae.runs.plan import make_plan
+from polyvae.training import loop
 from polyvae.training.loop import batches_in, exhausted, learning_rate, steps
 from support.training import CONFIG, Stop, same, stage_of, trained
 
@@ -168,3 +171,15 @@ def test_history_adds_up(tmp_path):
         assert line["loss"] == pytest.approx(line["distortion"] + 0.7 * line["rate"])
     assert [line["step"] for line in history] == [2, 4, 6]
     assert datasets.load("toy", modalities=2).names == tuple(history[0]["log_likelihood"])
+
+
+def test_what_a_training_held_is_free_when_it_ends(tmp_path, monkeypatch):
+    """On a GPU that is the memory of a whole step, which the garbage collector knows nothing of."""
+    made, prepare = [], loop._Loop.__post_init__
+    monkeypatch.setattr(loop._Loop, "__post_init__", lambda it: (made.append(weakref.ref(it)), prepare(it)))
+    gc.disable()
+    try:
+        trained(tmp_path, CONFIG)
+        assert [held() for held in made] == [None]
+    finally:
+        gc.enable()

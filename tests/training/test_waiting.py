@@ -1,9 +1,12 @@
 """Away from the CPU a training step asks the device for no number, and computes what it computes here."""
 
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from polyvae import RunConfig, waiting
 from polyvae.methods import METHODS
@@ -17,6 +20,7 @@ from support.training import trained
 DRAWS_ON_THE_HOST = "mvae_plus_random"  # other terms every step: what they do not predict is not decoded
 NAMES = sorted(set(METHODS) - {DRAWS_ON_THE_HOST, "custom"})
 ROWS = 8
+META = torch.device("meta")
 CONFIG = RunConfig(dataset="toy", modalities=3, train_size=ROWS, test_size=4, latent_dim=6, metrics="none")
 
 
@@ -77,6 +81,40 @@ def test_nor_do_rows_that_lack_something(method, far):
     check(model, with_gaps(data), loss, far)
 
 
+class Mixed(TorchDispatchMode):
+    """Records operations that a tensor in main memory takes part in."""
+
+    def __init__(self):
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        leaves = tree_leaves((args, kwargs, result))
+        if any(isinstance(leaf, torch.Tensor) and leaf.device.type == "cpu" for leaf in leaves):
+            self.names.append(function.name())
+        return result
+
+
+@pytest.mark.parametrize("lacking", [False, True])
+@pytest.mark.parametrize("method", NAMES)
+def test_a_step_takes_nothing_from_main_memory(method, lacking):
+    plan = make_plan(CONFIG.with_(method=method, only="m0" if METHODS[method].is_single else None))
+    plan = replace(plan, device=META)
+    model, data = plan.build(), copy.copy(plan.train)
+    for field in ("values", "present"):  # rows on a device without numbers cannot be looked at when they are made
+        object.__setattr__(data, field, tree_map(lambda tensor: tensor.to(META), getattr(data, field)))
+    object.__setattr__(data, "labels", None)
+    vars(data)["is_complete"] = not lacking
+    (stage,), rows = stages_of(plan, model), torch.arange(ROWS, device=META)
+    for _ in range(2):  # what is copied once, the first step copies
+        with Mixed() as mixed:
+            bound = stage.loss(data.batch(rows), None)
+            bound.loss.backward()
+            torch.nn.utils.clip_grad_norm_(stage.parameters, 1.0)
+    assert mixed.names == []
+
+
 @pytest.mark.parametrize("objective", sorted(OBJECTIVES))
 def test_no_objective_asks(objective, far):
     check(*parts("mmvae", objective=objective), far)
@@ -85,6 +123,14 @@ def test_no_objective_asks(objective, far):
 @pytest.mark.parametrize("prior", sorted(PRIORS))
 def test_no_prior_asks(prior, far):
     check(*parts("mopoe", prior=prior, prior_components=2 if prior in MIXTURES else None), far)
+
+
+def test_scoring_in_chunks_looks_at_no_generator(far, monkeypatch):
+    """A CUDA graph does not let the state of a generator be read."""
+    model, data, loss = parts("mmvae", objective="dreg_looser", objective_samples=200)  # 1,600 samples in four chunks
+    far()
+    monkeypatch.setattr(torch, "get_rng_state", None)
+    stepped(model, data, loss)
 
 
 def test_where_reading_is_free_rows_are_chosen_by_index():
@@ -123,7 +169,6 @@ LONG = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a")  # of tables that are kept per device
 @pytest.mark.parametrize(
     ("method", "options"), [*QUICK.items(), *(pytest.param(*case, marks=pytest.mark.slow) for case in LONG)]
 )

@@ -69,7 +69,7 @@ def sweep_command(
         executor: local: this machine. ray: Ray, here or on a cluster. slurm: one Slurm job per run.
         cpus: CPUs per run on Ray or Slurm (its threads are --threads); Ray takes fractions.
         gpus: GPUs per run on Ray or Slurm; Ray takes fractions, such as .25 for four runs on one GPU.
-        threads: CPU threads of each run; another number makes another run. Default: as the experiment says, usually 1.
+        threads: CPU threads of each run; another number makes another run. Default: as the experiment says, mostly 1.
         address: Address of a Ray cluster (auto, or HOST:PORT). Default: this machine.
         partition: Slurm partition.
         job_minutes: Time limit of a Slurm job. Default: submitit's.
@@ -82,7 +82,8 @@ def sweep_command(
     if minutes is not None and not 0 < minutes < math.inf:
         raise InputError(f"--minutes is {minutes:g}; it must be a finite number above 0")
     count = None if workers == "auto" and executor == "local" else 1 if workers == "auto" else workers
-    expected = (AT_ONCE if torch.cuda.is_available() else min(2, CORES)) if count is None else count
+    fitting = AT_ONCE if torch.cuda.is_available() else min(2, CORES)
+    expected = fitting if count is None else count
     configs = experiments.configs_of(experiment, preset)
     if where is not None:
         from polyvae.runs import table  # here: SQL is rarely asked for, and polars starts slowly

@@ -59,6 +59,7 @@ class MultimodalVAE(TrainableModel):
         self.encoders = ByName({m.name: networks[m.name][0] for m in self.modalities})
         self.decoders = ByName({m.name: completed(m, networks[m.name][1]) for m in self.modalities})
         self.forms = grouped.forms(self.encoders), grouped.forms(self.decoders)
+        self.rules: dict[tuple[str, ...], SubsetMixture] = {}  # kept: captured steps read their tables
 
     @classmethod
     def of(cls, blueprint: Blueprint) -> "MultimodalVAE":
@@ -155,9 +156,11 @@ class MultimodalVAE(TrainableModel):
         wanted = set(self.names if given is None else given)
         if not wanted or not wanted <= set(self.names):
             raise InputError(f"cannot condition on {sorted(wanted)}; name at least one of {', '.join(self.names)}")
-        asked = [name for name in self.names if name in wanted]
+        asked = tuple(name for name in self.names if name in wanted)
         if batch.is_complete:
-            S = subsets.conditional(self.mixture, asked)
+            if asked not in self.rules:
+                self.rules[asked] = subsets.conditional(self.mixture, asked)
+            S = self.rules[asked]
             check_products(self.family, S)
             experts, terms = self.encode(batch, asked) if experts is None else experts, S.on(batch.present.device)
             components = gaussian.product(experts, terms.matrix[:, None], terms.prior_experts[:, None])

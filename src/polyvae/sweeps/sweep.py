@@ -101,9 +101,9 @@ def sweep(
         raise InputError(f"no executor {executor!r}; choose {', '.join(executors.EXECUTORS)}")
     plans = make_plans(configs)
     is_shared = executor == "local" and _share_a_gpu(plans)
-    count = workers if workers is not None else _fill(plans[0]) if is_shared else min(2, CORES)
-    given = replace(resources or Resources(), workers=count, folder=store.root)
     wanted = [plan for plan in plans if work_left(plan, store, retry_failed) is not None]
+    count = workers if workers is not None else _fill(wanted) if is_shared else min(2, CORES)
+    given = replace(resources or Resources(), workers=count, folder=store.root)
     _make_judges(wanted, watcher)
     run_ids = list(dict.fromkeys(plan.run_id for plan in plans))
     told = (store.root.absolute(), retry_failed, plugins.loaded(), deadline)
@@ -148,15 +148,22 @@ def _share_a_gpu(plans: Sequence[Plan]) -> bool:
     return all(plan.device.type == "cuda" for plan in plans)
 
 
-def _fill(plan: Plan) -> int:
-    """How many runs like this one fill its GPU: as many as its memory holds, at most eight."""
+def _fill(plans: Sequence[Plan]) -> int:
+    """How many runs like the first one fill its GPU: as many as its memory holds, at most eight."""
+    if not plans:
+        return 1
+    plan = plans[0]
     torch.cuda.reset_peak_memory_stats(plan.device)
     before = torch.cuda.memory_allocated(plan.device)
-    model = plan.build()
-    with TemporaryDirectory() as folder:
-        taken = steps(model, stages_of(plan, model), plan.rows_at, None, plan.config, Path(folder))
-        with closing(taken):
-            next(taken)
+    try:
+        model = plan.build()
+        with TemporaryDirectory() as folder:
+            taken = steps(model, stages_of(plan, model), plan.rows_at, None, plan.config, Path(folder))
+            with closing(taken):
+                next(taken)
+    except (torch.OutOfMemoryError, RunError):  # its record will say so
+        return 1
+    torch.cuda.empty_cache()  # what PyTorch keeps for later counts as taken
     asked = 2 * (torch.cuda.max_memory_allocated(plan.device) - before)  # a captured step keeps what it takes
     there, _ = torch.cuda.mem_get_info(plan.device)
     return max(1, min(AT_ONCE, int(there // max(1, asked))))

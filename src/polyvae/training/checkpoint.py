@@ -29,7 +29,7 @@ class ProgressFile(TypedDict):
     total_seconds: float
     best_loss: float | None
     best_epoch: int
-    eager: NotRequired[str]  # not in earlier releases
+    eager: NotRequired[str]
 
 
 class Meta(TypedDict):
@@ -101,5 +101,5 @@ def load(path: Path, model: nn.Module) -> tuple[Progress, dict[str, Tensor], dic
     for name, value in parts["optimiser"].items():
         index, _, key = name.partition(".")
         states.setdefault(int(index), {})[key] = value
-    known = {f.name for f in fields(Progress)} & meta["progress"].keys()
-    return Progress(**{name: meta["progress"][name] for name in known}), parts["best"], states
+    progress = {f.name: meta["progress"][f.name] for f in fields(Progress) if f.name in meta["progress"]}
+    return Progress(**progress), parts["best"], states

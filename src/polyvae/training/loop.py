@@ -26,6 +26,7 @@ from polyvae.training.checkpoint import Progress
 from polyvae.training.graph import Replayed
 
 CHECKPOINT_SECONDS = 30.0
+FAR = 4  # times as long on an accelerator, from which weights must be copied while others wait
 Result = TypeVar("Result")
 READ_EVERY = 50  # steps whose losses stay on an accelerator, which would wait for every reading
 VALIDATION_ROWS = 1024  # per batch of the validation pass
@@ -113,6 +114,7 @@ class _Loop:
         if self.file.is_file():
             self.at, self.best, self.states = checkpoint.load(self.file, self.model)
         self.history = _kept_history(self.folder / "history.jsonl", self.at)
+        self.checkpoint_seconds *= 1 if waiting.is_free(self.device) else FAR
         self.saved_at = time.monotonic()
         self.generator, self.data = Generator(self.device), None
         self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
@@ -124,10 +126,23 @@ class _Loop:
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
     def run(self) -> Generated[None, None, Progress]:
+        try:
+            yield from self._stages()
+        finally:  # else what is captured, which holds this object too, keeps its memory until Python looks for cycles
+            vars(self).pop("update", None)
+            self.model.zero_grad()
+        if self.stream is not None:
+            torch.cuda.current_stream(self.device).wait_stream(self.stream)
+        if self.best and self.team.leads:
+            files.write_tensors(self.folder / "model_best.safetensors", self.best)
+        return self.at
+
+    def _stages(self) -> Generated[None]:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             while self.at.stage < len(self.stages):
                 stage = self.stages[self.at.stage]
-                self.optimiser = _adam(stage.parameters, self.states)
+                with self.on_stream():
+                    self.optimiser = _adam(stage.parameters, self.states)
                 self.data = None  # what is captured belongs to a stage
                 while self.at.epoch < stage.epochs and not self._is_out_of_patience():
                     yield from self._epoch(stage)
@@ -136,11 +151,6 @@ class _Loop:
                     self.at.best_loss, self.at.best_epoch, self.best = None, -1, {}
                 with self.on_stream():
                     self._save(None)
-        if self.stream is not None:
-            torch.cuda.current_stream(self.device).wait_stream(self.stream)
-        if self.best and self.team.leads:
-            files.write_tensors(self.folder / "model_best.safetensors", self.best)
-        return self.at
 
     def _epoch(self, stage: TrainingStage) -> Generated[None]:
         at, size = self.at, self.config.batch_size
