@@ -213,7 +213,7 @@ class Batch(_BatchFields):
     def known(
         cls, values: Mapping[str, Tensor], present: Tensor, label: Tensor | None, *, is_complete: bool
     ) -> "Batch":
-        """Rows of which all that `Batch` checks is known already: nothing is read from the device."""
+        """A batch of rows that are known to pass the checks of `Batch`: nothing is read from the device."""
         observed = dict(values)
         if not is_complete:
             for mask, (name, value) in zip(present.unbind(-1), values.items(), strict=True):

@@ -127,7 +127,7 @@ class MultimodalVAE(TrainableModel):
         return expert.like(mean, logvar)
 
     def _masked(self, values: dict[str, Tensor], masks: dict[str, Tensor], *, is_whole: bool) -> Posterior:
-        """All rows of `values` are encoded, and masked afterwards unless all are wanted: nothing needs to be known."""
+        """Encodes all rows of `values` and masks those not wanted afterwards, so that no mask has to be read."""
         encoded = grouped.outputs(self.encoders, self.forms[0], values)
         outputs = [encoded.get(name, [self.blank.expand(len(seen), -1)] * 2) for name, seen in masks.items()]
         experts = self.family(*(torch.stack(fields) for fields in zip(*outputs, strict=True)))

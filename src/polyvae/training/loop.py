@@ -42,11 +42,6 @@ class TrainingStage:
     epochs: int
 
 
-def train(*arguments: Any, **options: Any) -> Progress:
-    """`steps`, taken one after the other to the end."""
-    return exhausted(steps(*arguments, **options))
-
-
 def exhausted(taken: Generated[None, None, Result]) -> Result:
     """What a generator returns in the end."""
     while True:
@@ -94,7 +89,7 @@ def learning_rate(config: RunConfig, step: int, total: int) -> float:
 
 @dataclass
 class _Loop:
-    """The state of `train`: its arguments, the place in the run, the optimiser of the stage, the history so far."""
+    """The state of `steps`: its arguments, the place in the run, the optimiser of the stage, the history so far."""
 
     model: nn.Module
     stages: Sequence[TrainingStage]
@@ -127,7 +122,7 @@ class _Loop:
             self.stream.wait_stream(torch.cuda.current_stream(self.device))
 
     def on_stream(self) -> AbstractContextManager[Any]:
-        """Work inside goes to this model's own stream, so that several models fill one GPU."""
+        """Inside, work is queued on this model's own stream, so that several models fill one GPU."""
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
     def run(self) -> Generated[None, None, Progress]:
@@ -226,7 +221,7 @@ class _Loop:
         return self.team.mean(_values(bound), self.count)
 
     def _read(self) -> None:
-        """Brings over the losses of the last steps. Raises RunError for one that is not finite."""
+        """Reads the losses of the last steps from the device. Raises RunError for one that is not finite."""
         steps = range(self.at.step - len(self.unread), self.at.step)
         for step, values in zip(steps, torch.stack(self.unread).tolist() if self.unread else (), strict=True):
             if not math.isfinite(values[0]):
