@@ -111,8 +111,9 @@ def test_the_cost_of_a_method_is_what_it_does(name, monkeypatch):
     plan = make_plan(config)
     model = plan.build()
     batch, counted = Batch({n: v[:30] for n, v in plan.test.batch(slice(0, 40)).values.items()}), {"in": 0, "out": 0}
-    for kind, modules in (("in", model.encoders), ("out", model.decoders)):
-        for module in modules.values():
+    joint = model.joint.encoders.values() if method.model == "joint_encoder" else ()
+    for kind, modules in (("in", [*model.encoders.values(), *joint]), ("out", model.decoders.values())):
+        for module in modules:
             module.register_forward_hook(
                 lambda m, i, o, kind=kind: counted.__setitem__(kind, counted[kind] + len(i[0]))
             )

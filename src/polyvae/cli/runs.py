@@ -116,7 +116,7 @@ def methods() -> None:
         if not MODELS.named(method.model).is_joint:
             table.add_row(method.name, method.summary, *["its own"] * 3, "", "", method.source)
             continue
-        objective = method.objective
+        objective = "its terms" if method.recipe else method.objective
         if any(stage.objective is not None for stage in method.stages):
             objective += ", own terms"
         if objective_named(method.objective).draws:
@@ -132,7 +132,7 @@ def _is_bound(method: Method) -> str:
     """On the joint log-evidence, at beta 1 or more for L_S."""
     if method.mixture is None:
         return "depends on S"
-    return "yes" if method.mixture(("a", "b")).is_bound else "no"
+    return "yes" if method.is_bound and method.mixture(("a", "b")).is_bound else "no"
 
 
 def metrics() -> None:

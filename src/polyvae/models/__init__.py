@@ -7,10 +7,13 @@ from polyvae.errors import InputError
 from polyvae.models.blueprint import JOINT, OWN, Blueprint, ModelFile, Networks, Pair
 from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
 from polyvae.models.generation import TrainableModel, generate
+from polyvae.models.joint_encoder import JOINT_EXPERT, JointEncoderVAE
 from polyvae.models.vae import MultimodalVAE
 from polyvae.registry import Registry
 
-MODELS: Registry[type[TrainableModel]] = Registry("kind of model", {JOINT: MultimodalVAE})
+MODELS: Registry[type[TrainableModel]] = Registry(
+    "kind of model", {JOINT: MultimodalVAE, "joint_encoder": JointEncoderVAE}
+)
 register = MODELS.register
 ABSTRACT = ("prior_codes", "posterior_codes", "decode")
 
@@ -34,6 +37,7 @@ def build(blueprint: Blueprint) -> TrainableModel:
 
 __all__ = [
     "JOINT",
+    "JOINT_EXPERT",
     "MODELS",
     "OWN",
     "Blueprint",
