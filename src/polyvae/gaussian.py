@@ -124,18 +124,18 @@ def product(experts: Law, member: Tensor, prior: Tensor) -> Law:
     return experts.like((log_precision.softmax(0) * means).sum(0), -log_precision.logsumexp(0))
 
 
-def over_prior(experts: Law, member: Tensor) -> Law:
-    """p^(1 - k) times the k member experts, p = N(0, I): exact where they are the exact posteriors given one modality.
+def with_prior_power(experts: Law, member: Tensor, power: Tensor) -> Law:
+    """The product of the member experts and of N(0, I) to a power, which may be negative.
 
-    experts, member: as of `product`; nobody gives p. Its precision sum_m L_m - (k - 1) is at least that of each expert
-    wherever they are posteriors, of precision above 1; where they are not, it is held to that of the narrowest.
+    experts, member: as of `product`; power: of member's shape without the last axis. A precision sum_m L_m + power that
+    a negative power leaves below that of the narrowest expert is held to it: this can only be where the power divides
+    by more than the experts hold of the prior.
     """
     inner = (1,) * (member.dim() - 2)
     count, *rows = experts.mean.shape
-    taking_part = member.movedim(-1, 0)[..., None]
     log_precision, means = (field.view(count, *inner, *rows) for field in (-experts.logvar, experts.mean))
-    precision = torch.where(taking_part, log_precision, -torch.inf).exp()
-    total = torch.maximum(precision.sum(0) - (taking_part.sum(0) - 1), precision.amax(0))
+    precision = torch.where(member.movedim(-1, 0)[..., None], log_precision, -torch.inf).exp()
+    total = torch.maximum(precision.sum(0) + power[..., None], precision.amax(0))
     return experts.like((precision * means).sum(0) / total, -total.log())
 
 

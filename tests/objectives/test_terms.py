@@ -14,10 +14,10 @@ from polyvae import Batch, InputError, gaussian, likelihoods, noise, subsets
 from polyvae.gaussian import Gaussian, kl, kl_to_prior
 from polyvae.methods import METHODS
 from polyvae.modality import Modality
-from polyvae.models import JointEncoderVAE, MultimodalVAE
-from polyvae.models.joint_encoder import HIDDEN, JointEncoder
+from polyvae.models import MODELS, MultimodalVAE
+from polyvae.models.fusing import HIDDEN, JointEncoder, JointEncoderVAE
 from polyvae.networks.heads import GaussianHead
-from polyvae.objectives import PRIOR, Divergence, Draw, Mix, Q, Terms, elbo, elbo_of_terms, singles
+from polyvae.objectives import PRIOR, Divergence, Draw, Mix, Q, Terms, elbo, elbo_of_terms, singles, terms
 from polyvae.subsets import Term
 
 NAMES, LATENT = ("a", "b", "c"), 2
@@ -60,7 +60,7 @@ def model_of(names=NAMES, make=subsets.mmvae, kind=MultimodalVAE):
 
 
 def kind_of(name):
-    return JointEncoderVAE if METHODS[name].model == "joint_encoder" else MultimodalVAE
+    return MODELS[METHODS[name].model]
 
 
 def batch_of(model, rows=7, seed=0):
@@ -94,10 +94,10 @@ def members(make):
 
     def recipe(names):
         if make is subsets.mvae_plus:  # eq. 84, also where one modality is all that there is
-            terms = (Term(names, 1.0, None, True), *(Term((n,), 1.0, (n,), True) for n in names))
+            elements = (Term(names, 1.0, None, True), *(Term((n,), 1.0, (n,), True) for n in names))
         else:
-            terms = make(names).terms
-        draws = tuple(Draw(Q(t.given, t.prior_expert), t.weight, t.target) for t in terms)
+            elements = make(names).terms
+        draws = tuple(Draw(Q(t.given, t.prior_expert), t.weight, t.target) for t in elements)
         return Terms(draws, tuple(Divergence(draw.of, PRIOR, draw.weight) for draw in draws))
 
     return recipe
@@ -187,7 +187,7 @@ def written(name, model, batch, beta):
     precision = sum((-law.logvar).exp() for law in laws)
     whole = Gaussian(sum((-law.logvar).exp() * law.mean for law in laws) / precision, -precision.log())
     apart = [kl(whole, law) for law in laws]
-    if name == "mvtcae":
+    if name.startswith("mvtcae"):
         alpha = 5 / 6
         rate = (1 - alpha) * kl_to_prior(whole) + alpha / count * sum(apart)
         return (count - alpha) / count * sum(scores(whole.mean)) - beta * rate
@@ -316,20 +316,20 @@ def test_the_geometric_mean_by_brute_force():
 
 
 def test_the_rule_over_the_prior_is_exact_for_exact_experts():
-    """p^(1 - |A|) prod q(z | x_m) = q(z | x_A), where x_m = w_m z + noise (T3); one expert is itself, none the prior."""
-    weight, variance, x = (torch.tensor(v, dtype=torch.float64) for v in ((1.0, -0.7, 0.4), (0.5, 2.0, 1.0), (1, 2, 3)))
+    """T3: p^(1 - |A|) prod q(z | x_m) = q(z | x_A), where x_m = w_m z + noise; one expert is itself, none the prior."""
+    weight, variance, x = torch.tensor([[1.0, -0.7, 0.4], [0.5, 2.0, 1.0], [1.0, 2.0, 3.0]], dtype=torch.float64)
     own = 1 + weight.square() / variance
     experts = Gaussian((weight * x / variance / own)[:, None, None], -own.log()[:, None, None])
-    member = torch.tensor([[bits >> i & 1 for i in range(3)] for bits in range(8)]).bool()
-    found = gaussian.over_prior(experts, member[:, None])
+    member = torch.tensor([[bits >> i & 1 for i in range(3)] for bits in range(8)]).bool()[:, None]
+    found = gaussian.with_prior_power(experts, member, 1 - member.sum(-1))
     precision = 1 + (member * weight.square() / variance).sum(-1)
-    torch.testing.assert_close(found.logvar.exp().flatten(), 1 / precision)
-    torch.testing.assert_close(found.mean.flatten(), (member * weight * x / variance).sum(-1) / precision)
+    torch.testing.assert_close(found.logvar.exp()[..., 0], 1 / precision)
+    torch.testing.assert_close(found.mean[..., 0], (member * weight * x / variance).sum(-1) / precision)
 
 
 def test_wide_experts_are_held_to_a_positive_precision():
     wide = Gaussian(torch.ones(3, 1, 1), torch.full((3, 1, 1), 3.0))
-    law = gaussian.over_prior(wide, torch.ones(1, 3, dtype=torch.bool))
+    law = gaussian.with_prior_power(wide, torch.ones(1, 3, dtype=torch.bool), torch.tensor([-2]))
     assert law.logvar.item() == pytest.approx(3.0)
     assert law.mean.isfinite().all()
 
@@ -453,11 +453,14 @@ def test_mvtcae_biases_its_joint_posterior_where_experts_differ(alpha, first, se
 
 
 def test_single_posteriors_of_mvtcae_are_messages(monkeypatch):
-    """Where all modalities are alike q_X is exact, each expert has 1 / M of its precision, and overshoots in its mean."""
-    found, model = optimum("mvtcae", (1.0, 1.0), (1.0, 1.0), monkeypatch, alpha=0.5)
+    """Where modalities are alike q_X is exact and an expert has 1 / M of its precision, so that its mean overshoots;
+    over messages q(z | x_m) is exact, too: precision 2, mean x_m / 2."""
+    found, model = optimum("mvtcae_over_messages", (1.0, 1.0), (1.0, 1.0), monkeypatch, alpha=0.5)
     assert found == pytest.approx([1 / 3, 1 / 3, 3.0], abs=1e-4)
-    single = model.encoders["a"]
-    assert (single.weight.item(), (-single.logvar).exp().item()) == pytest.approx((2 / 3, 1.5), abs=1e-3)
+    expert = model.encoders["a"]
+    assert (expert.weight.item(), (-expert.logvar).exp().item()) == pytest.approx((2 / 3, 1.5), abs=1e-3)
+    single = model.posterior(Batch({n: torch.ones(1, 1, dtype=torch.float64) for n in "ab"}), ["a"]).component(0)
+    assert (single.mean.item(), (-single.logvar).exp().item()) == pytest.approx((0.5, 2.0), abs=1e-3)
 
 
 def test_recipes_of_what_there_is_not_are_refused():
@@ -465,11 +468,24 @@ def test_recipes_of_what_there_is_not_are_refused():
     batch = batch_of(model)
     unknown = Terms((Draw(Q(("d",))),), ())
     mixed = Terms((Draw(Q(("a",))),), (Divergence(Q(("a",)), Mix(singles(NAMES))),))
-    for terms, how, message in (
+    for refused, how, message in (
         (unknown, {}, "a recipe names 'd'"),
         (mixed, {}, "no closed form"),
         (members(subsets.mvae)(NAMES), {"beta": -1.0}, "beta is -1"),
         (members(subsets.mvae)(NAMES), {"allocation": "random"}, "unknown allocation"),
     ):
         with pytest.raises(InputError, match=message):
-            elbo_of_terms(model, batch, lambda names, terms=terms: terms, **how)
+            elbo_of_terms(model, batch, lambda names, refused=refused: refused, **how)
+
+
+@pytest.mark.parametrize("name", OF_TERMS)
+def test_with_many_modalities_the_patterns_of_a_batch_are_looked_up(name, monkeypatch):
+    """The same whether all patterns are laid out or those that the rows have."""
+    no_noise(monkeypatch)
+    model = model_of(make=METHODS[name].mixture, kind=kind_of(name))
+    batch = with_gaps(batch_of(model), [PATTERNS[i] for i in (6, 1, 1, 4)])
+    found = []
+    for most in (8, 1):
+        monkeypatch.setattr(terms, "MOST_PATTERNS", most)
+        found.append(result(model, elbo_of_terms, batch, recipe_of(name), allocation="exact"))
+    torch.testing.assert_close(*found)

@@ -107,15 +107,23 @@ _OF_PAPER = (
         is_single=True,
     ),
 )
+MVTCAE = Method(
+    "mvtcae",
+    subsets.whole,
+    "product of experts, which each of them is to follow: total correlation",
+    "Hwang et al. 2021",
+    recipe=mvtcae.recipe,
+    options=mvtcae.Options,
+    is_bound=False,
+)
 _OF_TERMS = (
-    Method(
-        "mvtcae",
-        subsets.whole,
-        "product of experts, which each of them is to follow: total correlation",
-        "Hwang et al. 2021",
-        recipe=mvtcae.recipe,
-        options=mvtcae.Options,
-        is_bound=False,
+    MVTCAE,
+    replace(
+        MVTCAE,
+        name="mvtcae_over_messages",
+        summary="mvtcae; at test time each expert holds 1 / M of the prior",
+        source="Hwang et al. 2021; docs/methods.md",
+        model="messages",
     ),
     Method(
         "crmvae",

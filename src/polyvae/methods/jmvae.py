@@ -6,7 +6,7 @@ For a row with modalities X, q_X the encoder that reads them all, maximised:
 
 alpha counts in units of beta, so that a warm-up of beta is one of both divergences; published runs have beta 1. For
 alpha > 0 q_X is biased towards what single modalities know; at alpha 0 the ELBO of q_X is all there is. At test time:
-all modalities, q_X; one, q_m; others, A, p^(1 - |A|) prod q_m, exact where each q_m is (`models.joint_encoder`).
+all modalities, q_X; one, q_m; others, A, p^(1 - |A|) prod q_m, exact where each q_m is (`models.fusing`).
 """
 
 from dataclasses import dataclass

@@ -20,6 +20,7 @@ METHODS = {
     "unimodal_dreg": Name("unimodal", "Unimodal VAE, DReG"),
     "mvae_plus_random": Name("MVAE+, random subsets", "MVAE+, random subsets"),
     "mvtcae": Name("MVTCAE", "MVTCAE"),
+    "mvtcae_over_messages": Name("MVTCAE, over messages", "MVTCAE, over messages"),
     "crmvae": Name("CRMVAE", "CRMVAE"),
     "jmvae": Name("JMVAE", "JMVAE"),
     "mmjsd": Name("mmJSD", "mmJSD"),

@@ -71,6 +71,7 @@ METHODS = {
         ("unimodal_dreg", "#444b57", "d"),
         ("mvae_plus_random", "#cc79a7", "s"),
         ("mvtcae", "#cc79a7", "P"),
+        ("mvtcae_over_messages", "#cc79a7", "X"),
         ("crmvae", "#a6761d", "P"),
         ("jmvae", "#0072b2", "X"),
         ("mmjsd", "#e69f00", "X"),

@@ -1,4 +1,4 @@
-"""A joint VAE with one more encoder, which reads all modalities at once: JMVAE, and methods in several stages."""
+"""Joint VAEs whose posteriors are no plain products: with one more encoder of all modalities, or with messages."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -41,10 +41,22 @@ class JointEncoder(nn.Module):
         return self.head(torch.stack(added).sum(0).relu())
 
 
+class MessageVAE(MultimodalVAE):
+    """Experts are messages that carry 1 / M of the prior each: the posterior of A is p^(1 - |A| / M) prod q_m.
+
+    So they are where a product of all without prior expert is the exact posterior and no expert differs from the others
+    in what it knows (MVTCAE). For A = all it is that product.
+    """
+
+    def fuse(self, experts: Posterior, member: Tensor, prior_expert: Tensor) -> Posterior:
+        """The posterior of the members."""
+        return gaussian.with_prior_power(experts, member, 1 - member.to(experts.mean.dtype).mean(-1))
+
+
 class JointEncoderVAE(MultimodalVAE):
     """joint: as `JointEncoder`. Its expert is the last one of `encode`, and the posterior given all modalities.
 
-    One modality has its own expert; some of them, A, p^(1 - |A|) prod q_m (`gaussian.over_prior`).
+    One modality has its own expert; several, A, have p^(1 - |A|) prod q_m, exact where each q_m is.
     """
 
     def __init__(self, *arguments: Any, joint: nn.Module, **options: Any) -> None:
@@ -74,8 +86,8 @@ class JointEncoderVAE(MultimodalVAE):
         return experts.like(*(torch.cat([own, field[None]]) for own, field in zip(experts, whole, strict=True)))
 
     def fuse(self, experts: Posterior, member: Tensor, prior_expert: Tensor) -> Posterior:
-        """The posterior of the members: the joint expert of all of them, else by `gaussian.over_prior`."""
-        some = gaussian.over_prior(gaussian.picked(experts, slice(-1)), member)
+        """The posterior of the members: the joint expert of all of them, else their product over the prior."""
+        some = gaussian.with_prior_power(gaussian.picked(experts, slice(-1)), member, 1 - member.sum(-1))
         is_whole = member.all(-1)[..., None]
         fields = zip(gaussian.picked(experts, -1), some, strict=True)
         return some.like(*(torch.where(is_whole, whole, part) for whole, part in fields))
