@@ -388,8 +388,8 @@ class Times(nn.Module):
         return self.factor * z
 
 
-def optimum(name, factors, variances, monkeypatch, **options):
-    """(coefficients, precision) of q_X where the loss is least, decoders fixed to x_m = factor z + noise.
+def toy(name, factors, variances, monkeypatch):
+    """(model, batch, covariance of x) for fixed decoders, x_m = factor z + noise.
 
     Six rows have exactly the means and covariances of x and of the noise of z, which is all that the loss depends on.
     """
@@ -403,7 +403,12 @@ def optimum(name, factors, variances, monkeypatch, **options):
     pairs = {n: (Linear(1), Times(f)) for n, f in zip(names, factors, strict=True)}
     more = {"joint": Linear(2)} if METHODS[name].model == "joint_encoder" else {}
     model = kind_of(name)(specs, pairs, METHODS[name].mixture(names), 1, **more).double()
-    batch = Batch({n: values[:, i : i + 1] for i, n in enumerate(names)})
+    return model, Batch({n: values[:, i : i + 1] for i, n in enumerate(names)}), covariance
+
+
+def optimum(name, factors, variances, monkeypatch, **options):
+    """(coefficients, precision) of q_X where the loss is least, the model, and that loss."""
+    model, batch, _ = toy(name, factors, variances, monkeypatch)
     optimiser = torch.optim.LBFGS(
         model.parameters(), max_iter=300, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe"
     )
@@ -417,8 +422,31 @@ def optimum(name, factors, variances, monkeypatch, **options):
     optimiser.step(step)
     with torch.no_grad():
         whole = model.posterior(batch).component(0)
-        coefficients = torch.linalg.lstsq(values, whole.mean).solution.flatten()
-    return [*coefficients.tolist(), (-whole.logvar[0]).exp().item()], model
+        coefficients = torch.linalg.lstsq(torch.cat([*batch.values.values()], -1), whole.mean).solution.flatten()
+    return [*coefficients.tolist(), (-whole.logvar[0]).exp().item()], model, step().item()
+
+
+def entropy(variance):
+    """Of a Normal with this variance."""
+    return 0.5 * math.log(2 * math.pi * math.e * variance)
+
+
+@pytest.mark.parametrize("name", ["mvtcae", "jmvae"])
+def test_the_bounds_hold_for_any_networks_and_are_attained(name, monkeypatch):
+    """T1, T2: MVTCAE is at most (1 - alpha) log p(X) + alpha / M sum_m log p(X without x_m | x_m), JMVAE log p(X)."""
+    model, batch, covariance = toy(name, (1.0, -0.7), (0.5, 2.0), monkeypatch)
+    joint = entropy(1) + entropy(covariance.det().item())
+    given_one = [joint - entropy(covariance[i, i].item()) for i in range(2)]
+    generator = torch.Generator().manual_seed(0)
+    for alpha in (0.0, 0.4, 1.0):
+        least = joint if name == "jmvae" else (1 - alpha) * joint + alpha * sum(given_one) / 2
+        recipe = recipe_of(name, alpha=alpha)
+        for _ in range(50):
+            for parameter in model.parameters():
+                parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            assert elbo_of_terms(model, batch, recipe).loss > least
+        reached = optimum(name, (1.0, -0.7), (0.5, 2.0), monkeypatch, alpha=alpha)[2]
+        assert reached == pytest.approx(least, abs=1e-6) if alpha == 0 else reached > least
 
 
 @pytest.mark.parametrize(
@@ -426,13 +454,13 @@ def optimum(name, factors, variances, monkeypatch, **options):
 )
 def test_jmvae_biases_its_joint_posterior_by_the_known_amount(alpha, precision, share, monkeypatch):
     """T15: the exact posterior has precision 3 and coefficients 1/3."""
-    found, _ = optimum("jmvae", (1.0, 1.0), (1.0, 1.0), monkeypatch, alpha=alpha)
+    found, *_ = optimum("jmvae", (1.0, 1.0), (1.0, 1.0), monkeypatch, alpha=alpha)
     assert found == pytest.approx([share, share, precision], abs=6e-4)
 
 
 def test_single_encoders_of_jmvae_are_exact_where_its_joint_one_is(monkeypatch):
     """T4: q(z | x_m) itself, so that its distance from q_X is the information in the other modality."""
-    _, model = optimum("jmvae", (1.0, 1.0), (1.0, 1.0), monkeypatch, alpha=1e-5)
+    _, model, _ = optimum("jmvae", (1.0, 1.0), (1.0, 1.0), monkeypatch, alpha=1e-5)
     single, precision = model.encoders["a"], (-model.encoders["a"].logvar).exp().item()
     assert (single.weight.item(), precision) == pytest.approx((0.5, 2.0), abs=1e-3)
 
@@ -448,14 +476,14 @@ TABLE = [
 @pytest.mark.parametrize(("alpha", "first", "second", "precision"), TABLE)
 def test_mvtcae_biases_its_joint_posterior_where_experts_differ(alpha, first, second, precision, monkeypatch):
     """T15: x1 = z + N(0, .5), x2 = -.7 z + N(0, 2); exact at alpha 0 alone."""
-    found, _ = optimum("mvtcae", (1.0, -0.7), (0.5, 2.0), monkeypatch, alpha=alpha)
+    found, *_ = optimum("mvtcae", (1.0, -0.7), (0.5, 2.0), monkeypatch, alpha=alpha)
     assert found == pytest.approx([first, second, precision], abs=6e-4)
 
 
 def test_single_posteriors_of_mvtcae_are_messages(monkeypatch):
     """Where modalities are alike q_X is exact and an expert has 1 / M of its precision, so that its mean overshoots;
     over messages q(z | x_m) is exact, too: precision 2, mean x_m / 2."""
-    found, model = optimum("mvtcae_over_messages", (1.0, 1.0), (1.0, 1.0), monkeypatch, alpha=0.5)
+    found, model, _ = optimum("mvtcae_over_messages", (1.0, 1.0), (1.0, 1.0), monkeypatch, alpha=0.5)
     assert found == pytest.approx([1 / 3, 1 / 3, 3.0], abs=1e-4)
     expert = model.encoders["a"]
     assert (expert.weight.item(), (-expert.logvar).exp().item()) == pytest.approx((2 / 3, 1.5), abs=1e-3)
