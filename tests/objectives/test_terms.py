@@ -236,6 +236,24 @@ def test_mvtcae_without_its_conditional_bounds_is_mvae_without_prior_expert():
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_jmvae_without_its_followers_is_the_elbo_of_its_joint_encoder():
+    """T6, in loss and gradient; so the metric of L_S scores q_X, also in a model whose likelihoods are replaced."""
+    model = model_of(make=subsets.whole, kind=JointEncoderVAE)
+    batch = batch_of(model)
+    found, expected, rescored = (
+        result(model, function, batch, third, allocation="exact", generator=torch.Generator().manual_seed(2))
+        for model, function, third in (
+            (model, elbo_of_terms, recipe_of("jmvae", alpha=0.0)),
+            (model, elbo, model.mixture),
+            (model.scored_by(model.modalities), elbo, model.mixture),
+        )
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(rescored, expected)
+    one = model.posterior(batch, ["b"]).component(0)
+    torch.testing.assert_close(one.mean, model.encode(batch, ["b"]).mean[1])
+
+
 def test_mmvm_with_only_its_prior_is_independent_vaes(monkeypatch):
     """T6: the sum of the ELBOs of single modalities."""
     no_noise(monkeypatch)
