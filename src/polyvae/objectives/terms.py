@@ -98,6 +98,7 @@ class Terms(NamedTuple):
 
 
 Recipe = Callable[[tuple[str, ...]], Terms]
+ByRow = Callable[[Tensor], Tensor]  # a table (..., pattern) to what each row finds in it, (..., batch)
 
 
 def singles(names: Sequence[str]) -> tuple[tuple[float, Q], ...]:
@@ -132,40 +133,66 @@ def elbo_of_terms(
     rows = len(batch.present)
 
     def at(table: Tensor) -> Tensor:
-        """The table (..., pattern) by row: (..., batch)."""
         return table.expand(*table.shape[:-1], rows) if which is None else table.index_select(-1, which)
 
+    laws = _laws(model, batch, layout, at)
+    z = rsample(_taken(laws, _sources(layout, generator, at)), generator)
+    log_likelihood, kl = _decoded(model, batch, layout, z, at), _divergence(model, layout, laws, z, at)
+    weighted = log_likelihood if weights is None else log_likelihood * weights
+    distortion, rate = -log_likelihood.sum(-1).mean(), kl.mean()
+    return Bound(-weighted.sum(-1).mean() + beta * rate, log_likelihood, kl, distortion, rate)
+
+
+def _laws(model: JointModel, batch: Batch, layout: "_Layout", at: ByRow) -> Posterior:
+    """All posteriors, (law, batch, latent)."""
     experts = model.encode(batch)
     if layout.needs_normal and not experts.has_products:
         raise gaussian.no_product(experts)
     laws = gaussian.product(experts, at(layout.member).movedim(1, 2), at(layout.prior_expert))
-    if layout.geometric is not None:
-        parts, share = (at(table) for table in layout.geometric)
-        fused = gaussian.geometric(_taken(laws, parts), share.to(laws.mean.dtype))
-        laws = laws.like(*(torch.cat(fields) for fields in zip(laws, fused, strict=True)))
+    if layout.geometric is None:
+        return laws
+    parts, share = (at(table) for table in layout.geometric)
+    means = gaussian.geometric(_taken(laws, parts), share.to(laws.mean.dtype))
+    return laws.like(*(torch.cat(fields) for fields in zip(laws, means, strict=True)))
+
+
+def _sources(layout: "_Layout", generator: Noise, at: ByRow) -> Tensor:
+    """The law that each code is drawn from, (code, batch): of a mixture one part a row, evenly over the batch."""
     source, share = (at(table) for table in layout.codes)
-    if len(source) > 1:  # one part of a mixture for each row
-        cumulative = share.cumsum(0)
-        quantile = systematic_quantiles(rows, generator, share.device) * cumulative[-1]
-        source = source.gather(0, (cumulative <= quantile).sum(0, keepdim=True).clamp(max=len(source) - 1))
-    z = rsample(_taken(laws, source[0]), generator)
-    log_likelihood = _decoded(model, batch, layout, z, at)
-    kl = z.new_zeros(rows)
+    if len(source) == 1:
+        return source[0]
+    cumulative = share.cumsum(0)
+    quantile = systematic_quantiles(source.shape[-1], generator, share.device) * cumulative[-1]
+    return source.gather(0, (cumulative <= quantile).sum(0, keepdim=True).clamp(max=len(source) - 1))[0]
+
+
+def _decoded(model: JointModel, batch: Batch, layout: "_Layout", z: Tensor, at: ByRow) -> Tensor:
+    """log likelihoods (batch, modality), each the weighted sum over the draws that predict it."""
+    codes = {name: z if code is None else _picked(z, at(code)) for name, (code, _) in layout.reads.items()}
+    scores = scores_of(model, batch, codes)
+    columns = [
+        (at(layout.reads[name][1]).to(z.dtype) * scores[name]).sum(0) if name in scores else z.new_zeros(z.shape[1])
+        for name in model.names
+    ]
+    return torch.stack(columns, -1)
+
+
+def _divergence(model: JointModel, layout: "_Layout", laws: Posterior, z: Tensor, at: ByRow) -> Tensor:
+    """The weighted sum of all divergences, (batch,)."""
+    total = z.new_zeros(z.shape[1])
     if layout.to_prior is not None:
         of, code, weight = (at(table) for table in layout.to_prior)
-        kl = kl + (weight.to(z.dtype) * model.prior.kl(_taken(laws, of), _picked(z, code))).sum(0)
+        total = total + (weight.to(z.dtype) * model.prior.kl(_taken(laws, of), _picked(z, code))).sum(0)
     if layout.closed is not None:
         of, against, weight = (at(table) for table in layout.closed)
-        kl = kl + (weight.to(z.dtype) * posteriors.kl(_taken(laws, of), _taken(laws, against))).sum(0)
+        total = total + (weight.to(z.dtype) * posteriors.kl(_taken(laws, of), _taken(laws, against))).sum(0)
     if layout.sampled is not None:
         of, code, weight = (at(table) for table in layout.sampled)
         parts, share = (at(table) for table in layout.mixes)
         drawn = _picked(z, code)
         density = (_taken(laws, parts).log_prob(drawn) + share.to(z.dtype).log()).logsumexp(0)
-        kl = kl + (weight.to(z.dtype) * (_taken(laws, of).log_prob(drawn) - density)).sum(0)
-    weighted = log_likelihood if weights is None else log_likelihood * weights
-    distortion, rate = -log_likelihood.sum(-1).mean(), kl.mean()
-    return Bound(-weighted.sum(-1).mean() + beta * rate, log_likelihood, kl, distortion, rate)
+        total = total + (weight.to(z.dtype) * (_taken(laws, of).log_prob(drawn) - density)).sum(0)
+    return total
 
 
 def _picked(field: Tensor, index: Tensor) -> Tensor:
@@ -176,17 +203,6 @@ def _picked(field: Tensor, index: Tensor) -> Tensor:
 
 def _taken(laws: Posterior, index: Tensor) -> Posterior:
     return laws.like(_picked(laws.mean, index), _picked(laws.logvar, index))
-
-
-def _decoded(model: JointModel, batch: Batch, layout: "_Layout", z: Tensor, at: Callable[[Tensor], Tensor]) -> Tensor:
-    """log likelihoods (batch, modality), each the weighted sum over the draws that predict it."""
-    codes = {name: z if code is None else _picked(z, at(code)) for name, (code, _) in layout.reads.items()}
-    scores = scores_of(model, batch, codes)
-    columns = [
-        (at(layout.reads[name][1]).to(z.dtype) * scores[name]).sum(0) if name in scores else z.new_zeros(z.shape[1])
-        for name in model.names
-    ]
-    return torch.stack(columns, -1)
 
 
 def _patterns(names: tuple[str, ...], batch: Batch) -> tuple[tuple[tuple[str, ...], ...], Tensor | None]:
