@@ -250,8 +250,23 @@ def test_jmvae_without_its_followers_is_the_elbo_of_its_joint_encoder():
     )
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(rescored, expected)
-    one = model.posterior(batch, ["b"]).component(0)
-    torch.testing.assert_close(one.mean, model.encode(batch, ["b"]).mean[1])
+
+
+def test_a_model_with_a_joint_encoder_has_a_rule_for_every_subset():
+    """All: the joint expert. One: its own. Two, and all of a row that has two: their product over the prior."""
+    model = model_of(make=subsets.whole, kind=JointEncoderVAE)
+    batch = batch_of(model, 4)
+    experts = model.encode(batch)
+    for given, index in ((NAMES, 3), (["b"], 1)):
+        torch.testing.assert_close(model.posterior(batch, given).component(0), gaussian.picked(experts, index))
+    for encoder in model.encoders.values():
+        encoder.layer.bias.data[LATENT:] -= 3
+    experts = model.encode(batch)
+    precision = (-experts.logvar[:2]).exp()
+    for found in (model.posterior(batch, ["a", "b"]), model.posterior(with_gaps(batch, [("a", "b")] * 4))):
+        torch.testing.assert_close((-found.components.logvar[0]).exp(), precision.sum(0) - 1)
+        mean = (precision * experts.mean[:2]).sum(0) / (precision.sum(0) - 1)
+        torch.testing.assert_close(found.mean, mean)
 
 
 def test_mmvm_with_only_its_prior_is_independent_vaes(monkeypatch):
