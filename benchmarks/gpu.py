@@ -16,10 +16,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 from run import block, worker
@@ -30,6 +30,8 @@ from polyvae.networks import grouped
 from polyvae.runs.evaluation import evaluation_of, score
 from polyvae.runs.plan import Plan, make_plan
 from polyvae.runs.stages import stages_of
+from polyvae.training import loop
+from polyvae.training.graph import WAITS, Replayed
 from polyvae.training.loop import steps
 
 MINUTES = 3.0
@@ -68,6 +70,12 @@ def training(plan: Plan, folder: Path) -> Generator[None, None, Any]:
     return steps(model, stages_of(plan, model), plan.rows_at, None, plan.config, folder, checkpoint_seconds=1e9)
 
 
+def stop(run: Generator[None]) -> None:
+    """Ends a training without the checkpoint that closing it leaves."""
+    with suppress(KeyboardInterrupt):
+        run.throw(KeyboardInterrupt)
+
+
 def finished(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -91,24 +99,40 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
-class Report:
-    """Prints results as they come, and keeps them; leaves out what no longer fits the time."""
+class Watched(Replayed):
+    """Says once why steps are not captured: their times are those of kernels launched one by one."""
 
-    def __init__(self, minutes: float) -> None:
+    said: ClassVar[set[str]] = set()
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        values = super().__call__(rows)
+        if self.reason and self.reason not in self.said:
+            self.said.add(self.reason)
+            print(f"not captured: {self.reason}", flush=True)
+        return values
+
+
+class Report:
+    """Prints results as they come, and writes them to `out`; leaves out what no longer fits the time."""
+
+    def __init__(self, minutes: float, out: Path, machine: dict[str, str]) -> None:
         self.deadline = time.monotonic() + 60 * minutes
+        self.out, self.machine = out, machine
         self.results: dict[str, Any] = {}
 
     def part(self, name: str, measure: Callable[[], dict[str, float]], unit: str = "ms") -> None:
         if time.monotonic() > self.deadline:
             print(f"{name}: left out, time is up", flush=True)
             return
+        Watched.said.clear()
         try:
             self.results[name] = measure()
-        except RuntimeError as error:  # a part that fails takes no other with it
-            print(f"{name}: failed, {str(error).splitlines()[0]}", flush=True)
+        except Exception as error:  # noqa: BLE001 a part that fails takes no other with it
+            print(f"{name}: failed, {type(error).__name__}: {error}".splitlines()[0], flush=True)
             return
         numbers = " ".join(f"{key} {value:.4g}" for key, value in self.results[name].items())
         print(f"{name} ({unit}): {numbers}", flush=True)
+        self.out.write_text(json.dumps({"machine": self.machine, "results": self.results}, indent=1))
 
 
 def step_times(shape: Shape, method: str, device: torch.device, at_once: int, precision: str) -> dict[str, float]:
@@ -118,7 +142,7 @@ def step_times(shape: Shape, method: str, device: torch.device, at_once: int, pr
         runs = [training(plan, Path(folder) / str(i)) for i, plan in enumerate(plans)]
         times = summary(milliseconds(runs, device, blocks=5, count=30))
         for run in runs:
-            run.close()
+            stop(run)
     return times | {"target": shape.target[at_once > 1]}
 
 
@@ -149,15 +173,19 @@ def kernels_and_waits(shape: Shape, method: str, device: torch.device) -> dict[s
     """Of one step that is not captured: how many kernels Python launches, how often it waits for the device."""
     with tempfile.TemporaryDirectory() as folder:
         plan = make_plan(shape.config(method, str(device)))
-        with closing(training(plan, Path(folder))) as run:
+        run = training(plan, Path(folder))
+        next(run)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
             next(run)
-            with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-                next(run)
-            with warnings.catch_warnings(record=True) as waits:
-                warnings.simplefilter("always")
-                torch.cuda.set_sync_debug_mode("warn")
-                next(run)
-                torch.cuda.set_sync_debug_mode("default")
+            torch.cuda.set_sync_debug_mode("default")
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+            next(run)
+        stop(run)
+    waits = [warning for warning in warned if WAITS in str(warning.message)]
+    for place in {f"{warning.filename}:{warning.lineno}" for warning in waits}:
+        print(f"waits at {place}", flush=True)
     launched = sum(event.count for event in seen.key_averages() if "LaunchKernel" in event.key)
     return {"kernels": launched, "waits": len(waits)}
 
@@ -169,7 +197,7 @@ def scoring(shape: Shape, device: torch.device, sizes: dict[str, int]) -> dict[s
     started = time.perf_counter()
     evaluation = evaluation_of(plan)
     made = time.perf_counter()
-    score(plan, plan.build().eval(), evaluation)
+    score(plan, plan.build().eval(), evaluation, lambda text: None)
     finished(device)
     return {"judge": made - started, "evaluation": time.perf_counter() - made}
 
@@ -191,8 +219,6 @@ def measure_all(report: Report, conv: Shape, half: Shape, resnet: Shape, device:
             name = f"{method}, {conv.name}, {precision}"
             report.part(f"{name}, alone", lambda m=method, p=precision: step_times(conv, m, device, 1, p))
         report.part(f"{method}, {conv.name}, eight at once", lambda m=method: step_times(conv, m, device, 8, "fp32"))
-        if is_real:
-            report.part(f"{method}, one step", lambda m=method: kernels_and_waits(conv, m, device), "count")
     for at_once in (1, 8, 24):
         report.part(
             f"mopoe, {half.name}, {at_once} at once", lambda n=at_once: step_times(half, "mopoe", device, n, "fp32")
@@ -203,6 +229,8 @@ def measure_all(report: Report, conv: Shape, half: Shape, resnet: Shape, device:
     if importlib.util.find_spec("multivae"):
         for method in PEERS:
             report.part(f"MultiVae {method}, {conv.name}", lambda m=method: peer(conv, m, device))
+    for method in METHODS if is_real else ():  # last: the profiler may disturb graphs that are captured after it
+        report.part(f"{method}, one step", lambda m=method: kernels_and_waits(conv, m, device), "count")
 
 
 def main() -> None:
@@ -217,16 +245,16 @@ def main() -> None:
         raise SystemExit("no GPU here: this measures training and evaluation on CUDA; see docs/performance.md")
     is_real = device.type == "cuda"
     conv, half, resnet = (CONV, HALF, RESNET) if is_real else (TINY, TINY, TINY)
-    report = Report(chosen.minutes)
-    if chosen.ways:
-        compare_ways(report, (conv, half, resnet) if is_real else (conv,), device)
-    else:
-        measure_all(report, conv, half, resnet, device)
     machine = {
         "device": torch.cuda.get_device_name(device) if is_real else platform.processor(),
         "torch": torch.__version__,
     }
-    chosen.out.write_text(json.dumps({"machine": machine, "results": report.results}, indent=1))
+    report = Report(chosen.minutes, chosen.out, machine)
+    loop.Replayed = Watched
+    if chosen.ways:
+        compare_ways(report, (conv, half, resnet) if is_real else (conv,), device)
+    else:
+        measure_all(report, conv, half, resnet, device)
     print(f"wrote {chosen.out}")
 
 

@@ -197,3 +197,12 @@ def test_covers_says_which_rows_a_term_can_use():
     present = torch.tensor([[True, True], [True, False], [False, True]])
     assert S.covers(present).tolist() == [True, False, False]
     assert subsets.mopoe(("a", "b")).covers(present).all()
+
+
+def test_a_table_stays_where_it_is_however_many_others_are_made():
+    """A captured step goes on reading it there."""
+    mixture, device = subsets.mmvae(NAMES), torch.device("meta")
+    table = mixture.on(device)
+    for count in range(300):
+        subsets.mmvae((f"m{count}", "b")).on(device)
+    assert mixture.on(device) is table

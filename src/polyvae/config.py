@@ -97,15 +97,15 @@ class RunConfig(DataOptions):
     objective: str = "auto"
     """elbo, elbo_tight, iwae, dreg, iwae_looser, dreg_looser, *_official or *_multivae. Default: the method's own."""
     objective_samples: Count | None = None
-    """Samples K of an importance-weighted objective. Default: the method's own, mostly 8."""
+    """Samples K of an importance-weighted objective. Default: the method's own, usually 8."""
     prior: str = "auto"
-    """normal, laplace, learned_normal, learned_laplace, gmm, gmm_full, vamp or flow. Default: mostly normal."""
+    """normal, laplace, learned_normal, learned_laplace, gmm, gmm_full, vamp or flow. Default: usually normal."""
     prior_components: Count | None = None
     """Components of the priors gmm, gmm_full and vamp. Default 50."""
     posterior: Literal["auto", "normal", "laplace"] = "auto"
-    """Family of the posteriors; laplace has no products of experts (mmvae, unimodal). Default: mostly normal."""
+    """Family of the posteriors; laplace has no products of experts (mmvae, unimodal). Default: usually normal."""
     posterior_scale: Literal["auto", "exp", "softplus", "softmax"] = "auto"
-    """How an encoder's output becomes a scale; softmax: the scales sum to the latent dimension. Default: mostly exp."""
+    """How an encoder's output becomes a scale; softmax: scales sum to the latent dimension. Default: usually exp."""
     method_options: str | None = None
     """Options that only this method has, shown by `polyvae methods`: name=value,name=value."""
     network: str = "auto"

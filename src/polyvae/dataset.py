@@ -121,7 +121,7 @@ class MultimodalDataset:
         return self.mapped(lambda tensor: tensor.to(device))
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> "MultimodalDataset":
-        """The data set with every tensor changed."""
+        """The data set with a function applied to every tensor."""
         return replace(
             self,
             values={name: change(value) for name, value in self.values.items()},

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple, TypedDict
 
 import torch
@@ -57,12 +57,25 @@ class Standardise:
     sd: tuple[float, ...]
     limit: float | None = None
 
+    @cached_property
+    def _kept(self) -> dict[tuple[torch.device, torch.dtype], list[Tensor]]:
+        """Mean and sd as tensors: copied from the host once, and there as long as this, for captured steps."""
+        return {}
+
+    def _like(self, values: Tensor) -> list[Tensor]:
+        key = values.device, values.dtype
+        if key not in self._kept:
+            self._kept[key] = [torch.tensor(part, device=key[0], dtype=key[1]) for part in (self.mean, self.sd)]
+        return self._kept[key]
+
     def __call__(self, values: Tensor) -> Tensor:
-        scaled = (values - _like(values, self.mean)) / _like(values, self.sd)
+        mean, sd = self._like(values)
+        scaled = (values - mean) / sd
         return scaled if self.limit is None else scaled.clamp(-self.limit, self.limit)
 
     def inverse(self, values: Tensor) -> Tensor:
-        return values * _like(values, self.sd) + _like(values, self.mean)
+        mean, sd = self._like(values)
+        return values * sd + mean
 
     def to_json(self) -> dict[str, Any]:
         limit = {} if self.limit is None else {"limit": self.limit}
@@ -146,15 +159,6 @@ class Modality:
         )
 
 
-@lru_cache(maxsize=64)  # a copy from the host, made once and not at every batch
-def _constant(numbers: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    return torch.tensor(numbers, device=device, dtype=dtype)
-
-
-def _like(values: Tensor, numbers: tuple[float, ...]) -> Tensor:
-    return _constant(numbers, values.device, values.dtype)
-
-
 def text_modality(name: str, vocabulary: Vocabulary) -> Modality:
     """A text modality, scored up to and including the end token."""
     return Modality(name, (vocabulary.length, len(vocabulary)), likelihoods.Text(), transform=vocabulary)
@@ -209,7 +213,7 @@ class Batch(_BatchFields):
     def known(
         cls, values: Mapping[str, Tensor], present: Tensor, label: Tensor | None, *, is_complete: bool
     ) -> "Batch":
-        """Rows of which all that `Batch` checks is known already: nothing is read from the device."""
+        """A batch of rows that are known to pass the checks of `Batch`: nothing is read from the device."""
         observed = dict(values)
         if not is_complete:
             for mask, (name, value) in zip(present.unbind(-1), values.items(), strict=True):

@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import torch
@@ -131,9 +131,15 @@ class SubsetMixture(ABC):
         """Whether a term multiplies experts, that of the prior included."""
         return any(len(term.given) + term.prior_expert > 1 for term in self.terms)
 
+    @cached_property
+    def _tables(self) -> dict[torch.device, Table]:
+        return {}
+
     def on(self, device: torch.device) -> Table:
-        """The terms on `device`, copied there once."""
-        return _table(self, device)
+        """The terms on `device`, copied there once; they stay as long as S, since captured steps read them there."""
+        if device not in self._tables:
+            self._tables[device] = _table(self, device)
+        return self._tables[device]
 
     def within(self, present: Tensor) -> Draw:
         """What is left of every term in each row: `given` (subset, batch, modality), empty for a term that drops out.
@@ -380,7 +386,6 @@ def _term(item: dict[str, Any]) -> Term:
     return Term(tuple(item["given"]), float(item["weight"]), target, item.get("prior_expert", False))
 
 
-@lru_cache(maxsize=128)
 def _table(mixture: SubsetMixture, device: torch.device) -> Table:
     names, terms = mixture.names, mixture.terms
     table = Table(

@@ -5,13 +5,13 @@ from importlib import import_module
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from polyvae import RunConfig, metrics, waiting
 from polyvae.metrics.scoring import METRICS, Scoring
 from polyvae.runs.evaluation import evaluation_of
 from polyvae.runs.plan import make_plan
 from polyvae.runs.stages import stages_of
+from support.operations import Operations
 
 ROWS = 16
 CONFIG = RunConfig(
@@ -19,19 +19,6 @@ CONFIG = RunConfig(
 )
 # Whether images are finite: those of prior samples, those given each subset of a pass.
 ASKED_A_BATCH = {"coherence": 2, "frechet": 2, "diversity": 4, "linear_probe": 0, "log_likelihood": 0, "latent": 0}
-ASKING = ("_local_scalar_dense", "nonzero", "unique", "masked_select", "is_nonzero", "equal", "bincount")
-
-
-class Asked(TorchDispatchMode):
-    """Counts the operations that make a host wait for its device, except what the host knows itself."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += function.name().split("::")[1].split(".")[0].startswith(ASKING)
-        return function(*args, **(kwargs or {}))
 
 
 @pytest.fixture
@@ -65,9 +52,9 @@ def test_a_device_is_asked_as_often_however_much_is_drawn(world, copied, monkeyp
         for batches in (1, 1, 4):  # what is known from then on is asked for once
             on = replace(evaluation, batch_size=ROWS // batches, samples=2, cache=None)
             before = len(copied)
-            with Asked() as questions, torch.no_grad():
+            with Operations() as operations, torch.no_grad():
                 METRICS[name].measure(Scoring(model, on, [name]))
-            asked.append(questions.count + len(copied) - before)
+            asked.append(len(operations.asked()) + len(copied) - before)
         assert asked[2] - asked[1] == 3 * each, name
         assert asked[1] < 100, name
 

@@ -254,6 +254,20 @@ def test_digits_that_cannot_be_drawn_leave_translated_coherence_undecided():
     assert outcomes(runs)["C9"] == "not decided"
 
 
+@pytest.mark.parametrize(
+    ("own", "real", "outcome"), [(0.6, 0.8, "holds"), (0.3, 0.8, "not decided"), (0.25, 0.25, "not decided")]
+)
+def test_birds_that_models_cannot_draw_leave_the_gap_on_cub_undecided(own, real, outcome):
+    """Chance is .25; a judge that is at chance in real data, too, tells nothing."""
+    read = {"coherence/self/image": own, "coherence/ceiling/image": real, "coherence/chance": 0.25}
+    runs = []
+    for seed in SEEDS:
+        for method in ("unimodal", "mmvae", "mopoe"):
+            metrics = {"frechet/attributes/unconditional/image": QUALITY[method] + seed}
+            runs.append(record(method, metrics | (read if method != "unimodal" else {}), "cub", seed=seed))
+    assert outcomes(runs)["C3"] == outcome
+
+
 def test_without_runs_nothing_is_decided():
     assert set(outcomes([]).values()) == {"not decided"}
 

@@ -53,7 +53,8 @@ def test_the_dial_turns_delta_and_nothing_else():
     released = [plan.config.run_id(plan.identity | {"data": FIRST_TEST_DIGITS}) for plan in plans[:5]]
     assert [run_id.split("-")[-1] for run_id in released] == DIAL, "as released, when S was named by a file"
     assert not {plan.run_id for plan in plans} & set(released), "on other test digits they are other runs"
-    deltas = [discrepancy(law_of(plan.sampler), plan.mixture) for plan in plans]
+    laws = {plan.config.crop_range: law_of(plan.sampler) for plan in {p.config.crop_range: p for p in plans}.values()}
+    deltas = [discrepancy(laws[plan.config.crop_range], plan.mixture) for plan in plans]
     share = np.array(deltas[:5])
     assert share == pytest.approx(np.array([0, 0.25, 0.5, 0.75, 1]) * share[-1])
     assert sorted(deltas[5::2]) == deltas[5::2]

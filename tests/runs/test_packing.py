@@ -1,5 +1,6 @@
 """A store as one file, taken to another machine."""
 
+import hashlib
 import json
 import tarfile
 
@@ -7,9 +8,11 @@ import pytest
 
 from polyvae import InputError, RunConfig, RunStore
 from polyvae.cli import main
-from polyvae.runs import packing
+from polyvae.runs import packing, upkeep
+from polyvae.runs.finished import plan_of
 from polyvae.runs.plan import make_plan
 from polyvae.runs.run import run_one, steps_of
+from polyvae.runs.saving import load
 from support.sweeping import TINY, identity
 
 DONE, HALF = TINY.with_(data_dir="/somewhere"), TINY.with_(seed=1)
@@ -41,6 +44,10 @@ def test_what_is_unpacked_elsewhere_goes_on_there(store, tmp_path):
     assert record is not None
     assert record.is_done
     assert record.config.data_dir is None
+    assert [found.problem for found in upkeep.check(there)] == ["half done, after epoch 1"]
+    for use in (load, plan_of):
+        with pytest.raises(InputError, match="only the record was kept"):
+            use(there.folder(record.run_id))
     seen = []
     run_one(make_plan(HALF), there, on_step=lambda step, total, loss: seen.append(step))
     assert seen[0] == 7
@@ -128,6 +135,53 @@ def test_a_pack_that_is_not_sound_adds_nothing(change, message, store, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+def test_a_pack_with_a_record_that_cannot_be_read_adds_nothing(store, tmp_path):
+    """As somebody would make it on purpose: the sums are right, the last record is none."""
+    packing.pack(store, tmp_path / "store.tar")
+    name = f"{make_plan(DONE).run_id}/record.json"
+
+    def changed(of, content):
+        if of == packing.MANIFEST:
+            listed = json.loads(content)
+            listed["files"][name] = hashlib.sha256(b"{}").hexdigest()
+            return of, json.dumps(listed).encode()
+        return of, b"{}" if of == name else content
+
+    bad, there = tampered(tmp_path / "store.tar", tmp_path / "bad.tar", changed), RunStore(tmp_path / "there")
+    with pytest.raises(InputError, match="lacks 'run_id'"):
+        packing.unpack(bad, there)
+    assert there.records() == []
+    assert not list(there.root.glob("toy-*"))
+
+
+def test_a_file_with_holes_is_no_file_of_a_run(store, tmp_path):
+    """Of 64 TiB, in a pack of some kilobytes."""
+    packing.pack(store, tmp_path / "store.tar")
+    with tarfile.open(tmp_path / "store.tar") as old, tarfile.open(tmp_path / "bad.tar", "w") as new:
+        for member in old:
+            content = old.extractfile(member)
+            if member.name.endswith("record.json"):
+                member.type, member.size = tarfile.GNUTYPE_SPARSE, 0
+                header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+                header[483:495] = tarfile.itn(2**46, 12, tarfile.GNU_FORMAT)  # its size with all holes
+                header[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(header))[0]
+                new.fileobj.write(header)
+                new.offset += len(header)
+            else:
+                new.addfile(member, content)
+    with pytest.raises(InputError, match="is no file of a run"):
+        packing.unpack(tmp_path / "bad.tar", RunStore(tmp_path / "there"))
+
+
+def test_a_damaged_run_is_left_out_of_a_pack(store, tmp_path):
+    (store.folder(make_plan(DONE).run_id) / "record.json").write_text("{}")
+    told = []
+    assert packing.pack(store, tmp_path / "store.tar", on_damage=told.append) == 1
+    assert "record.json is damaged" in str(told)
+    with pytest.raises(InputError, match=r"record\.json is damaged"):
+        packing.pack(store, tmp_path / "store.tar")
+
+
 @pytest.mark.parametrize("content", [b"", b"not a tar file at all" * 100])
 def test_what_is_no_archive_is_named(content, tmp_path):
     (tmp_path / "x.tar").write_bytes(content)
@@ -144,3 +198,7 @@ def test_the_commands(store, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["store", "pack", "--store", str(store.root)])
     assert "polyvae store pack FILE.tar" in capsys.readouterr().err
+    for words in (["unpack", str(pack), "--weights"], ["check", "--out", "x"], ["copy", "--dry-run", "--out", "x"]):
+        with pytest.raises(SystemExit):
+            main(["store", *words, "--store", str(store.root)])
+        assert f"leave it out of store {words[0]}" in capsys.readouterr().err

@@ -5,18 +5,10 @@ from collections import Counter
 from torch.utils._python_dispatch import TorchDispatchMode
 
 VIEWS = {"view", "_unsafe_view", "t", "transpose", "permute", "expand", "unsqueeze", "squeeze", "select", "slice"}
-VIEWS |= {
-    "unbind",
-    "split",
-    "split_with_sizes",
-    "detach",
-    "alias",
-    "_reshape_alias",
-    "as_strided",
-    "empty",
-    "empty_like",
-}
-VIEWS |= {"narrow", "new_empty", "new_empty_strided", "empty_strided"}
+VIEWS |= {"unbind", "split", "split_with_sizes", "detach", "alias", "_reshape_alias", "as_strided", "narrow"}
+VIEWS |= {"empty", "empty_like", "new_empty", "new_empty_strided", "empty_strided"}
+ASKING = ("_local_scalar_dense", "nonzero", "unique", "masked_select", "is_nonzero", "equal", "bincount")
+COPYING = "lift_fresh"  # of numbers of the host
 
 
 class Operations(TorchDispatchMode):
@@ -34,3 +26,7 @@ class Operations(TorchDispatchMode):
 
     def count(self):
         return self.names.total()
+
+    def asked(self):
+        """Those that make a host wait for its device."""
+        return [name for name in self.names.elements() if name.startswith(ASKING)]

@@ -7,7 +7,7 @@ import torch
 from polyvae import RunConfig
 from polyvae.objectives import elbo
 from polyvae.runs.plan import make_plan
-from polyvae.training.loop import TrainingStage, train
+from polyvae.training.loop import TrainingStage, exhausted, steps
 
 CONFIG = RunConfig(
     dataset="toy", modalities=2, train_size=40, test_size=20, batch_size=16, epochs=3, latent_dim=3, metrics="none"
@@ -31,8 +31,8 @@ def trained(folder, config=CONFIG, *, stop_at=(), stages=1, own=None, checkpoint
                 raise Stop
 
         try:
-            train(model, made, plan.rows_at, plan.validation, config, folder,
-                  checkpoint_seconds=checkpoint_seconds, on_step=on_step)  # fmt: skip
+            exhausted(steps(model, made, plan.rows_at, plan.validation, config, folder,
+                            checkpoint_seconds=checkpoint_seconds, on_step=on_step))  # fmt: skip
         except Stop:
             continue
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]

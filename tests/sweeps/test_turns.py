@@ -1,5 +1,8 @@
 """Sweeps whose runs take turns in one process, and sweeps that must end in time."""
 
+import itertools
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -31,15 +34,37 @@ def test_a_run_that_fails_takes_no_other_with_it(tmp_path, shared):
     assert [record.status for record in records] == ["failed", "done", "done"]
 
 
-def test_at_the_deadline_runs_leave_checkpoints_and_go_on_later(tmp_path, shared):
+@pytest.fixture
+def ticking(monkeypatch):
+    """A clock that goes on by a second whenever a sweep looks at it, which it does after every step."""
+    clock = SimpleNamespace(time=itertools.count().__next__, sleep=lambda seconds: None)
+    monkeypatch.setattr(sweeps, "time", clock)
+
+
+def test_at_the_deadline_runs_leave_checkpoints_and_go_on_later(tmp_path, shared, ticking):
     whole, store = RunStore(tmp_path / "whole"), RunStore(tmp_path / "parts")
     config = TINY.with_(epochs=30)
     sweep([config], whole)
-    assert sweep([config, LONG], store, workers=2, minutes=1e-4) == []
-    for run_id in (path.name for path in store.root.glob("toy-*")):
-        assert (store.folder(run_id) / "checkpoint" / "state.safetensors").is_file()
+    assert sweep([config, LONG], store, workers=2, minutes=1) == []
+    checkpoints = list(store.root.glob("toy-*/checkpoint/state.safetensors"))
+    assert len(checkpoints) == 2
     sweep([config], store)
     assert identity(store) == identity(whole)
+
+
+def test_a_run_that_no_longer_ends_by_the_deadline_waits(tmp_path, shared, ticking, monkeypatch):
+    """Each would end within the minute, but not one after the other; the one that has a checkpoint goes on."""
+    first, second = CONFIGS[:2]
+    monkeypatch.setattr(sweeps.costs, "estimate", lambda configs, records: [45.0] * len(configs))
+    store, said = RunStore(tmp_path / "one"), []
+    records = sweep([first, second], store, workers=1, minutes=1, watcher=Watcher(on_note=said.append))
+    assert [record.config for record in records] == [first]
+    assert len(list(store.root.glob("toy-*"))) == 1
+    assert said == []
+    sweep([second.with_(epochs=1000)], store, workers=1, minutes=1)
+    assert len(list(store.root.glob("toy-*/checkpoint"))) == 1
+    sweep([second.with_(epochs=1000)], store, workers=1, minutes=0.7)
+    assert len(list(store.root.glob("toy-*/checkpoint"))) == 1
 
 
 def test_a_worker_process_stops_at_the_deadline_too(tmp_path):
@@ -58,7 +83,7 @@ def test_no_run_starts_that_cannot_end_in_time(tmp_path, shared):
     short = TINY.with_(seed=5, epochs=1)
     records = sweep([LONG, short], store, minutes=0.5, watcher=Watcher(on_note=said.append))
     assert [record.config for record in records] == [short]
-    assert said == ["1 runs take longer than the time that is given, and wait"]
+    assert said == ["runs that take longer than --minutes 0.5, and wait: 1"]
 
 
 def test_out_of_memory_halves_the_workers(tmp_path, shared, monkeypatch):

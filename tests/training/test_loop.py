@@ -1,6 +1,8 @@
 """Training: exact resume wherever it stops, honest failure, validation."""
 
+import gc
 import math
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -9,7 +11,8 @@ from torch import nn
 
 from polyvae import RunConfig, RunError, datasets, files
 from polyvae.runs.plan import make_plan
-from polyvae.training.loop import batches_in, learning_rate, train
+from polyvae.training import loop
+from polyvae.training.loop import batches_in, exhausted, learning_rate, steps
 from support.training import CONFIG, Stop, same, stage_of, trained
 
 
@@ -57,8 +60,8 @@ def test_networks_that_draw_resume_exactly(tmp_path):
                 raise Stop
 
         try:
-            train(model, [stage_of(model, plan, "first", 3)], plan.rows_at, None, config, tmp_path / "broken",
-                  checkpoint_seconds=0, on_step=on_step)  # fmt: skip
+            exhausted(steps(model, [stage_of(model, plan, "first", 3)], plan.rows_at, None, config, tmp_path / "broken",
+                            checkpoint_seconds=0, on_step=on_step))  # fmt: skip
         except Stop:
             continue
     for name, value in whole[0].state_dict().items():
@@ -82,8 +85,9 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_checkpoint
     plan = make_plan(config)
     model = plan.build()
     model.decoders["m1"] = Failing()
+    stage = stage_of(model, plan, "train", 5)
     with pytest.raises(RunError, match=r"epoch 1, step 3: log-likelihood of m1;"):
-        train(model, [stage_of(model, plan, "train", 5)], plan.rows_at, None, config, tmp_path, checkpoint_seconds=0)
+        exhausted(steps(model, [stage], plan.rows_at, None, config, tmp_path, checkpoint_seconds=0))
     tensors, meta = files.read_tensors(tmp_path / "checkpoint" / "state.safetensors")
     assert meta["progress"]["step"] == 3
     assert all(value.isfinite().all() for value in tensors.values())
@@ -119,7 +123,7 @@ def test_each_stage_has_its_own_best(tmp_path):
     model = plan.build()
     first, second = stage_of(model, plan, "first", 3), stage_of(model, plan, "second", 1)
     shifted = replace(second, loss=lambda *a: (bound := second.loss(*a))._replace(loss=bound.loss + 1000))
-    train(model, [first, shifted], plan.rows_at, plan.validation, config, tmp_path)
+    exhausted(steps(model, [first, shifted], plan.rows_at, plan.validation, config, tmp_path))
     weights, _ = files.read_tensors(tmp_path / "model_best.safetensors")
     for name, value in model.state_dict().items():
         assert torch.equal(weights[name], value)
@@ -167,3 +171,15 @@ def test_history_adds_up(tmp_path):
         assert line["loss"] == pytest.approx(line["distortion"] + 0.7 * line["rate"])
     assert [line["step"] for line in history] == [2, 4, 6]
     assert datasets.load("toy", modalities=2).names == tuple(history[0]["log_likelihood"])
+
+
+def test_what_a_training_held_is_free_when_it_ends(tmp_path, monkeypatch):
+    """On a GPU that is the memory of a whole step, which the garbage collector knows nothing of."""
+    made, prepare = [], loop._Loop.__post_init__
+    monkeypatch.setattr(loop._Loop, "__post_init__", lambda it: (made.append(weakref.ref(it)), prepare(it)))
+    gc.disable()
+    try:
+        trained(tmp_path, CONFIG)
+        assert [held() for held in made] == [None]
+    finally:
+        gc.enable()

@@ -103,8 +103,9 @@ class EntropyBounds:
         return total
 
     def _upper(self, values: np.ndarray) -> End:
-        """values: as `_chain`. A bootstrap knows only rows that it saw: where costly ones are rare, none or few may be
-        among them. With one more, of the most that any row could cost, its limit is that of an exact binomial."""
+        """values: as `_chain`. A bootstrap knows only the rows that it saw, and where costly ones are rare there may be
+        few or none among them. So one more is added, of the most that any row could cost. If all cost 0 or that, its
+        limit is within a row of the exact binomial one (Clopper & Pearson 1934): 3 where none was seen, not 3.7."""
         nats, most = np.broadcast_to(values, (2, self.test_count))
         return End(interval(np.append(nats, most.max()), self.rng)[1], float(nats.mean()), UPPER)
 

@@ -84,7 +84,7 @@ def _asked_for(arguments: Sequence[str]) -> Callable[[], None]:
 
 
 def _parsed(arguments: Sequence[str], known: Mapping[str, Callable[..., None]]) -> Callable[[], None]:
-    """As `_asked_for`; of commands that are not in `known` there is the docstring alone."""
+    """As `_asked_for`; commands that are not in `known` have their docstrings alone."""
     added = "\n\n".join(plugins.summary())
     return tyro.extras.subcommand_cli_from_dict(
         {name: _later(known.get(name) or _stub(name), added) for name in COMMANDS},
@@ -113,7 +113,7 @@ def _stub(name: str) -> Callable[..., None]:
 
 
 def _later(command: Callable[..., None], added: str) -> Callable[..., Callable[[], None]]:
-    """A command that is carried out when what it returns is called; its help also says what plug-ins have added."""
+    """A command put off: it returns the function that carries it out. Its help also says what plug-ins have added."""
 
     @wraps(command)
     def later(*values: Any, **named: Any) -> Callable[[], None]:

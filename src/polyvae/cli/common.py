@@ -21,7 +21,7 @@ from polyvae.threads import THREADS
 Store = Annotated[Path, tyro.conf.arg(metavar="DIR", help="Folder of all runs.")]
 Quiet = Annotated[bool, tyro.conf.arg(help="Print nothing but errors.")]
 Threads = Annotated[int | None, tyro.conf.arg(help="CPU threads. Default: all cores that this process may use.")]
-OF_RUN = "CPU threads. Default: those of the run's config, mostly 1."
+OF_RUN = "CPU threads. Default: those of the run's config, usually 1."
 RunThreads = Annotated[int | None, tyro.conf.arg(help=OF_RUN)]
 RunName = Annotated[
     str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run id, the start of one, or a run folder.")
@@ -39,28 +39,29 @@ def listed(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def out_file(path: Path, *endings: str) -> Path:
-    """The value of --out where a command writes a file. Raises InputError, before it computes, where it cannot be."""
+def out_file(path: Path, *endings: str, name: str = "--out") -> Path:
+    """The value of --out, or of an argument `name`, where a command writes a file. Raises InputError, before it
+    computes, where it cannot be."""
     if path.is_dir():
-        raise InputError(f"--out {path} is a folder; name a file in it")
+        raise InputError(f"{name} {path} is a folder; name a file in it")
     if path.exists() and not path.is_file():  # it would be replaced by a file of that name
-        raise InputError(f"--out {path} is a pipe or a device; name a file")
+        raise InputError(f"{name} {path} is a pipe or a device; name a file")
     if endings and path.suffix not in endings:
-        raise InputError(f"--out {path}: name a {' or '.join(endings)} file")
-    return _writable(path, path.parent)
+        raise InputError(f"{name} {path}: name a {' or '.join(endings)} file")
+    return _writable(path, path.parent, name)
 
 
 def out_folder(path: Path) -> Path:
     """The value of --out where a command writes a folder. Raises InputError where it cannot."""
-    return _writable(path, path)
+    return _writable(path, path, "--out")
 
 
-def _writable(path: Path, folder: Path) -> Path:
+def _writable(path: Path, folder: Path, name: str) -> Path:
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not there.is_dir():
-        raise InputError(f"--out {path}: {there} is a file, not a folder; choose another place")
+        raise InputError(f"{name} {path}: {there} is a file, not a folder; choose another place")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"--out {path}: {there} cannot be written to; choose another place")
+        raise InputError(f"{name} {path}: {there} cannot be written to; choose another place")
     return path
 
 

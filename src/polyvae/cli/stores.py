@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -130,8 +130,7 @@ def store(
         dry_run: Say what gc would remove, and remove nothing.
     """
     place = RunStore(store)
-    if (file is None) == (action in ("pack", "unpack")):
-        raise InputError("name a file: polyvae store pack FILE.tar, or unpack FILE.tar; the others take none")
+    _check_words(action, file, {"out": out is not None, "weights": weights, "dry-run": dry_run})
     if action == "check":
         problems = upkeep.check(place)
         if problems:
@@ -144,7 +143,8 @@ def store(
         count, size = upkeep.collect(place)
         said = f"{count} files and folders removed, {size / 1e6:,.1f} MB"
     elif action == "pack" and file is not None:
-        said = f"{packing.pack(place, out_file(file), weights=weights)} runs packed: {file}"
+        count = packing.pack(place, out_file(file, name="FILE"), weights=weights, on_damage=left_out)
+        said = f"{count} runs packed: {file}"
     elif action == "unpack" and file is not None:
         added, left = packing.unpack(file, place)
         said = f"{added} runs added to {store}" + (f", {left} left as they were" if left else "")
@@ -154,6 +154,16 @@ def store(
         said = f"{len(upkeep.copy_records(place, RunStore(out_folder(out)), left_out))} records new or changed in {out}"
     if not quiet:
         say(said)
+
+
+def _check_words(action: str, file: Path | None, flags: Mapping[str, bool]) -> None:
+    """Raises InputError for a missing file, and for a flag that the action would not look at."""
+    if (file is None) == (action in ("pack", "unpack")):
+        raise InputError("name a file: polyvae store pack FILE.tar, or unpack FILE.tar; the others take none")
+    of_action = {"out": "copy", "weights": "pack", "dry-run": "gc"}
+    for flag, is_set in flags.items():
+        if is_set and action != of_action[flag]:
+            raise InputError(f"--{flag} is for store {of_action[flag]}; leave it out of store {action}")
 
 
 def compare(

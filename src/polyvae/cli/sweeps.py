@@ -82,7 +82,8 @@ def sweep_command(
     if minutes is not None and not 0 < minutes < math.inf:
         raise InputError(f"--minutes is {minutes:g}; it must be a finite number above 0")
     count = None if workers == "auto" and executor == "local" else 1 if workers == "auto" else workers
-    expected = count or (AT_ONCE if torch.cuda.is_available() else min(2, CORES))
+    fitting = AT_ONCE if torch.cuda.is_available() else min(2, CORES)
+    expected = fitting if count is None else count
     configs = experiments.configs_of(experiment, preset)
     if where is not None:
         from polyvae.runs import table  # here: SQL is rarely asked for, and polars starts slowly

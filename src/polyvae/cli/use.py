@@ -229,7 +229,7 @@ def _trust(names: Sequence[str], folder: Path) -> list[str]:
         worse += [f"{name}: {notes[rmse]}"] if rmse in notes else []
     if held:
         held = [f"Of the truth in test rows, 80 % intervals given all others held: {', '.join(held)} (last weights)"]
-    return held + worse
+    return worse + held
 
 
 def _rows_to_use(rows: MultimodalDataset, names: Sequence[str], count: int) -> list[int]:

@@ -60,6 +60,7 @@ class MultimodalVAE(TrainableModel):
         self.encoders = ByName({m.name: networks[m.name][0] for m in self.modalities})
         self.decoders = ByName({m.name: completed(m, networks[m.name][1]) for m in self.modalities})
         self.forms = grouped.forms(self.encoders), grouped.forms(self.decoders)
+        self.rules: dict[tuple[str, ...], SubsetMixture] = {}  # kept: captured steps read their tables
 
     @classmethod
     def of(cls, blueprint: Blueprint) -> "MultimodalVAE":
@@ -137,7 +138,7 @@ class MultimodalVAE(TrainableModel):
         return expert.like(mean, logvar)
 
     def _masked(self, values: dict[str, Tensor], masks: dict[str, Tensor], *, is_whole: bool) -> Posterior:
-        """All rows of `values` are encoded, and masked afterwards unless all are wanted: nothing needs to be known."""
+        """Encodes all rows of `values` and masks those not wanted afterwards, so that no mask has to be read."""
         encoded = grouped.outputs(self.encoders, self.forms[0], values)
         outputs = [encoded.get(name, [self.blank.expand(len(seen), -1)] * 2) for name, seen in masks.items()]
         experts = self.family(*(torch.stack(fields) for fields in zip(*outputs, strict=True)))
@@ -166,9 +167,11 @@ class MultimodalVAE(TrainableModel):
         wanted = set(self.names if given is None else given)
         if not wanted or not wanted <= set(self.names):
             raise InputError(f"cannot condition on {sorted(wanted)}; name at least one of {', '.join(self.names)}")
-        asked = [name for name in self.names if name in wanted]
+        asked = tuple(name for name in self.names if name in wanted)
         if batch.is_complete:
-            S = subsets.conditional(self.mixture, asked)
+            if asked not in self.rules:
+                self.rules[asked] = subsets.conditional(self.mixture, asked)
+            S = self.rules[asked]
             check_products(self.family, S)
             experts, terms = self.encode(batch, asked) if experts is None else experts, S.on(batch.present.device)
             components = fused(self, experts, terms.matrix[:, None], terms.prior_experts[:, None])

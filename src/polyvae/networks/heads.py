@@ -68,7 +68,7 @@ class Embedding(nn.Module):
 
 
 class LearnedScale(nn.Module):
-    """Puts a second parameter per feature beside a decoder's output, the same for all z: mostly the log of a scale.
+    """Puts a second parameter per feature beside a decoder's output, the same for all z: usually the log of a scale.
 
     (batch, *shape) -> (batch, 2, *shape). The log scale is SPEED times its parameter: Adam moves every parameter by
     about the learning rate a step, too slow for a number of size 1. A scale that lags behind makes intervals too wide

@@ -7,7 +7,6 @@ the recipe Draw(Q(A), w_A), Divergence(Q(A), PRIOR, w_A) for A in S, computed fa
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -20,6 +19,7 @@ from polyvae.models.contract import JointModel, expert_names_of
 from polyvae.noise import Noise
 from polyvae.objectives.parts import Allocation, Bound, rsample, scores_of, systematic_quantiles
 from polyvae.posteriors import Posterior
+from polyvae.subsets import SubsetMixture
 
 MOST_PATTERNS = 1024  # of missing modalities, laid out at once; with more, a step asks which ones its rows have
 
@@ -106,41 +106,74 @@ def singles(names: Sequence[str]) -> tuple[tuple[float, Q], ...]:
     return tuple((1 / len(names), Q((name,))) for name in names)
 
 
-def elbo_of_terms(
-    model: JointModel,
-    batch: Batch,
-    recipe: Recipe,
-    *,
-    beta: float = 1.0,
-    allocation: Allocation = "systematic",
-    weights: Tensor | None = None,
-    generator: Noise = None,
-) -> Bound:
+@dataclass(eq=False)
+class OfTerms:
+    """The objective of a recipe, as stages of a method call it; S is not looked at.
+
+    Tables of terms are copied to a device once, and stay as long as this, since captured steps read them there.
+    """
+
+    recipe: Recipe
+    kept: dict[Any, "_Layout"] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        model: JointModel,
+        batch: Batch,
+        mixture: SubsetMixture | None = None,
+        *,
+        beta: float = 1.0,
+        allocation: Allocation = "systematic",
+        weights: Tensor | None = None,
+        generator: Noise = None,
+    ) -> Bound:
+        """As `elbo_of_terms`."""
+        if beta < 0:
+            raise InputError(f"beta is {beta}; it must be at least 0")
+        if allocation not in ("systematic", "exact"):
+            raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
+        layout, which = self._layout(model, batch, allocation)
+
+        def at(table: Tensor) -> Tensor:
+            return (
+                table.expand(*table.shape[:-1], len(batch.present)) if which is None else table.index_select(-1, which)
+            )
+
+        laws = _laws(model, batch, layout, at)
+        z = rsample(_taken(laws, _sources(layout, generator, at)), generator)
+        log_likelihood, kl = _decoded(model, batch, layout, z, at), _divergence(model, layout, laws, z, at)
+        weighted = log_likelihood if weights is None else log_likelihood * weights
+        distortion, rate = -log_likelihood.sum(-1).mean(), kl.mean()
+        return Bound(-weighted.sum(-1).mean() + beta * rate, log_likelihood, kl, distortion, rate)
+
+    def _layout(self, model: JointModel, batch: Batch, allocation: Allocation) -> tuple["_Layout", Tensor | None]:
+        """Tables of the patterns that rows can have, and which one each has, Int64 (batch,); None: all the same."""
+        names, experts, present = model.names, expert_names_of(model), batch.present
+        if not batch.is_complete and 2 ** len(names) > MOST_PATTERNS:
+            rows, which = present.unique(dim=0, return_inverse=True)
+            patterns = [tuple(n for n, has in zip(names, row, strict=True) if has) for row in rows.tolist()]
+            return _laid_out(self.recipe, names, experts, patterns, allocation, present.device), which
+        key = names, experts, batch.is_complete, allocation, present.device
+        if key not in self.kept:
+            patterns = [names] if batch.is_complete else _subsets(names)
+            self.kept[key] = _laid_out(self.recipe, names, experts, patterns, allocation, present.device)
+        if batch.is_complete:
+            return self.kept[key], None
+        bits = 2 ** torch.arange(len(names), device=present.device)
+        return self.kept[key], (present * bits).sum(-1) - 1
+
+
+def elbo_of_terms(model: JointModel, batch: Batch, recipe: Recipe, **how: Any) -> Bound:
     """The objective of a recipe, negated in `loss`; one draw of each posterior, shared by all terms that need one.
 
+    how: beta (default 1), generator, weights, allocation. For many steps `OfTerms(recipe)` does the same faster.
     weights: (modality,) factors on the log-likelihoods in the loss (default 1). allocation: "systematic" draws from one
     part of each `Mix` per row, evenly over the batch; "exact" decodes every part.
-    Rows: with up to 10 modalities nothing is read from the device.
+    With up to 10 modalities nothing is read from the device, whatever rows lack.
     Raises InputError for a negative beta, a posterior of what the model does not have, and products of posteriors that
     have none.
     """
-    if beta < 0:
-        raise InputError(f"beta is {beta}; it must be at least 0")
-    if allocation not in ("systematic", "exact"):
-        raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
-    patterns, which = _patterns(model.names, batch)
-    layout = _layout(recipe, model.names, expert_names_of(model), patterns, allocation, batch.present.device)
-    rows = len(batch.present)
-
-    def at(table: Tensor) -> Tensor:
-        return table.expand(*table.shape[:-1], rows) if which is None else table.index_select(-1, which)
-
-    laws = _laws(model, batch, layout, at)
-    z = rsample(_taken(laws, _sources(layout, generator, at)), generator)
-    log_likelihood, kl = _decoded(model, batch, layout, z, at), _divergence(model, layout, laws, z, at)
-    weighted = log_likelihood if weights is None else log_likelihood * weights
-    distortion, rate = -log_likelihood.sum(-1).mean(), kl.mean()
-    return Bound(-weighted.sum(-1).mean() + beta * rate, log_likelihood, kl, distortion, rate)
+    return OfTerms(recipe)(model, batch, **how)
 
 
 def _laws(model: JointModel, batch: Batch, layout: "_Layout", at: ByRow) -> Posterior:
@@ -205,21 +238,9 @@ def _taken(laws: Posterior, index: Tensor) -> Posterior:
     return laws.like(_picked(laws.mean, index), _picked(laws.logvar, index))
 
 
-def _patterns(names: tuple[str, ...], batch: Batch) -> tuple[tuple[tuple[str, ...], ...], Tensor | None]:
-    """Sets of names that rows can have, and which one each has, Int64 (batch,); None where all have the only one."""
-    if batch.is_complete:
-        return (names,), None
-    if 2 ** len(names) <= MOST_PATTERNS:
-        bits = 2 ** torch.arange(len(names), device=batch.present.device)
-        return _subsets(names), (batch.present * bits).sum(-1) - 1
-    rows, which = batch.present.unique(dim=0, return_inverse=True)
-    return tuple(tuple(n for n, has in zip(names, row, strict=True) if has) for row in rows.tolist()), which
-
-
-@lru_cache(maxsize=8)
-def _subsets(names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+def _subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
     """All non-empty subsets, by their bits."""
-    return tuple(tuple(n for i, n in enumerate(names) if bits >> i & 1) for bits in range(1, 2 ** len(names)))
+    return [tuple(n for i, n in enumerate(names) if bits >> i & 1) for bits in range(1, 2 ** len(names))]
 
 
 Indexed = tuple[Tensor, ...]  # tables (..., pattern): places, then weights, 0 where a pattern has fewer entries
@@ -298,13 +319,11 @@ def _place(seen: list[Any], one: Any) -> int:
     return seen.index(one)
 
 
-@torch.compiler.assume_constant_result
-@lru_cache(maxsize=64)
-def _layout(
+def _laid_out(
     recipe: Recipe,
     names: tuple[str, ...],
     expert_names: tuple[str, ...],
-    patterns: tuple[tuple[str, ...], ...],
+    patterns: Sequence[tuple[str, ...]],
     allocation: Allocation,
     device: torch.device,
 ) -> _Layout:
@@ -319,8 +338,9 @@ def _layout(
     count = max(len(column.codes) for column in columns)
     reads = {}
     for name in names:
-        if table := _beside([column.reads.get(name, []) for column in columns], device):
-            is_all = table[0].tolist() == [[i] * len(patterns) for i in range(count)]
+        entries = [column.reads.get(name, []) for column in columns]
+        if table := _beside(entries, device):
+            is_all = len(table[0]) == count and all(i == code for each in entries for i, (code, _) in enumerate(each))
             reads[name] = (None if is_all else table[0], table[1])
     return _Layout(
         needs_normal=any(terms.needs_normal for terms in every),

@@ -13,6 +13,7 @@ batch statistics.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple, TypedDict
 
 import torch
@@ -187,7 +188,9 @@ class _Samples:
         parts = list(zip(pairs.split(chunk), weight.split(chunk), factor.split(chunk), strict=True))
         if len(parts) == 1:
             return self._attached(*parts[0], gradient)
-        return torch.stack([checkpoint(self._attached, *part, gradient, use_reentrant=False) for part in parts]).sum()
+        # No generator is looked at for it: rows draw nothing here, and a CUDA graph does not let it be read.
+        again = partial(checkpoint, self._attached, use_reentrant=False, preserve_rng_state=False)
+        return torch.stack([again(*part, gradient) for part in parts]).sum()
 
     def _attached(self, pairs: Tensor, weight: Tensor, factor: Tensor, gradient: Gradient) -> Tensor:
         z = self.z[pairs]

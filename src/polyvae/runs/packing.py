@@ -3,21 +3,23 @@
 import hashlib
 import io
 import json
+import math
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TypedDict
 
 from polyvae import files, schema
 from polyvae.errors import InputError
-from polyvae.runs.store import RECORD, RunStore
+from polyvae.runs.store import CONFIG, RECORD, Damaged, RunStore, raised, readable
 from polyvae.runs.upkeep import idle
 
 FORMAT, MANIFEST = 1, "store.json"
-KEPT = ("config.json", "history.jsonl", "samples/*.png", "traceback.txt", "checkpoint/state.safetensors", RECORD)
+KEPT = (CONFIG, "history.jsonl", "samples/*.png", "traceback.txt", "checkpoint/state.safetensors", RECORD)
 WEIGHTS = ("model.json", "model.safetensors", "model_best.safetensors", "priors/*.json", "priors/*.safetensors")
 CHUNK = 2**20
 
@@ -29,28 +31,17 @@ class ManifestFile(TypedDict):
     files: dict[str, str]
 
 
-def pack(store: RunStore, path: Path, *, weights: bool = False) -> int:
+def pack(store: RunStore, path: Path, *, weights: bool = False, on_damage: Damaged = raised) -> int:
     """Writes the runs of a store, finished or not, into a .tar file; returns how many.
 
-    Runs that some process is at are left out, and so are the data directory of this machine and, unless asked for, the
-    weights of finished runs. Raises InputError where there is no store, or nothing in it.
+    Runs that some process is at are left out, and so is the data directory of this machine. Of finished runs record,
+    history and pictures are kept, weights if they are asked for. on_damage: as for `RunStore.records`.
+    Raises InputError where there is no store, or nothing in it.
     """
-    kept: dict[str, bytes | Path] = {}
-    count = 0
-    for folder in idle(store.there()):
-        found = {name: file for file in _files(folder) if _is_known(name := str(file.relative_to(folder)), weights)}
-        if not found:
-            continue
-        count += 1
-        kept |= {f"{folder.name}/{name}": file for name, file in found.items()}
-        if (record := store.record(folder.name)) is not None:
-            kept[f"{folder.name}/{RECORD}"] = _text(
-                replace(record, config=record.config.with_(data_dir=None)).to_json()
-            )
-        if "config.json" in found:
-            kept[f"{folder.name}/config.json"] = _text(store.config(folder.name).with_(data_dir=None).to_dict())
-    if not count:
+    runs = list(filter(None, readable(partial(_content, store, weights=weights), idle(store.there()), on_damage)))
+    if not runs:
         raise InputError(f"{store.root} holds no run that could be packed")
+    kept = {name: content for run in runs for name, content in run.items()}
     manifest = {"format": FORMAT, "files": {name: _sha256(content) for name, content in kept.items()}}
     with files.atomic(path) as temporary, tarfile.open(temporary, "w") as archive:
         for name, content in ({MANIFEST: _text(manifest)} | kept).items():
@@ -58,7 +49,21 @@ def pack(store: RunStore, path: Path, *, weights: bool = False) -> int:
             member.size = len(content) if isinstance(content, bytes) else content.stat().st_size
             with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as source:
                 archive.addfile(member, source)
-    return count
+    return len(runs)
+
+
+def _content(store: RunStore, folder: Path, *, weights: bool) -> dict[str, bytes | Path]:
+    """run id/file -> what is kept of a run. A finished one without weights is its record, which holds the config."""
+    record = store.record(folder.name)
+    names = {str(path.relative_to(folder)): path for path in _files(folder)}
+    found: dict[str, bytes | Path] = {name: path for name, path in names.items() if _is_known(name, weights)}
+    if record is not None:
+        found[RECORD] = _text(replace(record, config=record.config.with_(data_dir=None)).to_json())
+    if record is not None and record.is_done and not weights:
+        found.pop(CONFIG, None)
+    elif CONFIG in found:
+        found[CONFIG] = _text(store.config(folder.name).with_(data_dir=None).to_dict())
+    return {f"{folder.name}/{name}": content for name, content in found.items()}
 
 
 def unpack(path: Path, store: RunStore) -> tuple[int, int]:
@@ -75,7 +80,9 @@ def unpack(path: Path, store: RunStore) -> tuple[int, int]:
             _extract(archive, path, Path(place))
             packed = RunStore(place)
             runs = sorted(folder.name for folder in packed.root.iterdir())
-            return (added := sum(_take(packed, store, run_id) for run_id in runs)), len(runs) - added
+            steps = [_steps(packed, run_id) for run_id in runs]  # read whole, before one is added
+            added = sum(map(partial(_take, packed, store), runs, steps))
+            return added, len(runs) - added
     except (tarfile.TarError, EOFError) as error:
         raise InputError(f"{path} is damaged or no pack of a store ({error}); pack the store again") from error
 
@@ -87,7 +94,8 @@ def _extract(archive: tarfile.TarFile, path: Path, place: Path) -> None:
         if member.name not in expected:
             raise InputError(f"{path} holds {member.name!r}, which its list of files does not; pack the store again")
         run_id, _, name = member.name.partition("/")
-        source = archive.extractfile(member) if member.isreg() else None
+        is_plain = member.isreg() and not member.issparse()  # whose holes would be written out
+        source = archive.extractfile(member) if is_plain else None
         if source is None or not files.is_plain_name(run_id) or not _is_known(name, weights=True):
             raise InputError(f"{path} holds {member.name!r}, which is no file of a run; it is no pack of polyvae's")
         target = place / run_id / name
@@ -119,10 +127,10 @@ def _manifest(archive: tarfile.TarFile, path: Path) -> dict[str, str]:
     return content["files"]
 
 
-def _take(packed: RunStore, store: RunStore, run_id: str) -> bool:
-    """Moves a run over unless the store has it, or more of it."""
+def _take(packed: RunStore, store: RunStore, run_id: str, steps: float) -> bool:
+    """Moves a run over unless the store has it, or as much of it."""
     with store.lock(run_id, wait=True):
-        if store.is_done(run_id) or (not packed.is_done(run_id) and _steps(packed, run_id) <= _steps(store, run_id)):
+        if steps <= _steps(store, run_id):
             return False
         target = store.folder(run_id)
         if target.is_dir():
@@ -131,10 +139,12 @@ def _take(packed: RunStore, store: RunStore, run_id: str) -> bool:
         return True
 
 
-def _steps(store: RunStore, run_id: str) -> int:
-    """How far a run got, as its history tells; -1 where there is none."""
+def _steps(store: RunStore, run_id: str) -> float:
+    """How far a run got, as its history tells; infinity once it is finished, -1 where it is not there."""
     if not store.folder(run_id).is_dir():
         return -1
+    if store.is_done(run_id):
+        return math.inf
     history = store.history(run_id)
     return history[-1]["step"] if history else 0
 

@@ -15,6 +15,7 @@ from polyvae.models import JOINT, Blueprint, ModelFile, Networks, TrainableModel
 from polyvae.networks import NETWORKS
 from polyvae.priors import Prior, PriorFile
 from polyvae.runs.record import Record
+from polyvae.runs.store import RECORD, check_kept
 
 Module = TypeVar("Module", bound=nn.Module)
 MOST_TIMES = 10  # as many numbers as a file holds are made before they are compared
@@ -123,6 +124,7 @@ def _check_model(folder: Path, weights: str) -> None:
 def _content(folder: Path) -> dict[str, Any]:
     """model.json."""
     path = folder / "model.json"
+    check_kept(path)
     content = files.read_object(path, ModelFile)
     _check_sum(path, _recorded(folder).get(path.name))
     return content
@@ -135,7 +137,7 @@ def misfit(path: Path, reason: str) -> InputError:
 
 def _recorded(folder: Path) -> Mapping[str, str]:
     """File name -> SHA-256 as the record has it: none before a run is finished, or in records of earlier releases."""
-    path = folder / "record.json"
+    path = folder / RECORD
     return Record.read(path).resolved.sha256 if path.is_file() else {}
 
 

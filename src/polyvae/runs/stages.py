@@ -8,7 +8,7 @@ import torch
 from polyvae.modality import Batch
 from polyvae.models import TrainableModel
 from polyvae.noise import Noise
-from polyvae.objectives import Bound, elbo_of_terms, objective_named
+from polyvae.objectives import Bound, OfTerms, objective_named
 from polyvae.runs.plan import Plan
 from polyvae.training.loop import TrainingStage
 
@@ -35,4 +35,4 @@ def _objective_of(plan: Plan) -> Callable[..., Bound]:
     recipe = plan.method.terms_for(plan.blueprint.options)
     if recipe is None:
         return objective_named(str(plan.settings.objective)).function
-    return lambda model, batch, mixture, **how: elbo_of_terms(model, batch, recipe, **how)
+    return OfTerms(recipe)

@@ -15,6 +15,7 @@ from polyvae.schema import HistoryLine
 Damaged = Callable[[InputError], None]
 Item = TypeVar("Item")
 Read = TypeVar("Read")
+CONFIG, RECORD = "config.json", "record.json"
 
 
 def raised(damage: InputError) -> None:
@@ -33,7 +34,14 @@ def readable(read: Callable[[Item], Read], items: Iterable[Item], on_damage: Dam
     return found
 
 
-RECORD = "record.json"
+def check_kept(path: Path) -> None:
+    """Raises InputError for a file of a run that is not there because the record alone was kept."""
+    folder = path.parent
+    if not path.is_file() and not (folder / CONFIG).is_file() and (folder / RECORD).is_file():
+        raise InputError(
+            f"of run {folder.name} only the record was kept in {folder.parent}; use a store that has its weights, or "
+            "do the run again"
+        )
 
 
 class RunStore:
@@ -59,7 +67,7 @@ class RunStore:
         path = Path(run)
         path = path if path.name not in ("", "..") else path.resolve()  # a run has the name of its folder
         for candidate in (self.root / run, path):
-            if (candidate / "config.json").is_file() or (candidate / "record.json").is_file():
+            if (candidate / CONFIG).is_file() or (candidate / RECORD).is_file():
                 return candidate
         ids = sorted({path.parent.name for path in self.root.glob("*/*.json") if path.stem in ("config", "record")})
         matching = [name for name in ids if name.startswith(run)]
@@ -73,7 +81,7 @@ class RunStore:
 
     def record(self, run_id: str) -> Record | None:
         """The record of a finished run, or None. Raises InputError when it is damaged."""
-        path = self.folder(run_id) / "record.json"
+        path = self.folder(run_id) / RECORD
         return Record.read(path) if path.is_file() else None
 
     def is_done(self, run_id: str) -> bool:
@@ -89,7 +97,8 @@ class RunStore:
 
     def config(self, run_id: str) -> RunConfig:
         """The config of a run, finished or not. Raises InputError when it is damaged."""
-        path = self.folder(run_id) / "config.json"
+        path = self.folder(run_id) / CONFIG
+        check_kept(path)
         content = files.read_object(path, dict[str, Any])
         try:
             return RunConfig.from_dict(content)
@@ -114,9 +123,9 @@ class RunStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"store {self.root} is not writable ({error.strerror}); choose another --store") from error
-        for stale in [folder / "record.json", folder / "traceback.txt", *files.leftovers(folder)]:
+        for stale in [folder / RECORD, folder / "traceback.txt", *files.leftovers(folder)]:
             files.remove(stale)
-        files.write_json(folder / "config.json", config.to_dict())
+        files.write_json(folder / CONFIG, config.to_dict())
         return folder
 
     def finish(self, record: Record) -> None:

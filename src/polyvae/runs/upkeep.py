@@ -107,7 +107,7 @@ def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
 
 
 def _contradictions(store: RunStore, name: str, record: Record) -> list[str]:
-    """Where the files of a run are sound, and do not belong together."""
+    """Where the files of a run are each sound but do not belong together."""
     found, steps, history = [], record.resolved.steps, store.history(name)
     if store.config(name) != record.config:
         found += ["its config.json has other settings than its record"]

@@ -18,7 +18,7 @@ from polyvae.errors import InputError, RunError
 from polyvae.runs.evaluation import evaluation_of
 from polyvae.runs.finished import lacking
 from polyvae.runs.plan import Plan, make_plan, make_plans
-from polyvae.runs.record import Record
+from polyvae.runs.record import Record, duration
 from polyvae.runs.run import DeviceLost, steps_of
 from polyvae.runs.stages import stages_of
 from polyvae.runs.store import RunStore
@@ -101,15 +101,14 @@ def sweep(
         raise InputError(f"no executor {executor!r}; choose {', '.join(executors.EXECUTORS)}")
     plans = make_plans(configs)
     is_shared = executor == "local" and _share_a_gpu(plans)
-    count = workers if workers is not None else _fill(plans[0]) if is_shared else min(2, CORES)
-    given = replace(resources or Resources(), workers=count, folder=store.root)
     wanted = [plan for plan in plans if work_left(plan, store, retry_failed) is not None]
+    count = workers if workers is not None else _fill(wanted) if is_shared else min(2, CORES)
+    given = replace(resources or Resources(), workers=count, folder=store.root)
     _make_judges(wanted, watcher)
     run_ids = list(dict.fromkeys(plan.run_id for plan in plans))
     told = (store.root.absolute(), retry_failed, plugins.loaded(), deadline)
     todo = {plan.run_id: _Task(plan.run_id, plan.config, *told) for plan in wanted}
-    if minutes is not None:
-        todo = _in_time(todo, store, 60 * minutes, watcher)
+    cost = {} if minutes is None else _costs(todo, store)
     known: dict[str, Record] = {}  # another sweep may do a failed run again, and its record is gone for a while
 
     def tell(record: Record) -> None:
@@ -120,7 +119,10 @@ def sweep(
         if run_id not in todo and (record := store.record(run_id)) is not None:
             tell(record)
     how = partial(executors.in_turns, _steps) if is_shared else partial(executors.EXECUTORS[executor], _work)
-    _Queue(todo, store, how, given, deadline, replace(watcher, on_record=tell)).run()
+    queue = _Queue(todo, cost, store, how, given, deadline, replace(watcher, on_record=tell))
+    if minutes is not None and todo:
+        _check_time(queue, minutes)
+    queue.run()
     return [known[run_id] for run_id in run_ids if run_id in known]
 
 
@@ -146,44 +148,56 @@ def _share_a_gpu(plans: Sequence[Plan]) -> bool:
     return all(plan.device.type == "cuda" for plan in plans)
 
 
-def _fill(plan: Plan) -> int:
-    """How many runs like this one fill its GPU: as many as its memory holds, at most eight."""
+def _fill(plans: Sequence[Plan]) -> int:
+    """How many runs like the first one fill its GPU: as many as its memory holds, at most eight."""
+    if not plans:
+        return 1
+    plan = plans[0]
     torch.cuda.reset_peak_memory_stats(plan.device)
     before = torch.cuda.memory_allocated(plan.device)
-    model = plan.build()
-    with TemporaryDirectory() as folder:
-        taken = steps(model, stages_of(plan, model), plan.rows_at, None, plan.config, Path(folder))
-        with closing(taken):
-            next(taken)
+    try:
+        model = plan.build()
+        with TemporaryDirectory() as folder:
+            taken = steps(model, stages_of(plan, model), plan.rows_at, None, plan.config, Path(folder))
+            with closing(taken):
+                next(taken)
+    except (torch.OutOfMemoryError, RunError):  # its record will say so
+        return 1
+    torch.cuda.empty_cache()  # what PyTorch keeps for later counts as taken
     asked = 2 * (torch.cuda.max_memory_allocated(plan.device) - before)  # a captured step keeps what it takes
     there, _ = torch.cuda.mem_get_info(plan.device)
     return max(1, min(AT_ONCE, int(there // max(1, asked))))
 
 
-def _in_time(todo: dict[str, _Task], store: RunStore, seconds: float, watcher: Watcher) -> dict[str, _Task]:
-    """What can end in time, or has begun before. Raises InputError if there is something to do, and nothing can."""
+def _costs(todo: dict[str, _Task], store: RunStore) -> dict[str, float]:
+    """Seconds that each run is expected to take; empty where nothing is known of this machine."""
     expected = costs.estimate([task.config for task in todo.values()], store.records(lambda damage: None))
-    if expected is None:  # nothing is known of this machine
-        return todo
-    begun = {run_id for run_id in todo if (store.folder(run_id) / "checkpoint").is_dir()}
-    cost = dict(zip(todo, expected, strict=True))
-    fitting = {run_id: task for run_id, task in todo.items() if run_id in begun or cost[run_id] <= seconds}
-    if todo and not fitting:
-        shortest = min(expected)
+    return {} if expected is None else dict(zip(todo, expected, strict=True))
+
+
+def _check_time(queue: "_Queue", minutes: float) -> None:
+    """Tells which runs take longer than there is time. Raises InputError if that is so of all that are to do."""
+    long = [run_id for run_id in queue.todo if not queue.ends_within(60 * minutes, run_id)]
+    if len(long) == len(queue.todo):
+        shortest = min(queue.cost.values())
         raise InputError(
-            f"--minutes {seconds / 60:g} is too short for any run: the shortest takes about {shortest / 60:.1f} here; "
+            f"--minutes {minutes:g} is too short for any run: the shortest takes about {duration(shortest)} here; "
             f"say --minutes {ceil(1.2 * shortest / 60)}"
         )
-    if len(fitting) < len(todo):
-        watcher.on_note(f"{len(todo) - len(fitting)} runs take longer than the time that is given, and wait")
-    return fitting
+    if long:
+        queue.watcher.on_note(f"runs that take longer than --minutes {minutes:g}, and wait: {len(long)}")
 
 
 @dataclass
 class _Queue:
-    """What is left to do, and how it is done. resources: with fewer workers after a run that ran out of memory."""
+    """What is left to do, and how it is done.
+
+    cost: seconds that a run is expected to take, where that is known. resources: with fewer workers after a run that
+    ran out of memory.
+    """
 
     todo: dict[str, _Task]
+    cost: dict[str, float]
     store: RunStore
     execute: Callable[..., Results[_Task]]
     resources: Resources
@@ -191,10 +205,10 @@ class _Queue:
     watcher: Watcher
 
     def run(self) -> None:
-        """Runs what is to do until nothing is left, the runs that another sweep is at included."""
+        """Runs what is to do until nothing is left that can end in time, the runs that another sweep is at included."""
         self.deaths = dict.fromkeys(self.todo, 0)
-        while self.todo and not self._is_ending():
-            if not any(_is_free(self.store, run_id) for run_id in self.todo):  # another sweep is at all of them
+        while (fitting := list(filter(self._fits, self.todo))) and not self._is_ending():
+            if not any(_is_free(self.store, run_id) for run_id in fitting):  # another sweep is at all of them
                 time.sleep(executors.POLL_SECONDS)
                 continue
             with suppress(_TimeIsUp), closing(self.execute(self._free(), self.resources, self._poll)) as results:
@@ -203,7 +217,7 @@ class _Queue:
                         break  # those under way leave checkpoints
 
     def _settle(self, task: _Task, status: int) -> bool:
-        """Takes what is done off the list; whether the others may go on as they are."""
+        """Takes a run that is done off the list. Returns whether the others may go on as they are."""
         self.deaths[task.run_id] += status < 0
         if status == LOST:
             raise RunError("the GPU no longer answers; what is finished is in the store, the others have checkpoints")
@@ -223,7 +237,17 @@ class _Queue:
         return True
 
     def _free(self) -> Generator[_Task]:
-        yield from (t for t in list(self.todo.values()) if not self._is_ending() and _is_free(self.store, t.run_id))
+        for run_id, task in list(self.todo.items()):
+            if not self._is_ending() and self._fits(run_id) and _is_free(self.store, run_id):
+                yield task
+
+    def ends_within(self, seconds: float, run_id: str) -> bool:
+        """Whether a run is expected to take no longer. What has begun before may always go on."""
+        return self.cost.get(run_id, 0.0) <= seconds or (self.store.folder(run_id) / "checkpoint").is_dir()
+
+    def _fits(self, run_id: str) -> bool:
+        """Whether a run may start now."""
+        return self.deadline is None or self.ends_within(self.deadline - time.time(), run_id)
 
     def _poll(self, running: list[_Task]) -> None:
         self.watcher.on_poll([task.run_id for task in running])
@@ -238,7 +262,7 @@ class _Queue:
 
 
 def _work(task: _Task) -> int:
-    """The exit status of a run that is made, or scored by more metrics."""
+    """Makes a run, or scores it by more metrics; returns the exit status."""
     return exhausted(_steps(task))
 
 

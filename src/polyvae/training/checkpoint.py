@@ -3,7 +3,7 @@
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ class ProgressFile(TypedDict):
     total_seconds: float
     best_loss: float | None
     best_epoch: int
+    eager: NotRequired[str]
 
 
 class Meta(TypedDict):
@@ -100,5 +101,5 @@ def load(path: Path, model: nn.Module) -> tuple[Progress, dict[str, Tensor], dic
     for name, value in parts["optimiser"].items():
         index, _, key = name.partition(".")
         states.setdefault(int(index), {})[key] = value
-    progress = {f.name: meta["progress"][f.name] for f in fields(Progress)}
+    progress = {f.name: meta["progress"][f.name] for f in fields(Progress) if f.name in meta["progress"]}
     return Progress(**progress), parts["best"], states

@@ -26,6 +26,7 @@ from polyvae.training.checkpoint import Progress
 from polyvae.training.graph import Replayed
 
 CHECKPOINT_SECONDS = 30.0
+FAR = 4  # times as long on an accelerator, from which weights must be copied while others wait
 Result = TypeVar("Result")
 READ_EVERY = 50  # steps whose losses stay on an accelerator, which would wait for every reading
 VALIDATION_ROWS = 1024  # per batch of the validation pass
@@ -39,11 +40,6 @@ class TrainingStage:
     loss: Callable[[Batch, Noise], Any]
     parameters: Sequence[nn.Parameter]
     epochs: int
-
-
-def train(*arguments: Any, **options: Any) -> Progress:
-    """`steps`, taken one after the other to the end."""
-    return exhausted(steps(*arguments, **options))
 
 
 def exhausted(taken: Generated[None, None, Result]) -> Result:
@@ -93,7 +89,7 @@ def learning_rate(config: RunConfig, step: int, total: int) -> float:
 
 @dataclass
 class _Loop:
-    """The state of `train`: its arguments, the place in the run, the optimiser of the stage, the history so far."""
+    """The state of `steps`: its arguments, the place in the run, the optimiser of the stage, the history so far."""
 
     model: nn.Module
     stages: Sequence[TrainingStage]
@@ -118,6 +114,7 @@ class _Loop:
         if self.file.is_file():
             self.at, self.best, self.states = checkpoint.load(self.file, self.model)
         self.history = _kept_history(self.folder / "history.jsonl", self.at)
+        self.checkpoint_seconds *= 1 if waiting.is_free(self.device) else FAR
         self.saved_at = time.monotonic()
         self.generator, self.data = Generator(self.device), None
         self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
@@ -125,14 +122,27 @@ class _Loop:
             self.stream.wait_stream(torch.cuda.current_stream(self.device))
 
     def on_stream(self) -> AbstractContextManager[Any]:
-        """Work inside goes to this model's own stream, so that several models fill one GPU."""
+        """Inside, work is queued on this model's own stream, so that several models fill one GPU."""
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
     def run(self) -> Generated[None, None, Progress]:
+        try:
+            yield from self._stages()
+        finally:  # else what is captured, which holds this object too, keeps its memory until Python looks for cycles
+            vars(self).pop("update", None)
+            self.model.zero_grad()
+        if self.stream is not None:
+            torch.cuda.current_stream(self.device).wait_stream(self.stream)
+        if self.best and self.team.leads:
+            files.write_tensors(self.folder / "model_best.safetensors", self.best)
+        return self.at
+
+    def _stages(self) -> Generated[None]:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             while self.at.stage < len(self.stages):
                 stage = self.stages[self.at.stage]
-                self.optimiser = _adam(stage.parameters, self.states)
+                with self.on_stream():
+                    self.optimiser = _adam(stage.parameters, self.states)
                 self.data = None  # what is captured belongs to a stage
                 while self.at.epoch < stage.epochs and not self._is_out_of_patience():
                     yield from self._epoch(stage)
@@ -141,11 +151,6 @@ class _Loop:
                     self.at.best_loss, self.at.best_epoch, self.best = None, -1, {}
                 with self.on_stream():
                     self._save(None)
-        if self.stream is not None:
-            torch.cuda.current_stream(self.device).wait_stream(self.stream)
-        if self.best and self.team.leads:
-            files.write_tensors(self.folder / "model_best.safetensors", self.best)
-        return self.at
 
     def _epoch(self, stage: TrainingStage) -> Generated[None]:
         at, size = self.at, self.config.batch_size
@@ -216,7 +221,7 @@ class _Loop:
         return self.team.mean(_values(bound), self.count)
 
     def _read(self) -> None:
-        """Brings over the losses of the last steps. Raises RunError for one that is not finite."""
+        """Reads the losses of the last steps from the device. Raises RunError for one that is not finite."""
         steps = range(self.at.step - len(self.unread), self.at.step)
         for step, values in zip(steps, torch.stack(self.unread).tolist() if self.unread else (), strict=True):
             if not math.isfinite(values[0]):
