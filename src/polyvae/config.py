@@ -107,7 +107,7 @@ class RunConfig(DataOptions):
     posterior_scale: Literal["auto", "exp", "softplus", "softmax"] = "auto"
     """How an encoder's output becomes a scale; softmax: scales sum to the latent dimension. Default: usually exp."""
     method_options: str | None = None
-    """Options that only this method has: name=value,name=value."""
+    """Options that only this method has, shown by `polyvae methods`: name=value,name=value."""
     network: str = "auto"
     """mlp, conv, conv_half, resnet, or transformer (text), for all or by modality (m0=conv,m1=mlp)."""
     likelihood: str = "auto"

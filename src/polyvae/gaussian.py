@@ -91,11 +91,16 @@ def product_of_experts(experts: Law, member: Tensor, prior_expert: bool | Tensor
     the experts' family has no products (Laplace) and more than one takes part.
     """
     prior = torch.as_tensor(prior_expert, device=member.device).expand(member.shape[:-1])
+    check_product(experts, member, prior)
+    return product(experts, member, prior)
+
+
+def check_product(experts: Factorised, member: Tensor, prior: Tensor) -> None:
+    """Raises InputError for an empty product, and one of experts that have none; arguments as of `product`."""
     if not bool((member.any(-1) | prior).all()):
         raise InputError("product of experts with no member and no prior expert; observe at least one modality per row")
     if not experts.has_products and bool((member.sum(-1) + prior > 1).any()):
         raise no_product(experts)
-    return product(experts, member, prior)
 
 
 def no_product(experts: Factorised) -> InputError:
@@ -117,6 +122,30 @@ def product(experts: Law, member: Tensor, prior: Tensor) -> Law:
     log_precision = torch.cat([-experts.logvar.view(count, *inner, *rows), nobody])
     log_precision = torch.where(taking_part, log_precision, -torch.inf)
     return experts.like((log_precision.softmax(0) * means).sum(0), -log_precision.logsumexp(0))
+
+
+def with_prior_power(experts: Law, member: Tensor, power: Tensor) -> Law:
+    """The product of the member experts and of N(0, I) to a power, which may be negative.
+
+    experts, member: as of `product`; power: of member's shape without the last axis. A precision sum_m L_m + power that
+    a negative power leaves below that of the narrowest expert is held to it: this can only be where the power divides
+    by more than the experts hold of the prior.
+    """
+    inner = (1,) * (member.dim() - 2)
+    count, *rows = experts.mean.shape
+    log_precision, means = (field.view(count, *inner, *rows) for field in (-experts.logvar, experts.mean))
+    precision = torch.where(member.movedim(-1, 0)[..., None], log_precision, -torch.inf).exp()
+    total = torch.maximum(precision.sum(0) + power[..., None], precision.amax(0))
+    return experts.like((precision * means).sum(0) / total, -total.log())
+
+
+def geometric(laws: Law, weights: Tensor) -> Law:
+    """The normalised product of laws (part, ..., latent) to the power of weights (part, ...), which sum to 1.
+
+    Its precision is the weighted mean of theirs, so it is never narrower than all of them.
+    """
+    log_precision = weights.log()[..., None] - laws.logvar
+    return laws.like((log_precision.softmax(0) * laws.mean).sum(0), -log_precision.logsumexp(0))
 
 
 def kl(a: Gaussian, b: Gaussian) -> Tensor:

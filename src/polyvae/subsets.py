@@ -284,6 +284,11 @@ def mvae(names: Sequence[str]) -> SubsetMixture:
     return Listed(tuple(names), (Term(tuple(names), 1.0, prior_expert=True),))
 
 
+def whole(names: Sequence[str]) -> SubsetMixture:
+    """S = {all} without prior expert: the posterior of any subset is the product of its experts alone."""
+    return Listed(tuple(names), (Term(tuple(names), 1.0),))
+
+
 def mmvae(names: Sequence[str]) -> SubsetMixture:
     """MMVAE (Shi et al. 2019; paper, Table 1): each single modality with weight 1 / M."""
     return Listed(tuple(names), tuple(Term((name,), 1 / len(names)) for name in names))

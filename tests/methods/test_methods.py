@@ -46,6 +46,14 @@ def test_a_config_overrides_what_a_method_says():
         ({"method": "mmvae_official", "posterior": "normal", "prior": "cauchy"}, "--prior cauchy is unknown"),
         ({"prior_components": 4}, "--prior-components is for the priors gmm"),
         ({"method": "unimodal_dreg"}, "m0"),
+        ({"method": "crmvae", "objective": "iwae"}, "has its own"),
+        ({"method": "mvtcae", "method_options": "alpha=2"}, r"--method-options alpha=2.0: it must be in \[0, 1\]"),
+        ({"method": "jmvae", "method_options": "alpha=-1"}, "alpha=-1.0: it must be at least 0"),
+        ({"method": "mmvm", "method_options": "a=.5"}, "no option 'a'"),
+        ({"method": "mvtcae", "only": "m0"}, "method mvtcae compares modalities, and there is one"),
+        ({"method": "jmvae", "posterior": "laplace"}, "--posterior laplace: S needs products"),
+        ({"method": "mmjsd", "posterior": "laplace"}, "--posterior laplace: method mmjsd multiplies posteriors"),
+        ({"method": "mmjsd", "prior": "gmm"}, "--prior gmm: a term of mmjsd takes"),
     ],
 )
 def test_what_cannot_go_together_is_refused_before_compute(changes, message):
@@ -111,8 +119,9 @@ def test_the_cost_of_a_method_is_what_it_does(name, monkeypatch):
     plan = make_plan(config)
     model = plan.build()
     batch, counted = Batch({n: v[:30] for n, v in plan.test.batch(slice(0, 40)).values.items()}), {"in": 0, "out": 0}
-    for kind, modules in (("in", model.encoders), ("out", model.decoders)):
-        for module in modules.values():
+    joint = model.joint.encoders.values() if method.model == "joint_encoder" else ()
+    for kind, modules in (("in", [*model.encoders.values(), *joint]), ("out", model.decoders.values())):
+        for module in modules:
             module.register_forward_hook(
                 lambda m, i, o, kind=kind: counted.__setitem__(kind, counted[kind] + len(i[0]))
             )
@@ -134,6 +143,25 @@ def test_the_official_methods_run_resume_and_load(tmp_path):
         model = result.load()
         assert model.family.kind == "laplace"
         assert model.prior.logits.abs().max() > 0, "the prior has learned"
+
+
+@pytest.mark.parametrize("method", ["jmvae", "mvtcae_over_messages", "mmvm"])
+def test_methods_of_terms_are_trained_on_gaps_scored_and_loaded(method, tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.normal(size=(120, 3)).astype("float32") for name in NAMES}
+    arrays |= {f"{name}.mask": rng.random(120) > 0.3 for name in NAMES[1:]}
+    np.savez(tmp_path / "mine.npz", **arrays)
+    config = pv.RunConfig(dataset="arrays", data=str(tmp_path / "mine.npz"), method=method, latent_dim=2, epochs=2)
+    result = pv.run(config.with_(metrics="bound,objective,log_likelihood,imputation"), tmp_path / "runs")
+    assert {"bound/loss", "objective/loss", "log_likelihood/joint"} <= set(result.metrics)
+    assert all(np.isfinite(value) for value in result.metrics.values())
+    assert result.record.resolved.objective is None
+    assert result.record.resolved.is_bound is (method == "jmvae")
+    model = result.load()
+    assert type(model) is pv.models.MODELS[METHODS[method].model]
+    rows = Batch({name: torch.from_numpy(arrays[name][:5]) for name in NAMES})
+    for given in (NAMES, NAMES[:1], NAMES[1:]):
+        assert all(v.isfinite().all() for v in model.generate(rows, given).values())
 
 
 @pytest.mark.parametrize("prior", ["gmm", "vamp", "flow"])
@@ -180,5 +208,7 @@ def test_bad_use_of_fitted_priors_is_named(tmp_path, capsys):
 
 def test_every_s_is_listed_with_its_objective(capsys):
     main(["methods"])
-    assert set(METHODS) <= set(capsys.readouterr().out.split())
+    shown = capsys.readouterr().out
+    assert set(METHODS) <= set(shown.split())
+    assert "(alpha = 0.8333)" in shown
     assert subsets.mmvae(NAMES) == METHODS["mmvae_official"].mixture(NAMES)

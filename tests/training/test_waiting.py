@@ -161,7 +161,7 @@ def compiled(model, data, loss):
     return results
 
 
-QUICK = {"mopoe": {}, "mvae_plus": {}, "mmvae": {"objective": "dreg_looser"}}
+QUICK = {"mopoe": {}, "mvae_plus": {}, "mvtcae": {}, "mmvae": {"objective": "dreg_looser"}}
 LONG = [
     *((method, {}) for method in NAMES if method not in QUICK),
     *(("mmvae", {"objective": objective}) for objective in OBJECTIVES if objective != "dreg_looser"),

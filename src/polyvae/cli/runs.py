@@ -29,6 +29,7 @@ from polyvae.methods import METHODS, Method, cost
 from polyvae.metrics import METRICS
 from polyvae.models import MODELS
 from polyvae.objectives import objective_named
+from polyvae.options import names_of
 from polyvae.runs import finished
 from polyvae.runs.record import Record
 from polyvae.runs.run import run as train_and_score
@@ -114,25 +115,34 @@ def methods() -> None:
     table.columns[0].no_wrap = True
     for method in METHODS.values():
         if not MODELS.named(method.model).is_joint:
-            table.add_row(method.name, method.summary, *["its own"] * 3, "", "", method.source)
+            table.add_row(method.name, _summary(method), *["its own"] * 3, "", "", method.source)
             continue
-        objective = method.objective
+        objective = "its terms" if method.recipe else method.objective
         if any(stage.objective is not None for stage in method.stages):
             objective += ", own terms"
         if objective_named(method.objective).draws:
             objective += f", K = {method.samples}"
         posterior = f"{method.family.kind}, {method.family.scale}"
-        row = (method.name, method.summary, objective, method.prior, posterior, _is_bound(method))
+        row = (method.name, _summary(method), objective, method.prior, posterior, _is_bound(method))
         encoded, decoded = cost(method, NAMES_SHOWN)
         table.add_row(*row, f"{encoded:.3g} + {decoded:.3g}" if method.mixture else "depends on S", method.source)
     show(table)
+
+
+def _summary(method: Method) -> str:
+    """With its options and their defaults, which --method-options changes."""
+    if method.options is None:
+        return method.summary
+    defaults = {name: getattr(method.options(), name) for name in names_of(method.options)}
+    shown = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in defaults.items()}
+    return f"{method.summary} ({', '.join(f'{name} = {value}' for name, value in shown.items())})"
 
 
 def _is_bound(method: Method) -> str:
     """On the joint log-evidence, at beta 1 or more for L_S."""
     if method.mixture is None:
         return "depends on S"
-    return "yes" if method.mixture(("a", "b")).is_bound else "no"
+    return "yes" if method.is_bound and method.mixture(("a", "b")).is_bound else "no"
 
 
 def metrics() -> None:

@@ -6,11 +6,14 @@ A kind is a `TrainableModel` under a name, which model.json keeps, so that a tra
 from polyvae.errors import InputError
 from polyvae.models.blueprint import JOINT, OWN, Blueprint, ModelFile, Networks, Pair
 from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
+from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE, MessageVAE
 from polyvae.models.generation import TrainableModel, generate
 from polyvae.models.vae import MultimodalVAE
 from polyvae.registry import Registry
 
-MODELS: Registry[type[TrainableModel]] = Registry("kind of model", {JOINT: MultimodalVAE})
+MODELS: Registry[type[TrainableModel]] = Registry(
+    "kind of model", {JOINT: MultimodalVAE, "joint_encoder": JointEncoderVAE, "messages": MessageVAE}
+)
 register = MODELS.register
 ABSTRACT = ("prior_codes", "posterior_codes", "decode")
 
@@ -34,6 +37,7 @@ def build(blueprint: Blueprint) -> TrainableModel:
 
 __all__ = [
     "JOINT",
+    "JOINT_EXPERT",
     "MODELS",
     "OWN",
     "Blueprint",

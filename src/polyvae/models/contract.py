@@ -11,6 +11,7 @@ from typing import Protocol, TypeGuard
 from torch import Tensor
 from torch.distributions import Distribution
 
+from polyvae import gaussian
 from polyvae.errors import InputError
 from polyvae.gaussian import GaussianMixture
 from polyvae.modality import Batch, Modality
@@ -111,6 +112,16 @@ def joint(model: Model) -> JointModel:
 def mixture_of(model: Model) -> SubsetMixture | None:
     """S of a model that declares a `mixture`: its posterior given a subset is the mixture of those of its members."""
     return getattr(model, "mixture", None)
+
+
+def expert_names_of(model: JointModel) -> tuple[str, ...]:
+    """What the experts of `encode` are called: the modalities, and those that a kind of model adds (`expert_names`)."""
+    return getattr(model, "expert_names", model.names)
+
+
+def fused(model: JointModel, experts: Posterior, member: Tensor, prior_expert: Tensor) -> Posterior:
+    """The posterior of the members by the model's `fuse`, if it has its own, else their product; none may be empty."""
+    return getattr(model, "fuse", gaussian.product)(experts, member, prior_expert)
 
 
 def code_draws(

@@ -1,6 +1,7 @@
 """The multimodal VAE: encoders, decoders, a prior, and the set S that says how posteriors are formed. No loss here."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from polyvae.errors import InputError
 from polyvae.gaussian import NO_PRODUCT, GaussianMixture
 from polyvae.modality import Batch, Modality
 from polyvae.models.blueprint import Blueprint, Networks
-from polyvae.models.contract import Codes
+from polyvae.models.contract import Codes, fused
 from polyvae.models.generation import TrainableModel
 from polyvae.networks import grouped
 from polyvae.networks.by_name import ByName
@@ -64,14 +65,23 @@ class MultimodalVAE(TrainableModel):
     @classmethod
     def of(cls, blueprint: Blueprint) -> "MultimodalVAE":
         """The untrained model of a blueprint."""
-        return cls(
-            blueprint.modalities,
-            blueprint.pairs(),
-            blueprint.mixture,
-            blueprint.latent_dim,
-            prior=blueprint.first_prior(),
-            family=blueprint.family,
-        )
+        return cls(**cls.arguments(blueprint))
+
+    @staticmethod
+    def arguments(blueprint: Blueprint) -> dict[str, Any]:
+        """What the models of a blueprint are built from."""
+        return {
+            "modalities": blueprint.modalities,
+            "networks": blueprint.pairs(),
+            "mixture": blueprint.mixture,
+            "latent_dim": blueprint.latent_dim,
+            "prior": blueprint.first_prior(),
+            "family": blueprint.family,
+        }
+
+    def further(self) -> dict[str, Any]:
+        """What a kind of model is built from beside that, to be shared with a model `scored_by` other likelihoods."""
+        return {}
 
     @property
     def device(self) -> torch.device:
@@ -88,7 +98,8 @@ class MultimodalVAE(TrainableModel):
             if own.likelihood.parameters != other.likelihood.parameters:
                 raise InputError(f"the likelihood of {own.name!r} takes another number of parameters per element")
         pairs = {name: (self.encoders[name], self.decoders[name]) for name in self.names}
-        scored = MultimodalVAE(modalities, pairs, self.mixture, self.latent_dim, prior=self.prior, family=self.family)
+        laws = {"prior": self.prior, "family": self.family}
+        scored = type(self)(modalities, pairs, self.mixture, self.latent_dim, **laws, **self.further())
         return scored.to(self.device).train(self.training)
 
     def encode(self, batch: Batch, wanted: Tensor | Collection[str] | None = None) -> Posterior:
@@ -163,7 +174,7 @@ class MultimodalVAE(TrainableModel):
             S = self.rules[asked]
             check_products(self.family, S)
             experts, terms = self.encode(batch, asked) if experts is None else experts, S.on(batch.present.device)
-            components = gaussian.product(experts, terms.matrix[:, None], terms.prior_experts[:, None])
+            components = fused(self, experts, terms.matrix[:, None], terms.prior_experts[:, None])
             weights = terms.weights.to(components.mean.dtype).expand(len(batch.present), -1)
             return GaussianMixture(components, weights)
         observed = batch.present & torch.tensor([name in wanted for name in self.names], device=batch.present.device)
@@ -172,7 +183,8 @@ class MultimodalVAE(TrainableModel):
             raise InputError(f"row {row} has none of {', '.join(asked)}; leave it out or condition on more")
         member, prior_expert, weights = self._terms(observed)
         experts = self.encode(batch, member.any(0)) if experts is None else experts
-        components = gaussian.product_of_experts(experts, member, prior_expert)
+        gaussian.check_product(experts, member, prior_expert)
+        components = fused(self, experts, member, prior_expert)
         return GaussianMixture(components, weights.to(components.mean.dtype))
 
     def _terms(self, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:

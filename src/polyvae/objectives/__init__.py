@@ -17,6 +17,19 @@ from polyvae.objectives.importance import (
     iwae_looser,
 )
 from polyvae.objectives.parts import UNCOVERED, Allocation, Bound, systematic_quantiles
+from polyvae.objectives.terms import (
+    PRIOR,
+    Divergence,
+    Draw,
+    Geometric,
+    Mix,
+    OfTerms,
+    Q,
+    Recipe,
+    Terms,
+    elbo_of_terms,
+    singles,
+)
 from polyvae.objectives.weighting import Options
 from polyvae.registry import Registry
 
@@ -46,12 +59,21 @@ objective_named = OBJECTIVES.named
 
 __all__ = [
     "OBJECTIVES",
+    "PRIOR",
     "UNCOVERED",
     "Allocation",
     "Bound",
+    "Divergence",
+    "Draw",
+    "Geometric",
     "JointModel",
+    "Mix",
     "Objective",
+    "OfTerms",
     "Options",
+    "Q",
+    "Recipe",
+    "Terms",
     "dreg",
     "dreg_looser",
     "dreg_looser_multivae",
@@ -59,9 +81,11 @@ __all__ = [
     "dreg_multivae",
     "dreg_official",
     "elbo",
+    "elbo_of_terms",
     "elbo_tight",
     "iwae",
     "iwae_looser",
     "objective_named",
+    "singles",
     "systematic_quantiles",
 ]

@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from polyvae import gaussian, noise, waiting
 from polyvae.errors import InputError
 from polyvae.modality import Batch
+from polyvae.models import contract
 from polyvae.models.contract import JointModel
 from polyvae.noise import Noise, RowNoise, ShareNoise
 from polyvae.posteriors import Posterior
@@ -70,14 +71,16 @@ def every_term(model: JointModel, batch: Batch, mixture: SubsetMixture) -> tuple
     # A term with nothing to encode or to predict has weight zero; the prior keeps its posterior finite.
     member, prior_expert = left.given & alive[..., None], left.prior_expert | ~alive
     experts = model.encode(batch, mixture.encoded if batch.is_complete else member.any(0))
-    return fused(experts, mixture, member, prior_expert), omega_of(mixture, alive)
+    return fused(model, experts, mixture, member, prior_expert), omega_of(mixture, alive)
 
 
-def fused(experts: Posterior, mixture: SubsetMixture, member: Tensor, prior_expert: Tensor) -> Posterior:
-    """The product of experts for terms of S, none of which is empty. Raises InputError if there are no products."""
+def fused(
+    model: JointModel, experts: Posterior, mixture: SubsetMixture, member: Tensor, prior_expert: Tensor
+) -> Posterior:
+    """The posterior for terms of S, none of which is empty. Raises InputError if there are no products."""
     if mixture.has_products and not experts.has_products:
         raise gaussian.no_product(experts)
-    return gaussian.product(experts, member, prior_expert)
+    return contract.fused(model, experts, member, prior_expert)
 
 
 def omega_of(mixture: SubsetMixture, alive: Tensor) -> Tensor:

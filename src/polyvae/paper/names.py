@@ -19,6 +19,14 @@ METHODS = {
     "mmvae_official": Name("official MMVAE", "MMVAE, official"),
     "unimodal_dreg": Name("unimodal", "Unimodal VAE, DReG"),
     "mvae_plus_random": Name("MVAE+, random subsets", "MVAE+, random subsets"),
+    "mvtcae": Name("MVTCAE", "MVTCAE"),
+    "mvtcae_over_messages": Name("MVTCAE, over messages", "MVTCAE, over messages"),
+    "crmvae": Name("CRMVAE", "CRMVAE"),
+    "jmvae": Name("JMVAE", "JMVAE"),
+    "mmjsd": Name("mmJSD", "mmJSD"),
+    "mmjsd_official": Name("official mmJSD", "mmJSD, official"),
+    "mmvm": Name("MMVM", "MMVM"),
+    "mmvm_official": Name("official MMVM", "MMVM, official"),
 }
 DATASETS = {
     "polymnist": Name("PolyMNIST", "PolyMNIST"),

@@ -70,6 +70,14 @@ METHODS = {
         ("mmvae_official", "#d55e00", "v"),
         ("unimodal_dreg", "#444b57", "d"),
         ("mvae_plus_random", "#cc79a7", "s"),
+        ("mvtcae", "#cc79a7", "P"),
+        ("mvtcae_over_messages", "#cc79a7", "X"),
+        ("crmvae", "#a6761d", "P"),
+        ("jmvae", "#0072b2", "X"),
+        ("mmjsd", "#e69f00", "X"),
+        ("mmjsd_official", "#d55e00", "X"),
+        ("mmvm", "#009e73", "X"),
+        ("mmvm_official", "#56b4e9", "X"),
     )
 }
 OTHERS = [(colour, marker) for marker in "XvhpP*" for colour in ("#d55e00", "#cc79a7", "#a6761d")]

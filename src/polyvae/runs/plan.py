@@ -195,15 +195,16 @@ def _blueprint(
 ) -> tuple[Blueprint, Settings]:
     """modalities: of the whole data set; a method of one modality has its share of the config's latent dimensions."""
     mixture = _mixture(config, method, train.names)
-    settings = settings_of(config, method, mixture)
-    options = parsed(config.method_options, method.options, "--method-options", f"method {method.name!r}")
+    given = parsed(config.method_options, method.options, "--method-options", f"method {method.name!r}")
+    options = {} if method.options is None else asdict(method.options(**given))
+    settings = settings_of(config, method, mixture, method.terms_for(options))
     blueprint = Blueprint(
         modalities=train.modalities,
         mixture=mixture,
         latent_dim=max(1, config.latent_dim // modalities) if method.is_single else config.latent_dim,
         networks=_network_names(config, train, own),
         kind=method.model,
-        options={} if method.options is None else asdict(method.options(**options)),
+        options=options,
         own=own,
     )
     if settings.prior is not None and settings.family is not None:

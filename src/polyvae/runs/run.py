@@ -225,7 +225,7 @@ def _resolved(plan: Plan) -> Resolved:
         likelihoods={m.name: m.to_json()["likelihood"] for m in plan.modalities},
         weights={m.name: m.weight for m in plan.modalities},
         **asdict(plan.settings),
-        is_bound=plan.mixture.is_bound if plan.settings.objective else None,
+        is_bound=plan.method.is_bound and plan.mixture.is_bound if plan.settings.prior else None,
         train_rows=len(plan.train),
         test_rows=len(plan.test),
         data=plan.content,

@@ -9,16 +9,17 @@ from polyvae.errors import InputError
 from polyvae.methods import Method
 from polyvae.models import MODELS
 from polyvae.models.vae import check_products
-from polyvae.objectives import objective_named
+from polyvae.objectives import PRIOR, Recipe, Terms, objective_named
 from polyvae.posteriors import Family
 from polyvae.subsets import SubsetMixture
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model of the family is trained; all None for a model of another kind, which brings its own objective.
+    """How a joint model is trained; all None for a model of another kind, which brings its own objective.
 
-    samples: of the objective, None for those that draw one. components: of the prior, None for those without.
+    objective: None for a recipe of terms. samples: of the objective, None for those that draw one. components: of the
+    prior, None for those without.
     """
 
     objective: str | None = None
@@ -35,27 +36,24 @@ class Settings:
         return {name: value for name, value in given.items() if value is not None}
 
 
-def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture) -> Settings:
-    """Raises InputError, naming the flag, for what cannot go together."""
+def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recipe: Recipe | None = None) -> Settings:
+    """recipe: of the method, if it is one. Raises InputError, naming the flag, for what cannot go together."""
     if not MODELS.named(method.model).is_joint:
         return _own_settings(config, method)
-    if config.objective != "auto" and any(stage.objective is not None for stage in method.stages):
+    has_own = recipe is not None or any(stage.objective is not None for stage in method.stages)
+    if config.objective != "auto" and has_own:
         raise InputError(f"--objective {config.objective}: method {method.name} has its own; leave the flag out")
     objective = objective_named(method.objective if config.objective == "auto" else config.objective)
     if objective.draws and not mixture.is_bound:
         raise InputError(f"--objective {objective.name}: the terms of {method.name} do not all predict all; use elbo")
     if config.objective_samples is not None and not objective.draws:
         raise InputError("--objective-samples is for importance-weighted objectives; elbo draws one sample a subset")
-    allocation = config.allocation
-    if allocation == "auto":
-        allocation = method.allocation if mixture.is_bound else "exact"
-    if allocation == "systematic" and not mixture.is_bound:
-        raise InputError(f"--allocation systematic: the terms of {method.name} do not all predict all; use exact")
     prior = method.prior if config.prior == "auto" else config.prior
     if prior not in priors.PRIORS:
         raise InputError(f"--prior {prior} is unknown; choose one of {', '.join(priors.PRIORS)}")
     if config.prior_components is not None and prior not in priors.MIXTURES:
         raise InputError(f"--prior-components is for the priors {', '.join(priors.MIXTURES)}, not for {prior}")
+    allocation = _allocation(config, method, mixture)
     family = Family(
         method.family.kind if config.posterior == "auto" else config.posterior,
         method.family.scale if config.posterior_scale == "auto" else config.posterior_scale,
@@ -64,14 +62,34 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture) -> Se
         check_products(family, mixture)
     except InputError as error:
         raise InputError(f"--posterior {family.kind}: {error}") from None
+    if recipe is not None:
+        _check_terms(method, recipe(mixture.names), len(mixture.names), family, prior)
     return Settings(
-        objective=objective.name,
+        objective=None if recipe else objective.name,
         samples=(config.objective_samples or method.samples) if objective.draws else None,
         allocation=allocation,
         prior=prior,
         components=(config.prior_components or priors.COMPONENTS) if prior in priors.MIXTURES else None,
         family=family,
     )
+
+
+def _allocation(config: RunConfig, method: Method, mixture: SubsetMixture) -> str:
+    if config.allocation == "auto":
+        return method.allocation if mixture.is_bound else "exact"
+    if config.allocation == "systematic" and not mixture.is_bound:
+        raise InputError(f"--allocation systematic: the terms of {method.name} do not all predict all; use exact")
+    return config.allocation
+
+
+def _check_terms(method: Method, terms: Terms, modalities: int, family: Family, prior: str) -> None:
+    """Raises InputError for what the terms of a method have no meaning for."""
+    if modalities < 2:
+        raise InputError(f"method {method.name} compares modalities, and there is one; use --method unimodal")
+    if terms.needs_normal and not family.has_products:
+        raise InputError(f"--posterior {family.kind}: method {method.name} multiplies posteriors; use normal")
+    if PRIOR in terms.laws and prior != "normal":
+        raise InputError(f"--prior {prior}: a term of {method.name} takes N(0, I) for the prior; use normal")
 
 
 def _own_settings(config: RunConfig, method: Method) -> Settings:

@@ -1,5 +1,6 @@
 """What the stages of a run minimise: the method's objective with the settings of its config."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ import torch
 from polyvae.modality import Batch
 from polyvae.models import TrainableModel
 from polyvae.noise import Noise
-from polyvae.objectives import Bound, objective_named
+from polyvae.objectives import Bound, OfTerms, objective_named
 from polyvae.runs.plan import Plan
 from polyvae.training.loop import TrainingStage
 
@@ -18,7 +19,7 @@ def stages_of(plan: Plan, model: TrainableModel) -> list[TrainingStage]:
     weights = torch.tensor([m.weight for m in plan.modalities], device=plan.device)
     stages = []
     for stage in plan.method.stages:
-        objective = stage.objective or objective_named(str(settings.objective)).function
+        objective = stage.objective or _objective_of(plan)
 
         def loss(batch: Batch, generator: Noise, objective: Any = objective) -> Bound:
             options = {"beta": config.beta, "weights": weights, "generator": generator, **settings.options}
@@ -27,3 +28,11 @@ def stages_of(plan: Plan, model: TrainableModel) -> list[TrainingStage]:
         epochs = max(1, round(stage.share * config.epochs))
         stages.append(TrainingStage(stage.name, loss, list(stage.parameters(model)), epochs))
     return stages
+
+
+def _objective_of(plan: Plan) -> Callable[..., Bound]:
+    """What a stage without an objective of its own minimises."""
+    recipe = plan.method.terms_for(plan.blueprint.options)
+    if recipe is None:
+        return objective_named(str(plan.settings.objective)).function
+    return OfTerms(recipe)

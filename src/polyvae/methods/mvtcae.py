@@ -1,0 +1,33 @@
+"""MVTCAE (Hwang et al. 2021): the product of experts, trained to reduce total correlation.
+
+For a row with M modalities X, q_X the product of their experts without prior expert, maximised:
+
+    (M - alpha) / M E_{q_X} sum_m log p(x_m | z)
+        - beta { (1 - alpha) KL(q_X || p) + alpha / M sum_m KL(q_X || q_m) }
+
+which at beta 1 is at most (1 - alpha) log p(X) + alpha / M sum_m log p(X without x_m | x_m). One draw, closed KLs,
+gradients everywhere. At test time, too, a subset's posterior is the product of its experts without prior expert. Single
+posteriors overshoot under it; `mvtcae_over_messages`, trained alike, has p^(1 - |A| / M) prod q_m (`models.fusing`).
+"""
+
+from dataclasses import dataclass
+
+from polyvae.errors import InputError
+from polyvae.objectives import PRIOR, Divergence, Draw, Q, Terms
+
+
+@dataclass(frozen=True)
+class Options:
+    """alpha: share of the conditional bounds, in [0, 1]: 0 is MVAE without prior expert, 1 has no term of the prior."""
+
+    alpha: float = 5 / 6
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise InputError(f"--method-options alpha={self.alpha}: it must be in [0, 1]")
+
+
+def recipe(names: tuple[str, ...], options: Options) -> Terms:
+    whole, count, alpha = Q(names), len(names), options.alpha
+    conditional = (Divergence(whole, Q((name,)), alpha / count) for name in names)
+    return Terms((Draw(whole, (count - alpha) / count),), (Divergence(whole, PRIOR, 1 - alpha), *conditional))

@@ -1,0 +1,380 @@
+"""Objectives as data: which posteriors are decoded, which divergences are paid, both as functions of what a row has.
+
+A method outside the family is a `Recipe`: names -> `Terms`. It is called with the names that a row has, so that factors
+such as 1 / M count the modalities that are there, and a row that lacks some trains the model without them. `elbo` is
+the recipe Draw(Q(A), w_A), Divergence(Q(A), PRIOR, w_A) for A in S, computed faster.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from polyvae import gaussian, posteriors
+from polyvae.errors import InputError
+from polyvae.modality import Batch
+from polyvae.models.contract import JointModel, expert_names_of
+from polyvae.noise import Noise
+from polyvae.objectives.parts import Allocation, Bound, rsample, scores_of, systematic_quantiles
+from polyvae.posteriors import Posterior
+from polyvae.subsets import SubsetMixture
+
+MOST_PATTERNS = 1024  # of missing modalities, laid out at once; with more, a step asks which ones its rows have
+
+
+class Q(NamedTuple):
+    """A posterior: the product of the experts of `given`, and of N(0, I) if `prior_expert`.
+
+    given: names of modalities, or of a further expert of the model (`contract.expert_names_of`).
+    """
+
+    given: tuple[str, ...]
+    prior_expert: bool = False
+
+
+class Mix(NamedTuple):
+    """The mixture of posteriors with these weights, which sum to 1."""
+
+    parts: tuple[tuple[float, Q], ...]
+
+
+class Geometric(NamedTuple):
+    """The normalised product of the densities to the power of these weights, which sum to 1 (Normal posteriors)."""
+
+    parts: tuple[tuple[float, Q], ...]
+
+
+PRIOR = Q((), prior_expert=True)  # as `against` it is the model's prior, elsewhere N(0, I)
+
+
+class Draw(NamedTuple):
+    """weight * sum over targets of E[log likelihood(x_m | z)], z from `of`. targets: None for all that a row has."""
+
+    of: Q | Mix
+    weight: float = 1.0
+    targets: tuple[str, ...] | None = None
+
+
+class Divergence(NamedTuple):
+    """weight * KL(of || against), as a part of the rate, which beta multiplies.
+
+    how: "closed"; "sampled", log of - log against at the one draw of `of`, as a `Mix` needs; "pairwise", for a `Mix`
+    the weighted mean of the closed divergences from its parts, an upper bound.
+    """
+
+    of: Q
+    against: Q | Mix | Geometric
+    weight: float = 1.0
+    how: Literal["closed", "sampled", "pairwise"] = "closed"
+
+
+class Terms(NamedTuple):
+    """What one row adds to the objective, which is maximised: all draws, minus beta times all divergences."""
+
+    draws: tuple[Draw, ...]
+    divergences: tuple[Divergence, ...]
+
+    @property
+    def laws(self) -> tuple[Q, ...]:
+        """Every posterior in these terms once, in the order of their first use; PRIOR only where N(0, I) is one."""
+        found: dict[Q, None] = {}
+        for draw in self.draws:
+            found |= dict.fromkeys([draw.of] if isinstance(draw.of, Q) else [q for _, q in draw.of.parts])
+        for of, against, *_ in self.divergences:
+            found[of] = None
+            if isinstance(against, Mix | Geometric):
+                found |= dict.fromkeys(q for _, q in against.parts)
+            elif against != PRIOR:
+                found[against] = None
+        return tuple(found)
+
+    @property
+    def needs_normal(self) -> bool:
+        """Whether the terms need posteriors with products, and N(0, I) as the law of z where it is one of them."""
+        fused = any(isinstance(divergence.against, Geometric) for divergence in self.divergences)
+        return fused or any(len(q.given) + q.prior_expert > 1 or q == PRIOR for q in self.laws)
+
+
+Recipe = Callable[[tuple[str, ...]], Terms]
+ByRow = Callable[[Tensor], Tensor]  # a table (..., pattern) to what each row finds in it, (..., batch)
+
+
+def singles(names: Sequence[str]) -> tuple[tuple[float, Q], ...]:
+    """The posterior of every modality, each with weight 1 / M."""
+    return tuple((1 / len(names), Q((name,))) for name in names)
+
+
+@dataclass(eq=False)
+class OfTerms:
+    """The objective of a recipe, as stages of a method call it; S is not looked at.
+
+    Tables of terms are copied to a device once, and stay as long as this, since captured steps read them there.
+    """
+
+    recipe: Recipe
+    kept: dict[Any, "_Layout"] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        model: JointModel,
+        batch: Batch,
+        mixture: SubsetMixture | None = None,
+        *,
+        beta: float = 1.0,
+        allocation: Allocation = "systematic",
+        weights: Tensor | None = None,
+        generator: Noise = None,
+    ) -> Bound:
+        """As `elbo_of_terms`."""
+        if beta < 0:
+            raise InputError(f"beta is {beta}; it must be at least 0")
+        if allocation not in ("systematic", "exact"):
+            raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
+        layout, which = self._layout(model, batch, allocation)
+
+        def at(table: Tensor) -> Tensor:
+            return (
+                table.expand(*table.shape[:-1], len(batch.present)) if which is None else table.index_select(-1, which)
+            )
+
+        laws = _laws(model, batch, layout, at)
+        z = rsample(_taken(laws, _sources(layout, generator, at)), generator)
+        log_likelihood, kl = _decoded(model, batch, layout, z, at), _divergence(model, layout, laws, z, at)
+        weighted = log_likelihood if weights is None else log_likelihood * weights
+        distortion, rate = -log_likelihood.sum(-1).mean(), kl.mean()
+        return Bound(-weighted.sum(-1).mean() + beta * rate, log_likelihood, kl, distortion, rate)
+
+    def _layout(self, model: JointModel, batch: Batch, allocation: Allocation) -> tuple["_Layout", Tensor | None]:
+        """Tables of the patterns that rows can have, and which one each has, Int64 (batch,); None: all the same."""
+        names, experts, present = model.names, expert_names_of(model), batch.present
+        if not batch.is_complete and 2 ** len(names) > MOST_PATTERNS:
+            rows, which = present.unique(dim=0, return_inverse=True)
+            patterns = [tuple(n for n, has in zip(names, row, strict=True) if has) for row in rows.tolist()]
+            return _laid_out(self.recipe, names, experts, patterns, allocation, present.device), which
+        key = names, experts, batch.is_complete, allocation, present.device
+        if key not in self.kept:
+            patterns = [names] if batch.is_complete else _subsets(names)
+            self.kept[key] = _laid_out(self.recipe, names, experts, patterns, allocation, present.device)
+        if batch.is_complete:
+            return self.kept[key], None
+        bits = 2 ** torch.arange(len(names), device=present.device)
+        return self.kept[key], (present * bits).sum(-1) - 1
+
+
+def elbo_of_terms(model: JointModel, batch: Batch, recipe: Recipe, **how: Any) -> Bound:
+    """The objective of a recipe, negated in `loss`; one draw of each posterior, shared by all terms that need one.
+
+    how: beta (default 1), generator, weights, allocation. For many steps `OfTerms(recipe)` does the same faster.
+    weights: (modality,) factors on the log-likelihoods in the loss (default 1). allocation: "systematic" draws from one
+    part of each `Mix` per row, evenly over the batch; "exact" decodes every part.
+    With up to 10 modalities nothing is read from the device, whatever rows lack.
+    Raises InputError for a negative beta, a posterior of what the model does not have, and products of posteriors that
+    have none.
+    """
+    return OfTerms(recipe)(model, batch, **how)
+
+
+def _laws(model: JointModel, batch: Batch, layout: "_Layout", at: ByRow) -> Posterior:
+    """All posteriors, (law, batch, latent)."""
+    experts = model.encode(batch)
+    if layout.needs_normal and not experts.has_products:
+        raise gaussian.no_product(experts)
+    laws = gaussian.product(experts, at(layout.member).movedim(1, 2), at(layout.prior_expert))
+    if layout.geometric is None:
+        return laws
+    parts, share = (at(table) for table in layout.geometric)
+    means = gaussian.geometric(_taken(laws, parts), share.to(laws.mean.dtype))
+    return laws.like(*(torch.cat(fields) for fields in zip(laws, means, strict=True)))
+
+
+def _sources(layout: "_Layout", generator: Noise, at: ByRow) -> Tensor:
+    """The law that each code is drawn from, (code, batch): of a mixture one part a row, evenly over the batch."""
+    source, share = (at(table) for table in layout.codes)
+    if len(source) == 1:
+        return source[0]
+    cumulative = share.cumsum(0)
+    quantile = systematic_quantiles(source.shape[-1], generator, share.device) * cumulative[-1]
+    return source.gather(0, (cumulative <= quantile).sum(0, keepdim=True).clamp(max=len(source) - 1))[0]
+
+
+def _decoded(model: JointModel, batch: Batch, layout: "_Layout", z: Tensor, at: ByRow) -> Tensor:
+    """log likelihoods (batch, modality), each the weighted sum over the draws that predict it."""
+    codes = {name: z if code is None else _picked(z, at(code)) for name, (code, _) in layout.reads.items()}
+    scores = scores_of(model, batch, codes)
+    columns = [
+        (at(layout.reads[name][1]).to(z.dtype) * scores[name]).sum(0) if name in scores else z.new_zeros(z.shape[1])
+        for name in model.names
+    ]
+    return torch.stack(columns, -1)
+
+
+def _divergence(model: JointModel, layout: "_Layout", laws: Posterior, z: Tensor, at: ByRow) -> Tensor:
+    """The weighted sum of all divergences, (batch,)."""
+    total = z.new_zeros(z.shape[1])
+    if layout.to_prior is not None:
+        of, code, weight = (at(table) for table in layout.to_prior)
+        total = total + (weight.to(z.dtype) * model.prior.kl(_taken(laws, of), _picked(z, code))).sum(0)
+    if layout.closed is not None:
+        of, against, weight = (at(table) for table in layout.closed)
+        total = total + (weight.to(z.dtype) * posteriors.kl(_taken(laws, of), _taken(laws, against))).sum(0)
+    if layout.sampled is not None:
+        of, code, weight = (at(table) for table in layout.sampled)
+        parts, share = (at(table) for table in layout.mixes)
+        drawn = _picked(z, code)
+        density = (_taken(laws, parts).log_prob(drawn) + share.to(z.dtype).log()).logsumexp(0)
+        total = total + (weight.to(z.dtype) * (_taken(laws, of).log_prob(drawn) - density)).sum(0)
+    return total
+
+
+def _picked(field: Tensor, index: Tensor) -> Tensor:
+    """field (law, batch, latent) at index (..., batch): (..., batch, latent)."""
+    flat = index.flatten(0, -2)[..., None].expand(-1, -1, field.shape[-1])
+    return field.gather(0, flat).view(*index.shape, field.shape[-1])
+
+
+def _taken(laws: Posterior, index: Tensor) -> Posterior:
+    return laws.like(_picked(laws.mean, index), _picked(laws.logvar, index))
+
+
+def _subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """All non-empty subsets, by their bits."""
+    return [tuple(n for i, n in enumerate(names) if bits >> i & 1) for bits in range(1, 2 ** len(names))]
+
+
+Indexed = tuple[Tensor, ...]  # tables (..., pattern): places, then weights, 0 where a pattern has fewer entries
+
+
+class _Layout(NamedTuple):
+    """The terms of every pattern side by side, as tables (..., pattern), so that a step is the same for all rows.
+
+    member: Bool (law, expert, pattern); prior_expert: Bool (law, pattern). geometric: parts of the laws behind those.
+    codes: parts of what is drawn. reads: modality -> (which codes it is decoded from, None for all; weights).
+    to_prior, sampled: laws, their codes, weights. closed: pairs of laws, weights. mixes: what is sampled against.
+    """
+
+    needs_normal: bool
+    member: Tensor
+    prior_expert: Tensor
+    geometric: Indexed | None
+    codes: Indexed
+    reads: dict[str, tuple[Tensor | None, Tensor]]
+    to_prior: Indexed | None
+    closed: Indexed | None
+    sampled: Indexed | None
+    mixes: Indexed
+
+
+@dataclass
+class _Column:
+    """The terms of one pattern as places: of laws (a geometric mean behind `most` others), of codes."""
+
+    names: tuple[str, ...]
+    terms: Terms
+    most: int
+    allocation: Allocation
+    codes: list[Q | Mix] = field(default_factory=list)
+    geometric: list[Geometric] = field(default_factory=list)
+    reads: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    to_prior: list[tuple[int, int, float]] = field(default_factory=list)
+    closed: list[tuple[int, int, float]] = field(default_factory=list)
+    sampled: list[tuple[int, int, float]] = field(default_factory=list)
+    mixes: list[Q | Mix | Geometric] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.laws = self.terms.laws
+        for of, weight, targets in self.terms.draws:
+            each = of.parts if isinstance(of, Mix) and self.allocation == "exact" else ((1.0, of),)
+            for share, part in each:
+                for name in targets or self.names:
+                    self.reads.setdefault(name, []).append((_place(self.codes, part), share * weight))
+        for of, against, weight, how in self.terms.divergences:
+            law = self.law(of)
+            if against == PRIOR:
+                self.to_prior.append((law, _place(self.codes, of), weight))
+            elif how == "sampled":
+                self.sampled.append((law, _place(self.codes, of), weight))
+                self.mixes.append(against)
+            elif isinstance(against, Mix):
+                if how != "pairwise":
+                    raise InputError("a divergence from a Mix has no closed form; say how='sampled' or 'pairwise'")
+                self.closed += [(law, self.law(part), weight * share) for share, part in against.parts]
+            else:
+                self.closed.append((law, self.law(against), weight))
+
+    def law(self, law: Q | Geometric) -> int:
+        if isinstance(law, Geometric):
+            return self.most + _place(self.geometric, law)
+        return self.laws.index(law)
+
+    def parts(self, law: Q | Mix | Geometric) -> list[tuple[int, float]]:
+        parts = law.parts if isinstance(law, Mix) else ((1.0, law),)
+        return [(self.law(part), share) for share, part in parts]
+
+
+def _place(seen: list[Any], one: Any) -> int:
+    if one not in seen:
+        seen.append(one)
+    return seen.index(one)
+
+
+def _laid_out(
+    recipe: Recipe,
+    names: tuple[str, ...],
+    expert_names: tuple[str, ...],
+    patterns: Sequence[tuple[str, ...]],
+    allocation: Allocation,
+    device: torch.device,
+) -> _Layout:
+    """Raises InputError for a posterior of what no expert is called."""
+    every = [recipe(pattern) for pattern in patterns]
+    most = max(len(terms.laws) for terms in every)
+    columns = [_Column(pattern, terms, most, allocation) for pattern, terms in zip(patterns, every, strict=True)]
+    laws = [[*column.laws, *(PRIOR,) * (most - len(column.laws))] for column in columns]
+    if unknown := {name for column in laws for law in column for name in law.given} - set(expert_names):
+        raise InputError(f"a recipe names {sorted(unknown)[0]!r}; the model's experts are {', '.join(expert_names)}")
+    member = [[[name in column[i].given for column in laws] for name in expert_names] for i in range(most)]
+    count = max(len(column.codes) for column in columns)
+    reads = {}
+    for name in names:
+        entries = [column.reads.get(name, []) for column in columns]
+        if table := _beside(entries, device):
+            is_all = len(table[0]) == count and all(i == code for each in entries for i, (code, _) in enumerate(each))
+            reads[name] = (None if is_all else table[0], table[1])
+    return _Layout(
+        needs_normal=any(terms.needs_normal for terms in every),
+        member=torch.tensor(member, device=device),
+        prior_expert=torch.tensor([[c[i].prior_expert for c in laws] for i in range(most)], device=device),
+        geometric=_nested([[c.parts(Mix(law.parts)) for law in c.geometric] for c in columns], device),
+        codes=_nested([[c.parts(code) for code in c.codes] for c in columns], device) or (),
+        reads=reads,
+        to_prior=_beside([column.to_prior for column in columns], device),
+        closed=_beside([column.closed for column in columns], device),
+        sampled=_beside([column.sampled for column in columns], device),
+        mixes=_nested([[c.parts(mix) for mix in c.mixes] for c in columns], device) or (),
+    )
+
+
+def _beside(columns: Sequence[Sequence[tuple[float, ...]]], device: torch.device) -> Indexed | None:
+    """Columns of entries (*places, weight) as tables (entry, pattern); None without any."""
+    if not any(columns):
+        return None
+    longest, width = max(map(len, columns)), len(next(filter(None, columns))[0])
+    filled = [[*column, *[(0,) * width] * (longest - len(column))] for column in columns]
+    *places, weights = ([[column[i][k] for column in filled] for i in range(longest)] for k in range(width))
+    tables = [torch.tensor(place, device=device) for place in places]
+    return (*tables, torch.tensor(weights, dtype=torch.float64, device=device))
+
+
+def _nested(columns: Sequence[Sequence[list[tuple[int, float]]]], device: torch.device) -> Indexed | None:
+    """Columns of mixtures of (place, weight) as two tables (part, entry, pattern); what is not there is place 0."""
+    if not any(columns):
+        return None
+    longest, parts = max(map(len, columns)), max(len(mix) for column in columns for mix in column)
+    filled = [[*column, *[[(0, 1.0)]] * (longest - len(column))] for column in columns]
+    padded = [[[*mix, *[(0, 0.0)] * (parts - len(mix))] for mix in column] for column in filled]
+    places, weights = (
+        [[[column[i][k][part] for column in padded] for i in range(longest)] for k in range(parts)] for part in (0, 1)
+    )
+    return torch.tensor(places, device=device), torch.tensor(weights, dtype=torch.float64, device=device)
