@@ -12,7 +12,7 @@ OLDEST := .venv-oldest/bin
 	else $(PY) -m venv .venv && $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'; fi
 	@touch $@
 
-demo: .venv/.ready  ## the paper's central finding on real digits, then the path of an HTML report (about 4 minutes on two cores)
+demo: .venv/.ready  ## the paper's central finding on real digits, then the path of an HTML report (about 5 minutes on two cores)
 	@$(BIN)/polyvae sweep quick --workers 2 --store runs/demo
 	@$(BIN)/polyvae report --store runs/demo --out report
 
