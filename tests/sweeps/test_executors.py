@@ -44,6 +44,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["ray", "slurm"])
 def test_a_killed_worker_of_a_cluster_is_replaced(executor, tmp_path, undisturbed):
     pytest.importorskip({"ray": "ray", "slurm": "submitit"}[executor])

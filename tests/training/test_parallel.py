@@ -49,7 +49,7 @@ def results_in(store):
     [
         ("--method", "mopoe", "--validation-fraction", "0.3"),
         ("--method", "mmvae", "--batch-size", "2", "--epochs", "1"),  # in most steps an encoder has no row
-        ("--method", "mvae_plus_random"),
+        pytest.param(("--method", "mvae_plus_random"), marks=pytest.mark.slow),
         pytest.param(("--method", "mmjsd"), marks=pytest.mark.slow),
     ],
     ids=lambda options: options[1],
