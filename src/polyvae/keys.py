@@ -59,8 +59,8 @@ class Seen(NamedTuple):
 
 def seen(metrics: Iterable[str]) -> list[Seen]:
     """What these metrics have a Fréchet distance of."""
-    parts = [key.split("/") for key in metrics]
-    return [Seen(p[1], p[3]) for p in parts if len(p) == 4 and (p[0], p[2]) == ("frechet", "unconditional")]
+    parts = [key.split("/") for key in metrics if key.startswith("frechet/")]
+    return [Seen(p[1], p[3]) for p in parts if len(p) == 4 and p[2] == "unconditional"]
 
 
 def joined(given: Iterable[str]) -> str:
