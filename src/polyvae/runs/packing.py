@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import math
 import tarfile
 from collections.abc import Iterator
@@ -159,7 +158,7 @@ def _is_known(name: str, weights: bool) -> bool:
 
 
 def _text(content: object) -> bytes:
-    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+    return files.json_text(content).encode()
 
 
 def _sha256(content: bytes | Path) -> str:
