@@ -8,6 +8,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -15,14 +16,14 @@ from polyvae import RunConfig, RunStore
 from polyvae.report import write_report
 from polyvae.runs import table as records
 from polyvae.runs.plan import make_plan, make_plans
-from polyvae.runs.record import Record, Resolved
 from polyvae.runs.run import run_one
 from polyvae.sweeps.sweep import sweep
 
 TINY = RunConfig(
-    dataset="toy", modalities=2, train_size=256, test_size=64, batch_size=16, epochs=10, latent_dim=3, metrics="bound"
+    dataset="toy", modalities=2, train_size=64, test_size=20, batch_size=16, epochs=1, latent_dim=3, metrics="bound"
 )
-BLOCK = 20
+RECORDS = Path(__file__).parent.parent / "docs" / "results" / "records"
+BLOCK = 200
 METHODS = ("mvae", "mvae_plus", "mmvae", "mopoe")
 
 
@@ -49,27 +50,23 @@ def grid(count: int, **fields: object) -> list[RunConfig]:
 
 
 def filled(folder: Path, count: int) -> RunStore:
-    """A store of finished runs with made-up metrics and an epoch curve each."""
-    store = RunStore(folder)
-    for config in grid(count):
+    """A store of finished runs: published records, with the settings of a grid and an epoch curve each."""
+    store, published = RunStore(folder), {}
+    for record in RunStore(RECORDS).records():
+        if record.is_done and (record.config.dataset, record.config.modalities) == ("polymnist", 3):
+            published.setdefault(record.config.method, record)
+    lines = [{"epoch": e, "step": e, "loss": 900 / (e + 1), "rate": 9.0, "distortion": 9.0} for e in range(20)]
+    curve = "".join(json.dumps(line) + "\n" for line in lines)
+    for i, config in enumerate(grid(count)):
         run_id = config.run_id()
-        level = METHODS.index(config.method) + config.beta / 10 + config.seed / 1000
-        metrics = {f"frechet/digits/unconditional/m{i}": 100 + 50 * level + i for i in range(3)}
-        metrics |= {f"coherence/conditional/m{i}/m{j}": level / 6 for i in range(3) for j in range(3) if i != j}
-        metrics |= {"coherence/leave_one_out": level / 6, "linear_probe/joint": 0.5, "log_likelihood/joint": -level}
-        store.begin(run_id, config)
-        lines = [{"epoch": e, "step": e, "loss": 900 / (e + 1), "rate": 9.0, "distortion": 9.0} for e in range(20)]
-        (store.folder(run_id) / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        seconds, resolved = {"train": 60.0}, Resolved(modalities=("m0", "m1", "m2"))
-        record = Record(
-            run_id=run_id, config=config, status="done", metrics=metrics, seconds=seconds, resolved=resolved
-        )
-        store.finish(record)
+        metrics = {key: value * (1 + i / count / 10) for key, value in published[config.method].metrics.items()}
+        (store.begin(run_id, config) / "history.jsonl").write_text(curve)
+        store.finish(replace(published[config.method], run_id=run_id, config=config, metrics=metrics))
     return store
 
 
 def overhead(count: int, folder: Path) -> tuple[list[float], list[float]]:
-    """Seconds a tiny run, in blocks of 20: one after the other in this process, and by a sweep with one worker."""
+    """Seconds a tiny run, in blocks of 200: one after the other in this process, and by a sweep with its one worker."""
     run_one(make_plan(TINY), RunStore(folder / "warm"))
     alone, swept = [], []
     for first in range(0, count, BLOCK):
@@ -90,19 +87,21 @@ def shared_cores(folder: Path) -> dict[int, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=200, help="tiny runs of the overhead")
+    parser.add_argument("--runs", type=int, default=600, help="tiny runs of the overhead")
     count = parser.parse_args().runs
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         configs = grid(10_000)
         make_plan(configs[0])  # the data are made once, ever
         tell("planning 10,000 configs", lambda: make_plans(configs))
-        store = filled(folder / "listed", 10_000)
+        small = filled(folder / "small", 1000)
+        tell("report of 1,000 runs", lambda: write_report(small, folder / "few"))
+        store = filled(folder / "large", 10_000)
         tell("listing 10,000 run folders", lambda: records.table(store.records()))
-        store = filled(folder / "reported", 1000)
-        tell("report of 1,000 runs", lambda: write_report(store, folder / "report"))
+        tell("report of 10,000 runs", lambda: write_report(store, folder / "many"))
+        print(f"its page: {(folder / 'many' / 'index.html').stat().st_size / 1e6:.1f} MB")
         for what, found in zip(("one by one", "by a sweep"), overhead(count, folder), strict=True):
-            print(f"a tiny run {what}: {median(found):.2f} s ({min(found):.2f} to {max(found):.2f})")
+            print(f"a tiny run {what}: {median(found):.3f} s ({min(found):.3f} to {max(found):.3f})")
         for workers, took in shared_cores(folder).items():
             print(f"four trainings, {workers} at a time: {took:.0f} s")
 
