@@ -9,6 +9,8 @@ With M = 1 it is half the ELBO. The code of MultiVae, the only public one, sums 
 its step size at batch size B is B times this one.
 """
 
+from polyvae import subsets
+from polyvae.methods.method import Method
 from polyvae.objectives import PRIOR, Divergence, Draw, Q, Terms
 
 
@@ -17,3 +19,15 @@ def recipe(names: tuple[str, ...], options: None = None) -> Terms:
     own = (Draw(Q((name,)), share / 2, targets=(name,)) for name in names)
     apart = (Divergence(whole, Q((name,)), share) for name in names)
     return Terms((Draw(whole, share / 2), *own), (Divergence(whole, PRIOR, share), *apart))
+
+
+ROWS = (
+    Method(
+        "crmvae",
+        subsets.whole,
+        "as mvtcae with equal weights; experts also predict their own modality",
+        "Suzuki & Matsuo 2023",
+        recipe=recipe,
+        is_bound=False,
+    ),
+)

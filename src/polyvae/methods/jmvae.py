@@ -11,7 +11,9 @@ all modalities, q_X; one, q_m; others, A, p^(1 - |A|) prod q_m, exact where each
 
 from dataclasses import dataclass
 
+from polyvae import subsets
 from polyvae.errors import InputError
+from polyvae.methods.method import Method
 from polyvae.models import JOINT_EXPERT
 from polyvae.objectives import PRIOR, Divergence, Draw, Q, Terms
 
@@ -31,3 +33,16 @@ def recipe(names: tuple[str, ...], options: Options) -> Terms:
     whole = Q((JOINT_EXPERT,))
     followed = (Divergence(whole, Q((name,)), options.alpha) for name in names)
     return Terms((Draw(whole),), (Divergence(whole, PRIOR), *followed))
+
+
+ROWS = (
+    Method(
+        "jmvae",
+        subsets.whole,
+        "an encoder of all modalities, which one for each follows",
+        "Suzuki et al. 2016, JMVAE-kl",
+        model="joint_encoder",
+        recipe=recipe,
+        options=Options,
+    ),
+)

@@ -11,6 +11,8 @@ the divergence is half KL(q || f) and half KL(p || f). At test time: the mixture
 
 from functools import partial
 
+from polyvae import subsets
+from polyvae.methods.method import Method
 from polyvae.objectives import PRIOR, Divergence, Draw, Geometric, Mix, Q, Terms, singles
 
 
@@ -22,4 +24,21 @@ def recipe(names: tuple[str, ...], options: None = None, *, is_official: bool = 
     return Terms((Draw(drawn),), tuple(Divergence(law, mean, share) for share, law in parts))
 
 
-official = partial(recipe, is_official=True)
+ROWS = (
+    Method(
+        "mmjsd",
+        subsets.mmvae,
+        "mixture of single experts, near to their geometric mean",
+        "Sutter et al. 2020",
+        recipe=recipe,
+        is_bound=False,
+    ),
+    Method(
+        "mmjsd_official",
+        subsets.mmvae,
+        "mmjsd that also decodes noise, as the code of MoPoE-VAE does",
+        "Sutter et al. 2021, their code",
+        recipe=partial(recipe, is_official=True),
+        is_bound=False,
+    ),
+)

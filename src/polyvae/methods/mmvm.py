@@ -15,7 +15,9 @@ mixture of what is given. N(0, I) is no law of these codes: fit a prior before s
 
 from dataclasses import dataclass
 
+from polyvae import subsets
 from polyvae.errors import InputError
+from polyvae.methods.method import Method
 from polyvae.objectives import PRIOR, Divergence, Draw, Mix, Q, Terms, singles
 
 
@@ -43,3 +45,24 @@ def official(names: tuple[str, ...], options: Options) -> Terms:
 
 def _own(names: tuple[str, ...]) -> tuple[Draw, ...]:
     return tuple(Draw(Q((name,)), targets=(name,)) for name in names)
+
+
+ROWS = (
+    Method(
+        "mmvm",
+        subsets.mmvae,
+        "one VAE a modality; the mixture of all posteriors is the prior of each",
+        "Sutter et al. 2024",
+        recipe=recipe,
+        is_bound=False,
+    ),
+    Method(
+        "mmvm_official",
+        subsets.mmvae,
+        "mmvm with divergences of pairs, as its code",
+        "Sutter et al. 2024, their code",
+        recipe=official,
+        options=Options,
+        is_bound=False,
+    ),
+)

@@ -10,9 +10,11 @@ gradients everywhere. At test time, too, a subset's posterior is the product of 
 posteriors overshoot under it; `mvtcae_over_messages`, trained alike, has p^(1 - |A| / M) prod q_m (`models.fusing`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from polyvae import subsets
 from polyvae.errors import InputError
+from polyvae.methods.method import Method
 from polyvae.objectives import PRIOR, Divergence, Draw, Q, Terms
 
 
@@ -31,3 +33,24 @@ def recipe(names: tuple[str, ...], options: Options) -> Terms:
     whole, count, alpha = Q(names), len(names), options.alpha
     conditional = (Divergence(whole, Q((name,)), alpha / count) for name in names)
     return Terms((Draw(whole, (count - alpha) / count),), (Divergence(whole, PRIOR, 1 - alpha), *conditional))
+
+
+MVTCAE = Method(
+    "mvtcae",
+    subsets.whole,
+    "product of experts, which each of them is to follow: total correlation",
+    "Hwang et al. 2021",
+    recipe=recipe,
+    options=Options,
+    is_bound=False,
+)
+ROWS = (
+    MVTCAE,
+    replace(
+        MVTCAE,
+        name="mvtcae_over_messages",
+        summary="mvtcae; at test time each expert holds 1 / M of the prior",
+        source="Hwang et al. 2021; docs/methods.md",
+        model="messages",
+    ),
+)

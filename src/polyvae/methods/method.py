@@ -1,0 +1,65 @@
+"""What a row of the table of methods says, and a stage of one."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from polyvae.objectives import Bound, Recipe, Terms
+from polyvae.posteriors import Family
+from polyvae.subsets import SubsetMixture
+
+Objective = Callable[..., Bound]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One phase of training: what is minimised, over which parameters, for which share of the epochs.
+
+    objective: None for the run's own (`Method.objective`, or what its config says). One of your own is called as
+    objective(model, batch, S, beta=..., weights=..., generator=...) and returns a `Bound`; weights: (modality,). For a
+    joint model it also gets allocation=, and samples= if `Method.objective` draws some.
+    """
+
+    name: str = "train"
+    objective: Objective | None = None
+    share: float = 1.0
+    parameters: Callable[[nn.Module], Iterable[nn.Parameter]] = nn.Module.parameters
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table. `mixture` makes S from the modality names; None: the user's own S.
+
+    objective, samples (K, if it draws any), allocation, prior and family of posteriors are defaults: a run's config may
+    say otherwise. is_single: for one modality, with its share of the latent dimensions.
+    recipe: what a row is trained by, called with the names of what it has and the method's options; None: `objective`.
+    With a recipe S only says how posteriors are formed at test time, and is_bound whether log p(x) is bounded.
+    model: the kind of model that it trains (`models.MODELS`); one that is not joint needs an objective in every stage,
+    and leaves no choice of prior, posterior or allocation. options: a frozen dataclass of settings of its own with
+    defaults, which --method-options changes; the model's blueprint holds them.
+    """
+
+    name: str
+    mixture: Callable[[Sequence[str]], SubsetMixture] | None
+    summary: str
+    source: str
+    stages: tuple[Stage, ...] = (Stage(),)
+    objective: str = "elbo"
+    samples: int = 8
+    allocation: str = "systematic"
+    prior: str = "normal"
+    family: Family = field(default_factory=Family)
+    is_single: bool = False
+    model: str = "joint"
+    options: type[Any] | None = None
+    recipe: Callable[[tuple[str, ...], Any], Terms] | None = None
+    is_bound: bool = True
+
+    def terms_for(self, options: Mapping[str, Any]) -> Recipe | None:
+        """The recipe with these options. Raises InputError for values that they cannot have."""
+        if (recipe := self.recipe) is None:
+            return None
+        chosen = None if self.options is None else self.options(**options)
+        return lambda names: recipe(names, chosen)
