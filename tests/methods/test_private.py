@@ -374,9 +374,10 @@ def test_likelihoods_of_models_with_private_codes_are_exact_in_the_limit():
     x = torch.randn(2, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     for encoder, decoder in zip(model.encoders.values(), model.decoders.values(), strict=True):
         encoder.layer.bias.data.zero_()  # wide posteriors, so that weights vary little
-        decoder.weight.data /= 2
+        encoder.layer.weight.data /= 2
+        decoder.weight.data /= 2  # and so `weights`
     batch = Batch({name: row.expand(5000, -1) for name, row in zip(model.names, x, strict=True)})
-    truth = evidence(weights / 2, x)
+    truth = evidence(weights, x)
     for given in (("a", "b"), ("a",)):
         weight = model.log_weights(batch, given, model.names, 10, torch.Generator().manual_seed(5)).exp()
         error = weight.std() / weight.numel() ** 0.5
