@@ -10,11 +10,12 @@ from torch import nn
 from torch.distributions import Laplace, MultivariateNormal, Normal, kl_divergence
 
 import polyvae as pv
-from polyvae import Batch, InputError, likelihoods, noise, posteriors, priors, subsets
+from polyvae import Batch, InputError, likelihoods, noise, posteriors, priors, subsets, waiting
 from polyvae.cli import main
 from polyvae.methods import METHODS
 from polyvae.modality import Modality
 from polyvae.models import MODELS, MultimodalVAE
+from polyvae.networks.trunks import TwoTrunks
 from polyvae.noise import RowNoise
 from polyvae.objectives import Draw, Q, Terms, elbo, elbo_of_terms, elbo_tight
 from polyvae.posteriors import Family
@@ -577,6 +578,21 @@ def test_a_run_with_private_codes_is_scored_loaded_and_given_a_prior(tmp_path, c
     main(["store", "check", "--store", str(tmp_path)])
     assert "none damaged" in capsys.readouterr().out
     assert pv.load(result.folder, prior="gmm").prior.means.shape == (2, 9)
+
+
+def test_two_trunks_share_nothing_and_run_together(monkeypatch):
+    """Each block has its own encoder, on an accelerator, too, where those of all modalities are one operation."""
+    config = TOY.with_(method="mmvae_plus", method_options="private_dim=2,two_trunks=true", metrics="none")
+    plan = make_plan(config)
+    model, batch = plan.build(), plan.test.batch(slice(0, 4))
+    law = model.encode(batch)
+    for block, trunk in ((slice(3), "second"), (slice(3, None), "first")):
+        found = gradients(model, law.mean[..., block].square().sum() + law.logvar[..., block].sum())
+        assert not any(value.any() for name, value in found.items() if f".{trunk}." in name)
+        assert any(value.any() for value in found.values())
+    monkeypatch.setattr(waiting, "is_free", lambda device: False)
+    monkeypatch.setattr(TwoTrunks, "forward", None)
+    torch.testing.assert_close(model.encode(batch), law)
 
 
 def test_own_networks_give_and_read_the_shared_and_one_private_code():
