@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import polyvae as pv
+from objectives.test_terms import NAMES, PATTERNS, batch_of, kind_of, model_of, result, with_gaps
 from polyvae import Batch, InputError, subsets
 from polyvae.gaussian import Gaussian
 from polyvae.methods import METHODS
@@ -18,7 +19,6 @@ from polyvae.objectives.regularisers import nt_xent
 from polyvae.runs.plan import make_plan
 from polyvae.runs.stages import stages_of
 from polyvae.training import parallel
-from objectives.test_terms import NAMES, PATTERNS, batch_of, kind_of, model_of, result, with_gaps
 
 REGULARISED = [name for name, method in METHODS.items() if method.regularisers]
 TOY = pv.RunConfig(dataset="toy", modalities=3, latent_dim=4, epochs=2, train_size=96, test_size=40, batch_size=24)
