@@ -17,7 +17,7 @@ from polyvae.objectives.importance import (
     iwae_looser,
 )
 from polyvae.objectives.parts import UNCOVERED, Allocation, Bound, systematic_quantiles
-from polyvae.objectives.regularisers import Contrast, Regulariser
+from polyvae.objectives.regularisers import Contrast, Cycle, Regulariser
 from polyvae.objectives.terms import (
     PRIOR,
     Divergence,
@@ -65,6 +65,7 @@ __all__ = [
     "Allocation",
     "Bound",
     "Contrast",
+    "Cycle",
     "Divergence",
     "Draw",
     "Geometric",

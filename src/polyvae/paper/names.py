@@ -26,6 +26,8 @@ METHODS = {
     "jmvae": Name("JMVAE", "JMVAE"),
     "mmjsd": Name("mmJSD", "mmJSD"),
     "mmjsd_official": Name("official mmJSD", "mmJSD, official"),
+    "idmvae": Name("IDMVAE", "IDMVAE"),
+    "idmvae_official": Name("official IDMVAE", "IDMVAE, official"),
     "mmvm": Name("MMVM", "MMVM"),
     "mmvm_official": Name("official MMVM", "MMVM, official"),
 }

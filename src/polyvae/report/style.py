@@ -77,6 +77,8 @@ METHODS = {
         ("jmvae", "#0072b2", "X"),
         ("mmjsd", "#e69f00", "X"),
         ("mmjsd_official", "#d55e00", "X"),
+        ("idmvae", "#d55e00", "P"),
+        ("idmvae_official", "#d55e00", "h"),
         ("mmvm", "#009e73", "X"),
         ("mmvm_official", "#56b4e9", "X"),
     )
