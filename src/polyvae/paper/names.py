@@ -30,6 +30,13 @@ METHODS = {
     "idmvae_official": Name("official IDMVAE", "IDMVAE, official"),
     "mmvm": Name("MMVM", "MMVM"),
     "mmvm_official": Name("official MMVM", "MMVM, official"),
+    "mmvae_plus": Name("MMVAE+", "MMVAE+"),
+    "mmvae_plus_elbo": Name("MMVAE+, one source", "MMVAE+, one source a row"),
+    "cmvae": Name("CMVAE", "CMVAE"),
+    "mmvae_plusplus": Name("MMVAE++", "MMVAE++"),
+    "dmvae": Name("DMVAE", "DMVAE"),
+    "dmvae_official": Name("official DMVAE", "DMVAE, official"),
+    "mopoe_style": Name("MoPoE, styles", "MoPoE-VAE with styles"),
 }
 DATASETS = {
     "polymnist": Name("PolyMNIST", "PolyMNIST"),
