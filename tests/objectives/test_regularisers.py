@@ -428,19 +428,25 @@ def test_minimised_it_brings_the_views_of_a_row_together():
 # In runs.
 
 
-def test_histories_and_records_name_them_and_the_bound_does_not_hold_them(tmp_path):
-    config = TOY.with_(method="mvtcae_contrast", method_options="contrast=3", validation_fraction=0.2)
-    run = pv.run(config.with_(metrics="bound,objective"), tmp_path)
+@pytest.mark.parametrize("method", REGULARISED)
+def test_histories_and_records_name_them_and_the_bound_does_not_hold_them(method, tmp_path):
+    options = "contrast=3" if method == "mvtcae_contrast" else "contrast=3,cycle=2,private_dim=2"
+    config = TOY.with_(method=method, method_options=options, validation_fraction=0.2, metrics="bound,objective")
+    run = pv.run(config, tmp_path)
+    factors = {"contrast": 3, "cycle": 2}
     for line in map(json.loads, (run.folder / "history.jsonl").read_text().splitlines()):
         for means in (line, line["validation"]):
-            expected = means["distortion"] + means["rate"] + 3 * means["regulariser"]["contrast"]
-            assert means["loss"] == pytest.approx(expected, rel=1e-5)
+            added = sum(factors[name] * value for name, value in means["regulariser"].items())
+            assert means["loss"] == pytest.approx(means["distortion"] + means["rate"] + added, rel=1e-5)
     scores = run.metrics
-    assert 0 < scores["regulariser/contrast"] < math.log(79) + 10
+    named = {key for key in scores if key.startswith("regulariser/")}
+    assert named == {f"regulariser/{regulariser.name}" for regulariser in METHODS[method].regularisers_for({})}
+    assert all(math.isfinite(value) for value in scores.values())
     assert {key for key in scores if key.startswith("bound/")} == {
         "bound/loss", "bound/distortion", "bound/rate", *(f"bound/log_likelihood/m{i}" for i in range(3))
     }  # fmt: skip
     assert scores["bound/loss"] == pytest.approx(scores["bound/distortion"] + scores["bound/rate"])
+    assert run.load().names == ("m0", "m1", "m2")
 
 
 def test_several_processes_are_refused(monkeypatch):
