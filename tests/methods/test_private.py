@@ -213,7 +213,7 @@ def test_without_anything_private_mmvae_plus_is_the_tight_bound_of_mmvae(monkeyp
 
 
 def test_the_form_with_one_source_a_row_is_l_s_where_r_is_the_prior():
-    """In loss and gradient, over (z, w_1, ..., w_M); and one source a row is the mean over all of them."""
+    """In loss and gradient, over (z, w_1, ..., w_M)."""
     model = model_of("mmvae_plus_elbo", family=Family("laplace", "softmax"))
     batch, how = batch_of(model), {"beta": 0.7, "allocation": "exact"}
     apart = elbo_of_terms(model, batch, recipe_of("mmvae_plus_elbo"), **how).loss
@@ -229,6 +229,24 @@ def test_the_form_with_one_source_a_row_is_l_s_where_r_is_the_prior():
     for name, grad in gradients(model, found).items():
         if not name.startswith("references"):
             torch.testing.assert_close(grad, wanted[name], rtol=1e-6, atol=1e-6)
+
+
+def test_one_source_a_row_is_the_mean_over_all_of_them(monkeypatch):
+    """Also where rows lack something; w_n is that of r for all but the source, whose own it is."""
+    model = model_of("mmvae_plus_elbo")
+    numbers = torch.randn(1, model.latent_dim, dtype=torch.float64)
+    monkeypatch.setattr(
+        noise, "normal", lambda source, rows, width, like: numbers.repeat(rows, width // numbers.numel())
+    )
+    present = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1], [0, 1, 0]], dtype=torch.bool)
+    batch, recipe = Batch(batch_of(model).values, present), recipe_of("mmvae_plus_elbo")
+    exact = elbo_of_terms(model, batch, recipe, allocation="exact").loss.item()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        drawn = torch.stack([elbo_of_terms(model, batch, recipe, generator=generator).loss for _ in range(400)])
+    error = (drawn.std() / len(drawn) ** 0.5).item()
+    assert 0 < error < 0.02 * abs(exact)
+    assert drawn.mean().item() == pytest.approx(exact, abs=4 * error)
 
 
 def fused(laws):
