@@ -145,7 +145,7 @@ def test_the_official_methods_run_resume_and_load(tmp_path):
         assert model.prior.logits.abs().max() > 0, "the prior has learned"
 
 
-@pytest.mark.parametrize("method", ["jmvae", "mvtcae_over_messages", "mmvm"])
+@pytest.mark.parametrize("method", ["jmvae", "mvtcae_over_messages", "mmvm", "mmvae_plus", "mmvae_plusplus"])
 def test_methods_of_terms_are_trained_on_gaps_scored_and_loaded(method, tmp_path):
     rng = np.random.default_rng(0)
     arrays = {name: rng.normal(size=(120, 3)).astype("float32") for name in NAMES}

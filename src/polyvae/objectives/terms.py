@@ -175,7 +175,7 @@ class OfTerms:
             rows, which = present.unique(dim=0, return_inverse=True)
             patterns = [tuple(n for n, has in zip(names, row, strict=True) if has) for row in rows.tolist()]
             return _laid_out(self.recipe, model, patterns, allocation, present.device), which
-        key = names, expert_names_of(model), batch.is_complete, allocation, present.device
+        key = names, expert_names_of(model), has_private_codes(model), batch.is_complete, allocation, present.device
         if key not in self.kept:
             patterns = [names] if batch.is_complete else _subsets(names)
             self.kept[key] = _laid_out(self.recipe, model, patterns, allocation, present.device)
