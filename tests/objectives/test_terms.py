@@ -5,16 +5,18 @@ Numbers from outside the library, and formulas written out here; the objectives 
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from polyvae import Batch, InputError, gaussian, likelihoods, noise, subsets
+from polyvae import Batch, InputError, fusions, gaussian, likelihoods, noise, subsets
 from polyvae.gaussian import Gaussian, kl, kl_to_prior
 from polyvae.methods import METHODS
 from polyvae.modality import Modality
 from polyvae.models import MODELS, MultimodalVAE
+from polyvae.models.fused import FusedVAE
 from polyvae.models.fusing import HIDDEN, JointEncoder, JointEncoderVAE
 from polyvae.networks.heads import GaussianHead
 from polyvae.objectives import PRIOR, Divergence, Draw, Mix, Q, Terms, elbo, elbo_of_terms, singles, terms
@@ -60,7 +62,8 @@ def model_of(names=NAMES, make=subsets.mmvae, kind=MultimodalVAE):
 
 
 def kind_of(name):
-    return MODELS[METHODS[name].model]
+    kind = MODELS[METHODS[name].model]
+    return partial(kind, rule=fusions.over_messages) if kind is FusedVAE else kind
 
 
 def batch_of(model, rows=7, seed=0):

@@ -17,7 +17,7 @@ from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel, expert_names_of
 from polyvae.noise import Noise
-from polyvae.objectives.parts import Allocation, Bound, rsample, scores_of, systematic_quantiles
+from polyvae.objectives.parts import Allocation, Bound, bound_of, rsample, scores_of, systematic_quantiles
 from polyvae.posteriors import Posterior
 from polyvae.subsets import SubsetMixture
 
@@ -142,9 +142,7 @@ class OfTerms:
         laws = _laws(model, batch, layout, at)
         z = rsample(_taken(laws, _sources(layout, generator, at)), generator)
         log_likelihood, kl = _decoded(model, batch, layout, z, at), _divergence(model, layout, laws, z, at)
-        weighted = log_likelihood if weights is None else log_likelihood * weights
-        distortion, rate = -log_likelihood.sum(-1).mean(), kl.mean()
-        return Bound(-weighted.sum(-1).mean() + beta * rate, log_likelihood, kl, distortion, rate)
+        return bound_of(log_likelihood, kl, beta, weights)
 
     def _layout(self, model: JointModel, batch: Batch, allocation: Allocation) -> tuple["_Layout", Tensor | None]:
         """Tables of the patterns that rows can have, and which one each has, Int64 (batch,); None: all the same."""

@@ -27,6 +27,13 @@ METHODS = {
     "mmjsd_official": Name("official mmJSD", "mmJSD, official"),
     "mmvm": Name("MMVM", "MMVM"),
     "mmvm_official": Name("official MMVM", "MMVM, official"),
+    "helvae": Name("HELVAE", "HELVAE"),
+    "mohelvae": Name("MoHELVAE", "MoHELVAE"),
+    "hoelder": Name("Hölder", "Hölder mixture"),
+    "code_vae": Name("CoDE", "CoDE-VAE"),
+    "code_vae_official": Name("official CoDE", "CoDE-VAE, official"),
+    "gpoe": Name("gPoE", "Generalised PoE"),
+    "masked": Name("masked", "Masked bound"),
 }
 DATASETS = {
     "polymnist": Name("PolyMNIST", "PolyMNIST"),

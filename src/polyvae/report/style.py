@@ -78,6 +78,13 @@ METHODS = {
         ("mmjsd_official", "#d55e00", "X"),
         ("mmvm", "#009e73", "X"),
         ("mmvm_official", "#56b4e9", "X"),
+        ("helvae", "#0072b2", "v"),
+        ("mohelvae", "#009e73", "v"),
+        ("hoelder", "#e69f00", "v"),
+        ("code_vae", "#d55e00", "D"),
+        ("code_vae_official", "#cc79a7", "D"),
+        ("gpoe", "#56b4e9", "v"),
+        ("masked", "#a6761d", "v"),
     )
 }
 OTHERS = [(colour, marker) for marker in "XvhpP*" for colour in ("#d55e00", "#cc79a7", "#a6761d")]
