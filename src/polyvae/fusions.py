@@ -7,7 +7,6 @@ expert is returned as it is. No rule has a prior expert.
 """
 
 import math
-from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor
@@ -35,7 +34,7 @@ def correlated(experts: Law, member: Tensor, rho: float) -> Law:
     means, logvars = _laid_out(experts, member)
     taking_part = member.movedim(-1, 0)[..., None]
     inverse = torch.where(taking_part, (-0.5 * logvars).exp(), 0.0)
-    count = taking_part.sum(0)
+    count = taking_part.sum(0).to(means.dtype)
     mean_inverse = inverse.sum(0) / count
     apart = torch.where(taking_part, inverse - mean_inverse, 0.0) / (1 - rho)
     together = mean_inverse / (1 + (count - 1) * rho)
@@ -65,7 +64,8 @@ def hoelder(experts: Law, member: Tensor) -> tuple[Law, Tensor]:
     weights (part, batch) or (part, subset, batch), -inf for what is no pair of members; the logs of overlaps are summed
     in the type of the experts, and overlaps that underflow leave the mixture of the experts.
     """
-    pairs = list(combinations_with_replacement(range(len(experts.mean)), 2))
+    count = len(experts.mean)
+    pairs = [(i, j) for i in range(count) for j in range(i, count)]
     first, second = (
         experts.like(*(torch.stack([field[pair[side]] for pair in pairs]) for field in (experts.mean, experts.logvar)))
         for side in (0, 1)

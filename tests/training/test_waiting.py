@@ -71,7 +71,8 @@ def check(model, data, loss, far):
     there, operations = stepped(model, data, loss)
     assert operations.asked() == []
     assert operations.names[COPYING] == 0
-    torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5)
+    # in another order sums round otherwise, by the largest of what is added
+    torch.testing.assert_close(there, here, rtol=1e-5, atol=3e-6 * here.abs().max().item())
 
 
 @pytest.mark.parametrize("method", NAMES)
