@@ -71,8 +71,8 @@ def check(model, data, loss, far):
     there, operations = stepped(model, data, loss)
     assert operations.asked() == []
     assert operations.names[COPYING] == 0
-    # in another order sums round otherwise, by the largest of what is added
-    torch.testing.assert_close(there, here, rtol=1e-5, atol=3e-6 * here.abs().max().item())
+    largest = float(here[1:].abs().max())  # sums of large gradients are rounded in another order
+    torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5 * max(1.0, largest / 4))
 
 
 @pytest.mark.parametrize("method", NAMES)

@@ -9,12 +9,18 @@ from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_d
 from polyvae.models.fused import RULES, CodeVAE, FusedVAE, HoelderVAE
 from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE
 from polyvae.models.generation import TrainableModel, generate
+from polyvae.models.private import PrivateVAE, ReferenceVAE
 from polyvae.models.vae import MultimodalVAE
 from polyvae.registry import Registry
 
 MODELS: Registry[type[TrainableModel]] = Registry(
     "kind of model",
-    {JOINT: MultimodalVAE, "joint_encoder": JointEncoderVAE}
+    {
+        JOINT: MultimodalVAE,
+        "joint_encoder": JointEncoderVAE,
+        "private": PrivateVAE,
+        "private_reference": ReferenceVAE,
+    }
     | dict.fromkeys(RULES, FusedVAE)
     | {"hoelder": HoelderVAE, "correlated": CodeVAE},
 )
