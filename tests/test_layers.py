@@ -14,7 +14,7 @@ LAYERS = (
     {"archives", "files", "registry", "keys"},
     {"config", "noise", "threads", "subsets", "likelihoods", "options", "plugins"},
     {"gaussian", "text", "theory"},
-    {"posteriors"},
+    {"posteriors", "fusions"},
     {"modality"},
     {"dataset", "priors"},
     {"attributes"},

@@ -299,6 +299,11 @@ def mopoe(names: Sequence[str]) -> SubsetMixture:
     return Powerset(tuple(names))
 
 
+def every(names: Sequence[str]) -> SubsetMixture:
+    """Every non-empty subset with weight 1 / (2^M - 1), as `mopoe`, but without prior expert."""
+    return Listed(tuple(names), tuple(replace(term, prior_expert=False) for term in mopoe(names).terms))
+
+
 def mvae_plus(names: Sequence[str]) -> SubsetMixture:
     """MVAE with ELBO sub-sampling (paper, eq. 84): L(x) + sum_i L(x_i). Weight 1 a term, and no joint bound."""
     everything = Term(tuple(names), 1.0, prior_expert=True)

@@ -9,11 +9,16 @@ from collections.abc import Sequence
 
 from polyvae import subsets
 from polyvae.methods import (
+    code_vae,
     crmvae,
     dmvae,
     family,
+    gpoe,
+    helvae,
+    hoelder,
     idmvae,
     jmvae,
+    masked,
     mmjsd,
     mmvae_plus,
     mmvae_plusplus,
@@ -27,7 +32,10 @@ from polyvae.objectives import Q, objective_named
 from polyvae.options import check_defaults
 from polyvae.registry import Registry
 
-_FILES = (family, mvtcae, crmvae, jmvae, mmjsd, mmvm, mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, idmvae)
+_FILES = (
+    *(family, mvtcae, crmvae, jmvae, mmjsd, mmvm, helvae, hoelder, code_vae, gpoe, masked),
+    *(mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, idmvae),
+)
 METHODS: Registry[Method] = Registry(
     "method", {row.name: row for file in _FILES for row in file.ROWS} | {"custom": OWN_S}
 )

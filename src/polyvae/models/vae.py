@@ -178,9 +178,8 @@ class MultimodalVAE(TrainableModel):
             S = self.rules[asked]
             check_products(self.family, S)
             experts, terms = self.encode(batch, asked) if experts is None else experts, S.on(batch.present.device)
-            components = fused(self, experts, terms.matrix[:, None], terms.prior_experts[:, None])
-            weights = terms.weights.to(components.mean.dtype).expand(len(batch.present), -1)
-            return GaussianMixture(components, weights)
+            weights = terms.weights.to(experts.mean.dtype).expand(len(batch.present), -1)
+            return self.components(experts, terms.matrix[:, None], terms.prior_experts[:, None], weights)
         observed = batch.present & torch.tensor([name in wanted for name in self.names], device=batch.present.device)
         if not bool(observed.any(-1).all()):
             row = int((~observed.any(-1)).nonzero()[0])
@@ -188,8 +187,11 @@ class MultimodalVAE(TrainableModel):
         member, prior_expert, weights = self._terms(observed)
         experts = self.encode(batch, member.any(0)) if experts is None else experts
         gaussian.check_product(experts, member, prior_expert)
-        components = fused(self, experts, member, prior_expert)
-        return GaussianMixture(components, weights.to(components.mean.dtype))
+        return self.components(experts, member, prior_expert, weights.to(experts.mean.dtype))
+
+    def components(self, experts: Posterior, member: Tensor, prior_expert: Tensor, weights: Tensor) -> GaussianMixture:
+        """The mixture of the posteriors of the members, with weights (batch, component)."""
+        return GaussianMixture(fused(self, experts, member, prior_expert), weights)
 
     def _terms(self, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Each row's terms: members (component, batch, modality), prior experts (component, batch), weights.

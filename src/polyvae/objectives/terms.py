@@ -17,7 +17,7 @@ from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models.contract import UNSEEN, JointModel, expert_names_of, has_private_codes, shared_dim_of
 from polyvae.noise import Noise
-from polyvae.objectives.parts import Allocation, Bound, rsample, scores_of, systematic_quantiles
+from polyvae.objectives.parts import Allocation, Bound, bound_of, rsample, scores_of, systematic_quantiles
 from polyvae.objectives.regularisers import Regulariser
 from polyvae.posteriors import Posterior
 from polyvae.priors import Prior
@@ -160,13 +160,10 @@ class OfTerms:
         z = rsample(_taken(laws, sources), generator)
         log_likelihood = _decoded(model, batch, layout, z, sources, at)
         kl = _divergence(model, layout, laws, z, at)
-        weighted = log_likelihood if weights is None else log_likelihood * weights
-        distortion, rate = -log_likelihood.sum(-1).mean(), kl.mean()
-        loss = -weighted.sum(-1).mean() + beta * rate
+        bound = bound_of(log_likelihood, kl, beta, weights)
         values = {r.name: r.function(model, batch, experts, generator) for r in self.regularisers}
-        for regulariser in self.regularisers:
-            loss = loss + regulariser.weight * values[regulariser.name]
-        return Bound(loss, log_likelihood, kl, distortion, rate, values)
+        added = [regulariser.weight * values[regulariser.name] for regulariser in self.regularisers]
+        return bound._replace(loss=sum(added, bound.loss), regularisers=values)
 
     def _layout(self, model: JointModel, batch: Batch, allocation: Allocation) -> tuple["_Layout", Tensor | None]:
         """Tables of the patterns that rows can have, and which one each has, Int64 (batch,); None: all the same."""
