@@ -66,7 +66,7 @@ def advise(facts: Facts, need: Need, data_flags: Sequence[str] = ("--dataset", "
         if facts.sharing == "something" and facts.sharing_of(name) == "nothing"
     )
     notes = (note.said(facts) for note in NOTES if note.holds(facts, need))
-    commands = [*_training(facts, choices, data_flags), *_afterwards(facts, need, data_flags)]
+    commands = [*_training(facts, need, choices, data_flags), *_afterwards(facts, need, data_flags)]
     return Advice(need, choices, against, (*alone, *notes), tuple(commands))
 
 
@@ -87,10 +87,10 @@ def _choice(name: str, facts: Facts, need: Need) -> Choice:
     )
 
 
-def _training(facts: Facts, choices: Sequence[Choice], data_flags: Sequence[str]) -> list[str]:
+def _training(facts: Facts, need: Need, choices: Sequence[Choice], data_flags: Sequence[str]) -> list[str]:
     """A run of each method advised, then of those to compare with. Single modalities are a loop of the shell."""
     named = {choice.method: choice.flags for choice in choices}
-    others = {name: _choice(name, facts, "coherence").flags for name in (BASELINE, UNIMODAL) if name not in named}
+    others = {name: _choice(name, facts, need).flags for name in (BASELINE, UNIMODAL) if name not in named}
     commands = []
     for method, flags in (named | others).items():
         command = _command("run", *data_flags, "--method", method, *flags)
