@@ -8,11 +8,19 @@ from polyvae.models.blueprint import JOINT, OWN, Blueprint, ModelFile, Networks,
 from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
 from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE, MessageVAE
 from polyvae.models.generation import TrainableModel, generate
+from polyvae.models.private import PrivateVAE, ReferenceVAE
 from polyvae.models.vae import MultimodalVAE
 from polyvae.registry import Registry
 
 MODELS: Registry[type[TrainableModel]] = Registry(
-    "kind of model", {JOINT: MultimodalVAE, "joint_encoder": JointEncoderVAE, "messages": MessageVAE}
+    "kind of model",
+    {
+        JOINT: MultimodalVAE,
+        "joint_encoder": JointEncoderVAE,
+        "messages": MessageVAE,
+        "private": PrivateVAE,
+        "private_reference": ReferenceVAE,
+    },
 )
 register = MODELS.register
 ABSTRACT = ("prior_codes", "posterior_codes", "decode")
