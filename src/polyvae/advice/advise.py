@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from polyvae.advice.facts import Facts
-from polyvae.advice.rules import JOINT, NOTES, NOTHING_SHARED, RULES, SETTINGS, Need
+from polyvae.advice.rules import JOINT, NOTES, NOTHING_SHARED, RULES, SETTINGS, Need, Rule
 from polyvae.methods import METHODS, cost
 
 SHOWN = 5
@@ -55,8 +55,9 @@ class Advice:
 
 def advise(facts: Facts, need: Need, data_flags: Sequence[str] = ("--dataset", "arrays")) -> Advice:
     """Ranks methods by their points, then by cost. data_flags: what `polyvae run` is told of the data."""
-    scored = [_choice(name, facts, need) for name in (UNIMODAL, *JOINT)]
-    best = sorted((c for c in scored if c.points > 0), key=lambda c: (-c.points, c.cost, c.method))[:SHOWN]
+    ruled = [name for name in (UNIMODAL, *JOINT) if _rules_for(name, facts, need)]
+    scored = [_choice(name, facts, need) for name in ruled]
+    best = sorted((c for c in scored if c.points > 0), key=lambda c: (-c.points, c.cost))[:SHOWN]
     least = min((choice.cost for choice in best), default=1.0)
     choices = tuple(replace(choice, cost=choice.cost / least) for choice in best)
     against = tuple(choice for choice in scored if choice.points < 0)
@@ -70,9 +71,13 @@ def advise(facts: Facts, need: Need, data_flags: Sequence[str] = ("--dataset", "
     return Advice(need, choices, against, (*alone, *notes), tuple(commands))
 
 
-def _choice(name: str, facts: Facts, need: Need) -> Choice:
+def _rules_for(name: str, facts: Facts, need: Need) -> list[Rule]:
     table = NOTHING_SHARED if facts.sharing == "nothing" else RULES
-    rules = [rule for rule in table if name in rule.methods and rule.holds(facts, need)]
+    return [rule for rule in table if name in rule.methods and rule.holds(facts, need)]
+
+
+def _choice(name: str, facts: Facts, need: Need) -> Choice:
+    rules = _rules_for(name, facts, need)
     settings = [s for s in SETTINGS if (not s.methods or name in s.methods) and s.holds(facts, need)]
     chosen = {flag: (value, setting) for setting in settings for flag, value in setting.flags.items()}
     words = (setting.said([flag for flag in chosen if chosen[flag][1] is setting]) for setting in settings)
