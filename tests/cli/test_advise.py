@@ -28,6 +28,14 @@ def test_it_prints_facts_ranking_and_commands(noisy, capsys):
     assert "[docs/results.md, figure 7]" in shown
 
 
+def test_what_looks_wrong_is_said(tmp_path, capsys):
+    table = np.random.default_rng(0).standard_normal((100, 3))
+    table[:, 1] = 4.0
+    np.savez(tmp_path / "mine.npz", a=table, b=np.arange(100) % 3)
+    main(["advise", "--data", str(tmp_path / "mine.npz"), "--need", "speed"])
+    assert "Look at a: " in capsys.readouterr().out
+
+
 def test_it_writes_json_and_says_nothing(noisy, tmp_path, capsys):
     out = tmp_path / "advice.json"
     main(["advise", "--data", noisy, "--out", str(out), "--threads", "1", "--quiet"])

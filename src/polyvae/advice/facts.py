@@ -155,13 +155,11 @@ def measure(
     complete = (whole & data.present.all(1)).nonzero().squeeze(1)
     facts = Facts(len(data), len(complete), data.labels is not None, views, None)
     if facts.count > MOST_MODALITIES:
-        return replace(
-            facts, unmeasured=f"an estimate takes up to {MOST_MODALITIES} modalities, here are {facts.count}"
-        )
+        reason = f"an estimate takes at most {MOST_MODALITIES} modalities, here are {facts.count}"
+        return replace(facts, unmeasured=reason)
     if len(complete) < LEAST_ROWS:
-        reason = (
-            f"{len(complete)} rows are complete, an estimate needs {LEAST_ROWS}: leave out with --only what few have"
-        )
+        remedy = ": try --only without what few have" if len(complete) < len(data) else ""
+        reason = f"{len(complete)} rows are complete, an estimate needs {LEAST_ROWS}{remedy}"
         return replace(facts, unmeasured=reason)
     seen, reduced = _reduced(data.rows(complete[chosen_rows(len(complete), ROWS, seed)]))
     return replace(facts, bounds=estimate(seen, seed=seed, on_part=on_part), reduced=reduced)

@@ -72,7 +72,8 @@ def advise(
         files.write_json(out, {"facts": _facts_json(facts), **advice.to_json()})
     if not quiet:
         show(_views(facts))
-        say(f"{_said(facts)}\n")
+        doubts = (f"Look at {name}: {text}" for name, text in loaded.info.get("warnings", {}).items())
+        say("\n".join((_said(facts), *doubts, "")))
         show(_ranking(advice.choices))
         say("\n".join(_lines(advice)))
 
