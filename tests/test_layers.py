@@ -25,7 +25,7 @@ LAYERS = (
     {"pictures"},
     {"runs"},
     {"sweeps", "audits"},
-    {"paper"},
+    {"paper", "advice"},
     {"report"},
     {"cli"},
     {"__main__"},

@@ -127,6 +127,11 @@ class SubsetMixture(ABC):
         return all(any(name in t.given and name in (t.target or self.names) for t in self.terms) for name in self.names)
 
     @property
+    def observed(self) -> float:
+        """sum_A w_A |A|: the mean number of modalities that are encoded."""
+        return float((self.weights * self.matrix.sum(-1)).sum())
+
+    @property
     def has_products(self) -> bool:
         """Whether a term multiplies experts, that of the prior included."""
         return any(len(term.given) + term.prior_expert > 1 for term in self.terms)
@@ -244,6 +249,10 @@ class Powerset(SubsetMixture):
     @property
     def covers_any_row(self) -> bool:
         return True
+
+    @property
+    def observed(self) -> float:
+        return len(self.names) / (2 - 0.5 ** (len(self.names) - 1))
 
     @property
     def has_products(self) -> bool:

@@ -56,7 +56,7 @@ def cost(method: Method, names: Sequence[str]) -> tuple[float, float]:
         further = {name for law in recipe(tuple(names)).laws for name in law.given} - set(names)
         encoded *= 1 + len(further) + _passes(method)  # each reads all modalities
     elif method.objective == "elbo" and method.allocation == "systematic" and mixture.is_bound:
-        encoded = float((mixture.weights * mixture.matrix.sum(-1)).sum())
+        encoded = mixture.observed
     return encoded, decoded(method, names)
 
 
