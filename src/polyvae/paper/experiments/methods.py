@@ -1,7 +1,5 @@
 """All methods side by side on PolyMNIST, with equal networks, data and steps."""
 
-from typing import Any
-
 from polyvae.config import RunConfig
 from polyvae.paper.experiments.common import SEEDS, budget, with_methods
 
@@ -19,10 +17,8 @@ PUBLISHED |= {"code_vae": 2.5, "crmvae": 0.1}
 # At larger ones few methods learn a digit within the steps of `cpu`. CRMVAE has of it twice as much as others.
 SHORT = dict.fromkeys(METHODS, 0.3) | {"crmvae": 0.1}
 BETAS = {"cpu": SHORT, "gpu_small": SHORT, "gpu": PUBLISHED, "paper": PUBLISHED}
-# Where each modality has a code of its own, all codes together have as many dimensions as z elsewhere, or a few more.
-OWN_CODES: dict[str, dict[str, Any]] = dict.fromkeys(
-    ("mmvae_plus", "cmvae", "mmvae_plusplus", "dmvae", "mopoe_style", "idmvae"), {"latent_dim": 32}
-)
+# Each modality has a code of its own: with 32 dimensions each, all together have a few more than z elsewhere.
+WITH_OWN_CODES = ("mmvae_plus", "cmvae", "mmvae_plusplus", "dmvae", "mopoe_style", "idmvae")
 
 
 def side_by_side(preset: str = "cpu") -> list[RunConfig]:
@@ -30,9 +26,13 @@ def side_by_side(preset: str = "cpu") -> list[RunConfig]:
 
     Variants of published code are left out; docs/methods.md measures them. 48 runs (`cpu`), of which 10 of figure 2.
     """
-    settings = [
-        (name, budget(preset).with_(beta=BETAS[preset].get(name, 1.0), seed=seed, **OWN_CODES.get(name, {})))
+    base, betas = budget(preset), BETAS[preset]
+    narrow = base.with_(latent_dim=32)
+    return [
+        run
         for seed in SEEDS[preset]
         for name in METHODS
+        for run in with_methods(
+            [(narrow if name in WITH_OWN_CODES else base).with_(beta=betas.get(name, 1.0), seed=seed)], [name]
+        )
     ]
-    return [run for name, setting in settings for run in with_methods([setting], [name])]
