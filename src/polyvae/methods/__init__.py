@@ -8,14 +8,14 @@ recipe of terms or another objective, its kind of model if it needs one, and its
 from collections.abc import Sequence
 
 from polyvae import subsets
-from polyvae.methods import crmvae, family, jmvae, mmjsd, mmvm, mvtcae
+from polyvae.methods import crmvae, family, jmvae, jnf, mmjsd, mmvm, mvtcae, telbo
 from polyvae.methods.family import OWN_S
 from polyvae.methods.method import Method, Objective, Stage
 from polyvae.objectives import Q, objective_named
 from polyvae.options import check_defaults
 from polyvae.registry import Registry
 
-_FILES = (family, mvtcae, crmvae, jmvae, mmjsd, mmvm)
+_FILES = (family, mvtcae, crmvae, jmvae, telbo, jnf, mmjsd, mmvm)
 METHODS: Registry[Method] = Registry(
     "method", {row.name: row for file in _FILES for row in file.ROWS} | {"custom": OWN_S}
 )
@@ -33,8 +33,8 @@ def cost(method: Method, names: Sequence[str]) -> tuple[float, float]:
     mixture = (method.mixture or subsets.mopoe)(names)
     encoded = float(len(names))
     if (recipe := method.terms_for({})) is not None:
-        further = {name for law in recipe(tuple(names)).laws for name in law.given} - set(names)
-        encoded *= 1 + len(further)  # each reads all modalities
+        read = {name for law in recipe(tuple(names)).laws for name in law.given}
+        encoded = float(len(read & set(names)) + len(names) * len(read - set(names)))  # others read all modalities
     elif method.objective == "elbo" and method.allocation == "systematic" and mixture.is_bound:
         encoded = float((mixture.weights * mixture.matrix.sum(-1)).sum())
     return encoded, decoded(method, names)

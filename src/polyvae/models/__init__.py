@@ -6,13 +6,15 @@ A kind is a `TrainableModel` under a name, which model.json keeps, so that a tra
 from polyvae.errors import InputError
 from polyvae.models.blueprint import JOINT, OWN, Blueprint, ModelFile, Networks, Pair
 from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
+from polyvae.models.flowing import FeatureOptions, FlowOptions, JointFlowVAE
 from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE, MessageVAE
 from polyvae.models.generation import TrainableModel, generate
 from polyvae.models.vae import MultimodalVAE
 from polyvae.registry import Registry
 
 MODELS: Registry[type[TrainableModel]] = Registry(
-    "kind of model", {JOINT: MultimodalVAE, "joint_encoder": JointEncoderVAE, "messages": MessageVAE}
+    "kind of model",
+    {JOINT: MultimodalVAE, "joint_encoder": JointEncoderVAE, "messages": MessageVAE, "joint_flows": JointFlowVAE},
 )
 register = MODELS.register
 ABSTRACT = ("prior_codes", "posterior_codes", "decode")
@@ -42,6 +44,8 @@ __all__ = [
     "OWN",
     "Blueprint",
     "Codes",
+    "FeatureOptions",
+    "FlowOptions",
     "JointModel",
     "Model",
     "ModelFile",

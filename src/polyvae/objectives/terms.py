@@ -178,7 +178,7 @@ def elbo_of_terms(model: JointModel, batch: Batch, recipe: Recipe, **how: Any) -
 
 def _laws(model: JointModel, batch: Batch, layout: "_Layout", at: ByRow) -> Posterior:
     """All posteriors, (law, batch, latent)."""
-    experts = model.encode(batch)
+    experts = model.encode(batch, layout.encoded)
     if layout.needs_normal and not experts.has_products:
         raise gaussian.no_product(experts)
     laws = gaussian.product(experts, at(layout.member).movedim(1, 2), at(layout.prior_expert))
@@ -249,12 +249,14 @@ Indexed = tuple[Tensor, ...]  # tables (..., pattern): places, then weights, 0 w
 class _Layout(NamedTuple):
     """The terms of every pattern side by side, as tables (..., pattern), so that a step is the same for all rows.
 
-    member: Bool (law, expert, pattern); prior_expert: Bool (law, pattern). geometric: parts of the laws behind those.
+    encoded: the experts that some law takes. member: Bool (law, expert, pattern); prior_expert: Bool (law, pattern).
+    geometric: parts of the laws behind those.
     codes: parts of what is drawn. reads: modality -> (which codes it is decoded from, None for all; weights).
     to_prior, sampled: laws, their codes, weights. closed: pairs of laws, weights. mixes: what is sampled against.
     """
 
     needs_normal: bool
+    encoded: frozenset[str]
     member: Tensor
     prior_expert: Tensor
     geometric: Indexed | None
@@ -332,7 +334,8 @@ def _laid_out(
     most = max(len(terms.laws) for terms in every)
     columns = [_Column(pattern, terms, most, allocation) for pattern, terms in zip(patterns, every, strict=True)]
     laws = [[*column.laws, *(PRIOR,) * (most - len(column.laws))] for column in columns]
-    if unknown := {name for column in laws for law in column for name in law.given} - set(expert_names):
+    encoded = frozenset(name for column in laws for law in column for name in law.given)
+    if unknown := encoded - set(expert_names):
         raise InputError(f"a recipe names {sorted(unknown)[0]!r}; the model's experts are {', '.join(expert_names)}")
     member = [[[name in column[i].given for column in laws] for name in expert_names] for i in range(most)]
     count = max(len(column.codes) for column in columns)
@@ -344,6 +347,7 @@ def _laid_out(
             reads[name] = (None if is_all else table[0], table[1])
     return _Layout(
         needs_normal=any(terms.needs_normal for terms in every),
+        encoded=encoded,
         member=torch.tensor(member, device=device),
         prior_expert=torch.tensor([[c[i].prior_expert for c in laws] for i in range(most)], device=device),
         geometric=_nested([[c.parts(Mix(law.parts)) for law in c.geometric] for c in columns], device),
