@@ -15,6 +15,7 @@ from polyvae.gaussian import Gaussian, kl, kl_to_prior
 from polyvae.methods import METHODS
 from polyvae.modality import Modality
 from polyvae.models import MODELS, MultimodalVAE
+from polyvae.models.flowing import JointFlowVAE
 from polyvae.models.fusing import HIDDEN, JointEncoder, JointEncoderVAE
 from polyvae.networks.heads import GaussianHead
 from polyvae.objectives import PRIOR, Divergence, Draw, Mix, Q, Terms, elbo, elbo_of_terms, singles, terms
@@ -47,7 +48,9 @@ def model_of(names=NAMES, make=subsets.mmvae, kind=MultimodalVAE):
         specs.append(Modality(name, (width,), likelihoods.Normal(0.8)))
         pairs[name], into[name] = (Encoder(width, LATENT), nn.Linear(LATENT, width)), Encoder(width, LATENT)
     more = {}
-    if kind is JointEncoderVAE:
+    if issubclass(kind, JointFlowVAE):
+        more["flows"] = {name: nn.Identity() for name in names}  # the recipe has no part in them
+    if issubclass(kind, JointEncoderVAE):
         more["joint"] = joint = JointEncoder(into, LATENT)
         for name in names:
             torch.manual_seed(ord(name[0]))
@@ -195,6 +198,9 @@ def written(name, model, batch, beta):
         own = sum(scores(law.mean)[i] for i, law in enumerate(laws))
         rate = (kl_to_prior(whole) + sum(apart)) / (count + 1)
         return (sum(scores(whole.mean)) + own) / (2 * (count + 1)) - beta * rate
+    if name in ("telbo", "jnf", "jnf_dcca"):  # their first stage
+        joint = gaussian.picked(experts, 3)
+        return sum(scores(joint.mean)) - beta * kl_to_prior(joint)
     if name == "jmvae":
         joint = gaussian.picked(experts, 3)
         return sum(scores(joint.mean)) - beta * (kl_to_prior(joint) + 0.1 * sum(kl(joint, law) for law in laws))
