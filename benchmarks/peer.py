@@ -17,7 +17,7 @@ import resource  # noqa: E402
 
 import torch  # noqa: E402
 from multivae.data.datasets.base import DatasetOutput  # noqa: E402
-from multivae.models import MMVAE, MVAE, MMVAEConfig, MoPoE, MoPoEConfig, MVAEConfig  # noqa: E402
+from multivae.models import JNF, MMVAE, MVAE, JNFConfig, MMVAEConfig, MoPoE, MoPoEConfig, MVAEConfig  # noqa: E402
 from multivae.models.base import BaseDecoder, BaseEncoder, ModelOutput  # noqa: E402
 from torch import nn  # noqa: E402
 from worker import flags, serve  # noqa: E402
@@ -109,6 +109,8 @@ if chosen.method == "mopoe":
     model = MoPoE(MoPoEConfig(**shared), *networks)
 elif chosen.method in ("mmvae", "mmvae_official"):
     model = MMVAE(MMVAEConfig(**shared, K=chosen.samples, loss="dreg_looser"), *networks)
+elif chosen.method == "jnf":
+    model = JNF(JNFConfig(**shared, warmup=0), *networks)  # in its second stage from the start
 else:
     model = MVAE(MVAEConfig(**shared, use_subsampling=False, warmup=0), *networks)
 model.to(chosen.device)

@@ -54,6 +54,7 @@ def test_a_config_overrides_what_a_method_says():
         ({"method": "jmvae", "posterior": "laplace"}, "--posterior laplace: S needs products"),
         ({"method": "mmjsd", "posterior": "laplace"}, "--posterior laplace: method mmjsd multiplies posteriors"),
         ({"method": "jnf", "method_options": "leapfrog=0"}, "leapfrog=0: it must be at least 1"),
+        ({"method": "jnf", "method_options": "transforms=0"}, "transforms=0: it must be from 1 to 100"),
         ({"method": "jnf", "method_options": "step_size=0"}, "step_size=0.0: it must be above 0"),
         ({"method": "jnf", "method_options": "features=3"}, "no option 'features'"),
         ({"method": "jnf_dcca", "method_options": "features=0"}, "features=0: it must be at least 1"),

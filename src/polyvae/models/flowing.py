@@ -20,7 +20,7 @@ from polyvae.networks.heads import GaussianHead
 from polyvae.noise import Noise, derive_seed
 from polyvae.posteriors import Posterior
 
-HIDDEN = 128
+HIDDEN, MOST_TRANSFORMS = 128, 100
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,11 @@ class FlowOptions:
     step_size: float = 0.01
 
     def __post_init__(self) -> None:
-        for name, least in (("transforms", 1), ("iterations", 1), ("leapfrog", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"--method-options {name}={getattr(self, name)}: it must be at least {least}")
+        if not 1 <= self.transforms <= MOST_TRANSFORMS:
+            raise InputError(f"--method-options transforms={self.transforms}: it must be from 1 to {MOST_TRANSFORMS}")
+        for name in ("iterations", "leapfrog"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--method-options {name}={getattr(self, name)}: it must be at least 1")
         if not self.step_size > 0:
             raise InputError(f"--method-options step_size={self.step_size}: it must be above 0")
 
@@ -99,7 +101,7 @@ class JointFlowVAE(JointEncoderVAE):
         for name, (encoder, decoder) in pairs.items():
             with torch.random.fork_rng():
                 torch.manual_seed(derive_seed(blueprint.seed, "weights", "flow", name))
-                flow = zuko.flows.MAF(width, transforms=options.transforms, hidden_features=(HIDDEN, HIDDEN))
+                flow = zuko.flows.MAF(width, transforms=options.transforms, hidden_features=(HIDDEN,) * 3)
                 flows[name] = flow.transform
                 if isinstance(options, FeatureOptions):
                     pairs[name] = FeatureEncoder(encoder, width, options.features), decoder
@@ -158,8 +160,9 @@ class JointFlowVAE(JointEncoderVAE):
             values.append(torch.where(observed[:, place], log_density(draws[-1]), -torch.inf))
         best = torch.stack(values).argmax(0)
         start = torch.stack(draws)[best, torch.arange(len(best), device=best.device)]
-        if not bool((power < 0).any()):
+        is_drawn = (power < 0) & ~observed.all(-1)
+        if not bool(is_drawn.any()):
             return start
         how = self.options
         steps = {"iterations": how.iterations, "leapfrog": how.leapfrog, "step_size": how.step_size}
-        return torch.where((power < 0)[:, None], hamiltonian(log_density, start, generator, **steps), start)
+        return torch.where(is_drawn[:, None], hamiltonian(log_density, start, generator, **steps), start)
