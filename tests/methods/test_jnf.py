@@ -104,11 +104,10 @@ def exact(names=FOUR, **options):
     """JNF's model with exact posteriors given one and given all modalities, and the law that they are exact for."""
     law = LinearGaussian(tuple([[f]] for f in FACTORS[: len(names)]), SD)
     specs = [Modality(n, (1,), likelihoods.Normal(SD)) for n in names]
-    gains = {n: law.posterior([i]) for i, n in enumerate(names)}
-    pairs = {
-        n: (Known(gain[0], covariance.item()), Times(f))
-        for (n, (gain, covariance)), f in zip(gains.items(), FACTORS, strict=False)
-    }
+    pairs = {}
+    for i, name in enumerate(names):
+        gain, covariance = law.posterior([i])
+        pairs[name] = Known(gain[0], covariance.item()), Times(FACTORS[i])
     gain, covariance = law.posterior()
     joint = Known(gain[0], covariance.item())
     chains = FlowOptions(**options)
