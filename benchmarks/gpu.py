@@ -15,18 +15,17 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 import torch
 from run import block, worker
 from torch.profiler import ProfilerActivity, profile
 
 from polyvae import RunConfig
-from polyvae.networks import grouped
 from polyvae.runs.evaluation import evaluation_of, score
 from polyvae.runs.plan import Plan, make_plan
 from polyvae.runs.stages import stages_of
@@ -146,29 +145,6 @@ def step_times(shape: Shape, method: str, device: torch.device, at_once: int, pr
     return times | {"target": shape.target[at_once > 1]}
 
 
-@contextmanager
-def networks_run(how: grouped.How) -> Iterator[None]:
-    """All networks of the same form, the large ones too, run as named by `grouped.HOW`."""
-    before = grouped.HOW, grouped.ALONE
-    grouped.HOW, grouped.ALONE = how, frozenset()
-    try:
-        yield
-    finally:
-        grouped.HOW, grouped.ALONE = before
-
-
-def compare_ways(report: Report, shapes: Sequence[Shape], device: torch.device) -> None:
-    """What `grouped.HOW` and `grouped.ALONE` should say."""
-    for shape in shapes:
-        for precision, at_once in (("fp32", 1), ("bf16", 1), ("fp32", 8)):
-            for how in get_args(grouped.How):
-                with networks_run(how):
-                    report.part(
-                        f"mopoe, {shape.name}, {precision}, {at_once} at once, networks {how}",
-                        lambda s=shape, p=precision, n=at_once: step_times(s, "mopoe", device, n, p),
-                    )
-
-
 def kernels_and_waits(shape: Shape, method: str, device: torch.device) -> dict[str, float]:
     """Of one step that is not captured: how many kernels Python launches, how often it waits for the device."""
     with tempfile.TemporaryDirectory() as folder:
@@ -216,9 +192,11 @@ def measure_all(report: Report, conv: Shape, half: Shape, resnet: Shape, device:
     is_real = device.type == "cuda"
     for method in METHODS:
         for precision in ("fp32", "bf16"):
-            name = f"{method}, {conv.name}, {precision}"
-            report.part(f"{name}, alone", lambda m=method, p=precision: step_times(conv, m, device, 1, p))
-        report.part(f"{method}, {conv.name}, eight at once", lambda m=method: step_times(conv, m, device, 8, "fp32"))
+            for at_once in (1, 8):
+                report.part(
+                    f"{method}, {conv.name}, {precision}, {at_once} at once",
+                    lambda m=method, n=at_once, p=precision: step_times(conv, m, device, n, p),
+                )
     for at_once in (1, 8, 24):
         report.part(
             f"mopoe, {half.name}, {at_once} at once", lambda n=at_once: step_times(half, "mopoe", device, n, "fp32")
@@ -238,7 +216,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="where the numbers go, as JSON")
     parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--device", default="cuda", help="cpu tries this file with tiny sizes; its times mean nothing")
-    parser.add_argument("--ways", action="store_true", help="only how networks of the same form should run")
     chosen = parser.parse_args()
     device = torch.device(chosen.device)
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -251,10 +228,7 @@ def main() -> None:
     }
     report = Report(chosen.minutes, chosen.out, machine)
     loop.Replayed = Watched
-    if chosen.ways:
-        compare_ways(report, (conv, half, resnet) if is_real else (conv,), device)
-    else:
-        measure_all(report, conv, half, resnet, device)
+    measure_all(report, conv, half, resnet, device)
     print(f"wrote {chosen.out}")
 
 

@@ -1,22 +1,25 @@
 """Worker: polyvae's training step on random images, of a method's last stage; flags in `worker.py`."""
 
 import resource
+from dataclasses import asdict
 
 import torch
 from worker import flags, serve
 
-from polyvae import Batch, Modality, likelihoods, models, objectives
+from polyvae import Batch, Modality, likelihoods, models
 from polyvae.methods import METHODS
 from polyvae.models import Blueprint
+from polyvae.objectives import OfTerms, objective_named
 
 chosen = flags()
 method = METHODS[chosen.method]
 torch.set_num_threads(chosen.threads)
 torch.manual_seed(0)
-names = [f"m{i}" for i in range(chosen.modalities)]
+names = tuple(f"m{i}" for i in range(chosen.modalities))
 specs = tuple(Modality(name, (3, 28, 28), likelihoods.Laplace(0.75)) for name in names)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert method.mixture is not None
+options = {} if method.options is None else asdict(method.options())
 model = models.build(
     Blueprint(
         specs,
@@ -26,23 +29,23 @@ model = models.build(
         kind=method.model,
         prior={"kind": method.prior},
         family=method.family,
+        options=options,
     )
 )
-stage = method.stages[-1]
-taught = list(stage.parameters(model))
-model.requires_grad_(False)
-for parameter in taught:
-    parameter.requires_grad_(True)
-objective = objectives.objective_named(method.objective)
-options = {"allocation": chosen.allocation} | ({"samples": chosen.samples} if objective.draws else {})
-minimised = stage.objective or objective.function
-optimiser = torch.optim.Adam(taught, lr=5e-4, fused=True)
+stage, recipe, objective = method.stages[-1], method.terms_for(options), objective_named(method.objective)
+loss = stage.objective or (OfTerms(recipe) if recipe else objective.function)
+how = {"weights": torch.ones(len(names)), "generator": None}
+if models.is_joint(model):
+    how["allocation"] = chosen.allocation
+if objective.draws:
+    how["samples"] = chosen.samples
+optimiser = torch.optim.Adam(list(stage.parameters(model)), lr=5e-4, fused=True)
 batch = Batch({name: torch.rand(chosen.rows, 3, 28, 28) for name in names})
 
 
 def step() -> None:
     with torch.autocast("cpu", torch.bfloat16, enabled=chosen.precision == "bf16"):
-        bound = minimised(model, batch, model.mixture, **options)
+        bound = loss(model, batch, model.mixture, **how)
     optimiser.zero_grad()
     bound.loss.backward()
     optimiser.step()

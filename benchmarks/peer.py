@@ -17,7 +17,20 @@ import resource  # noqa: E402
 
 import torch  # noqa: E402
 from multivae.data.datasets.base import DatasetOutput  # noqa: E402
-from multivae.models import JNF, MMVAE, MVAE, JNFConfig, MMVAEConfig, MoPoE, MoPoEConfig, MVAEConfig  # noqa: E402
+from multivae.models import (  # noqa: E402
+    JNF,
+    MMVAE,
+    MVAE,
+    MVTCAE,
+    JNFConfig,
+    MMVAEConfig,
+    MMVAEPlus,
+    MMVAEPlusConfig,
+    MoPoE,
+    MoPoEConfig,
+    MVAEConfig,
+    MVTCAEConfig,
+)
 from multivae.models.base import BaseDecoder, BaseEncoder, ModelOutput  # noqa: E402
 from torch import nn  # noqa: E402
 from worker import flags, serve  # noqa: E402
@@ -57,7 +70,7 @@ def encoder_body() -> tuple[nn.Sequential, int]:
     ), latent
 
 
-def decoder_body() -> nn.Sequential:
+def decoder_body(latent: int) -> nn.Sequential:
     if chosen.network == "resnet":
         return nn.Sequential(
             *(nn.Linear(latent, 256 * 49), nn.Unflatten(1, (256, 7, 7)), Block(256, 128), nn.Upsample(scale_factor=2)),
@@ -84,11 +97,30 @@ class Encoder(BaseEncoder):
         return ModelOutput(embedding=self.mean(features), log_covariance=self.logvar(features))
 
 
-class Decoder(BaseDecoder):
+class Encoder2(Encoder):
+    """For MMVAE+: a private code of as many dimensions as the shared one."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.latent_dim = latent
-        self.body = decoder_body()
+        self.style_dim = latent
+        width = self.mean.in_features
+        self.style_mean, self.style_logvar = nn.Linear(width, latent), nn.Linear(width, latent)
+
+    def forward(self, x: torch.Tensor) -> ModelOutput:
+        features = self.body(x)
+        return ModelOutput(
+            embedding=self.mean(features),
+            log_covariance=self.logvar(features),
+            style_embedding=self.style_mean(features),
+            style_log_covariance=self.style_logvar(features),
+        )
+
+
+class Decoder(BaseDecoder):
+    def __init__(self, width: int = latent) -> None:
+        super().__init__()
+        self.latent_dim = width
+        self.body = decoder_body(width)
 
     def forward(self, z: torch.Tensor) -> ModelOutput:
         return ModelOutput(reconstruction=self.body(z))
@@ -104,13 +136,20 @@ shared = {
     "beta": 1.0,
 }
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-networks = {name: Encoder() for name in names}, {name: Decoder() for name in names}
+is_private = chosen.method == "mmvae_plus"
+encoders = {name: Encoder2() if is_private else Encoder() for name in names}
+networks = encoders, {name: Decoder(2 * latent if is_private else latent) for name in names}
+more = {}
 if chosen.method == "mopoe":
     model = MoPoE(MoPoEConfig(**shared), *networks)
+elif chosen.method == "mvtcae":
+    model = MVTCAE(MVTCAEConfig(**shared, alpha=5 / 6), *networks)
+elif is_private:
+    model = MMVAEPlus(MMVAEPlusConfig(**shared, K=1, modalities_specific_dim=latent, loss="iwae_looser"), *networks)
+elif chosen.method == "jnf":  # its second stage: the flows
+    model, more = JNF(JNFConfig(**shared, warmup=1), *networks), {"epoch": 2}
 elif chosen.method in ("mmvae", "mmvae_official"):
     model = MMVAE(MMVAEConfig(**shared, K=chosen.samples, loss="dreg_looser"), *networks)
-elif chosen.method == "jnf":
-    model = JNF(JNFConfig(**shared, warmup=0), *networks)  # in its second stage from the start
 else:
     model = MVAE(MVAEConfig(**shared, use_subsampling=False, warmup=0), *networks)
 model.to(chosen.device)
@@ -119,7 +158,7 @@ batch = DatasetOutput(data={name: torch.rand(rows, 3, 28, 28, device=chosen.devi
 
 
 def step() -> None:
-    loss = model(batch).loss
+    loss = model(batch, **more).loss
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()

@@ -91,6 +91,7 @@ COMPARISONS = {
         1,
         official_style=True,
     ),
+    "mvtcae": Comparison(f"MVTCAE: {CONV}", ("mvtcae",), PRECISIONS),
     "mmvae_official": Comparison(
         "MMVAE as published: conv, 5 modalities, latent 512, batch 64, K = 30",
         ("mmvae_official", "--rows", 64, "--samples", 30, "--warm-up", 1),

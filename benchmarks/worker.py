@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def flags(given: list[str] | None = None) -> argparse.Namespace:
-    """One training step: method mopoe, mvae, mmvae, mmvae_official or jnf (the last stage), and its sizes."""
+    """One training step: the method, of which `peer.py` has some, and its sizes."""
     parser = argparse.ArgumentParser()
     parser.add_argument("method")
     for name, default in (("modalities", 5), ("latent", 512), ("rows", 256), ("threads", 1), ("samples", 1)):

@@ -67,7 +67,9 @@ def fit_prior(
     else:
         raise InputError(f"unknown kind {kind!r}; choose gmm or flow")
     prior = prior.to(codes.device).requires_grad_(False)
-    return Fitted(prior, float(latent_model.prior.log_prob(test).mean()), float(prior.log_prob(test).mean()))
+    with torch.no_grad():
+        before, after = (float(law.log_prob(test).mean()) for law in (latent_model.prior, prior))
+    return Fitted(prior, before, after)
 
 
 def _mixture(codes: Tensor, components: int, seed: int) -> GaussianMixturePrior:

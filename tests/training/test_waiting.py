@@ -72,8 +72,8 @@ def check(model, data, loss, far):
     there, operations = stepped(model, data, loss)
     assert operations.asked() == []
     assert operations.names[COPYING] == 0
-    atol = max(1e-5, 1e-7 * here[0].item())  # of a loss of thousands of nats the rounding shows in gradients
-    torch.testing.assert_close(there, here, rtol=1e-5, atol=atol)
+    largest = float(here[1:].abs().max())  # sums of large gradients are rounded in another order
+    torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5 * max(1.0, largest / 10))
 
 
 @pytest.mark.parametrize(("method", "stage"), STAGES)

@@ -163,7 +163,7 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
     time = duration(sum(expected[r] or 0 for r in left) / workers) if seconds else "unknown before a run is done"
     todo = [by_id[run_id] for run_id, work in left.items() if work == "run"]
     if not seconds and is_for_gpu and (on_gpu := costs.estimate_on_gpu(todo)) is not None:
-        time = f"about {duration(on_gpu)} on one H200, by the step times of a prototype"
+        time = f"about {duration(on_gpu)} on one H200, by step times measured there"
     with_models = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
     folders, runs = with_models[:50], sum(work == "run" for work in left.values())
     size = sum(map(upkeep.size, folders)) / len(folders) * runs / 1e6 if folders else None

@@ -8,14 +8,31 @@ recipe of terms or another objective, its kind of model if it needs one, and its
 from collections.abc import Sequence
 
 from polyvae import subsets
-from polyvae.methods import crmvae, family, jmvae, jnf, mmjsd, mmvm, mvtcae, telbo
+from polyvae.methods import (
+    crmvae,
+    dmvae,
+    family,
+    idmvae,
+    jmvae,
+    jnf,
+    mmjsd,
+    mmvae_plus,
+    mmvae_plusplus,
+    mmvm,
+    mopoe_style,
+    mvtcae,
+    telbo,
+)
 from polyvae.methods.family import OWN_S
 from polyvae.methods.method import Method, Objective, Stage
 from polyvae.objectives import Q, objective_named
 from polyvae.options import check_defaults
 from polyvae.registry import Registry
 
-_FILES = (family, mvtcae, crmvae, jmvae, telbo, jnf, mmjsd, mmvm)
+_FILES = (
+    *(family, mvtcae, crmvae, jmvae, telbo, jnf, mmjsd, mmvm),
+    *(mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, idmvae),
+)
 METHODS: Registry[Method] = Registry(
     "method", {row.name: row for file in _FILES for row in file.ROWS} | {"custom": OWN_S}
 )
@@ -35,6 +52,7 @@ def cost(method: Method, names: Sequence[str]) -> tuple[float, float]:
     if (recipe := method.terms_for({})) is not None:
         read = {name for law in recipe(tuple(names)).laws for name in law.given}
         encoded = float(len(read & set(names)) + len(names) * len(read - set(names)))  # others read all modalities
+        encoded += len(names) * _passes(method)
     elif method.objective == "elbo" and method.allocation == "systematic" and mixture.is_bound:
         encoded = float((mixture.weights * mixture.matrix.sum(-1)).sum())
     return encoded, decoded(method, names)
@@ -58,11 +76,17 @@ def decoded(
     if (recipe := method.terms_for({})) is not None:
         draws = recipe(tuple(names)).draws
         parts = (1 if is_systematic or isinstance(draw.of, Q) else len(draw.of.parts) for draw in draws)
-        return float(sum(n * len(draw.targets or names) for n, draw in zip(parts, draws, strict=True)))
+        drawn = sum(n * len(draw.targets or names) for n, draw in zip(parts, draws, strict=True))
+        return float(drawn + _passes(method) * len(names))
     draws = (samples or method.samples) if objective_named(objective or method.objective).draws else 1
     if is_systematic and mixture.is_bound:
         return float(draws * len(names))
     return float(draws * mixture.targets.sum())
+
+
+def _passes(method: Method) -> int:
+    """How often regularisers decode and encode each modality again."""
+    return sum(regulariser.passes for regulariser in method.regularisers_for({}))
 
 
 __all__ = ["METHODS", "Method", "Objective", "Stage", "cost", "decoded", "register"]

@@ -9,12 +9,20 @@ from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_d
 from polyvae.models.flowing import FeatureOptions, FlowOptions, JointFlowVAE
 from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE, MessageVAE
 from polyvae.models.generation import TrainableModel, generate
+from polyvae.models.private import PrivateVAE, ReferenceVAE
 from polyvae.models.vae import MultimodalVAE
 from polyvae.registry import Registry
 
 MODELS: Registry[type[TrainableModel]] = Registry(
     "kind of model",
-    {JOINT: MultimodalVAE, "joint_encoder": JointEncoderVAE, "messages": MessageVAE, "joint_flows": JointFlowVAE},
+    {
+        JOINT: MultimodalVAE,
+        "joint_encoder": JointEncoderVAE,
+        "joint_flows": JointFlowVAE,
+        "messages": MessageVAE,
+        "private": PrivateVAE,
+        "private_reference": ReferenceVAE,
+    },
 )
 register = MODELS.register
 ABSTRACT = ("prior_codes", "posterior_codes", "decode")

@@ -6,7 +6,7 @@ Arrays are (network, batch, ...), in memory as convolutions leave them. The firs
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,6 @@ from polyvae.networks.gaps import FillGaps
 from polyvae.networks.heads import ChannelsLast, GaussianHead, LearnedScale
 from polyvae.networks.resnet import Block
 
-# How networks of the same form run on an accelerator: each by itself; all together; or together but for convolutions,
-# of which each network has its own. No GPU has compared them yet. What is in doubt are grouped convolutions: 80 groups
-# of 32 -> 64 channels took cuDNN 5.9 ms (14x14, batch 256, forward and backward, H200), 2 % of what the card can do.
-How = Literal["separate", "together", "but_convolutions"]
-HOW: How = "but_convolutions"
 # Networks with such layers run by themselves: their arrays are so large that copies may cost more than launches.
 ALONE: frozenset[type[nn.Module]] = frozenset({Block})
 
@@ -55,9 +50,18 @@ def outputs(networks: ByName, forms: Sequence[Sequence[str]], inputs: Mapping[st
     return {name: found[name] for name in inputs}
 
 
+def convolutions_together(device: torch.device) -> bool:
+    """Whether convolutions, too, are one operation: grouped ones, in mixed precision. Else each network has its own.
+
+    On an H200 (docs/performance.md) this takes a third off a step in bfloat16, and costs nothing where eight runs share
+    the card; in float32 it takes an eighth off a run alone, and doubles the time of small networks where eight do.
+    """
+    return torch.is_autocast_enabled(device.type)
+
+
 def _pays(values: Sequence[Tensor]) -> bool:
     is_alike = len({value.shape for value in values}) == 1
-    return is_alike and HOW != "separate" and not waiting.is_free(values[0].device)
+    return is_alike and not waiting.is_free(values[0].device)
 
 
 def run(layers: Sequence[Any], x: Tensor) -> Any:
@@ -92,7 +96,7 @@ def _biases(layers: Sequence[Any]) -> Tensor | None:
 def _convolution(layers: Sequence[Any], x: Tensor) -> Tensor:
     first, count = layers[0], len(layers)
     x = x.expand(count, *x.shape[1:])
-    if HOW == "but_convolutions":
+    if not convolutions_together(x.device):
         images = [layer(image).movedim(1, -1) for layer, image in zip(layers, x, strict=True)]
         return torch.stack(images).movedim(-1, 2)  # channels stay innermost
     how = torch.cat([layer.weight for layer in layers]), _biases(layers), first.stride, first.padding
@@ -113,13 +117,13 @@ def _parted(x: Tensor, count: int) -> Tensor:
 
 
 def _by_channel(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
-    if HOW == "but_convolutions":
+    if not convolutions_together(x.device):
         return layers[0](x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return _parted(layers[0](_merged(x)), len(x))
 
 
 def _channels_last(layers: Sequence[ChannelsLast], x: Tensor) -> Tensor:
-    return x.movedim(2, -1).contiguous().movedim(-1, 2) if HOW == "but_convolutions" else x
+    return x if convolutions_together(x.device) else x.movedim(2, -1).contiguous().movedim(-1, 2)
 
 
 def _scaled(layers: Sequence[LearnedScale], x: Tensor) -> Tensor:

@@ -72,6 +72,7 @@ METHODS = {
         ("mvae_plus_random", "#cc79a7", "s"),
         ("mvtcae", "#cc79a7", "P"),
         ("mvtcae_over_messages", "#cc79a7", "X"),
+        ("mvtcae_contrast", "#cc79a7", "*"),
         ("crmvae", "#a6761d", "P"),
         ("jmvae", "#0072b2", "X"),
         ("telbo", "#0072b2", "P"),
@@ -79,8 +80,17 @@ METHODS = {
         ("jnf_dcca", "#009e73", "*"),
         ("mmjsd", "#e69f00", "X"),
         ("mmjsd_official", "#d55e00", "X"),
+        ("idmvae", "#d55e00", "P"),
+        ("idmvae_official", "#d55e00", "h"),
         ("mmvm", "#009e73", "X"),
         ("mmvm_official", "#56b4e9", "X"),
+        ("mmvae_plus", "#e69f00", "*"),
+        ("mmvae_plus_elbo", "#a6761d", "*"),
+        ("cmvae", "#009e73", "*"),
+        ("mmvae_plusplus", "#d55e00", "*"),
+        ("dmvae", "#0072b2", "*"),
+        ("dmvae_official", "#56b4e9", "*"),
+        ("mopoe_style", "#cc79a7", "*"),
     )
 }
 OTHERS = [(colour, marker) for marker in "XvhpP*" for colour in ("#d55e00", "#cc79a7", "#a6761d")]

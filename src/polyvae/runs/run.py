@@ -234,9 +234,11 @@ def _resolved(plan: Plan) -> Resolved:
 
 
 def _environment(plan: Plan) -> dict[str, Any]:
+    is_on_gpu = plan.device.type == "cuda"
     return {
         "versions": dict(_versions()),
         "device": str(plan.device),
+        **({"gpu": torch.cuda.get_device_name(plan.device)} if is_on_gpu else {}),
         "threads": torch.get_num_threads(),
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),

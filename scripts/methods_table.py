@@ -1,0 +1,70 @@
+"""The table of docs/methods.md: `python scripts/methods_table.py --store docs/results/records`.
+
+Reads the records of `polyvae sweep methods`, and what `fit-prior` and `evaluate --prior gmm` added to them. Each cell
+is the mean over seeds, with the least and the most in brackets where they differ as printed.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import mean
+
+from polyvae import RunStore
+from polyvae.paper.experiments import configs_of
+from polyvae.paper.experiments.methods import METHODS
+from polyvae.runs.record import Record
+
+Read = Callable[[Record], float | None]
+
+
+def metric(key: str) -> Read:
+    return lambda record: record.metrics.get(key)
+
+
+def conditional_distance(record: Record) -> float | None:
+    """Mean Frechet distance of a modality drawn from another."""
+    start = "frechet/digits/conditional/"
+    values = [v for key, v in record.metrics.items() if key.startswith(start) and "+" not in key]
+    return mean(values) if values else None
+
+
+COLUMNS: dict[str, tuple[Read, str]] = {
+    "1 input": (metric("coherence/by_inputs/1"), ".2f"),
+    "2 inputs": (metric("coherence/by_inputs/2"), ".2f"),
+    "joint": (metric("coherence/joint"), ".2f"),
+    "joint, gmm": (metric("prior/gmm/coherence/joint"), ".2f"),
+    "Frechet m0": (metric("frechet/digits/unconditional/m0"), ",.0f"),
+    "gmm": (metric("prior/gmm/frechet/digits/unconditional/m0"), ",.0f"),
+    "given one": (conditional_distance, ",.0f"),
+    "probe": (metric("linear_probe/joint"), ".2f"),
+    "log-likelihood": (metric("log_likelihood/joint"), ",.0f"),
+    "train, s": (lambda record: record.seconds["train"], ",.0f"),
+}
+
+
+def cell(values: Sequence[float | None], style: str) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    middle, low, high = (format(f(known), style).replace("0.", ".") for f in (mean, min, max))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path, default=Path("docs/results/records"))
+    parser.add_argument("--preset", default="cpu")
+    chosen = parser.parse_args()
+    wanted = {config.with_(data_dir=None) for config in configs_of("methods", chosen.preset)}
+    records = [r for r in RunStore(chosen.store).records() if r.config.with_(data_dir=None) in wanted]
+    print("| method | " + " | ".join(COLUMNS) + " |")
+    print("|---" * (len(COLUMNS) + 1) + "|")
+    for name in METHODS:
+        runs = [record for record in records if record.config.method == name]
+        if runs:
+            cells = (cell([read(run) for run in runs], style) for read, style in COLUMNS.values())
+            print(f"| `{name}` | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
