@@ -99,6 +99,7 @@ COMPARISONS = {
         3,
         1,
     ),
+    "jnf": Comparison(f"JNF, the second stage: {CONV}", ("jnf",), {"fp32": ()}, 5, 2),
     "resnet": Comparison(
         "MVAE: the paper's ResNet, 1 modality, latent 512, batch 64",
         ("mvae", "--network", "resnet", "--modalities", 1, "--rows", 64),

@@ -15,6 +15,7 @@ from polyvae.gaussian import Gaussian, kl, kl_to_prior
 from polyvae.methods import METHODS
 from polyvae.modality import Modality
 from polyvae.models import MODELS, MultimodalVAE
+from polyvae.models.flowing import JointFlowVAE
 from polyvae.models.fused import FusedVAE
 from polyvae.models.fusing import HIDDEN, JointEncoder, JointEncoderVAE
 from polyvae.models.private import PrivateVAE
@@ -54,7 +55,9 @@ def model_of(names=NAMES, make=subsets.mmvae, kind=MultimodalVAE):
         more, latent = {"private_dim": PRIVATE}, LATENT + PRIVATE * len(names)
     if kind is FusedVAE:
         more["rule"] = fusions.over_messages
-    if kind is JointEncoderVAE:
+    if issubclass(kind, JointFlowVAE):
+        more["flows"] = {name: nn.Identity() for name in names}  # the recipe has no part in them
+    if issubclass(kind, JointEncoderVAE):
         more["joint"] = joint = JointEncoder(into, LATENT)
         for name in names:
             torch.manual_seed(ord(name[0]))
@@ -202,6 +205,9 @@ def written(name, model, batch, beta):
         own = sum(scores(law.mean)[i] for i, law in enumerate(laws))
         rate = (kl_to_prior(whole) + sum(apart)) / (count + 1)
         return (sum(scores(whole.mean)) + own) / (2 * (count + 1)) - beta * rate
+    if name in ("telbo", "jnf", "jnf_dcca"):  # their first stage
+        joint = gaussian.picked(experts, 3)
+        return sum(scores(joint.mean)) - beta * kl_to_prior(joint)
     if name == "jmvae":
         joint = gaussian.picked(experts, 3)
         return sum(scores(joint.mean)) - beta * (kl_to_prior(joint) + 0.1 * sum(kl(joint, law) for law in laws))

@@ -18,6 +18,7 @@ from polyvae.methods import (
     hoelder,
     idmvae,
     jmvae,
+    jnf,
     masked,
     mmjsd,
     mmvae_plus,
@@ -25,6 +26,7 @@ from polyvae.methods import (
     mmvm,
     mopoe_style,
     mvtcae,
+    telbo,
 )
 from polyvae.methods.family import OWN_S
 from polyvae.methods.method import Method, Objective, Stage
@@ -33,7 +35,7 @@ from polyvae.options import check_defaults
 from polyvae.registry import Registry
 
 _FILES = (
-    *(family, mvtcae, crmvae, jmvae, mmjsd, mmvm, helvae, hoelder, code_vae, gpoe, masked),
+    *(family, mvtcae, crmvae, jmvae, telbo, jnf, mmjsd, mmvm, helvae, hoelder, code_vae, gpoe, masked),
     *(mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, idmvae),
 )
 METHODS: Registry[Method] = Registry(
@@ -53,8 +55,9 @@ def cost(method: Method, names: Sequence[str]) -> tuple[float, float]:
     mixture = (method.mixture or subsets.mopoe)(names)
     encoded = float(len(names))
     if (recipe := method.terms_for({})) is not None:
-        further = {name for law in recipe(tuple(names)).laws for name in law.given} - set(names)
-        encoded *= 1 + len(further) + _passes(method)  # each reads all modalities
+        read = {name for law in recipe(tuple(names)).laws for name in law.given}
+        encoded = float(len(read & set(names)) + len(names) * len(read - set(names)))  # others read all modalities
+        encoded += len(names) * _passes(method)
     elif method.objective == "elbo" and method.allocation == "systematic" and mixture.is_bound:
         encoded = mixture.observed
     return encoded, decoded(method, names)

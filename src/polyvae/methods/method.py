@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from torch import nn
@@ -27,6 +28,11 @@ class Stage:
     objective: Objective | None = None
     share: float = 1.0
     parameters: Callable[[nn.Module], Iterable[nn.Parameter]] = nn.Module.parameters
+
+
+def parameters_of(*modules: str) -> Callable[[nn.Module], Iterable[nn.Parameter]]:
+    """What a stage trains that trains these modules of the model alone."""
+    return lambda model: chain(*(model.get_submodule(name).parameters() for name in modules))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.keys import joined
 from polyvae.metrics.coherence import check_labels
-from polyvae.metrics.pairs import Subset, given_subsets
+from polyvae.metrics.pairs import Subset, known_subsets
 from polyvae.metrics.protocol import Options, Trial, measuring, rows_with
 from polyvae.models.contract import JointModel, Model, NotDefined, joint, shared_dim_of
 from polyvae.noise import derive_seed
@@ -68,7 +68,7 @@ def linear_probe(
     labels = check_labels(train, "linear_probe"), check_labels(test, "linear_probe")
     if unseen := sorted(set(labels[1].tolist()) - set(labels[0].tolist())):
         raise NotDefined(f"test rows are of classes that no training row has, such as {unseen[0]}")
-    names, given_sets = model.names, given_subsets(model.names)
+    names, given_sets = model.names, known_subsets(known)
     with measuring(known, test, **options) as on_test:
         order = np.random.default_rng(derive_seed(on_test.seed, "linear_probe")).permutation(len(train)).tolist()
         on_train = replace(on_test, data=train, rows=order[: max(EXAMPLES, *CURVE)])

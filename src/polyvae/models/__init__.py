@@ -6,6 +6,7 @@ A kind is a `TrainableModel` under a name, which model.json keeps, so that a tra
 from polyvae.errors import InputError
 from polyvae.models.blueprint import JOINT, OWN, Blueprint, ModelFile, Networks, Pair
 from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
+from polyvae.models.flowing import FeatureOptions, FlowOptions, JointFlowVAE
 from polyvae.models.fused import RULES, CodeVAE, FusedVAE, HoelderVAE
 from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE
 from polyvae.models.generation import TrainableModel, generate
@@ -18,6 +19,7 @@ MODELS: Registry[type[TrainableModel]] = Registry(
     {
         JOINT: MultimodalVAE,
         "joint_encoder": JointEncoderVAE,
+        "joint_flows": JointFlowVAE,
         "private": PrivateVAE,
         "private_reference": ReferenceVAE,
     }
@@ -53,6 +55,8 @@ __all__ = [
     "RULES",
     "Blueprint",
     "Codes",
+    "FeatureOptions",
+    "FlowOptions",
     "JointModel",
     "Model",
     "ModelFile",

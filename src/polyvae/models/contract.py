@@ -137,6 +137,19 @@ def trained_mixture(model: JointModel) -> SubsetMixture:
     return getattr(model, "learned_mixture", lambda: model.mixture)()
 
 
+def has_density(model: JointModel, given: Sequence[str]) -> bool:
+    """Whether `posterior` knows the law of z given these. `posterior_codes` always draws from it.
+
+    A kind of model that `is_sampled` knows it given all modalities alone, for rows that have them.
+    """
+    return not is_sampled(model) or set(given) == set(model.names)
+
+
+def is_sampled(model: Model) -> bool:
+    """Whether the posterior given fewer than all modalities can only be drawn from: a model says so itself."""
+    return getattr(model, "is_sampled", False)
+
+
 def expert_names_of(model: JointModel) -> tuple[str, ...]:
     """What the experts of `encode` are called: the modalities, and those that a kind of model adds (`expert_names`)."""
     return getattr(model, "expert_names", model.names)
@@ -169,5 +182,8 @@ def code_draws(
     """
     if not is_joint(model):
         return lambda generator: model.posterior_codes(batch, given, targets, generator)
+    if is_sampled(model):
+        known = model.encode(batch, given) if experts is None else experts
+        return lambda generator: model.posterior_codes(batch, given, targets, generator, known)
     posterior = getattr(model, "code_posterior", model.posterior)(batch, given, experts)
     return lambda generator: dict.fromkeys(targets, posterior.sample(generator))

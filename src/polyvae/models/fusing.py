@@ -52,24 +52,27 @@ class JointEncoderVAE(MultimodalVAE):
         self.joint = joint
         self.expert_names: tuple[str, ...] = (*self.names, JOINT_EXPERT)
 
-    @classmethod
-    def of(cls, blueprint: Blueprint) -> "JointEncoderVAE":
-        """The untrained model of a blueprint."""
+    @staticmethod
+    def arguments(blueprint: Blueprint) -> dict[str, Any]:
         apart = replace(blueprint, seed=derive_seed(blueprint.seed, JOINT_EXPERT))
         encoders = {name: encoder for name, (encoder, _) in apart.pairs().items()}
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(blueprint.seed, "weights", JOINT_EXPERT))
             joint = JointEncoder(encoders, blueprint.latent_dim)
-        return cls(**cls.arguments(blueprint), joint=joint)
+        return MultimodalVAE.arguments(blueprint) | {"joint": joint}
 
     def further(self) -> dict[str, Any]:
         return {"joint": self.joint}
 
     def encode(self, batch: Batch, wanted: Tensor | Collection[str] | None = None) -> Posterior:
-        """The experts of `MultimodalVAE.encode`, and of the joint encoder, which reads all that a row has."""
+        """The experts of `MultimodalVAE.encode`, and of the joint encoder, which reads all that a row has.
+
+        wanted: names may be those of all experts; all modalities include the joint encoder.
+        """
         experts = super().encode(batch, wanted)
         blank = self.blank.expand(len(batch.present), -1)
-        is_asked = wanted is None or isinstance(wanted, Tensor) or set(wanted) >= set(self.names)
+        by_name = not (wanted is None or isinstance(wanted, Tensor))
+        is_asked = not by_name or JOINT_EXPERT in wanted or set(wanted) >= set(self.names)
         whole = self.family(*self.joint(batch.values, batch.present)) if is_asked else self.family.blank(blank)
         return experts.like(*(torch.cat([own, field[None]]) for own, field in zip(experts, whole, strict=True)))
 

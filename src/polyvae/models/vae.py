@@ -168,10 +168,7 @@ class MultimodalVAE(TrainableModel):
         it is known already.
         Raises InputError where a row has nothing of `given`.
         """
-        wanted = set(self.names if given is None else given)
-        if not wanted or not wanted <= set(self.names):
-            raise InputError(f"cannot condition on {sorted(wanted)}; name at least one of {', '.join(self.names)}")
-        asked = tuple(name for name in self.names if name in wanted)
+        asked = self.asked(given)
         if batch.is_complete:
             if asked not in self.rules:
                 self.rules[asked] = subsets.conditional(self.mixture, asked)
@@ -180,10 +177,7 @@ class MultimodalVAE(TrainableModel):
             experts, terms = self.encode(batch, asked) if experts is None else experts, S.on(batch.present.device)
             weights = terms.weights.to(experts.mean.dtype).expand(len(batch.present), -1)
             return self.components(experts, terms.matrix[:, None], terms.prior_experts[:, None], weights)
-        observed = batch.present & torch.tensor([name in wanted for name in self.names], device=batch.present.device)
-        if not bool(observed.any(-1).all()):
-            row = int((~observed.any(-1)).nonzero()[0])
-            raise InputError(f"row {row} has none of {', '.join(asked)}; leave it out or condition on more")
+        observed = self.observed(batch, asked)
         member, prior_expert, weights = self._terms(observed)
         experts = self.encode(batch, member.any(0)) if experts is None else experts
         gaussian.check_product(experts, member, prior_expert)
@@ -192,6 +186,22 @@ class MultimodalVAE(TrainableModel):
     def components(self, experts: Posterior, member: Tensor, prior_expert: Tensor, weights: Tensor) -> GaussianMixture:
         """The mixture of the posteriors of the members, with weights (batch, component)."""
         return GaussianMixture(fused(self, experts, member, prior_expert), weights)
+
+    def asked(self, given: Sequence[str] | None) -> tuple[str, ...]:
+        """The names of `given` (default: all) in the model's order. Raises InputError for none, or others."""
+        wanted = set(self.names if given is None else given)
+        if not wanted or not wanted <= set(self.names):
+            raise InputError(f"cannot condition on {sorted(wanted)}; name at least one of {', '.join(self.names)}")
+        return tuple(name for name in self.names if name in wanted)
+
+    def observed(self, batch: Batch, given: Sequence[str]) -> Tensor:
+        """Bool (batch, modality): what rows have of `given`. Raises InputError where a row has nothing."""
+        asked = self.asked(given)
+        observed = batch.present & torch.tensor([name in asked for name in self.names], device=batch.present.device)
+        if not bool(observed.any(-1).all()):
+            row = int((~observed.any(-1)).nonzero()[0])
+            raise InputError(f"row {row} has none of {', '.join(asked)}; leave it out or condition on more")
+        return observed
 
     def _terms(self, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Each row's terms: members (component, batch, modality), prior experts (component, batch), weights.

@@ -154,7 +154,7 @@ class OfTerms:
                 table.expand(*table.shape[:-1], len(batch.present)) if which is None else table.index_select(-1, which)
             )
 
-        experts = model.encode(batch)
+        experts = model.encode(batch, None if self.regularisers else layout.encoded)
         laws = _laws(model, experts, layout, at)
         sources = _sources(layout, generator, at)
         z = rsample(_taken(laws, sources), generator)
@@ -297,7 +297,8 @@ class _Reads(NamedTuple):
 class _Layout(NamedTuple):
     """The terms of every pattern side by side, as tables (..., pattern), so that a step is the same for all rows.
 
-    member: Bool (law, expert, pattern); prior_expert: Bool (law, pattern). geometric: parts of the laws behind those.
+    encoded: the experts that some law takes, None for all. geometric: parts of the laws behind those.
+    member: Bool (law, expert, pattern); prior_expert: Bool (law, pattern).
     own: Bool (law, modality, pattern), whose private codes have their own posterior; None in a model without.
     codes: parts of what is drawn. reads: modality -> what it is decoded from.
     to_prior, sampled, sampled_prior: laws, codes, weights. closed: pairs of laws, weights. mixes: what is sampled
@@ -305,6 +306,7 @@ class _Layout(NamedTuple):
     """
 
     needs_normal: bool
+    encoded: frozenset[str] | None
     member: Tensor
     prior_expert: Tensor
     own: Tensor | None
@@ -388,7 +390,8 @@ def _laid_out(
     columns = [_Column(pattern, terms, most, allocation) for pattern, terms in zip(patterns, every, strict=True)]
     _check_private(model, columns)
     laws = [[*column.laws, *(PRIOR,) * (most - len(column.laws))] for column in columns]
-    if unknown := {name for column in laws for law in column for name in law.given} - set(expert_names):
+    encoded = frozenset(name for column in laws for law in column for name in law.given)
+    if unknown := encoded - set(expert_names):
         raise InputError(f"a recipe names {sorted(unknown)[0]!r}; the model's experts are {', '.join(expert_names)}")
     member = [[[name in column[i].given for column in laws] for name in expert_names] for i in range(most)]
     own = None
@@ -412,6 +415,7 @@ def _laid_out(
             )
     return _Layout(
         needs_normal=any(terms.needs_normal for terms in every),
+        encoded=None if has_private_codes(model) else encoded,
         member=torch.tensor(member, device=device),
         prior_expert=torch.tensor([[c[i].prior_expert for c in laws] for i in range(most)], device=device),
         own=own,
