@@ -9,6 +9,7 @@ from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_d
 from polyvae.models.fused import RULES, CodeVAE, FusedVAE, HoelderVAE
 from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE
 from polyvae.models.generation import TrainableModel, generate
+from polyvae.models.mld import LatentDiffusion
 from polyvae.models.private import PrivateVAE, ReferenceVAE
 from polyvae.models.vae import MultimodalVAE
 from polyvae.registry import Registry
@@ -18,6 +19,7 @@ MODELS: Registry[type[TrainableModel]] = Registry(
     {
         JOINT: MultimodalVAE,
         "joint_encoder": JointEncoderVAE,
+        "mld": LatentDiffusion,
         "private": PrivateVAE,
         "private_reference": ReferenceVAE,
     }
@@ -54,6 +56,7 @@ __all__ = [
     "Blueprint",
     "Codes",
     "JointModel",
+    "LatentDiffusion",
     "Model",
     "ModelFile",
     "MultimodalVAE",
