@@ -287,7 +287,7 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(tmp_path):
 def test_each_stage_trains_its_own_and_codes_are_standardised_over_all_rows(tmp_path):
     """T11; the statistics are of those rows that have the modality."""
     model, history, after, data = trained(tmp_path, gaps=True)
-    assert [line.split('"stage": "')[1].split('"')[0] for line in history.splitlines()] == ["autoencoders"] + 3 * [
+    assert [line.split('"stage": "')[1].split('"')[0] for line in history.splitlines()] == ["autoencoders"] + 4 * [
         "diffusion"
     ]
     fresh = make_plan(TOY).build().state_dict()

@@ -70,11 +70,11 @@ ROWS = (
         "autoencoders, and a diffusion of all their codes that conditions on any",
         "Bounoua et al. 2024",
         stages=(
-            Stage("autoencoders", reconstruction, 0.25, lambda model: model.get_submodule("autoencoders").parameters()),
+            Stage("autoencoders", reconstruction, 0.1, lambda model: model.get_submodule("autoencoders").parameters()),
             Stage(
                 "diffusion",
                 denoising,
-                0.75,
+                0.9,
                 lambda model: model.get_submodule("network").parameters(),
                 LatentDiffusion.freeze,
             ),
