@@ -35,7 +35,7 @@ model = models.build(
 )
 stage, recipe, objective = method.stages[-1], method.terms_for(options), objective_named(method.objective)
 loss = stage.objective or (OfTerms(recipe, method.regularisers_for(options)) if recipe else objective.function)
-how = {"weights": torch.ones(len(names)), "generator": None}
+how = {"beta": 1.0, "weights": torch.ones(len(names)), "generator": None}
 if models.is_joint(model):
     how["allocation"] = chosen.allocation
 if objective.draws:
