@@ -22,12 +22,14 @@ class Stage:
     objective: None for the run's own (`Method.objective`, or what its config says). One of your own is called as
     objective(model, batch, S, beta=..., weights=..., generator=...) and returns a `Bound`; weights: (modality,). For a
     joint model it also gets allocation=, and samples= if `Method.objective` draws some.
+    compares_rows: whether that is a function of a whole batch, of which a process may not see a share alone.
     """
 
     name: str = "train"
     objective: Objective | None = None
     share: float = 1.0
     parameters: Callable[[nn.Module], Iterable[nn.Parameter]] = nn.Module.parameters
+    compares_rows: bool = False
 
 
 def parameters_of(*modules: str) -> Callable[[nn.Module], Iterable[nn.Parameter]]:
