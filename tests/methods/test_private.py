@@ -10,11 +10,12 @@ from torch import nn
 from torch.distributions import Laplace, MultivariateNormal, Normal, kl_divergence
 
 import polyvae as pv
-from polyvae import Batch, InputError, likelihoods, noise, posteriors, priors, subsets
+from polyvae import Batch, InputError, likelihoods, noise, posteriors, priors, subsets, waiting
 from polyvae.cli import main
 from polyvae.methods import METHODS
 from polyvae.modality import Modality
 from polyvae.models import MODELS, MultimodalVAE
+from polyvae.networks.trunks import TwoTrunks
 from polyvae.noise import RowNoise
 from polyvae.objectives import Draw, Q, Terms, elbo, elbo_of_terms, elbo_tight
 from polyvae.posteriors import Family
@@ -212,7 +213,7 @@ def test_without_anything_private_mmvae_plus_is_the_tight_bound_of_mmvae(monkeyp
 
 
 def test_the_form_with_one_source_a_row_is_l_s_where_r_is_the_prior():
-    """In loss and gradient, over (z, w_1, ..., w_M); and one source a row is the mean over all of them."""
+    """In loss and gradient, over (z, w_1, ..., w_M)."""
     model = model_of("mmvae_plus_elbo", family=Family("laplace", "softmax"))
     batch, how = batch_of(model), {"beta": 0.7, "allocation": "exact"}
     apart = elbo_of_terms(model, batch, recipe_of("mmvae_plus_elbo"), **how).loss
@@ -228,6 +229,24 @@ def test_the_form_with_one_source_a_row_is_l_s_where_r_is_the_prior():
     for name, grad in gradients(model, found).items():
         if not name.startswith("references"):
             torch.testing.assert_close(grad, wanted[name], rtol=1e-6, atol=1e-6)
+
+
+def test_one_source_a_row_is_the_mean_over_all_of_them(monkeypatch):
+    """Also where rows lack something; w_n is that of r for all but the source, whose own it is."""
+    model = model_of("mmvae_plus_elbo")
+    numbers = torch.randn(1, model.latent_dim, dtype=torch.float64)
+    monkeypatch.setattr(
+        noise, "normal", lambda source, rows, width, like: numbers.repeat(rows, width // numbers.numel())
+    )
+    present = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1], [0, 1, 0]], dtype=torch.bool)
+    batch, recipe = Batch(batch_of(model).values, present), recipe_of("mmvae_plus_elbo")
+    exact = elbo_of_terms(model, batch, recipe, allocation="exact").loss.item()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        drawn = torch.stack([elbo_of_terms(model, batch, recipe, generator=generator).loss for _ in range(400)])
+    error = (drawn.std() / len(drawn) ** 0.5).item()
+    assert 0 < error < 0.02 * abs(exact)
+    assert drawn.mean().item() == pytest.approx(exact, abs=4 * error)
 
 
 def fused(laws):
@@ -577,6 +596,21 @@ def test_a_run_with_private_codes_is_scored_loaded_and_given_a_prior(tmp_path, c
     main(["store", "check", "--store", str(tmp_path)])
     assert "none damaged" in capsys.readouterr().out
     assert pv.load(result.folder, prior="gmm").prior.means.shape == (2, 9)
+
+
+def test_two_trunks_share_nothing_and_run_together(monkeypatch):
+    """Each block has its own encoder, on an accelerator, too, where those of all modalities are one operation."""
+    config = TOY.with_(method="mmvae_plus", method_options="private_dim=2,two_trunks=true", metrics="none")
+    plan = make_plan(config)
+    model, batch = plan.build(), plan.test.batch(slice(0, 4))
+    law = model.encode(batch)
+    for block, trunk in ((slice(3), "second"), (slice(3, None), "first")):
+        found = gradients(model, law.mean[..., block].square().sum() + law.logvar[..., block].sum())
+        assert not any(value.any() for name, value in found.items() if f".{trunk}." in name)
+        assert any(value.any() for value in found.values())
+    monkeypatch.setattr(waiting, "is_free", lambda device: False)
+    monkeypatch.setattr(TwoTrunks, "forward", None)
+    torch.testing.assert_close(model.encode(batch), law)
 
 
 def test_own_networks_give_and_read_the_shared_and_one_private_code():

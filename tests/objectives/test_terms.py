@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from polyvae import Batch, InputError, gaussian, likelihoods, noise, subsets
+from polyvae import Batch, InputError, fusions, gaussian, likelihoods, noise, subsets
 from polyvae.gaussian import Gaussian, kl, kl_to_prior
 from polyvae.methods import METHODS
 from polyvae.modality import Modality
 from polyvae.models import MODELS, MultimodalVAE
 from polyvae.models.flowing import JointFlowVAE
+from polyvae.models.fused import FusedVAE
 from polyvae.models.fusing import HIDDEN, JointEncoder, JointEncoderVAE
 from polyvae.models.private import PrivateVAE
 from polyvae.networks.heads import GaussianHead
@@ -54,6 +55,8 @@ def model_of(names=NAMES, make=subsets.mmvae, kind=MultimodalVAE):
         more, latent = {"private_dim": PRIVATE}, LATENT + PRIVATE * len(names)
     if issubclass(kind, JointFlowVAE):
         more["flows"] = {name: nn.Identity() for name in names}  # the recipe has no part in them
+    if kind is FusedVAE:
+        more["rule"] = fusions.over_messages
     if issubclass(kind, JointEncoderVAE):
         more["joint"] = joint = JointEncoder(into, LATENT)
         for name in names:
@@ -444,8 +447,8 @@ def toy(name, factors, variances, monkeypatch):
     names = ("a", "b")
     specs = [Modality(n, (1,), likelihoods.Normal(v**0.5)) for n, v in zip(names, variances, strict=True)]
     pairs = {n: (Linear(1), Times(f)) for n, f in zip(names, factors, strict=True)}
-    more = {"joint": Linear(2)} if METHODS[name].model == "joint_encoder" else {}
-    model = kind_of(name)(specs, pairs, METHODS[name].mixture(names), 1, **more).double()
+    more = {"joint_encoder": {"joint": Linear(2)}, "messages": {"rule": fusions.over_messages}}
+    model = kind_of(name)(specs, pairs, METHODS[name].mixture(names), 1, **more.get(METHODS[name].model, {})).double()
     return model, Batch({n: values[:, i : i + 1] for i, n in enumerate(names)}), covariance
 
 

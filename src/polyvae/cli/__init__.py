@@ -1,4 +1,4 @@
-"""The command line: run | sweep | report | evaluate | records | export | store | theory | data | methods | ..."""
+"""The command line: run | sweep | report | evaluate | records | export | store | theory | advise | data | ..."""
 
 import ast
 import inspect
@@ -32,6 +32,7 @@ COMMANDS = {  # name -> module in this folder, function; a module is imported wh
     "methods": ("runs", "methods"),
     "metrics": ("runs", "metrics"),
     "theory": ("theory", "theory"),
+    "advise": ("advise", "advise"),
     "generate": ("use", "generate"),
     "impute": ("use", "impute"),
     "fit-prior": ("use", "fit_prior"),

@@ -9,12 +9,17 @@ from collections.abc import Sequence
 
 from polyvae import subsets
 from polyvae.methods import (
+    code_vae,
     crmvae,
     dmvae,
     family,
+    gpoe,
+    helvae,
+    hoelder,
     idmvae,
     jmvae,
     jnf,
+    masked,
     mmjsd,
     mmvae_plus,
     mmvae_plusplus,
@@ -30,7 +35,7 @@ from polyvae.options import check_defaults
 from polyvae.registry import Registry
 
 _FILES = (
-    *(family, mvtcae, crmvae, jmvae, telbo, jnf, mmjsd, mmvm),
+    *(family, mvtcae, crmvae, jmvae, telbo, jnf, mmjsd, mmvm, helvae, hoelder, code_vae, gpoe, masked),
     *(mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, idmvae),
 )
 METHODS: Registry[Method] = Registry(
@@ -54,7 +59,7 @@ def cost(method: Method, names: Sequence[str]) -> tuple[float, float]:
         encoded = float(len(read & set(names)) + len(names) * len(read - set(names)))  # others read all modalities
         encoded += len(names) * _passes(method)
     elif method.objective == "elbo" and method.allocation == "systematic" and mixture.is_bound:
-        encoded = float((mixture.weights * mixture.matrix.sum(-1)).sum())
+        encoded = mixture.observed
     return encoded, decoded(method, names)
 
 

@@ -7,7 +7,8 @@ from polyvae.errors import InputError
 from polyvae.models.blueprint import JOINT, OWN, Blueprint, ModelFile, Networks, Pair
 from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
 from polyvae.models.flowing import FeatureOptions, FlowOptions, JointFlowVAE
-from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE, MessageVAE
+from polyvae.models.fused import RULES, CodeVAE, FusedVAE, HoelderVAE
+from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE
 from polyvae.models.generation import TrainableModel, generate
 from polyvae.models.private import PrivateVAE, ReferenceVAE
 from polyvae.models.vae import MultimodalVAE
@@ -19,10 +20,11 @@ MODELS: Registry[type[TrainableModel]] = Registry(
         JOINT: MultimodalVAE,
         "joint_encoder": JointEncoderVAE,
         "joint_flows": JointFlowVAE,
-        "messages": MessageVAE,
         "private": PrivateVAE,
         "private_reference": ReferenceVAE,
-    },
+    }
+    | dict.fromkeys(RULES, FusedVAE)
+    | {"hoelder": HoelderVAE, "correlated": CodeVAE},
 )
 register = MODELS.register
 ABSTRACT = ("prior_codes", "posterior_codes", "decode")
@@ -50,6 +52,7 @@ __all__ = [
     "JOINT_EXPERT",
     "MODELS",
     "OWN",
+    "RULES",
     "Blueprint",
     "Codes",
     "FeatureOptions",

@@ -145,6 +145,11 @@ def is_sampled(model: Model) -> bool:
     return getattr(model, "is_sampled", False)
 
 
+def trained_mixture(model: JointModel) -> SubsetMixture:
+    """S of the model, with the weights that it has learned, if it learns any (`learned_mixture`)."""
+    return getattr(model, "learned_mixture", lambda: model.mixture)()
+
+
 def expert_names_of(model: JointModel) -> tuple[str, ...]:
     """What the experts of `encode` are called: the modalities, and those that a kind of model adds (`expert_names`)."""
     return getattr(model, "expert_names", model.names)

@@ -1,4 +1,4 @@
-"""Joint VAEs whose posteriors are no plain products: with one more encoder of all modalities, or with messages."""
+"""A joint VAE with one more encoder, which reads all modalities (JMVAE)."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -39,18 +39,6 @@ class JointEncoder(nn.Module):
             for name, seen in zip(values, present.unbind(-1), strict=True)
         ]
         return self.head(torch.stack(added).sum(0).relu())
-
-
-class MessageVAE(MultimodalVAE):
-    """Experts are messages that carry 1 / M of the prior each: the posterior of A is p^(1 - |A| / M) prod q_m.
-
-    So they are where a product of all without prior expert is the exact posterior and no expert differs from the others
-    in what it knows (MVTCAE). For A = all it is that product.
-    """
-
-    def fuse(self, experts: Posterior, member: Tensor, prior_expert: Tensor) -> Posterior:
-        """The posterior of the members."""
-        return gaussian.with_prior_power(experts, member, 1 - member.to(experts.mean.dtype).mean(-1))
 
 
 class JointEncoderVAE(MultimodalVAE):

@@ -5,7 +5,7 @@ of m, and p(z) p(w_1) ... p(w_M) the prior, so bounds, likelihoods, fitted prior
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -15,11 +15,12 @@ from polyvae import gaussian, posteriors, priors
 from polyvae.errors import InputError
 from polyvae.gaussian import GaussianMixture
 from polyvae.modality import Batch, Modality
-from polyvae.models.blueprint import Blueprint, Networks
+from polyvae.models.blueprint import OWN, Blueprint, Networks, Pair
 from polyvae.models.contract import UNSEEN, Codes
 from polyvae.models.vae import MultimodalVAE
 from polyvae.networks.by_name import ByName
-from polyvae.noise import Noise
+from polyvae.networks.trunks import TwoTrunks
+from polyvae.noise import Noise, derive_seed
 from polyvae.posteriors import Family, Posterior
 from polyvae.priors import Centred, Prior, WithPrivate
 from polyvae.subsets import SubsetMixture
@@ -30,10 +31,14 @@ PRIVATE_DIM = 32
 
 @dataclass(frozen=True)
 class PrivateOptions:
-    """private_dim: dimensions of each w_m, at least 1. at_test: as of `PrivateVAE`."""
+    """private_dim: dimensions of each w_m, at least 1. at_test: as of `PrivateVAE`.
+
+    two_trunks: whether z and w_m have encoders of their own, as published for MMVAE+; your own networks stay one.
+    """
 
     private_dim: int = PRIVATE_DIM
     at_test: AtTest = "own"
+    two_trunks: bool = False
 
     def __post_init__(self) -> None:
         if self.private_dim < 1:
@@ -94,7 +99,7 @@ class PrivateVAE(MultimodalVAE):
             prior = WithPrivate(blueprint.first_prior(), shared, latent - shared, kind)
         return cls(
             blueprint.modalities,
-            {m.name: blueprint.pair(m.name, width) for m in blueprint.modalities},
+            {m.name: _networks(blueprint, m.name, width) for m in blueprint.modalities},
             blueprint.mixture,
             latent,
             private_dim=width - shared,
@@ -233,6 +238,16 @@ class ReferenceVAE(PrivateVAE):
 
     def further(self) -> dict[str, Any]:
         return super().further() | {"references": self.references}
+
+
+def _networks(blueprint: Blueprint, name: str, width: int) -> Pair:
+    """The encoder and decoder of z and w_m."""
+    encoder, decoder = blueprint.pair(name, width)
+    if blueprint.options.get("two_trunks", False) and blueprint.networks[name] != OWN:
+        apart = replace(blueprint, seed=derive_seed(blueprint.seed, "private"))
+        second, _ = apart.pair(name, width - blueprint.latent_dim)
+        encoder = TwoTrunks(blueprint.pair(name)[0], second)
+    return encoder, decoder
 
 
 def _joined(shared: Posterior, private: Posterior) -> Posterior:

@@ -175,15 +175,17 @@ class MultimodalVAE(TrainableModel):
             S = self.rules[asked]
             check_products(self.family, S)
             experts, terms = self.encode(batch, asked) if experts is None else experts, S.on(batch.present.device)
-            components = fused(self, experts, terms.matrix[:, None], terms.prior_experts[:, None])
-            weights = terms.weights.to(components.mean.dtype).expand(len(batch.present), -1)
-            return GaussianMixture(components, weights)
+            weights = terms.weights.to(experts.mean.dtype).expand(len(batch.present), -1)
+            return self.components(experts, terms.matrix[:, None], terms.prior_experts[:, None], weights)
         observed = self.observed(batch, asked)
         member, prior_expert, weights = self._terms(observed)
         experts = self.encode(batch, member.any(0)) if experts is None else experts
         gaussian.check_product(experts, member, prior_expert)
-        components = fused(self, experts, member, prior_expert)
-        return GaussianMixture(components, weights.to(components.mean.dtype))
+        return self.components(experts, member, prior_expert, weights.to(experts.mean.dtype))
+
+    def components(self, experts: Posterior, member: Tensor, prior_expert: Tensor, weights: Tensor) -> GaussianMixture:
+        """The mixture of the posteriors of the members, with weights (batch, component)."""
+        return GaussianMixture(fused(self, experts, member, prior_expert), weights)
 
     def asked(self, given: Sequence[str] | None) -> tuple[str, ...]:
         """The names of `given` (default: all) in the model's order. Raises InputError for none, or others."""

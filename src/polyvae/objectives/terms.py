@@ -17,7 +17,7 @@ from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models.contract import UNSEEN, JointModel, expert_names_of, has_private_codes, shared_dim_of
 from polyvae.noise import Noise
-from polyvae.objectives.parts import Allocation, Bound, rsample, scores_of, systematic_quantiles
+from polyvae.objectives.parts import Allocation, Bound, bound_of, rsample, scores_of, systematic_quantiles
 from polyvae.objectives.regularisers import Regulariser
 from polyvae.posteriors import Posterior
 from polyvae.priors import Prior
@@ -160,13 +160,10 @@ class OfTerms:
         z = rsample(_taken(laws, sources), generator)
         log_likelihood = _decoded(model, batch, layout, z, sources, at)
         kl = _divergence(model, layout, laws, z, at)
-        weighted = log_likelihood if weights is None else log_likelihood * weights
-        distortion, rate = -log_likelihood.sum(-1).mean(), kl.mean()
-        loss = -weighted.sum(-1).mean() + beta * rate
+        bound = bound_of(log_likelihood, kl, beta, weights)
         values = {r.name: r.function(model, batch, experts, generator) for r in self.regularisers}
-        for regulariser in self.regularisers:
-            loss = loss + regulariser.weight * values[regulariser.name]
-        return Bound(loss, log_likelihood, kl, distortion, rate, values)
+        added = [regulariser.weight * values[regulariser.name] for regulariser in self.regularisers]
+        return bound._replace(loss=sum(added, bound.loss), regularisers=values)
 
     def _layout(self, model: JointModel, batch: Batch, allocation: Allocation) -> tuple["_Layout", Tensor | None]:
         """Tables of the patterns that rows can have, and which one each has, Int64 (batch,); None: all the same."""
@@ -175,7 +172,7 @@ class OfTerms:
             rows, which = present.unique(dim=0, return_inverse=True)
             patterns = [tuple(n for n, has in zip(names, row, strict=True) if has) for row in rows.tolist()]
             return _laid_out(self.recipe, model, patterns, allocation, present.device), which
-        key = names, expert_names_of(model), batch.is_complete, allocation, present.device
+        key = names, expert_names_of(model), has_private_codes(model), batch.is_complete, allocation, present.device
         if key not in self.kept:
             patterns = [names] if batch.is_complete else _subsets(names)
             self.kept[key] = _laid_out(self.recipe, model, patterns, allocation, present.device)

@@ -212,6 +212,8 @@ def _blueprint(
         blueprint = replace(blueprint, prior={"kind": settings.prior, **components}, family=settings.family)
     with torch.device("meta"):
         blueprint.pairs()
+        if blueprint.kind in models.RULES:
+            models.RULES[blueprint.kind](blueprint)
     _check_networks(blueprint, train)
     return blueprint, settings
 
