@@ -126,7 +126,8 @@ def test_the_cost_of_a_method_is_what_it_does(name, monkeypatch):
     model = plan.build()
     batch, counted = Batch({n: v[:30] for n, v in plan.test.batch(slice(0, 40)).values.items()}), {"in": 0, "out": 0}
     joint = model.joint.encoders.values() if hasattr(model, "joint") else ()
-    for kind, modules in (("in", [*model.encoders.values(), *joint]), ("out", model.decoders.values())):
+    coders = getattr(model, "autoencoders", model)
+    for kind, modules in (("in", [*coders.encoders.values(), *joint]), ("out", coders.decoders.values())):
         for module in modules:
             module.register_forward_hook(
                 lambda m, i, o, kind=kind: counted.__setitem__(kind, counted[kind] + len(i[0]))

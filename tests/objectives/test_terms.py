@@ -53,10 +53,10 @@ def model_of(names=NAMES, make=subsets.mmvae, kind=MultimodalVAE):
     more, latent = {}, LATENT
     if issubclass(kind, PrivateVAE):
         more, latent = {"private_dim": PRIVATE}, LATENT + PRIVATE * len(names)
-    if issubclass(kind, JointFlowVAE):
-        more["flows"] = {name: nn.Identity() for name in names}  # the recipe has no part in them
     if kind is FusedVAE:
         more["rule"] = fusions.over_messages
+    if issubclass(kind, JointFlowVAE):
+        more["flows"] = {name: nn.Identity() for name in names}  # the recipe has no part in them
     if issubclass(kind, JointEncoderVAE):
         more["joint"] = joint = JointEncoder(into, LATENT)
         for name in names:

@@ -8,12 +8,13 @@ import pytest
 
 from polyvae import InputError
 from polyvae.audits.laws import law_of
+from polyvae.methods import METHODS
 from polyvae.paper.experiments import EXPERIMENTS, configs_of
 from polyvae.runs.plan import make_plans
 from polyvae.theory import discrepancy
 
 ONE_SIZE = ("quick", "quick-long", "label-free", "fig02_more_seeds", "quick_captions", "cub_captions", "dial")
-PRESETS = [name for name in EXPERIMENTS if name not in ONE_SIZE and not name.endswith("_cub")]
+PRESETS = [name for name in EXPERIMENTS if name not in (*ONE_SIZE, "methods") and not name.endswith("_cub")]
 GOLDEN = {
     "fig02_quality_vs_beta": "99024df1709b",
     "fig03_quality_vs_modalities": "ec48dd3745b5",
@@ -43,6 +44,17 @@ def test_each_run_is_planned_once_and_all_runs_share_a_budget(name, preset):
     counts = Counter((c.method, c.only, c.dataset) for c in configs if not (is_one_seed and c.only))
     assert all(count > 1 for count in counts.values()), "every curve has more than one run"
     assert {c.only is None for c in configs if c.method == "unimodal"} <= {False}
+
+
+@pytest.mark.parametrize("preset", ["cpu", "gpu_small", "gpu", "paper"])
+def test_methods_side_by_side_share_all_but_beta_and_the_width_of_z(preset):
+    configs = configs_of("methods", preset)
+    assert len({config.run_id() for config in configs}) == len(configs)
+    free = {"method": "mvae", "beta": 1.0, "seed": 0, "latent_dim": 1, "only": None}
+    assert len({config.with_(**free) for config in configs}) == 1
+    left_out = set(METHODS) - {config.method for config in configs}
+    variants = {"mvae_plus_random", "mmvae_plus_elbo", "unimodal_dreg", "custom"}
+    assert left_out == variants | {name for name in METHODS if name.endswith("_official")}
 
 
 def test_the_dial_turns_delta_and_nothing_else():

@@ -30,7 +30,7 @@ CONFIG = RunConfig(dataset="toy", modalities=3, train_size=ROWS, test_size=4, la
 
 
 def parts(method, stage=-1, **options):
-    """Model, data and loss of a tiny run."""
+    """Model, data and a stage's loss of a tiny run."""
     plan = make_plan(CONFIG.with_(method=method, only="m0" if METHODS[method].is_single else None, **options))
     model = plan.build()
     return model, plan.train, stages_of(plan, model)[stage].loss

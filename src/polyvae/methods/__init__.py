@@ -20,6 +20,7 @@ from polyvae.methods import (
     jmvae,
     jnf,
     masked,
+    mld,
     mmjsd,
     mmvae_plus,
     mmvae_plusplus,
@@ -36,7 +37,7 @@ from polyvae.registry import Registry
 
 _FILES = (
     *(family, mvtcae, crmvae, jmvae, telbo, jnf, mmjsd, mmvm, helvae, hoelder, code_vae, gpoe, masked),
-    *(mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, idmvae),
+    *(mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, idmvae, mld),
 )
 METHODS: Registry[Method] = Registry(
     "method", {row.name: row for file in _FILES for row in file.ROWS} | {"custom": OWN_S}

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.objectives import Bound, Recipe, Regulariser, Terms
 from polyvae.posteriors import Family
@@ -22,13 +23,15 @@ class Stage:
     objective: None for the run's own (`Method.objective`, or what its config says). One of your own is called as
     objective(model, batch, S, beta=..., weights=..., generator=...) and returns a `Bound`; weights: (modality,). For a
     joint model it also gets allocation=, and samples= if `Method.objective` draws some.
-    compares_rows: whether that is a function of a whole batch, of which a process may not see a share alone.
+    prepare: called as prepare(model, training rows) before the stage's first step, and again when it is resumed.
+    compares_rows: whether the objective is a function of a whole batch, of which no process may see a share alone.
     """
 
     name: str = "train"
     objective: Objective | None = None
     share: float = 1.0
     parameters: Callable[[nn.Module], Iterable[nn.Parameter]] = nn.Module.parameters
+    prepare: Callable[[Any, MultimodalDataset], None] | None = None
     compares_rows: bool = False
 
 

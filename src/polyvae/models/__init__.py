@@ -10,6 +10,7 @@ from polyvae.models.flowing import FeatureOptions, FlowOptions, JointFlowVAE
 from polyvae.models.fused import RULES, CodeVAE, FusedVAE, HoelderVAE
 from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE
 from polyvae.models.generation import TrainableModel, generate
+from polyvae.models.mld import LatentDiffusion
 from polyvae.models.private import PrivateVAE, ReferenceVAE
 from polyvae.models.vae import MultimodalVAE
 from polyvae.registry import Registry
@@ -20,6 +21,7 @@ MODELS: Registry[type[TrainableModel]] = Registry(
         JOINT: MultimodalVAE,
         "joint_encoder": JointEncoderVAE,
         "joint_flows": JointFlowVAE,
+        "mld": LatentDiffusion,
         "private": PrivateVAE,
         "private_reference": ReferenceVAE,
     }
@@ -58,6 +60,7 @@ __all__ = [
     "FeatureOptions",
     "FlowOptions",
     "JointModel",
+    "LatentDiffusion",
     "Model",
     "ModelFile",
     "MultimodalVAE",

@@ -132,6 +132,11 @@ def mixture_of(model: Model) -> SubsetMixture | None:
     return getattr(model, "mixture", None)
 
 
+def trained_mixture(model: JointModel) -> SubsetMixture:
+    """S of the model, with the weights that it has learned, if it learns any (`learned_mixture`)."""
+    return getattr(model, "learned_mixture", lambda: model.mixture)()
+
+
 def has_density(model: JointModel, given: Sequence[str]) -> bool:
     """Whether `posterior` knows the law of z given these. `posterior_codes` always draws from it.
 
@@ -143,11 +148,6 @@ def has_density(model: JointModel, given: Sequence[str]) -> bool:
 def is_sampled(model: Model) -> bool:
     """Whether the posterior given fewer than all modalities can only be drawn from: a model says so itself."""
     return getattr(model, "is_sampled", False)
-
-
-def trained_mixture(model: JointModel) -> SubsetMixture:
-    """S of the model, with the weights that it has learned, if it learns any (`learned_mixture`)."""
-    return getattr(model, "learned_mixture", lambda: model.mixture)()
 
 
 def expert_names_of(model: JointModel) -> tuple[str, ...]:

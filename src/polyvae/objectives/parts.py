@@ -13,7 +13,7 @@ from polyvae import gaussian, noise, waiting
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models import contract
-from polyvae.models.contract import JointModel
+from polyvae.models.contract import JointModel, Model
 from polyvae.noise import Noise, RowNoise, ShareNoise
 from polyvae.posteriors import Posterior
 from polyvae.subsets import Powerset, SubsetMixture
@@ -142,7 +142,7 @@ def rsample(posterior: Posterior, generator: Noise) -> Tensor:
     return posterior.rsample(standard.view(rows, *outer, latent).movedim(0, -2))
 
 
-def scores_of(model: JointModel, batch: Batch, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def scores_of(model: Model, batch: Batch, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """log likelihood(x_m | z_m) of every modality m in codes (..., batch, latent): (..., batch). Rows without it get 0.
 
     Where reading is free, those rows are not decoded. Elsewhere all modalities are decoded in one go.
@@ -158,7 +158,7 @@ def scores_of(model: JointModel, batch: Batch, codes: Mapping[str, Tensor]) -> d
     return scores
 
 
-def _scores_by_index(model: JointModel, batch: Batch, name: str, z: Tensor) -> Tensor:
+def _scores_by_index(model: Model, batch: Batch, name: str, z: Tensor) -> Tensor:
     value = batch.values[name]
     if batch.is_complete:
         return _scores(model.decode({name: z.flatten(0, -2)})[name], value, z)

@@ -47,6 +47,7 @@ METHODS = {
     "dmvae": Name("DMVAE", "DMVAE"),
     "dmvae_official": Name("official DMVAE", "DMVAE, official"),
     "mopoe_style": Name("MoPoE, styles", "MoPoE-VAE with styles"),
+    "mld": Name("MLD", "MLD"),
 }
 DATASETS = {
     "polymnist": Name("PolyMNIST", "PolyMNIST"),

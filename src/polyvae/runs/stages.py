@@ -1,6 +1,7 @@
 """What the stages of a run minimise: the method's objective with the settings of its config."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,7 +37,8 @@ def stages_of(plan: Plan, model: TrainableModel) -> list[TrainingStage]:
 
         epochs = max(1, round(stage.share * config.epochs))
         names = () if stage.objective else tuple(regulariser.name for regulariser in regularisers)
-        stages.append(TrainingStage(stage.name, loss, list(stage.parameters(model)), epochs, names))
+        prepare = None if stage.prepare is None else partial(stage.prepare, model)
+        stages.append(TrainingStage(stage.name, loss, list(stage.parameters(model)), epochs, names, prepare))
     return stages
 
 

@@ -37,6 +37,7 @@ class TrainingStage:
     """What is minimised, over which parameters, for how many epochs. `loss` maps (batch, generator) to a `Bound`.
 
     regularisers: names of what it holds beside a bound, for the history.
+    prepare: called with the training rows before the first step, and again when the stage is resumed.
     """
 
     name: str
@@ -44,6 +45,7 @@ class TrainingStage:
     parameters: Sequence[nn.Parameter]
     epochs: int
     regularisers: tuple[str, ...] = ()
+    prepare: Callable[[MultimodalDataset], None] | None = None
 
 
 def exhausted(taken: Generated[None, None, Result]) -> Result:
@@ -146,6 +148,8 @@ class _Loop:
             while self.at.stage < len(self.stages):
                 stage = self.stages[self.at.stage]
                 with self.on_stream():
+                    if stage.prepare is not None:
+                        stage.prepare(self.rows(0))
                     self.optimiser = _adam(stage.parameters, self.states)
                 self.data = None  # what is captured belongs to a stage
                 with _alone(self.model, stage.parameters):
