@@ -24,6 +24,7 @@ from polyvae.objectives import elbo_of_terms
 from polyvae.runs.plan import make_plan
 from polyvae.runs.stages import stages_of
 from polyvae.theory import LinearGaussian
+from polyvae.training import parallel
 from polyvae.training.loop import exhausted, steps
 from support.training import same
 
@@ -376,6 +377,30 @@ def test_deep_cca_learns_what_modalities_share(tmp_path):
     losses = [line["loss"] for line in history if line["stage"] == "features"]
     assert losses[-1] < losses[0] - 1  # minus a sum of 9 correlations
     assert losses[-1] > -9
+
+
+def test_features_are_standardised_by_the_rows_that_have_them():
+    model, _ = built("jnf_dcca")
+    encoder, generator = model.encoders["m0"], torch.Generator().manual_seed(0)
+    features = 3 + 0.2 * torch.randn(50, 20, generator=generator)
+    seen = torch.arange(50) % 5 > 0
+    features[~seen] = 100.0
+    for _ in range(1500):
+        encoder.follow_moments(features, seen)
+    torch.testing.assert_close(encoder.shift, features[seen].mean(0), rtol=0, atol=1e-3)
+    torch.testing.assert_close(encoder.scale, features[seen].std(0, correction=0), rtol=0, atol=1e-3)
+    before = encoder.shift.clone()
+    encoder.follow_moments(features, torch.zeros(50, dtype=torch.bool))
+    assert torch.equal(encoder.shift, before)
+
+
+def test_features_are_not_trained_by_a_team(monkeypatch):
+    team = parallel.Team(rank=0, size=2)
+    monkeypatch.setattr(parallel, "team", lambda: team)
+    plan = make_plan(config_of("jnf_dcca"))
+    with pytest.raises(pv.InputError, match="method jnf_dcca compares all rows of a batch; train it in one process"):
+        stages_of(plan, plan.build())
+    stages_of(make_plan(config_of("jnf")), make_plan(config_of("jnf")).build())
 
 
 # Runs.

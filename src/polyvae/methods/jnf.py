@@ -44,6 +44,9 @@ def follow(model: Any, batch: Batch, mixture: SubsetMixture, *, generator: Noise
 def correlate(model: Any, batch: Batch, mixture: SubsetMixture, **settings: Any) -> Bound:
     """Minus the canonical correlations of the features of every two modalities, over the rows that have both."""
     features = [model.encoders[name].features(value) for name, value in batch.values.items()]
+    if model.training:
+        for name, found, seen in zip(batch.values, features, batch.present.unbind(-1), strict=True):
+            model.encoders[name].follow_moments(found, seen)
     pairs = combinations(zip(features, batch.present.unbind(-1), strict=True), 2)
     found = [canonical_correlation(a, b, seen=first & second) for (a, first), (b, second) in pairs]
     nothing = features[0].new_zeros(batch.present.shape)
@@ -85,7 +88,7 @@ ROWS = (
         summary="jnf whose flows read features that modalities share",
         options=FeatureOptions,
         stages=(
-            Stage("features", correlate, 0.25, _features),
+            Stage("features", correlate, 0.25, _features, compares_rows=True),
             replace(JOINTLY, share=0.5),
             Stage("flows", follow, 0.25, _heads),
         ),

@@ -24,6 +24,7 @@ class Stage:
     objective(model, batch, S, beta=..., weights=..., generator=...) and returns a `Bound`; weights: (modality,). For a
     joint model it also gets allocation=, and samples= if `Method.objective` draws some.
     prepare: called as prepare(model, training rows) before the stage's first step, and again when it is resumed.
+    compares_rows: whether the objective is a function of a whole batch, of which no process may see a share alone.
     """
 
     name: str = "train"
@@ -31,6 +32,7 @@ class Stage:
     share: float = 1.0
     parameters: Callable[[nn.Module], Iterable[nn.Parameter]] = nn.Module.parameters
     prepare: Callable[[Any, MultimodalDataset], None] | None = None
+    compares_rows: bool = False
 
 
 def parameters_of(*modules: str) -> Callable[[nn.Module], Iterable[nn.Parameter]]:
