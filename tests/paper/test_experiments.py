@@ -50,7 +50,7 @@ def test_each_run_is_planned_once_and_all_runs_share_a_budget(name, preset):
 def test_methods_side_by_side_share_all_but_beta_and_the_width_of_z(preset):
     configs = configs_of("methods", preset)
     assert len({config.run_id() for config in configs}) == len(configs)
-    free = {"method": "mvae", "beta": 1.0, "seed": 0, "latent_dim": 1, "only": None}
+    free = {"method": "mvae", "beta": 1.0, "seed": 0, "latent_dim": 1, "only": None, "method_options": None}
     assert len({config.with_(**free) for config in configs}) == 1
     left_out = set(METHODS) - {config.method for config in configs}
     variants = {"mvae_plus_random", "mmvae_plus_elbo", "unimodal_dreg", "custom"}
