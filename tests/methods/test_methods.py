@@ -1,5 +1,6 @@
 """The table of methods, what a run minimises, and a fitted prior from training to scores."""
 
+import inspect
 import itertools
 import json
 from dataclasses import replace
@@ -11,7 +12,7 @@ import torch
 import polyvae as pv
 from polyvae import Batch, InputError, noise, objectives, subsets
 from polyvae.cli import main
-from polyvae.methods import METHODS, cost
+from polyvae.methods import METHODS, cost, mvtcae
 from polyvae.methods.mvae_plus_random import elbo_with_random_subsets
 from polyvae.runs.plan import make_plan
 from polyvae.runs.stages import stages_of
@@ -217,5 +218,9 @@ def test_every_s_is_listed_with_its_objective(capsys):
     main(["methods"])
     shown = capsys.readouterr().out
     assert set(METHODS) <= set(shown.split())
-    assert "(alpha = 0.8333)" in shown
+    main(["methods", "mvtcae"])
+    shown = capsys.readouterr().out
+    assert "alpha=0.8333" in shown
+    assert METHODS["mvtcae"].source in shown
+    assert str(inspect.getdoc(mvtcae)) in shown
     assert subsets.mmvae(NAMES) == METHODS["mmvae_official"].mixture(NAMES)

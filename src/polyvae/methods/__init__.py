@@ -6,6 +6,7 @@ recipe of terms or another objective, its kind of model if it needs one, and its
 """
 
 from collections.abc import Sequence
+from types import ModuleType
 
 from polyvae import subsets
 from polyvae.methods import (
@@ -42,6 +43,11 @@ _FILES = (
 METHODS: Registry[Method] = Registry(
     "method", {row.name: row for file in _FILES for row in file.ROWS} | {"custom": OWN_S}
 )
+
+
+def file_of(method: Method) -> ModuleType | None:
+    """The file with the formula of a method, which its first lines are; None for a user's own."""
+    return next((file for file in _FILES if method in (*file.ROWS, getattr(file, "OWN_S", None))), None)
 
 
 def register(method: Method) -> Method:
@@ -95,4 +101,4 @@ def _passes(method: Method) -> int:
     return sum(regulariser.passes for regulariser in method.regularisers_for({}))
 
 
-__all__ = ["METHODS", "Method", "Objective", "Stage", "cost", "decoded", "register"]
+__all__ = ["METHODS", "Method", "Objective", "Stage", "cost", "decoded", "file_of", "register"]
