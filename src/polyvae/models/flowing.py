@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -137,15 +137,15 @@ class JointFlowVAE(JointEncoderVAE):
     @torch.no_grad()
     def standardise(self, data: MultimodalDataset) -> None:
         """Features are done: takes their mean and sd over all training rows."""
-        is_training = self.training
+        is_training, encoders = self.training, cast("Mapping[str, FeatureEncoder]", self.encoders)
         self.eval()
 
         def features(batch: Batch) -> Tensor:
-            return torch.stack([self.encoders[name].features(value) for name, value in batch.values.items()])
+            return torch.stack([encoders[name].features(value) for name, value in batch.values.items()])
 
-        for name, *found in zip(self.names, *moments(features, data, LEAST_SD), strict=True):
-            for own, value in zip((self.encoders[name].shift, self.encoders[name].scale), found, strict=True):
-                own.copy_(value)
+        for name, mean, sd in zip(self.names, *moments(features, data, LEAST_SD), strict=True):
+            encoders[name].shift.copy_(mean)
+            encoders[name].scale.copy_(sd)
         self.train(is_training)
 
     def log_density(self, experts: Posterior, name: str, z: Tensor) -> Tensor:
