@@ -40,7 +40,7 @@ def elbo(names: tuple[str, ...], options: PrivateOptions) -> Terms:
 MMVAE_PLUS = Method(
     "mmvae_plus",
     subsets.mmvae,
-    "mmvae with private codes, which are drawn anew for other modalities",
+    "mmvae with private codes, drawn anew for other modalities",
     "Palumbo et al. 2023",
     prior="laplace",
     family=Family("laplace", "softmax"),
