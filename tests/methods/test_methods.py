@@ -60,6 +60,10 @@ def test_a_config_overrides_what_a_method_says():
         ({"method": "jnf", "method_options": "features=3"}, "no option 'features'"),
         ({"method": "jnf_dcca", "method_options": "features=0"}, "features=0: it must be at least 1"),
         ({"method": "telbo", "only": "m0"}, "method telbo compares modalities, and there is one"),
+        ({"method": "idmvae", "batch_size": 1}, "--batch-size 1: method idmvae compares rows"),
+        ({"method": "helvae", "posterior": "laplace"}, "method helvae pools Normal posteriors"),
+        ({"method": "mvtcae", "objective_samples": 8}, "method mvtcae has its own"),
+        ({"method": "mvtcea"}, "did you mean mvtcae"),
         ({"method": "mmjsd", "prior": "gmm"}, "--prior gmm: a term of mmjsd takes"),
     ],
 )

@@ -47,7 +47,8 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recip
     if objective.draws and not mixture.is_bound:
         raise InputError(f"--objective {objective.name}: the terms of {method.name} do not all predict all; use elbo")
     if config.objective_samples is not None and not objective.draws:
-        raise InputError("--objective-samples is for importance-weighted objectives; elbo draws one sample a subset")
+        own = f"method {method.name} has its own; leave the flag out" if has_own else "elbo draws one sample a subset"
+        raise InputError(f"--objective-samples is for importance-weighted objectives; {own}")
     prior = method.prior if config.prior == "auto" else config.prior
     if prior not in priors.PRIORS:
         raise InputError(f"--prior {prior} is unknown; choose one of {', '.join(priors.PRIORS)}")
@@ -58,10 +59,9 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recip
         method.family.kind if config.posterior == "auto" else config.posterior,
         method.family.scale if config.posterior_scale == "auto" else config.posterior_scale,
     )
-    try:
-        check_products(family, mixture)
-    except InputError as error:
-        raise InputError(f"--posterior {family.kind}: {error}") from None
+    _check_family(method, family, mixture)
+    if method.compares_rows and config.batch_size < 2:
+        raise InputError(f"--batch-size {config.batch_size}: method {method.name} compares rows; use at least 2")
     if len(mixture.names) < 2 and (recipe is not None or method.model in RULES):
         raise InputError(f"method {method.name} compares modalities, and there is one; use --method unimodal")
     if recipe is not None:
@@ -82,6 +82,16 @@ def _allocation(config: RunConfig, method: Method, mixture: SubsetMixture) -> st
     if config.allocation == "systematic" and not mixture.is_bound:
         raise InputError(f"--allocation systematic: the terms of {method.name} do not all predict all; use exact")
     return config.allocation
+
+
+def _check_family(method: Method, family: Family, mixture: SubsetMixture) -> None:
+    """Raises InputError for posteriors that the method fuses, and that cannot be."""
+    if method.model in RULES and not family.has_products:
+        raise InputError(f"--posterior {family.kind}: method {method.name} pools Normal posteriors; use normal")
+    try:
+        check_products(family, mixture)
+    except InputError as error:
+        raise InputError(f"--posterior {family.kind}: {error}") from None
 
 
 def _check_terms(method: Method, terms: Terms, family: Family, prior: str) -> None:
