@@ -54,7 +54,7 @@ ROWS = (
     replace(
         MMVAE_PLUS,
         name="mmvae_plus_elbo",
-        summary="mmvae_plus at the cost of mmvae: one source a row",
+        summary="mmvae_plus with one source a row, which decodes M modalities, not M^2",
         source="docs/methods.md",
         recipe=elbo,
     ),
