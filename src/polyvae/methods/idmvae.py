@@ -46,7 +46,7 @@ def regularisers(options: Options, *, is_official: bool = False) -> tuple[Regula
 IDMVAE = replace(
     MMVAE_PLUS,
     name="idmvae",
-    summary="mmvae_plus whose encoders must also tell rows apart, by z and by w",
+    summary="mmvae_plus with contrastive losses on its two codes, z and w",
     source="ICLR 2026, paper's weights",
     prior="normal",
     family=Family("normal", "softplus"),
@@ -58,7 +58,7 @@ ROWS = (
     replace(
         IDMVAE,
         name="idmvae_official",
-        summary="idmvae whose regularisers count once a modality, as its code",
+        summary="idmvae with its losses summed over modalities, as in its code",
         source="ICLR 2026, their code",
         regularisers=partial(regularisers, is_official=True),
     ),
