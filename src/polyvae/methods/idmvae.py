@@ -47,7 +47,7 @@ IDMVAE = replace(
     MMVAE_PLUS,
     name="idmvae",
     summary="mmvae_plus with contrastive losses on its two codes, z and w",
-    source="ICLR 2026, paper's weights",
+    source="Zhang et al. 2026, weights of the paper",
     prior="normal",
     family=Family("normal", "softplus"),
     options=Options,
@@ -59,7 +59,7 @@ ROWS = (
         IDMVAE,
         name="idmvae_official",
         summary="idmvae with its losses summed over modalities, as in its code",
-        source="ICLR 2026, their code",
+        source="Zhang et al. 2026, their code",
         regularisers=partial(regularisers, is_official=True),
     ),
 )
