@@ -13,6 +13,8 @@ from polyvae.objectives import PRIOR, Recipe, Terms, objective_named
 from polyvae.posteriors import Family
 from polyvae.subsets import SubsetMixture
 
+OVER_NORMAL = ("joint_encoder", "messages")  # kinds of model that fuse experts by a power of the prior, N(0, I)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -49,11 +51,7 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recip
     if config.objective_samples is not None and not objective.draws:
         own = f"method {method.name} has its own; leave the flag out" if has_own else "elbo draws one sample a subset"
         raise InputError(f"--objective-samples is for importance-weighted objectives; {own}")
-    prior = method.prior if config.prior == "auto" else config.prior
-    if prior not in priors.PRIORS:
-        raise InputError(f"--prior {prior} is unknown; choose one of {', '.join(priors.PRIORS)}")
-    if config.prior_components is not None and prior not in priors.MIXTURES:
-        raise InputError(f"--prior-components is for the priors {', '.join(priors.MIXTURES)}, not for {prior}")
+    prior = _prior(config, method)
     allocation = _allocation(config, method, mixture)
     family = Family(
         method.family.kind if config.posterior == "auto" else config.posterior,
@@ -74,6 +72,17 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recip
         components=(config.prior_components or priors.COMPONENTS) if prior in priors.MIXTURES else None,
         family=family,
     )
+
+
+def _prior(config: RunConfig, method: Method) -> str:
+    prior = method.prior if config.prior == "auto" else config.prior
+    if prior not in priors.PRIORS:
+        raise InputError(f"--prior {prior} is unknown; choose one of {', '.join(priors.PRIORS)}")
+    if config.prior_components is not None and prior not in priors.MIXTURES:
+        raise InputError(f"--prior-components is for the priors {', '.join(priors.MIXTURES)}, not for {prior}")
+    if method.model in OVER_NORMAL and prior != "normal":
+        raise InputError(f"--prior {prior}: method {method.name} divides by N(0, I) at test time; use normal")
+    return prior
 
 
 def _allocation(config: RunConfig, method: Method, mixture: SubsetMixture) -> str:
