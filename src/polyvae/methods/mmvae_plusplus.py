@@ -1,4 +1,4 @@
-"""MMVAE++ (Märtens & Yau 2024): as MMVAE+, but z learns from other modalities alone, and w_n is 0 where it is not known.
+"""MMVAE++ (Märtens & Yau 2024): MMVAE+ whose z learns from other modalities alone, and whose unknown w_n are 0.
 
 For a row with modalities X, sg[.] without gradient, maximised:
 
