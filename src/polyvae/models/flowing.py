@@ -138,14 +138,15 @@ class JointFlowVAE(JointEncoderVAE):
     def standardise(self, data: MultimodalDataset) -> None:
         """Features are done: takes their mean and sd over all training rows."""
         is_training = self.training
+        encoders: list[Any] = [self.encoders[name] for name in self.names]
         self.eval()
 
         def features(batch: Batch) -> Tensor:
-            return torch.stack([self.encoders[name].features(value) for name, value in batch.values.items()])
+            return torch.stack([e.features(batch.values[name]) for name, e in zip(self.names, encoders, strict=True)])
 
-        for name, *found in zip(self.names, *moments(features, data, LEAST_SD), strict=True):
-            for own, value in zip((self.encoders[name].shift, self.encoders[name].scale), found, strict=True):
-                own.copy_(value)
+        for encoder, shift, scale in zip(encoders, *moments(features, data, LEAST_SD), strict=True):
+            encoder.shift.copy_(shift)
+            encoder.scale.copy_(scale)
         self.train(is_training)
 
     def log_density(self, experts: Posterior, name: str, z: Tensor) -> Tensor:
