@@ -54,7 +54,7 @@ ROWS = (
     replace(
         MMVAE_PLUS,
         name="mmvae_plus_elbo",
-        summary="mmvae_plus at the cost of mmvae: one source a row",
+        summary="mmvae_plus that decodes one source a row",
         source="docs/methods.md",
         recipe=elbo,
     ),
