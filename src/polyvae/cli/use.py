@@ -212,8 +212,7 @@ def fit_prior(
     if not quiet:
         say(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
         if fitted.after <= fitted.before:
-            fewer = f"fewer --components than {components}, or " if kind == "gmm" and components > 1 else ""
-            say(f"it is no better than the model's own; try {fewer}more training rows")
+            say("it is no better than the model's own; try " + ("fewer --components" if components else "more rows"))
             return
         plan = plan_of(RunStore(store).existing(run))
         names = ",".join(name for name in ("bound", "coherence", "frechet") if plan.lack(name) is None)
