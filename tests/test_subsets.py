@@ -219,3 +219,10 @@ def test_the_mean_size_of_all_subsets_needs_no_table():
         S = subsets.mopoe([f"m{m}" for m in range(count)])
         assert S.observed == pytest.approx(float((S.weights * S.matrix.sum(-1)).sum()))
     assert subsets.mopoe([f"m{m}" for m in range(40)]).observed == pytest.approx(20)
+
+
+def test_subsets_are_numbered_by_their_bits():
+    every = subsets.all_of(("a", "b", "c"))
+    assert every == [("a",), ("b",), ("a", "b"), ("c",), ("a", "c"), ("b", "c"), ("a", "b", "c")]
+    given = torch.tensor([[name in subset for name in "abc"] for subset in ((), *every)])
+    assert subsets.number_of(given).tolist() == list(range(8))

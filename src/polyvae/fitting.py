@@ -12,12 +12,14 @@ from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.errors import InputError
-from polyvae.models import JointModel, Model, code_draws, joint
+from polyvae.models import JointModel, Model, joint
+from polyvae.models.contract import is_sampled
 from polyvae.noise import RowNoise, derive_seed
 from polyvae.priors import FlowPrior, GaussianMixturePrior, Prior
 
 SamplerKind = Literal["gmm", "flow"]
-COMPONENTS = 20
+MOST_COMPONENTS = 20  # unless asked for
+ROWS_PER_DIMENSION = 5  # that a full covariance takes
 LARGEST_FIT = 20_000  # rows
 ENCODED = 500  # rows at a time
 HELD_OUT = 10  # one row in ten
@@ -34,20 +36,28 @@ class Fitted(NamedTuple):
 
 @torch.no_grad()
 def aggregated_posterior(model: JointModel, data: MultimodalDataset, seed: int = 0) -> Tensor:
-    """One draw of the posterior given everything, for up to 20,000 rows: (row, latent)."""
+    """One draw of the posterior given everything, for up to 20,000 rows: (row, latent).
+
+    Never by a rule that decodes other codes at test time (`PrivateVAE.at_test`): those say nothing of what is encoded.
+    """
     parts = chunks(chosen_rows(len(data), LARGEST_FIT, seed), ENCODED)
     name, draws = model.names[0], []
     for ids in parts:
-        codes = code_draws(model, data.batch(list(ids)), model.names, (name,))
-        draws.append(codes(RowNoise(seed, "aggregated posterior", ids))[name])
+        batch, source = data.batch(list(ids)), RowNoise(seed, "aggregated posterior", ids)
+        if is_sampled(model):
+            draws.append(model.posterior_codes(batch, model.names, (name,), source)[name])
+        else:
+            draws.append(model.posterior(batch).sample(source))
     return torch.cat(draws)
 
 
 def fit_prior(
-    model: Model, data: MultimodalDataset, kind: SamplerKind = "gmm", *, components: int = COMPONENTS, seed: int = 0
+    model: Model, data: MultimodalDataset, kind: SamplerKind = "gmm", *, components: int | None = None, seed: int = 0
 ) -> Fitted:
-    """A Gaussian mixture with full covariances, or a flow, fitted to the aggregated posterior of training rows.
+    """A Gaussian mixture, or a flow, fitted to the aggregated posterior of training rows.
 
+    components: of the mixture; default: one for 5 rows a dimension, at least 1 and at most 20. Their covariances are
+    full where each has 5 rows a dimension, and diagonal where rows are fewer: those would be learned by heart.
     The model is left as it is. One row in ten is held out and scored under the model's own prior and under the new one.
     Raises InputError for an unknown kind, and for fewer training rows than `components` needs; NotDefined for a model
     without one latent space.
@@ -56,6 +66,8 @@ def fit_prior(
     codes = aggregated_posterior(latent_model, data, seed)
     is_test = torch.arange(len(codes), device=codes.device) % HELD_OUT == HELD_OUT - 1
     train, test = codes[~is_test], codes[is_test]
+    if components is None:
+        components = min(max(len(train) // (ROWS_PER_DIMENSION * codes.shape[1]), 1), MOST_COMPONENTS)
     if kind == "gmm" and len(train) < 2 * components:
         raise InputError(f"{len(train)} rows are too few for {components} components; use at most {len(train) // 2}")
     if not len(test):
@@ -76,20 +88,24 @@ def _mixture(codes: Tensor, components: int, seed: int) -> GaussianMixturePrior:
     """By expectation maximisation (scikit-learn)."""
     from sklearn.mixture import GaussianMixture  # here: it starts slowly
 
+    rows, width = codes.shape
+    full = rows >= ROWS_PER_DIMENSION * width * components
     fitted = GaussianMixture(
-        components, covariance_type="full", reg_covar=1e-4, random_state=derive_seed(seed, "mixture") % 2**32
+        components,
+        covariance_type="full" if full else "diag",
+        reg_covar=1e-4,
+        random_state=derive_seed(seed, "mixture") % 2**32,
     )
     fitted.fit(codes.double().cpu().numpy())
-    root = torch.from_numpy(np.linalg.cholesky(np.asarray(fitted.covariances_)))
-    prior = GaussianMixturePrior(codes.shape[1], components, full=True)
-    prior.load_state_dict(
-        {
-            "logits": torch.from_numpy(fitted.weights_).log().float(),
-            "means": torch.from_numpy(fitted.means_).float(),
-            "log_scale": root.diagonal(dim1=1, dim2=2).log().float(),
-            "lower": root.tril(-1).float(),
-        }
-    )
+    covariances = np.asarray(fitted.covariances_)
+    found = {"logits": np.log(np.asarray(fitted.weights_)), "means": np.asarray(fitted.means_)}
+    if full:
+        root = np.linalg.cholesky(covariances)
+        found |= {"log_scale": np.log(np.diagonal(root, axis1=1, axis2=2)), "lower": np.tril(root, -1)}
+    else:
+        found["log_scale"] = np.log(covariances) / 2
+    prior = GaussianMixturePrior(width, components, full=full)
+    prior.load_state_dict({name: torch.from_numpy(value).float() for name, value in found.items()})
     return prior
 
 

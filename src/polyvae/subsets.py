@@ -235,8 +235,7 @@ class Powerset(SubsetMixture):
             raise InputError(
                 f"S has {count:,} subsets, a table holds at most {MOST_TERMS:,}; use allocation='systematic'"
             )
-        subsets = [tuple(n for i, n in enumerate(self.names) if bits >> i & 1) for bits in range(1, count + 1)]
-        return tuple(Term(given, 1 / count, prior_expert=len(given) == len(self.names)) for given in subsets)
+        return tuple(Term(given, 1 / count, prior_expert=given == self.names) for given in all_of(self.names))
 
     @property
     def is_bound(self) -> bool:
@@ -273,6 +272,16 @@ class Powerset(SubsetMixture):
         place = (present.cumsum(-1) - 1).clamp(min=0)  # the bit that stands for a present modality
         given = (bits[:, None] >> place & 1).bool() & present
         return Draw(given, (given == present).all(-1))
+
+
+def number_of(given: Tensor) -> Tensor:
+    """The numbers of subsets by their bits: Bool (..., modality) -> Int64 (...), 0 for the empty one."""
+    return (given * 2 ** torch.arange(given.shape[-1], device=given.device)).sum(-1)
+
+
+def all_of(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """All non-empty subsets, by their numbers."""
+    return [tuple(n for i, n in enumerate(names) if bits >> i & 1) for bits in range(1, 2 ** len(names))]
 
 
 def _scattered(bits: Tensor, width: Tensor) -> Tensor:

@@ -220,6 +220,33 @@ def test_a_fitted_prior_is_nearer_to_held_out_codes_and_can_be_kept(kind, tmp_pa
     assert again.after == fitted.after, "the same seed fits the same prior"
 
 
+@pytest.mark.parametrize("components", [None, 3])
+def test_a_mixture_does_not_learn_few_rows_by_heart(components):
+    """Codes of N(0, I) itself, 256 of 100 dimensions: nothing is better than the model's prior, and this is near."""
+    torch.manual_seed(0)
+    model, codes = model_with("normal").eval(), torch.randn(256, 100)
+    model.prior = priors.StandardNormal(100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "aggregated_posterior", lambda model, data, seed: codes)
+        fitted = fit_prior(model, Data(256), components=components)
+    assert fitted.after > fitted.before - 5
+
+
+def test_the_default_mixture_follows_rows_and_dimensions(monkeypatch):
+    model, found = model_with("normal").eval(), []
+    for rows, width in ((60, 30), (600, 4), (3000, 4)):
+        monkeypatch.setattr(fitting, "aggregated_posterior", lambda *_, r=rows, w=width: torch.randn(r, w))
+        model.prior = priors.StandardNormal(width)
+        found.append(fit_prior(model, Data(rows)).prior.describe())
+    assert found == [
+        {"kind": "gmm", "components": 1},
+        {"kind": "gmm_full", "components": 20},
+        {"kind": "gmm_full", "components": 20},
+    ]
+    monkeypatch.setattr(fitting, "aggregated_posterior", lambda *_: torch.randn(100, 4))
+    assert fit_prior(model, Data(100)).prior.describe() == {"kind": "gmm_full", "components": 4}
+
+
 def test_what_cannot_be_fitted_is_refused(tmp_path):
     model = model_with("normal").eval()
     with pytest.raises(InputError, match="too few for 50 components"):

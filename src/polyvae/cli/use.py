@@ -31,7 +31,7 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.arrays import read_parts
 from polyvae.datasets.own.new_rows import load_like, with_given
 from polyvae.errors import InputError
-from polyvae.fitting import COMPONENTS, SamplerKind
+from polyvae.fitting import SamplerKind
 from polyvae.imputation import Imputed, ImputedText
 from polyvae.imputation import impute as impute_batch
 from polyvae.metrics.protocol import rows_with
@@ -188,7 +188,7 @@ def fit_prior(
     run: RunName,
     *,
     kind: SamplerKind = "gmm",
-    components: int = COMPONENTS,
+    components: int | None = None,
     seed: int = 0,
     threads: RunThreads = None,
     store: Store = STORE,
@@ -199,11 +199,11 @@ def fit_prior(
     Samples of the new prior lie where the model has learned to decode. Use it with --prior in generate and evaluate.
 
     Args:
-        kind: gmm, a Gaussian mixture with full covariances; flow, a normalising flow.
-        components: Components of the Gaussian mixture.
+        kind: gmm, a Gaussian mixture, of full covariances where there are rows enough; flow, a normalising flow.
+        components: Components of the Gaussian mixture; default: one for 5 rows a dimension of the code, from 1 to 20.
         seed: Seed of the fit.
     """
-    if components < 1:
+    if components is not None and components < 1:
         raise InputError(f"--components is {components}; it must be at least 1")
     seeded(seed)
     changes = {} if threads is None else {"threads": threads}
@@ -212,8 +212,7 @@ def fit_prior(
     if not quiet:
         say(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
         if fitted.after <= fitted.before:
-            fewer = f"fewer --components than {components}, or " if kind == "gmm" and components > 1 else ""
-            say(f"it is no better than the model's own; try {fewer}more training rows")
+            say("it is no better than the model's own; try " + ("fewer --components" if components else "more rows"))
             return
         plan = plan_of(RunStore(store).existing(run))
         names = ",".join(name for name in ("bound", "coherence", "frechet") if plan.lack(name) is None)

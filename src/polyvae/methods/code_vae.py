@@ -62,8 +62,7 @@ def objective(
     check(model, batch, mixture, beta)
     given, factor = subsets_of(batch.present, allocation, generator)
     subset_weights, entropy = model.weights(batch.present)
-    bits = 2 ** torch.arange(len(model.names), device=given.device)
-    number = ((given * bits).sum(-1) - 1).clamp(min=0)  # of a subset, as the weights count them
+    number = (subsets.number_of(given) - 1).clamp(min=0)  # as the weights count them
     posterior = fused(model, model.encode(batch, given.any(0)), given, ~given.any(-1))
     parts = decoded(model, batch, posterior, factor * subset_weights.gather(0, number), generator)
     bound = bound_of(*parts, beta, weights)
@@ -85,7 +84,7 @@ ROWS = (
     replace(
         CODE_VAE,
         name="code_vae_official",
-        summary="code_vae with near uniform weights, as its code has them",
+        summary="code_vae with near uniform weights, as in its code",
         source="Mancisidor et al. 2025, their code",
         allocation="exact",
         options=Official,

@@ -66,7 +66,7 @@ def _heads(model: Any) -> Iterable[nn.Parameter]:
 JNF = Method(
     "jnf",
     subsets.whole,
-    "an encoder of all modalities, which a flow for each follows",
+    "a joint encoder, and a flow for each modality that follows it",
     "Senellart et al. 2023",
     model="joint_flows",
     recipe=joint,

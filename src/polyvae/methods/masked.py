@@ -75,7 +75,7 @@ ROWS = (
     Method(
         "masked",
         subsets.whole,
-        "one network of the set of experts; a random subset predicts itself, all predict the rest",
+        "one network for any subset; a random one predicts itself, all predict the rest",
         "Hirt et al. 2024",
         (Stage(objective=objective),),
         model="set_network",

@@ -35,16 +35,16 @@ class Options(PrivateOptions):
 
 def recipe(names: tuple[str, ...], options: Options) -> Terms:
     parts = tuple((t.weight, Q(t.given, t.prior_expert, "all")) for t in subsets.mopoe(names).terms)
-    contents = [(share, law._replace(private="none")) for share, law in parts]
-    styles = Divergence(parts[-1][1], contents[-1][1], options.style)  # z is alike in both
-    return Terms((Draw(Mix(parts)),), (*(Divergence(law, PRIOR, share) for share, law in contents), styles))
+    whole = parts[-1][1]
+    styles = Divergence(whole, whole._replace(private="none"), options.style - 1)  # z is alike in both
+    return Terms((Draw(Mix(parts)),), (Divergence(Mix(parts), PRIOR), styles))  # the former counts styles once
 
 
 ROWS = (
     Method(
         "mopoe_style",
         subsets.mopoe,
-        "mopoe with a style code for each modality, which its decoder alone reads",
+        "mopoe with a style code for each modality, read by its decoder alone",
         "Sutter et al. 2021, their code",
         model="private",
         options=Options,

@@ -25,7 +25,7 @@ def joint(names: tuple[str, ...], options: object = None) -> Terms:
 def single(names: tuple[str, ...]) -> Terms:
     """The ELBO of every modality alone."""
     each = [Q((name,)) for name in names]
-    return Terms(tuple(Draw(q, 1.0, q.given) for q in each), tuple(Divergence(q, PRIOR) for q in each))
+    return Terms(tuple(Draw(law, 1.0, law.given) for law in each), tuple(Divergence(law, PRIOR) for law in each))
 
 
 JOINTLY = Stage("joint", share=0.75, parameters=parameters_of("joint", "decoders", "prior"))
@@ -33,7 +33,7 @@ ROWS = (
     Method(
         "telbo",
         subsets.whole,
-        "an encoder of all modalities, then one for each, decoders fixed",
+        "a joint encoder first, then one for each modality with fixed decoders",
         "Vedantam et al. 2018",
         model="joint_encoder",
         recipe=joint,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -137,15 +137,16 @@ class JointFlowVAE(JointEncoderVAE):
     @torch.no_grad()
     def standardise(self, data: MultimodalDataset) -> None:
         """Features are done: takes their mean and sd over all training rows."""
-        is_training, encoders = self.training, cast("Mapping[str, FeatureEncoder]", self.encoders)
+        is_training = self.training
+        encoders: list[Any] = [self.encoders[name] for name in self.names]
         self.eval()
 
         def features(batch: Batch) -> Tensor:
-            return torch.stack([encoders[name].features(value) for name, value in batch.values.items()])
+            return torch.stack([e.features(batch.values[name]) for name, e in zip(self.names, encoders, strict=True)])
 
-        for name, mean, sd in zip(self.names, *moments(features, data, LEAST_SD), strict=True):
-            encoders[name].shift.copy_(mean)
-            encoders[name].scale.copy_(sd)
+        for encoder, shift, scale in zip(encoders, *moments(features, data, LEAST_SD), strict=True):
+            encoder.shift.copy_(shift)
+            encoder.scale.copy_(scale)
         self.train(is_training)
 
     def log_density(self, experts: Posterior, name: str, z: Tensor) -> Tensor:

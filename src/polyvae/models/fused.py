@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from polyvae import fusions, gaussian
+from polyvae import fusions, gaussian, subsets
 from polyvae.errors import InputError
 from polyvae.gaussian import GaussianMixture
 from polyvae.models.blueprint import Blueprint
@@ -132,9 +132,7 @@ class LearnedWeights(nn.Module):
     def forward(self, present: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (subset, batch), 0 for subsets of what a row lacks, and their entropy (batch,), in nats."""
         count = present.shape[-1]
-        device = present.device
-        lacking = (~present * 2 ** torch.arange(count, device=device)).sum(-1)
-        able = (torch.arange(1, 2**count, device=device)[:, None] & lacking) == 0
+        able = (torch.arange(1, 2**count, device=present.device)[:, None] & subsets.number_of(~present)) == 0
         log_weights = torch.where(able, self.logits[:, None], -torch.inf).log_softmax(0)
         weights = log_weights.exp()
         return weights, -(weights * torch.where(able, log_weights, 0.0)).sum(0)

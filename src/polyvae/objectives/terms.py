@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from polyvae import gaussian, posteriors
+from polyvae import gaussian, posteriors, subsets
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models.contract import UNSEEN, JointModel, expert_names_of, has_private_codes, shared_dim_of
@@ -71,16 +71,22 @@ class Draw(NamedTuple):
 class Divergence(NamedTuple):
     """weight * KL(of || against), as a part of the rate, which beta multiplies.
 
+    of: a `Mix` from PRIOR is the weighted mean of the divergences of its parts, or that of the part drawn for the row.
     how: "closed" (from PRIOR where it has a closed form); "sampled", log of - log against at the one draw of `of`, as a
     `Mix` needs; "pairwise", for a `Mix` the weighted mean of the closed divergences from its parts, an upper bound.
     at: the posterior at whose draw a sampled one is taken, None for `of`.
     """
 
-    of: Q
+    of: Q | Mix
     against: Q | Mix | Geometric
     weight: float = 1.0
     how: Literal["closed", "sampled", "pairwise"] = "closed"
     at: Q | None = None
+
+    @property
+    def others(self) -> tuple[Q, ...]:
+        """The posteriors that it is from: none where that is the model's prior."""
+        return () if self.against == PRIOR else _parts(self.against)
 
 
 class Terms(NamedTuple):
@@ -94,20 +100,17 @@ class Terms(NamedTuple):
         """Every posterior in these terms once, in the order of their first use; PRIOR only where N(0, I) is one."""
         found: dict[Q, None] = {}
         for draw in self.draws:
-            found |= dict.fromkeys([draw.of] if isinstance(draw.of, Q) else [q for _, q in draw.of.parts])
-        for of, against, _, _, at in self.divergences:
-            found |= {of: None, at or of: None}
-            if isinstance(against, Mix | Geometric):
-                found |= dict.fromkeys(q for _, q in against.parts)
-            elif against != PRIOR:
-                found[against] = None
+            found |= dict.fromkeys(_parts(draw.of))
+        for divergence in self.divergences:
+            of, at = _parts(divergence.of), _parts(divergence.at or divergence.of)
+            found |= dict.fromkeys((*of, *at, *divergence.others))
         return tuple(found)
 
     @property
     def needs_normal(self) -> bool:
         """Whether the terms need posteriors with products, and N(0, I) as the law of z where it is one of them."""
         fused = any(isinstance(divergence.against, Geometric) for divergence in self.divergences)
-        return fused or any(len(q.given) + q.prior_expert > 1 or q == PRIOR for q in self.laws)
+        return fused or any(len(law.given) + law.prior_expert > 1 or law == PRIOR for law in self.laws)
 
 
 Recipe = Callable[[tuple[str, ...]], Terms]
@@ -155,9 +158,9 @@ class OfTerms:
             )
 
         experts = model.encode(batch, None if self.regularisers else layout.encoded)
-        laws = _laws(model, experts, layout, at)
         sources = _sources(layout, generator, at)
-        z = rsample(_taken(laws, sources), generator)
+        laws = _laws(model, experts, layout, sources, at)
+        z = rsample(gaussian.picked(laws, slice(len(sources))), generator)
         log_likelihood = _decoded(model, batch, layout, z, sources, at)
         kl = _divergence(model, layout, laws, z, at)
         bound = bound_of(log_likelihood, kl, beta, weights)
@@ -172,14 +175,14 @@ class OfTerms:
             rows, which = present.unique(dim=0, return_inverse=True)
             patterns = [tuple(n for n, has in zip(names, row, strict=True) if has) for row in rows.tolist()]
             return _laid_out(self.recipe, model, patterns, allocation, present.device), which
-        key = names, expert_names_of(model), has_private_codes(model), batch.is_complete, allocation, present.device
+        kind = names, expert_names_of(model), has_private_codes(model), model.prior.has_closed_kl
+        key = kind, batch.is_complete, allocation, present.device
         if key not in self.kept:
-            patterns = [names] if batch.is_complete else _subsets(names)
+            patterns = [names] if batch.is_complete else subsets.all_of(names)
             self.kept[key] = _laid_out(self.recipe, model, patterns, allocation, present.device)
         if batch.is_complete:
             return self.kept[key], None
-        bits = 2 ** torch.arange(len(names), device=present.device)
-        return self.kept[key], (present * bits).sum(-1) - 1
+        return self.kept[key], subsets.number_of(present) - 1
 
 
 def elbo_of_terms(model: JointModel, batch: Batch, recipe: Recipe, **how: Any) -> Bound:
@@ -195,13 +198,14 @@ def elbo_of_terms(model: JointModel, batch: Batch, recipe: Recipe, **how: Any) -
     return OfTerms(recipe)(model, batch, **how)
 
 
-def _laws(model: JointModel, experts: Posterior, layout: "_Layout", at: ByRow) -> Posterior:
-    """All posteriors, (law, batch, latent)."""
+def _laws(model: JointModel, experts: Posterior, layout: "_Layout", sources: Tensor, at: ByRow) -> Posterior:
+    """The posteriors that rows need, (place, batch, latent): of codes, of what is paid, geometric means."""
     if layout.needs_normal and not experts.has_products:
         raise gaussian.no_product(experts)
-    product = experts, at(layout.member).movedim(1, 2), at(layout.prior_expert)
+    which = torch.cat([sources, at(layout.paid)])
+    product = experts, _picked(at(layout.member).movedim(1, 2), which), at(layout.prior_expert).gather(0, which)
     if has_private_codes(model) and layout.own is not None:
-        laws = model.fuse(*product, at(layout.own).movedim(1, 2))
+        laws = model.fuse(*product, _picked(at(layout.own).movedim(1, 2), which))
     else:
         laws = gaussian.product(*product)
     if layout.geometric is None:
@@ -276,11 +280,6 @@ def _taken(laws: Posterior, index: Tensor) -> Posterior:
     return laws.like(_picked(laws.mean, index), _picked(laws.logvar, index))
 
 
-def _subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """All non-empty subsets, by their bits."""
-    return [tuple(n for i, n in enumerate(names) if bits >> i & 1) for bits in range(1, 2 ** len(names))]
-
-
 Indexed = tuple[Tensor, ...]  # tables (..., pattern): places, then weights, 0 where a pattern has fewer entries
 
 
@@ -297,11 +296,12 @@ class _Reads(NamedTuple):
 class _Layout(NamedTuple):
     """The terms of every pattern side by side, as tables (..., pattern), so that a step is the same for all rows.
 
-    encoded: the experts that some law takes, None for all. geometric: parts of the laws behind those.
+    encoded: the experts that some law takes, None for all. geometric: parts of those at the last places.
     member: Bool (law, expert, pattern); prior_expert: Bool (law, pattern).
     own: Bool (law, modality, pattern), whose private codes have their own posterior; None in a model without.
-    codes: parts of what is drawn. reads: modality -> what it is decoded from.
-    to_prior, sampled, sampled_prior: laws, codes, weights. closed: pairs of laws, weights. mixes: what is sampled
+    codes: parts of what is drawn. paid: the laws that divergences need beside those, (law, pattern); a place is that of
+    a code, then of one of these. reads: modality -> what it is decoded from.
+    to_prior, sampled, sampled_prior: places, codes, weights. closed: pairs of places, weights. mixes: what is sampled
     against.
     """
 
@@ -312,6 +312,7 @@ class _Layout(NamedTuple):
     own: Tensor | None
     geometric: Indexed | None
     codes: Indexed
+    paid: Tensor
     reads: dict[str, _Reads]
     to_prior: Indexed | None
     closed: Indexed | None
@@ -322,58 +323,89 @@ class _Layout(NamedTuple):
 
 @dataclass
 class _Column:
-    """The terms of one pattern as places: of laws (a geometric mean behind `most` others), of codes."""
+    """The terms of one pattern as places: of codes, and of laws, those of codes first, then paid ones, geometric means.
+
+    Only what is drawn or paid for a row has a place: of a mixture that is drawn, one part.
+    """
 
     names: tuple[str, ...]
     terms: Terms
-    most: int
     allocation: Allocation
-    codes: list[Q | Mix] = field(default_factory=list)
-    geometric: list[Geometric] = field(default_factory=list)
+    is_closed: bool  # whether no divergence from the model's prior looks at a code, unless it is sampled
+    codes: dict[Q | Mix, int] = field(default_factory=dict)
+    paid: dict[Q, int] = field(default_factory=dict)
+    geometric: dict[Geometric, int] = field(default_factory=dict)
     reads: dict[str, list[tuple[int, int, int, float]]] = field(default_factory=dict)
     to_prior: list[tuple[int, int, float]] = field(default_factory=list)
     closed: list[tuple[int, int, float]] = field(default_factory=list)
     sampled: list[tuple[int, int, float]] = field(default_factory=list)
-    mixes: list[Q | Mix | Geometric] = field(default_factory=list)
+    mixes: list[list[tuple[int, float]]] = field(default_factory=list)
     sampled_prior: list[tuple[int, int, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.laws = self.terms.laws
+        self.laws = {law: number for number, law in enumerate(self.terms.laws)}
+        self.divergences = [one for divergence in self.terms.divergences for one in self._each(divergence)]
         for of, weight, targets, unseen, is_constant in self.terms.draws:
             each = of.parts if isinstance(of, Mix) and self.allocation == "exact" else ((1.0, of),)
             for share, part in each:
                 for name in targets or self.names:
                     read = (_place(self.codes, part), UNSEEN.index(unseen), int(is_constant), share * weight)
                     self.reads.setdefault(name, []).append(read)
-        for of, against, weight, how, at in self.terms.divergences:
-            law = self.law(of)
+        for divergence in self.divergences:
+            at, looks = divergence.at or divergence.of, divergence.against == PRIOR and not self.is_closed
+            if looks or divergence.how == "sampled" or isinstance(at, Mix):
+                _place(self.codes, at)
+        for divergence in self.divergences:
+            of = divergence.of
+            for law in (*divergence.others, *(() if isinstance(of, Mix) else (of,))):
+                if law not in self.codes:
+                    _place(self.paid, law)
+
+    def _each(self, divergence: Divergence) -> list[Divergence]:
+        """Those of the parts of a mixture, if all of them are paid."""
+        of, against = divergence.of, divergence.against
+        if not isinstance(of, Mix):
+            return [divergence]
+        if against != PRIOR:
+            raise InputError("a divergence of a Mix is from PRIOR; name its parts, one divergence each")
+        if self.allocation == "systematic":
+            return [divergence]
+        return [divergence._replace(of=part, weight=share * divergence.weight) for share, part in of.parts]
+
+    def lay_out(self, codes: int, paid: int) -> None:
+        """codes, paid: how many of each there are at most in any pattern."""
+        self.most_codes, self.most_paid = codes, paid
+        for of, against, weight, how, at in self.divergences:
+            law, code = self.place(of), self.codes.get(at or of, 0)  # a closed form looks at none
             if against == PRIOR:
-                entries = self.sampled_prior if how == "sampled" else self.to_prior
-                entries.append((law, _place(self.codes, at or of), weight))
+                (self.sampled_prior if how == "sampled" else self.to_prior).append((law, code, weight))
             elif how == "sampled":
-                self.sampled.append((law, _place(self.codes, at or of), weight))
-                self.mixes.append(against)
+                self.sampled.append((law, code, weight))
+                self.mixes.append(_shares(against, self.place))
             elif isinstance(against, Mix):
                 if how != "pairwise":
                     raise InputError("a divergence from a Mix has no closed form; say how='sampled' or 'pairwise'")
-                self.closed += [(law, self.law(part), weight * share) for share, part in against.parts]
+                self.closed += [(law, self.place(part), weight * share) for share, part in against.parts]
             else:
-                self.closed.append((law, self.law(against), weight))
+                self.closed.append((law, self.place(against), weight))
 
-    def law(self, law: Q | Geometric) -> int:
+    def place(self, law: Q | Mix | Geometric) -> int:
         if isinstance(law, Geometric):
-            return self.most + _place(self.geometric, law)
-        return self.laws.index(law)
-
-    def parts(self, law: Q | Mix | Geometric) -> list[tuple[int, float]]:
-        parts = law.parts if isinstance(law, Mix) else ((1.0, law),)
-        return [(self.law(part), share) for share, part in parts]
+            return self.most_codes + self.most_paid + _place(self.geometric, law)
+        return self.codes[law] if isinstance(law, Mix) or law in self.codes else self.most_codes + self.paid[law]
 
 
-def _place(seen: list[Any], one: Any) -> int:
-    if one not in seen:
-        seen.append(one)
-    return seen.index(one)
+def _parts(of: Q | Mix | Geometric) -> tuple[Q, ...]:
+    return (of,) if isinstance(of, Q) else tuple(law for _, law in of.parts)
+
+
+def _shares(of: Q | Mix | Geometric, place: Callable[[Any], int]) -> list[tuple[int, float]]:
+    """The places of its parts, or its own, and their weights."""
+    return [(place(part), share) for share, part in of.parts] if isinstance(of, Mix) else [(place(of), 1.0)]
+
+
+def _place(seen: dict[Any, int], one: Any) -> int:
+    return seen.setdefault(one, len(seen))
 
 
 def _laid_out(
@@ -386,10 +418,14 @@ def _laid_out(
     """Raises InputError for a posterior of what no expert is called, and private codes that the model does not have."""
     names, expert_names = model.names, expert_names_of(model)
     every = [recipe(pattern) for pattern in patterns]
-    most = max(len(terms.laws) for terms in every)
-    columns = [_Column(pattern, terms, most, allocation) for pattern, terms in zip(patterns, every, strict=True)]
+    is_closed = model.prior.has_closed_kl
+    columns = [_Column(pattern, terms, allocation, is_closed) for pattern, terms in zip(patterns, every, strict=True)]
     _check_private(model, columns)
+    most, count, paid = (max(len(getattr(c, what)) for c in columns) for what in ("laws", "codes", "paid"))
+    for column in columns:
+        column.lay_out(count, paid)
     laws = [[*column.laws, *(PRIOR,) * (most - len(column.laws))] for column in columns]
+    further = [[*map(column.laws.__getitem__, column.paid), *(0,) * (paid - len(column.paid))] for column in columns]
     encoded = frozenset(name for column in laws for law in column for name in law.given)
     if unknown := encoded - set(expert_names):
         raise InputError(f"a recipe names {sorted(unknown)[0]!r}; the model's experts are {', '.join(expert_names)}")
@@ -399,7 +435,6 @@ def _laid_out(
         has_own = [[_own(law, column.names) for law in of] for of, column in zip(laws, columns, strict=True)]
         each = [[[name in of[i] for of in has_own] for name in names] for i in range(most)]
         own = torch.tensor(each, device=device)
-    count = max(len(column.codes) for column in columns)
     reads = {}
     for name in names:
         entries = [column.reads.get(name, []) for column in columns]
@@ -419,13 +454,14 @@ def _laid_out(
         member=torch.tensor(member, device=device),
         prior_expert=torch.tensor([[c[i].prior_expert for c in laws] for i in range(most)], device=device),
         own=own,
-        geometric=_nested([[c.parts(Mix(law.parts)) for law in c.geometric] for c in columns], device),
-        codes=_nested([[c.parts(code) for code in c.codes] for c in columns], device) or (),
+        geometric=_nested([[_shares(Mix(law.parts), c.place) for law in c.geometric] for c in columns], device),
+        codes=_nested([[_shares(code, c.laws.__getitem__) for code in c.codes] for c in columns], device) or (),
+        paid=torch.tensor(further, dtype=torch.int64, device=device).T,
         reads=reads,
         to_prior=_beside([column.to_prior for column in columns], device),
         closed=_beside([column.closed for column in columns], device),
         sampled=_beside([column.sampled for column in columns], device),
-        mixes=_nested([[c.parts(mix) for mix in c.mixes] for c in columns], device) or (),
+        mixes=_nested([c.mixes for c in columns], device) or (),
         sampled_prior=_beside([column.sampled_prior for column in columns], device),
     )
 

@@ -12,7 +12,12 @@ from polyvae.posteriors import Posterior
 
 
 class Prior(nn.Module):
-    """A law of z, with or without parameters to learn."""
+    """A law of z, with or without parameters to learn.
+
+    has_closed_kl: whether `kl` is a closed form, so that it does not look at z.
+    """
+
+    has_closed_kl: bool = False
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
         """`count` draws: (count, latent)."""

@@ -21,6 +21,7 @@ class WithPrivate(Prior):
         super().__init__()
         self.shared, self.shared_dim = shared, shared_dim
         self.private = Centred(private_dim, kind)
+        self.has_closed_kl = shared.has_closed_kl
 
     def describe(self) -> dict[str, Any]:
         return self.shared.describe()

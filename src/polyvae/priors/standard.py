@@ -19,6 +19,8 @@ class Centred(Prior):
     are 1, so learning cannot make the best bound worse than that of the standard prior.
     """
 
+    has_closed_kl = True
+
     def __init__(self, latent_dim: int, kind: Kind = "normal", *, learned: bool = False) -> None:
         super().__init__()
         self.kind: Kind = kind

@@ -77,7 +77,7 @@ def fit_prior(
     run: str,
     store: RunStore,
     kind: SamplerKind,
-    components: int,
+    components: int | None,
     seed: int,
     *,
     say: Say = lambda text: None,
