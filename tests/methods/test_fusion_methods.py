@@ -228,7 +228,7 @@ def test_what_cannot_be_is_refused_before_compute(name):
     toy = pv.RunConfig(dataset="toy", modalities=3, latent_dim=3, train_size=20, test_size=10, metrics="none")
     for changes, message in (
         ({"only": "m0"}, f"method {name} compares modalities, and there is one"),
-        ({"posterior": "laplace"}, "--posterior laplace: S needs products"),
+        ({"posterior": "laplace"}, f"--posterior laplace: method {name} pools Normal posteriors"),
     ):
         with pytest.raises(InputError, match=message):
             make_plan(toy.with_(method=name, **changes))
