@@ -19,7 +19,7 @@ from polyvae.runs.plan import make_plan
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "polymist"}, "unknown data set 'polymist'; choose one of polymnist"),
+        ({"name": "polymist"}, "unknown data set 'polymist'; did you mean polymnist"),
         ({"scale": 0.5}, "'polymnist' has no option 'scale'"),
         ({"background": 1}, "no option 'background'"),
         ({"name": "toy", "pairing": "fixed"}, "'toy' has no option 'pairing'"),
