@@ -27,6 +27,7 @@ SELF_COHERENCE, CEILING, BY_INPUTS = "coherence/self", "coherence/ceiling", "coh
 PROBE_BY_EXAMPLES = "linear_probe/examples"
 DIVERSITY = "diversity"
 FITTED_PRIOR = "prior"
+REGULARISER = "regulariser"
 
 # Notes about no metric: on the data, on the sample grids, on why steps on a GPU were not captured.
 DATA, SAMPLES, EAGER = "data", "samples", "training/eager"

@@ -45,6 +45,7 @@ class Means(TypedDict):
     rate: NotRequired[float | None]
     kl: NotRequired[float | None]
     log_likelihood: NotRequired[dict[str, float | None]]
+    regulariser: NotRequired[dict[str, float | None]]
 
 
 class HistoryLine(Means):

@@ -71,7 +71,8 @@ def check(model, data, loss, far):
     there, operations = stepped(model, data, loss)
     assert operations.asked() == []
     assert operations.names[COPYING] == 0
-    torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5)
+    largest = float(here[1:].abs().max())  # sums of large gradients are rounded in another order
+    torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5 * max(1.0, largest / 10))
 
 
 @pytest.mark.parametrize("method", NAMES)

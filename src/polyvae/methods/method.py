@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from polyvae.objectives import Bound, Recipe, Terms
+from polyvae.errors import InputError
+from polyvae.objectives import Bound, Recipe, Regulariser, Terms
 from polyvae.posteriors import Family
 from polyvae.subsets import SubsetMixture
 
@@ -35,6 +36,7 @@ class Method:
     objective, samples (K, if it draws any), allocation, prior and family of posteriors are defaults: a run's config may
     say otherwise. is_single: for one modality, with its share of the latent dimensions.
     recipe: what a row is trained by, called with the names of what it has and the method's options; None: `objective`.
+    regularisers: what it adds to the loss of a recipe, called with the method's options.
     With a recipe S only says how posteriors are formed at test time, and is_bound whether log p(x) is bounded.
     model: the kind of model that it trains (`models.MODELS`); one that is not joint needs an objective in every stage,
     and leaves no choice of prior, posterior or allocation. options: a frozen dataclass of settings of its own with
@@ -56,10 +58,22 @@ class Method:
     options: type[Any] | None = None
     recipe: Callable[[tuple[str, ...], Any], Terms] | None = None
     is_bound: bool = True
+    regularisers: Callable[[Any], tuple[Regulariser, ...]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.regularisers is not None and self.recipe is None:
+            raise InputError(f"method {self.name!r} has regularisers and no recipe that they join; give it one")
 
     def terms_for(self, options: Mapping[str, Any]) -> Recipe | None:
         """The recipe with these options. Raises InputError for values that they cannot have."""
         if (recipe := self.recipe) is None:
             return None
-        chosen = None if self.options is None else self.options(**options)
+        chosen = self._chosen(options)
         return lambda names: recipe(names, chosen)
+
+    def regularisers_for(self, options: Mapping[str, Any]) -> tuple[Regulariser, ...]:
+        """The regularisers with these options."""
+        return () if self.regularisers is None else self.regularisers(self._chosen(options))
+
+    def _chosen(self, options: Mapping[str, Any]) -> Any:
+        return None if self.options is None else self.options(**options)

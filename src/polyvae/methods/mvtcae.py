@@ -8,6 +8,9 @@ For a row with M modalities X, q_X the product of their experts without prior ex
 which at beta 1 is at most (1 - alpha) log p(X) + alpha / M sum_m log p(X without x_m | x_m). One draw, closed KLs,
 gradients everywhere. At test time, too, a subset's posterior is the product of its experts without prior expert. Single
 posteriors overshoot under it; `mvtcae_over_messages`, trained alike, has p^(1 - |A| / M) prod q_m (`models.fusing`).
+
+`mvtcae_contrast`, ours and unpublished, subtracts contrast * NT-Xent of the single experts' means in a block of z
+(`objectives.regularisers`): what modalities share is learned there, without a decoder.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +18,7 @@ from dataclasses import dataclass, replace
 from polyvae import subsets
 from polyvae.errors import InputError
 from polyvae.methods.method import Method
-from polyvae.objectives import PRIOR, Divergence, Draw, Q, Terms
+from polyvae.objectives import PRIOR, Contrast, Divergence, Draw, Q, Regulariser, Terms
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,25 @@ class Options:
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
             raise InputError(f"--method-options alpha={self.alpha}: it must be in [0, 1]")
+
+
+@dataclass(frozen=True)
+class WithContrast(Options):
+    """contrast: weight of NT-Xent, at least 0; its temperature, above 0; its share of the dimensions, in (0, 1]."""
+
+    contrast: float = 80.0
+    temperature: float = 0.2
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.contrast >= 0:
+            raise InputError(f"--method-options contrast={self.contrast}: it must be at least 0")
+        regularisers(self)
+
+
+def regularisers(options: WithContrast) -> tuple[Regulariser, ...]:
+    return (Regulariser("contrast", options.contrast, Contrast(options.temperature, options.share)),)
 
 
 def recipe(names: tuple[str, ...], options: Options) -> Terms:
@@ -52,5 +74,13 @@ ROWS = (
         summary="mvtcae; at test time each expert holds 1 / M of the prior",
         source="Hwang et al. 2021; docs/methods.md",
         model="messages",
+    ),
+    replace(
+        MVTCAE,
+        name="mvtcae_contrast",
+        summary="mvtcae whose experts must also tell rows apart, in a block of z",
+        source="ours, unpublished; docs/methods.md",
+        options=WithContrast,
+        regularisers=regularisers,
     ),
 )

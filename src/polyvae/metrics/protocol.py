@@ -54,7 +54,7 @@ class Options(TypedDict, total=False):
     """What every metric takes beside a model and data.
 
     seed: of all that is drawn (default 0). rows: the test rows measured on (default all), in any order. batch_size:
-    rows at a time (default 500), which no value depends on.
+    rows at a time (default 500), which no value depends on but those of regularisers, which compare rows of a batch.
     """
 
     seed: int

@@ -198,7 +198,13 @@ METRICS = Registry(
             least=1,
             by_prior=("bound/*",),
         ),
-        "objective": Metric(_objective, "the run's own objective", least=1, by_prior=("objective/*",)),
+        "objective": Metric(
+            _objective,
+            "the run's own objective",
+            least=1,
+            keys=("objective/*", "regulariser/*"),
+            by_prior=("objective/*",),
+        ),
         "coherence": _read(
             _coherence,
             "share of samples of the right class, or with the right attributes",

@@ -17,6 +17,7 @@ from polyvae.objectives.importance import (
     iwae_looser,
 )
 from polyvae.objectives.parts import UNCOVERED, Allocation, Bound, systematic_quantiles
+from polyvae.objectives.regularisers import Contrast, Regulariser
 from polyvae.objectives.terms import (
     PRIOR,
     Divergence,
@@ -63,6 +64,7 @@ __all__ = [
     "UNCOVERED",
     "Allocation",
     "Bound",
+    "Contrast",
     "Divergence",
     "Draw",
     "Geometric",
@@ -73,6 +75,7 @@ __all__ = [
     "Options",
     "Q",
     "Recipe",
+    "Regulariser",
     "Terms",
     "dreg",
     "dreg_looser",

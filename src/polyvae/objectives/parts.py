@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import torch
@@ -29,6 +30,8 @@ class Bound(NamedTuple):
     log_likelihood: (batch, modality), averaged over S; 0 where a modality is absent.
     kl: (batch,), averaged over S. distortion, rate: scalar means of -log_likelihood (unweighted) and kl.
     Of importance-weighted objectives only `loss` has gradients.
+    regularisers: name -> value, unweighted, of what `loss` holds beside a bound (`objectives.regularisers`). They
+    depend on the whole batch, whatever noise belongs to its rows.
     """
 
     loss: Tensor
@@ -36,6 +39,7 @@ class Bound(NamedTuple):
     kl: Tensor
     distortion: Tensor
     rate: Tensor
+    regularisers: Mapping[str, Tensor] = MappingProxyType({})
 
 
 def check(model: JointModel, batch: Batch, mixture: SubsetMixture, beta: float) -> None:

@@ -18,6 +18,7 @@ from polyvae.modality import Batch
 from polyvae.models.contract import JointModel, expert_names_of
 from polyvae.noise import Noise
 from polyvae.objectives.parts import Allocation, Bound, rsample, scores_of, systematic_quantiles
+from polyvae.objectives.regularisers import Regulariser
 from polyvae.posteriors import Posterior
 from polyvae.subsets import SubsetMixture
 
@@ -110,10 +111,12 @@ def singles(names: Sequence[str]) -> tuple[tuple[float, Q], ...]:
 class OfTerms:
     """The objective of a recipe, as stages of a method call it; S is not looked at.
 
+    regularisers: added to the loss by their weights, of the same experts.
     Tables of terms are copied to a device once, and stay as long as this, since captured steps read them there.
     """
 
     recipe: Recipe
+    regularisers: Sequence[Regulariser] = ()
     kept: dict[Any, "_Layout"] = field(default_factory=dict)
 
     def __call__(
@@ -139,12 +142,17 @@ class OfTerms:
                 table.expand(*table.shape[:-1], len(batch.present)) if which is None else table.index_select(-1, which)
             )
 
-        laws = _laws(model, batch, layout, at)
+        experts = model.encode(batch)
+        laws = _laws(experts, layout, at)
         z = rsample(_taken(laws, _sources(layout, generator, at)), generator)
         log_likelihood, kl = _decoded(model, batch, layout, z, at), _divergence(model, layout, laws, z, at)
         weighted = log_likelihood if weights is None else log_likelihood * weights
         distortion, rate = -log_likelihood.sum(-1).mean(), kl.mean()
-        return Bound(-weighted.sum(-1).mean() + beta * rate, log_likelihood, kl, distortion, rate)
+        loss = -weighted.sum(-1).mean() + beta * rate
+        values = {r.name: r.function(model, batch, experts, generator) for r in self.regularisers}
+        for name, weight, _ in self.regularisers:
+            loss = loss + weight * values[name]
+        return Bound(loss, log_likelihood, kl, distortion, rate, values)
 
     def _layout(self, model: JointModel, batch: Batch, allocation: Allocation) -> tuple["_Layout", Tensor | None]:
         """Tables of the patterns that rows can have, and which one each has, Int64 (batch,); None: all the same."""
@@ -176,9 +184,8 @@ def elbo_of_terms(model: JointModel, batch: Batch, recipe: Recipe, **how: Any) -
     return OfTerms(recipe)(model, batch, **how)
 
 
-def _laws(model: JointModel, batch: Batch, layout: "_Layout", at: ByRow) -> Posterior:
+def _laws(experts: Posterior, layout: "_Layout", at: ByRow) -> Posterior:
     """All posteriors, (law, batch, latent)."""
-    experts = model.encode(batch)
     if layout.needs_normal and not experts.has_products:
         raise gaussian.no_product(experts)
     laws = gaussian.product(experts, at(layout.member).movedim(1, 2), at(layout.prior_expert))

@@ -21,6 +21,7 @@ METHODS = {
     "mvae_plus_random": Name("MVAE+, random subsets", "MVAE+, random subsets"),
     "mvtcae": Name("MVTCAE", "MVTCAE"),
     "mvtcae_over_messages": Name("MVTCAE, over messages", "MVTCAE, over messages"),
+    "mvtcae_contrast": Name("MVTCAE, contrast", "MVTCAE, contrast"),
     "crmvae": Name("CRMVAE", "CRMVAE"),
     "jmvae": Name("JMVAE", "JMVAE"),
     "mmjsd": Name("mmJSD", "mmJSD"),

@@ -84,6 +84,13 @@ ENTRIES = (
         "The run's own objective on test rows. Comparable between runs of one objective and beta only.",
     ),
     Entry(
+        f"{keys.REGULARISER}/",
+        "Regulariser",
+        "nats, lower is better",
+        "What a method asks of its encoders beside a bound, on test rows, before its weight. contrast: how badly the "
+        "posteriors of two modalities of a row find each other in a batch; log(2 B - 1) for B rows is chance.",
+    ),
+    Entry(
         "label_free/",
         "Label-free coherence",
         "about 0 to 1, higher is better",

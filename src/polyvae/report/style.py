@@ -72,6 +72,7 @@ METHODS = {
         ("mvae_plus_random", "#cc79a7", "s"),
         ("mvtcae", "#cc79a7", "P"),
         ("mvtcae_over_messages", "#cc79a7", "X"),
+        ("mvtcae_contrast", "#cc79a7", "*"),
         ("crmvae", "#a6761d", "P"),
         ("jmvae", "#0072b2", "X"),
         ("mmjsd", "#e69f00", "X"),

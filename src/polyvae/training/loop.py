@@ -34,12 +34,16 @@ VALIDATION_ROWS = 1024  # per batch of the validation pass
 
 @dataclass(frozen=True)
 class TrainingStage:
-    """What is minimised, over which parameters, for how many epochs. `loss` maps (batch, generator) to a `Bound`."""
+    """What is minimised, over which parameters, for how many epochs. `loss` maps (batch, generator) to a `Bound`.
+
+    regularisers: names of what it holds beside a bound, for the history.
+    """
 
     name: str
     loss: Callable[[Batch, Noise], Any]
     parameters: Sequence[nn.Parameter]
     epochs: int
+    regularisers: tuple[str, ...] = ()
 
 
 def exhausted(taken: Generated[None, None, Result]) -> Result:
@@ -190,7 +194,7 @@ class _Loop:
         self._read()
         at = self.at
         at.eager = self.update.reason if isinstance(self.update, Replayed) else ""
-        entry = {"stage": stage.name, "epoch": at.epoch, "step": at.step, **_means(at, self.names)}
+        entry = {"stage": stage.name, "epoch": at.epoch, "step": at.step, **_means(at, self.names, stage.regularisers)}
         entry["seconds"] = round(at.seconds, 3)
         if self.validation is not None:
             entry["validation"] = self._validate(stage, self.validation)
@@ -238,7 +242,7 @@ class _Loop:
         for start in range(0, len(data), VALIDATION_ROWS):
             batch = data.batch(slice(start, start + VALIDATION_ROWS))
             _add(sums, _values(self._bound(stage, batch, generator)).tolist(), len(batch.present))
-        entry = _means(sums, self.names)
+        entry = _means(sums, self.names, stage.regularisers)
         if math.isfinite(entry["loss"]) and (self.at.best_loss is None or entry["loss"] < self.at.best_loss):
             self.at.best_loss, self.at.best_epoch = entry["loss"], self.at.epoch
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -264,10 +268,9 @@ class _Loop:
         self.saved_at = time.monotonic()
 
     def _diagnosis(self, step: int, values: Sequence[float]) -> str:
-        _, _, rate, *log_likelihoods = values
-        columns = zip(self.names, log_likelihoods, strict=True)
-        terms = [f"log-likelihood of {name}" for name, value in columns if not math.isfinite(value)]
-        terms += [] if math.isfinite(rate) else ["KL"]
+        names = [f"log-likelihood of {name}" for name in self.names]
+        columns = zip(("KL", *names, *self.stages[self.at.stage].regularisers), values[2:], strict=True)
+        terms = [name for name, value in columns if not math.isfinite(value)]
         where, what = f"epoch {self.at.epoch}, step {step}", ", ".join(terms) or "the weighted sum"
         advice = "A smaller --learning-rate, or --gradient-clip, may help"
         return f"loss is not finite at {where}: {what}; the last good checkpoint is kept. {advice}"
@@ -293,8 +296,8 @@ def _set_rate(optimiser: Adam, rate: float) -> None:
 
 
 def _values(bound: Any) -> Tensor:
-    """Loss, distortion, rate and the log-likelihood of each modality, means over the batch."""
-    parts = [bound.loss, bound.distortion, bound.rate, *bound.log_likelihood.mean(0)]
+    """Loss, distortion, rate, the log-likelihood of each modality and regularisers, means over the batch."""
+    parts = [bound.loss, bound.distortion, bound.rate, *bound.log_likelihood.mean(0), *bound.regularisers.values()]
     return torch.stack([part.detach().double() for part in parts])
 
 
@@ -303,10 +306,12 @@ def _add(progress: Progress, values: Sequence[float], rows: int) -> None:
     progress.rows += rows
 
 
-def _means(progress: Progress, names: Sequence[str]) -> dict[str, Any]:
-    loss, distortion, rate, *per_modality = (total / progress.rows for total in progress.sums)
-    log_likelihood = dict(zip(names, per_modality, strict=True))
-    return {"loss": loss, "distortion": distortion, "rate": rate, "log_likelihood": log_likelihood, "kl": rate}
+def _means(progress: Progress, names: Sequence[str], regularisers: Sequence[str]) -> dict[str, Any]:
+    loss, distortion, rate, *others = (total / progress.rows for total in progress.sums)
+    log_likelihood = dict(zip(names, others, strict=False))
+    means = {"loss": loss, "distortion": distortion, "rate": rate, "log_likelihood": log_likelihood, "kl": rate}
+    further = dict(zip(regularisers, others[len(names) :], strict=True))
+    return means | ({"regulariser": further} if further else {})
 
 
 def _kept_history(path: Path, at: Progress) -> list[dict[str, Any]]:
