@@ -8,14 +8,14 @@ recipe of terms or another objective, its kind of model if it needs one, and its
 from collections.abc import Sequence
 
 from polyvae import subsets
-from polyvae.methods import crmvae, family, jmvae, mmjsd, mmvm, mvtcae
+from polyvae.methods import aligned_flows, crmvae, family, jmvae, mmjsd, mmvm, mvtcae
 from polyvae.methods.family import OWN_S
 from polyvae.methods.method import Method, Objective, Stage
 from polyvae.objectives import Q, objective_named
 from polyvae.options import check_defaults
 from polyvae.registry import Registry
 
-_FILES = (family, mvtcae, crmvae, jmvae, mmjsd, mmvm)
+_FILES = (family, mvtcae, crmvae, jmvae, mmjsd, mmvm, aligned_flows)
 METHODS: Registry[Method] = Registry(
     "method", {row.name: row for file in _FILES for row in file.ROWS} | {"custom": OWN_S}
 )

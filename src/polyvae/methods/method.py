@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from torch import nn
 
+from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.objectives import Bound, Recipe, Regulariser, Terms
 from polyvae.posteriors import Family
@@ -21,12 +23,22 @@ class Stage:
     objective: None for the run's own (`Method.objective`, or what its config says). One of your own is called as
     objective(model, batch, S, beta=..., weights=..., generator=...) and returns a `Bound`; weights: (modality,). For a
     joint model it also gets allocation=, and samples= if `Method.objective` draws some.
+    share: of the epochs; or the name of the method's option that says it. warm_up: share of the stage over which beta
+    rises from 0 to the run's; the objective then gets it as a tensor, which it must not read.
+    prepare: called as prepare(model, training rows) before the stage's first step, and again when it is resumed.
     """
 
     name: str = "train"
     objective: Objective | None = None
-    share: float = 1.0
+    share: float | str = 1.0
     parameters: Callable[[nn.Module], Iterable[nn.Parameter]] = nn.Module.parameters
+    prepare: Callable[[Any, MultimodalDataset], None] | None = None
+    warm_up: float = 0.0
+
+
+def parameters_of(*modules: str) -> Callable[[nn.Module], Iterable[nn.Parameter]]:
+    """What a stage trains that trains these modules of the model alone."""
+    return lambda model: chain(*(model.get_submodule(name).parameters() for name in modules))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ A kind is a `TrainableModel` under a name, which model.json keeps, so that a tra
 """
 
 from polyvae.errors import InputError
+from polyvae.models.aligned import AlignedFlows
+from polyvae.models.aligned import Options as AlignedOptions
 from polyvae.models.blueprint import JOINT, OWN, Blueprint, ModelFile, Networks, Pair
 from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
 from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE, MessageVAE
@@ -12,7 +14,13 @@ from polyvae.models.vae import MultimodalVAE
 from polyvae.registry import Registry
 
 MODELS: Registry[type[TrainableModel]] = Registry(
-    "kind of model", {JOINT: MultimodalVAE, "joint_encoder": JointEncoderVAE, "messages": MessageVAE}
+    "kind of model",
+    {
+        JOINT: MultimodalVAE,
+        "joint_encoder": JointEncoderVAE,
+        "messages": MessageVAE,
+        "aligned_flows": AlignedFlows,
+    },
 )
 register = MODELS.register
 ABSTRACT = ("prior_codes", "posterior_codes", "decode")
@@ -40,6 +48,8 @@ __all__ = [
     "JOINT_EXPERT",
     "MODELS",
     "OWN",
+    "AlignedFlows",
+    "AlignedOptions",
     "Blueprint",
     "Codes",
     "JointModel",

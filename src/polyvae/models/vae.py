@@ -164,10 +164,7 @@ class MultimodalVAE(TrainableModel):
         it is known already.
         Raises InputError where a row has nothing of `given`.
         """
-        wanted = set(self.names if given is None else given)
-        if not wanted or not wanted <= set(self.names):
-            raise InputError(f"cannot condition on {sorted(wanted)}; name at least one of {', '.join(self.names)}")
-        asked = tuple(name for name in self.names if name in wanted)
+        asked = self.asked(given)
         if batch.is_complete:
             if asked not in self.rules:
                 self.rules[asked] = subsets.conditional(self.mixture, asked)
@@ -177,15 +174,28 @@ class MultimodalVAE(TrainableModel):
             components = fused(self, experts, terms.matrix[:, None], terms.prior_experts[:, None])
             weights = terms.weights.to(components.mean.dtype).expand(len(batch.present), -1)
             return GaussianMixture(components, weights)
-        observed = batch.present & torch.tensor([name in wanted for name in self.names], device=batch.present.device)
-        if not bool(observed.any(-1).all()):
-            row = int((~observed.any(-1)).nonzero()[0])
-            raise InputError(f"row {row} has none of {', '.join(asked)}; leave it out or condition on more")
+        observed = self.observed(batch, asked)
         member, prior_expert, weights = self._terms(observed)
         experts = self.encode(batch, member.any(0)) if experts is None else experts
         gaussian.check_product(experts, member, prior_expert)
         components = fused(self, experts, member, prior_expert)
         return GaussianMixture(components, weights.to(components.mean.dtype))
+
+    def asked(self, given: Sequence[str] | None) -> tuple[str, ...]:
+        """The names of `given` (default: all) in the model's order. Raises InputError for none, or others."""
+        wanted = set(self.names if given is None else given)
+        if not wanted or not wanted <= set(self.names):
+            raise InputError(f"cannot condition on {sorted(wanted)}; name at least one of {', '.join(self.names)}")
+        return tuple(name for name in self.names if name in wanted)
+
+    def observed(self, batch: Batch, given: Sequence[str]) -> Tensor:
+        """Bool (batch, modality): what rows have of `given`. Raises InputError where a row has nothing."""
+        asked = self.asked(given)
+        observed = batch.present & torch.tensor([name in asked for name in self.names], device=batch.present.device)
+        if not bool(observed.any(-1).all()):
+            row = int((~observed.any(-1)).nonzero()[0])
+            raise InputError(f"row {row} has none of {', '.join(asked)}; leave it out or condition on more")
+        return observed
 
     def _terms(self, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Each row's terms: members (component, batch, modality), prior experts (component, batch), weights.

@@ -69,13 +69,18 @@ class Contrast:
             raise InputError(f"--method-options share={self.share}: it must be above 0 and at most 1")
 
     def __call__(self, model: JointModel, batch: Batch, experts: Posterior, generator: Noise = None) -> Tensor:
-        if len(model.names) < 2:
-            return experts.mean.new_zeros(())
-        means = experts.mean[..., : max(1, round(self.share * model.latent_dim))]
-        pairs = list(zip(*combinations(range(len(model.names)), 2), strict=True))
-        first, second = (torch.stack([means[i] for i in side]) for side in pairs)
-        seen = torch.stack([batch.present[:, i] & batch.present[:, j] for i, j in zip(*pairs, strict=True)])
-        return _mean(nt_xent(first, second, self.temperature, seen), seen)
+        means = experts.mean[: len(model.names), :, : max(1, round(self.share * model.latent_dim))]
+        return contrast(means, batch.present, self.temperature)
+
+
+def contrast(codes: Tensor, present: Tensor, temperature: float) -> Tensor:
+    """NT-Xent of every two modalities in nats, a mean over pairs and rows. codes: (modality, batch, dimension)."""
+    if len(codes) < 2:
+        return codes.new_zeros(())
+    pairs = list(zip(*combinations(range(len(codes)), 2), strict=True))
+    first, second = (torch.stack([codes[i] for i in side]) for side in pairs)
+    seen = torch.stack([present[:, i] & present[:, j] for i, j in zip(*pairs, strict=True)])
+    return _mean(nt_xent(first, second, temperature, seen), seen)
 
 
 def _mean(values: Tensor, seen: Tensor) -> Tensor:

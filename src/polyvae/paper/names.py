@@ -28,6 +28,7 @@ METHODS = {
     "mmjsd_official": Name("official mmJSD", "mmJSD, official"),
     "mmvm": Name("MMVM", "MMVM"),
     "mmvm_official": Name("official MMVM", "MMVM, official"),
+    "aligned_flows": Name("aligned flows", "aligned flows"),
 }
 DATASETS = {
     "polymnist": Name("PolyMNIST", "PolyMNIST"),

@@ -79,6 +79,7 @@ METHODS = {
         ("mmjsd_official", "#d55e00", "X"),
         ("mmvm", "#009e73", "X"),
         ("mmvm_official", "#56b4e9", "X"),
+        ("aligned_flows", "#d55e00", "*"),
     )
 }
 OTHERS = [(colour, marker) for marker in "XvhpP*" for colour in ("#d55e00", "#cc79a7", "#a6761d")]

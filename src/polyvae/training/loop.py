@@ -37,6 +37,8 @@ class TrainingStage:
     """What is minimised, over which parameters, for how many epochs. `loss` maps (batch, generator) to a `Bound`.
 
     regularisers: names of what it holds beside a bound, for the history.
+    prepare: called with the training rows before the first step, and again when the stage is resumed. warm: called
+    before each step with the share of the stage that is done, and with 1 before what is held out is scored.
     """
 
     name: str
@@ -44,6 +46,8 @@ class TrainingStage:
     parameters: Sequence[nn.Parameter]
     epochs: int
     regularisers: tuple[str, ...] = ()
+    prepare: Callable[[MultimodalDataset], None] | None = None
+    warm: Callable[[float], None] | None = None
 
 
 def exhausted(taken: Generated[None, None, Result]) -> Result:
@@ -84,7 +88,7 @@ def batches_in(rows: int, batch_size: int) -> int:
 
 
 def learning_rate(config: RunConfig, step: int, total: int) -> float:
-    """The step size at `step`: constant, or a warm-up over 2 % of the steps and a cosine down to zero."""
+    """The step size at `step` of a stage: constant, or a warm-up over 2 % of its steps and a cosine down to zero."""
     if config.schedule == "constant":
         return config.learning_rate
     warm = max(1, total // 50)
@@ -146,6 +150,8 @@ class _Loop:
             while self.at.stage < len(self.stages):
                 stage = self.stages[self.at.stage]
                 with self.on_stream():
+                    if stage.prepare is not None:
+                        stage.prepare(self.rows(0))
                     self.optimiser = _adam(stage.parameters, self.states)
                 self.data = None  # what is captured belongs to a stage
                 while self.at.epoch < stage.epochs and not self._is_out_of_patience():
@@ -163,7 +169,7 @@ class _Loop:
         started = time.monotonic() - at.seconds
         for index in range(at.batch, batches_in(len(order), size)):
             with self.on_stream():
-                self._step(order[index * size : (index + 1) * size])
+                self._step(stage, order[index * size : (index + 1) * size])
                 at.batch, at.seconds = index + 1, time.monotonic() - started
                 if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
                     self._read()
@@ -204,9 +210,13 @@ class _Loop:
         at.total_seconds += at.seconds
         at.epoch, at.batch, at.rows, at.sums, at.seconds = at.epoch + 1, 0, 0, [], 0.0
 
-    def _step(self, rows: Tensor) -> None:
+    def _step(self, stage: TrainingStage, rows: Tensor) -> None:
         self._seed(self.generator, "train", self.at.step)
-        _set_rate(self.optimiser, learning_rate(self.config, self.at.step, self.total))
+        count = batches_in(len(self.data), self.config.batch_size)
+        step, total = self.at.epoch * count + self.at.batch, stage.epochs * count  # a stage is a training of its own
+        _set_rate(self.optimiser, learning_rate(self.config, step, total))
+        if stage.warm is not None:
+            stage.warm(step / total)
         self.unread.append(self.update(rows))
         self.at.step += 1
         if len(self.unread) == self.read_every:
@@ -237,6 +247,8 @@ class _Loop:
     @torch.no_grad()
     def _validate(self, stage: TrainingStage, data: MultimodalDataset) -> dict[str, Any]:
         self.model.eval()
+        if stage.warm is not None:
+            stage.warm(1.0)
         generator, sums = Generator(self.device), Progress()
         self._seed(generator, "validation")  # the same noise every epoch
         for start in range(0, len(data), VALIDATION_ROWS):
