@@ -19,6 +19,7 @@ from support.training import trained
 
 DRAWS_ON_THE_HOST = "mvae_plus_random"  # other terms every step: what they do not predict is not decoded
 NAMES = sorted(set(METHODS) - {DRAWS_ON_THE_HOST, "custom"})
+STAGES = [(name, stage) for name in NAMES for stage in range(len(METHODS[name].stages))]
 ROWS = 8
 old_torch = pytest.mark.skipif(
     tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11),
@@ -28,11 +29,11 @@ META = torch.device("meta")
 CONFIG = RunConfig(dataset="toy", modalities=3, train_size=ROWS, test_size=4, latent_dim=6, metrics="none")
 
 
-def parts(method, **options):
+def parts(method, stage=-1, **options):
     """Model, data and loss of a tiny run."""
     plan = make_plan(CONFIG.with_(method=method, only="m0" if METHODS[method].is_single else None, **options))
     model = plan.build()
-    return model, plan.train, stages_of(plan, model)[-1].loss
+    return model, plan.train, stages_of(plan, model)[stage].loss
 
 
 def with_gaps(data):
@@ -75,14 +76,14 @@ def check(model, data, loss, far):
     torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5 * max(1.0, largest / 10))
 
 
-@pytest.mark.parametrize("method", NAMES)
-def test_a_step_asks_for_nothing_and_computes_the_same(method, far):
-    check(*parts(method), far)
+@pytest.mark.parametrize(("method", "stage"), STAGES)
+def test_a_step_asks_for_nothing_and_computes_the_same(method, stage, far):
+    check(*parts(method, stage), far)
 
 
-@pytest.mark.parametrize("method", [name for name in NAMES if not METHODS[name].is_single])
-def test_nor_do_rows_that_lack_something(method, far):
-    model, data, loss = parts(method)
+@pytest.mark.parametrize(("method", "stage"), [case for case in STAGES if not METHODS[case[0]].is_single])
+def test_nor_do_rows_that_lack_something(method, stage, far):
+    model, data, loss = parts(method, stage)
     check(model, with_gaps(data), loss, far)
 
 
@@ -112,13 +113,14 @@ def test_a_step_takes_nothing_from_main_memory(method, lacking):
         object.__setattr__(data, field, tree_map(lambda tensor: tensor.to(META), getattr(data, field)))
     object.__setattr__(data, "labels", None)
     vars(data)["is_complete"] = not lacking
-    (stage,), rows = stages_of(plan, model), torch.arange(ROWS, device=META)
-    for _ in range(2):  # what is copied once, the first step copies
-        with Mixed() as mixed:
-            bound = stage.loss(data.batch(rows), None)
-            bound.loss.backward()
-            torch.nn.utils.clip_grad_norm_(stage.parameters, 1.0)
-    assert mixed.names == []
+    rows = torch.arange(ROWS, device=META)
+    for stage in stages_of(plan, model):
+        for _ in range(2):  # what is copied once, the first step copies
+            with Mixed() as mixed:
+                bound = stage.loss(data.batch(rows), None)
+                bound.loss.backward()
+                torch.nn.utils.clip_grad_norm_(stage.parameters, 1.0)
+        assert mixed.names == []
 
 
 @pytest.mark.parametrize("objective", sorted(OBJECTIVES))

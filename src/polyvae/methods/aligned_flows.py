@@ -6,22 +6,24 @@ A latent-variable model p(u) prod_m p(w_m | u) p(x_m | w_m), fitted in three sta
     2. maximised: sum_m E_{q(w_m | x_m)} log p(x_m | w_m) - beta KL(q(w_m | x_m) || N(0, I)), independent VAEs
     3. maximised over p(u) and p(w_m | u): E log p(u) + sum_m E log p(w_m | u), w_m of q(w_m | x_m), u of q(u | X)
 
-q(u | X) = 1/M sum_m N(u_m, spread^2 I) over what a row has, one modality drawn at random. With its log density and those
-of the VAEs, constants of stage 3, that is the evidence bound of the whole model, and what stage 3 reports:
+q(u | X) = 1/M sum_m N(u_m, spread^2 I) over what a row has, so u is of one modality at random. With what stage 3 leaves
+as it is, that is the evidence bound of the whole model, and what stage 3 reports:
 
     log p(X) >= E { log p(u) - log q(u | X) + sum_m log p(x_m | w_m) + log p(w_m | u) - log q(w_m | x_m) }
 
-No decoder sees u and no pixel shapes it, so pictures are those of unimodal VAEs, and no shortcut can be learned. At test
-time what is given is drawn from its own q(w_m | x_m), all else from p(w_m | u), u from what is given.
+No decoder sees u and no pixel shapes it, so pictures are those of unimodal VAEs, and there is no shortcut to learn. At
+test time what is given is drawn from its own q(w_m | x_m), all else from p(w_m | u), u from what is given.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from polyvae import noise, subsets
+from polyvae.errors import InputError
 from polyvae.methods.method import Method, Stage, parameters_of
 from polyvae.modality import Batch
 from polyvae.models import AlignedFlows, AlignedOptions
@@ -73,20 +75,27 @@ def join(
         w = own.rsample(standard[:, dim:].view(rows, count, width).transpose(0, 1))
         scores = scores_of(model.vaes, batch, dict(zip(names, w, strict=True)))
         log_likelihood, log_own = torch.stack([scores[name] for name in names], -1), own.log_prob(w).T
-    log_flow = torch.stack([model.flows[n].log_prob(z, model.given(u)) for n, z in zip(names, w, strict=True)], -1)
+    log_flow = torch.stack([model.flow(n).log_prob(z, u) for n, z in zip(names, w, strict=True)], -1)
     rate = log_u - model.prior.log_prob(u) + torch.where(present, log_own - log_flow, 0.0).sum(-1)
     distortion = -log_likelihood.sum(-1).mean()
     return Bound(distortion + rate.mean(), log_likelihood, rate, distortion, rate.mean())
 
 
+def singles(names: Sequence[str]) -> SubsetMixture:
+    """S, from which q(u | X) is formed. Raises InputError for one modality."""
+    if len(names) < 2:
+        raise InputError("method aligned_flows compares modalities, and there is one; use --method unimodal")
+    return subsets.mmvae(names)
+
+
 ROWS = (
     Method(
         "aligned_flows",
-        subsets.mmvae,
+        singles,
         "contrast finds what modalities share, flows from it draw the code of each one's VAE",
         "ours, unpublished; docs/methods.md",
         stages=(
-            Stage("contrast", align, "contrast", parameters_of("aligners")),
+            Stage("contrast", align, "contrast", parameters_of("aligners", "heads")),
             Stage("vaes", draw_each, "vaes", parameters_of("vaes"), warm_up=0.6),
             Stage("flows", join, "flows", parameters_of("flows", "prior"), AlignedFlows.freeze),
         ),

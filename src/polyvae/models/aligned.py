@@ -1,9 +1,9 @@
-"""The kind of model of `aligned_flows`: a code u that modalities agree on, and a VAE a modality whose code follows it."""
+"""The kind of model of `aligned_flows`: a code u that modalities agree on, and a VAE a modality, its code given u."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,13 +63,10 @@ class AlignedFlows(TrainableModel):
     q(u | x_m) is N(g_m(x_m), spread^2 I), g_m a unit vector; of several modalities it is the mixture (S = singles), or
     narrow about the direction of their mean. vaes: encoders and decoders of w_m, N(0, I) the prior of their training
     alone. flows: name -> p(w_m | u). prior: p(u).
-    Raises InputError for one modality.
     """
 
     def __init__(self, blueprint: Blueprint) -> None:
         super().__init__()
-        if len(blueprint.modalities) < 2:
-            raise InputError("method aligned_flows aligns modalities, and there is one; use --method unimodal")
         self.options = options = Options(**blueprint.options)
         self.vaes = MultimodalVAE.of(blueprint)
         self.modalities, self.names = self.vaes.modalities, self.vaes.names
@@ -86,8 +83,7 @@ class AlignedFlows(TrainableModel):
                 heads[name] = nn.Linear(2 * width, options.aligned_dim)
                 sizes = options.transforms, options.hidden
                 flows[name] = ConditionalFlow(blueprint.latent_dim, options.aligned_dim, *sizes)
-        self.aligners = nn.ModuleDict({"encoders": ByName(encoders), "heads": ByName(heads)})
-        self.flows = ByName(flows)
+        self.aligners, self.heads, self.flows = ByName(encoders), ByName(heads), ByName(flows)
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(blueprint.seed, "weights", "aligned prior"))
             self.prior = priors.make(options.prior, options.aligned_dim)
@@ -97,15 +93,14 @@ class AlignedFlows(TrainableModel):
     def train(self, mode: bool = True) -> "AlignedFlows":
         """What is frozen stays as it is used."""
         super().train(mode)
-        for part in (self.vaes, self.aligners):
+        for part in (self.vaes, self.aligners, self.heads):
             part.train(mode and not self.is_frozen)
         return self
 
     def directions(self, batch: Batch) -> Tensor:
         """g_m(x_m), unit vectors (modality, batch, dimension); of no meaning where a row lacks the modality."""
-        outputs = grouped.outputs(self.aligners["encoders"], self.forms, batch.values)
-        heads = self.aligners["heads"]
-        return normalize(torch.stack([heads[n](torch.cat(outputs[n], -1)) for n in self.names]), dim=-1)
+        outputs = grouped.outputs(self.aligners, self.forms, batch.values)
+        return normalize(torch.stack([self.heads[n](torch.cat(outputs[n], -1)) for n in self.names]), dim=-1)
 
     @torch.no_grad()
     def freeze(self, data: MultimodalDataset) -> None:
@@ -124,14 +119,14 @@ class AlignedFlows(TrainableModel):
             square[..., width:] += self.options.spread**2
             sums += (torch.stack([mean, square]) * batch.present.T[..., None]).sum(2)
         count = data.present.sum(0)[:, None].clamp(min=1)
-        for flow, mean, square in zip(self.flows.values(), *(sums / count)[..., :width], strict=True):
-            _standardise(flow, mean, square)
+        for name, mean, square in zip(self.names, *(sums / count)[..., :width], strict=True):
+            _standardise(self.flow(name), mean, square)
         if isinstance(self.prior, priors.FlowPrior):
             _standardise(self.prior, *sums[..., width:].sum(1) / count.sum())
 
-    def given(self, u: Tensor) -> Tensor:
-        """u as flows read it: of mean square about 1."""
-        return u * math.sqrt(self.options.aligned_dim)
+    def flow(self, name: str) -> ConditionalFlow:
+        """p(w_m | u) of modality `name`."""
+        return cast(ConditionalFlow, self.flows[name])
 
     def prior_codes(self, count: int, generator: Noise = None) -> Codes:
         u = self.prior.sample(count, generator)
@@ -147,7 +142,7 @@ class AlignedFlows(TrainableModel):
         Raises InputError for unknown names, and where a row has nothing of `given`.
         """
         observed = self.vaes.observed(batch, given)
-        width, device = self.vaes.latent_dim, observed.device
+        width = self.vaes.latent_dim
         u = self.directions(batch)
         standard = noise.normal(generator, len(observed), u.shape[-1] + width * len(self.names), u)
         said = observed
@@ -168,7 +163,7 @@ class AlignedFlows(TrainableModel):
     def _drawn(self, u: Tensor, standard: Tensor, targets: Sequence[str]) -> Codes:
         """w of each target given u, at Normal numbers (batch, all w)."""
         parts = dict(zip(self.names, standard.split(self.vaes.latent_dim, -1), strict=True))
-        return {name: self.flows[name].draw(parts[name], self.given(u)) for name in targets}
+        return {name: self.flow(name).draw(parts[name], u) for name in targets}
 
     def decode(self, codes: Codes) -> dict[str, Distribution]:
         return self.vaes.decode(codes)

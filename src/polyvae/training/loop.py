@@ -166,10 +166,11 @@ class _Loop:
         at, size = self.at, self.config.batch_size
         with self.on_stream():
             order = self._open(stage)
-        started = time.monotonic() - at.seconds
-        for index in range(at.batch, batches_in(len(order), size)):
+        started, count = time.monotonic() - at.seconds, batches_in(len(order), size)
+        for index in range(at.batch, count):
             with self.on_stream():
-                self._step(stage, order[index * size : (index + 1) * size])
+                self._set(stage, at.epoch * count + index, stage.epochs * count)
+                self._step(order[index * size : (index + 1) * size])
                 at.batch, at.seconds = index + 1, time.monotonic() - started
                 if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
                     self._read()
@@ -210,13 +211,14 @@ class _Loop:
         at.total_seconds += at.seconds
         at.epoch, at.batch, at.rows, at.sums, at.seconds = at.epoch + 1, 0, 0, [], 0.0
 
-    def _step(self, stage: TrainingStage, rows: Tensor) -> None:
-        self._seed(self.generator, "train", self.at.step)
-        count = batches_in(len(self.data), self.config.batch_size)
-        step, total = self.at.epoch * count + self.at.batch, stage.epochs * count  # a stage is a training of its own
+    def _set(self, stage: TrainingStage, step: int, total: int) -> None:
+        """What depends on the step of a stage, which is a training of its own."""
         _set_rate(self.optimiser, learning_rate(self.config, step, total))
         if stage.warm is not None:
             stage.warm(step / total)
+
+    def _step(self, rows: Tensor) -> None:
+        self._seed(self.generator, "train", self.at.step)
         self.unread.append(self.update(rows))
         self.at.step += 1
         if len(self.unread) == self.read_every:
