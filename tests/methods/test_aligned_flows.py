@@ -186,6 +186,7 @@ def test_every_pattern_is_finite_and_the_order_of_modalities_does_not_matter(mon
 
 def test_what_is_given_is_drawn_from_its_own_posterior_and_the_rest_from_flows():
     _, model, data = made()
+    model.eval()
     batch = data.batch(slice(0, 3))
     batch = Batch(batch.values, torch.tensor([[1, 1, 1], [0, 1, 1], [1, 0, 1]]).bool())
     source = RowNoise(0, "test", (0, 1, 2), spread=0.0)
@@ -206,11 +207,12 @@ def test_a_mixture_keeps_contradictions_and_a_mean_settles_them(monkeypatch):
     drawn = {}
     for combine in ("mean", "mixture"):
         _, model, data = made(method_options=f"{SMALL.replace('.4', '.001')},combine={combine}")
+        model.eval()
         batch = data.batch(slice(0, 1))
         batch = Batch({name: value.expand(400, *value.shape[1:]) for name, value in batch.values.items()})
         monkeypatch.setattr(ConditionalFlow, "draw", lambda flow, standard, u: u)
         drawn[combine] = model.posterior_codes(batch, ("m0", "m1"), ("m2",), torch.Generator().manual_seed(0))["m2"]
-        first, second = model.directions(batch)[:2, 0]
+        first, second = model.directions(batch)[:2, 0].detach()
     near = [(drawn["mixture"] - one).norm(dim=-1) < 0.01 for one in (first, second)]
     assert 150 < int(near[0].sum()) < 250
     assert int((near[0] ^ near[1]).sum()) == 400

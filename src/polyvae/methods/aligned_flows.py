@@ -32,10 +32,16 @@ from polyvae.objectives import PRIOR, Bound, Divergence, Draw, OfTerms, Q, Terms
 from polyvae.objectives.parts import scores_of
 from polyvae.objectives.regularisers import contrast
 from polyvae.subsets import SubsetMixture
+from polyvae.training import parallel
 
 
 def align(model: AlignedFlows, batch: Batch, mixture: SubsetMixture, **settings: Any) -> Bound:
-    """Stage 1: the contrast of what a row has. No other quantity is in nats of a bound, so all but `loss` is 0."""
+    """Stage 1: the contrast of what a row has. No other quantity is in nats of a bound, so all but `loss` is 0.
+
+    Raises InputError in a team of processes, each of which sees its share of a batch alone.
+    """
+    if parallel.team().size > 1:
+        raise InputError("method aligned_flows compares all rows of a batch; train it in one process")
     loss = contrast(model.directions(batch), batch.present, model.options.temperature)
     nothing = loss.new_zeros(batch.present.shape)
     return Bound(loss, nothing, nothing.sum(-1), nothing.sum(), nothing.sum())

@@ -25,7 +25,8 @@ from polyvae.noise import Noise, derive_seed
 
 ENCODED = 500  # rows at a time
 WIDTH = 128  # of the layer behind u
-LEAST_SD = 1e-3
+LEAST_SD, LEAST_VARIANCE = 1e-3, 1e-5
+RUNNING = 0.1  # share of a batch in running averages
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Options:
     prior: Literal["flow", "gmm", "gmm_full"] = "flow"
     transforms: int = 4
     hidden: int = 256
-    contrast: float = 0.2
+    contrast: float = 0.25
     vaes: float = 0.4
-    flows: float = 0.4
+    flows: float = 0.35
 
     def __post_init__(self) -> None:
         for name, least in (("aligned_dim", 2), ("transforms", 1), ("hidden", 1)):
@@ -55,6 +56,34 @@ class Options:
         for name in ("temperature", "spread", "contrast", "vaes", "flows"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"--method-options {name}={getattr(self, name)}: it must be above 0")
+
+
+class Direction(nn.Module):
+    """Features to a unit vector, standardised before: over the rows of a batch in training, else by running averages.
+
+    Features that are not begin so much alike that training turns all rows into one vector, and the contrast stays at
+    log(2 B - 1) (measured: docs/methods.md).
+    """
+
+    def __init__(self, width: int, dimension: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, dimension)
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("variance", torch.ones(width))
+        self.mean: Tensor
+        self.variance: Tensor
+
+    def forward(self, features: Tensor, seen: Tensor) -> Tensor:
+        """features: (batch, width). seen: Bool (batch,), the rows that count. Returns (batch, dimension)."""
+        mean, variance = self.mean, self.variance
+        if self.training:
+            share = seen[:, None] / seen.sum().clamp(min=1)
+            mean = (features * share).sum(0)
+            variance = ((features - mean).square() * share).sum(0)
+            with torch.no_grad():
+                self.mean.lerp_(mean, RUNNING * seen.any())
+                self.variance.lerp_(variance, RUNNING * seen.any())
+        return normalize(self.linear((features - mean) * (variance + LEAST_VARIANCE).rsqrt()), dim=-1)
 
 
 class AlignedFlows(TrainableModel):
@@ -80,7 +109,7 @@ class AlignedFlows(TrainableModel):
             encoders[name] = apart.pair(name, width)[0]
             with torch.random.fork_rng():
                 torch.manual_seed(derive_seed(blueprint.seed, "weights", "aligned", name))
-                heads[name] = nn.Linear(2 * width, options.aligned_dim)
+                heads[name] = Direction(2 * width, options.aligned_dim)
                 sizes = options.transforms, options.hidden
                 flows[name] = ConditionalFlow(blueprint.latent_dim, options.aligned_dim, *sizes)
         self.aligners, self.heads, self.flows = ByName(encoders), ByName(heads), ByName(flows)
@@ -100,7 +129,9 @@ class AlignedFlows(TrainableModel):
     def directions(self, batch: Batch) -> Tensor:
         """g_m(x_m), unit vectors (modality, batch, dimension); of no meaning where a row lacks the modality."""
         outputs = grouped.outputs(self.aligners, self.forms, batch.values)
-        return normalize(torch.stack([self.heads[n](torch.cat(outputs[n], -1)) for n in self.names]), dim=-1)
+        features = (torch.cat(outputs[name], -1).float() for name in self.names)
+        seen = batch.present.unbind(-1)
+        return torch.stack([self.heads[n](f, s) for n, f, s in zip(self.names, features, seen, strict=True)])
 
     @torch.no_grad()
     def freeze(self, data: MultimodalDataset) -> None:
