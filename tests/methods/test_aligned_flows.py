@@ -12,6 +12,7 @@ import polyvae as pv
 from polyvae import Batch, InputError, noise
 from polyvae.methods import METHODS
 from polyvae.methods.aligned_flows import draw_each, join
+from polyvae.models.aligned import Direction
 from polyvae.models.conditional_flow import ConditionalFlow
 from polyvae.noise import RowNoise
 from polyvae.objectives import elbo
@@ -236,6 +237,25 @@ def test_flows_read_codes_of_unit_spread():
         torch.testing.assert_close(standard.std(0), torch.ones(2), atol=0.1, rtol=0)
     assert not model.vaes.training
     assert model.flows.training
+
+
+def test_directions_are_standardised_over_the_rows_that_count():
+    """As nn.BatchNorm1d does it, in value and gradient; later by its running averages."""
+    torch.manual_seed(0)
+    own, batch_norm = Direction(5, 3), torch.nn.BatchNorm1d(5, affine=False)
+    seen = torch.tensor([True] * 6 + [False] * 3)
+    features = (3 + 2 * torch.randn(9, 5)).requires_grad_()
+    found = own(features, seen)
+    expected = torch.nn.functional.normalize(own.linear(batch_norm(features[seen])), dim=-1)
+    torch.testing.assert_close(found[seen], expected)
+    torch.testing.assert_close(*(torch.autograd.grad(v[:, 0].sum(), features)[0] for v in (found[seen], expected)))
+    torch.testing.assert_close(own.mean, batch_norm.running_mean)
+    before = own.mean.clone(), own.variance.clone()
+    own(features, torch.zeros(9, dtype=torch.bool))  # a batch without the modality
+    assert torch.equal(own.mean, before[0])
+    assert torch.equal(own.variance, before[1])
+    own.eval()(features, seen)
+    assert torch.equal(own.mean, before[0])
 
 
 def trained(folder, *stops):
