@@ -24,7 +24,7 @@ from polyvae.networks.by_name import ByName
 from polyvae.noise import Noise, derive_seed
 
 ENCODED = 500  # rows at a time
-WIDTH = 128  # of the layer behind u
+WIDTH = 256  # of the features behind u, the means of an encoder
 LEAST_SD, LEAST_VARIANCE = 1e-3, 1e-5
 RUNNING = 0.1  # share of a batch in running averages
 
@@ -109,7 +109,7 @@ class AlignedFlows(TrainableModel):
             encoders[name] = apart.pair(name, width)[0]
             with torch.random.fork_rng():
                 torch.manual_seed(derive_seed(blueprint.seed, "weights", "aligned", name))
-                heads[name] = Direction(2 * width, options.aligned_dim)
+                heads[name] = Direction(width, options.aligned_dim)
                 sizes = options.transforms, options.hidden
                 flows[name] = ConditionalFlow(blueprint.latent_dim, options.aligned_dim, *sizes)
         self.aligners, self.heads, self.flows = ByName(encoders), ByName(heads), ByName(flows)
@@ -129,9 +129,8 @@ class AlignedFlows(TrainableModel):
     def directions(self, batch: Batch) -> Tensor:
         """g_m(x_m), unit vectors (modality, batch, dimension); of no meaning where a row lacks the modality."""
         outputs = grouped.outputs(self.aligners, self.forms, batch.values)
-        features = (torch.cat(outputs[name], -1).float() for name in self.names)
-        seen = batch.present.unbind(-1)
-        return torch.stack([self.heads[n](f, s) for n, f, s in zip(self.names, features, seen, strict=True)])
+        seen = dict(zip(self.names, batch.present.unbind(-1), strict=True))
+        return torch.stack([self.heads[name](outputs[name][0].float(), seen[name]) for name in self.names])
 
     @torch.no_grad()
     def freeze(self, data: MultimodalDataset) -> None:
