@@ -43,7 +43,7 @@ class Options:
     spread: float = 0.05
     combine: Literal["mean", "mixture"] = "mean"
     prior: Literal["flow", "gmm", "gmm_full"] = "flow"
-    transforms: int = 4
+    transforms: int = 2
     hidden: int = 256
     contrast: float = 0.25
     vaes: float = 0.4
