@@ -19,11 +19,12 @@ names = tuple(f"m{i}" for i in range(chosen.modalities))
 specs = tuple(Modality(name, (3, 28, 28), likelihoods.Laplace(0.75)) for name in names)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert method.mixture is not None
+mixture = method.mixture(names)
 options = {} if method.options is None else asdict(method.options())
 model = models.build(
     Blueprint(
         specs,
-        method.mixture(names),
+        mixture,
         chosen.latent,
         dict.fromkeys(names, chosen.network),
         kind=method.model,
@@ -33,8 +34,8 @@ model = models.build(
     )
 )
 stage, recipe, objective = method.stages[-1], method.terms_for(options), objective_named(method.objective)
-loss = stage.objective or (OfTerms(recipe) if recipe else objective.function)
-how = {"weights": torch.ones(len(names)), "generator": None}
+loss = stage.objective or (OfTerms(recipe, method.regularisers_for(options)) if recipe else objective.function)
+how = {"beta": 1.0, "weights": torch.ones(len(names)), "generator": None}
 if models.is_joint(model):
     how["allocation"] = chosen.allocation
 if objective.draws:
@@ -45,7 +46,7 @@ batch = Batch({name: torch.rand(chosen.rows, 3, 28, 28) for name in names})
 
 def step() -> None:
     with torch.autocast("cpu", torch.bfloat16, enabled=chosen.precision == "bf16"):
-        bound = loss(model, batch, model.mixture, **how)
+        bound = loss(model, batch, mixture, **how)
     optimiser.zero_grad()
     bound.loss.backward()
     optimiser.step()

@@ -206,3 +206,10 @@ def test_a_table_stays_where_it_is_however_many_others_are_made():
     for count in range(300):
         subsets.mmvae((f"m{count}", "b")).on(device)
     assert mixture.on(device) is table
+
+
+def test_the_mean_size_of_all_subsets_needs_no_table():
+    for count in (1, 2, 5):
+        S = subsets.mopoe([f"m{m}" for m in range(count)])
+        assert S.observed == pytest.approx(float((S.weights * S.matrix.sum(-1)).sum()))
+    assert subsets.mopoe([f"m{m}" for m in range(40)]).observed == pytest.approx(20)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.errors import InputError
-from polyvae.models import JointModel, Model, joint
+from polyvae.models import JointModel, Model, code_draws, joint
 from polyvae.noise import RowNoise, derive_seed
 from polyvae.priors import FlowPrior, GaussianMixturePrior, Prior
 
@@ -36,8 +36,11 @@ class Fitted(NamedTuple):
 def aggregated_posterior(model: JointModel, data: MultimodalDataset, seed: int = 0) -> Tensor:
     """One draw of the posterior given everything, for up to 20,000 rows: (row, latent)."""
     parts = chunks(chosen_rows(len(data), LARGEST_FIT, seed), ENCODED)
-    posteriors = ((ids, model.posterior(data.batch(list(ids)))) for ids in parts)
-    return torch.cat([posterior.sample(RowNoise(seed, "aggregated posterior", ids)) for ids, posterior in posteriors])
+    name, draws = model.names[0], []
+    for ids in parts:
+        codes = code_draws(model, data.batch(list(ids)), model.names, (name,))
+        draws.append(codes(RowNoise(seed, "aggregated posterior", ids))[name])
+    return torch.cat(draws)
 
 
 def fit_prior(
@@ -64,7 +67,9 @@ def fit_prior(
     else:
         raise InputError(f"unknown kind {kind!r}; choose gmm or flow")
     prior = prior.to(codes.device).requires_grad_(False)
-    return Fitted(prior, float(latent_model.prior.log_prob(test).mean()), float(prior.log_prob(test).mean()))
+    with torch.no_grad():
+        before, after = (float(law.log_prob(test).mean()) for law in (latent_model.prior, prior))
+    return Fitted(prior, before, after)
 
 
 def _mixture(codes: Tensor, components: int, seed: int) -> GaussianMixturePrior:

@@ -24,10 +24,12 @@ def check_defaults(options: type[Any] | None, owner: str) -> None:
 
 
 def canonical(text: str, options: type[Any] | None, flag: str, owner: str) -> str | None:
-    """`text` as run ids take it: sorted by name, values as Python writes them, no defaults; None for nothing."""
+    """`text` as run ids take it: sorted by name, values as Python writes them (but true and false), no defaults; None
+    for nothing."""
     given, defaults = parsed(text, options, flag, owner), (options or dict)()
     kept = {name: value for name, value in given.items() if value != getattr(defaults, name)}
-    return ",".join(f"{name}={kept[name]}" for name in sorted(kept)) or None
+    shown = {name: str(value).lower() if isinstance(value, bool) else value for name, value in kept.items()}
+    return ",".join(f"{name}={shown[name]}" for name in sorted(shown)) or None
 
 
 def parsed(text: str | None, options: type[Any] | None, flag: str, owner: str) -> dict[str, Any]:

@@ -127,6 +127,11 @@ class SubsetMixture(ABC):
         return all(any(name in t.given and name in (t.target or self.names) for t in self.terms) for name in self.names)
 
     @property
+    def observed(self) -> float:
+        """sum_A w_A |A|: the mean number of modalities that are encoded."""
+        return float((self.weights * self.matrix.sum(-1)).sum())
+
+    @property
     def has_products(self) -> bool:
         """Whether a term multiplies experts, that of the prior included."""
         return any(len(term.given) + term.prior_expert > 1 for term in self.terms)
@@ -246,6 +251,10 @@ class Powerset(SubsetMixture):
         return True
 
     @property
+    def observed(self) -> float:
+        return len(self.names) / (2 - 0.5 ** (len(self.names) - 1))
+
+    @property
     def has_products(self) -> bool:
         return len(self.names) > 1
 
@@ -297,6 +306,11 @@ def mmvae(names: Sequence[str]) -> SubsetMixture:
 def mopoe(names: Sequence[str]) -> SubsetMixture:
     """MoPoE-VAE (Sutter et al. 2021; paper, Table 1): every non-empty subset with weight 1 / (2^M - 1)."""
     return Powerset(tuple(names))
+
+
+def every(names: Sequence[str]) -> SubsetMixture:
+    """Every non-empty subset with weight 1 / (2^M - 1), as `mopoe`, but without prior expert."""
+    return Listed(tuple(names), tuple(replace(term, prior_expert=False) for term in mopoe(names).terms))
 
 
 def mvae_plus(names: Sequence[str]) -> SubsetMixture:

@@ -380,4 +380,4 @@ def test_every_command_teaches_itself(command, capsys):
     with pytest.raises(SystemExit) as status:
         main([command, "--help"])
     assert status.value.code == 0
-    assert ("--store" in capsys.readouterr().out) == (command not in ("data", "methods", "metrics"))
+    assert ("--store" in capsys.readouterr().out) == (command not in ("data", "methods", "metrics", "advise"))

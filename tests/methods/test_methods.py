@@ -1,5 +1,6 @@
 """The table of methods, what a run minimises, and a fitted prior from training to scores."""
 
+import inspect
 import itertools
 import json
 from dataclasses import replace
@@ -11,7 +12,7 @@ import torch
 import polyvae as pv
 from polyvae import Batch, InputError, noise, objectives, subsets
 from polyvae.cli import main
-from polyvae.methods import METHODS, cost
+from polyvae.methods import METHODS, cost, mvtcae
 from polyvae.methods.mvae_plus_random import elbo_with_random_subsets
 from polyvae.runs.plan import make_plan
 from polyvae.runs.stages import stages_of
@@ -53,6 +54,12 @@ def test_a_config_overrides_what_a_method_says():
         ({"method": "mvtcae", "only": "m0"}, "method mvtcae compares modalities, and there is one"),
         ({"method": "jmvae", "posterior": "laplace"}, "--posterior laplace: S needs products"),
         ({"method": "mmjsd", "posterior": "laplace"}, "--posterior laplace: method mmjsd multiplies posteriors"),
+        ({"method": "jnf", "method_options": "leapfrog=0"}, "leapfrog=0: it must be at least 1"),
+        ({"method": "jnf", "method_options": "transforms=0"}, "transforms=0: it must be from 1 to 100"),
+        ({"method": "jnf", "method_options": "step_size=0"}, "step_size=0.0: it must be above 0"),
+        ({"method": "jnf", "method_options": "features=3"}, "no option 'features'"),
+        ({"method": "jnf_dcca", "method_options": "features=0"}, "features=0: it must be at least 1"),
+        ({"method": "telbo", "only": "m0"}, "method telbo compares modalities, and there is one"),
         ({"method": "mmjsd", "prior": "gmm"}, "--prior gmm: a term of mmjsd takes"),
     ],
 )
@@ -119,17 +126,18 @@ def test_the_cost_of_a_method_is_what_it_does(name, monkeypatch):
     plan = make_plan(config)
     model = plan.build()
     batch, counted = Batch({n: v[:30] for n, v in plan.test.batch(slice(0, 40)).values.items()}), {"in": 0, "out": 0}
-    joint = model.joint.encoders.values() if method.model == "joint_encoder" else ()
-    for kind, modules in (("in", [*model.encoders.values(), *joint]), ("out", model.decoders.values())):
+    joint = model.joint.encoders.values() if hasattr(model, "joint") else ()
+    coders = getattr(model, "autoencoders", model)
+    for kind, modules in (("in", [*coders.encoders.values(), *joint]), ("out", coders.decoders.values())):
         for module in modules:
             module.register_forward_hook(
                 lambda m, i, o, kind=kind: counted.__setitem__(kind, counted[kind] + len(i[0]))
             )
-    with torch.no_grad():
-        (stage,) = stages_of(plan, model)
-        stage.loss(batch, torch.Generator().manual_seed(0))
-    encoded, decoded = cost(method, NAMES)
     extra = name == "mvae_plus_random"
+    with torch.no_grad():
+        place = next((i for i, row in enumerate(method.stages) if row.objective is None), 0)
+        stages_of(plan, model)[place].loss(batch, torch.Generator().manual_seed(0))
+    encoded, decoded = cost(method, NAMES)
     assert counted["in"] / 30 == pytest.approx(encoded, rel=0.25)
     assert counted["out"] / 30 > decoded if extra else counted["out"] / 30 == decoded
 
@@ -145,7 +153,7 @@ def test_the_official_methods_run_resume_and_load(tmp_path):
         assert model.prior.logits.abs().max() > 0, "the prior has learned"
 
 
-@pytest.mark.parametrize("method", ["jmvae", "mvtcae_over_messages", "mmvm"])
+@pytest.mark.parametrize("method", ["jmvae", "telbo", "mvtcae_over_messages", "mmvm", "mmvae_plus", "mmvae_plusplus"])
 def test_methods_of_terms_are_trained_on_gaps_scored_and_loaded(method, tmp_path):
     rng = np.random.default_rng(0)
     arrays = {name: rng.normal(size=(120, 3)).astype("float32") for name in NAMES}
@@ -156,7 +164,7 @@ def test_methods_of_terms_are_trained_on_gaps_scored_and_loaded(method, tmp_path
     assert {"bound/loss", "objective/loss", "log_likelihood/joint"} <= set(result.metrics)
     assert all(np.isfinite(value) for value in result.metrics.values())
     assert result.record.resolved.objective is None
-    assert result.record.resolved.is_bound is (method == "jmvae")
+    assert result.record.resolved.is_bound is (method in ("jmvae", "telbo"))
     model = result.load()
     assert type(model) is pv.models.MODELS[METHODS[method].model]
     rows = Batch({name: torch.from_numpy(arrays[name][:5]) for name in NAMES})
@@ -210,5 +218,9 @@ def test_every_s_is_listed_with_its_objective(capsys):
     main(["methods"])
     shown = capsys.readouterr().out
     assert set(METHODS) <= set(shown.split())
-    assert "(alpha = 0.8333)" in shown
+    main(["methods", "mvtcae"])
+    shown = capsys.readouterr().out
+    assert "alpha=0.8333" in shown
+    assert METHODS["mvtcae"].source in shown
+    assert str(inspect.getdoc(mvtcae)) in shown
     assert subsets.mmvae(NAMES) == METHODS["mmvae_official"].mixture(NAMES)

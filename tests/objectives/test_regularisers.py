@@ -5,20 +5,24 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import polyvae as pv
-from polyvae import Batch, InputError, subsets
+from objectives.test_terms import NAMES, PATTERNS, batch_of, kind_of, model_of, no_noise, result, with_gaps
+from polyvae import Batch, InputError, likelihoods, subsets
 from polyvae.gaussian import Gaussian
 from polyvae.methods import METHODS
 from polyvae.methods.method import Method
-from polyvae.objectives import Contrast, OfTerms
-from polyvae.objectives.regularisers import nt_xent
+from polyvae.modality import Modality
+from polyvae.models.private import PrivateVAE, ReferenceVAE
+from polyvae.objectives import Canonical, Contrast, Cycle, OfTerms
+from polyvae.objectives.regularisers import _before, nt_xent
 from polyvae.runs.plan import make_plan
 from polyvae.runs.stages import stages_of
 from polyvae.training import parallel
-from objectives.test_terms import NAMES, PATTERNS, batch_of, kind_of, model_of, result, with_gaps
 
 REGULARISED = [name for name, method in METHODS.items() if method.regularisers]
 TOY = pv.RunConfig(dataset="toy", modalities=3, latent_dim=4, epochs=2, train_size=96, test_size=40, batch_size=24)
@@ -79,42 +83,247 @@ def test_under_mixed_precision_cosines_stay_precise():
         assert torch.equal(nt_xent(first, second, 0.2, all_of(9)), expected)
 
 
-def in_loops(means, present, temperature):
-    """A mean over rows; of each row over its pairs; of each pair over both directions. means: (modality, batch, z)."""
-    modalities, rows, _ = means.shape
-    total = 0.0
-    for row in range(rows):
-        losses = []
-        for m, n in itertools.combinations(range(modalities), 2):
-            able = [r for r in range(rows) if present[r, m] and present[r, n]]
-            if row not in able:
-                continue
-            for source, target in ((m, n), (n, m)):
-                scores = {
-                    (view, r): float(torch.cosine_similarity(means[source, row], means[view, r], dim=0)) / temperature
-                    for view in (m, n)
-                    for r in able
-                    if (view, r) != (source, row)
-                }
-                losses.append(math.log(sum(map(math.exp, scores.values()))) - scores[target, row])
-        total += sum(losses) / max(1, len(losses))
-    return total / rows
+def in_loops(first, second, temperature):
+    """NT-Xent of each row of two views, a mean over both directions; lists of vectors."""
+    views, losses = (first, second), []
+    for row in range(len(first)):
+        directions = []
+        for own, other in ((0, 1), (1, 0)):
+            scores = {
+                (view, r): float(torch.cosine_similarity(views[own][row], vector, dim=0)) / temperature
+                for view in (0, 1)
+                for r, vector in enumerate(views[view])
+                if (view, r) != (own, row)
+            }
+            directions.append(math.log(sum(map(math.exp, scores.values()))) - scores[other, row])
+        losses.append(sum(directions) / 2)
+    return losses
 
 
-@pytest.mark.parametrize("lacking", [False, True])
-@pytest.mark.parametrize("share", [1.0, 0.5])
-def test_contrast_is_what_plain_loops_say(lacking, share):
+def mean_of(found, rows, times=None):
+    """found: (row, loss) pairs; each row averages over what it has, and counts `times` as often."""
+    by_row = [[loss for at, loss in found if at == row] for row in range(rows)]
+    factors = [1] * rows if times is None else times
+    return sum(n * sum(losses) / max(1, len(losses)) for n, losses in zip(factors, by_row, strict=True)) / rows
+
+
+def contrast_in_loops(means, present, temperature, times=None):
+    """means: (modality, batch, z)."""
+    found = []
+    for m, n in itertools.combinations(range(len(means)), 2):
+        able = [row for row in range(len(present)) if present[row, m] and present[row, n]]
+        losses = in_loops([means[m, row] for row in able], [means[n, row] for row in able], temperature)
+        found += zip(able, losses, strict=True)
+    return mean_of(found, len(present), times)
+
+
+@torch.no_grad()
+def cycle_in_loops(model, batch, temperature, times=None):
+    """At the means: no noise."""
+    found, split = [], model.shared_dim
+    for index, name in enumerate(model.names):
+        able = [row for row in range(len(batch.present)) if batch.present[row, index]]
+        codes = [model.encoders[name](batch.values[name][row])[0] for row in able]
+        for own, other in ((slice(split), slice(split, None)), (slice(split, None), slice(split))):
+            again = []
+            for place, code in enumerate(codes):
+                mixed = code.clone()
+                mixed[other] = codes[place - 1][other]
+                again.append(model.encoders[name](model.decoders[name](mixed))[0][own])
+            losses = in_loops([code[own] for code in codes], again, temperature)
+            found += [(row, loss) for row, loss in zip(able, losses, strict=True)]
+    return mean_of(found, len(batch.present), times)
+
+
+def times(batch, is_asked):
+    return batch.present.sum(-1).tolist() if is_asked else None
+
+
+BATCHES = pytest.mark.parametrize("lacking", [False, True])
+
+
+def batch_for(model, lacking):
+    return with_gaps(batch_of(model), PATTERNS) if lacking else batch_of(model)
+
+
+@BATCHES
+@pytest.mark.parametrize(("share", "official"), [(1.0, False), (0.5, False), (1.0, True)])
+def test_contrast_is_what_plain_loops_say(lacking, share, official):
     model = model_of()
-    batch = with_gaps(batch_of(model), PATTERNS) if lacking else batch_of(model)
+    batch = batch_for(model, lacking)
     experts = model.encode(batch)
-    expected = in_loops(experts.mean[..., : round(2 * share)].detach(), batch.present, 0.4)
-    assert Contrast(0.4, share)(model, batch, experts).item() == pytest.approx(expected)
+    means = experts.mean[..., : round(2 * share)].detach()
+    expected = contrast_in_loops(means, batch.present, 0.4, times(batch, official))
+    assert Contrast(0.4, share, official)(model, batch, experts).item() == pytest.approx(expected)
 
 
-def test_what_is_no_temperature_and_no_share_is_refused():
-    for options in ({"temperature": 0.0}, {"share": 0.0}, {"share": 1.1}):
-        with pytest.raises(InputError, match=f"{next(iter(options))}="):
-            Contrast(**options)
+@BATCHES
+@pytest.mark.parametrize("official", [False, True])
+def test_a_cycle_is_what_plain_loops_say(lacking, official, monkeypatch):
+    no_noise(monkeypatch)
+    model = model_of(kind=PrivateVAE)
+    batch = batch_for(model, lacking)
+    expected = cycle_in_loops(model, batch, 0.4, times(batch, official))
+    assert Cycle(0.4, official)(model, batch, model.encode(batch)).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_settings_out_of_range_are_refused():
+    for kind, options in (
+        (Contrast, {"temperature": 0.0}),
+        (Cycle, {"temperature": -1.0}),
+        (Contrast, {"share": 1.1}),
+        (Canonical, {"ridge": 0.0}),
+    ):
+        with pytest.raises(InputError, match=f"--method-options {next(iter(options))}="):
+            kind(**options)
+
+
+# Canonical correlations.
+
+
+def correlations(first, second, ridge):
+    """The sum of singular values of the whitened covariance, by NumPy."""
+    count = len(first)
+    first, second = (np.asarray(x) - np.asarray(x).mean(0) for x in (first, second))
+    roots = []
+    for x in (first, second):
+        values, vectors = np.linalg.eigh(x.T @ x / (count - 1) + ridge * np.eye(x.shape[1]))
+        roots.append(vectors / np.sqrt(values) @ vectors.T)
+    return np.linalg.svd(roots[0] @ (first.T @ second / (count - 1)) @ roots[1], compute_uv=False).sum()
+
+
+@BATCHES
+def test_canonical_correlations_are_summed_over_the_pairs_of_what_rows_have(lacking):
+    model = model_of()
+    batch = batch_of(model, 40)
+    if lacking:
+        batch = Batch(batch.values, torch.tensor([[name in p for name in NAMES] for p in PATTERNS]).repeat(6, 1)[:40])
+    experts, expected = model.encode(batch), 0.0
+    for i, j in itertools.combinations(range(3), 2):
+        able = batch.present[:, i] & batch.present[:, j]
+        expected -= correlations(*(experts.mean[k, able].detach() for k in (i, j)), 0.01)
+    assert Canonical(0.01)(model, batch, experts).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("patterns", [[("a",), ("b",), ("c",)], [("a", "b")]], ids=["no pair", "no other row"])
+def test_without_two_rows_there_is_no_correlation(patterns):
+    model = model_of()
+    batch = with_gaps(batch_of(model), patterns)
+    value = Canonical()(model, batch, model.encode(batch))
+    value.backward()
+    assert value == 0
+    assert all(p.grad is None or (p.grad == 0).all() for p in model.parameters())
+
+
+# Cycles.
+
+
+class Reads(nn.Module):
+    """The values themselves as means, without spread."""
+
+    def forward(self, values):
+        return values, torch.full_like(values, -20.0)
+
+
+class Draws(nn.Module):
+    """What a decoder does with [z, w]."""
+
+    def __init__(self, factors):
+        super().__init__()
+        self.factors = nn.Parameter(torch.tensor(factors))
+
+    def forward(self, codes):
+        return codes * self.factors
+
+
+def painter(factors):
+    """One modality of [z, w], two dimensions each."""
+    spec = Modality("a", (4,), likelihoods.Normal(1.0))
+    model = PrivateVAE([spec], {"a": (Reads(), Draws(factors))}, subsets.mmvae(("a",)), 4, private_dim=2)
+    return model.double(), Batch({"a": random(6, 4)})
+
+
+def test_a_cycle_of_a_decoder_that_draws_both_codes_finds_every_row_again(monkeypatch):
+    no_noise(monkeypatch)
+    model, batch = painter([1.0] * 4)
+    z, w = batch.values["a"].split(2, -1)
+    expected = (nt_xent(z, z, 0.2, all_of(6)) + nt_xent(w, w, 0.2, all_of(6))).mean() / 2
+    torch.testing.assert_close(Cycle()(model, batch, model.encode(batch)), expected)
+
+
+def test_a_cycle_of_a_decoder_that_draws_w_alone_loses_z(monkeypatch):
+    """Both mixed rows have z = 0 then, without an angle: chance, not less."""
+    no_noise(monkeypatch)
+    model, batch = painter([0.0, 0.0, 1.0, 1.0])
+    z, w = batch.values["a"].split(2, -1)
+    expected = (nt_xent(z, 0 * z, 0.2, all_of(6)) + nt_xent(w, w, 0.2, all_of(6))).mean() / 2
+    torch.testing.assert_close(Cycle()(model, batch, model.encode(batch)), expected)
+    assert nt_xent(z, 0 * z, 0.2, all_of(6)).mean() > math.log(11)
+
+
+def test_the_row_before_is_the_last_one_that_has_the_modality():
+    seen = torch.tensor([[1, 1, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 1, 1]], dtype=torch.bool)
+    found = _before(seen)
+    assert [found[0, row] for row in (0, 1, 3)] == [3, 0, 1]
+    assert found[1, 1] == 1
+    assert [found[3, row] for row in (0, 2, 3)] == [3, 0, 2]
+    assert found.min() == 0, "an index also where there is nothing"
+
+
+def test_a_cycle_needs_private_codes():
+    model = model_of()
+    batch = batch_of(model)
+    with pytest.raises(InputError, match="use the kind of model 'private'"):
+        Cycle()(model, batch, model.encode(batch))
+
+
+@BATCHES
+def test_a_cycle_trains_encoders_and_decoders_of_what_is_there_and_no_reference(lacking):
+    """T11."""
+    model = model_of(kind=ReferenceVAE)
+    batch = with_gaps(batch_of(model), [("a", "b")] * 4) if lacking else batch_of(model)
+    Cycle()(model, batch, model.encode(batch), torch.Generator().manual_seed(0)).backward()
+    reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    moved = {name for name in reached if model.get_parameter(name).grad.any()}
+    there = "ab" if lacking else "abc"
+    parts = {f"{kind}.{name}" for kind in ("encoders", "decoders") for name in there}
+    assert {".".join(name.split(".")[:2]).replace("modules_", "") for name in moved} == parts
+
+
+def test_idmvae_without_its_regularisers_is_mmvae_plus():
+    """T6, in loss and gradient."""
+    model = model_of(kind=ReferenceVAE)
+    functions = objective_of("idmvae", contrast=0.0, cycle=0.0), objective_of("mmvae_plus")
+    for batch in (batch_for(model, False), batch_for(model, True)):
+        found, expected = (
+            result(model, function, batch, beta=2.5, generator=torch.Generator().manual_seed(0))
+            for function in functions
+        )
+        torch.testing.assert_close(found, expected)
+
+
+def test_of_one_modality_idmvae_without_cycle_is_the_vae_of_both_codes(monkeypatch):
+    """T7, in loss and gradient, in expectation: here at the means, with the rate as it is sampled."""
+    no_noise(monkeypatch)
+    model = model_of(("a",), kind=ReferenceVAE)
+    batch = batch_of(model)
+    found = objective_of("idmvae", cycle=0.0)(model, batch, beta=0.7)
+    assert found.regularisers["contrast"] == 0
+    law = model.encode(batch)
+    law = law.like(*(field[0] for field in law))
+    likelihood = model.decode(law.mean)["a"].log_prob(batch.values["a"])
+    rate = law.log_prob(law.mean) - model.prior.log_prob(law.mean)
+    torch.testing.assert_close(found.loss, -(likelihood - 0.7 * rate).mean())
+
+
+def test_on_complete_rows_the_official_regularisers_count_once_a_modality():
+    model = model_of(kind=ReferenceVAE)
+    batch = batch_of(model)
+    official, paper = (
+        objective_of(name)(model, batch, generator=torch.Generator().manual_seed(0)).regularisers
+        for name in ("idmvae_official", "idmvae")
+    )
+    torch.testing.assert_close(official, {name: 3 * value for name, value in paper.items()})
 
 
 # Missing modalities, and the objective as a whole.
@@ -150,7 +359,7 @@ def test_the_loss_is_the_bound_and_the_weighted_regularisers(name):
 @pytest.mark.parametrize("given", PATTERNS, ids="".join)
 def test_an_absent_modality_might_as_well_not_exist(name, given, monkeypatch):
     """T10: values and gradients are those of the model without it."""
-    monkeypatch.setattr("polyvae.noise.normal", lambda source, rows, width, like: like.new_zeros(rows, width))
+    no_noise(monkeypatch)
     whole, part = (model_of(names, METHODS[name].mixture, kind_of(name)) for names in (NAMES, given))
     batch = batch_of(whole, 4)
     found = {}
@@ -170,7 +379,7 @@ def test_an_absent_modality_might_as_well_not_exist(name, given, monkeypatch):
 @pytest.mark.parametrize("name", REGULARISED)
 def test_the_order_of_modalities_does_not_matter(name, monkeypatch):
     """T10, with rows of every pattern."""
-    monkeypatch.setattr("polyvae.noise.normal", lambda source, rows, width, like: like.new_zeros(rows, width))
+    no_noise(monkeypatch)
     losses = []
     for names in (NAMES, ("c", "a", "b")):
         model = model_of(names, METHODS[name].mixture, kind_of(name))
@@ -219,19 +428,25 @@ def test_minimised_it_brings_the_views_of_a_row_together():
 # In runs.
 
 
-def test_histories_and_records_name_them_and_the_bound_does_not_hold_them(tmp_path):
-    config = TOY.with_(method="mvtcae_contrast", method_options="contrast=3", validation_fraction=0.2)
-    run = pv.run(config.with_(metrics="bound,objective"), tmp_path)
+@pytest.mark.parametrize("method", REGULARISED)
+def test_histories_and_records_name_them_and_the_bound_does_not_hold_them(method, tmp_path):
+    options = "contrast=3" if method == "mvtcae_contrast" else "contrast=3,cycle=2,private_dim=2"
+    config = TOY.with_(method=method, method_options=options, validation_fraction=0.2, metrics="bound,objective")
+    run = pv.run(config, tmp_path)
+    factors = {"contrast": 3, "cycle": 2}
     for line in map(json.loads, (run.folder / "history.jsonl").read_text().splitlines()):
         for means in (line, line["validation"]):
-            expected = means["distortion"] + means["rate"] + 3 * means["regulariser"]["contrast"]
-            assert means["loss"] == pytest.approx(expected, rel=1e-5)
+            added = sum(factors[name] * value for name, value in means["regulariser"].items())
+            assert means["loss"] == pytest.approx(means["distortion"] + means["rate"] + added, rel=1e-5)
     scores = run.metrics
-    assert 0 < scores["regulariser/contrast"] < math.log(79) + 10
+    named = {key for key in scores if key.startswith("regulariser/")}
+    assert named == {f"regulariser/{regulariser.name}" for regulariser in METHODS[method].regularisers_for({})}
+    assert all(math.isfinite(value) for value in scores.values())
     assert {key for key in scores if key.startswith("bound/")} == {
         "bound/loss", "bound/distortion", "bound/rate", *(f"bound/log_likelihood/m{i}" for i in range(3))
     }  # fmt: skip
     assert scores["bound/loss"] == pytest.approx(scores["bound/distortion"] + scores["bound/rate"])
+    assert run.load().names == ("m0", "m1", "m2")
 
 
 def test_several_processes_are_refused(monkeypatch):
@@ -246,7 +461,13 @@ def test_a_method_with_regularisers_needs_a_recipe():
         Method("mine", subsets.mmvae, "", "", regularisers=lambda options: ())
 
 
-@pytest.mark.parametrize("option", ["contrast=-1", "temperature=0", "share=2"])
-def test_options_are_checked_before_compute(option):
+@pytest.mark.parametrize(
+    ("method", "option"),
+    [
+        *(("mvtcae_contrast", option) for option in ("contrast=-1", "temperature=0", "share=2", "alpha=2")),
+        *(("idmvae", option) for option in ("contrast=-1", "cycle=-1", "temperature=0", "private_dim=0")),
+    ],
+)
+def test_options_are_checked_before_compute(method, option):
     with pytest.raises(InputError, match=f"--method-options {option.split('=')[0]}="):
-        make_plan(TOY.with_(method="mvtcae_contrast", method_options=option))
+        make_plan(TOY.with_(method=method, method_options=option))

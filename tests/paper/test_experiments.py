@@ -8,12 +8,17 @@ import pytest
 
 from polyvae import InputError
 from polyvae.audits.laws import law_of
+from polyvae.methods import METHODS
 from polyvae.paper.experiments import EXPERIMENTS, configs_of
 from polyvae.runs.plan import make_plans
 from polyvae.theory import discrepancy
 
 ONE_SIZE = ("quick", "quick-long", "label-free", "fig02_more_seeds", "quick_captions", "cub_captions", "dial")
-PRESETS = [name for name in EXPERIMENTS if name not in (*ONE_SIZE, "translated_solved") and not name.endswith("_cub")]
+PRESETS = [
+    name
+    for name in EXPERIMENTS
+    if name not in (*ONE_SIZE, "methods", "translated_solved") and not name.endswith("_cub")
+]
 GOLDEN = {
     "fig02_quality_vs_beta": "99024df1709b",
     "fig03_quality_vs_modalities": "ec48dd3745b5",
@@ -68,6 +73,17 @@ def test_the_new_method_and_those_that_fail_have_equal_rows_steps_and_codes(pres
     assert {config.latent_dim for config in ours} == alone
     assert {config.beta for config in ours} < {c.beta for c in configs if c.method == "unimodal"}
     assert {c.only for c in configs if c.only} == {f"m{i}" for i in range(configs[0].modalities)}
+
+
+@pytest.mark.parametrize("preset", ["cpu", "gpu_small", "gpu", "paper"])
+def test_methods_side_by_side_share_all_but_beta_and_the_width_of_z(preset):
+    configs = configs_of("methods", preset)
+    assert len({config.run_id() for config in configs}) == len(configs)
+    free = {"method": "mvae", "beta": 1.0, "seed": 0, "latent_dim": 1, "only": None, "method_options": None}
+    assert len({config.with_(**free) for config in configs}) == 1
+    left_out = set(METHODS) - {config.method for config in configs}
+    variants = {"mvae_plus_random", "mmvae_plus_elbo", "unimodal_dreg", "custom"}
+    assert left_out == variants | {name for name in METHODS if name.endswith("_official")}
 
 
 def test_the_dial_turns_delta_and_nothing_else():

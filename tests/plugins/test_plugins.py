@@ -213,17 +213,17 @@ def test_a_model_of_its_own_leaves_no_choice_of_prior_or_posterior(words):
     ("method", "message"),
     [
         ("name='a', model='nowhere'", "unknown kind of model 'nowhere'"),
-        ("name='a', model='private'", "needs its own objective"),
+        ("name='a', model='unfinished'", "needs its own objective"),
         ("name='a', options=NoDefault", "needs a default"),
-        ("name='a', model='private', stages=(pv.methods.Stage(objective=print),)", "does not define prior_codes"),
+        ("name='a', model='unfinished', stages=(pv.methods.Stage(objective=print),)", "does not define prior_codes"),
     ],
 )
 def test_a_method_that_cannot_work_is_refused_before_training(method, message, tmp_path):
     (tmp_path / "mine.py").write_text(
         "import polyvae as pv\nfrom dataclasses import dataclass, replace\n"
         "@dataclass(frozen=True)\nclass NoDefault:\n    size: int\n"
-        "class Private(pv.models.TrainableModel):\n    pass\n"
-        "pv.models.register('private', Private)\n"
+        "class Unfinished(pv.models.TrainableModel):\n    pass\n"
+        "pv.models.register('unfinished', Unfinished)\n"
         f"pv.methods.register(replace(pv.methods.METHODS['mmvae'], {method}))\n"
     )
     assert message in polyvae("run", "--plugin", tmp_path / "mine.py", *SYMBOLS, "--method", "a", fails=True)

@@ -30,7 +30,7 @@ CONFIG = RunConfig(dataset="toy", modalities=3, train_size=ROWS, test_size=4, la
 
 
 def parts(method, stage=-1, **options):
-    """Model, data and loss of a tiny run."""
+    """Model, data and a stage's loss of a tiny run."""
     plan = make_plan(CONFIG.with_(method=method, only="m0" if METHODS[method].is_single else None, **options))
     model = plan.build()
     return model, plan.train, stages_of(plan, model)[stage].loss
@@ -73,7 +73,7 @@ def check(model, data, loss, far):
     assert operations.asked() == []
     assert operations.names[COPYING] == 0
     largest = float(here[1:].abs().max())  # sums of large gradients are rounded in another order
-    torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5 * max(1.0, largest / 10))
+    torch.testing.assert_close(there, here, rtol=1e-5, atol=1e-5 * max(1.0, largest / 4))
 
 
 @pytest.mark.parametrize(("method", "stage"), STAGES)
@@ -170,8 +170,9 @@ def compiled(model, data, loss):
 
 
 QUICK = {"mopoe": {}, "mvae_plus": {}, "mvtcae": {}, "mmvae": {"objective": "dreg_looser"}}
+FLOWS = ("jnf", "jnf_dcca", "aligned_flows")  # zuko's flows break graphs
 LONG = [
-    *((method, {}) for method in NAMES if method not in (*QUICK, "aligned_flows")),  # zuko's flows break graphs
+    *((method, {}) for method in NAMES if method not in (*QUICK, *FLOWS)),
     *(("mmvae", {"objective": objective}) for objective in OBJECTIVES if objective != "dreg_looser"),
     *(("mopoe", {"prior": prior}) for prior in PRIORS if prior not in ("normal", "flow")),
 ]

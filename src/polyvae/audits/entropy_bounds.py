@@ -73,6 +73,28 @@ class EntropyBounds:
         upper = sum(w * self._score(n, a, by_feature=True) for a, w in terms.items() for n in self._rest(a))
         return Interval(self._lower(terms, by_feature=True), self._upper(np.asarray(upper)))
 
+    def alone(self, name: str) -> Interval:
+        """sum over the features j of a modality of H(x_j)."""
+        return Interval(self._plugin(name, ()), self._upper(self._score(name, (), by_feature=True)))
+
+    def known(self, name: str) -> Interval:
+        """sum over the features j of a modality of I(x_j; all others): 0 for each if it shares nothing with them.
+
+        No assumption about labels enters: that modalities are independent given them would decide the matter.
+        """
+        rest, alone = self._rest((name,)), self.alone(name)
+        least, most = self._plugin(name, rest), self._upper(self._score(name, rest, by_feature=True))
+        lower, upper = alone.lower.value - most.value, alone.upper.value - least.value
+        return Interval(
+            End(max(0.0, lower), alone.lower.estimate - most.estimate, f"{PLUGIN}; {UPPER}"),
+            End(max(0.0, upper), alone.upper.estimate - least.estimate, f"{UPPER}; {PLUGIN}"),
+        )
+
+    def _plugin(self, name: str, given: tuple[str, ...]) -> End:
+        """A lower end of sum_j H(x_j | x_given)."""
+        values = self._entropy((name,), given, True)
+        return End(interval(values, self.rng)[0], float(values.mean()), PLUGIN)
+
     def _refuted(self) -> str | None:
         """Where a model tells more of a modality from the others than the label would allow, were it all they share."""
         for name in self.names:

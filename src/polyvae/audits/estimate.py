@@ -35,7 +35,8 @@ class Estimate:
 
     refuted: why lower ends do not use the labels, where the data contradict that modalities are independent given them.
     joint: upper end of H(X). hidden: method -> modality -> the interval of sum_{A without m} w_A H(X_m | X_A), what its
-    S hides of that modality from the encoder.
+    S hides of that modality from the encoder. alone, known: modality -> the entropies of its features, summed, and how
+    much of each of them all other modalities together tell.
     """
 
     rows: int
@@ -46,6 +47,8 @@ class Estimate:
     delta: Mapping[str, Interval]
     factorised: Mapping[str, Interval]
     hidden: Mapping[str, Mapping[str, Interval]]
+    alone: Mapping[str, Interval]
+    known: Mapping[str, Interval]
 
     @property
     def advice(self) -> str:
@@ -98,6 +101,8 @@ def estimate(
         delta={name: bounds.delta(mixture) for name, mixture in mixtures.items()},
         factorised={name: bounds.factorised(mixture) for name, mixture in mixtures.items()},
         hidden={name: {m: bounds.hidden(m, mixture) for m in edges} for name, mixture in mixtures.items()},
+        alone={name: bounds.alone(name) for name in edges},
+        known={name: bounds.known(name) for name in edges},
     )
 
 

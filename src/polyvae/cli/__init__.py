@@ -1,4 +1,4 @@
-"""The command line: run | sweep | report | evaluate | records | export | store | theory | data | methods | ..."""
+"""The command line: run | sweep | report | evaluate | records | export | store | theory | advise | data | ..."""
 
 import ast
 import inspect
@@ -29,9 +29,10 @@ COMMANDS = {  # name -> module in this folder, function; a module is imported wh
     "export": ("stores", "export"),
     "store": ("stores", "store"),
     "data": ("data", "data"),
-    "methods": ("runs", "methods"),
-    "metrics": ("runs", "metrics"),
+    "methods": ("listing", "methods"),
+    "metrics": ("listing", "metrics"),
     "theory": ("theory", "theory"),
+    "advise": ("advise", "advise"),
     "generate": ("use", "generate"),
     "impute": ("use", "impute"),
     "fit-prior": ("use", "fit_prior"),

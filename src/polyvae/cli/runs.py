@@ -18,24 +18,14 @@ from polyvae.cli.common import (
     left_out,
     out_folder,
     say,
-    show,
     subsets_in,
-    table_of,
 )
 from polyvae.cli.progress import Bar
 from polyvae.config import RunConfig
-from polyvae.judges import pretrained
-from polyvae.methods import METHODS, Method, cost
-from polyvae.metrics import METRICS
-from polyvae.models import MODELS
-from polyvae.objectives import objective_named
-from polyvae.options import names_of
 from polyvae.runs import finished
 from polyvae.runs.record import Record
 from polyvae.runs.run import run as train_and_score
 from polyvae.runs.store import RunStore
-
-NAMES_SHOWN = ("m0", "m1", "m2", "m3", "m4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,57 +93,6 @@ def evaluate(
         record = finished.evaluate(run, metrics, RunStore(store), prior=prior, say=bar.say, **changes)
     if not quiet:
         _print_record(record, RunStore(store).existing(run))
-
-
-def methods() -> None:
-    """Show the table of methods: S, objective, prior and posterior by default, whether it is a bound, cost, source.
-
-    cost: modalities encoded + decoded per row and step, on average, of 5.
-    """
-    headings = ("method", "S", "objective", "prior", "posterior", "joint bound", "cost", "source")
-    table = table_of(*headings)
-    table.columns[0].no_wrap = True
-    for method in METHODS.values():
-        if not MODELS.named(method.model).is_joint:
-            table.add_row(method.name, _summary(method), *["its own"] * 3, "", "", method.source)
-            continue
-        objective = "its terms" if method.recipe else method.objective
-        if any(stage.objective is not None for stage in method.stages):
-            objective += ", own terms"
-        if objective_named(method.objective).draws:
-            objective += f", K = {method.samples}"
-        posterior = f"{method.family.kind}, {method.family.scale}"
-        row = (method.name, _summary(method), objective, method.prior, posterior, _is_bound(method))
-        encoded, decoded = cost(method, NAMES_SHOWN)
-        table.add_row(*row, f"{encoded:.3g} + {decoded:.3g}" if method.mixture else "depends on S", method.source)
-    show(table)
-
-
-def _summary(method: Method) -> str:
-    """With its options and their defaults, which --method-options changes."""
-    if method.options is None:
-        return method.summary
-    defaults = {name: getattr(method.options(), name) for name in names_of(method.options)}
-    shown = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in defaults.items()}
-    return f"{method.summary} ({', '.join(f'{name} = {value}' for name, value in shown.items())})"
-
-
-def _is_bound(method: Method) -> str:
-    """On the joint log-evidence, at beta 1 or more for L_S."""
-    if method.mixture is None:
-        return "depends on S"
-    return "yes" if method.is_bound and method.mixture(("a", "b")).is_bound else "no"
-
-
-def metrics() -> None:
-    """Show the table of metrics: what they measure, whether every run has them, what they need."""
-    table = table_of("metric", "what it measures", "in every run", "needs")
-    for name, metric in METRICS.items():
-        needs = [metric.needs or "", "labels" if metric.needs_labels else "", "images" if metric.needs_images else ""]
-        if metric.needs in pretrained.EXTRACTORS and metric.needs not in pretrained.installed():
-            needs[0] += " (not installed)"
-        table.add_row(name, metric.summary, "yes" if metric.is_default else "", ", ".join(filter(None, needs)))
-    show(table)
 
 
 def _print_record(record: Record, folder: Path) -> None:

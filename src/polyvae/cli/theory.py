@@ -249,7 +249,7 @@ def _estimate_json(bounds: Estimate) -> dict[str, Any]:
         return {k: {"lower": v.lower._asdict(), "upper": v.upper._asdict()} for k, v in intervals.items()}
 
     facts = {"rows": bounds.rows, "models": bounds.models, "taken_as": dict(bounds.described), "advice": bounds.advice}
-    ends = {"delta": json_of(bounds.delta), "factorised": json_of(bounds.factorised)}
+    ends = {name: json_of(getattr(bounds, name)) for name in ("delta", "factorised", "alone", "known")}
     return facts | ends | {"hidden": {method: json_of(intervals) for method, intervals in bounds.hidden.items()}}
 
 

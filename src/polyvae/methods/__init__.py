@@ -6,19 +6,49 @@ recipe of terms or another objective, its kind of model if it needs one, and its
 """
 
 from collections.abc import Sequence
+from types import ModuleType
 
 from polyvae import subsets
-from polyvae.methods import aligned_flows, crmvae, family, jmvae, mmjsd, mmvm, mvtcae
+from polyvae.methods import (
+    aligned_flows,
+    code_vae,
+    crmvae,
+    dmvae,
+    family,
+    gpoe,
+    helvae,
+    hoelder,
+    idmvae,
+    jmvae,
+    jnf,
+    masked,
+    mld,
+    mmjsd,
+    mmvae_plus,
+    mmvae_plusplus,
+    mmvm,
+    mopoe_style,
+    mvtcae,
+    telbo,
+)
 from polyvae.methods.family import OWN_S
 from polyvae.methods.method import Method, Objective, Stage
 from polyvae.objectives import Q, objective_named
 from polyvae.options import check_defaults
 from polyvae.registry import Registry
 
-_FILES = (family, mvtcae, crmvae, jmvae, mmjsd, mmvm, aligned_flows)
+_FILES = (
+    *(family, mvtcae, crmvae, jmvae, telbo, jnf, mmjsd, mmvm, helvae, hoelder, code_vae, gpoe, masked),
+    *(mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, idmvae, mld, aligned_flows),
+)
 METHODS: Registry[Method] = Registry(
     "method", {row.name: row for file in _FILES for row in file.ROWS} | {"custom": OWN_S}
 )
+
+
+def file_of(method: Method) -> ModuleType | None:
+    """The file with the formula of a method, which its first lines are; None for a user's own."""
+    return next((file for file in _FILES if method in (*file.ROWS, getattr(file, "OWN_S", None))), None)
 
 
 def register(method: Method) -> Method:
@@ -33,10 +63,11 @@ def cost(method: Method, names: Sequence[str]) -> tuple[float, float]:
     mixture = (method.mixture or subsets.mopoe)(names)
     encoded = float(len(names))
     if (recipe := method.terms_for({})) is not None:
-        further = {name for law in recipe(tuple(names)).laws for name in law.given} - set(names)
-        encoded *= 1 + len(further)  # each reads all modalities
+        read = {name for law in recipe(tuple(names)).laws for name in law.given}
+        encoded = float(len(read & set(names)) + len(names) * len(read - set(names)))  # others read all modalities
+        encoded += len(names) * _passes(method)
     elif method.objective == "elbo" and method.allocation == "systematic" and mixture.is_bound:
-        encoded = float((mixture.weights * mixture.matrix.sum(-1)).sum())
+        encoded = mixture.observed
     return encoded, decoded(method, names)
 
 
@@ -58,11 +89,17 @@ def decoded(
     if (recipe := method.terms_for({})) is not None:
         draws = recipe(tuple(names)).draws
         parts = (1 if is_systematic or isinstance(draw.of, Q) else len(draw.of.parts) for draw in draws)
-        return float(sum(n * len(draw.targets or names) for n, draw in zip(parts, draws, strict=True)))
+        drawn = sum(n * len(draw.targets or names) for n, draw in zip(parts, draws, strict=True))
+        return float(drawn + _passes(method) * len(names))
     draws = (samples or method.samples) if objective_named(objective or method.objective).draws else 1
     if is_systematic and mixture.is_bound:
         return float(draws * len(names))
     return float(draws * mixture.targets.sum())
 
 
-__all__ = ["METHODS", "Method", "Objective", "Stage", "cost", "decoded", "register"]
+def _passes(method: Method) -> int:
+    """How often regularisers decode and encode each modality again."""
+    return sum(regulariser.passes for regulariser in method.regularisers_for({}))
+
+
+__all__ = ["METHODS", "Method", "Objective", "Stage", "cost", "decoded", "file_of", "register"]

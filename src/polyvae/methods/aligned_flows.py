@@ -32,16 +32,10 @@ from polyvae.objectives import PRIOR, Bound, Divergence, Draw, OfTerms, Q, Terms
 from polyvae.objectives.parts import scores_of
 from polyvae.objectives.regularisers import contrast
 from polyvae.subsets import SubsetMixture
-from polyvae.training import parallel
 
 
 def align(model: AlignedFlows, batch: Batch, mixture: SubsetMixture, **settings: Any) -> Bound:
-    """Stage 1: the contrast of what a row has. No other quantity is in nats of a bound, so all but `loss` is 0.
-
-    Raises InputError in a team of processes, each of which sees its share of a batch alone.
-    """
-    if parallel.team().size > 1:
-        raise InputError("method aligned_flows compares all rows of a batch; train it in one process")
+    """Stage 1: the contrast of what a row has. No other quantity is in nats of a bound, so all but `loss` is 0."""
     loss = contrast(model.directions(batch), batch.present, model.options.temperature)
     nothing = loss.new_zeros(batch.present.shape)
     return Bound(loss, nothing, nothing.sum(-1), nothing.sum(), nothing.sum())
@@ -101,7 +95,7 @@ ROWS = (
         "contrast finds what modalities share, flows from it draw the code of each one's VAE",
         "ours, unpublished; docs/methods.md",
         stages=(
-            Stage("contrast", align, "contrast", parameters_of("aligners", "heads")),
+            Stage("contrast", align, "contrast", parameters_of("aligners", "heads"), compares_rows=True),
             Stage("vaes", draw_each, "vaes", parameters_of("vaes"), warm_up=0.6),
             Stage("flows", join, "flows", parameters_of("flows", "prior"), AlignedFlows.freeze),
         ),

@@ -26,6 +26,7 @@ class Stage:
     share: of the epochs; or the name of the method's option that says it. warm_up: share of the stage over which beta
     rises from 0 to the run's; the objective then gets it as a tensor, which it must not read.
     prepare: called as prepare(model, training rows) before the stage's first step, and again when it is resumed.
+    compares_rows: whether the objective is a function of a whole batch, of which no process may see a share alone.
     """
 
     name: str = "train"
@@ -34,6 +35,7 @@ class Stage:
     parameters: Callable[[nn.Module], Iterable[nn.Parameter]] = nn.Module.parameters
     prepare: Callable[[Any, MultimodalDataset], None] | None = None
     warm_up: float = 0.0
+    compares_rows: bool = False
 
 
 def parameters_of(*modules: str) -> Callable[[nn.Module], Iterable[nn.Parameter]]:

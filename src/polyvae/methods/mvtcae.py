@@ -7,7 +7,7 @@ For a row with M modalities X, q_X the product of their experts without prior ex
 
 which at beta 1 is at most (1 - alpha) log p(X) + alpha / M sum_m log p(X without x_m | x_m). One draw, closed KLs,
 gradients everywhere. At test time, too, a subset's posterior is the product of its experts without prior expert. Single
-posteriors overshoot under it; `mvtcae_over_messages`, trained alike, has p^(1 - |A| / M) prod q_m (`models.fusing`).
+posteriors overshoot under it; `mvtcae_over_messages`, trained alike, has p^(1 - |A| / M) prod q_m (`fusions`).
 
 `mvtcae_contrast`, ours and unpublished, subtracts contrast * NT-Xent of the single experts' means in a block of z
 (`objectives.regularisers`): what modalities share is learned there, without a decoder.

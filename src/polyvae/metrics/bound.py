@@ -7,7 +7,7 @@ import torch
 from polyvae import keys, objectives
 from polyvae.dataset import MultimodalDataset
 from polyvae.metrics.protocol import Options, measuring
-from polyvae.models.contract import Model, joint
+from polyvae.models.contract import Model, joint, trained_mixture
 from polyvae.subsets import Powerset, SubsetMixture
 
 MOST_EXACT_TERMS = 8
@@ -16,14 +16,15 @@ MOST_EXACT_TERMS = 8
 def bound(model: Model, data: MultimodalDataset, *, beta: float = 1.0, **options: Unpack[Options]) -> dict[str, float]:
     """-L_S of the model's S at `beta` and its parts (`objectives.elbo`) as means over rows, in nats.
 
-    That is so whatever the model was trained by: what a run minimised itself is `metrics.objective`.
+    S has the weights that the model has learned, if it learns them. That is so whatever the model was trained by: what
+    a run minimised itself is `metrics.objective`.
     Returns bound/ + loss (with beta and the modalities' weights), distortion, rate, and log_likelihood/<modality>: the
     reconstruction term under S over the rows that have the modality (no estimate of the evidence).
     Every subset is decoded if S has at most 8 terms; else each row draws one, which has the same expectation.
     Raises NotDefined for a model that is not joint, InputError without rows.
     """
     known = joint(model)
-    mixture = known.mixture
+    mixture = trained_mixture(known)
     allocation: objectives.Allocation = "systematic" if mixture.is_bound and _is_large(mixture) else "exact"
     weights = data.present.new_tensor([m.weight for m in data.modalities], dtype=torch.float32)
     total, log_likelihood = torch.zeros(3, dtype=torch.float64), torch.zeros(len(data.names), dtype=torch.float64)

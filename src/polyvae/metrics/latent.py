@@ -13,7 +13,7 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.gaussian import GaussianMixture
 from polyvae.keys import joined
 from polyvae.metrics.moments import Moments, RunningMoments
-from polyvae.metrics.pairs import Subset, given_subsets
+from polyvae.metrics.pairs import Subset, known_subsets
 from polyvae.metrics.protocol import Options, Trial, measuring
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel, Model, NotDefined, joint
@@ -47,7 +47,7 @@ def latent(model: Model, data: MultimodalDataset, **options: Unpack[Options]) ->
         if len(trial.rows) < 2:
             raise NotDefined(f"{len(trial.rows)} test rows have every modality; subsets are compared on at least 2")
         encoded = [(ids, batch, trial.model.encode(batch)) for ids, batch in trial.batches()]  # once for all subsets
-        for given in given_subsets(model.names):
+        for given in known_subsets(trial.model):
             values |= _of_subset(trial, encoded, given)
     return {f"latent/{key}": value for key, value in values.items()}
 

@@ -15,9 +15,9 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.keys import joined
 from polyvae.metrics.coherence import check_labels
-from polyvae.metrics.pairs import Subset, given_subsets
+from polyvae.metrics.pairs import Subset, known_subsets
 from polyvae.metrics.protocol import Options, Trial, measuring, rows_with
-from polyvae.models.contract import JointModel, Model, NotDefined, joint
+from polyvae.models.contract import JointModel, Model, NotDefined, joint, shared_dim_of
 from polyvae.noise import derive_seed
 from polyvae.subsets import conditional
 
@@ -68,7 +68,7 @@ def linear_probe(
     labels = check_labels(train, "linear_probe"), check_labels(test, "linear_probe")
     if unseen := sorted(set(labels[1].tolist()) - set(labels[0].tolist())):
         raise NotDefined(f"test rows are of classes that no training row has, such as {unseen[0]}")
-    names, given_sets = model.names, given_subsets(model.names)
+    names, given_sets = model.names, known_subsets(known)
     with measuring(known, test, **options) as on_test:
         order = np.random.default_rng(derive_seed(on_test.seed, "linear_probe")).permutation(len(train)).tolist()
         on_train = replace(on_test, data=train, rows=order[: max(EXAMPLES, *CURVE)])
@@ -103,9 +103,11 @@ def embeddings(
 ) -> dict[Subset, np.ndarray]:
     """given -> posterior means (row, latent), NaN where a row lacks some of `given`; each batch is encoded once.
 
+    Of a model with private codes it is the shared code alone, as published.
+
     of_one_member: for mixtures, the mean of one member drawn by the seed instead of the mean of all.
     """
-    model, data = trial.model, trial.data
+    model, data, width = trial.model, trial.data, shared_dim_of(trial.model)
     able = {given: rows_with(data, trial.rows, given) for given in subsets}
     means: dict[Subset, list[Tensor]] = {given: [] for given in subsets}
     for ids, batch in trial.batches():
@@ -116,8 +118,8 @@ def embeddings(
                 continue
             posterior = model.posterior(part, given, own)
             noise = trial.noise("linear_probe/member", rows, spread=0.0)
-            of_given.append(posterior.sample(noise) if of_one_member else posterior.mean)
-    codes = {given: np.full((len(trial.rows), model.latent_dim), np.nan, np.float32) for given in subsets}
+            of_given.append((posterior.sample(noise) if of_one_member else posterior.mean)[:, :width])
+    codes = {given: np.full((len(trial.rows), width), np.nan, np.float32) for given in subsets}
     place = {row: index for index, row in enumerate(trial.rows)}
     for given, parts in means.items():
         if parts:

@@ -19,7 +19,7 @@ from polyvae.keys import joined
 from polyvae.metrics.pairs import Subset, few_pairs
 from polyvae.metrics.protocol import Options, Trial, measuring
 from polyvae.modality import Batch
-from polyvae.models.contract import JointModel, Model, code_draws, joint
+from polyvae.models.contract import JointModel, Model, code_draws, has_density, joint
 from polyvae.noise import RowNoise, derive_seed
 
 MOST_ROWS = 500  # for all but the joint
@@ -61,7 +61,7 @@ def log_likelihood(
         values["complete_rows"] = float(len(complete.rows))
         for name in names:
             own = trial.having((name,), MOST_ROWS)
-            if len(own.rows) >= 2:
+            if len(own.rows) >= 2 and has_density(trial.model, (name,)):
                 values[f"modality/{name}"] = _mean(_weights(own, "modality", (name,), (name,), samples))
         if len(complete.rows) >= 2:
             importance = _weights(complete, "joint", names, names, samples)
@@ -70,9 +70,10 @@ def log_likelihood(
             given_sets = list(dict.fromkeys(given for given, _ in few_pairs(names, names)))
             predictive = _log_predictive(few, given_sets, samples)
             for given in given_sets:
-                values[f"joint_from/{joined(given)}"] = _mean(_weights(few, "from", given, names, samples))
+                if has_density(trial.model, given):
+                    values[f"joint_from/{joined(given)}"] = _mean(_weights(few, "from", given, names, samples))
                 values[f"conditional/{joined(given)}"] = _mean(predictive[given])
-            if train is not None:
+            if train is not None and (train.is_complete or has_density(trial.model, names[:1])):
                 blind = few.having(names, BLIND_ROWS).rows
                 values["unconditional"] = blind_log_likelihood(trial.model, data.rows(blind), train, seed=trial.seed)
                 values["joint_of_blind_rows"] = _mean(importance[:, [complete.rows.index(row) for row in blind]])

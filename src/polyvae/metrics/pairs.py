@@ -5,7 +5,7 @@ from itertools import combinations
 
 from polyvae import subsets
 from polyvae.keys import all_but
-from polyvae.models.contract import Model, mixture_of
+from polyvae.models.contract import JointModel, Model, has_density, mixture_of
 
 Subset = tuple[str, ...]
 Pair = tuple[Subset, str]  # (given, target)
@@ -16,6 +16,11 @@ def given_subsets(names: Subset) -> list[Subset]:
     """Every subset of up to 5 modalities; of more, the single ones and all of them."""
     sizes = range(1, len(names) + 1) if len(names) <= MOST_FOR_ALL_SUBSETS else (1, len(names))
     return [given for size in sizes for given in combinations(names, size)]
+
+
+def known_subsets(model: JointModel) -> list[Subset]:
+    """Those of `given_subsets` whose posterior has a density and moments."""
+    return [given for given in given_subsets(model.names) if has_density(model, given)]
 
 
 def all_pairs(names: Subset, targets: Subset) -> list[Pair]:

@@ -37,13 +37,14 @@ from polyvae.metrics.objective import objective
 from polyvae.metrics.pairs import few_pairs, one_out_pairs
 from polyvae.metrics.protocol import Evaluation, Options, readable
 from polyvae.metrics.readings import Readings, read_model
-from polyvae.models.contract import Model, NotDefined
+from polyvae.models.contract import Model, NotDefined, is_sampled
 from polyvae.registry import Registry
 
 Fact = TypeVar("Fact", float, str)
 SAMPLES_FOR_LARGE = 1000  # rows of a distance by an ImageNet network, by default
 JUDGES = (digits.NAME, labelled.NAME, AttributeJudge.name)  # each a part of the keys of what it looks at
 MANIFOLD = tuple(f"{score}/*" for score in Manifold._fields)
+SAMPLED = "what needs a density or a mean is left out given fewer than all modalities: there z can only be drawn"
 OF_LIKELIHOOD = ("joint*", "modality/*", "conditional/*", "unconditional", "samples", "complete_rows")
 
 
@@ -138,7 +139,8 @@ class Metric:
     keys: patterns (`fnmatch`) of its keys, which no other metric has; default: <name>/*. Scoring it again replaces them
     all.
     by_prior: patterns of those that depend on the model's prior.
-    is_sampled: whether it draws importance samples, which --importance-samples is about.
+    is_sampled: whether it draws importance samples, which --importance-samples is about. of_posteriors: whether it asks
+    for densities or moments of posteriors given subsets.
     warnings: of what was measured, key -> why not to trust it, or why it is not there.
     """
 
@@ -153,6 +155,7 @@ class Metric:
     keys: tuple[str, ...] = ()
     by_prior: tuple[str, ...] = ()
     is_sampled: bool = False
+    of_posteriors: bool = False
     warnings: Callable[[Mapping[str, float]], dict[str, str]] = lambda values: {}
 
     def owns(self, name: str, key: str) -> bool:
@@ -237,6 +240,7 @@ METRICS = Registry(
             lambda s: linear_probe(s.model, s.on.train, s.on.test, **s.options),
             "class read from posterior means",
             needs_labels=True,
+            of_posteriors=True,
         ),
         "log_likelihood": Metric(
             lambda s: log_likelihood(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.options),
@@ -245,11 +249,13 @@ METRICS = Registry(
             warnings=likelihood_warnings,
             by_prior=("log_likelihood/joint*", "log_likelihood/modality/*", "log_likelihood/unconditional"),
             is_sampled=True,
+            of_posteriors=True,
         ),
         "latent": Metric(
             lambda s: latent(s.model, s.on.test, **s.options),
             "rate and distortion by subset, active units, collapse",
             by_prior=("latent/rate/*", "latent/elbo/*"),
+            of_posteriors=True,
         ),
         "imputation": Metric(
             lambda s: imputation(s.model, s.on.test, s.on.train, **s.options),
@@ -389,6 +395,8 @@ def evaluate(
                 raise
             notes[name] = f"the plug-in's metric failed ({type(error).__name__}: {error})"
             continue
+        if METRICS[name].of_posteriors and is_sampled(model):
+            notes[name] = SAMPLED
         finite = {key: value for key, value in scores.items() if math.isfinite(value)}
         notes |= {key: f"it came out as {value}" for key, value in scores.items() if key not in finite}
         notes |= METRICS[name].warnings(finite)

@@ -8,8 +8,12 @@ from polyvae.models.aligned import AlignedFlows
 from polyvae.models.aligned import Options as AlignedOptions
 from polyvae.models.blueprint import JOINT, OWN, Blueprint, ModelFile, Networks, Pair
 from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
-from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE, MessageVAE
+from polyvae.models.flowing import FeatureOptions, FlowOptions, JointFlowVAE
+from polyvae.models.fused import RULES, CodeVAE, FusedVAE, HoelderVAE
+from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE
 from polyvae.models.generation import TrainableModel, generate
+from polyvae.models.mld import LatentDiffusion
+from polyvae.models.private import PrivateVAE, ReferenceVAE
 from polyvae.models.vae import MultimodalVAE
 from polyvae.registry import Registry
 
@@ -18,9 +22,14 @@ MODELS: Registry[type[TrainableModel]] = Registry(
     {
         JOINT: MultimodalVAE,
         "joint_encoder": JointEncoderVAE,
-        "messages": MessageVAE,
+        "joint_flows": JointFlowVAE,
+        "mld": LatentDiffusion,
+        "private": PrivateVAE,
+        "private_reference": ReferenceVAE,
         "aligned_flows": AlignedFlows,
-    },
+    }
+    | dict.fromkeys(RULES, FusedVAE)
+    | {"hoelder": HoelderVAE, "correlated": CodeVAE},
 )
 register = MODELS.register
 ABSTRACT = ("prior_codes", "posterior_codes", "decode")
@@ -48,11 +57,15 @@ __all__ = [
     "JOINT_EXPERT",
     "MODELS",
     "OWN",
+    "RULES",
     "AlignedFlows",
     "AlignedOptions",
     "Blueprint",
     "Codes",
+    "FeatureOptions",
+    "FlowOptions",
     "JointModel",
+    "LatentDiffusion",
     "Model",
     "ModelFile",
     "MultimodalVAE",

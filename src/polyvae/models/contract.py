@@ -5,7 +5,7 @@ its own, to be saved, scored, and to generate and impute. One whose decoders all
 posterior for every subset, is also a `JointModel`: bounds, likelihoods, probes and fitted priors need that.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeGuard
 
 from torch import Tensor
@@ -97,6 +97,24 @@ class JointModel(Model, Protocol):
         ...
 
 
+class PrivateModel(JointModel, Protocol):
+    """A joint model of u = (z, w_1, ..., w_M), whose decoder of m reads z and w_m.
+
+    shared_dim: dimensions of z. references: name -> a learned law r(w_m), where there is one.
+    """
+
+    shared_dim: int
+    references: Mapping[str, Prior] | None
+
+    def fuse(self, experts: Posterior, member: Tensor, prior_expert: Tensor, own: Tensor | None = None) -> Posterior:
+        """The posterior of the members. own: of member's shape, whose w_m has its own posterior; None: the members."""
+        ...
+
+    def unseen(self, name: str, codes: Tensor, is_own: Tensor, kind: Tensor) -> Tensor:
+        """codes (draw, batch, latent) as decoder `name` reads them where its w_m is not its own: an index of UNSEEN."""
+        ...
+
+
 def is_joint(model: Model) -> TypeGuard[JointModel]:
     """Whether one z, with a posterior for every subset, is behind all modalities: a model says so itself."""
     return getattr(model, "is_joint", False)  # a class of three methods is a model, too
@@ -114,6 +132,24 @@ def mixture_of(model: Model) -> SubsetMixture | None:
     return getattr(model, "mixture", None)
 
 
+def trained_mixture(model: JointModel) -> SubsetMixture:
+    """S of the model, with the weights that it has learned, if it learns any (`learned_mixture`)."""
+    return getattr(model, "learned_mixture", lambda: model.mixture)()
+
+
+def has_density(model: JointModel, given: Sequence[str]) -> bool:
+    """Whether `posterior` knows the law of z given these. `posterior_codes` always draws from it.
+
+    A kind of model that `is_sampled` knows it given all modalities alone, for rows that have them.
+    """
+    return not is_sampled(model) or set(given) == set(model.names)
+
+
+def is_sampled(model: Model) -> bool:
+    """Whether the posterior given fewer than all modalities can only be drawn from: a model says so itself."""
+    return getattr(model, "is_sampled", False)
+
+
 def expert_names_of(model: JointModel) -> tuple[str, ...]:
     """What the experts of `encode` are called: the modalities, and those that a kind of model adds (`expert_names`)."""
     return getattr(model, "expert_names", model.names)
@@ -122,6 +158,19 @@ def expert_names_of(model: JointModel) -> tuple[str, ...]:
 def fused(model: JointModel, experts: Posterior, member: Tensor, prior_expert: Tensor) -> Posterior:
     """The posterior of the members by the model's `fuse`, if it has its own, else their product; none may be empty."""
     return getattr(model, "fuse", gaussian.product)(experts, member, prior_expert)
+
+
+UNSEEN = ("prior", "reference", "zero")  # what can be read in place of a private code: draws of p(w) or r, or 0
+
+
+def has_private_codes(model: Model) -> TypeGuard[PrivateModel]:
+    """Whether decoders read codes of their own beside the shared one."""
+    return hasattr(model, "shared_dim")
+
+
+def shared_dim_of(model: JointModel) -> int:
+    """How many of the first dimensions of a code all decoders read."""
+    return getattr(model, "shared_dim", model.latent_dim)
 
 
 def code_draws(
@@ -133,5 +182,8 @@ def code_draws(
     """
     if not is_joint(model):
         return lambda generator: model.posterior_codes(batch, given, targets, generator)
-    posterior = model.posterior(batch, given, experts)
+    if is_sampled(model):
+        known = model.encode(batch, given) if experts is None else experts
+        return lambda generator: model.posterior_codes(batch, given, targets, generator, known)
+    posterior = getattr(model, "code_posterior", model.posterior)(batch, given, experts)
     return lambda generator: dict.fromkeys(targets, posterior.sample(generator))

@@ -1,4 +1,4 @@
-"""Joint VAEs whose posteriors are no plain products: with one more encoder of all modalities, or with messages."""
+"""A joint VAE with one more encoder, which reads all modalities (JMVAE)."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -41,18 +41,6 @@ class JointEncoder(nn.Module):
         return self.head(torch.stack(added).sum(0).relu())
 
 
-class MessageVAE(MultimodalVAE):
-    """Experts are messages that carry 1 / M of the prior each: the posterior of A is p^(1 - |A| / M) prod q_m.
-
-    So they are where a product of all without prior expert is the exact posterior and no expert differs from the others
-    in what it knows (MVTCAE). For A = all it is that product.
-    """
-
-    def fuse(self, experts: Posterior, member: Tensor, prior_expert: Tensor) -> Posterior:
-        """The posterior of the members."""
-        return gaussian.with_prior_power(experts, member, 1 - member.to(experts.mean.dtype).mean(-1))
-
-
 class JointEncoderVAE(MultimodalVAE):
     """joint: as `JointEncoder`. Its expert is the last one of `encode`, and the posterior given all modalities.
 
@@ -64,24 +52,27 @@ class JointEncoderVAE(MultimodalVAE):
         self.joint = joint
         self.expert_names: tuple[str, ...] = (*self.names, JOINT_EXPERT)
 
-    @classmethod
-    def of(cls, blueprint: Blueprint) -> "JointEncoderVAE":
-        """The untrained model of a blueprint."""
+    @staticmethod
+    def arguments(blueprint: Blueprint) -> dict[str, Any]:
         apart = replace(blueprint, seed=derive_seed(blueprint.seed, JOINT_EXPERT))
         encoders = {name: encoder for name, (encoder, _) in apart.pairs().items()}
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(blueprint.seed, "weights", JOINT_EXPERT))
             joint = JointEncoder(encoders, blueprint.latent_dim)
-        return cls(**cls.arguments(blueprint), joint=joint)
+        return MultimodalVAE.arguments(blueprint) | {"joint": joint}
 
     def further(self) -> dict[str, Any]:
         return {"joint": self.joint}
 
     def encode(self, batch: Batch, wanted: Tensor | Collection[str] | None = None) -> Posterior:
-        """The experts of `MultimodalVAE.encode`, and of the joint encoder, which reads all that a row has."""
+        """The experts of `MultimodalVAE.encode`, and of the joint encoder, which reads all that a row has.
+
+        wanted: names may be those of all experts; all modalities include the joint encoder.
+        """
         experts = super().encode(batch, wanted)
         blank = self.blank.expand(len(batch.present), -1)
-        is_asked = wanted is None or isinstance(wanted, Tensor) or set(wanted) >= set(self.names)
+        by_name = not (wanted is None or isinstance(wanted, Tensor))
+        is_asked = not by_name or JOINT_EXPERT in wanted or set(wanted) >= set(self.names)
         whole = self.family(*self.joint(batch.values, batch.present)) if is_asked else self.family.blank(blank)
         return experts.like(*(torch.cat([own, field[None]]) for own, field in zip(experts, whole, strict=True)))
 

@@ -63,4 +63,14 @@ class TrainableModel(nn.Module, Model):
         """The untrained model of a blueprint."""
         return cls(blueprint)
 
+    @classmethod
+    def network_dim(cls, blueprint: Blueprint) -> int:
+        """How many dimensions each encoder gives and each decoder reads, as the user's own networks must."""
+        return blueprint.latent_dim
+
+    @classmethod
+    def code_dim(cls, blueprint: Blueprint) -> int:
+        """Dimensions of all codes that a prior is over."""
+        return blueprint.latent_dim
+
     generate = generate

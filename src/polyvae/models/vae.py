@@ -83,6 +83,10 @@ class MultimodalVAE(TrainableModel):
         """What a kind of model is built from beside that, to be shared with a model `scored_by` other likelihoods."""
         return {}
 
+    def law_of(self, mean: Tensor, second: Tensor) -> Posterior:
+        """What the two outputs of an encoder mean."""
+        return self.family(mean, second)
+
     @property
     def device(self) -> torch.device:
         return self.blank.device
@@ -128,12 +132,12 @@ class MultimodalVAE(TrainableModel):
     def _expert(self, name: str, values: Tensor, seen: Tensor | None) -> Posterior:
         """seen: Bool (batch,), the rows to encode; None for all."""
         if seen is None or bool(seen.all()):
-            return self.family(*self.encoders[name](values))
+            return self.law_of(*self.encoders[name](values))
         blank = self.blank.expand(len(seen), -1)
         rows = seen.nonzero().squeeze(1)
         if not len(rows):
             return self.family.blank(blank)
-        expert = self.family(*self.encoders[name](values.index_select(0, rows)))
+        expert = self.law_of(*self.encoders[name](values.index_select(0, rows)))
         mean, logvar = (blank.to(field.dtype).index_copy(0, rows, field) for field in expert)
         return expert.like(mean, logvar)
 
@@ -141,7 +145,7 @@ class MultimodalVAE(TrainableModel):
         """Encodes all rows of `values` and masks those not wanted afterwards, so that no mask has to be read."""
         encoded = grouped.outputs(self.encoders, self.forms[0], values)
         outputs = [encoded.get(name, [self.blank.expand(len(seen), -1)] * 2) for name, seen in masks.items()]
-        experts = self.family(*(torch.stack(fields) for fields in zip(*outputs, strict=True)))
+        experts = self.law_of(*(torch.stack(fields) for fields in zip(*outputs, strict=True)))
         if is_whole and len(values) == len(masks):
             return experts
         seen = torch.stack([mask if name in values else torch.zeros_like(mask) for name, mask in masks.items()])
@@ -171,15 +175,17 @@ class MultimodalVAE(TrainableModel):
             S = self.rules[asked]
             check_products(self.family, S)
             experts, terms = self.encode(batch, asked) if experts is None else experts, S.on(batch.present.device)
-            components = fused(self, experts, terms.matrix[:, None], terms.prior_experts[:, None])
-            weights = terms.weights.to(components.mean.dtype).expand(len(batch.present), -1)
-            return GaussianMixture(components, weights)
+            weights = terms.weights.to(experts.mean.dtype).expand(len(batch.present), -1)
+            return self.components(experts, terms.matrix[:, None], terms.prior_experts[:, None], weights)
         observed = self.observed(batch, asked)
         member, prior_expert, weights = self._terms(observed)
         experts = self.encode(batch, member.any(0)) if experts is None else experts
         gaussian.check_product(experts, member, prior_expert)
-        components = fused(self, experts, member, prior_expert)
-        return GaussianMixture(components, weights.to(components.mean.dtype))
+        return self.components(experts, member, prior_expert, weights.to(experts.mean.dtype))
+
+    def components(self, experts: Posterior, member: Tensor, prior_expert: Tensor, weights: Tensor) -> GaussianMixture:
+        """The mixture of the posteriors of the members, with weights (batch, component)."""
+        return GaussianMixture(fused(self, experts, member, prior_expert), weights)
 
     def asked(self, given: Sequence[str] | None) -> tuple[str, ...]:
         """The names of `given` (default: all) in the model's order. Raises InputError for none, or others."""

@@ -18,6 +18,7 @@ from polyvae.networks.conv import OddUpsampling
 from polyvae.networks.gaps import FillGaps
 from polyvae.networks.heads import ChannelsLast, GaussianHead, LearnedScale
 from polyvae.networks.resnet import Block
+from polyvae.networks.trunks import TwoTrunks
 
 # Networks with such layers run by themselves: their arrays are so large that copies may cost more than launches.
 ALONE: frozenset[type[nn.Module]] = frozenset({Block})
@@ -126,6 +127,12 @@ def _channels_last(layers: Sequence[ChannelsLast], x: Tensor) -> Tensor:
     return x if convolutions_together(x.device) else x.movedim(2, -1).contiguous().movedim(-1, 2)
 
 
+def _beside(layers: Sequence[TwoTrunks], x: Tensor) -> tuple[Tensor, Tensor]:
+    first, second = _each(layers, "first", x), _each(layers, "second", x)
+    mean, logvar = (torch.cat(parts, -1) for parts in zip(first, second, strict=True))
+    return mean, logvar
+
+
 def _scaled(layers: Sequence[LearnedScale], x: Tensor) -> Tensor:
     raw = torch.stack([layer.log_scale for layer in layers])[:, None]
     location = _each(layers, "decoder", x).to(raw.dtype)
@@ -147,4 +154,5 @@ RULES: dict[type[nn.Module], Callable[[Sequence[Any], Tensor], Any]] = {
     Block: lambda layers, x: _each(layers, "shortcut", x) + 0.1 * _each(layers, "residual", x),
     GaussianHead: lambda layers, x: (_each(layers, "mean", x), _each(layers, "logvar", x)),
     LearnedScale: _scaled,
+    TwoTrunks: _beside,
 }

@@ -10,6 +10,7 @@ from polyvae.noise import Noise
 from polyvae.objectives.parts import (
     Allocation,
     Bound,
+    bound_of,
     check,
     every_term,
     fused,
@@ -49,9 +50,7 @@ def elbo(
         log_likelihood, kl = _exact(model, batch, mixture, generator)
     else:
         raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
-    weighted = log_likelihood if weights is None else log_likelihood * weights
-    distortion, rate = -log_likelihood.sum(-1).mean(), kl.mean()
-    return Bound(-weighted.sum(-1).mean() + beta * rate, log_likelihood, kl, distortion, rate)
+    return bound_of(log_likelihood, kl, beta, weights)
 
 
 def _systematic(model: JointModel, batch: Batch, mixture: SubsetMixture, generator: Noise) -> tuple[Tensor, Tensor]:

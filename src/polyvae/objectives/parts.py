@@ -13,10 +13,10 @@ from polyvae import gaussian, noise, waiting
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models import contract
-from polyvae.models.contract import JointModel
+from polyvae.models.contract import JointModel, Model
 from polyvae.noise import Noise, RowNoise, ShareNoise
 from polyvae.posteriors import Posterior
-from polyvae.subsets import SubsetMixture
+from polyvae.subsets import Powerset, SubsetMixture
 
 Allocation = Literal["systematic", "exact"]
 UNCOVERED = "leave such rows out, or add a term to S that encodes what they have"
@@ -42,6 +42,13 @@ class Bound(NamedTuple):
     regularisers: Mapping[str, Tensor] = MappingProxyType({})
 
 
+def bound_of(log_likelihood: Tensor, kl: Tensor, beta: float, weights: Tensor | None) -> Bound:
+    """Of log likelihoods (batch, modality) and divergences (batch,). weights: (modality,), in the loss (default 1)."""
+    weighted = log_likelihood if weights is None else log_likelihood * weights
+    distortion, rate = -log_likelihood.sum(-1).mean(), kl.mean()
+    return Bound(-weighted.sum(-1).mean() + beta * rate, log_likelihood, kl, distortion, rate)
+
+
 def check(model: JointModel, batch: Batch, mixture: SubsetMixture, beta: float) -> None:
     """Raises InputError for a negative beta, an S over other modalities, or a row that no term of S can encode."""
     if beta < 0:
@@ -65,6 +72,40 @@ def systematic_quantiles(batch_size: int, generator: Noise, device: torch.device
         return systematic_quantiles(generator.count, generator.generator, device)[generator.share]
     u = torch.rand((), generator=generator, device=device, dtype=torch.float64)
     return (u + noise.permutation(batch_size, generator, device)) / batch_size
+
+
+def subsets_of(present: Tensor, allocation: Allocation, generator: Noise) -> tuple[Tensor, Tensor]:
+    """Non-empty subsets of what rows have, given Bool (n, batch, modality), and factors (n, batch), float64.
+
+    "exact": all of them by their bits, with factor 1, and 0 with nothing given where a row lacks one of the subset.
+    "systematic": one a row, uniformly and evenly over the batch, with the number of its subsets for a factor. So the
+    sum over n of factor * f(given) is that of f over all subsets, on average.
+    Raises InputError for another allocation.
+    """
+    count, device = present.shape[-1], present.device
+    if allocation == "systematic":
+        quantiles = systematic_quantiles(len(present), generator, device)
+        names = tuple(map(str, range(count)))
+        return Powerset(names).pick(quantiles, present).given[None], (2.0 ** present.double().sum(-1) - 1)[None]
+    if allocation != "exact":
+        raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
+    bits = torch.arange(1, 2**count, device=device)[:, None] >> torch.arange(count, device=device)
+    matrix = (bits & 1).bool()[:, None]
+    given = matrix & ~(matrix & ~present).any(-1, keepdim=True)
+    return given, given.any(-1).double()
+
+
+def decoded(
+    model: JointModel, batch: Batch, posterior: Posterior, factor: Tensor, generator: Noise
+) -> tuple[Tensor, Tensor]:
+    """What posteriors (n, batch, latent) decode, log likelihoods (batch, modality), and their divergences (batch,).
+
+    Sums over n, each times its factor (n, batch). One draw of each posterior.
+    """
+    z = rsample(posterior, generator)
+    scores, factor = scores_of(model, batch, dict.fromkeys(model.names, z)), factor.to(z.dtype)
+    log_likelihood = torch.stack([(factor * scores[name]).sum(0) for name in model.names], -1)
+    return log_likelihood, (factor * model.prior.kl(posterior, z)).sum(0)
 
 
 def every_term(model: JointModel, batch: Batch, mixture: SubsetMixture) -> tuple[Posterior, Tensor]:
@@ -101,7 +142,7 @@ def rsample(posterior: Posterior, generator: Noise) -> Tensor:
     return posterior.rsample(standard.view(rows, *outer, latent).movedim(0, -2))
 
 
-def scores_of(model: JointModel, batch: Batch, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def scores_of(model: Model, batch: Batch, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """log likelihood(x_m | z_m) of every modality m in codes (..., batch, latent): (..., batch). Rows without it get 0.
 
     Where reading is free, those rows are not decoded. Elsewhere all modalities are decoded in one go.
@@ -117,7 +158,7 @@ def scores_of(model: JointModel, batch: Batch, codes: Mapping[str, Tensor]) -> d
     return scores
 
 
-def _scores_by_index(model: JointModel, batch: Batch, name: str, z: Tensor) -> Tensor:
+def _scores_by_index(model: Model, batch: Batch, name: str, z: Tensor) -> Tensor:
     value = batch.values[name]
     if batch.is_complete:
         return _scores(model.decode({name: z.flatten(0, -2)})[name], value, z)

@@ -1,11 +1,12 @@
-"""What a method asks of its experts beyond likelihoods and divergences: functions of a whole batch, in nats.
+"""What a method asks of its experts beyond likelihoods and divergences: functions of a whole batch.
 
 A regulariser is called as (model, batch, experts, generator), experts being what `encode` says of the batch, and
-returns a scalar to minimise, a mean over rows. It compares rows with each other, so that its value depends on the batch
+returns a scalar to minimise. It compares rows with each other, so that its value depends on the batch
 size, and noise that belongs to rows does not make it independent of what else is in the batch.
 
-A row counts what it has: it averages over its own pairs of modalities (with none, it adds 0), and is compared with rows
-that have both modalities of a pair. A batch without any adds 0, without a gradient.
+Contrast and cycle are means over rows, in nats. A row counts what it has: it averages over its own pairs of modalities
+(with none, it adds 0), and is compared with rows that have both modalities of a pair. A batch without any adds 0,
+without a gradient.
 """
 
 from collections.abc import Callable
@@ -19,17 +20,23 @@ from torch.nn.functional import normalize
 
 from polyvae.errors import InputError
 from polyvae.modality import Batch
-from polyvae.models.contract import JointModel
+from polyvae.models.contract import JointModel, has_private_codes, shared_dim_of
 from polyvae.noise import Noise
+from polyvae.objectives.canonical import RIDGE, canonical_correlation
+from polyvae.objectives.parts import rsample
 from polyvae.posteriors import Posterior
 
 
 class Regulariser(NamedTuple):
-    """weight * function(model, batch, experts, generator) is added to the loss; name: in histories and records."""
+    """weight * function(model, batch, experts, generator) is added to the loss; name: in histories and records.
+
+    passes: how often it decodes and encodes again each modality that a row has.
+    """
 
     name: str
     weight: float
     function: Callable[[JointModel, Batch, Posterior, Noise], Tensor]
+    passes: int = 0
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float, seen: Tensor) -> Tensor:
@@ -51,38 +58,115 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float, seen: Tensor) -> 
 
 @dataclass(frozen=True)
 class Contrast:
-    """NT-Xent between the posterior means of every two modalities, a mean over pairs (CrossMI of IDMVAE, GMC).
+    """NT-Xent between the posterior means of z of every two modalities, a mean over pairs (CrossMI of IDMVAE, GMC).
 
     temperature: with C classes that means separate perfectly and evenly, log C - log(1 + (C - 1) e^-g) nats of their
     entropy, g = C / (C - 1) / temperature, are captured at most: of 10 classes .93 at 1, 2.27 at .2 and 2.30 at .1.
     share: of the dimensions of z, the first ones, that are compared; the others may differ between modalities.
+    times_modalities: whether a row counts as often as it has modalities, as in the code of IDMVAE.
     Raises InputError for a temperature that is not above 0, and a share outside (0, 1].
     """
 
     temperature: float = 0.2
     share: float = 1.0
+    times_modalities: bool = False
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise InputError(f"--method-options temperature={self.temperature}: it must be above 0")
+        _check_temperature(self.temperature)
         if not 0 < self.share <= 1:
             raise InputError(f"--method-options share={self.share}: it must be above 0 and at most 1")
 
     def __call__(self, model: JointModel, batch: Batch, experts: Posterior, generator: Noise = None) -> Tensor:
-        means = experts.mean[: len(model.names), :, : max(1, round(self.share * model.latent_dim))]
-        return contrast(means, batch.present, self.temperature)
+        """The value of `batch`, a scalar; nothing is drawn."""
+        means = experts.mean[: len(model.names), :, : max(1, round(self.share * shared_dim_of(model)))]
+        return contrast(means, batch.present, self.temperature, self.times_modalities)
 
 
-def contrast(codes: Tensor, present: Tensor, temperature: float) -> Tensor:
+def contrast(codes: Tensor, present: Tensor, temperature: float, times_modalities: bool = False) -> Tensor:
     """NT-Xent of every two modalities in nats, a mean over pairs and rows. codes: (modality, batch, dimension)."""
     if len(codes) < 2:
         return codes.new_zeros(())
     pairs = list(zip(*combinations(range(len(codes)), 2), strict=True))
     first, second = (torch.stack([codes[i] for i in side]) for side in pairs)
     seen = torch.stack([present[:, i] & present[:, j] for i, j in zip(*pairs, strict=True)])
-    return _mean(nt_xent(first, second, temperature, seen), seen)
+    return _mean(nt_xent(first, second, temperature, seen), seen, present if times_modalities else None)
 
 
-def _mean(values: Tensor, seen: Tensor) -> Tensor:
-    """The mean over rows of each row's mean over what it has; values, seen: (entry, batch)."""
-    return (values.sum(0) / seen.sum(0).clamp(min=1)).mean()
+@dataclass(frozen=True)
+class Cycle:
+    """Codes of mixed rows survive decoding and encoding again, a mean over modalities (GenAug of IDMVAE).
+
+    For z, w of one draw of each expert and z', w' those of the row before (of those with the modality): NT-Xent between
+    the posterior means of z of a row and of the decoder's mean at (z, w'), and between those of w of the row and of the
+    decoder's mean at (z', w), half each. Gradients reach encoders and decoders. It needs a model with private codes.
+    temperature, times_modalities: as of `Contrast`. Raises InputError for a temperature that is not above 0.
+    """
+
+    temperature: float = 0.2
+    times_modalities: bool = False
+
+    def __post_init__(self) -> None:
+        _check_temperature(self.temperature)
+
+    def __call__(self, model: JointModel, batch: Batch, experts: Posterior, generator: Noise = None) -> Tensor:
+        """The value of `batch`, a scalar. Raises InputError for a model without private codes."""
+        if not has_private_codes(model):
+            raise InputError("a cycle mixes private codes, and the model has none; use the kind of model 'private'")
+        drawn, seen, split = rsample(experts, generator), batch.present.mT, model.shared_dim
+        before = drawn.take_along_dim(_before(seen)[..., None], 1)
+        mixed = torch.cat([_mixed(drawn, before, split), _mixed(before, drawn, split)], 1)  # (modality, 2 batch, u)
+        laws = model.decode(dict(zip(model.names, mixed, strict=True)))
+        values = {name: law.mean for name, law in laws.items()}
+        present = batch.present.repeat(2, 1)
+        means = model.encode(Batch.known(values, present, None, is_complete=batch.is_complete)).mean
+        of_z, of_w = means.chunk(2, 1)  # private codes of other modalities have mean 0, and no part in cosines
+        shared = nt_xent(experts.mean[..., :split], of_z[..., :split], self.temperature, seen)
+        private = nt_xent(experts.mean[..., split:], of_w[..., split:], self.temperature, seen)
+        return _mean((shared + private) / 2, seen, batch.present if self.times_modalities else None)
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """Minus the canonical correlations of the posterior means of z, summed over every two modalities (deep CCA).
+
+    Above minus M (M - 1) / 2 times the dimensions of z; no mean over rows, so batches should have many more rows than z
+    has dimensions. Raises InputError for a ridge, which is added to variances, that is not above 0.
+    """
+
+    ridge: float = RIDGE
+
+    def __post_init__(self) -> None:
+        if not self.ridge > 0:
+            raise InputError(f"--method-options ridge={self.ridge}: it must be above 0")
+
+    def __call__(self, model: JointModel, batch: Batch, experts: Posterior, generator: Noise = None) -> Tensor:
+        """The value of `batch`, a scalar; nothing is drawn."""
+        total, means = experts.mean.new_zeros(()), experts.mean[..., : shared_dim_of(model)]
+        for i, j in combinations(range(len(model.names)), 2):
+            seen = batch.present[:, i] & batch.present[:, j]
+            seen = seen & (seen.sum() > 1)  # one row alone has no covariance
+            total = total - canonical_correlation(means[i], means[j], self.ridge, seen).to(total.dtype)
+        return total
+
+
+def _mixed(shared: Tensor, private: Tensor, split: int) -> Tensor:
+    return torch.cat([shared[..., :split], private[..., split:]], -1)
+
+
+def _before(seen: Tensor) -> Tensor:
+    """Of each row the one before it that `seen` (modality, batch) has, the last one for the first: Int64, as `seen`."""
+    rows = torch.arange(seen.shape[-1], device=seen.device)
+    latest = torch.where(seen, rows, -1).cummax(-1).values
+    before = latest.roll(1, -1)
+    return torch.where(before < 0, latest[..., -1:], before).clamp(min=0)
+
+
+def _mean(losses: Tensor, seen: Tensor, times: Tensor | None) -> Tensor:
+    """The mean over rows of each row's mean over what it has; losses, seen: (entry, batch); times: factors by row."""
+    of_rows = losses.sum(0) / seen.sum(0).clamp(min=1)
+    return (of_rows if times is None else of_rows * times.sum(-1)).mean()
+
+
+def _check_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise InputError(f"--method-options temperature={temperature}: it must be above 0")

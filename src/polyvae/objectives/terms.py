@@ -15,11 +15,12 @@ from torch import Tensor
 from polyvae import gaussian, posteriors
 from polyvae.errors import InputError
 from polyvae.modality import Batch
-from polyvae.models.contract import JointModel, expert_names_of
+from polyvae.models.contract import UNSEEN, JointModel, expert_names_of, has_private_codes, shared_dim_of
 from polyvae.noise import Noise
-from polyvae.objectives.parts import Allocation, Bound, rsample, scores_of, systematic_quantiles
+from polyvae.objectives.parts import Allocation, Bound, bound_of, rsample, scores_of, systematic_quantiles
 from polyvae.objectives.regularisers import Regulariser
 from polyvae.posteriors import Posterior
+from polyvae.priors import Prior
 from polyvae.subsets import SubsetMixture
 
 MOST_PATTERNS = 1024  # of missing modalities, laid out at once; with more, a step asks which ones its rows have
@@ -29,10 +30,13 @@ class Q(NamedTuple):
     """A posterior: the product of the experts of `given`, and of N(0, I) if `prior_expert`.
 
     given: names of modalities, or of a further expert of the model (`contract.expert_names_of`).
+    private: whose private codes have their own posterior, in a model that has some: those of `given`, of all that a row
+    has, or of none; the others have p(w).
     """
 
     given: tuple[str, ...]
     prior_expert: bool = False
+    private: Literal["given", "all", "none"] = "given"
 
 
 class Mix(NamedTuple):
@@ -51,24 +55,32 @@ PRIOR = Q((), prior_expert=True)  # as `against` it is the model's prior, elsewh
 
 
 class Draw(NamedTuple):
-    """weight * sum over targets of E[log likelihood(x_m | z)], z from `of`. targets: None for all that a row has."""
+    """weight * sum over targets of E[log likelihood(x_m | z)], z from `of`. targets: None for all that a row has.
+
+    unseen: what a target reads whose private code is not its own in `of`: draws of p(w), of the learned reference r
+    (`models.private`), or 0; no divergence counts it. is_shared_constant: no gradient passes through the shared z.
+    """
 
     of: Q | Mix
     weight: float = 1.0
     targets: tuple[str, ...] | None = None
+    unseen: Literal["prior", "reference", "zero"] = "prior"
+    is_shared_constant: bool = False
 
 
 class Divergence(NamedTuple):
     """weight * KL(of || against), as a part of the rate, which beta multiplies.
 
-    how: "closed"; "sampled", log of - log against at the one draw of `of`, as a `Mix` needs; "pairwise", for a `Mix`
-    the weighted mean of the closed divergences from its parts, an upper bound.
+    how: "closed" (from PRIOR where it has a closed form); "sampled", log of - log against at the one draw of `of`, as a
+    `Mix` needs; "pairwise", for a `Mix` the weighted mean of the closed divergences from its parts, an upper bound.
+    at: the posterior at whose draw a sampled one is taken, None for `of`.
     """
 
     of: Q
     against: Q | Mix | Geometric
     weight: float = 1.0
     how: Literal["closed", "sampled", "pairwise"] = "closed"
+    at: Q | None = None
 
 
 class Terms(NamedTuple):
@@ -83,8 +95,8 @@ class Terms(NamedTuple):
         found: dict[Q, None] = {}
         for draw in self.draws:
             found |= dict.fromkeys([draw.of] if isinstance(draw.of, Q) else [q for _, q in draw.of.parts])
-        for of, against, *_ in self.divergences:
-            found[of] = None
+        for of, against, _, _, at in self.divergences:
+            found |= {of: None, at or of: None}
             if isinstance(against, Mix | Geometric):
                 found |= dict.fromkeys(q for _, q in against.parts)
             elif against != PRIOR:
@@ -102,9 +114,9 @@ Recipe = Callable[[tuple[str, ...]], Terms]
 ByRow = Callable[[Tensor], Tensor]  # a table (..., pattern) to what each row finds in it, (..., batch)
 
 
-def singles(names: Sequence[str]) -> tuple[tuple[float, Q], ...]:
+def singles(names: Sequence[str], private: Literal["given", "all", "none"] = "given") -> tuple[tuple[float, Q], ...]:
     """The posterior of every modality, each with weight 1 / M."""
-    return tuple((1 / len(names), Q((name,))) for name in names)
+    return tuple((1 / len(names), Q((name,), private=private)) for name in names)
 
 
 @dataclass(eq=False)
@@ -142,29 +154,28 @@ class OfTerms:
                 table.expand(*table.shape[:-1], len(batch.present)) if which is None else table.index_select(-1, which)
             )
 
-        experts = model.encode(batch)
-        laws = _laws(experts, layout, at)
-        z = rsample(_taken(laws, _sources(layout, generator, at)), generator)
-        log_likelihood, kl = _decoded(model, batch, layout, z, at), _divergence(model, layout, laws, z, at)
-        weighted = log_likelihood if weights is None else log_likelihood * weights
-        distortion, rate = -log_likelihood.sum(-1).mean(), kl.mean()
-        loss = -weighted.sum(-1).mean() + beta * rate
+        experts = model.encode(batch, None if self.regularisers else layout.encoded)
+        laws = _laws(model, experts, layout, at)
+        sources = _sources(layout, generator, at)
+        z = rsample(_taken(laws, sources), generator)
+        log_likelihood = _decoded(model, batch, layout, z, sources, at)
+        kl = _divergence(model, layout, laws, z, at)
+        bound = bound_of(log_likelihood, kl, beta, weights)
         values = {r.name: r.function(model, batch, experts, generator) for r in self.regularisers}
-        for name, weight, _ in self.regularisers:
-            loss = loss + weight * values[name]
-        return Bound(loss, log_likelihood, kl, distortion, rate, values)
+        added = [regulariser.weight * values[regulariser.name] for regulariser in self.regularisers]
+        return bound._replace(loss=sum(added, bound.loss), regularisers=values)
 
     def _layout(self, model: JointModel, batch: Batch, allocation: Allocation) -> tuple["_Layout", Tensor | None]:
         """Tables of the patterns that rows can have, and which one each has, Int64 (batch,); None: all the same."""
-        names, experts, present = model.names, expert_names_of(model), batch.present
+        names, present = model.names, batch.present
         if not batch.is_complete and 2 ** len(names) > MOST_PATTERNS:
             rows, which = present.unique(dim=0, return_inverse=True)
             patterns = [tuple(n for n, has in zip(names, row, strict=True) if has) for row in rows.tolist()]
-            return _laid_out(self.recipe, names, experts, patterns, allocation, present.device), which
-        key = names, experts, batch.is_complete, allocation, present.device
+            return _laid_out(self.recipe, model, patterns, allocation, present.device), which
+        key = names, expert_names_of(model), has_private_codes(model), batch.is_complete, allocation, present.device
         if key not in self.kept:
             patterns = [names] if batch.is_complete else _subsets(names)
-            self.kept[key] = _laid_out(self.recipe, names, experts, patterns, allocation, present.device)
+            self.kept[key] = _laid_out(self.recipe, model, patterns, allocation, present.device)
         if batch.is_complete:
             return self.kept[key], None
         bits = 2 ** torch.arange(len(names), device=present.device)
@@ -184,11 +195,15 @@ def elbo_of_terms(model: JointModel, batch: Batch, recipe: Recipe, **how: Any) -
     return OfTerms(recipe)(model, batch, **how)
 
 
-def _laws(experts: Posterior, layout: "_Layout", at: ByRow) -> Posterior:
+def _laws(model: JointModel, experts: Posterior, layout: "_Layout", at: ByRow) -> Posterior:
     """All posteriors, (law, batch, latent)."""
     if layout.needs_normal and not experts.has_products:
         raise gaussian.no_product(experts)
-    laws = gaussian.product(experts, at(layout.member).movedim(1, 2), at(layout.prior_expert))
+    product = experts, at(layout.member).movedim(1, 2), at(layout.prior_expert)
+    if has_private_codes(model) and layout.own is not None:
+        laws = model.fuse(*product, at(layout.own).movedim(1, 2))
+    else:
+        laws = gaussian.product(*product)
     if layout.geometric is None:
         return laws
     parts, share = (at(table) for table in layout.geometric)
@@ -206,15 +221,28 @@ def _sources(layout: "_Layout", generator: Noise, at: ByRow) -> Tensor:
     return source.gather(0, (cumulative <= quantile).sum(0, keepdim=True).clamp(max=len(source) - 1))[0]
 
 
-def _decoded(model: JointModel, batch: Batch, layout: "_Layout", z: Tensor, at: ByRow) -> Tensor:
+def _decoded(model: JointModel, batch: Batch, layout: "_Layout", z: Tensor, sources: Tensor, at: ByRow) -> Tensor:
     """log likelihoods (batch, modality), each the weighted sum over the draws that predict it."""
-    codes = {name: z if code is None else _picked(z, at(code)) for name, (code, _) in layout.reads.items()}
-    scores = scores_of(model, batch, codes)
+    scores = scores_of(model, batch, {name: _read(model, layout, name, z, sources, at) for name in layout.reads})
     columns = [
-        (at(layout.reads[name][1]).to(z.dtype) * scores[name]).sum(0) if name in scores else z.new_zeros(z.shape[1])
+        (at(layout.reads[name].weight).to(z.dtype) * scores[name]).sum(0) if name in scores else z.new_zeros(z.shape[1])
         for name in model.names
     ]
     return torch.stack(columns, -1)
+
+
+def _read(model: JointModel, layout: "_Layout", name: str, z: Tensor, sources: Tensor, at: ByRow) -> Tensor:
+    """What decoder `name` reads, (draw, batch, latent)."""
+    read = layout.reads[name]
+    codes = z if read.code is None else _picked(z, at(read.code))
+    if read.unseen is not None and has_private_codes(model) and layout.own is not None:
+        sources = sources if read.code is None else sources.gather(0, at(read.code))
+        is_own = at(layout.own[:, model.names.index(name)]).gather(0, sources)
+        codes = model.unseen(name, codes, is_own, at(read.unseen))
+    if read.is_constant is not None:
+        is_shared = torch.arange(codes.shape[-1], device=codes.device) < shared_dim_of(model)
+        codes = torch.where(at(read.is_constant)[..., None] & is_shared, codes.detach(), codes)
+    return codes
 
 
 def _divergence(model: JointModel, layout: "_Layout", laws: Posterior, z: Tensor, at: ByRow) -> Tensor:
@@ -232,6 +260,9 @@ def _divergence(model: JointModel, layout: "_Layout", laws: Posterior, z: Tensor
         drawn = _picked(z, code)
         density = (_taken(laws, parts).log_prob(drawn) + share.to(z.dtype).log()).logsumexp(0)
         total = total + (weight.to(z.dtype) * (_taken(laws, of).log_prob(drawn) - density)).sum(0)
+    if layout.sampled_prior is not None:
+        of, code, weight = (at(table) for table in layout.sampled_prior)
+        total = total + (weight.to(z.dtype) * Prior.kl(model.prior, _taken(laws, of), _picked(z, code))).sum(0)
     return total
 
 
@@ -253,24 +284,40 @@ def _subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
 Indexed = tuple[Tensor, ...]  # tables (..., pattern): places, then weights, 0 where a pattern has fewer entries
 
 
+class _Reads(NamedTuple):
+    """What one decoder reads, tables (draw, pattern): codes, None for all in turn; weights; for private codes, an index
+    of UNSEEN; whether z is a constant. None where no draw is concerned."""
+
+    code: Tensor | None
+    weight: Tensor
+    unseen: Tensor | None
+    is_constant: Tensor | None
+
+
 class _Layout(NamedTuple):
     """The terms of every pattern side by side, as tables (..., pattern), so that a step is the same for all rows.
 
-    member: Bool (law, expert, pattern); prior_expert: Bool (law, pattern). geometric: parts of the laws behind those.
-    codes: parts of what is drawn. reads: modality -> (which codes it is decoded from, None for all; weights).
-    to_prior, sampled: laws, their codes, weights. closed: pairs of laws, weights. mixes: what is sampled against.
+    encoded: the experts that some law takes, None for all. geometric: parts of the laws behind those.
+    member: Bool (law, expert, pattern); prior_expert: Bool (law, pattern).
+    own: Bool (law, modality, pattern), whose private codes have their own posterior; None in a model without.
+    codes: parts of what is drawn. reads: modality -> what it is decoded from.
+    to_prior, sampled, sampled_prior: laws, codes, weights. closed: pairs of laws, weights. mixes: what is sampled
+    against.
     """
 
     needs_normal: bool
+    encoded: frozenset[str] | None
     member: Tensor
     prior_expert: Tensor
+    own: Tensor | None
     geometric: Indexed | None
     codes: Indexed
-    reads: dict[str, tuple[Tensor | None, Tensor]]
+    reads: dict[str, _Reads]
     to_prior: Indexed | None
     closed: Indexed | None
     sampled: Indexed | None
     mixes: Indexed
+    sampled_prior: Indexed | None
 
 
 @dataclass
@@ -283,25 +330,28 @@ class _Column:
     allocation: Allocation
     codes: list[Q | Mix] = field(default_factory=list)
     geometric: list[Geometric] = field(default_factory=list)
-    reads: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    reads: dict[str, list[tuple[int, int, int, float]]] = field(default_factory=dict)
     to_prior: list[tuple[int, int, float]] = field(default_factory=list)
     closed: list[tuple[int, int, float]] = field(default_factory=list)
     sampled: list[tuple[int, int, float]] = field(default_factory=list)
     mixes: list[Q | Mix | Geometric] = field(default_factory=list)
+    sampled_prior: list[tuple[int, int, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.laws = self.terms.laws
-        for of, weight, targets in self.terms.draws:
+        for of, weight, targets, unseen, is_constant in self.terms.draws:
             each = of.parts if isinstance(of, Mix) and self.allocation == "exact" else ((1.0, of),)
             for share, part in each:
                 for name in targets or self.names:
-                    self.reads.setdefault(name, []).append((_place(self.codes, part), share * weight))
-        for of, against, weight, how in self.terms.divergences:
+                    read = (_place(self.codes, part), UNSEEN.index(unseen), int(is_constant), share * weight)
+                    self.reads.setdefault(name, []).append(read)
+        for of, against, weight, how, at in self.terms.divergences:
             law = self.law(of)
             if against == PRIOR:
-                self.to_prior.append((law, _place(self.codes, of), weight))
+                entries = self.sampled_prior if how == "sampled" else self.to_prior
+                entries.append((law, _place(self.codes, at or of), weight))
             elif how == "sampled":
-                self.sampled.append((law, _place(self.codes, of), weight))
+                self.sampled.append((law, _place(self.codes, at or of), weight))
                 self.mixes.append(against)
             elif isinstance(against, Mix):
                 if how != "pairwise":
@@ -328,31 +378,47 @@ def _place(seen: list[Any], one: Any) -> int:
 
 def _laid_out(
     recipe: Recipe,
-    names: tuple[str, ...],
-    expert_names: tuple[str, ...],
+    model: JointModel,
     patterns: Sequence[tuple[str, ...]],
     allocation: Allocation,
     device: torch.device,
 ) -> _Layout:
-    """Raises InputError for a posterior of what no expert is called."""
+    """Raises InputError for a posterior of what no expert is called, and private codes that the model does not have."""
+    names, expert_names = model.names, expert_names_of(model)
     every = [recipe(pattern) for pattern in patterns]
     most = max(len(terms.laws) for terms in every)
     columns = [_Column(pattern, terms, most, allocation) for pattern, terms in zip(patterns, every, strict=True)]
+    _check_private(model, columns)
     laws = [[*column.laws, *(PRIOR,) * (most - len(column.laws))] for column in columns]
-    if unknown := {name for column in laws for law in column for name in law.given} - set(expert_names):
+    encoded = frozenset(name for column in laws for law in column for name in law.given)
+    if unknown := encoded - set(expert_names):
         raise InputError(f"a recipe names {sorted(unknown)[0]!r}; the model's experts are {', '.join(expert_names)}")
     member = [[[name in column[i].given for column in laws] for name in expert_names] for i in range(most)]
+    own = None
+    if has_private_codes(model):
+        has_own = [[_own(law, column.names) for law in of] for of, column in zip(laws, columns, strict=True)]
+        each = [[[name in of[i] for of in has_own] for name in names] for i in range(most)]
+        own = torch.tensor(each, device=device)
     count = max(len(column.codes) for column in columns)
     reads = {}
     for name in names:
         entries = [column.reads.get(name, []) for column in columns]
         if table := _beside(entries, device):
-            is_all = len(table[0]) == count and all(i == code for each in entries for i, (code, _) in enumerate(each))
-            reads[name] = (None if is_all else table[0], table[1])
+            code, unseen, constant, weight = table
+            is_all = len(code) == count and all(i == place for each in entries for i, (place, *_) in enumerate(each))
+            kinds, constants = ({entry[k] for each in entries for entry in each} for k in (1, 2))
+            reads[name] = _Reads(
+                None if is_all else code,
+                weight,
+                unseen if any(kinds) else None,
+                constant.bool() if any(constants) else None,
+            )
     return _Layout(
         needs_normal=any(terms.needs_normal for terms in every),
+        encoded=None if has_private_codes(model) else encoded,
         member=torch.tensor(member, device=device),
         prior_expert=torch.tensor([[c[i].prior_expert for c in laws] for i in range(most)], device=device),
+        own=own,
         geometric=_nested([[c.parts(Mix(law.parts)) for law in c.geometric] for c in columns], device),
         codes=_nested([[c.parts(code) for code in c.codes] for c in columns], device) or (),
         reads=reads,
@@ -360,7 +426,24 @@ def _laid_out(
         closed=_beside([column.closed for column in columns], device),
         sampled=_beside([column.sampled for column in columns], device),
         mixes=_nested([[c.parts(mix) for mix in c.mixes] for c in columns], device) or (),
+        sampled_prior=_beside([column.sampled_prior for column in columns], device),
     )
+
+
+def _own(law: Q, present: tuple[str, ...]) -> tuple[str, ...]:
+    """Whose private codes have their own posterior."""
+    return {"given": law.given, "all": present, "none": ()}[law.private]
+
+
+def _check_private(model: JointModel, columns: Sequence[_Column]) -> None:
+    """Raises InputError for terms of private codes or references that the model does not have."""
+    terms = [column.terms for column in columns]
+    kinds = {draw.unseen for each in terms for draw in each.draws} - {"prior"}
+    is_private = bool(kinds) or any(law.private != "given" for each in terms for law in each.laws)
+    if is_private and not has_private_codes(model):
+        raise InputError("a recipe is about private codes, and the model has none; use the kind of model 'private'")
+    if "reference" in kinds and has_private_codes(model) and model.references is None:
+        raise InputError("a recipe reads references, and the model has none; use the kind of model 'private_reference'")
 
 
 def _beside(columns: Sequence[Sequence[tuple[float, ...]]], device: torch.device) -> Indexed | None:

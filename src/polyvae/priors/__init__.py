@@ -6,6 +6,7 @@ from typing import NotRequired, TypedDict
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.priors.base import Prior
+from polyvae.priors.blocks import WithPrivate
 from polyvae.priors.flow import HIDDEN, FlowPrior
 from polyvae.priors.mixtures import GaussianMixturePrior, VampPrior
 from polyvae.priors.standard import Centred, StandardNormal
@@ -63,6 +64,7 @@ __all__ = [
     "PriorFile",
     "StandardNormal",
     "VampPrior",
+    "WithPrivate",
     "elements",
     "make",
 ]

@@ -29,11 +29,13 @@ class Centred(Prior):
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind if self.logits is None else f"learned_{self.kind}"}
 
+    def scale(self) -> Tensor:
+        """The standard deviation of a Normal, b of a Laplace: (latent,)."""
+        return self.zeros + 1 if self.logits is None else posteriors.shared_scale(self.logits)
+
     def law(self) -> Posterior:
         """The prior as a law with fields (latent,)."""
-        if self.logits is None:
-            return posteriors.of_scale(self.kind, self.zeros, self.zeros)
-        return posteriors.of_scale(self.kind, self.zeros, posteriors.shared_scale(self.logits).log())
+        return posteriors.of_scale(self.kind, self.zeros, self.scale().log())
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
         return self.law().rsample(noise.normal(generator, count, len(self.zeros), self.zeros))

@@ -86,9 +86,9 @@ ENTRIES = (
     Entry(
         f"{keys.REGULARISER}/",
         "Regulariser",
-        "nats, lower is better",
+        "lower is better",
         "What a method asks of its encoders beside a bound, on test rows, before its weight. contrast: how badly the "
-        "posteriors of two modalities of a row find each other in a batch; log(2 B - 1) for B rows is chance.",
+        "posteriors of two modalities of a row find each other in a batch, nats; log(2 B - 1) for B rows is chance.",
     ),
     Entry(
         "label_free/",

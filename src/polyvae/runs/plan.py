@@ -212,6 +212,8 @@ def _blueprint(
         blueprint = replace(blueprint, prior={"kind": settings.prior, **components}, family=settings.family)
     with torch.device("meta"):
         blueprint.pairs()
+        if blueprint.kind in models.RULES:
+            models.RULES[blueprint.kind](blueprint)
     _check_networks(blueprint, train)
     return blueprint, settings
 
@@ -293,7 +295,7 @@ def _network_names(config: RunConfig, data: MultimodalDataset, own: Networks) ->
 
 def _check_networks(blueprint: Blueprint, data: MultimodalDataset) -> None:
     """Tries the user's networks on two rows: a wrong shape could be broadcast and go unseen."""
-    batch, latent_dim = data.batch([0, 0]), blueprint.latent_dim
+    batch, latent_dim = data.batch([0, 0]), models.MODELS.named(blueprint.kind).network_dim(blueprint)
     for modality in blueprint.modalities:
         name, network = modality.name, blueprint.networks[modality.name]
         if network == OWN:

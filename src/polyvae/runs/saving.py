@@ -61,7 +61,7 @@ def load(
         model = models.build(blueprint)
     _fill(model, path, tensors)
     if prior is not None:
-        model.prior = load_prior(folder, prior, content["latent_dim"])
+        model.prior = load_prior(folder, prior, _code_dim(content))
     return model.eval()
 
 
@@ -101,7 +101,7 @@ def faults(folder: Path) -> list[str]:
     names = {"model", *(path.stem for path in folder.glob("*.safetensors"))}
     kinds = sorted({path.stem for path in (folder / PRIORS).glob("*") if path.suffix in (".json", ".safetensors")})
     checks: list[Callable[[], object]] = [partial(_check_model, folder, weights) for weights in sorted(names)]
-    checks += [lambda kind=kind: load_prior(folder, kind, _content(folder)["latent_dim"]) for kind in kinds]
+    checks += [lambda kind=kind: load_prior(folder, kind, _code_dim(_content(folder))) for kind in kinds]
     found = []
     for check in checks:
         try:
@@ -128,6 +128,14 @@ def _content(folder: Path) -> dict[str, Any]:
     content = files.read_object(path, ModelFile)
     _check_sum(path, _recorded(folder).get(path.name))
     return content
+
+
+def _code_dim(content: Mapping[str, Any]) -> int:
+    """How many dimensions the priors of the model of a model.json have, of a kind that is not at hand: as it says."""
+    kind = content.get("kind", JOINT)
+    if kind not in models.MODELS:
+        return content["latent_dim"]
+    return models.MODELS[kind].code_dim(Blueprint.from_json(content))
 
 
 def misfit(path: Path, reason: str) -> InputError:

@@ -7,7 +7,7 @@ from polyvae import priors
 from polyvae.config import RunConfig, flag
 from polyvae.errors import InputError
 from polyvae.methods import Method
-from polyvae.models import MODELS
+from polyvae.models import MODELS, RULES
 from polyvae.models.vae import check_products
 from polyvae.objectives import PRIOR, Recipe, Terms, objective_named
 from polyvae.posteriors import Family
@@ -62,8 +62,10 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recip
         check_products(family, mixture)
     except InputError as error:
         raise InputError(f"--posterior {family.kind}: {error}") from None
+    if len(mixture.names) < 2 and (recipe is not None or method.model in RULES):
+        raise InputError(f"method {method.name} compares modalities, and there is one; use --method unimodal")
     if recipe is not None:
-        _check_terms(method, recipe(mixture.names), len(mixture.names), family, prior)
+        _check_terms(method, recipe(mixture.names), family, prior)
     return Settings(
         objective=None if recipe else objective.name,
         samples=(config.objective_samples or method.samples) if objective.draws else None,
@@ -82,10 +84,8 @@ def _allocation(config: RunConfig, method: Method, mixture: SubsetMixture) -> st
     return config.allocation
 
 
-def _check_terms(method: Method, terms: Terms, modalities: int, family: Family, prior: str) -> None:
+def _check_terms(method: Method, terms: Terms, family: Family, prior: str) -> None:
     """Raises InputError for what the terms of a method have no meaning for."""
-    if modalities < 2:
-        raise InputError(f"method {method.name} compares modalities, and there is one; use --method unimodal")
     if terms.needs_normal and not family.has_products:
         raise InputError(f"--posterior {family.kind}: method {method.name} multiplies posteriors; use normal")
     if PRIOR in terms.laws and prior != "normal":

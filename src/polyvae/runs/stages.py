@@ -20,11 +20,12 @@ from polyvae.training.loop import TrainingStage
 def stages_of(plan: Plan, model: TrainableModel) -> list[TrainingStage]:
     """The training stages of the plan's method; the loss of the last one is what the finished model is good at.
 
-    Raises InputError for regularisers in a team of processes, each of which sees its share of a batch alone.
+    Raises InputError for what compares rows, such as regularisers, in a team of processes, each of which sees its share
+    of a batch alone.
     """
     settings, config = plan.settings, plan.config
     regularisers = plan.method.regularisers_for(plan.blueprint.options)
-    if regularisers and parallel.team().size > 1:
+    if (regularisers or any(stage.compares_rows for stage in plan.method.stages)) and parallel.team().size > 1:
         raise InputError(f"method {plan.method.name} compares all rows of a batch; train it in one process")
     weights = torch.tensor([m.weight for m in plan.modalities], device=plan.device)
     stages = []

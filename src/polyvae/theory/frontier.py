@@ -75,4 +75,4 @@ def preset_mixes(law: Law) -> dict[str, Mix]:
 
 def mean_observed(S: SubsetMixture) -> float:
     """sum_A w_A |A|."""
-    return float(S.weights.numpy() @ S.matrix.numpy().sum(1))
+    return S.observed

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from collections.abc import Generator as Generated
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -154,8 +154,9 @@ class _Loop:
                         stage.prepare(self.rows(0))
                     self.optimiser = _adam(stage.parameters, self.states)
                 self.data = None  # what is captured belongs to a stage
-                while self.at.epoch < stage.epochs and not self._is_out_of_patience():
-                    yield from self._epoch(stage)
+                with _alone(self.model, stage.parameters):
+                    while self.at.epoch < stage.epochs and not self._is_out_of_patience():
+                        yield from self._epoch(stage)
                 self.at.stage, self.at.epoch, self.states = self.at.stage + 1, 0, {}
                 if self.at.stage < len(self.stages):  # another loss: what was best cannot be compared with it
                     self.at.best_loss, self.at.best_epoch, self.best = None, -1, {}
@@ -288,6 +289,21 @@ class _Loop:
         where, what = f"epoch {self.at.epoch}, step {step}", ", ".join(terms) or "the weighted sum"
         advice = "A smaller --learning-rate, or --gradient-clip, may help"
         return f"loss is not finite at {where}: {what}; the last good checkpoint is kept. {advice}"
+
+
+@contextmanager
+def _alone(model: nn.Module, parameters: Sequence[nn.Parameter]) -> Generated[None]:
+    """Inside, no others of the model's parameters take a gradient."""
+    model.zero_grad()
+    trained = set(map(id, parameters))
+    held = [value for value in model.parameters() if value.requires_grad and id(value) not in trained]
+    for value in held:
+        value.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for value in held:
+            value.requires_grad_(True)
 
 
 def _adam(parameters: Sequence[nn.Parameter], states: dict[int, dict[str, Tensor]]) -> Adam:

@@ -4,8 +4,8 @@
 
 Gradients are averaged, weighted by rows, and random numbers are drawn for the whole batch, so that the loss curve is
 that of one process up to rounding (networks with dropout draw other masks). All processes read the same store, the
-first alone writes to it; it also scores the model, while the others wait. Methods with regularisers, which compare the
-rows of a batch, are trained in one process (`runs.stages`).
+first alone writes to it; it also scores the model, while the others wait. Methods that compare the rows of
+a batch, as those with regularisers do, are trained in one process (`runs.stages`).
 """
 
 import os

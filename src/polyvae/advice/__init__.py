@@ -1,0 +1,1 @@
+"""Which method for a data set: what is measured of it, rules with their sources, a ranking."""

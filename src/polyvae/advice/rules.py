@@ -1,0 +1,376 @@
+"""What the facts of a data set say for and against methods, and for settings: data, each with its source.
+
+Points: 2, among the best of what was measured or published for this need; 1, good there, or for a reason or by a small
+run; below 0, the same against.
+Texts may name facts: "{facts.lacking:.0%}". A new method needs its lines here to be advised.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from polyvae.advice.facts import Facts
+from polyvae.methods import METHODS
+
+Need = Literal["imputation", "coherence", "joint-samples", "likelihoods", "speed"]
+Test = Callable[[Facts, Need], bool]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Where `holds`, each of `methods` gets `points`."""
+
+    methods: tuple[str, ...]
+    points: int
+    reason: str
+    source: str
+    holds: Test
+
+    def said(self, facts: Facts) -> str:
+        return f"{self.reason.format(facts=facts)} [{self.source}]"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Flags of `polyvae run` for `methods` (empty: all); of two that hold the later counts."""
+
+    flags: Mapping[str, str]
+    reason: str
+    source: str
+    holds: Test
+    methods: tuple[str, ...] = ()
+
+    def said(self, flags: Sequence[str]) -> str:
+        """Those of its flags that no later setting replaced, and why; empty if there are none."""
+        shown = " ".join(f"{flag} {self.flags[flag]}" for flag in flags)
+        return shown and f"{shown}: {self.reason} [{self.source}]"
+
+
+@dataclass(frozen=True)
+class Note:
+    """What to know whatever the method."""
+
+    holds: Test
+    text: str
+
+    def said(self, facts: Facts) -> str:
+        return self.text.format(facts=facts)
+
+
+def rules(source: str, holds: Test, *rows: tuple[str, int, str]) -> tuple[Rule, ...]:
+    """rows: methods in one word, points, reason."""
+    return tuple(Rule(tuple(methods.split()), points, reason, source, holds) for methods, points, reason in rows)
+
+
+def needs(*which: Need) -> Test:
+    return lambda facts, need: need in which
+
+
+def both(*tests: Test) -> Test:
+    return lambda facts, need: all(test(facts, need) for test in tests)
+
+
+def of(test: Callable[[Facts], bool]) -> Test:
+    """A test of the facts alone."""
+    return lambda facts, need: test(facts)
+
+
+def fills_tables(facts: Facts, need: Need) -> bool:
+    return need == "imputation" and "table" in facts.kinds
+
+
+def carries_over(facts: Facts, need: Need) -> bool:
+    """What is asked for is right content in what was not given: also where pictures, texts or classes are filled in."""
+    return need == "coherence" or (need == "imputation" and "table" not in facts.kinds)
+
+
+COMPLETE, GAPS = 0.05, 0.2  # share of (row, modality) pairs missing: hardly any; as much as was measured with gaps
+always = of(lambda facts: True)
+are_complete = of(lambda facts: facts.lacking <= COMPLETE)
+have_gaps = of(lambda facts: facts.lacking >= GAPS)
+are_two = of(lambda facts: facts.count == 2)
+are_several = of(lambda facts: facts.count > 2)
+are_alike = of(lambda facts: facts.are_alike)
+have_images = of(lambda facts: "image" in facts.kinds)
+have_texts = of(lambda facts: "text" in facts.kinds)
+of_numbers = of(lambda facts: facts.kinds <= {"table", "classes"})
+are_small = both(of_numbers, of(lambda facts: facts.size <= 100))
+are_large = both(of_numbers, of(lambda facts: facts.size > 100))
+samples, likelihoods, speed = needs("joint-samples"), needs("likelihoods"), needs("speed")
+
+JOINT = tuple(name for name, method in METHODS.items() if not method.is_single and name != "custom")
+MEASURED, THEORY = "measured", "measured; docs/theory.md, line 3"
+TABLES, PRIORS = "docs/results.md, Real tables", "docs/results.md, A prior fitted afterwards"
+FIG2, FIG4, FIG7 = (f"docs/results.md, figure {number}" for number in (2, 4, 7))
+PAGE, SMALL_RUN = "docs/methods.md", "docs/methods.md, What a small run shows"
+STUDY = "published: MultiVae's study of missing data, PolyMNIST, 4 seeds"
+COST = "polyvae methods"
+
+NOTHING_SHARED = rules(  # instead of all others, where that is certain
+    MEASURED,
+    always,
+    ("unimodal", 2, "modalities share nothing that counts, so that one model each loses nothing"),
+    (" ".join(JOINT), -2, "modalities share nothing that could be carried from one to another"),
+)
+RULES = (
+    *rules(
+        THEORY,
+        of(lambda facts: facts.is_redundant),
+        ("mmvae mopoe", 1, "each modality nearly tells the others, so that encoding a part loses little"),
+    ),
+    *(
+        rule
+        for method in ("mmvae", "mopoe")
+        for is_so, points, ends in ((Facts.is_costly, -1, "lower"), (Facts.is_cheap, 1, "upper"))
+        for rule in rules(
+            THEORY,
+            both(needs("joint-samples", "likelihoods"), of(partial(is_so, method=method))),
+            (method, points, f"its S hides at {'least' if ends == 'lower' else 'most'} "
+             f"{{facts.delta[{method}].{ends}.value:.2f}} nats, whatever the training"),
+        )
+    ),
+    *rules(
+        TABLES,
+        fills_tables,
+        ("mopoe", 2, "error .53 to .57 sd with 0 to 50 % missing; its 80 % intervals hold .83 to .84"),
+    ),
+    *rules(
+        TABLES,
+        both(fills_tables, have_gaps),
+        ("mvae", 1, "rows with gaps teach it: error .54 at 25 % missing, but 80 % intervals hold .72 to .75"),
+    ),
+    *rules(
+        TABLES,
+        both(fills_tables, are_complete),
+        ("mvae", -2, "trained on complete rows: error .63 sd, 80 % intervals hold .65 (mopoe .53, .84)"),
+    ),
+    *rules(
+        PAGE,
+        fills_tables,
+        ("jmvae", 1, "its rule for subsets is exact where its single encoders are"),
+        ("mvtcae", -1, "its experts are messages: given few inputs, means overshoot"),
+    ),
+    *rules(
+        PAGE,
+        both(fills_tables, are_alike),
+        ("mvtcae_over_messages", 1, "modalities of one form: exact for every subset if they are alike; not published"),
+    ),
+    *rules(
+        "docs/theory.md",
+        both(fills_tables, are_two),
+        ("mmvae", 1, "each of two modalities is encoded to predict the other"),
+    ),
+    *rules(
+        SMALL_RUN,
+        both(fills_tables, are_several),
+        ("mmvae mmjsd mmvm", -1, "a mixture: with {facts.count} modalities, more inputs make nothing better"),
+    ),
+    *rules(
+        FIG4,
+        carries_over,
+        ("mopoe", 2, "leave-one-out coherence .87 at beta .03, highest of four"),
+        ("mmvae", 1, "leave-one-out coherence .81 at beta .03"),
+        ("mvae_plus", -1, "leave-one-out coherence .24 at its best beta"),
+        ("mvae", -2, "leave-one-out coherence .11 to .17 at every beta (chance .1)"),
+    ),
+    *rules(
+        STUDY,
+        carries_over,
+        ("mmvae", 1, "coherence .80 from one input, best of seven, and from four"),
+        ("mvtcae", 1, "coherence .54 from one input, .83 from four; the best samples (distance 81, mmvae 191)"),
+        ("jmvae", 1, "coherence .63 from one input, .83 from four; distance 116"),
+    ),
+    *rules(
+        "published: Palumbo et al. 2023, 2024, each at its own budget",
+        both(carries_over, have_images),
+        ("cmvae", 2, "coherence .90 on PolyMNIST"),
+        ("mmvae_plus", 2, "coherence .87 on PolyMNIST, with private codes for what is not shared"),
+    ),
+    *rules(
+        "published: ICLR 2026, one seed",
+        both(carries_over, have_images),
+        ("idmvae", 1, "coherence .88 on Quadrant PolyMNIST, where a digit has four places"),
+    ),
+    *rules(
+        "published: Palumbo et al. 2024, at its own budget",
+        both(samples, have_images),
+        ("cmvae", 2, "joint coherence .78 on PolyMNIST, from its own learned prior"),
+    ),
+    *rules(
+        SMALL_RUN,
+        carries_over,
+        ("crmvae", 1, "coherence .99 from one input of `symbols`"),
+        ("mmvm", 1, "coherence 1.00 from one input of `symbols`"),
+        ("mmjsd", 1, "coherence .98 from one input of `symbols`"),
+        ("mvtcae_over_messages", -1, "coherence .81 from one input of `symbols`, mvtcae .86"),
+    ),
+    *rules(
+        STUDY,
+        both(carries_over, have_gaps),
+        ("mmvae", 1, "from one input .79 at 20 % missing, .76 at 50 %"),
+        ("mvtcae", -1, "from one input .49 at 20 % missing, .38 at 50 % (complete .54)"),
+        ("jmvae", -1, "published for complete rows only; with gaps not measured"),
+    ),
+    *rules(
+        PRIORS,
+        samples,
+        ("mvae", 2, "with a fitted prior the nearest of three (distance 252), joint coherence .41"),
+        ("mopoe", 2, "with a fitted prior distance 279, joint coherence .46"),
+        ("mmvae", 1, "with a fitted prior joint coherence .61, but the farthest of three (383)"),
+    ),
+    *rules(
+        STUDY,
+        samples,
+        ("mvtcae", 2, "with a fitted prior joint coherence .57, best of seven"),
+        ("jmvae", 1, "with a fitted prior joint coherence .46"),
+    ),
+    *rules(
+        FIG2,
+        samples,
+        ("mvae_plus", 1, "as near as mvae at beta .3 and the most varied (.82); one run of four failed"),
+    ),
+    *rules(
+        SMALL_RUN,
+        samples,
+        ("crmvae", -1, "joint coherence .80 of `symbols` from N(0, I), mopoe .96"),
+        ("mmvm", -1, "joint coherence .85 of `symbols` from N(0, I), mopoe .96"),
+    ),
+    *rules(
+        STUDY,
+        likelihoods,
+        ("mvtcae", 2, "-log p(X) 5,940 nats, lowest of six; its objective is no bound"),
+        ("jmvae", 2, "-log p(X) 6,034 nats, second of six; its objective is a bound"),
+        ("mmvae", -1, "-log p(X) 6,936 nats, highest of six"),
+    ),
+    *rules(
+        FIG7,
+        likelihoods,
+        ("mvae", 2, "log p(X) -3,719 at beta .3 (mopoe -3,855, mmvae -4,021); its objective is a bound"),
+        ("mvae_plus", 1, "log p(X) -3,725 at beta .3, as mvae; no bound, and it fails at beta 1"),
+        ("mopoe", 1, "log p(X) between mvae and mmvae; its objective is a bound"),
+    ),
+    *rules(
+        PAGE,
+        likelihoods,
+        ("crmvae mmjsd mmvm", -1, "its objective is no bound, and its likelihood was not measured"),
+    ),
+    *rules(
+        COST,
+        speed,
+        ("mmvae", 2, "encodes one modality a row"),
+        ("mopoe", 2, "encodes about half of the modalities a row, however many subsets there are"),
+        ("mvae mvtcae mmjsd mmvm", 1, "encodes and decodes every modality once"),
+        ("mvae_plus crmvae jmvae", -1, "encodes or decodes every modality twice"),
+        ("mmvae_plus cmvae idmvae", -2, "decodes every modality from every other"),
+    ),
+)  # fmt: skip
+
+SETTINGS = (
+    Setting({"--latent-dim": "8"}, "at most 100 values in all", SMALL_RUN, are_small),
+    Setting(
+        {"--latent-dim": "32", "--epochs": "60", "--batch-size": "128"}
+        | {"--learning-rate": "1e-3", "--schedule": "cosine"},
+        "as for tables of 2,000 rows and 649 features",
+        "benchmarks/imputation.py",
+        are_large,
+    ),
+    Setting({"--latent-dim": "96"}, "as on PolyMNIST at CPU scale; published 512", FIG2, have_images),
+    Setting(
+        {"--beta": ".3"},
+        "best likelihood of all four on PolyMNIST; for samples try .03 and 1, too",
+        FIG7,
+        both(have_images, needs("joint-samples", "likelihoods")),
+        ("mvae", "mvae_plus", "mmvae", "mopoe"),
+    ),
+    Setting(
+        {"--beta": ".03"},
+        "best coherence on PolyMNIST; .3 for more varied samples",
+        FIG4,
+        both(have_images, carries_over),
+        ("mmvae", "mopoe"),
+    ),
+    Setting(
+        {"--latent-dim": "48", "--beta": ".3"},
+        "as for drawn birds and captions, where the caption also had a --modality-weights of 5",
+        "docs/captions.md",
+        both(have_images, have_texts),
+    ),
+    Setting({"--beta": "2.5"}, "published for PolyMNIST", PAGE, have_images, ("mvtcae", "mvtcae_over_messages")),
+    Setting(
+        {"--latent-dim": "32", "--beta": "2.5"},
+        "published for PolyMNIST, with as many private dimensions for each modality",
+        "published: Palumbo et al. 2023, 2024",
+        have_images,
+        ("mmvae_plus", "cmvae"),
+    ),
+    Setting(
+        {"--latent-dim": "32", "--beta": "2.5", "--batch-size": "128", "--method-options": "private_dim=128"},
+        "published for Quadrant PolyMNIST",
+        PAGE,
+        have_images,
+        ("idmvae",),
+    ),
+    Setting({"--beta": ".1"}, "published; at beta 1 training stood on a plateau", PAGE, always, ("crmvae",)),
+    Setting(
+        {"--epochs": "160"},
+        "after 40 epochs of 2,000 rows it stood on a plateau",
+        SMALL_RUN,
+        of(lambda facts: facts.rows <= 2500),
+        ("jmvae",),
+    ),
+    Setting(
+        {"--batch-size": "32", "--validation-fraction": ".1", "--patience": "20"},
+        "for a few hundred rows; then use --weights model_best",
+        "README",
+        of(lambda facts: facts.rows < 1000),
+    ),
+)
+
+NOTES = (
+    Note(
+        of(lambda facts: facts.bounds is None),
+        "Nothing is known of what the modalities share ({facts.unmeasured}). Where joint models do no better than the "
+        "baselines, believe the baselines.",
+    ),
+    Note(
+        of(lambda facts: facts.bounds is not None and facts.sharing == "unknown"),
+        "No model was certain to tell a modality from the others. They may share nothing, or more than "
+        "{facts.bounds.rows:,} rows can show: the unimodal models are the test.",
+    ),
+    Note(
+        of(lambda facts: facts.count > 8),
+        "mopoe of {facts.count} modalities: keep --allocation systematic, the default; exact decodes every row from "
+        "2^{facts.count} - 1 subsets.",
+    ),
+    Note(
+        of(lambda facts: facts.imbalance >= 10),
+        "The largest modality has {facts.imbalance:,.0f} times the values of the smallest and will rule the loss. "
+        "Published remedy: --modality-weights, the largest size over each size. Here a weight was tried for captions "
+        "alone [docs/captions.md].",
+    ),
+    Note(
+        of(lambda facts: facts.gaps > 0),
+        "Single values are missing (up to {facts.gaps:.1%} of a table): they are not scored, and nothing need be "
+        "filled in before.",
+    ),
+    Note(
+        samples,
+        "Fit a prior: joint coherence of three models was .17 to .23 from their own and .41 to .61 from a fitted one "
+        f"[{PRIORS}].",
+    ),
+    Note(
+        likelihoods,
+        "12 importance samples, the default, are few: after short training 1.4 of them counted [docs/results.md].",
+    ),
+    Note(
+        both(have_texts, carries_over),
+        "Not to be expected: sentences that fit a picture. Image to caption was at chance for every model "
+        "[docs/captions.md].",
+    ),
+    Note(
+        both(have_images, carries_over),
+        "Not known: whether something that may be anywhere in a picture can be carried over. No joint model here has "
+        "learned it [docs/results.md, Translated PolyMNIST]; published: idmvae, where it has four places.",
+    ),
+)

@@ -1,0 +1,172 @@
+"""The command that says which method suits a data set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from polyvae import datasets, files
+from polyvae.advice.advise import Advice, Choice
+from polyvae.advice.advise import advise as advise_on
+from polyvae.advice.facts import Facts, measure
+from polyvae.advice.rules import Need
+from polyvae.audits.entropy_bounds import Interval
+from polyvae.cli.common import Quiet, Threads, listed, out_file, say, seeded, show, table_of, use_threads
+from polyvae.cli.progress import Bar
+from polyvae.config import DataOptions, flag
+from polyvae.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags(DataOptions):
+    """Which data, as `polyvae run` takes them; --data alone means --dataset arrays."""
+
+    dataset: str | None = None
+    """Data set; `polyvae data list` shows them. Default: arrays, if there is --data."""
+    only: str | None = None
+    """Keep only these modalities, comma-separated (m0,m2)."""
+    data_seed: int = 0
+    """Seed of the generated data set, and of the split of your own data."""
+
+    @property
+    def name(self) -> str:
+        if self.dataset is None and self.data is None:
+            raise InputError("which data? Say: polyvae advise --data FILE.npz, or --dataset NAME")
+        return self.dataset or "arrays"
+
+    @property
+    def words(self) -> list[str]:
+        """The flags that were given, as `polyvae run` takes them."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        given = {"dataset": self.name} | given
+        return [word for name, value in given.items() for word in (flag(name), str(value))]
+
+
+def advise(
+    *, data: Flags, need: Need = "imputation", out: Path | None = None, threads: Threads = None, quiet: Quiet = False
+) -> None:
+    """Which method for a data set, from what can be measured before training: reasons, settings, commands.
+
+    Each reason names its source: measured of these data, measured in docs/, or published. Points: 2, among the best of
+    what was measured or published for this need; 1, good there, or for a reason or by a small run; below 0, the same
+    against. docs/choosing.md has the rules, and what is not known.
+
+    Args:
+        need: imputation, what rows lack with an interval; coherence, one modality made from others and right in what
+            they share; joint-samples, of all modalities from the prior; likelihoods; speed of training.
+        out: JSON file for the facts and the advice.
+    """
+    use_threads(threads)
+    if out is not None:
+        out_file(out)
+    seed = seeded(data.data_seed)
+    loaded = datasets.load(data.name, split="train", seed=seed, **datasets.options_of(data.name, data))
+    if data.only is not None:
+        loaded = loaded.select(listed(data.only))
+    with Bar(quiet) as bar:
+        facts = measure(loaded, seed=seed, on_part=bar.part)
+    advice = advise_on(facts, need, data.words)
+    if out is not None:
+        files.write_json(out, {"facts": _facts_json(facts), **advice.to_json()})
+    if not quiet:
+        show(_views(facts))
+        doubts = (f"Look at {name}: {text}" for name, text in loaded.info.get("warnings", {}).items())
+        say("\n".join((_said(facts), *doubts, "")))
+        show(_ranking(advice.choices))
+        say("\n".join(_lines(advice)))
+
+
+def _views(facts: Facts) -> Table:
+    table = table_of("modality", "is", "missing", "nats alone", "known from the others: from", "to")
+    for view in facts.views:
+        numbers = ("", "not measured", "")
+        if facts.bounds is not None:
+            alone, known = facts.bounds.alone[view.name], facts.bounds.known[view.name]
+            upper = "unknown" if facts.reduced else _nats(known.upper.value)
+            numbers = (_nats(alone.upper.value), _nats(known.lower.value), upper)
+        gaps = f", single values {view.gaps:.1%}" if view.gaps else ""
+        what = f"{view.kind} {' x '.join(map(str, view.shape))}"
+        table.add_row(view.name, what, f"{view.missing:.1%}{gaps}", *numbers)
+    return table
+
+
+def _said(facts: Facts) -> str:
+    """The facts about rows, and about what modalities share, in words."""
+    lines = [f"{facts.rows:,} training rows, of which {facts.complete:,} are complete."]
+    if (bounds := facts.bounds) is None:
+        return f"{lines[0]} What modalities share was not measured: {facts.unmeasured}."
+    lines.append(
+        f"Known from the others: summed over features, in nats of {bounds.rows:,} complete rows in 16 bins; ends of "
+        "95 % intervals."
+    )
+    if facts.reduced:
+        lines.append(
+            f"Seen were {', '.join(facts.reduced)}: what these share, the data share; Delta is not told by them."
+        )
+    certain = {"something": "Certain: modalities share something.", "nothing": "Modalities share nothing that counts."}
+    lines.append(certain.get(facts.sharing, "Whether modalities share anything cannot be told."))
+    for method, (lower, upper) in facts.delta.items():
+        verdict = "costly" if facts.is_costly(method) else "cheap" if facts.is_cheap(method) else "undecided"
+        if upper.value > 0:
+            lines.append(
+                f"Delta of {method}: {_nats(lower.value)} to {_nats(upper.value)} of at most "
+                f"{_nats(bounds.joint.value)} nats, {verdict}."
+            )
+    return "\n".join(lines)
+
+
+def _ranking(choices: tuple[Choice, ...]) -> Table:
+    table = table_of("", "method", "points", "cost", "why")
+    for place, choice in enumerate(choices, 1):
+        table.add_row(
+            f"{place}.", choice.method, f"{choice.points:+d}", f"{choice.cost:.2f}", "; ".join(choice.reasons)
+        )
+    return table
+
+
+def _lines(advice: Advice) -> Iterator[str]:
+    yield "cost: modalities encoded and decoded a row and step, over the cheapest above."
+    if advice.against:
+        yield "\nAgainst:"
+        for said in dict.fromkeys((choice.points, choice.reasons) for choice in advice.against):
+            methods = (choice.method for choice in advice.against if (choice.points, choice.reasons) == said)
+            yield f"  {', '.join(methods)} ({said[0]:+d}): {'; '.join(said[1])}"
+    settings = dict.fromkeys(
+        (words, tuple(c.method for c in advice.choices if words in c.settings))
+        for choice in advice.choices
+        for words in choice.settings
+    )
+    if settings:
+        yield "\nSettings:"
+        for words, methods in settings:
+            whose = "" if len(methods) == len(advice.choices) else f"{', '.join(methods)}: "
+            yield f"  {whose}{words}"
+    if advice.notes:
+        yield "\nTo know:"
+        yield from (f"  {note}" for note in advice.notes)
+    yield "\nRun the best, and the last ones to compare with (RUN: the id that `run` prints; polyvae report shows all):"
+    yield from (f"  {command}" for command in advice.commands)
+
+
+def _facts_json(facts: Facts) -> dict[str, Any]:
+    def ends(interval: Interval, *, is_lower_only: bool = False) -> dict[str, float | None]:
+        return {"lower": interval.lower.value, "upper": None if is_lower_only else interval.upper.value}
+
+    views = [vars(view) | {"shape": list(view.shape), "sharing": facts.sharing_of(view.name)} for view in facts.views]
+    told = {"rows": facts.rows, "complete": facts.complete, "lacking": facts.lacking, "sharing": facts.sharing}
+    content: dict[str, Any] = told | {
+        "modalities": views,
+        "unmeasured": facts.unmeasured,
+        "reduced": list(facts.reduced),
+    }
+    if (bounds := facts.bounds) is not None:
+        is_part = bool(facts.reduced)
+        content["known"] = {name: ends(interval, is_lower_only=is_part) for name, interval in bounds.known.items()}
+        content["delta"] = {method: ends(interval) for method, interval in facts.delta.items()}
+    return content
+
+
+def _nats(value: float) -> str:
+    return f"{value:,.1f}" if value >= 10 else f"{value:.2g}"

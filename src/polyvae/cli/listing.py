@@ -1,0 +1,101 @@
+"""Commands that say what there is: methods, metrics."""
+
+import inspect
+from typing import Annotated
+
+import tyro
+from rich.table import Table
+
+from polyvae.cli.common import say, show, table_of
+from polyvae.judges import pretrained
+from polyvae.methods import METHODS, Method, cost, file_of
+from polyvae.metrics import METRICS
+from polyvae.models import MODELS
+from polyvae.objectives import objective_named
+from polyvae.options import names_of
+
+NAMES_SHOWN = ("m0", "m1", "m2", "m3", "m4")
+ITS_OWN = "its own"
+
+
+def methods(name: Annotated[str | None, tyro.conf.Positional] = None) -> None:
+    """Show the table of methods; with a name, what one maximises, its options and its defaults.
+
+    joint bound: whether it bounds log p of all modalities. cost: modalities encoded + decoded per row and step, on
+    average, of 5.
+
+    Args:
+        name: A method of the table.
+    """
+    if name is not None:
+        _show_one(METHODS.named(name))
+        return
+    table = table_of("method", "what it is", "joint bound", "cost", "source")
+    table.columns[0].no_wrap = table.columns[3].no_wrap = True
+    for method in METHODS.values():
+        table.add_row(method.name, method.summary, _is_bound(method), _cost(method), method.source)
+    show(table)
+
+
+def _show_one(method: Method) -> None:
+    say(f"{method.name}: {method.summary}\n")
+    rows = {
+        "source": method.source,
+        "objective": _objective(method),
+        "prior": method.prior if _is_joint(method) else ITS_OWN,
+        "posterior": f"{method.family.kind}, {method.family.scale}" if _is_joint(method) else ITS_OWN,
+        "joint bound": _is_bound(method),
+        "cost": _cost(method),
+        "options": ", ".join(f"{key}={value}" for key, value in _defaults(method).items()) or "none",
+    }
+    table = Table(box=None, show_header=False)
+    for heading, text in rows.items():
+        table.add_row(heading, text)
+    show(table)
+    if (file := file_of(method)) is not None:
+        say(f"\n{inspect.getdoc(file)}")
+
+
+def _objective(method: Method) -> str:
+    own = "its terms" if method.recipe else method.objective
+    if objective_named(method.objective).draws:
+        own += f", K = {method.samples}"
+    first, *others = [(stage.name, own if stage.objective is None else ITS_OWN) for stage in method.stages]
+    return ", then ".join(f"{name}: {what}" for name, what in (first, *others)) if others else first[1]
+
+
+def _defaults(method: Method) -> dict[str, str]:
+    """Options of its own, which --method-options changes."""
+    if method.options is None:
+        return {}
+    values = {key: getattr(method.options(), key) for key in names_of(method.options)}
+    return {key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in values.items()}
+
+
+def _is_joint(method: Method) -> bool:
+    return MODELS.named(method.model).is_joint
+
+
+def _is_bound(method: Method) -> str:
+    """On the joint log-evidence, at beta 1 or more for L_S."""
+    if method.mixture is None:
+        return "depends on S"
+    is_bound = _is_joint(method) and method.is_bound and method.mixture(("a", "b")).is_bound
+    return "yes" if is_bound else "no"
+
+
+def _cost(method: Method) -> str:
+    if method.mixture is None:
+        return "by S"
+    return " + ".join(f"{count:.3g}" for count in cost(method, NAMES_SHOWN))
+
+
+def metrics() -> None:
+    """Show the table of metrics: what they measure, whether every run has them, what they need."""
+    table = table_of("metric", "what it measures", "in every run", "needs")
+    for name, metric in METRICS.items():
+        needs = [metric.needs or "", "labels" if metric.needs_labels else "", "images" if metric.needs_images else ""]
+        if metric.needs in pretrained.EXTRACTORS and metric.needs not in pretrained.installed():
+            needs[0] += " (not installed)"
+        table.add_row(name, metric.summary, "yes" if metric.is_default else "", ", ".join(filter(None, needs)))
+    show(table)

@@ -1,0 +1,62 @@
+"""Hölder pooling (Vo et al. 2026): (sum_m sqrt q_m)^2 itself, a mixture whose weights depend on the row.
+
+For a row with M modalities, parts c its experts q_j and the normalised sqrt(q_i q_j) of all pairs (`fusions.hoelder`),
+with weights w_c proportional to 1 and to 2 S_ij, the overlap of a pair, maximised:
+
+    sum_c w_c { E_c sum_m log p(x_m | z) - beta KL(c || p) }
+
+w_c has gradients. It is the L_S of a mixture, hence a bound. At test time z is drawn from the mixture over the given
+modalities. "exact" allocation decodes all M (M + 1) / 2 parts; "systematic" one a row, drawn uniformly with factor
+w_c / u. The variants "+" and "++" of the paper, which have private codes, are not here.
+"""
+
+import torch
+
+from polyvae import fusions, subsets
+from polyvae.errors import InputError
+from polyvae.methods.method import Method, Stage
+from polyvae.modality import Batch
+from polyvae.models.fused import HoelderVAE
+from polyvae.noise import Noise
+from polyvae.objectives import Allocation, Bound, systematic_quantiles
+from polyvae.objectives.parts import bound_of, check, decoded
+from polyvae.subsets import SubsetMixture
+
+
+def objective(
+    model: HoelderVAE,
+    batch: Batch,
+    mixture: SubsetMixture,
+    *,
+    beta: float = 1.0,
+    allocation: Allocation = "systematic",
+    weights: torch.Tensor | None = None,
+    generator: Noise = None,
+) -> Bound:
+    """The formula above, negated in `loss`. Raises InputError for an unknown allocation."""
+    check(model, batch, mixture, beta)
+    parts, log_weights = fusions.hoelder(model.encode(batch), batch.present)
+    factor = log_weights.exp()
+    if allocation == "systematic":
+        able = log_weights > -torch.inf
+        count = able.sum(0)
+        rank = (systematic_quantiles(len(count), generator, count.device) * count).long()
+        drawn = (able.cumsum(0) <= rank).sum(0, keepdim=True).clamp(max=len(able) - 1)
+        places = drawn[..., None].expand(-1, -1, parts.mean.shape[-1])
+        parts = parts.like(*(field.gather(0, places) for field in parts))
+        factor = factor.gather(0, drawn) * count
+    elif allocation != "exact":
+        raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
+    return bound_of(*decoded(model, batch, parts, factor, generator), beta, weights)
+
+
+ROWS = (
+    Method(
+        "hoelder",
+        subsets.whole,
+        "mixture of experts and of the overlaps of all pairs",
+        "Vo et al. 2026, without private codes",
+        (Stage(objective=objective),),
+        model="hoelder",
+    ),
+)

@@ -1,0 +1,65 @@
+"""IDMVAE (ICLR 2026): MMVAE+ whose shared codes find each other, and whose two codes can be told apart.
+
+The objective of MMVAE+ (`mmvae_plus`), of which is subtracted, for a batch:
+
+    contrast * mean over pairs m < n of NT-Xent(means of z given x_m, means of z given x_n)            (CrossMI)
+    cycle / (2 M) sum_m { NT-Xent(z of x_m, z of x'_m) + NT-Xent(w of x_m, w of x''_m) }               (GenAug)
+
+x'_m decoded from z of its row and w of the row before, x''_m the other way round (`objectives.regularisers`). In the
+published code (`official`) both count M times, so that its weights 80 and 20 are 400 and 100 here for five modalities.
+Its diffusion prior, whose loss the code adds to a divergence from N(0, I), is left out: a prior can be fitted after
+training (`polyvae fit-prior`). At test time: as MMVAE+.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from polyvae.errors import InputError
+from polyvae.methods.mmvae_plus import MMVAE_PLUS
+from polyvae.models.private import PrivateOptions
+from polyvae.objectives import Contrast, Cycle, Regulariser
+from polyvae.posteriors import Family
+
+
+@dataclass(frozen=True)
+class Options(PrivateOptions):
+    """contrast, cycle: weights of CrossMI and GenAug, at least 0; temperature of both, above 0."""
+
+    contrast: float = 80.0
+    cycle: float = 20.0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("contrast", "cycle"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"--method-options {name}={getattr(self, name)}: it must be at least 0")
+        regularisers(self)
+
+
+def regularisers(options: Options, *, is_official: bool = False) -> tuple[Regulariser, ...]:
+    contrast = Contrast(options.temperature, times_modalities=is_official)
+    cycle = Cycle(options.temperature, times_modalities=is_official)
+    return Regulariser("contrast", options.contrast, contrast), Regulariser("cycle", options.cycle, cycle, passes=2)
+
+
+IDMVAE = replace(
+    MMVAE_PLUS,
+    name="idmvae",
+    summary="mmvae_plus whose encoders must also tell rows apart, by z and by w",
+    source="ICLR 2026, paper's weights",
+    prior="normal",
+    family=Family("normal", "softplus"),
+    options=Options,
+    regularisers=regularisers,
+)
+ROWS = (
+    IDMVAE,
+    replace(
+        IDMVAE,
+        name="idmvae_official",
+        summary="idmvae whose regularisers count once a modality, as its code",
+        source="ICLR 2026, their code",
+        regularisers=partial(regularisers, is_official=True),
+    ),
+)

@@ -1,0 +1,96 @@
+"""JNF (Senellart et al. 2023): an encoder of all modalities, then for each one a normalising flow that follows it.
+
+For a row with modalities X, q_X the encoder that reads them all, one after the other, each with all else as it is:
+
+    0.  maximised, jnf_dcca alone: sum_{m < n} the canonical correlations of g_m(x_m) and g_n(x_n) in a batch
+    1.  maximised: E_{q_X} sum_m log p(x_m | z) - beta KL(q_X || p)
+    2.  minimised: sum_m KL(q_X || q_m) at one draw of q_X, q_m(z | x_m) a flow over a Gaussian that an encoder gives
+
+The Gaussian is that of the modality's own encoder; in jnf_dcca it is read off the features g_m. Nothing biases q_X, and
+the best q_m is q_X averaged over x given x_m. At test time: all modalities, q_X; one, q_m; others, A, p^(1 - |A|) prod
+q_m, by HMC from a draw of a member. Published code divides by p once for any A, exact for |A| = 2 alone.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain, combinations
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from polyvae import gaussian, subsets
+from polyvae.methods.method import Method, Stage, parameters_of
+from polyvae.methods.telbo import JOINTLY, joint
+from polyvae.modality import Batch
+from polyvae.models import FeatureOptions, FlowOptions
+from polyvae.noise import Noise
+from polyvae.objectives import Bound
+from polyvae.objectives.canonical import canonical_correlation
+from polyvae.objectives.parts import rsample
+from polyvae.subsets import SubsetMixture
+
+
+def follow(model: Any, batch: Batch, mixture: SubsetMixture, *, generator: Noise = None, **settings: Any) -> Bound:
+    """sum_m KL(q_X || q_m) over what a row has, at one draw of q_X, which is not trained; beta has no part in it."""
+    experts = model.encode(batch)
+    whole = gaussian.picked(experts, -1)
+    whole = whole.like(*(field.detach() for field in whole))
+    z = rsample(whole, generator)
+    ratios = torch.stack([whole.log_prob(z) - model.log_density(experts, name, z) for name in model.names], -1)
+    return _bound(torch.where(batch.present, ratios, 0.0))
+
+
+def correlate(model: Any, batch: Batch, mixture: SubsetMixture, **settings: Any) -> Bound:
+    """Minus the canonical correlations of the features of every two modalities, over the rows that have both."""
+    features = [model.encoders[name].features(value) for name, value in batch.values.items()]
+    if model.training:
+        for name, found, seen in zip(batch.values, features, batch.present.unbind(-1), strict=True):
+            model.encoders[name].follow_moments(found, seen)
+    pairs = combinations(zip(features, batch.present.unbind(-1), strict=True), 2)
+    found = [canonical_correlation(a, b, seen=first & second) for (a, first), (b, second) in pairs]
+    nothing = features[0].new_zeros(batch.present.shape)
+    return _bound(nothing)._replace(loss=-torch.stack(found).sum().to(nothing.dtype))
+
+
+def _bound(divergences: Tensor) -> Bound:
+    """divergences: (batch, modality), all that a step minimises."""
+    kl = divergences.sum(-1)
+    return Bound(kl.mean(), torch.zeros_like(divergences), kl, kl.new_zeros(()), kl.mean())
+
+
+def _features(model: Any) -> Iterable[nn.Parameter]:
+    return (value for encoder in model.encoders.values() for value in encoder.of_features())
+
+
+def _heads(model: Any) -> Iterable[nn.Parameter]:
+    return chain(model.flows.parameters(), *(encoder.head.parameters() for encoder in model.encoders.values()))
+
+
+JNF = Method(
+    "jnf",
+    subsets.whole,
+    "an encoder of all modalities, which a flow for each follows",
+    "Senellart et al. 2023",
+    model="joint_flows",
+    recipe=joint,
+    options=FlowOptions,
+    stages=(
+        JOINTLY,
+        Stage("flows", follow, 0.25, parameters_of("encoders", "flows")),
+    ),
+)
+ROWS = (
+    JNF,
+    replace(
+        JNF,
+        name="jnf_dcca",
+        summary="jnf whose flows read features that modalities share",
+        options=FeatureOptions,
+        stages=(
+            Stage("features", correlate, 0.25, _features, compares_rows=True),
+            replace(JOINTLY, share=0.5),
+            Stage("flows", follow, 0.25, _heads),
+        ),
+    ),
+)

@@ -1,0 +1,82 @@
+"""The masked bound with a permutation-invariant encoder (Hirt et al. 2024).
+
+For a row with modalities X, S a random subset of it, q_S the output of one network of the set of experts, maximised:
+
+    E_S { E_{q_S} sum_{m in S} log p(x_m | z) - beta KL(q_S || p)
+        + E_{q_X} sum_{m not in S} log p(x_m | z) - beta KL(q_X || q_S) }
+
+The first half bounds log p(x_S), the second log p(x_notS | x_S); exact posteriors attain log p(X) for every S at once.
+S has each modality with probability 1/2. For S = X it is the ELBO of q_X, and so it is for the empty set with q = p,
+which has nothing to learn; the published code has a network for it. A draw of each posterior, KLs closed (published: at
+the draws). At test time the posterior of A is q_A. "systematic" has one S a row, "exact" all of them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from polyvae import posteriors, subsets
+from polyvae.errors import InputError
+from polyvae.methods.method import Method, Stage
+from polyvae.modality import Batch
+from polyvae.models.contract import JointModel, fused
+from polyvae.noise import Noise
+from polyvae.objectives import Allocation, Bound
+from polyvae.objectives.parts import bound_of, check, rsample, scores_of, subsets_of
+from polyvae.subsets import SubsetMixture
+
+
+@dataclass(frozen=True)
+class Options:
+    """width, depth: of the layers that read each expert before they are added up; the published ones are 256 and 2."""
+
+    width: int = 256
+    depth: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("width", "depth"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--method-options {name}={getattr(self, name)}: it must be at least 1")
+
+
+def objective(
+    model: JointModel,
+    batch: Batch,
+    mixture: SubsetMixture,
+    *,
+    beta: float = 1.0,
+    allocation: Allocation = "systematic",
+    weights: torch.Tensor | None = None,
+    generator: Noise = None,
+) -> Bound:
+    """The formula above, negated in `loss`."""
+    check(model, batch, mixture, beta)
+    present = batch.present
+    given, factor = subsets_of(present, allocation, generator)
+    is_whole = (given == present).all(-1)
+    factor = factor * torch.where(is_whole, 2.0, 1.0) / 2.0 ** present.sum(-1)  # the empty set counts as X
+    experts = model.encode(batch)
+    both = torch.stack([given, present.expand_as(given)])  # (2, n, batch, modality)
+    laws = fused(model, experts, both.flatten(0, 1), ~both.any(-1).flatten(0, 1))
+    z = rsample(laws, generator)
+    some, whole = (laws.like(*(field.chunk(2)[half] for field in laws)) for half in (0, 1))
+    z_some, z_whole = z.chunk(2)
+    factor = factor.to(z.dtype)
+    codes = {name: torch.where(given[..., i, None], z_some, z_whole) for i, name in enumerate(model.names)}
+    scores = scores_of(model, batch, codes)
+    log_likelihood = torch.stack([(factor * scores[name]).sum(0) for name in model.names], -1)
+    rate = model.prior.kl(some, z_some) + posteriors.kl(whole, some)
+    return bound_of(log_likelihood, (factor * rate).sum(0), beta, weights)
+
+
+ROWS = (
+    Method(
+        "masked",
+        subsets.whole,
+        "one network of the set of experts; a random subset predicts itself, all predict the rest",
+        "Hirt et al. 2024",
+        (Stage(objective=objective),),
+        model="set_network",
+        options=Options,
+    ),
+)

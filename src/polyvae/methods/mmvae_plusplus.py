@@ -1,0 +1,46 @@
+"""MMVAE++ (Maertens & Yau): as MMVAE+, but z learns from other modalities alone, and w_n is 0 where it is not known.
+
+For a row with modalities X, sg[.] without gradient, maximised:
+
+    sum_m E { log p(x_m | sg[z], w_m) + sum_{n != m} log p(x_n | z, w_n = 0) } - beta KL(q(z, w_m | x_m) || p(z) p(w_m))
+
+with z, w_m ~ q(z | x_m) q(w_m | x_m). Sums over modalities, not means; divergences in closed form. At test time: z from
+the mixture of what is given, own w_m for that, and w_n = 0 for others (`at_test`).
+"""
+
+from dataclasses import dataclass
+
+from polyvae import subsets
+from polyvae.methods.method import Method
+from polyvae.models.private import AtTest, PrivateOptions
+from polyvae.objectives import PRIOR, Divergence, Draw, Q, Terms
+
+
+@dataclass(frozen=True)
+class Options(PrivateOptions):
+    """As `PrivateOptions`, with 0 for what is not known at test time, too."""
+
+    at_test: AtTest = "zero"
+
+
+def recipe(names: tuple[str, ...], options: Options) -> Terms:
+    draws = []
+    for name in names:
+        law, others = Q((name,)), tuple(other for other in names if other != name)
+        draws.append(Draw(law, targets=(name,), is_shared_constant=True))
+        draws += [Draw(law, targets=others, unseen="zero")] if others else []
+    return Terms(tuple(draws), tuple(Divergence(Q((name,)), PRIOR) for name in names))
+
+
+ROWS = (
+    Method(
+        "mmvae_plusplus",
+        subsets.mmvae,
+        "mmvae_plus whose shared code learns from other modalities alone",
+        "Maertens & Yau",
+        model="private",
+        options=Options,
+        recipe=recipe,
+        is_bound=False,
+    ),
+)

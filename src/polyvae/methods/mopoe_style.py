@@ -1,0 +1,53 @@
+"""MoPoE-VAE with style codes (Sutter et al. 2021, their code): content z as in MoPoE, a style s_m for each modality.
+
+For a row with modalities X, the mean over all non-empty subsets A of them, maximised:
+
+    mean_A E sum_m log p(x_m | z_A, s_m) - beta { mean_A KL(q_A || p) + b sum_m KL(q(s_m | x_m) || p(s_m)) }
+
+s_m ~ q(s_m | x_m), always the target's own, so that content may pass through the styles. At test time: z as in MoPoE,
+and s_m ~ p(s_m) for all targets, those that are given, too (`at_test`).
+"""
+
+from dataclasses import dataclass
+
+from polyvae import subsets
+from polyvae.errors import InputError
+from polyvae.methods.method import Method
+from polyvae.models.private import AtTest, PrivateOptions
+from polyvae.objectives import PRIOR, Divergence, Draw, Mix, Q, Terms
+
+
+@dataclass(frozen=True)
+class Options(PrivateOptions):
+    """As `PrivateOptions`, with draws of p(s_m) for all at test time.
+
+    style: b, the weight of the styles' divergences in units of beta, at least 0; published for CelebA: 2.
+    """
+
+    at_test: AtTest = "prior"
+    style: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.style >= 0:
+            raise InputError(f"--method-options style={self.style}: it must be at least 0")
+
+
+def recipe(names: tuple[str, ...], options: Options) -> Terms:
+    parts = tuple((t.weight, Q(t.given, t.prior_expert, "all")) for t in subsets.mopoe(names).terms)
+    contents = [(share, law._replace(private="none")) for share, law in parts]
+    styles = Divergence(parts[-1][1], contents[-1][1], options.style)  # z is alike in both
+    return Terms((Draw(Mix(parts)),), (*(Divergence(law, PRIOR, share) for share, law in contents), styles))
+
+
+ROWS = (
+    Method(
+        "mopoe_style",
+        subsets.mopoe,
+        "mopoe with a style code for each modality, which its decoder alone reads",
+        "Sutter et al. 2021, their code",
+        model="private",
+        options=Options,
+        recipe=recipe,
+    ),
+)

@@ -1,0 +1,42 @@
+"""TELBO (Vedantam et al. 2018): an encoder of all modalities first, then one for each under the decoders it has made.
+
+For a row with modalities X, q_X the encoder that reads them all, maximised one after the other, the second with joint
+encoder and decoders as they are:
+
+    1.  E_{q_X} sum_m log p(x_m | z) - beta KL(q_X || p)
+    2.  sum_m { E_{q_m} log p(x_m | z) - beta KL(q_m || p) }
+
+Likelihoods have the modalities' weights in both; the paper's may differ between them. At test time: all modalities,
+q_X; one, q_m; others, A, p^(1 - |A|) prod q_m, of which the paper does not speak (`models.fusing`).
+"""
+
+from polyvae import subsets
+from polyvae.methods.method import Method, Stage, parameters_of
+from polyvae.models import JOINT_EXPERT
+from polyvae.objectives import PRIOR, Divergence, Draw, OfTerms, Q, Terms
+
+
+def joint(names: tuple[str, ...], options: object = None) -> Terms:
+    """The ELBO of the joint encoder."""
+    whole = Q((JOINT_EXPERT,))
+    return Terms((Draw(whole),), (Divergence(whole, PRIOR),))
+
+
+def single(names: tuple[str, ...]) -> Terms:
+    """The ELBO of every modality alone."""
+    each = [Q((name,)) for name in names]
+    return Terms(tuple(Draw(q, 1.0, q.given) for q in each), tuple(Divergence(q, PRIOR) for q in each))
+
+
+JOINTLY = Stage("joint", share=0.75, parameters=parameters_of("joint", "decoders", "prior"))
+ROWS = (
+    Method(
+        "telbo",
+        subsets.whole,
+        "an encoder of all modalities, then one for each, decoders fixed",
+        "Vedantam et al. 2018",
+        model="joint_encoder",
+        recipe=joint,
+        stages=(JOINTLY, Stage("single", OfTerms(single), 0.25, parameters_of("encoders"))),
+    ),
+)

@@ -1,0 +1,256 @@
+"""Joint VAEs with a private code w_m beside the shared z: every decoder reads z and its own w_m.
+
+Such a model is a joint VAE over u = (z, w_1, ..., w_M): q(z | x_m) q(w_m | x_m) and p(w_n) of all others is the expert
+of m, and p(z) p(w_1) ... p(w_M) the prior, so bounds, likelihoods, fitted priors and generation take u for z.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from polyvae import gaussian, posteriors, priors
+from polyvae.errors import InputError
+from polyvae.gaussian import GaussianMixture
+from polyvae.modality import Batch, Modality
+from polyvae.models.blueprint import OWN, Blueprint, Networks, Pair
+from polyvae.models.contract import UNSEEN, Codes
+from polyvae.models.vae import MultimodalVAE
+from polyvae.networks.by_name import ByName
+from polyvae.networks.trunks import TwoTrunks
+from polyvae.noise import Noise, derive_seed
+from polyvae.posteriors import Family, Posterior
+from polyvae.priors import Centred, Prior, WithPrivate
+from polyvae.subsets import SubsetMixture
+
+AtTest = Literal["own", "prior", "zero"]
+PRIVATE_DIM = 32
+
+
+@dataclass(frozen=True)
+class PrivateOptions:
+    """private_dim: dimensions of each w_m, at least 1. at_test: as of `PrivateVAE`.
+
+    two_trunks: whether z and w_m have encoders of their own, as published for MMVAE+; your own networks stay one.
+    """
+
+    private_dim: int = PRIVATE_DIM
+    at_test: AtTest = "own"
+    two_trunks: bool = False
+
+    def __post_init__(self) -> None:
+        if self.private_dim < 1:
+            raise InputError(
+                f"--method-options private_dim={self.private_dim}: it must be at least 1; "
+                "a method without private codes is mmvae or mopoe"
+            )
+
+
+class PrivateVAE(MultimodalVAE):
+    """latent_dim: of u = (z, w_1, ..., w_M), `private_dim` for each w_m.
+
+    p(w_m) is the standard law of the posteriors' family. The posterior of x_A is the mixture over z by the rule of S,
+    in each component with the posteriors q(w_m | x_m) of what a row has of A, and p(w_n) of all others.
+    at_test: what is decoded given x_A. "own": draws of that posterior, so that members of A have their own w_m.
+    "prior": w_m from p(w_m) for all, members of A too. "zero": w_n = 0 in place of draws of p(w_n).
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[Modality],
+        networks: Networks,
+        mixture: SubsetMixture,
+        latent_dim: int,
+        *,
+        private_dim: int,
+        at_test: AtTest = "own",
+        prior: Prior | None = None,
+        family: Family | None = None,
+    ) -> None:
+        if at_test not in get_args(AtTest):
+            raise InputError(f"at_test is {at_test!r}; choose one of {', '.join(get_args(AtTest))}")
+        family = family or Family()
+        prior = priors.make(family.kind, latent_dim) if prior is None else prior
+        super().__init__(modalities, networks, mixture, latent_dim, prior=prior, family=family)
+        self.private_dim, self.at_test = private_dim, at_test
+        self.references: ByName | None = None
+        self.shared_dim = latent_dim - private_dim * len(self.names)
+        self.blank = torch.zeros(self.shared_dim + private_dim)  # of one encoder's outputs
+        self.register_buffer("is_own_block", torch.eye(len(self.names), dtype=torch.bool), persistent=False)
+        self.is_own_block: Tensor
+
+    @classmethod
+    def network_dim(cls, blueprint: Blueprint) -> int:
+        return blueprint.latent_dim + blueprint.options.get("private_dim", PRIVATE_DIM)
+
+    @classmethod
+    def code_dim(cls, blueprint: Blueprint) -> int:
+        private = cls.network_dim(blueprint) - blueprint.latent_dim
+        return blueprint.latent_dim + private * len(blueprint.modalities)
+
+    @classmethod
+    def of(cls, blueprint: Blueprint) -> "PrivateVAE":
+        """The untrained model of a blueprint, whose latent dimensions and prior are those of z."""
+        shared, width, latent = blueprint.latent_dim, cls.network_dim(blueprint), cls.code_dim(blueprint)
+        kind, prior = blueprint.family.kind, None
+        if blueprint.prior["kind"] != kind:  # else one law for all dimensions, which metrics know as such
+            prior = WithPrivate(blueprint.first_prior(), shared, latent - shared, kind)
+        return cls(
+            blueprint.modalities,
+            {m.name: _networks(blueprint, m.name, width) for m in blueprint.modalities},
+            blueprint.mixture,
+            latent,
+            private_dim=width - shared,
+            at_test=blueprint.options.get("at_test", "own"),
+            prior=prior,
+            family=blueprint.family,
+        )
+
+    def further(self) -> dict[str, Any]:
+        return {"private_dim": self.private_dim, "at_test": self.at_test}
+
+    def law_of(self, mean: Tensor, second: Tensor) -> Posterior:
+        """Of z and of w_m apart, so that a scale which dimensions share is shared within each."""
+        cut = (self.shared_dim, self.private_dim)
+        return _joined(*(self.family(*parts) for parts in zip(mean.split(cut, -1), second.split(cut, -1), strict=True)))
+
+    def encode(self, batch: Batch, wanted: Tensor | Collection[str] | None = None) -> Posterior:
+        """The experts over u, (modality, batch, latent): each has the standard law for the private codes of others."""
+        narrow = super().encode(batch, wanted)
+        own = self._block(narrow, slice(self.shared_dim, None))
+        is_own = self.is_own_block[:, None, :, None]
+        fields = (
+            torch.where(is_own, field[:, :, None], other[:, :, None]).flatten(2)
+            for field, other in zip(own, self._standard(own), strict=True)
+        )
+        return _joined(self._block(narrow, slice(self.shared_dim)), own.like(*fields))
+
+    def fuse(self, experts: Posterior, member: Tensor, prior_expert: Tensor, own: Tensor | None = None) -> Posterior:
+        """The product for z; q(w_m | x_m) where `own` (None: `member`) says so, else p(w_m)."""
+        shared = gaussian.product(self._block(experts, slice(self.shared_dim)), member, prior_expert)
+        return _joined(shared, self._private(experts, member if own is None else own))
+
+    def posterior(
+        self, batch: Batch, given: Sequence[str] | None = None, experts: Posterior | None = None
+    ) -> GaussianMixture:
+        """The posterior of u: as of `MultimodalVAE`, with own private codes of all that is given in every component."""
+        return self._conditional(batch, given, experts, "own")
+
+    def code_posterior(
+        self, batch: Batch, given: Sequence[str] | None = None, experts: Posterior | None = None
+    ) -> GaussianMixture:
+        """The law that codes are drawn from given x_given, by `at_test`; "zero" has no density."""
+        return self._conditional(batch, given, experts, self.at_test)
+
+    def _conditional(
+        self, batch: Batch, given: Sequence[str] | None, experts: Posterior | None, at_test: AtTest
+    ) -> GaussianMixture:
+        asked = set(self.names if given is None else given)
+        experts = self.encode(batch, asked) if experts is None else experts
+        law = super().posterior(batch, given, experts)
+        own = batch.present
+        if not asked >= set(self.names):
+            own = own & torch.tensor([name in asked for name in self.names], device=own.device)
+        own = torch.zeros_like(own) if at_test == "prior" else own
+        shared = self._block(law.components, slice(self.shared_dim))
+        return law._replace(components=_joined(shared, self._private(experts, own, is_zero=at_test == "zero")))
+
+    def prior_codes(self, count: int, generator: Noise = None) -> Codes:
+        """Codes of `count` unconditional samples: the same u under every name."""
+        codes = self.prior.sample(count, generator)
+        if self.at_test == "zero":
+            codes = torch.cat([codes[:, : self.shared_dim], torch.zeros_like(codes[:, self.shared_dim :])], -1)
+        return dict.fromkeys(self.names, codes)
+
+    def posterior_codes(
+        self,
+        batch: Batch,
+        given: Sequence[str],
+        targets: Sequence[str],
+        generator: Noise = None,
+        experts: Posterior | None = None,
+    ) -> Codes:
+        """Codes of one draw per row given x_given, by `at_test`: the same u under every target's name."""
+        return dict.fromkeys(targets, self.code_posterior(batch, given, experts).sample(generator))
+
+    def decode(self, codes: Tensor | Codes) -> dict[str, torch.distributions.Distribution]:
+        """The likelihood of each modality named in `codes`, of each its z and w_m; a tensor is read by all."""
+        read = dict.fromkeys(self.names, codes) if isinstance(codes, Tensor) else codes
+        return super().decode(
+            {name: torch.cat([u[..., : self.shared_dim], u[..., self._own(name)]], -1) for name, u in read.items()}
+        )
+
+    @torch.no_grad()
+    def embed(self, batch: Batch, given: Sequence[str] | None = None) -> Tensor:
+        """Posterior mean of the shared code z alone, (batch, shared_dim)."""
+        return self.posterior(batch, given).mean[:, : self.shared_dim]
+
+    def unseen(self, name: str, codes: Tensor, is_own: Tensor, kind: Tensor) -> Tensor:
+        """codes (draw, batch, latent) with w_m of `name`, where it is not its own, as draws of r, or 0, in its place.
+
+        is_own: Bool, kind: an index of UNSEEN, both (draw, batch).
+        """
+        factor = torch.where(kind == UNSEEN.index("zero"), 0.0, 1.0).to(codes.dtype)[..., None]
+        if self.references is not None:
+            is_reference = (kind == UNSEEN.index("reference"))[..., None]
+            reference: Any = self.references[name]
+            factor = torch.where(is_reference, reference.scale(), factor)
+        own = self._own(name)
+        block = torch.where(is_own[..., None], codes[..., own], factor * codes[..., own])
+        return torch.cat([codes[..., : own.start], block, codes[..., own.stop :]], -1)
+
+    def _own(self, name: str) -> slice:
+        start = self.shared_dim + self.names.index(name) * self.private_dim
+        return slice(start, start + self.private_dim)
+
+    def _private(self, experts: Posterior, own: Tensor, *, is_zero: bool = False) -> Posterior:
+        """q(w_m | x_m) where `own` (..., batch or 1, modality) says so, else p(w_m) or 0: (..., batch, private)."""
+        count = len(self.names)
+        law = self._block(experts, slice(self.shared_dim, None))
+        law = law.like(*(field.unflatten(-1, (count, -1)).diagonal(0, 0, 2).mT.flatten(1) for field in law))
+        other = self._standard(law)
+        if is_zero:
+            other = law.like(other.mean, torch.full_like(other.logvar, -torch.inf))
+        chosen = own.repeat_interleave(self.private_dim, -1)
+        return law.like(*(torch.where(chosen, *fields) for fields in zip(law, other, strict=True)))
+
+    def _standard(self, like: Posterior) -> Posterior:
+        zeros = torch.zeros_like(like.mean)
+        return posteriors.of_scale(self.family.kind, zeros, zeros)
+
+    @staticmethod
+    def _block(law: Posterior, dimensions: slice) -> Posterior:
+        return gaussian.picked(law, (..., dimensions))
+
+
+class ReferenceVAE(PrivateVAE):
+    """With a law r(w_m) of every modality, of mean 0 and learned scales that sum to their number (Palumbo et al. 2023).
+
+    In training, w_m that are not their own are draws of r in place of p(w_m); r is p(w_m) at first.
+    """
+
+    def __init__(self, *arguments: Any, references: ByName | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        laws = {name: Centred(self.private_dim, self.family.kind, learned=True) for name in self.names}
+        self.references = ByName(laws) if references is None else references
+
+    def further(self) -> dict[str, Any]:
+        return super().further() | {"references": self.references}
+
+
+def _networks(blueprint: Blueprint, name: str, width: int) -> Pair:
+    """The encoder and decoder of z and w_m."""
+    encoder, decoder = blueprint.pair(name, width)
+    if blueprint.options.get("two_trunks", False) and blueprint.networks[name] != OWN:
+        apart = replace(blueprint, seed=derive_seed(blueprint.seed, "private"))
+        second, _ = apart.pair(name, width - blueprint.latent_dim)
+        encoder = TwoTrunks(blueprint.pair(name)[0], second)
+    return encoder, decoder
+
+
+def _joined(shared: Posterior, private: Posterior) -> Posterior:
+    """Both over the latent axis; `private` is expanded to the components of `shared`."""
+    fields = zip(shared, private, strict=True)
+    return shared.like(*(torch.cat([a, b.expand(*a.shape[:-1], b.shape[-1])], -1) for a, b in fields))
