@@ -61,8 +61,8 @@ class Options:
 class Direction(nn.Module):
     """Features to a unit vector, standardised before: over the rows of a batch in training, else by running averages.
 
-    Features that are not begin so much alike that training turns all rows into one vector, and the contrast stays at
-    log(2 B - 1) (measured: docs/methods.md).
+    Features that are not begin so much alike that training can turn all rows into one vector, and the contrast stays
+    at log(2 B - 1).
     """
 
     def __init__(self, width: int, dimension: int) -> None:
