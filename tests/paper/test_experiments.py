@@ -14,7 +14,11 @@ from polyvae.runs.plan import make_plans
 from polyvae.theory import discrepancy
 
 ONE_SIZE = ("quick", "quick-long", "label-free", "fig02_more_seeds", "quick_captions", "cub_captions", "dial")
-PRESETS = [name for name in EXPERIMENTS if name not in (*ONE_SIZE, "methods") and not name.endswith("_cub")]
+PRESETS = [
+    name
+    for name in EXPERIMENTS
+    if name not in (*ONE_SIZE, "methods", "translated_solved") and not name.endswith("_cub")
+]
 GOLDEN = {
     "fig02_quality_vs_beta": "99024df1709b",
     "fig03_quality_vs_modalities": "ec48dd3745b5",
@@ -44,6 +48,31 @@ def test_each_run_is_planned_once_and_all_runs_share_a_budget(name, preset):
     counts = Counter((c.method, c.only, c.dataset) for c in configs if not (is_one_seed and c.only))
     assert all(count > 1 for count in counts.values()), "every curve has more than one run"
     assert {c.only is None for c in configs if c.method == "unimodal"} <= {False}
+
+
+@pytest.mark.parametrize("preset", ["cpu", "gpu_small", "gpu", "paper"])
+def test_the_new_method_and_those_that_fail_have_equal_rows_steps_and_codes(preset):
+    configs = configs_of("translated_solved", preset)
+    assert len({config.run_id() for config in configs}) == len(configs)
+    shared = (
+        "dataset",
+        "scale",
+        "modalities",
+        "network",
+        "train_size",
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "metrics",
+    )
+    assert len({tuple(getattr(config, field) for field in shared) for config in configs}) == 1
+    ours = [config for config in configs if config.method == "aligned_flows"]
+    assert configs[0] in ours
+    assert [config.seed for config in ours] == [0, 1, 2]
+    alone = {c.latent_dim // c.modalities for c in configs if c.method == "unimodal"}
+    assert {config.latent_dim for config in ours} == alone
+    assert {config.beta for config in ours} < {c.beta for c in configs if c.method == "unimodal"}
+    assert {c.only for c in configs if c.only} == {f"m{i}" for i in range(configs[0].modalities)}
 
 
 @pytest.mark.parametrize("preset", ["cpu", "gpu_small", "gpu", "paper"])

@@ -11,6 +11,7 @@ from torch import nn
 
 from polyvae import RunConfig, RunError, datasets, files
 from polyvae.runs.plan import make_plan
+from polyvae.runs.stages import stages_of
 from polyvae.training import loop
 from polyvae.training.loop import batches_in, exhausted, learning_rate, steps
 from support.training import CONFIG, Stop, same, stage_of, trained
@@ -156,6 +157,40 @@ def test_learning_rate_schedules():
     assert max(rates) == pytest.approx(5e-4, rel=0.01)
     assert rates[500] == pytest.approx(2.5e-4, rel=1e-6)
     assert rates[-1] < 1e-8
+
+
+def test_each_stage_has_its_own_schedule_and_rise_of_beta(tmp_path, monkeypatch):
+    """Six steps, then two. What is held out is scored at the whole beta, after every epoch."""
+    config = CONFIG.with_(schedule="cosine", validation_fraction=0.2, epochs=4)
+    plan = make_plan(config)
+    model, rates, rises = plan.build(), [], {"first": [], "second": []}
+    set_rate = loop._set_rate
+    monkeypatch.setattr(loop, "_set_rate", lambda optimiser, rate: rates.append(rate) or set_rate(optimiser, rate))
+    made = [
+        replace(stage_of(model, plan, name, epochs), warm=rises[name].append)
+        for name, epochs in (("first", 3), ("second", 1))
+    ]
+    exhausted(steps(model, made, plan.rows_at, plan.validation, config, tmp_path))
+    assert rates == [learning_rate(config, step, total) for total in (6, 2) for step in range(total)]
+    assert rises["first"] == pytest.approx([0, 1 / 6, 1, 2 / 6, 3 / 6, 1, 4 / 6, 5 / 6, 1])
+    assert rises["second"] == [0, 0.5, 1]
+
+
+def test_beta_rises_over_its_share_of_a_stage():
+    plan = make_plan(
+        RunConfig(dataset="toy", modalities=2, method="aligned_flows", train_size=20, beta=3, metrics="none")
+    )
+    stages = {stage.name: stage for stage in stages_of(plan, plan.build())}
+    assert [stage.warm is None for stage in stages.values()] == [True, False, True]
+    batch, losses = plan.train.batch(slice(0, 8)), []
+    for done in (0.0, 0.3, 0.6, 0.9, None):
+        if done is None:
+            stages = {stage.name: stage for stage in stages_of(plan, plan.build())}  # for scoring: at the whole beta
+        else:
+            stages["vaes"].warm(done)
+        bound = stages["vaes"].loss(batch, torch.Generator().manual_seed(0))
+        losses.append(float(((bound.loss - bound.distortion) / bound.rate).detach()))
+    assert losses == pytest.approx([0, 1.5, 3, 3, 3], rel=1e-4)
 
 
 def test_the_ragged_rest_is_left_out_unless_it_is_all():

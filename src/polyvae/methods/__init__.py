@@ -10,6 +10,7 @@ from types import ModuleType
 
 from polyvae import subsets
 from polyvae.methods import (
+    aligned_flows,
     code_vae,
     crmvae,
     dmvae,
@@ -38,7 +39,7 @@ from polyvae.registry import Registry
 
 _FILES = (
     *(family, mvtcae, crmvae, jmvae, telbo, jnf, mmjsd, mmvm, helvae, hoelder, code_vae, gpoe, masked),
-    *(mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, idmvae, mld),
+    *(mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, idmvae, mld, aligned_flows),
 )
 METHODS: Registry[Method] = Registry(
     "method", {row.name: row for file in _FILES for row in file.ROWS} | {"custom": OWN_S}

@@ -23,15 +23,18 @@ class Stage:
     objective: None for the run's own (`Method.objective`, or what its config says). One of your own is called as
     objective(model, batch, S, beta=..., weights=..., generator=...) and returns a `Bound`; weights: (modality,). For a
     joint model it also gets allocation=, and samples= if `Method.objective` draws some.
+    share: of the epochs; or the name of the method's option that says it. warm_up: share of the stage over which beta
+    rises from 0 to the run's; the objective then gets it as a tensor, which it must not read.
     prepare: called as prepare(model, training rows) before the stage's first step, and again when it is resumed.
     compares_rows: whether the objective is a function of a whole batch, of which no process may see a share alone.
     """
 
     name: str = "train"
     objective: Objective | None = None
-    share: float = 1.0
+    share: float | str = 1.0
     parameters: Callable[[nn.Module], Iterable[nn.Parameter]] = nn.Module.parameters
     prepare: Callable[[Any, MultimodalDataset], None] | None = None
+    warm_up: float = 0.0
     compares_rows: bool = False
 
 

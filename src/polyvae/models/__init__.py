@@ -4,6 +4,8 @@ A kind is a `TrainableModel` under a name, which model.json keeps, so that a tra
 """
 
 from polyvae.errors import InputError
+from polyvae.models.aligned import AlignedFlows
+from polyvae.models.aligned import Options as AlignedOptions
 from polyvae.models.blueprint import JOINT, OWN, Blueprint, ModelFile, Networks, Pair
 from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
 from polyvae.models.flowing import FeatureOptions, FlowOptions, JointFlowVAE
@@ -24,6 +26,7 @@ MODELS: Registry[type[TrainableModel]] = Registry(
         "mld": LatentDiffusion,
         "private": PrivateVAE,
         "private_reference": ReferenceVAE,
+        "aligned_flows": AlignedFlows,
     }
     | dict.fromkeys(RULES, FusedVAE)
     | {"hoelder": HoelderVAE, "correlated": CodeVAE},
@@ -55,6 +58,8 @@ __all__ = [
     "MODELS",
     "OWN",
     "RULES",
+    "AlignedFlows",
+    "AlignedOptions",
     "Blueprint",
     "Codes",
     "FeatureOptions",

@@ -77,14 +77,18 @@ class Contrast:
 
     def __call__(self, model: JointModel, batch: Batch, experts: Posterior, generator: Noise = None) -> Tensor:
         """The value of `batch`, a scalar; nothing is drawn."""
-        if len(model.names) < 2:
-            return experts.mean.new_zeros(())
-        means = experts.mean[..., : max(1, round(self.share * shared_dim_of(model)))]
-        pairs = list(zip(*combinations(range(len(model.names)), 2), strict=True))
-        first, second = (torch.stack([means[i] for i in side]) for side in pairs)
-        seen = torch.stack([batch.present[:, i] & batch.present[:, j] for i, j in zip(*pairs, strict=True)])
-        losses = nt_xent(first, second, self.temperature, seen)
-        return _mean(losses, seen, batch.present if self.times_modalities else None)
+        means = experts.mean[: len(model.names), :, : max(1, round(self.share * shared_dim_of(model)))]
+        return contrast(means, batch.present, self.temperature, self.times_modalities)
+
+
+def contrast(codes: Tensor, present: Tensor, temperature: float, times_modalities: bool = False) -> Tensor:
+    """NT-Xent of every two modalities in nats, a mean over pairs and rows. codes: (modality, batch, dimension)."""
+    if len(codes) < 2:
+        return codes.new_zeros(())
+    pairs = list(zip(*combinations(range(len(codes)), 2), strict=True))
+    first, second = (torch.stack([codes[i] for i in side]) for side in pairs)
+    seen = torch.stack([present[:, i] & present[:, j] for i, j in zip(*pairs, strict=True)])
+    return _mean(nt_xent(first, second, temperature, seen), seen, present if times_modalities else None)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ METHODS = {
     "dmvae_official": Name("official DMVAE", "DMVAE, official"),
     "mopoe_style": Name("MoPoE, styles", "MoPoE-VAE with styles"),
     "mld": Name("MLD", "MLD"),
+    "aligned_flows": Name("aligned flows", "aligned flows"),
 }
 DATASETS = {
     "polymnist": Name("PolyMNIST", "PolyMNIST"),

@@ -99,6 +99,7 @@ METHODS = {
         ("dmvae_official", "#56b4e9", "*"),
         ("mopoe_style", "#cc79a7", "*"),
         ("mld", "#444b57", "*"),
+        ("aligned_flows", "#d55e00", "*"),
     )
 }
 OTHERS = [(colour, marker) for marker in "XvhpP*" for colour in ("#d55e00", "#cc79a7", "#a6761d")]

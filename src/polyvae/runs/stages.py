@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from polyvae.errors import InputError
 from polyvae.modality import Batch
@@ -30,16 +31,24 @@ def stages_of(plan: Plan, model: TrainableModel) -> list[TrainingStage]:
     stages = []
     for stage in plan.method.stages:
         objective = stage.objective or _objective_of(plan, regularisers)
+        beta = torch.tensor(config.beta, device=plan.device) if stage.warm_up else config.beta
 
-        def loss(batch: Batch, generator: Noise, objective: Any = objective) -> Bound:
-            options = {"beta": config.beta, "weights": weights, "generator": generator, **settings.options}
+        def loss(batch: Batch, generator: Noise, objective: Any = objective, beta: Any = beta) -> Bound:
+            options = {"beta": beta, "weights": weights, "generator": generator, **settings.options}
             return objective(model, batch, plan.mixture, **options)
 
-        epochs = max(1, round(stage.share * config.epochs))
+        share = plan.blueprint.options[stage.share] if isinstance(stage.share, str) else stage.share
+        epochs = max(1, round(share * config.epochs))
         names = () if stage.objective else tuple(regulariser.name for regulariser in regularisers)
         prepare = None if stage.prepare is None else partial(stage.prepare, model)
-        stages.append(TrainingStage(stage.name, loss, list(stage.parameters(model)), epochs, names, prepare))
+        warm = partial(_rise, beta, config.beta, stage.warm_up) if isinstance(beta, Tensor) else None
+        stages.append(TrainingStage(stage.name, loss, list(stage.parameters(model)), epochs, names, prepare, warm))
     return stages
+
+
+def _rise(beta: Tensor, whole: float, share: float, done: float) -> None:
+    """Sets beta to where it is when `done` of a stage is, of which its rise takes `share`."""
+    beta.fill_(whole * min(1.0, done / share))
 
 
 def _objective_of(plan: Plan, regularisers: Sequence[Regulariser]) -> Callable[..., Bound]:

@@ -37,7 +37,8 @@ class TrainingStage:
     """What is minimised, over which parameters, for how many epochs. `loss` maps (batch, generator) to a `Bound`.
 
     regularisers: names of what it holds beside a bound, for the history.
-    prepare: called with the training rows before the first step, and again when the stage is resumed.
+    prepare: called with the training rows before the first step, and again when the stage is resumed. warm: called
+    before each step with the share of the stage that is done, and with 1 before what is held out is scored.
     """
 
     name: str
@@ -46,6 +47,7 @@ class TrainingStage:
     epochs: int
     regularisers: tuple[str, ...] = ()
     prepare: Callable[[MultimodalDataset], None] | None = None
+    warm: Callable[[float], None] | None = None
 
 
 def exhausted(taken: Generated[None, None, Result]) -> Result:
@@ -212,8 +214,10 @@ class _Loop:
 
     def _step(self, stage: TrainingStage, rows: Tensor) -> None:
         self._seed(self.generator, "train", self.at.step)
-        done = self.at.epoch * self.per_epoch + self.at.batch
-        _set_rate(self.optimiser, learning_rate(self.config, done, self.per_epoch * stage.epochs))
+        done, total = self.at.epoch * self.per_epoch + self.at.batch, self.per_epoch * stage.epochs
+        _set_rate(self.optimiser, learning_rate(self.config, done, total))
+        if stage.warm is not None:
+            stage.warm(done / total)
         self.unread.append(self.update(rows))
         self.at.step += 1
         if len(self.unread) == self.read_every:
@@ -244,6 +248,8 @@ class _Loop:
     @torch.no_grad()
     def _validate(self, stage: TrainingStage, data: MultimodalDataset) -> dict[str, Any]:
         self.model.eval()
+        if stage.warm is not None:
+            stage.warm(1.0)
         generator, sums = Generator(self.device), Progress()
         self._seed(generator, "validation")  # the same noise every epoch
         for start in range(0, len(data), VALIDATION_ROWS):

@@ -9,7 +9,7 @@ from typing import Any
 from polyvae import files
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
-from polyvae.paper.experiments import beyond, birds, methods, polymnist, quick
+from polyvae.paper.experiments import beyond, birds, methods, polymnist, quick, solved
 from polyvae.paper.experiments.common import PRESETS
 from polyvae.registry import Origin, entries_from
 
@@ -34,6 +34,7 @@ EXPERIMENTS: dict[str, Callable[..., list[RunConfig]]] = {
     "architecture": polymnist.architecture,
     "pairing": beyond.pairing,
     "methods": methods.side_by_side,
+    "translated_solved": solved.translated_solved,
 }
 
 

@@ -1,0 +1,205 @@
+"""The kind of model of `aligned_flows`: a code u that modalities agree on, and a VAE a modality, its code given u."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.nn.functional import normalize
+
+from polyvae import gaussian, noise, priors
+from polyvae.dataset import MultimodalDataset, chunks
+from polyvae.errors import InputError
+from polyvae.modality import Batch
+from polyvae.models.blueprint import OWN, Blueprint
+from polyvae.models.conditional_flow import ConditionalFlow
+from polyvae.models.contract import Codes
+from polyvae.models.generation import TrainableModel
+from polyvae.models.vae import MultimodalVAE
+from polyvae.networks import grouped
+from polyvae.networks.by_name import ByName
+from polyvae.noise import Noise, derive_seed
+
+ENCODED = 500  # rows at a time
+WIDTH = 256  # of the features behind u, the means of an encoder
+LEAST_SD, LEAST_VARIANCE = 1e-3, 1e-5
+RUNNING = 0.1  # share of a batch in running averages
+
+
+@dataclass(frozen=True)
+class Options:
+    """aligned_dim: dimensions of u. temperature: of the contrast. spread: sd of u about what a modality says of it.
+
+    combine: how several given modalities say it: by the direction of their mean, or as a mixture, one at random.
+    prior: of u, as for joint models. transforms, hidden: of each flow. contrast, flows: shares of the epochs; VAEs have
+    vaes.
+    """
+
+    aligned_dim: int = 32
+    temperature: float = 0.2
+    spread: float = 0.05
+    combine: Literal["mean", "mixture"] = "mean"
+    prior: Literal["flow", "gmm", "gmm_full"] = "flow"
+    transforms: int = 2
+    hidden: int = 256
+    contrast: float = 0.25
+    vaes: float = 0.4
+    flows: float = 0.35
+
+    def __post_init__(self) -> None:
+        for name, least in (("aligned_dim", 2), ("transforms", 1), ("hidden", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"--method-options {name}={getattr(self, name)}: it must be at least {least}")
+        for name in ("temperature", "spread", "contrast", "vaes", "flows"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"--method-options {name}={getattr(self, name)}: it must be above 0")
+
+
+class Direction(nn.Module):
+    """Features to a unit vector, standardised before: over the rows of a batch in training, else by running averages.
+
+    Features that are not begin so much alike that training can turn all rows into one vector, and the contrast stays
+    at log(2 B - 1).
+    """
+
+    def __init__(self, width: int, dimension: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, dimension)
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("variance", torch.ones(width))
+        self.mean: Tensor
+        self.variance: Tensor
+
+    def forward(self, features: Tensor, seen: Tensor) -> Tensor:
+        """features: (batch, width). seen: Bool (batch,), the rows that count. Returns (batch, dimension)."""
+        mean, variance = self.mean, self.variance
+        if self.training:
+            share = seen[:, None] / seen.sum().clamp(min=1)
+            mean = (features * share).sum(0)
+            variance = ((features - mean).square() * share).sum(0)
+            with torch.no_grad():
+                self.mean.lerp_(mean, RUNNING * seen.any())
+                self.variance.lerp_(variance, RUNNING * seen.any())
+        return normalize(self.linear((features - mean) * (variance + LEAST_VARIANCE).rsqrt()), dim=-1)
+
+
+class AlignedFlows(TrainableModel):
+    """p(u) prod_m p(w_m | u) p(x_m | w_m): u of `aligned_dim`, every w_m of `latent_dim` dimensions.
+
+    q(u | x_m) is N(g_m(x_m), spread^2 I), g_m a unit vector; of several modalities it is the mixture (S = singles), or
+    narrow about the direction of their mean. vaes: encoders and decoders of w_m, N(0, I) the prior of their training
+    alone. flows: name -> p(w_m | u). prior: p(u).
+    """
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__()
+        self.options = options = Options(**blueprint.options)
+        self.vaes = MultimodalVAE.of(blueprint)
+        self.modalities, self.names = self.vaes.modalities, self.vaes.names
+        self.singles = blueprint.mixture
+        if options.combine == "mixture":
+            self.mixture = self.singles
+        encoders, heads, flows = {}, {}, {}
+        apart = replace(blueprint, seed=derive_seed(blueprint.seed, "aligned"))
+        for name in self.names:
+            width = blueprint.latent_dim if blueprint.networks[name] == OWN else WIDTH
+            encoders[name] = apart.pair(name, width)[0]
+            with torch.random.fork_rng():
+                torch.manual_seed(derive_seed(blueprint.seed, "weights", "aligned", name))
+                heads[name] = Direction(width, options.aligned_dim)
+                sizes = options.transforms, options.hidden
+                flows[name] = ConditionalFlow(blueprint.latent_dim, options.aligned_dim, *sizes)
+        self.aligners, self.heads, self.flows = ByName(encoders), ByName(heads), ByName(flows)
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(blueprint.seed, "weights", "aligned prior"))
+            self.prior = priors.make(options.prior, options.aligned_dim)
+        self.forms = grouped.forms(encoders)
+        self.is_frozen = False
+
+    def train(self, mode: bool = True) -> "AlignedFlows":
+        """What is frozen stays as it is used."""
+        super().train(mode)
+        for part in (self.vaes, self.aligners, self.heads):
+            part.train(mode and not self.is_frozen)
+        return self
+
+    def directions(self, batch: Batch) -> Tensor:
+        """g_m(x_m), unit vectors (modality, batch, dimension); of no meaning where a row lacks the modality."""
+        outputs = grouped.outputs(self.aligners, self.forms, batch.values)
+        seen = dict(zip(self.names, batch.present.unbind(-1), strict=True))
+        return torch.stack([self.heads[name](outputs[name][0].float(), seen[name]) for name in self.names])
+
+    @torch.no_grad()
+    def freeze(self, data: MultimodalDataset) -> None:
+        """Codes are done: puts flows on the mean and sd that draws of w_m, or u, have over all training rows."""
+        self.is_frozen = True
+        self.train(self.training)
+        width = self.vaes.latent_dim
+        sums = torch.zeros(2, len(self.names), width + self.options.aligned_dim, dtype=torch.float64)
+        sums = sums.to(self.vaes.device)
+        for rows in chunks(range(len(data)), ENCODED):
+            batch = data.batch(list(rows))
+            experts, directions = self.vaes.encode(batch), self.directions(batch)
+            mean = torch.cat([experts.mean, directions], -1).double()
+            square = mean.square()
+            square[..., :width] += experts.logvar.double().exp()
+            square[..., width:] += self.options.spread**2
+            sums += (torch.stack([mean, square]) * batch.present.T[..., None]).sum(2)
+        count = data.present.sum(0)[:, None].clamp(min=1)
+        for name, mean, square in zip(self.names, *(sums / count)[..., :width], strict=True):
+            _standardise(self.flow(name), mean, square)
+        if isinstance(self.prior, priors.FlowPrior):
+            _standardise(self.prior, *sums[..., width:].sum(1) / count.sum())
+
+    def flow(self, name: str) -> ConditionalFlow:
+        """p(w_m | u) of modality `name`."""
+        return cast(ConditionalFlow, self.flows[name])
+
+    def prior_codes(self, count: int, generator: Noise = None) -> Codes:
+        u = self.prior.sample(count, generator)
+        standard = noise.normal(noise.of_draw(generator, 1), count, self.vaes.latent_dim * len(self.names), u)
+        return self._drawn(u, standard, self.names)
+
+    @torch.no_grad()
+    def posterior_codes(
+        self, batch: Batch, given: Sequence[str], targets: Sequence[str], generator: Noise = None
+    ) -> Codes:
+        """One draw per row: of q(w_m | x_m) where x_m is given, else of p(w_m | u), u given all that the row has.
+
+        Raises InputError for unknown names, and where a row has nothing of `given`.
+        """
+        observed = self.vaes.observed(batch, given)
+        width = self.vaes.latent_dim
+        u = self.directions(batch)
+        standard = noise.normal(generator, len(observed), u.shape[-1] + width * len(self.names), u)
+        said = observed
+        if self.options.combine == "mixture":
+            said = self.singles.pick(noise.uniform(generator, len(observed), u), observed).given
+        u = normalize((u * said.T[..., None]).sum(0), dim=-1) + self.options.spread * standard[:, : u.shape[-1]]
+        standard = standard[:, -width * len(self.names) :]
+        codes = self._drawn(u, standard, [name for name in targets if not observed[:, self.names.index(name)].all()])
+        own = self.vaes.encode(batch, [name for name in targets if name in given])
+        for name in targets:
+            index = self.names.index(name)
+            if bool((known := observed[:, index, None]).any()):
+                draw = gaussian.picked(own, index).rsample(standard[:, index * width : (index + 1) * width])
+                codes[name] = torch.where(known, draw, codes.get(name, draw))
+        return {name: codes[name] for name in targets}
+
+    @torch.no_grad()
+    def _drawn(self, u: Tensor, standard: Tensor, targets: Sequence[str]) -> Codes:
+        """w of each target given u, at Normal numbers (batch, all w)."""
+        parts = dict(zip(self.names, standard.split(self.vaes.latent_dim, -1), strict=True))
+        return {name: self.flow(name).draw(parts[name], u) for name in targets}
+
+    def decode(self, codes: Codes) -> dict[str, Distribution]:
+        return self.vaes.decode(codes)
+
+
+def _standardise(flow: ConditionalFlow | priors.FlowPrior, mean: Tensor, square: Tensor) -> None:
+    """Puts a flow on codes of this mean and mean square."""
+    flow.shift.copy_(mean)
+    flow.scale.copy_((square - mean.square()).clamp(min=LEAST_SD**2).sqrt())
