@@ -42,11 +42,16 @@ COLUMNS: dict[str, tuple[Read, str]] = {
 }
 
 
+def _printed(value: float, style: str) -> str:
+    text = format(value, style)
+    return text[1:] if text.startswith("0.") else text
+
+
 def cell(values: Sequence[float | None], style: str) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return "-"
-    middle, low, high = (format(f(known), style).replace("0.", ".") for f in (mean, min, max))
+    middle, low, high = (_printed(f(known), style) for f in (mean, min, max))
     return middle if low == high else f"{middle} ({low} to {high})"
 
 

@@ -17,7 +17,7 @@ from polyvae.advice.rules import NOTES, NOTHING_SHARED, RULES, SETTINGS, Need
 from polyvae.cli import runs
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
-from polyvae.methods import METHODS
+from polyvae.methods import METHODS, file_of
 from polyvae.runs.plan import make_plan
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +84,7 @@ def test_every_setting_is_a_value_that_a_config_takes():
 def test_methods_that_were_compared_have_rules():
     named = {name for rule in RULES for name in rule.methods}
     assert {"mvae", "mvae_plus", "mmvae", "mopoe", "mvtcae", "mvtcae_over_messages"} <= named
-    assert {"crmvae", "jmvae", "mmjsd", "mmvm"} <= named
+    assert {"crmvae", "jmvae", "jnf", "jnf_dcca", "mmjsd", "mmvm"} <= named
 
 
 @pytest.mark.parametrize("need", NEEDS)
@@ -174,6 +174,20 @@ def mixed(rows):
         "kind": rng.integers(0, 3, rows),
         "genes": rng.standard_normal((rows, 4)),
     }
+
+
+def test_of_two_modalities_none_can_be_left_out():
+    for count, is_told in ((2, False), (3, True)):
+        facts = measure(data_of(tables(250, count, missing=0.9)))
+        assert ("--only" in facts.unmeasured) == is_told
+
+
+def test_the_page_says_which_methods_have_no_rule():
+    page = " ".join((ROOT / "docs" / "choosing.md").read_text().split())
+    listed = re.search(r"\*\*Without a rule\*\*: (.*?)\. ", page)[1]
+    named = {name for rule in RULES for name in rule.methods}
+    ours = {name for name in METHODS if file_of(METHODS[name])}
+    assert set(re.findall(r"`(\w+)`", listed)) == ours - named - {"unimodal"}
 
 
 def test_gaps_change_what_is_said_of_mvae():

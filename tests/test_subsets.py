@@ -133,6 +133,12 @@ def test_large_powersets_are_drawn_but_not_listed():
         subsets.mopoe(tuple(f"m{i}" for i in range(53)))
 
 
+def test_a_list_of_every_subset_is_for_sixteen_modalities():
+    assert len(subsets.every([f"m{i}" for i in range(10)]).terms) == 1023
+    with pytest.raises(InputError, match="at most 16 of them, and there are 17; use --method mopoe"):
+        subsets.every([f"m{i}" for i in range(17)])
+
+
 def test_posteriors_follow_one_rule():
     def members(mixture, *given):
         return [(t.given, round(t.weight, 6), t.prior_expert) for t in conditional(mixture, given).terms]

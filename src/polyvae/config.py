@@ -127,7 +127,7 @@ class RunConfig(DataOptions):
     learning_rate: Positive = 5e-4
     """Step size of Adam."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Learning rate over the run: constant, or warmed up over 2 % of the steps, then a cosine down to zero."""
+    """Learning rate over each stage: constant, or warmed up over 2 % of its steps, then a cosine down to zero."""
     gradient_clip: Positive | None = None
     """Largest norm of the gradient. Default: no clipping."""
     patience: Count | None = None

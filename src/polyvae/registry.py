@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -65,9 +66,10 @@ class Registry(dict[str, Entry], Generic[Entry]):
     def named(self, name: str) -> Entry:
         """The entry called `name`. Raises InputError that lists the choices."""
         if name not in self:
+            near = get_close_matches(name, self, 1)
+            choices = f"{f'did you mean {near[0]}? Or ' if near else ''}choose one of {', '.join(self)}"
             raise InputError(
-                f"unknown {self.what} {name!r}; choose one of {', '.join(self)}, or load the plug-in that adds it "
-                "(--plugin FILE.py)"
+                f"unknown {self.what} {name!r}; {choices}, or load the plug-in that adds it (--plugin FILE.py)"
             )
         return self[name]
 

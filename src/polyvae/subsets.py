@@ -318,7 +318,15 @@ def mopoe(names: Sequence[str]) -> SubsetMixture:
 
 
 def every(names: Sequence[str]) -> SubsetMixture:
-    """Every non-empty subset with weight 1 / (2^M - 1), as `mopoe`, but without prior expert."""
+    """Every non-empty subset with weight 1 / (2^M - 1), as `mopoe`, but without prior expert.
+
+    Raises InputError above 16 modalities.
+    """
+    if 2 ** len(names) - 1 > MOST_TERMS:
+        raise InputError(
+            f"S lists every subset of its modalities, at most {MOST_TERMS.bit_length() - 1} of them, and there are "
+            f"{len(names)}; use --method mopoe, which draws subsets without a list"
+        )
     return Listed(tuple(names), tuple(replace(term, prior_expert=False) for term in mopoe(names).terms))
 
 

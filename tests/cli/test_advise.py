@@ -1,6 +1,7 @@
 """`polyvae advise`: what it prints, writes and refuses."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -20,12 +21,27 @@ def noisy(tmp_path):
 def test_it_prints_facts_ranking_and_commands(noisy, capsys):
     main(["advise", "--data", noisy, "--need", "likelihoods", "--threads", "1"])
     shown = capsys.readouterr().out
+    assert "Need: likelihoods\n" in shown.partition("modality")[0]
     assert "classes 3" in shown
     assert "Certain: modalities share something." in shown
     assert "Delta of mopoe" in shown
     assert f"polyvae run --dataset arrays --data {noisy} --method mvae --latent-dim 8" in shown
     assert "for name in a b; do polyvae run" in shown
     assert "[docs/results.md, figure 7]" in shown
+
+
+def test_delta_is_shown_where_it_bears_on_the_need_and_lines_fit_a_terminal(noisy, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal
+    monkeypatch.setenv("COLUMNS", "70")
+    main(["advise", "--data", noisy, "--threads", "1"])
+    shown = re.sub(r"\x1b\[\??[\d;]*[a-zA-Z]", "", capsys.readouterr().out)
+    lines = shown[shown.index("Need: ") :].splitlines()
+    assert lines[0] == "Need: imputation, judged by coherence: no tables of numbers"
+    assert not any("Delta" in line for line in lines)
+    commands = [line for line in lines if line.startswith(("  polyvae ", "  for name in "))]
+    assert len(commands) >= 3
+    assert all(line.endswith(("--patience 20", "done", "imputed.npz")) for line in commands)
+    assert max(len(line) for line in lines if line not in commands) <= 70
 
 
 def test_what_looks_wrong_is_said(tmp_path, capsys):

@@ -228,7 +228,7 @@ def test_what_cannot_be_is_refused_before_compute(name):
     toy = pv.RunConfig(dataset="toy", modalities=3, latent_dim=3, train_size=20, test_size=10, metrics="none")
     for changes, message in (
         ({"only": "m0"}, f"method {name} compares modalities, and there is one"),
-        ({"posterior": "laplace"}, "--posterior laplace: S needs products"),
+        ({"posterior": "laplace"}, f"--posterior laplace: method {name} pools Normal posteriors"),
     ):
         with pytest.raises(InputError, match=message):
             make_plan(toy.with_(method=name, **changes))
@@ -244,8 +244,9 @@ def test_options_out_of_their_range_are_refused_before_compute():
         ("code_vae", "rho=1", "rho=1.0: of 3 modalities it must be above -0.5 and below 1"),
         ("code_vae", "rho=-.5", "rho=-0.5: of 3"),
         ("code_vae_official", "omega=-1", "omega=-1.0: it must be at least 0"),
-        ("masked", "width=0", "width=0: it must be at least 1"),
-        ("masked", "depth=0", "depth=0: it must be at least 1"),
+        ("masked", "width=0", "width=0: it must be from 1 to 8192"),
+        ("masked", "width=100000000", "width=100000000: it must be from 1 to 8192"),
+        ("masked", "depth=17", "depth=17: it must be from 1 to 16"),
     ):
         with pytest.raises(InputError, match=message):
             make_plan(toy.with_(method=method, method_options=options))

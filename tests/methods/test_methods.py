@@ -60,7 +60,14 @@ def test_a_config_overrides_what_a_method_says():
         ({"method": "jnf", "method_options": "features=3"}, "no option 'features'"),
         ({"method": "jnf_dcca", "method_options": "features=0"}, "features=0: it must be at least 1"),
         ({"method": "telbo", "only": "m0"}, "method telbo compares modalities, and there is one"),
+        ({"method": "idmvae", "batch_size": 1}, "--batch-size 1: method idmvae compares rows"),
+        ({"method": "helvae", "posterior": "laplace"}, "method helvae pools Normal posteriors"),
+        ({"method": "mvtcae", "objective_samples": 8}, "method mvtcae has its own"),
+        ({"method": "mvtcea"}, "did you mean mvtcae"),
         ({"method": "mmjsd", "prior": "gmm"}, "--prior gmm: a term of mmjsd takes"),
+        ({"method": "jmvae", "prior": "gmm"}, r"--prior gmm: method jmvae divides by N\(0, I\) at test time"),
+        ({"method": "telbo", "prior": "learned_normal"}, "--prior learned_normal: method telbo divides"),
+        ({"method": "mvtcae_over_messages", "prior": "gmm"}, "method mvtcae_over_messages divides"),
     ],
 )
 def test_what_cannot_go_together_is_refused_before_compute(changes, message):

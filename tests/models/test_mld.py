@@ -14,6 +14,7 @@ from torch import nn
 
 import polyvae as pv
 from polyvae import Batch, InputError, noise
+from polyvae.cli import main
 from polyvae.methods import METHODS
 from polyvae.models import diffusion
 from polyvae.models.diffusion import clean_subsets, sample, shares, time_of
@@ -378,7 +379,7 @@ def test_what_is_given_keeps_its_code_and_noise_belongs_to_rows(tmp_path):
         model.posterior_codes(batch, ("m9",), NAMES)
 
 
-def test_a_run_on_gaps_is_scored_and_loaded_and_says_what_has_no_meaning(tmp_path):
+def test_a_run_on_gaps_is_scored_and_loaded_and_says_what_has_no_meaning(tmp_path, capsys):
     rng = np.random.default_rng(0)
     arrays = {name: rng.normal(size=(120, 3)).astype("float32") for name in NAMES}
     arrays |= {f"{name}.mask": rng.random(120) > 0.3 for name in NAMES[1:]}
@@ -393,6 +394,14 @@ def test_a_run_on_gaps_is_scored_and_loaded_and_says_what_has_no_meaning(tmp_pat
     assert all(np.isfinite(value) for value in result.metrics.values())
     for name in ("bound", "latent", "log_likelihood"):
         assert "no joint posterior" in result.notes[name]
+    for command in ("fit-prior", "generate --prior gmm", "evaluate --prior gmm --metrics bound"):
+        name, *flags = command.split()
+        with pytest.raises(SystemExit):
+            main([name, result.run_id, *flags, "--store", str(tmp_path / "runs")])
+        shown = "".join(capsys.readouterr())
+        assert "cannot have a fitted prior: the model has no joint posterior" in shown
+        assert "about a minute" not in shown
+        assert "make it with" not in shown
     model = result.load()
     rows = Batch({name: torch.from_numpy(arrays[name][:5]) for name in NAMES})
     for given in (NAMES, NAMES[:1], NAMES[1:]):

@@ -74,5 +74,14 @@ def test_rows_that_are_not_seen_do_not_exist():
     value.backward()
     torch.testing.assert_close(value, canonical_correlation(a[seen], b[seen]))
     assert not a.grad[~seen].any()
-    nothing = canonical_correlation(a, b, seen=torch.zeros(30, dtype=torch.bool))
-    assert nothing.item() == 0
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_without_two_rows_there_is_no_correlation(count):
+    a, b = views(rows=30)
+    a.requires_grad_()
+    value = canonical_correlation(a, b, seen=torch.arange(30) < count)
+    value.backward()
+    assert value.item() == 0
+    assert not a.grad.any()
+    assert canonical_correlation(a[:count], b[:count]).item() == 0

@@ -5,7 +5,6 @@ import json
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,7 +17,7 @@ from polyvae.methods import METHODS
 from polyvae.methods.method import Method
 from polyvae.modality import Modality
 from polyvae.models.private import PrivateVAE, ReferenceVAE
-from polyvae.objectives import Canonical, Contrast, Cycle, OfTerms
+from polyvae.objectives import Contrast, Cycle, OfTerms
 from polyvae.objectives.regularisers import _before, nt_xent
 from polyvae.runs.plan import make_plan
 from polyvae.runs.stages import stages_of
@@ -172,47 +171,9 @@ def test_settings_out_of_range_are_refused():
         (Contrast, {"temperature": 0.0}),
         (Cycle, {"temperature": -1.0}),
         (Contrast, {"share": 1.1}),
-        (Canonical, {"ridge": 0.0}),
     ):
         with pytest.raises(InputError, match=f"--method-options {next(iter(options))}="):
             kind(**options)
-
-
-# Canonical correlations.
-
-
-def correlations(first, second, ridge):
-    """The sum of singular values of the whitened covariance, by NumPy."""
-    count = len(first)
-    first, second = (np.asarray(x) - np.asarray(x).mean(0) for x in (first, second))
-    roots = []
-    for x in (first, second):
-        values, vectors = np.linalg.eigh(x.T @ x / (count - 1) + ridge * np.eye(x.shape[1]))
-        roots.append(vectors / np.sqrt(values) @ vectors.T)
-    return np.linalg.svd(roots[0] @ (first.T @ second / (count - 1)) @ roots[1], compute_uv=False).sum()
-
-
-@BATCHES
-def test_canonical_correlations_are_summed_over_the_pairs_of_what_rows_have(lacking):
-    model = model_of()
-    batch = batch_of(model, 40)
-    if lacking:
-        batch = Batch(batch.values, torch.tensor([[name in p for name in NAMES] for p in PATTERNS]).repeat(6, 1)[:40])
-    experts, expected = model.encode(batch), 0.0
-    for i, j in itertools.combinations(range(3), 2):
-        able = batch.present[:, i] & batch.present[:, j]
-        expected -= correlations(*(experts.mean[k, able].detach() for k in (i, j)), 0.01)
-    assert Canonical(0.01)(model, batch, experts).item() == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("patterns", [[("a",), ("b",), ("c",)], [("a", "b")]], ids=["no pair", "no other row"])
-def test_without_two_rows_there_is_no_correlation(patterns):
-    model = model_of()
-    batch = with_gaps(batch_of(model), patterns)
-    value = Canonical()(model, batch, model.encode(batch))
-    value.backward()
-    assert value == 0
-    assert all(p.grad is None or (p.grad == 0).all() for p in model.parameters())
 
 
 # Cycles.

@@ -222,7 +222,7 @@ def test_a_fitted_prior_is_nearer_to_held_out_codes_and_can_be_kept(kind, tmp_pa
 
 @pytest.mark.parametrize("components", [None, 3])
 def test_a_mixture_does_not_learn_few_rows_by_heart(components):
-    """Codes of N(0, I) itself, 256 of 100 dimensions: the model's own prior is the best there is, this is near."""
+    """Codes of N(0, I) itself, 256 of 100 dimensions: nothing is better than the model's prior, and this is near."""
     torch.manual_seed(0)
     model, codes = model_with("normal").eval(), torch.randn(256, 100)
     model.prior = priors.StandardNormal(100)

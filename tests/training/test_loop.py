@@ -137,6 +137,17 @@ def test_patience_stops_when_the_validation_loss_no_longer_falls(tmp_path):
     assert len(losses) == best + 1 + 2 < 40
 
 
+@pytest.mark.parametrize("stop_at", [(), (1, 3, 5)])
+def test_each_stage_has_its_own_schedule(stop_at, tmp_path, monkeypatch):
+    """Two stages, of 2 epochs and of 1, an epoch having 2 steps, also where the run is interrupted."""
+    rates, config = [], CONFIG.with_(schedule="cosine")
+    monkeypatch.setattr(loop, "_set_rate", lambda optimiser, rate: rates.append(rate))
+    trained(tmp_path, config, stages=2, stop_at=stop_at)
+    wanted = [learning_rate(config, step, total) for total in (4, 2) for step in range(total)]
+    assert rates[-2:] == wanted[-2:]
+    assert sorted(set(rates)) == sorted(set(wanted))
+
+
 def test_learning_rate_schedules():
     constant, cosine = CONFIG, CONFIG.with_(schedule="cosine")
     assert {learning_rate(constant, step, 100) for step in range(100)} == {5e-4}

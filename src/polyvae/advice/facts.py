@@ -158,7 +158,8 @@ def measure(
         reason = f"an estimate takes at most {MOST_MODALITIES} modalities, here are {facts.count}"
         return replace(facts, unmeasured=reason)
     if len(complete) < LEAST_ROWS:
-        remedy = ": try --only without what few have" if len(complete) < len(data) else ""
+        can_leave_out = facts.count > 2 and len(complete) < len(data)
+        remedy = ": try --only without what few have" if can_leave_out else ""
         reason = f"{len(complete)} rows are complete, an estimate needs {LEAST_ROWS}{remedy}"
         return replace(facts, unmeasured=reason)
     seen, reduced = _reduced(data.rows(complete[chosen_rows(len(complete), ROWS, seed)]))

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import io
+import os
 import re
 import sys
 import traceback
@@ -53,6 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
             raise InputError(f"an argument holds the control character {found[0]!r}; leave it out")
         rest = _with_plugins([argument for argument in given if argument != "--debug"])
         _asked_for(rest)()
+    except BrokenPipeError:  # who read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except (InputError, RunError, OSError) as error:
         if debug:
             traceback.print_exc()

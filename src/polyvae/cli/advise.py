@@ -1,6 +1,7 @@
 """The command that says which method suits a data set."""
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from polyvae import datasets, files
 from polyvae.advice.advise import Advice, Choice
 from polyvae.advice.advise import advise as advise_on
 from polyvae.advice.facts import Facts, measure
-from polyvae.advice.rules import Need
+from polyvae.advice.rules import Need, fills_content, of_the_joint_law
 from polyvae.audits.entropy_bounds import Interval
-from polyvae.cli.common import Quiet, Threads, listed, out_file, say, seeded, show, table_of, use_threads
+from polyvae.cli.common import Quiet, Terminal, Threads, listed, out_file, say, seeded, show, table_of, use_threads
 from polyvae.cli.progress import Bar
 from polyvae.config import DataOptions, flag
 from polyvae.errors import InputError
@@ -71,11 +72,25 @@ def advise(
     if out is not None:
         files.write_json(out, {"facts": _facts_json(facts), **advice.to_json()})
     if not quiet:
+        judged = ", judged by coherence: no tables of numbers" if fills_content(facts, need) else ""
+        say(f"Need: {need}{judged}\n")
         show(_views(facts))
         doubts = (f"Look at {name}: {text}" for name, text in loaded.info.get("warnings", {}).items())
-        say("\n".join((_said(facts), *doubts, "")))
+        _say_folded((*_said(facts, need), *doubts, ""))
         show(_ranking(advice.choices))
-        say("\n".join(_lines(advice)))
+        _say_folded(_lines(advice))
+        say("\n".join(f"  {command}" for command in advice.commands))
+
+
+def _say_folded(lines: Iterable[str]) -> None:
+    """Prints prose as `show` prints a table: folded into the width of a terminal, in a log line by line."""
+    terminal = Terminal()
+    for line in lines:
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        folded = textwrap.fill(
+            line, terminal.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+        say(folded if terminal.is_terminal else line)
 
 
 def _views(facts: Facts) -> Table:
@@ -92,29 +107,30 @@ def _views(facts: Facts) -> Table:
     return table
 
 
-def _said(facts: Facts) -> str:
-    """The facts about rows, and about what modalities share, in words."""
-    lines = [f"{facts.rows:,} training rows, of which {facts.complete:,} are complete."]
+def _said(facts: Facts, need: Need) -> Iterator[str]:
+    """The facts about rows, about what modalities share, and about Delta where it bears on the need, in words."""
+    rows = f"{facts.rows:,} training rows, of which {facts.complete:,} are complete."
     if (bounds := facts.bounds) is None:
-        return f"{lines[0]} What modalities share was not measured: {facts.unmeasured}."
-    lines.append(
+        yield f"{rows} What modalities share was not measured: {facts.unmeasured}."
+        return
+    yield rows
+    yield (
         f"Known from the others: summed over features, in nats of {bounds.rows:,} complete rows in 16 bins; ends of "
         "95 % intervals."
     )
+    is_about_delta = of_the_joint_law(facts, need)
     if facts.reduced:
-        lines.append(
-            f"Seen were {', '.join(facts.reduced)}: what these share, the data share; Delta is not told by them."
-        )
+        untold = "; Delta is not told by them" if is_about_delta else ""
+        yield f"Seen were {', '.join(facts.reduced)}: what these share, the data share{untold}."
     certain = {"something": "Certain: modalities share something.", "nothing": "Modalities share nothing that counts."}
-    lines.append(certain.get(facts.sharing, "Whether modalities share anything cannot be told."))
+    yield certain.get(facts.sharing, "Whether modalities share anything cannot be told.")
     for method, (lower, upper) in facts.delta.items():
         verdict = "costly" if facts.is_costly(method) else "cheap" if facts.is_cheap(method) else "undecided"
-        if upper.value > 0:
-            lines.append(
-                f"Delta of {method}: {_nats(lower.value)} to {_nats(upper.value)} of at most "
-                f"{_nats(bounds.joint.value)} nats, {verdict}."
+        if is_about_delta and upper.value > 0:
+            yield (
+                f"Delta of {method}, what its {need} lack whatever the training: {_nats(lower.value)} to "
+                f"{_nats(upper.value)} of at most {_nats(bounds.joint.value)} nats, {verdict}."
             )
-    return "\n".join(lines)
 
 
 def _ranking(choices: tuple[Choice, ...]) -> Table:
@@ -129,7 +145,7 @@ def _ranking(choices: tuple[Choice, ...]) -> Table:
 def _lines(advice: Advice) -> Iterator[str]:
     yield "cost: modalities encoded and decoded a row and step, over the cheapest above."
     if advice.against:
-        yield "\nAgainst:"
+        yield from ("", "Against:")
         for said in dict.fromkeys((choice.points, choice.reasons) for choice in advice.against):
             methods = (choice.method for choice in advice.against if (choice.points, choice.reasons) == said)
             yield f"  {', '.join(methods)} ({said[0]:+d}): {'; '.join(said[1])}"
@@ -139,15 +155,15 @@ def _lines(advice: Advice) -> Iterator[str]:
         for words in choice.settings
     )
     if settings:
-        yield "\nSettings:"
+        yield from ("", "Settings:")
         for words, methods in settings:
             whose = "" if len(methods) == len(advice.choices) else f"{', '.join(methods)}: "
             yield f"  {whose}{words}"
     if advice.notes:
-        yield "\nTo know:"
+        yield from ("", "To know:")
         yield from (f"  {note}" for note in advice.notes)
-    yield "\nRun the best, and the last ones to compare with (RUN: the id that `run` prints; polyvae report shows all):"
-    yield from (f"  {command}" for command in advice.commands)
+    yield ""
+    yield "Run the best, and the last ones to compare with (RUN: the id that `run` prints; polyvae report shows all):"
 
 
 def _facts_json(facts: Facts) -> dict[str, Any]:

@@ -211,6 +211,9 @@ def fit_prior(
         fitted = finished.fit_prior(run, RunStore(store), kind, components, seed, say=bar.say, **changes)
     if not quiet:
         say(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
+        if fitted.after <= fitted.before:
+            say("it is no better than the model's own; try " + ("fewer --components" if components else "more rows"))
+            return
         plan = plan_of(RunStore(store).existing(run))
         names = ",".join(name for name in ("bound", "coherence", "frechet") if plan.lack(name) is None)
         place = [] if store == STORE else ["--store", str(store)]

@@ -84,7 +84,7 @@ ROWS = (
     replace(
         CODE_VAE,
         name="code_vae_official",
-        summary="code_vae with near uniform weights, as its code has them",
+        summary="code_vae with near uniform weights, as in its code",
         source="Mancisidor et al. 2025, their code",
         allocation="exact",
         options=Official,

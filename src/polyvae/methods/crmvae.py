@@ -25,7 +25,7 @@ ROWS = (
     Method(
         "crmvae",
         subsets.whole,
-        "as mvtcae with equal weights; experts also predict their own modality",
+        "mvtcae with equal weights; each expert also predicts its own modality",
         "Suzuki & Matsuo 2023",
         recipe=recipe,
         is_bound=False,

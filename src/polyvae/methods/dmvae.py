@@ -31,7 +31,7 @@ def recipe(names: tuple[str, ...], options: PrivateOptions, *, is_official: bool
 DMVAE = Method(
     "dmvae",
     subsets.mvae,
-    "all experts' product and each alone predict all, with the targets' own private codes",
+    "product and each expert predict all modalities, with the targets' private codes",
     "Lee & Pavlovic 2021",
     model="private",
     options=PrivateOptions,
@@ -43,7 +43,7 @@ ROWS = (
     replace(
         DMVAE,
         name="dmvae_official",
-        summary="dmvae without reconstructions from the product, as its code",
+        summary="dmvae without reconstructions from the product, as in its code",
         source="Lee & Pavlovic 2021, their code",
         recipe=partial(recipe, is_official=True),
     ),

@@ -15,7 +15,7 @@ ROWS = (
     Method(
         "gpoe",
         subsets.whole,
-        "product of experts to the power of learned weights that sum to 1",
+        "product of experts, raised to learned powers that sum to 1",
         "Cao & Fleet 2014",
         model="weighted",
     ),

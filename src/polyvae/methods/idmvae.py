@@ -46,8 +46,8 @@ def regularisers(options: Options, *, is_official: bool = False) -> tuple[Regula
 IDMVAE = replace(
     MMVAE_PLUS,
     name="idmvae",
-    summary="mmvae_plus whose encoders must also tell rows apart, by z and by w",
-    source="ICLR 2026, paper's weights",
+    summary="mmvae_plus with contrastive losses on its two codes, z and w",
+    source="Zhang et al. 2026, weights of the paper",
     prior="normal",
     family=Family("normal", "softplus"),
     options=Options,
@@ -58,8 +58,8 @@ ROWS = (
     replace(
         IDMVAE,
         name="idmvae_official",
-        summary="idmvae whose regularisers count once a modality, as its code",
-        source="ICLR 2026, their code",
+        summary="idmvae with its losses summed over modalities, as in its code",
+        source="Zhang et al. 2026, their code",
         regularisers=partial(regularisers, is_official=True),
     ),
 )

@@ -39,7 +39,7 @@ ROWS = (
     Method(
         "jmvae",
         subsets.whole,
-        "an encoder of all modalities, which one for each follows",
+        "a joint encoder, and one for each modality that follows it",
         "Suzuki et al. 2016, JMVAE-kl",
         model="joint_encoder",
         recipe=recipe,

@@ -23,11 +23,11 @@ from polyvae import gaussian, subsets
 from polyvae.methods.method import Method, Stage, parameters_of
 from polyvae.methods.telbo import JOINTLY, joint
 from polyvae.modality import Batch
-from polyvae.models import FeatureOptions, FlowOptions
+from polyvae.models import FeatureOptions, FlowOptions, JointFlowVAE
 from polyvae.noise import Noise
 from polyvae.objectives import Bound
 from polyvae.objectives.canonical import canonical_correlation
-from polyvae.objectives.parts import rsample
+from polyvae.objectives.parts import bound_of, rsample
 from polyvae.subsets import SubsetMixture
 
 
@@ -44,9 +44,6 @@ def follow(model: Any, batch: Batch, mixture: SubsetMixture, *, generator: Noise
 def correlate(model: Any, batch: Batch, mixture: SubsetMixture, **settings: Any) -> Bound:
     """Minus the canonical correlations of the features of every two modalities, over the rows that have both."""
     features = [model.encoders[name].features(value) for name, value in batch.values.items()]
-    if model.training:
-        for name, found, seen in zip(batch.values, features, batch.present.unbind(-1), strict=True):
-            model.encoders[name].follow_moments(found, seen)
     pairs = combinations(zip(features, batch.present.unbind(-1), strict=True), 2)
     found = [canonical_correlation(a, b, seen=first & second) for (a, first), (b, second) in pairs]
     nothing = features[0].new_zeros(batch.present.shape)
@@ -55,8 +52,7 @@ def correlate(model: Any, batch: Batch, mixture: SubsetMixture, **settings: Any)
 
 def _bound(divergences: Tensor) -> Bound:
     """divergences: (batch, modality), all that a step minimises."""
-    kl = divergences.sum(-1)
-    return Bound(kl.mean(), torch.zeros_like(divergences), kl, kl.new_zeros(()), kl.mean())
+    return bound_of(torch.zeros_like(divergences), divergences.sum(-1), 1.0, None)
 
 
 def _features(model: Any) -> Iterable[nn.Parameter]:
@@ -70,7 +66,7 @@ def _heads(model: Any) -> Iterable[nn.Parameter]:
 JNF = Method(
     "jnf",
     subsets.whole,
-    "an encoder of all modalities, which a flow for each follows",
+    "a joint encoder, and a flow for each modality that follows it",
     "Senellart et al. 2023",
     model="joint_flows",
     recipe=joint,
@@ -90,7 +86,7 @@ ROWS = (
         stages=(
             Stage("features", correlate, 0.25, _features, compares_rows=True),
             replace(JOINTLY, share=0.5),
-            Stage("flows", follow, 0.25, _heads),
+            Stage("flows", follow, 0.25, _heads, JointFlowVAE.standardise),
         ),
     ),
 )

@@ -25,6 +25,8 @@ from polyvae.objectives import Allocation, Bound
 from polyvae.objectives.parts import bound_of, check, rsample, scores_of, subsets_of
 from polyvae.subsets import SubsetMixture
 
+MOST_WIDTH, MOST_DEPTH = 8192, 16
+
 
 @dataclass(frozen=True)
 class Options:
@@ -34,9 +36,9 @@ class Options:
     depth: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--method-options {name}={getattr(self, name)}: it must be at least 1")
+        for name, most in (("width", MOST_WIDTH), ("depth", MOST_DEPTH)):
+            if not 1 <= getattr(self, name) <= most:
+                raise InputError(f"--method-options {name}={getattr(self, name)}: it must be from 1 to {most}")
 
 
 def objective(
@@ -73,7 +75,7 @@ ROWS = (
     Method(
         "masked",
         subsets.whole,
-        "one network of the set of experts; a random subset predicts itself, all predict the rest",
+        "one network for any subset; a random one predicts itself, all predict the rest",
         "Hirt et al. 2024",
         (Stage(objective=objective),),
         model="set_network",

@@ -82,6 +82,11 @@ class Method:
         chosen = self._chosen(options)
         return lambda names: recipe(names, chosen)
 
+    @property
+    def compares_rows(self) -> bool:
+        """Whether it minimises a function of a whole batch, such as a regulariser."""
+        return self.regularisers is not None or any(stage.compares_rows for stage in self.stages)
+
     def regularisers_for(self, options: Mapping[str, Any]) -> tuple[Regulariser, ...]:
         """The regularisers with these options."""
         return () if self.regularisers is None else self.regularisers(self._chosen(options))

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from polyvae import subsets
-from polyvae.methods.method import Method, Stage
+from polyvae.methods.method import Method, Stage, parameters_of
 from polyvae.modality import Batch
 from polyvae.models import LatentDiffusion, diffusion
 from polyvae.models.mld import Options
 from polyvae.noise import Noise
 from polyvae.objectives import Bound
-from polyvae.objectives.parts import scores_of, systematic_quantiles
+from polyvae.objectives.parts import bound_of, scores_of, systematic_quantiles
 from polyvae.subsets import SubsetMixture
 
 
@@ -41,8 +41,7 @@ def reconstruction(
     scores = scores_of(model, batch, dict(zip(model.names, codes, strict=True)))
     log_likelihood = torch.stack([scores[name] for name in model.names], -1)
     nothing = log_likelihood.new_zeros(len(log_likelihood))
-    loss = -(log_likelihood * weights).sum(-1).mean()
-    return Bound(loss, log_likelihood, nothing, -log_likelihood.sum(-1).mean(), nothing.mean())
+    return bound_of(log_likelihood, nothing, 0.0, weights)
 
 
 def denoising(
@@ -70,14 +69,8 @@ ROWS = (
         "autoencoders, and a diffusion of all their codes that conditions on any",
         "Bounoua et al. 2024",
         stages=(
-            Stage("autoencoders", reconstruction, 0.1, lambda model: model.get_submodule("autoencoders").parameters()),
-            Stage(
-                "diffusion",
-                denoising,
-                0.9,
-                lambda model: model.get_submodule("network").parameters(),
-                LatentDiffusion.freeze,
-            ),
+            Stage("autoencoders", reconstruction, 0.1, parameters_of("autoencoders")),
+            Stage("diffusion", denoising, 0.9, parameters_of("network"), LatentDiffusion.freeze),
         ),
         model="mld",
         options=Options,

@@ -28,7 +28,7 @@ ROWS = (
     Method(
         "mmjsd",
         subsets.mmvae,
-        "mixture of single experts, near to their geometric mean",
+        "mixture of single experts, held close to their geometric mean",
         "Sutter et al. 2020",
         recipe=recipe,
         is_bound=False,

@@ -40,7 +40,7 @@ def elbo(names: tuple[str, ...], options: PrivateOptions) -> Terms:
 MMVAE_PLUS = Method(
     "mmvae_plus",
     subsets.mmvae,
-    "mmvae with private codes, which are drawn anew for other modalities",
+    "mmvae with private codes, drawn anew for other modalities",
     "Palumbo et al. 2023",
     prior="laplace",
     family=Family("laplace", "softmax"),
@@ -54,7 +54,7 @@ ROWS = (
     replace(
         MMVAE_PLUS,
         name="mmvae_plus_elbo",
-        summary="mmvae_plus that decodes one source a row",
+        summary="mmvae_plus with one source a row, which decodes M modalities, not M^2",
         source="docs/methods.md",
         recipe=elbo,
     ),

@@ -1,4 +1,4 @@
-"""MMVAE++ (Maertens & Yau): as MMVAE+, but z learns from other modalities alone, and w_n is 0 where it is not known.
+"""MMVAE++ (Märtens & Yau 2024): MMVAE+ whose z learns from other modalities alone, and whose unknown w_n are 0.
 
 For a row with modalities X, sg[.] without gradient, maximised:
 
@@ -37,7 +37,7 @@ ROWS = (
         "mmvae_plusplus",
         subsets.mmvae,
         "mmvae_plus whose shared code learns from other modalities alone",
-        "Maertens & Yau",
+        "Märtens & Yau 2024",
         model="private",
         options=Options,
         recipe=recipe,

@@ -59,7 +59,7 @@ ROWS = (
     Method(
         "mmvm_official",
         subsets.mmvae,
-        "mmvm with divergences of pairs, as its code",
+        "mmvm with pairwise divergences, as in its code",
         "Sutter et al. 2024, their code",
         recipe=official,
         options=Options,

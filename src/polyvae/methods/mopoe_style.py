@@ -44,7 +44,7 @@ ROWS = (
     Method(
         "mopoe_style",
         subsets.mopoe,
-        "mopoe with a style code for each modality, which its decoder alone reads",
+        "mopoe with a style code for each modality, read by its decoder alone",
         "Sutter et al. 2021, their code",
         model="private",
         options=Options,

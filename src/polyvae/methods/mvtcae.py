@@ -60,7 +60,7 @@ def recipe(names: tuple[str, ...], options: Options) -> Terms:
 MVTCAE = Method(
     "mvtcae",
     subsets.whole,
-    "product of experts, which each of them is to follow: total correlation",
+    "product of experts, held close to each expert: total correlation",
     "Hwang et al. 2021",
     recipe=recipe,
     options=Options,
@@ -78,7 +78,7 @@ ROWS = (
     replace(
         MVTCAE,
         name="mvtcae_contrast",
-        summary="mvtcae whose experts must also tell rows apart, in a block of z",
+        summary="mvtcae with a contrastive loss on a block of z",
         source="ours, unpublished; docs/methods.md",
         options=WithContrast,
         regularisers=regularisers,

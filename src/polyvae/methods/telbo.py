@@ -33,7 +33,7 @@ ROWS = (
     Method(
         "telbo",
         subsets.whole,
-        "an encoder of all modalities, then one for each, decoders fixed",
+        "a joint encoder first, then one for each modality with fixed decoders",
         "Vedantam et al. 2018",
         model="joint_encoder",
         recipe=joint,

@@ -9,19 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from polyvae import gaussian, noise
+from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models.blueprint import Blueprint
 from polyvae.models.contract import Codes, NotDefined
 from polyvae.models.fusing import JointEncoderVAE
 from polyvae.models.hmc import hamiltonian
+from polyvae.models.moments import moments
 from polyvae.networks.by_name import ByName
 from polyvae.networks.heads import GaussianHead
 from polyvae.noise import Noise, derive_seed
 from polyvae.posteriors import Posterior
+from polyvae.priors import Prior
 
 HIDDEN, MOST_TRANSFORMS = 128, 100
-MOMENTUM, LEAST_SD = 0.01, 1e-3
+LEAST_SD = 1e-3
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,11 @@ class FeatureOptions(FlowOptions):
 
 
 class FeatureEncoder(nn.Module):
-    """A few features of a modality, and a small network that makes of them what an encoder gives."""
+    """A few features of a modality, and a small network that makes of them what an encoder gives.
+
+    The network reads them standardised by `shift` and `scale`: correlations leave their means and scales open, and
+    without this it learns several times slower.
+    """
 
     def __init__(self, encoder: nn.Module, latent_dim: int, features: int) -> None:
         super().__init__()
@@ -75,19 +82,6 @@ class FeatureEncoder(nn.Module):
         """(batch, features)."""
         return self.into(torch.cat(self.encoder(values), -1))
 
-    @torch.no_grad()
-    def follow_moments(self, features: Tensor, seen: Tensor) -> None:
-        """Moves what the head takes for mean and sd of the features by 1 % towards those of the rows seen, (batch,).
-
-        Correlations leave both open; without this the head learns several times slower.
-        """
-        count = seen.sum()
-        mean = torch.where(seen[:, None], features, 0.0).sum(0) / count.clamp(min=1)
-        variance = torch.where(seen[:, None], features - mean, 0.0).square().sum(0) / count.clamp(min=1)
-        rate = MOMENTUM * (count > 1)
-        self.shift.lerp_(mean, rate.to(mean.dtype))
-        self.scale.lerp_(variance.sqrt().clamp(min=LEAST_SD), rate.to(mean.dtype))
-
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
         return self.head((self.features(values) - self.shift) / self.scale)
 
@@ -96,17 +90,29 @@ class JointFlowVAE(JointEncoderVAE):
     """The posterior given all modalities is that of the joint encoder; given x_m, u = flow_m(z) has the law of the
     expert of m; given some, A, it is p^(1 - |A|) prod q_m, which can only be drawn from, by HMC.
 
-    flows: name -> a lazy transform of zuko. options: of the chains.
+    flows: name -> a lazy transform of zuko. options: of the chains. trained_prior: p, where `prior`, which samples are
+    drawn from, is another one.
     """
 
     is_sampled: ClassVar[bool] = True
 
     def __init__(
-        self, *arguments: Any, flows: Mapping[str, nn.Module], options: FlowOptions | None = None, **more: Any
+        self,
+        *arguments: Any,
+        flows: Mapping[str, nn.Module],
+        options: FlowOptions | None = None,
+        trained_prior: Prior | None = None,
+        **more: Any,
     ) -> None:
         super().__init__(*arguments, **more)
         self.flows = ByName(flows)
         self.options = options or FlowOptions()
+        self.kept = (trained_prior or self.prior,)  # in a tuple, or else its weights would be saved twice
+
+    @property
+    def trained_prior(self) -> Prior:
+        """p, also where `prior` was replaced by one fitted afterwards, for which no q_m was trained."""
+        return self.kept[0].to(self.device)
 
     @staticmethod
     def arguments(blueprint: Blueprint) -> dict[str, Any]:
@@ -126,7 +132,22 @@ class JointFlowVAE(JointEncoderVAE):
         return arguments | {"flows": flows, "options": options}
 
     def further(self) -> dict[str, Any]:
-        return super().further() | {"flows": self.flows, "options": self.options}
+        return super().further() | {"flows": self.flows, "options": self.options, "trained_prior": self.trained_prior}
+
+    @torch.no_grad()
+    def standardise(self, data: MultimodalDataset) -> None:
+        """Features are done: takes their mean and sd over all training rows."""
+        is_training = self.training
+        encoders: list[Any] = [self.encoders[name] for name in self.names]
+        self.eval()
+
+        def features(batch: Batch) -> Tensor:
+            return torch.stack([e.features(batch.values[name]) for name, e in zip(self.names, encoders, strict=True)])
+
+        for encoder, shift, scale in zip(encoders, *moments(features, data, LEAST_SD), strict=True):
+            encoder.shift.copy_(shift)
+            encoder.scale.copy_(scale)
+        self.train(is_training)
 
     def log_density(self, experts: Posterior, name: str, z: Tensor) -> Tensor:
         """log q(z | x_name) at z (batch, latent), in nats: (batch,). experts: as `encode` gives them."""
@@ -164,12 +185,12 @@ class JointFlowVAE(JointEncoderVAE):
     def _some(self, experts: Posterior, observed: Tensor, standard: Tensor, generator: Noise) -> Tensor:
         """z (batch, latent) given what is observed, Bool (batch, modality), of each row."""
         places = [place for place, seen in enumerate(observed.any(0).tolist()) if seen]
-        power = 1 - observed.sum(-1)
+        power, prior = 1 - observed.sum(-1), self.trained_prior
 
         def log_density(z: Tensor) -> Tensor:
             each = {place: self.log_density(experts, self.names[place], z) for place in places}
             total = sum(torch.where(observed[:, place], value, 0.0) for place, value in each.items())
-            return total + power * self.prior.log_prob(z)
+            return total + power * prior.log_prob(z)
 
         draws, values = [], []
         for place in places:  # a chain starts where it is likeliest, so that the order of modalities does not matter

@@ -9,17 +9,17 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from polyvae import noise
-from polyvae.dataset import MultimodalDataset, chunks
+from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models import diffusion
 from polyvae.models.blueprint import Blueprint
 from polyvae.models.contract import Codes
 from polyvae.models.generation import TrainableModel
+from polyvae.models.moments import moments
 from polyvae.models.vae import MultimodalVAE
 from polyvae.noise import Noise, derive_seed
 
-ENCODED = 500  # rows at a time
 DECAY = 0.999  # of the averaged weights a step
 LEAST_SD = 1e-6
 
@@ -77,19 +77,13 @@ class LatentDiffusion(TrainableModel):
         self.autoencoders.train(mode and not self.is_frozen)
         return self
 
-    @torch.no_grad()
     def freeze(self, data: MultimodalDataset) -> None:
         """Autoencoders are done: takes mean and sd of the codes of all training rows."""
         self.is_frozen = True
         self.train(self.training)
-        count = data.present.sum(0).clamp(min=1)[:, None]
-        total, squares = (torch.zeros_like(self.centre, dtype=torch.float64) for _ in range(2))
-        for rows in chunks(range(len(data)), ENCODED):
-            codes = self.autoencoders.encode(data.batch(list(rows))).mean.double()  # 0 where absent
-            total, squares = total + codes.sum(1), squares + codes.square().sum(1)
-        mean = total / count
-        self.centre.copy_(mean)
-        self.spread.copy_((squares / count - mean.square()).clamp(min=LEAST_SD**2).sqrt())
+        centre, spread = moments(lambda batch: self.autoencoders.encode(batch).mean, data, LEAST_SD)
+        self.centre.copy_(centre)
+        self.spread.copy_(spread)
 
     @torch.no_grad()
     def codes(self, batch: Batch, wanted: Sequence[str] | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from polyvae.objectives.importance import (
     iwae_looser,
 )
 from polyvae.objectives.parts import UNCOVERED, Allocation, Bound, systematic_quantiles
-from polyvae.objectives.regularisers import Canonical, Contrast, Cycle, Regulariser
+from polyvae.objectives.regularisers import Contrast, Cycle, Regulariser
 from polyvae.objectives.terms import (
     PRIOR,
     Divergence,
@@ -64,7 +64,6 @@ __all__ = [
     "UNCOVERED",
     "Allocation",
     "Bound",
-    "Canonical",
     "Contrast",
     "Cycle",
     "Divergence",

@@ -12,11 +12,13 @@ def canonical_correlation(a: Tensor, b: Tensor, ridge: float = RIDGE, seen: Tens
 
     It is the sum of singular values of (A + ridge I)^(-1/2) C (B + ridge I)^(-1/2), with A, B and C the batch's
     covariances, so batches should have many more rows than features. seen: Bool (batch,), rows that count; default all.
+    One row alone has no covariance: the value is 0.
 
     Double precision, also where a step is in bf16. Nothing is read from the device, as a singular value decomposition
     would: the orthogonal factor of the matrix, which is the gradient of that sum, comes from Newton-Schulz steps.
     """
-    weight = torch.ones_like(a[:, :1], dtype=torch.float64) if seen is None else seen[:, None].double()
+    seen = torch.ones(len(a), dtype=torch.bool, device=a.device) if seen is None else seen
+    weight = (seen & (seen.sum() > 1))[:, None].double()
     count = weight.sum().clamp(min=2)
     first, second = (_centred(x.double(), weight, count) for x in (a, b))
     whitened = _whitened(first, first.mT @ second / (count - 1), ridge, count)

@@ -22,7 +22,6 @@ from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel, has_private_codes, shared_dim_of
 from polyvae.noise import Noise
-from polyvae.objectives.canonical import RIDGE, canonical_correlation
 from polyvae.objectives.parts import rsample
 from polyvae.posteriors import Posterior
 
@@ -119,30 +118,6 @@ class Cycle:
         shared = nt_xent(experts.mean[..., :split], of_z[..., :split], self.temperature, seen)
         private = nt_xent(experts.mean[..., split:], of_w[..., split:], self.temperature, seen)
         return _mean((shared + private) / 2, seen, batch.present if self.times_modalities else None)
-
-
-@dataclass(frozen=True)
-class Canonical:
-    """Minus the canonical correlations of the posterior means of z, summed over every two modalities (deep CCA).
-
-    Above minus M (M - 1) / 2 times the dimensions of z; no mean over rows, so batches should have many more rows than z
-    has dimensions. Raises InputError for a ridge, which is added to variances, that is not above 0.
-    """
-
-    ridge: float = RIDGE
-
-    def __post_init__(self) -> None:
-        if not self.ridge > 0:
-            raise InputError(f"--method-options ridge={self.ridge}: it must be above 0")
-
-    def __call__(self, model: JointModel, batch: Batch, experts: Posterior, generator: Noise = None) -> Tensor:
-        """The value of `batch`, a scalar; nothing is drawn."""
-        total, means = experts.mean.new_zeros(()), experts.mean[..., : shared_dim_of(model)]
-        for i, j in combinations(range(len(model.names)), 2):
-            seen = batch.present[:, i] & batch.present[:, j]
-            seen = seen & (seen.sum() > 1)  # one row alone has no covariance
-            total = total - canonical_correlation(means[i], means[j], self.ridge, seen).to(total.dtype)
-        return total
 
 
 def _mixed(shared: Tensor, private: Tensor, split: int) -> Tensor:

@@ -7,11 +7,11 @@ from typing import Any
 from polyvae import fitting, keys, metrics
 from polyvae.errors import InputError
 from polyvae.fitting import Fitted, SamplerKind
-from polyvae.models import NotDefined, TrainableModel
+from polyvae.models import TrainableModel
 from polyvae.runs.evaluation import Say, Scores, evaluation_of, score
 from polyvae.runs.plan import Plan, make_plan
 from polyvae.runs.record import Record
-from polyvae.runs.saving import load, save_prior
+from polyvae.runs.saving import check_has_prior, load, save_prior
 from polyvae.runs.stages import stages_of
 from polyvae.runs.store import RECORD, RunStore
 from polyvae.threads import on_threads
@@ -90,13 +90,11 @@ def fit_prior(
     """
     folder = store.existing(run)
     plan = plan_of(folder, **changes)
+    model = load(folder)
+    check_has_prior(folder, model)
     say(f"encoding training rows, then fitting a {kind} (about a minute)")
     with on_threads(plan.threads):
-        try:
-            model = load(folder).to(plan.device)
-            fitted = fitting.fit_prior(model, plan.train, kind, components=components, seed=seed)
-        except NotDefined as reason:
-            raise InputError(f"run {folder.name} cannot have a fitted prior: {reason}") from reason
+        fitted = fitting.fit_prior(model.to(plan.device), plan.train, kind, components=components, seed=seed)
     facts = {"seed": seed, "log_density_own_prior": fitted.before, "log_density": fitted.after}
     save_prior(folder, kind, fitted.prior, facts)
     return fitted

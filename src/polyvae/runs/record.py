@@ -176,9 +176,13 @@ class Record:
 
     @property
     def doubts(self) -> dict[str, str]:
-        """Notes on data, samples and numbers that are there: what to beware of. Others say why a number is not."""
+        """Notes on data, samples and numbers that are there: what to beware of. Others say why a number is not.
+
+        A note on a metric is about numbers where the metric has some.
+        """
         about = (keys.DATA, keys.SAMPLES, keys.EAGER)
-        return {name: text for name, text in self.notes.items() if name in self.metrics or name.split("/")[0] in about}
+        numbers = {beginning for key in self.metrics for beginning in keys.beginnings(key)}
+        return {name: text for name, text in self.notes.items() if name in numbers or name.split("/")[0] in about}
 
     @property
     def total_seconds(self) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from polyvae import files, likelihoods, models, priors
 from polyvae.errors import InputError
-from polyvae.models import JOINT, Blueprint, ModelFile, Networks, TrainableModel
+from polyvae.models import JOINT, Blueprint, Model, ModelFile, Networks, NotDefined, TrainableModel
 from polyvae.networks import NETWORKS
 from polyvae.priors import Prior, PriorFile
 from polyvae.runs.record import Record
@@ -61,6 +61,7 @@ def load(
         model = models.build(blueprint)
     _fill(model, path, tensors)
     if prior is not None:
+        check_has_prior(folder, model)
         model.prior = load_prior(folder, prior, _code_dim(content))
     return model.eval()
 
@@ -68,6 +69,14 @@ def load(
 def checksums(folder: Path) -> dict[str, str]:
     """File name -> SHA-256 of the model and weights of a run, for its record."""
     return {path.name: files.sha256(path) for path in (folder / "model.json", *sorted(folder.glob("*.safetensors")))}
+
+
+def check_has_prior(folder: Path, model: Model) -> None:
+    """Raises InputError for the model of a run for which no prior can be fitted."""
+    try:
+        models.joint(model)
+    except NotDefined as reason:
+        raise InputError(f"run {folder.name} cannot have a fitted prior: {reason}") from reason
 
 
 def save_prior(folder: Path, kind: str, prior: Prior, facts: Mapping[str, Any]) -> None:

@@ -13,6 +13,8 @@ from polyvae.objectives import PRIOR, Recipe, Terms, objective_named
 from polyvae.posteriors import Family
 from polyvae.subsets import SubsetMixture
 
+OVER_NORMAL = ("joint_encoder", "messages")  # kinds of model that fuse experts by a power of the prior, N(0, I)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -47,21 +49,17 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recip
     if objective.draws and not mixture.is_bound:
         raise InputError(f"--objective {objective.name}: the terms of {method.name} do not all predict all; use elbo")
     if config.objective_samples is not None and not objective.draws:
-        raise InputError("--objective-samples is for importance-weighted objectives; elbo draws one sample a subset")
-    prior = method.prior if config.prior == "auto" else config.prior
-    if prior not in priors.PRIORS:
-        raise InputError(f"--prior {prior} is unknown; choose one of {', '.join(priors.PRIORS)}")
-    if config.prior_components is not None and prior not in priors.MIXTURES:
-        raise InputError(f"--prior-components is for the priors {', '.join(priors.MIXTURES)}, not for {prior}")
+        own = f"method {method.name} has its own; leave the flag out" if has_own else "elbo draws one sample a subset"
+        raise InputError(f"--objective-samples is for importance-weighted objectives; {own}")
+    prior = _prior(config, method)
     allocation = _allocation(config, method, mixture)
     family = Family(
         method.family.kind if config.posterior == "auto" else config.posterior,
         method.family.scale if config.posterior_scale == "auto" else config.posterior_scale,
     )
-    try:
-        check_products(family, mixture)
-    except InputError as error:
-        raise InputError(f"--posterior {family.kind}: {error}") from None
+    _check_family(method, family, mixture)
+    if method.compares_rows and config.batch_size < 2:
+        raise InputError(f"--batch-size {config.batch_size}: method {method.name} compares rows; use at least 2")
     if len(mixture.names) < 2 and (recipe is not None or method.model in RULES):
         raise InputError(f"method {method.name} compares modalities, and there is one; use --method unimodal")
     if recipe is not None:
@@ -76,12 +74,33 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recip
     )
 
 
+def _prior(config: RunConfig, method: Method) -> str:
+    prior = method.prior if config.prior == "auto" else config.prior
+    if prior not in priors.PRIORS:
+        raise InputError(f"--prior {prior} is unknown; choose one of {', '.join(priors.PRIORS)}")
+    if config.prior_components is not None and prior not in priors.MIXTURES:
+        raise InputError(f"--prior-components is for the priors {', '.join(priors.MIXTURES)}, not for {prior}")
+    if method.model in OVER_NORMAL and prior != "normal":
+        raise InputError(f"--prior {prior}: method {method.name} divides by N(0, I) at test time; use normal")
+    return prior
+
+
 def _allocation(config: RunConfig, method: Method, mixture: SubsetMixture) -> str:
     if config.allocation == "auto":
         return method.allocation if mixture.is_bound else "exact"
     if config.allocation == "systematic" and not mixture.is_bound:
         raise InputError(f"--allocation systematic: the terms of {method.name} do not all predict all; use exact")
     return config.allocation
+
+
+def _check_family(method: Method, family: Family, mixture: SubsetMixture) -> None:
+    """Raises InputError for posteriors that the method fuses, and that cannot be."""
+    if method.model in RULES and not family.has_products:
+        raise InputError(f"--posterior {family.kind}: method {method.name} pools Normal posteriors; use normal")
+    try:
+        check_products(family, mixture)
+    except InputError as error:
+        raise InputError(f"--posterior {family.kind}: {error}") from None
 
 
 def _check_terms(method: Method, terms: Terms, family: Family, prior: str) -> None:

@@ -24,7 +24,7 @@ def stages_of(plan: Plan, model: TrainableModel) -> list[TrainingStage]:
     """
     settings, config = plan.settings, plan.config
     regularisers = plan.method.regularisers_for(plan.blueprint.options)
-    if (regularisers or any(stage.compares_rows for stage in plan.method.stages)) and parallel.team().size > 1:
+    if plan.method.compares_rows and parallel.team().size > 1:
         raise InputError(f"method {plan.method.name} compares all rows of a batch; train it in one process")
     weights = torch.tensor([m.weight for m in plan.modalities], device=plan.device)
     stages = []

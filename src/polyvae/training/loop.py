@@ -86,7 +86,7 @@ def batches_in(rows: int, batch_size: int) -> int:
 
 
 def learning_rate(config: RunConfig, step: int, total: int) -> float:
-    """The step size at `step`: constant, or a warm-up over 2 % of the steps and a cosine down to zero."""
+    """The step size at `step` of a stage: constant, or a warm-up over 2 % of its steps and a cosine down to zero."""
     if config.schedule == "constant":
         return config.learning_rate
     warm = max(1, total // 50)
@@ -114,7 +114,8 @@ class _Loop:
         self.team.check(self.count)
         self.unread: list[Tensor] = []
         self.read_every = 1 if waiting.is_free(self.device) else READ_EVERY
-        self.total = batches_in(len(first), self.config.batch_size) * sum(stage.epochs for stage in self.stages)
+        self.per_epoch = batches_in(len(first), self.config.batch_size)
+        self.total = self.per_epoch * sum(stage.epochs for stage in self.stages)
         self.file = self.folder / "checkpoint" / "state.safetensors"
         self.at, self.best, self.states = Progress(), {}, {}
         if self.file.is_file():
@@ -168,7 +169,7 @@ class _Loop:
         started = time.monotonic() - at.seconds
         for index in range(at.batch, batches_in(len(order), size)):
             with self.on_stream():
-                self._step(order[index * size : (index + 1) * size])
+                self._step(stage, order[index * size : (index + 1) * size])
                 at.batch, at.seconds = index + 1, time.monotonic() - started
                 if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
                     self._read()
@@ -209,9 +210,10 @@ class _Loop:
         at.total_seconds += at.seconds
         at.epoch, at.batch, at.rows, at.sums, at.seconds = at.epoch + 1, 0, 0, [], 0.0
 
-    def _step(self, rows: Tensor) -> None:
+    def _step(self, stage: TrainingStage, rows: Tensor) -> None:
         self._seed(self.generator, "train", self.at.step)
-        _set_rate(self.optimiser, learning_rate(self.config, self.at.step, self.total))
+        done = self.at.epoch * self.per_epoch + self.at.batch
+        _set_rate(self.optimiser, learning_rate(self.config, done, self.per_epoch * stage.epochs))
         self.unread.append(self.update(rows))
         self.at.step += 1
         if len(self.unread) == self.read_every:

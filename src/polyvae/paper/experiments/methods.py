@@ -22,7 +22,7 @@ BETAS = {"cpu": SHORT, "gpu_small": SHORT, "gpu": PUBLISHED, "paper": PUBLISHED}
 WITH_OWN_CODES = ("mmvae_plus", "cmvae", "mmvae_plusplus", "dmvae", "mopoe_style", "idmvae", "mld")
 
 # A fifth of the published chain, with larger steps: the published one takes hours on a CPU.
-SHORT_CHAIN = dict.fromkeys(("jnf", "jnf_dcca"), "iterations=20,step_size=.05")
+SHORT_CHAIN = dict.fromkeys(("jnf", "jnf_dcca"), "iterations=20,step_size=0.05")
 
 
 def side_by_side(preset: str = "cpu") -> list[RunConfig]:
