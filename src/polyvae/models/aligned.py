@@ -34,15 +34,13 @@ class Options:
     """aligned_dim: dimensions of u. temperature: of the contrast. spread: sd of u about what a modality says of it.
 
     combine: how several given modalities say it: by the direction of their mean, or as a mixture, one at random.
-    prior: of u, as for joint models. transforms, hidden: of each flow. contrast, flows: shares of the epochs; VAEs have
-    vaes.
+    transforms, hidden: of each flow. contrast, vaes, flows: shares of the epochs.
     """
 
     aligned_dim: int = 32
     temperature: float = 0.2
     spread: float = 0.05
     combine: Literal["mean", "mixture"] = "mean"
-    prior: Literal["flow", "gmm", "gmm_full"] = "flow"
     transforms: int = 2
     hidden: int = 256
     contrast: float = 0.25
@@ -115,7 +113,7 @@ class AlignedFlows(TrainableModel):
         self.aligners, self.heads, self.flows = ByName(encoders), ByName(heads), ByName(flows)
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(blueprint.seed, "weights", "aligned prior"))
-            self.prior = priors.make(options.prior, options.aligned_dim)
+            self.prior = priors.FlowPrior(options.aligned_dim)
         self.forms = grouped.forms(encoders)
         self.is_frozen = False
 
@@ -151,8 +149,7 @@ class AlignedFlows(TrainableModel):
         count = data.present.sum(0)[:, None].clamp(min=1)
         for name, mean, square in zip(self.names, *(sums / count)[..., :width], strict=True):
             _standardise(self.flow(name), mean, square)
-        if isinstance(self.prior, priors.FlowPrior):
-            _standardise(self.prior, *sums[..., width:].sum(1) / count.sum())
+        _standardise(self.prior, *sums[..., width:].sum(1) / count.sum())
 
     def flow(self, name: str) -> ConditionalFlow:
         """p(w_m | u) of modality `name`."""
