@@ -1,4 +1,4 @@
-"""The table of docs/methods.md: `python scripts/methods_table.py --store docs/results/records`.
+"""The table of docs/methods.md: `python scripts/methods_table.py`.
 
 Reads the records of `polyvae sweep methods`, and what `fit-prior` and `evaluate --prior gmm` added to them. Each cell
 is the mean over seeds, with the least and the most in brackets where they differ as printed.
@@ -31,20 +31,19 @@ def conditional_distance(record: Record) -> float | None:
 COLUMNS: dict[str, tuple[Read, str]] = {
     "1 input": (metric("coherence/by_inputs/1"), ".2f"),
     "2 inputs": (metric("coherence/by_inputs/2"), ".2f"),
-    "joint": (metric("coherence/joint"), ".2f"),
-    "joint, gmm": (metric("prior/gmm/coherence/joint"), ".2f"),
+    "joint kappa": (metric("coherence/joint_kappa"), ".2f"),
+    "with gmm": (metric("prior/gmm/coherence/joint_kappa"), ".2f"),
     "Frechet m0": (metric("frechet/digits/unconditional/m0"), ",.0f"),
-    "gmm": (metric("prior/gmm/frechet/digits/unconditional/m0"), ",.0f"),
+    "m0, gmm": (metric("prior/gmm/frechet/digits/unconditional/m0"), ",.0f"),
     "given one": (conditional_distance, ",.0f"),
     "probe": (metric("linear_probe/joint"), ".2f"),
     "log-likelihood": (metric("log_likelihood/joint"), ",.0f"),
-    "train, s": (lambda record: record.seconds["train"], ",.0f"),
 }
 
 
 def _printed(value: float, style: str) -> str:
     text = format(value, style)
-    return text[1:] if text.startswith("0.") else text
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
 
 
 def cell(values: Sequence[float | None], style: str) -> str:
@@ -57,11 +56,13 @@ def cell(values: Sequence[float | None], style: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", type=Path, default=Path("docs/results/records"))
+    kept = [Path("docs/results/records"), Path("docs/results/methods")]
+    parser.add_argument("--store", type=Path, nargs="+", default=kept, help="where records are")
     parser.add_argument("--preset", default="cpu")
     chosen = parser.parse_args()
     wanted = {config.with_(data_dir=None) for config in configs_of("methods", chosen.preset)}
-    records = [r for r in RunStore(chosen.store).records() if r.config.with_(data_dir=None) in wanted]
+    found = (record for store in chosen.store for record in RunStore(store).records())
+    records = [record for record in found if record.config.with_(data_dir=None) in wanted]
     print("| method | " + " | ".join(COLUMNS) + " |")
     print("|---" * (len(COLUMNS) + 1) + "|")
     for name in METHODS:

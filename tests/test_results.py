@@ -8,12 +8,19 @@ import pytest
 from polyvae import RunConfig, RunStore
 from polyvae.paper.claims import CLAIMS, judge
 
-RECORDS = Path(__file__).parent.parent / "docs" / "results" / "records"
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+RECORDS, OF_METHODS = RESULTS / "records", RESULTS / "methods"
 
 
 @pytest.fixture(scope="module")
 def records():
     return RunStore(RECORDS).records()
+
+
+def test_records_of_later_methods_can_be_read():
+    records = RunStore(OF_METHODS).records()
+    assert {record.run_id for record in records} == {path.name for path in OF_METHODS.iterdir()}
+    assert all(record.is_done and record.config.data_dir is None for record in records)
 
 
 def test_every_folder_holds_the_record_that_it_is_named_after(records):
