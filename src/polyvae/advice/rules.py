@@ -110,6 +110,7 @@ MEASURED, THEORY = "measured", "measured; docs/theory.md, line 3"
 TABLES, PRIORS = "docs/results.md, Real tables", "docs/results.md, A prior fitted afterwards"
 FIG2, FIG4, FIG7 = (f"docs/results.md, figure {number}" for number in (2, 4, 7))
 PAGE, SMALL_RUN = "docs/methods.md", "docs/methods.md, What a small run shows"
+SIDE_BY_SIDE = "docs/methods.md, Side by side on PolyMNIST"
 STUDY = "published: MultiVae's study of missing data, see docs/methods.md, Sources"
 COST = "polyvae methods"
 
@@ -188,6 +189,14 @@ RULES = (
         ("jmvae", 1, "coherence .63 from one input, .83 from four; distance 116"),
         ("jnf_dcca", 2, "coherence .76 from one input, .95 from four: best of seven from two on; distance 104"),
         ("jnf", 1, "coherence .68 from one input, .92 from four; distance 102"),
+    ),
+    *rules(
+        SIDE_BY_SIDE,
+        both(carries_over, have_images),
+        ("idmvae", 1, "coherence .80 from one input, best of all at one small budget"),
+        ("mvtcae_contrast", 1, "coherence .59 from one input, .72 from two, with better samples than any mixture"),
+        ("mmvae_plusplus", 1, "coherence .67 from one input, most coherent joint samples with a fitted prior"),
+        ("dmvae mopoe_style", -2, "coherence at chance: private codes hold what should be shared"),
     ),
     *rules(
         "published: Palumbo et al. 2023, 2024, each at its own budget",
