@@ -33,6 +33,7 @@ from polyvae.methods import (
 )
 from polyvae.methods.family import OWN_S
 from polyvae.methods.method import Method, Objective, Stage
+from polyvae.models import MODELS
 from polyvae.objectives import Q, objective_named
 from polyvae.options import check_defaults
 from polyvae.registry import Registry
@@ -66,7 +67,12 @@ def cost(method: Method, names: Sequence[str]) -> tuple[float, float]:
         read = {name for law in recipe(tuple(names)).laws for name in law.given}
         encoded = float(len(read & set(names)) + len(names) * len(read - set(names)))  # others read all modalities
         encoded += len(names) * _passes(method)
-    elif method.objective == "elbo" and method.allocation == "systematic" and mixture.is_bound:
+    elif (
+        MODELS.named(method.model).is_joint  # others draw no subset
+        and method.objective == "elbo"
+        and method.allocation == "systematic"
+        and mixture.is_bound
+    ):
         encoded = mixture.observed
     return encoded, decoded(method, names)
 
