@@ -23,6 +23,12 @@ def check_defaults(options: type[Any] | None, owner: str) -> None:
         raise InputError(f"{owner}: every field of {options} needs a default ({error})") from error
 
 
+def require(is_met: bool, name: str, value: object, what: str) -> None:
+    """Raises InputError, saying what a value of an option of a method must be, unless it is met."""
+    if not is_met:
+        raise InputError(f"--method-options {name}={value}: it must be {what}")
+
+
 def canonical(text: str, options: type[Any] | None, flag: str, owner: str) -> str | None:
     """`text` as run ids take it: sorted by name, values as Python writes them (but true and false), no defaults; None
     for nothing."""

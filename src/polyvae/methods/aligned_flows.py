@@ -28,33 +28,24 @@ from polyvae.methods.method import Method, Stage, parameters_of
 from polyvae.modality import Batch
 from polyvae.models import AlignedFlows, AlignedOptions
 from polyvae.noise import Noise
-from polyvae.objectives import PRIOR, Bound, Divergence, Draw, OfTerms, Q, Terms, systematic_quantiles
-from polyvae.objectives.parts import scores_of
+from polyvae.objectives import Bound, OfTerms, alone, systematic_quantiles
+from polyvae.objectives.parts import loss_alone, scores_of
 from polyvae.objectives.regularisers import contrast
 from polyvae.subsets import SubsetMixture
+
+ALONE = OfTerms(alone)
 
 
 def align(model: AlignedFlows, batch: Batch, mixture: SubsetMixture, **settings: Any) -> Bound:
     """Stage 1: the contrast of what a row has. No other quantity is in nats of a bound, so all but `loss` is 0."""
-    loss = contrast(model.directions(batch), batch.present, model.options.temperature)
-    nothing = loss.new_zeros(batch.present.shape)
-    return Bound(loss, nothing, nothing.sum(-1), nothing.sum(), nothing.sum())
-
-
-def each(names: tuple[str, ...]) -> Terms:
-    alone = [Q((name,)) for name in names]
-    draws = (Draw(law, targets=law.given) for law in alone)
-    return Terms(tuple(draws), tuple(Divergence(law, PRIOR) for law in alone))
-
-
-EACH = OfTerms(each)
+    return loss_alone(contrast(model.directions(batch), batch.present, model.options.temperature), batch)
 
 
 def draw_each(
     model: AlignedFlows, batch: Batch, mixture: SubsetMixture, *, beta: Tensor, weights: Tensor, generator: Noise
 ) -> Bound:
     """Stage 2: the sum of the ELBOs of independent VAEs. beta, which rises, is a tensor that nothing reads."""
-    bound = EACH(model.vaes, batch, beta=0.0, weights=weights, generator=generator)
+    bound = ALONE(model.vaes, batch, beta=0.0, weights=weights, generator=generator)
     return bound._replace(loss=bound.loss + beta * bound.rate)
 
 

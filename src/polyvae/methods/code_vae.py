@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from polyvae import subsets
-from polyvae.errors import InputError
 from polyvae.methods.method import Method, Stage
 from polyvae.modality import Batch
 from polyvae.models.contract import fused
@@ -25,6 +24,7 @@ from polyvae.models.fused import CodeVAE
 from polyvae.noise import Noise
 from polyvae.objectives import Allocation, Bound
 from polyvae.objectives.parts import bound_of, check, decoded, subsets_of
+from polyvae.options import require
 from polyvae.subsets import SubsetMixture
 
 
@@ -37,8 +37,7 @@ class Options:
     omega: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.omega >= 0:
-            raise InputError(f"--method-options omega={self.omega}: it must be at least 0")
+        require(self.omega >= 0, "omega", self.omega, "at least 0")
 
 
 @dataclass(frozen=True)

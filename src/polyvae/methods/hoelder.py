@@ -13,13 +13,12 @@ w_c / u. The variants "+" and "++" of the paper, which have private codes, are n
 import torch
 
 from polyvae import fusions, subsets
-from polyvae.errors import InputError
 from polyvae.methods.method import Method, Stage
 from polyvae.modality import Batch
 from polyvae.models.fused import HoelderVAE
 from polyvae.noise import Noise
 from polyvae.objectives import Allocation, Bound, systematic_quantiles
-from polyvae.objectives.parts import bound_of, check, decoded
+from polyvae.objectives.parts import bound_of, check, check_allocation, decoded
 from polyvae.subsets import SubsetMixture
 
 
@@ -35,6 +34,7 @@ def objective(
 ) -> Bound:
     """The formula above, negated in `loss`. Raises InputError for an unknown allocation."""
     check(model, batch, mixture, beta)
+    check_allocation(allocation)
     parts, log_weights = fusions.hoelder(model.encode(batch), batch.present)
     factor = log_weights.exp()
     if allocation == "systematic":
@@ -45,8 +45,6 @@ def objective(
         places = drawn[..., None].expand(-1, -1, parts.mean.shape[-1])
         parts = parts.like(*(field.gather(0, places) for field in parts))
         factor = factor.gather(0, drawn) * count
-    elif allocation != "exact":
-        raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
     return bound_of(*decoded(model, batch, parts, factor, generator), beta, weights)
 
 

@@ -14,10 +14,10 @@ training (`polyvae fit-prior`). At test time: as MMVAE+.
 from dataclasses import dataclass, replace
 from functools import partial
 
-from polyvae.errors import InputError
 from polyvae.methods.mmvae_plus import MMVAE_PLUS
 from polyvae.models.private import PrivateOptions
 from polyvae.objectives import Contrast, Cycle, Regulariser
+from polyvae.options import require
 from polyvae.posteriors import Family
 
 
@@ -32,8 +32,7 @@ class Options(PrivateOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("contrast", "cycle"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"--method-options {name}={getattr(self, name)}: it must be at least 0")
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         regularisers(self)
 
 

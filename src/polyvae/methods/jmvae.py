@@ -12,10 +12,10 @@ all modalities, q_X; one, q_m; others, A, p^(1 - |A|) prod q_m, exact where each
 from dataclasses import dataclass
 
 from polyvae import subsets
-from polyvae.errors import InputError
 from polyvae.methods.method import Method
 from polyvae.models import JOINT_EXPERT
 from polyvae.objectives import PRIOR, Divergence, Draw, Q, Terms
+from polyvae.options import require
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,7 @@ class Options:
     alpha: float = 0.1
 
     def __post_init__(self) -> None:
-        if not self.alpha >= 0:
-            raise InputError(f"--method-options alpha={self.alpha}: it must be at least 0")
+        require(self.alpha >= 0, "alpha", self.alpha, "at least 0")
 
 
 def recipe(names: tuple[str, ...], options: Options) -> Terms:

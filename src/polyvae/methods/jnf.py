@@ -17,7 +17,7 @@ from itertools import chain, combinations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from polyvae import gaussian, subsets
 from polyvae.methods.method import Method, Stage, parameters_of
@@ -27,7 +27,7 @@ from polyvae.models import FeatureOptions, FlowOptions, JointFlowVAE
 from polyvae.noise import Noise
 from polyvae.objectives import Bound
 from polyvae.objectives.canonical import canonical_correlation
-from polyvae.objectives.parts import bound_of, rsample
+from polyvae.objectives.parts import bound_of, loss_alone, rsample
 from polyvae.subsets import SubsetMixture
 
 
@@ -38,7 +38,8 @@ def follow(model: Any, batch: Batch, mixture: SubsetMixture, *, generator: Noise
     whole = whole.like(*(field.detach() for field in whole))
     z = rsample(whole, generator)
     ratios = torch.stack([whole.log_prob(z) - model.log_density(experts, name, z) for name in model.names], -1)
-    return _bound(torch.where(batch.present, ratios, 0.0))
+    divergences = torch.where(batch.present, ratios, 0.0)
+    return bound_of(torch.zeros_like(divergences), divergences.sum(-1), 1.0, None)
 
 
 def correlate(model: Any, batch: Batch, mixture: SubsetMixture, **settings: Any) -> Bound:
@@ -46,13 +47,7 @@ def correlate(model: Any, batch: Batch, mixture: SubsetMixture, **settings: Any)
     features = [model.encoders[name].features(value) for name, value in batch.values.items()]
     pairs = combinations(zip(features, batch.present.unbind(-1), strict=True), 2)
     found = [canonical_correlation(a, b, seen=first & second) for (a, first), (b, second) in pairs]
-    nothing = features[0].new_zeros(batch.present.shape)
-    return _bound(nothing)._replace(loss=-torch.stack(found).sum().to(nothing.dtype))
-
-
-def _bound(divergences: Tensor) -> Bound:
-    """divergences: (batch, modality), all that a step minimises."""
-    return bound_of(torch.zeros_like(divergences), divergences.sum(-1), 1.0, None)
+    return loss_alone(-torch.stack(found).sum().to(features[0].dtype), batch)
 
 
 def _features(model: Any) -> Iterable[nn.Parameter]:

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import torch
 
 from polyvae import posteriors, subsets
-from polyvae.errors import InputError
 from polyvae.methods.method import Method, Stage
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel, fused
 from polyvae.noise import Noise
 from polyvae.objectives import Allocation, Bound
 from polyvae.objectives.parts import bound_of, check, rsample, scores_of, subsets_of
+from polyvae.options import require
 from polyvae.subsets import SubsetMixture
 
 MOST_WIDTH, MOST_DEPTH = 8192, 16
@@ -37,8 +37,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, most in (("width", MOST_WIDTH), ("depth", MOST_DEPTH)):
-            if not 1 <= getattr(self, name) <= most:
-                raise InputError(f"--method-options {name}={getattr(self, name)}: it must be from 1 to {most}")
+            require(1 <= getattr(self, name) <= most, name, getattr(self, name), f"from 1 to {most}")
 
 
 def objective(

@@ -13,6 +13,8 @@ are asked about, of D_noised = D - D_A dimensions. What a row lacks has time 1 (
 of what is given have time 0, and all others are drawn together. There is no posterior and no density of codes.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -23,18 +25,12 @@ from polyvae.models import LatentDiffusion, diffusion
 from polyvae.models.mld import Options
 from polyvae.noise import Noise
 from polyvae.objectives import Bound
-from polyvae.objectives.parts import bound_of, scores_of, systematic_quantiles
+from polyvae.objectives.parts import bound_of, loss_alone, scores_of, systematic_quantiles
 from polyvae.subsets import SubsetMixture
 
 
 def reconstruction(
-    model: LatentDiffusion,
-    batch: Batch,
-    mixture: SubsetMixture,
-    *,
-    beta: float,
-    weights: Tensor,
-    generator: Noise,
+    model: LatentDiffusion, batch: Batch, mixture: SubsetMixture, *, weights: Tensor, **settings: Any
 ) -> Bound:
     """Stage 1: the log-likelihood of what a row has from its own codes. Nothing is drawn, and beta weighs nothing."""
     codes = model.autoencoders.encode(batch).mean
@@ -45,21 +41,14 @@ def reconstruction(
 
 
 def denoising(
-    model: LatentDiffusion,
-    batch: Batch,
-    mixture: SubsetMixture,
-    *,
-    beta: float,
-    weights: Tensor,
-    generator: Noise,
+    model: LatentDiffusion, batch: Batch, mixture: SubsetMixture, *, generator: Noise = None, **settings: Any
 ) -> Bound:
     """Stage 2: no quantity in nats, so all but `loss` is 0. In training the averaged weights follow, as they stood."""
     if model.training:
         model.follow()
     codes, time = model.codes(batch), systematic_quantiles(len(batch.present), generator, batch.present.device)
     each = diffusion.loss(model.denoiser, codes, batch.present, time, model.options.clean, generator)
-    nothing = torch.zeros_like(batch.present, dtype=each.dtype)
-    return Bound(each.mean(), nothing, nothing.sum(-1), nothing.sum(), nothing.sum())
+    return loss_alone(each.mean(), batch)
 
 
 ROWS = (

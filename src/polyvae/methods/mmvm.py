@@ -16,9 +16,9 @@ mixture of what is given. N(0, I) is no law of these codes: fit a prior before s
 from dataclasses import dataclass
 
 from polyvae import subsets
-from polyvae.errors import InputError
 from polyvae.methods.method import Method
 from polyvae.objectives import PRIOR, Divergence, Draw, Mix, Q, Terms, singles
+from polyvae.options import require
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,7 @@ class Options:
     a: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.a <= 1:
-            raise InputError(f"--method-options a={self.a}: it must be in [0, 1]")
+        require(0 <= self.a <= 1, "a", self.a, "in [0, 1]")
 
 
 def recipe(names: tuple[str, ...], options: None = None) -> Terms:

@@ -11,10 +11,10 @@ and s_m ~ p(s_m) for all targets, those that are given, too (`at_test`).
 from dataclasses import dataclass
 
 from polyvae import subsets
-from polyvae.errors import InputError
 from polyvae.methods.method import Method
 from polyvae.models.private import AtTest, PrivateOptions
 from polyvae.objectives import PRIOR, Divergence, Draw, Mix, Q, Terms
+from polyvae.options import require
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class Options(PrivateOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.style >= 0:
-            raise InputError(f"--method-options style={self.style}: it must be at least 0")
+        require(self.style >= 0, "style", self.style, "at least 0")
 
 
 def recipe(names: tuple[str, ...], options: Options) -> Terms:

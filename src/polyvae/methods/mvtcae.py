@@ -16,9 +16,9 @@ posteriors overshoot under it; `mvtcae_over_messages`, trained alike, has p^(1 -
 from dataclasses import dataclass, replace
 
 from polyvae import subsets
-from polyvae.errors import InputError
 from polyvae.methods.method import Method
 from polyvae.objectives import PRIOR, Contrast, Divergence, Draw, Q, Regulariser, Terms
+from polyvae.options import require
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,7 @@ class Options:
     alpha: float = 5 / 6
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise InputError(f"--method-options alpha={self.alpha}: it must be in [0, 1]")
+        require(0 <= self.alpha <= 1, "alpha", self.alpha, "in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ class WithContrast(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.contrast >= 0:
-            raise InputError(f"--method-options contrast={self.contrast}: it must be at least 0")
+        require(self.contrast >= 0, "contrast", self.contrast, "at least 0")
         regularisers(self)
 
 

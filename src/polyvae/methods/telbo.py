@@ -13,19 +13,13 @@ q_X; one, q_m; others, A, p^(1 - |A|) prod q_m, of which the paper does not spea
 from polyvae import subsets
 from polyvae.methods.method import Method, Stage, parameters_of
 from polyvae.models import JOINT_EXPERT
-from polyvae.objectives import PRIOR, Divergence, Draw, OfTerms, Q, Terms
+from polyvae.objectives import PRIOR, Divergence, Draw, OfTerms, Q, Terms, alone
 
 
 def joint(names: tuple[str, ...], options: object = None) -> Terms:
     """The ELBO of the joint encoder."""
     whole = Q((JOINT_EXPERT,))
     return Terms((Draw(whole),), (Divergence(whole, PRIOR),))
-
-
-def single(names: tuple[str, ...]) -> Terms:
-    """The ELBO of every modality alone."""
-    each = [Q((name,)) for name in names]
-    return Terms(tuple(Draw(law, 1.0, law.given) for law in each), tuple(Divergence(law, PRIOR) for law in each))
 
 
 JOINTLY = Stage("joint", share=0.75, parameters=parameters_of("joint", "decoders", "prior"))
@@ -37,6 +31,6 @@ ROWS = (
         "Vedantam et al. 2018",
         model="joint_encoder",
         recipe=joint,
-        stages=(JOINTLY, Stage("single", OfTerms(single), 0.25, parameters_of("encoders"))),
+        stages=(JOINTLY, Stage("single", OfTerms(alone), 0.25, parameters_of("encoders"))),
     ),
 )

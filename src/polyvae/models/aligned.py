@@ -11,19 +11,19 @@ from torch.distributions import Distribution
 from torch.nn.functional import normalize
 
 from polyvae import gaussian, noise, priors
-from polyvae.dataset import MultimodalDataset, chunks
-from polyvae.errors import InputError
+from polyvae.dataset import MultimodalDataset
 from polyvae.modality import Batch
 from polyvae.models.blueprint import OWN, Blueprint
 from polyvae.models.conditional_flow import ConditionalFlow
 from polyvae.models.contract import Codes
 from polyvae.models.generation import TrainableModel
+from polyvae.models.moments import moments
 from polyvae.models.vae import MultimodalVAE
 from polyvae.networks import grouped
 from polyvae.networks.by_name import ByName
 from polyvae.noise import Noise, derive_seed
+from polyvae.options import require
 
-ENCODED = 500  # rows at a time
 WIDTH = 256  # of the features behind u, the means of an encoder
 LEAST_SD, LEAST_VARIANCE = 1e-3, 1e-5
 RUNNING = 0.1  # share of a batch in running averages
@@ -49,11 +49,9 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, least in (("aligned_dim", 2), ("transforms", 1), ("hidden", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"--method-options {name}={getattr(self, name)}: it must be at least {least}")
+            require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
         for name in ("temperature", "spread", "contrast", "vaes", "flows"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"--method-options {name}={getattr(self, name)}: it must be above 0")
+            require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "above 0")
 
 
 class Direction(nn.Module):
@@ -105,14 +103,12 @@ class AlignedFlows(TrainableModel):
         for name in self.names:
             width = blueprint.latent_dim if blueprint.networks[name] == OWN else WIDTH
             encoders[name] = apart.pair(name, width)[0]
-            with torch.random.fork_rng():
-                torch.manual_seed(derive_seed(blueprint.seed, "weights", "aligned", name))
+            with blueprint.first_weights("aligned", name):
                 heads[name] = Direction(width, options.aligned_dim)
                 sizes = options.transforms, options.hidden
                 flows[name] = ConditionalFlow(blueprint.latent_dim, options.aligned_dim, *sizes)
         self.aligners, self.heads, self.flows = ByName(encoders), ByName(heads), ByName(flows)
-        with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(blueprint.seed, "weights", "aligned prior"))
+        with blueprint.first_weights("aligned prior"):
             self.prior = priors.FlowPrior(options.aligned_dim)
         self.forms = grouped.forms(encoders)
         self.is_frozen = False
@@ -135,21 +131,22 @@ class AlignedFlows(TrainableModel):
         """Codes are done: puts flows on the mean and sd that draws of w_m, or u, have over all training rows."""
         self.is_frozen = True
         self.train(self.training)
-        width = self.vaes.latent_dim
-        sums = torch.zeros(2, len(self.names), width + self.options.aligned_dim, dtype=torch.float64)
-        sums = sums.to(self.vaes.device)
-        for rows in chunks(range(len(data)), ENCODED):
-            batch = data.batch(list(rows))
-            experts, directions = self.vaes.encode(batch), self.directions(batch)
-            mean = torch.cat([experts.mean, directions], -1).double()
-            square = mean.square()
-            square[..., :width] += experts.logvar.double().exp()
-            square[..., width:] += self.options.spread**2
-            sums += (torch.stack([mean, square]) * batch.present.T[..., None]).sum(2)
-        count = data.present.sum(0)[:, None].clamp(min=1)
-        for name, mean, square in zip(self.names, *(sums / count)[..., :width], strict=True):
-            _standardise(self.flow(name), mean, square)
-        _standardise(self.prior, *sums[..., width:].sum(1) / count.sum())
+
+        def drawn(batch: Batch) -> tuple[Tensor, Tensor]:
+            own, u = self.vaes.encode(batch), self.directions(batch)
+            about = torch.full_like(u, self.options.spread**2)
+            return torch.cat([own.mean, u], -1), torch.cat([own.logvar.exp(), about], -1)
+
+        (w, u), (w_sd, u_sd) = (
+            found.tensor_split([self.vaes.latent_dim], -1) for found in moments(drawn, data, LEAST_SD)
+        )
+        for name, mean, sd in zip(self.names, w, w_sd, strict=True):
+            self.flow(name).shift.copy_(mean)
+            self.flow(name).scale.copy_(sd)
+        share = data.present.sum(0)[:, None] / data.present.sum()  # of each modality in the draws of u
+        mean, square = (share * u).sum(0), (share * (u_sd.square() + u.square())).sum(0)
+        self.prior.shift.copy_(mean)
+        self.prior.scale.copy_((square - mean.square()).sqrt())
 
     def flow(self, name: str) -> ConditionalFlow:
         """p(w_m | u) of modality `name`."""
@@ -194,9 +191,3 @@ class AlignedFlows(TrainableModel):
 
     def decode(self, codes: Codes) -> dict[str, Distribution]:
         return self.vaes.decode(codes)
-
-
-def _standardise(flow: ConditionalFlow | priors.FlowPrior, mean: Tensor, square: Tensor) -> None:
-    """Puts a flow on codes of this mean and mean square."""
-    flow.shift.copy_(mean)
-    flow.scale.copy_((square - mean.square()).clamp(min=LEAST_SD**2).sqrt())

@@ -1,7 +1,8 @@
 """What a model is built from: the same for a new run and for one that is loaded."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from math import prod
@@ -69,6 +70,13 @@ class Blueprint:
     pseudo_inputs: Batch | None = None
     seed: int = 0
 
+    @contextmanager
+    def first_weights(self, *purpose: str) -> Generator[None]:
+        """Inside, torch draws what depends on the seed and the purpose alone."""
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(self.seed, "weights", *purpose))
+            yield
+
     def pair(self, name: str, latent_dim: int | None = None) -> Pair:
         """A fresh (encoder, decoder) of modality `name`; its weights depend on the seed and on its name alone.
 
@@ -82,8 +90,7 @@ class Blueprint:
                 raise InputError(f"modality {name!r} was trained with your own networks; pass networks={{...}} again")
             encoder, decoder = copy.deepcopy(self.own[name])
             return reading(modality, encoder), completed(modality, decoder)
-        with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(self.seed, "weights", name))
+        with self.first_weights(name):
             encoder, decoder = networks.build(self.networks[name], modality, latent_dim or self.latent_dim)
         return reading(modality, encoder), completed(modality, decoder)
 
@@ -97,8 +104,7 @@ class Blueprint:
         if inputs is None and self.prior["kind"] == "vamp":
             rows = self.prior.get("components", priors.COMPONENTS)
             inputs = Batch({m.name: torch.zeros(rows, *m.shape) for m in self.modalities})
-        with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(self.seed, "weights", "prior"))
+        with self.first_weights("prior"):
             return priors.make(latent_dim=self.latent_dim, inputs=inputs, **self.prior)
 
     def elements(self) -> int:

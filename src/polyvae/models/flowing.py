@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from polyvae import gaussian, noise
 from polyvae.dataset import MultimodalDataset
-from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models.blueprint import Blueprint
 from polyvae.models.contract import Codes, NotDefined
@@ -19,7 +18,8 @@ from polyvae.models.hmc import hamiltonian
 from polyvae.models.moments import moments
 from polyvae.networks.by_name import ByName
 from polyvae.networks.heads import GaussianHead
-from polyvae.noise import Noise, derive_seed
+from polyvae.noise import Noise
+from polyvae.options import require
 from polyvae.posteriors import Posterior
 from polyvae.priors import Prior
 
@@ -37,13 +37,10 @@ class FlowOptions:
     step_size: float = 0.01
 
     def __post_init__(self) -> None:
-        if not 1 <= self.transforms <= MOST_TRANSFORMS:
-            raise InputError(f"--method-options transforms={self.transforms}: it must be from 1 to {MOST_TRANSFORMS}")
+        require(1 <= self.transforms <= MOST_TRANSFORMS, "transforms", self.transforms, f"from 1 to {MOST_TRANSFORMS}")
         for name in ("iterations", "leapfrog"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--method-options {name}={getattr(self, name)}: it must be at least 1")
-        if not self.step_size > 0:
-            raise InputError(f"--method-options step_size={self.step_size}: it must be above 0")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.step_size > 0, "step_size", self.step_size, "above 0")
 
 
 @dataclass(frozen=True)
@@ -54,8 +51,7 @@ class FeatureOptions(FlowOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.features < 1:
-            raise InputError(f"--method-options features={self.features}: it must be at least 1")
+        require(self.features >= 1, "features", self.features, "at least 1")
 
 
 class FeatureEncoder(nn.Module):
@@ -123,8 +119,7 @@ class JointFlowVAE(JointEncoderVAE):
         arguments = JointEncoderVAE.arguments(blueprint)
         width, pairs, flows = blueprint.latent_dim, arguments["networks"], {}
         for name, (encoder, decoder) in pairs.items():
-            with torch.random.fork_rng():
-                torch.manual_seed(derive_seed(blueprint.seed, "weights", "flow", name))
+            with blueprint.first_weights("flow", name):
                 flow = zuko.flows.MAF(width, transforms=options.transforms, hidden_features=(HIDDEN,) * 3)
                 flows[name] = flow.transform
                 if isinstance(options, FeatureOptions):
@@ -141,8 +136,9 @@ class JointFlowVAE(JointEncoderVAE):
         encoders: list[Any] = [self.encoders[name] for name in self.names]
         self.eval()
 
-        def features(batch: Batch) -> Tensor:
-            return torch.stack([e.features(batch.values[name]) for name, e in zip(self.names, encoders, strict=True)])
+        def features(batch: Batch) -> tuple[Tensor, float]:
+            found = [e.features(batch.values[name]) for name, e in zip(self.names, encoders, strict=True)]
+            return torch.stack(found), 0.0
 
         for encoder, shift, scale in zip(encoders, *moments(features, data, LEAST_SD), strict=True):
             encoder.shift.copy_(shift)

@@ -14,7 +14,6 @@ from polyvae.gaussian import GaussianMixture
 from polyvae.models.blueprint import Blueprint
 from polyvae.models.vae import MultimodalVAE
 from polyvae.networks.heads import GaussianHead
-from polyvae.noise import derive_seed
 from polyvae.posteriors import Posterior
 from polyvae.subsets import Listed, SubsetMixture, Term
 
@@ -54,8 +53,7 @@ class SetNetwork(nn.Module):
 
 
 def _set_network(blueprint: Blueprint) -> Rule:
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(blueprint.seed, "weights", "set network"))
+    with blueprint.first_weights("set network"):
         return SetNetwork(blueprint.latent_dim, blueprint.options["width"], blueprint.options["depth"])
 
 

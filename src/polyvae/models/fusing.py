@@ -56,8 +56,7 @@ class JointEncoderVAE(MultimodalVAE):
     def arguments(blueprint: Blueprint) -> dict[str, Any]:
         apart = replace(blueprint, seed=derive_seed(blueprint.seed, JOINT_EXPERT))
         encoders = {name: encoder for name, (encoder, _) in apart.pairs().items()}
-        with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(blueprint.seed, "weights", JOINT_EXPERT))
+        with blueprint.first_weights(JOINT_EXPERT):
             joint = JointEncoder(encoders, blueprint.latent_dim)
         return MultimodalVAE.arguments(blueprint) | {"joint": joint}
 

@@ -18,7 +18,8 @@ from polyvae.models.contract import Codes
 from polyvae.models.generation import TrainableModel
 from polyvae.models.moments import moments
 from polyvae.models.vae import MultimodalVAE
-from polyvae.noise import Noise, derive_seed
+from polyvae.noise import Noise
+from polyvae.options import require
 
 DECAY = 0.999  # of the averaged weights a step
 LEAST_SD = 1e-6
@@ -39,11 +40,9 @@ class Options:
     steps: int = 50
 
     def __post_init__(self) -> None:
-        if not 0 <= self.clean < 1:
-            raise InputError(f"--method-options clean={self.clean}: it must be at least 0 and below 1")
+        require(0 <= self.clean < 1, "clean", self.clean, "at least 0 and below 1")
         for name in ("width", "depth", "time_width", "steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--method-options {name}={getattr(self, name)}: it must be at least 1")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
 
 class LatentDiffusion(TrainableModel):
@@ -59,8 +58,7 @@ class LatentDiffusion(TrainableModel):
         self.autoencoders = MultimodalVAE.of(blueprint)
         self.modalities, self.names = self.autoencoders.modalities, self.autoencoders.names
         form = len(self.names), blueprint.latent_dim
-        with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(blueprint.seed, "weights", "diffusion"))
+        with blueprint.first_weights("diffusion"):
             sizes = self.options.width, self.options.depth, self.options.time_width
             self.network = diffusion.DenoisingNetwork(*form, *sizes)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
@@ -81,7 +79,7 @@ class LatentDiffusion(TrainableModel):
         """Autoencoders are done: takes mean and sd of the codes of all training rows."""
         self.is_frozen = True
         self.train(self.training)
-        centre, spread = moments(lambda batch: self.autoencoders.encode(batch).mean, data, LEAST_SD)
+        centre, spread = moments(lambda batch: (self.autoencoders.encode(batch).mean, 0.0), data, LEAST_SD)
         self.centre.copy_(centre)
         self.spread.copy_(spread)
 

@@ -21,6 +21,7 @@ from polyvae.models.vae import MultimodalVAE
 from polyvae.networks.by_name import ByName
 from polyvae.networks.trunks import TwoTrunks
 from polyvae.noise import Noise, derive_seed
+from polyvae.options import require
 from polyvae.posteriors import Family, Posterior
 from polyvae.priors import Centred, Prior, WithPrivate
 from polyvae.subsets import SubsetMixture
@@ -41,11 +42,8 @@ class PrivateOptions:
     two_trunks: bool = False
 
     def __post_init__(self) -> None:
-        if self.private_dim < 1:
-            raise InputError(
-                f"--method-options private_dim={self.private_dim}: it must be at least 1; "
-                "a method without private codes is mmvae or mopoe"
-            )
+        least = "at least 1; a method without private codes is mmvae or mopoe"
+        require(self.private_dim >= 1, "private_dim", self.private_dim, least)
 
 
 class PrivateVAE(MultimodalVAE):
@@ -163,17 +161,6 @@ class PrivateVAE(MultimodalVAE):
         if self.at_test == "zero":
             codes = torch.cat([codes[:, : self.shared_dim], torch.zeros_like(codes[:, self.shared_dim :])], -1)
         return dict.fromkeys(self.names, codes)
-
-    def posterior_codes(
-        self,
-        batch: Batch,
-        given: Sequence[str],
-        targets: Sequence[str],
-        generator: Noise = None,
-        experts: Posterior | None = None,
-    ) -> Codes:
-        """Codes of one draw per row given x_given, by `at_test`: the same u under every target's name."""
-        return dict.fromkeys(targets, self.code_posterior(batch, given, experts).sample(generator))
 
     def decode(self, codes: Tensor | Codes) -> dict[str, torch.distributions.Distribution]:
         """The likelihood of each modality named in `codes`, of each its z and w_m; a tensor is read by all."""

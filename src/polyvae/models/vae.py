@@ -183,6 +183,12 @@ class MultimodalVAE(TrainableModel):
         gaussian.check_product(experts, member, prior_expert)
         return self.components(experts, member, prior_expert, weights.to(experts.mean.dtype))
 
+    def code_posterior(
+        self, batch: Batch, given: Sequence[str] | None = None, experts: Posterior | None = None
+    ) -> GaussianMixture:
+        """The law that codes are drawn from given x_given: the posterior, unless a kind of model decodes others."""
+        return self.posterior(batch, given, experts)
+
     def components(self, experts: Posterior, member: Tensor, prior_expert: Tensor, weights: Tensor) -> GaussianMixture:
         """The mixture of the posteriors of the members, with weights (batch, component)."""
         return GaussianMixture(fused(self, experts, member, prior_expert), weights)
@@ -236,7 +242,7 @@ class MultimodalVAE(TrainableModel):
         experts: Posterior | None = None,
     ) -> Codes:
         """Codes of one posterior draw per row given x_given: the same z under every target's name."""
-        return dict.fromkeys(targets, self.posterior(batch, given, experts).sample(generator))
+        return dict.fromkeys(targets, self.code_posterior(batch, given, experts).sample(generator))
 
     @torch.no_grad()
     def log_weights(

@@ -28,6 +28,7 @@ from polyvae.objectives.terms import (
     Q,
     Recipe,
     Terms,
+    alone,
     elbo_of_terms,
     singles,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "Recipe",
     "Regulariser",
     "Terms",
+    "alone",
     "dreg",
     "dreg_looser",
     "dreg_looser_multivae",

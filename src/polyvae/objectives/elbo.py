@@ -12,6 +12,7 @@ from polyvae.objectives.parts import (
     Bound,
     bound_of,
     check,
+    check_allocation,
     every_term,
     fused,
     rsample,
@@ -44,13 +45,9 @@ def elbo(
     modalities than the model's, and for a row that no term of S can encode.
     """
     check(model, batch, mixture, beta)
-    if allocation == "systematic":
-        log_likelihood, kl = _systematic(model, batch, mixture, generator)
-    elif allocation == "exact":
-        log_likelihood, kl = _exact(model, batch, mixture, generator)
-    else:
-        raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
-    return bound_of(log_likelihood, kl, beta, weights)
+    check_allocation(allocation)
+    parts = _systematic if allocation == "systematic" else _exact
+    return bound_of(*parts(model, batch, mixture, generator), beta, weights)
 
 
 def _systematic(model: JointModel, batch: Batch, mixture: SubsetMixture, generator: Noise) -> tuple[Tensor, Tensor]:

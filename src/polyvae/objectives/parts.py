@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -74,6 +74,18 @@ def systematic_quantiles(batch_size: int, generator: Noise, device: torch.device
     return (u + noise.permutation(batch_size, generator, device)) / batch_size
 
 
+def loss_alone(loss: Tensor, batch: Batch) -> Bound:
+    """Of a loss that says nothing of likelihoods and rates: they are 0."""
+    nothing = loss.new_zeros(batch.present.shape)
+    return Bound(loss, nothing, nothing.sum(-1), nothing.sum(), nothing.sum())
+
+
+def check_allocation(allocation: str) -> None:
+    """Raises InputError for what is no `Allocation`."""
+    if allocation not in get_args(Allocation):
+        raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
+
+
 def subsets_of(present: Tensor, allocation: Allocation, generator: Noise) -> tuple[Tensor, Tensor]:
     """Non-empty subsets of what rows have, given Bool (n, batch, modality), and factors (n, batch), float64.
 
@@ -82,13 +94,12 @@ def subsets_of(present: Tensor, allocation: Allocation, generator: Noise) -> tup
     sum over n of factor * f(given) is that of f over all subsets, on average.
     Raises InputError for another allocation.
     """
+    check_allocation(allocation)
     count, device = present.shape[-1], present.device
     if allocation == "systematic":
         quantiles = systematic_quantiles(len(present), generator, device)
         names = tuple(map(str, range(count)))
         return Powerset(names).pick(quantiles, present).given[None], (2.0 ** present.double().sum(-1) - 1)[None]
-    if allocation != "exact":
-        raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
     bits = torch.arange(1, 2**count, device=device)[:, None] >> torch.arange(count, device=device)
     matrix = (bits & 1).bool()[:, None]
     given = matrix & ~(matrix & ~present).any(-1, keepdim=True)

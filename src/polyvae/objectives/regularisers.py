@@ -23,6 +23,7 @@ from polyvae.modality import Batch
 from polyvae.models.contract import JointModel, has_private_codes, shared_dim_of
 from polyvae.noise import Noise
 from polyvae.objectives.parts import rsample
+from polyvae.options import require
 from polyvae.posteriors import Posterior
 
 
@@ -72,8 +73,7 @@ class Contrast:
 
     def __post_init__(self) -> None:
         _check_temperature(self.temperature)
-        if not 0 < self.share <= 1:
-            raise InputError(f"--method-options share={self.share}: it must be above 0 and at most 1")
+        require(0 < self.share <= 1, "share", self.share, "above 0 and at most 1")
 
     def __call__(self, model: JointModel, batch: Batch, experts: Posterior, generator: Noise = None) -> Tensor:
         """The value of `batch`, a scalar; nothing is drawn."""
@@ -143,5 +143,4 @@ def _mean(losses: Tensor, seen: Tensor, times: Tensor | None) -> Tensor:
 
 
 def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
-        raise InputError(f"--method-options temperature={temperature}: it must be above 0")
+    require(temperature > 0, "temperature", temperature, "above 0")

@@ -17,7 +17,15 @@ from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models.contract import UNSEEN, JointModel, expert_names_of, has_private_codes, shared_dim_of
 from polyvae.noise import Noise
-from polyvae.objectives.parts import Allocation, Bound, bound_of, rsample, scores_of, systematic_quantiles
+from polyvae.objectives.parts import (
+    Allocation,
+    Bound,
+    bound_of,
+    check_allocation,
+    rsample,
+    scores_of,
+    systematic_quantiles,
+)
 from polyvae.objectives.regularisers import Regulariser
 from polyvae.posteriors import Posterior
 from polyvae.priors import Prior
@@ -122,6 +130,12 @@ def singles(names: Sequence[str], private: Literal["given", "all", "none"] = "gi
     return tuple((1 / len(names), Q((name,), private=private)) for name in names)
 
 
+def alone(names: Sequence[str]) -> Terms:
+    """The sum of the ELBOs of every modality alone."""
+    laws = [Q((name,)) for name in names]
+    return Terms(tuple(Draw(law, targets=law.given) for law in laws), tuple(Divergence(law, PRIOR) for law in laws))
+
+
 @dataclass(eq=False)
 class OfTerms:
     """The objective of a recipe, as stages of a method call it; S is not looked at.
@@ -148,8 +162,7 @@ class OfTerms:
         """As `elbo_of_terms`."""
         if beta < 0:
             raise InputError(f"beta is {beta}; it must be at least 0")
-        if allocation not in ("systematic", "exact"):
-            raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
+        check_allocation(allocation)
         layout, which = self._layout(model, batch, allocation)
 
         def at(table: Tensor) -> Tensor:

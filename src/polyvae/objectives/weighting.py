@@ -26,7 +26,15 @@ from polyvae.gaussian import picked
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel
 from polyvae.noise import Noise, of_draw
-from polyvae.objectives.parts import Allocation, Bound, check, every_term, rsample, systematic_quantiles
+from polyvae.objectives.parts import (
+    Allocation,
+    Bound,
+    check,
+    check_allocation,
+    every_term,
+    rsample,
+    systematic_quantiles,
+)
 from polyvae.posteriors import Posterior
 from polyvae.subsets import SubsetMixture
 
@@ -126,19 +134,18 @@ def weighted(
 def _grid(omega: Tensor, grouping: Grouping, samples: int, allocation: Allocation, generator: Noise) -> Grid:
     """omega: weights of terms (subset, batch). Systematic draws of a row's K terms are independent of each other,
     except that the looser bound takes all K samples of a row from one term."""
+    check_allocation(allocation)
     terms, rows = omega.shape
     if allocation == "exact":
         term = torch.arange(terms, device=omega.device).repeat_interleave(samples)[:, None].expand(-1, rows)
         weight = omega[term[:, 0]] / samples
-    elif allocation == "systematic":
+    else:
         draws = 1 if grouping == "term" else samples
         u = torch.stack([systematic_quantiles(rows, of_draw(generator, i), omega.device) for i in range(draws)], -1)
         cumulative = omega.T.double().cumsum(-1)
         term = torch.searchsorted(cumulative, u.double() * cumulative[:, -1:], right=True).clamp(max=terms - 1)
         term = term.T.expand(samples, rows)
         weight = torch.full_like(term, 1 / samples, dtype=omega.dtype)
-    else:
-        raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
     if grouping == "all":
         return Grid(term[None], weight.log()[None], torch.ones_like(weight[:1]))
     if grouping == "sample":
