@@ -11,18 +11,23 @@ from polyvae.networks import caption
 from polyvae.networks.heads import ChannelsLast, GaussianHead, side_of
 
 
-def build(modality: Modality, latent_dim: int, width: float = 1.0) -> tuple[nn.Module, nn.Module]:
+def build(
+    modality: Modality, latent_dim: int, width: float = 1.0, features: int | None = None
+) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder for square images with any number of channels, or text; `width` scales the hidden channels.
 
-    Raises InputError for other shapes.
+    features: of an image of 28x28 pixels, from which its posterior is read; None: as many as latent dimensions, as
+    published. Raises InputError for other shapes.
     """
     if modality.vocabulary:
         return caption.build(modality, latent_dim, width)
     side = side_of(modality, "conv")
-    return _for_28(modality, latent_dim, width) if side == 28 else _halving(modality, latent_dim, width, side)
+    if side != 28:
+        return _halving(modality, latent_dim, width, side)
+    return _for_28(modality, latent_dim, width, features or latent_dim)
 
 
-def _for_28(modality: Modality, latent_dim: int, width: float) -> tuple[nn.Module, nn.Module]:
+def _for_28(modality: Modality, latent_dim: int, width: float, features: int) -> tuple[nn.Module, nn.Module]:
     channels = modality.shape[0]
     narrow, middle, wide = (round(width * hidden) for hidden in (32, 64, 128))
     encoder = nn.Sequential(
@@ -30,8 +35,8 @@ def _for_28(modality: Modality, latent_dim: int, width: float) -> tuple[nn.Modul
         *(nn.Conv2d(channels, narrow, 3, 2, 1), _relu()),
         *(nn.Conv2d(narrow, middle, 3, 2, 1), _relu()),
         *(nn.Conv2d(middle, wide, 3, 2, 1), _relu()),
-        *(nn.Flatten(), nn.Linear(16 * wide, latent_dim), _relu()),
-        GaussianHead(latent_dim, latent_dim),
+        *(nn.Flatten(), nn.Linear(16 * wide, features), _relu()),
+        GaussianHead(features, latent_dim),
     )
     decoder = nn.Sequential(
         *(nn.Linear(latent_dim, 16 * wide), _relu(), nn.Unflatten(1, (wide, 4, 4)), ChannelsLast()),
