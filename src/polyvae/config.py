@@ -109,7 +109,7 @@ class RunConfig(DataOptions):
     method_options: str | None = None
     """Options that only this method has, shown by `polyvae methods`: name=value,name=value."""
     network: str = "auto"
-    """mlp, conv, conv_half, resnet, or transformer (text), for all or by modality (m0=conv,m1=mlp)."""
+    """mlp, conv, conv_half, conv_wide, resnet, or transformer (text), for all or by modality (m0=conv,m1=mlp)."""
     likelihood: str = "auto"
     """laplace, normal, laplace_8bit, bernoulli, categorical or text (up to the end token, where categorical scores
     the padding, too), for all or by modality."""

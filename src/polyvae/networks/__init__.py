@@ -20,7 +20,7 @@ NETWORKS: Registry[Build] = Registry(
         "mlp": mlp.build,
         "conv": conv.build,
         "conv_half": partial(conv.build, width=0.5),  # about a third of the work
-        "conv_wide": partial(conv.build, width=0.5, features=256),  # with room for a digit and its place before the code
+        "conv_wide": partial(conv.build, width=0.5, features=256),  # room for a digit and its place
         "resnet": resnet.build,
         "transformer": transformer.build,
     },

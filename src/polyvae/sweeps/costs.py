@@ -13,7 +13,7 @@ from polyvae.objectives import objective_named
 from polyvae.runs.record import Record
 
 ROWS = 12_000  # training rows where a config does not say: the embedded digits
-NETWORKS = {"mlp": 0.3, "conv_half": 1.0, "conv": 3.0, "resnet": 12.0}
+NETWORKS = {"mlp": 0.3, "conv_half": 1.0, "conv_wide": 1.0, "conv": 3.0, "resnet": 12.0}
 # Seconds a unit of work on an H200, eight runs at once (`resnet`: one, in bf16): docs/performance.md.
 ON_A_GPU = {"conv_half": 2.5e-6, "conv": 7.0e-7, "resnet": 1.4e-6}
 SCORING = 7.0  # seconds a run there, while others wait
