@@ -156,7 +156,7 @@ def rows_by_epoch(
         rng = np.random.default_rng(derive_seed(config.seed, "pairing", epoch))
         images, labels = sampler.draw_tuples(len(train), rng)
         values = {name: images[int(name.removeprefix("m"))] for name in train.names}
-        return replace(train.to("cpu"), values=values, labels=labels).to(train.present.device)
+        return replace(train.to("cpu"), values=values, labels=labels, places={}).to(train.present.device)
 
     return fresh
 

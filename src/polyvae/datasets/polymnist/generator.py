@@ -146,21 +146,26 @@ class Sampler:
             rows = which == index
             images[rows] = self.render(index, placement.rows(rows))
         facts = (images, self.labels[placement.digit], self._cell(placement.corner, which), which)
-        quadrant = torch.from_numpy(self._quadrant(placement.offset)) if self.offsets else None
+        quadrant = torch.from_numpy(self.quadrant(placement.offset)) if self.offsets else None
         return Draws(*map(torch.from_numpy, facts), quadrant)
 
     def draw_tuples(self, count: int, rng: np.random.Generator) -> tuple[list[Tensor], Tensor]:
         """`count` independent tuples: images UInt8 (row, 3, 28, 28) for each modality, and the shared label (row,)."""
+        placements, label = self.place_tuples(count, rng)
+        images = [torch.from_numpy(self.render(modality, placement)) for modality, placement in enumerate(placements)]
+        return images, torch.from_numpy(label)
+
+    def place_tuples(self, count: int, rng: np.random.Generator) -> tuple[list[Placement], np.ndarray]:
+        """What `count` independent tuples are made of, for each modality, and their label (row,)."""
         able = np.flatnonzero(self.labels < self.held_out) if self.shows_held_out else np.arange(len(self.labels))
         label = self.labels[able[_below(rng, len(able), (count,))]]
         order, sizes = np.argsort(self.labels, kind="stable"), np.bincount(self.labels, minlength=10)
         first = np.cumsum(sizes) - sizes
-        images = []
+        placements = []
         for modality in range(len(self.pictures)):
             digit = order[first[label] + _below(rng, sizes[label], (count,))]
-            placement = self._place(digit, np.full(count, modality), rng)
-            images.append(torch.from_numpy(self.render(modality, placement)))
-        return images, torch.from_numpy(label)
+            placements.append(self._place(digit, np.full(count, modality), rng))
+        return placements, label
 
     def place_pool(self, modality: int, rng: np.random.Generator) -> Placement:
         """Every digit once, permuted within its class, classes one after the other; fixed crops and translations."""
@@ -182,6 +187,10 @@ class Sampler:
             np.copyto(images[start : start + CHUNK], crops, where=~canvas[:, None])
         return images
 
+    def quadrant(self, offset: np.ndarray) -> np.ndarray:
+        """2 [lower half] + [right half] of the places that a digit can have, (row,). offset: (row, 2)."""
+        return (2 * offset >= self.travel) @ (2, 1)
+
     @property
     def _shares_picture(self) -> bool:
         return len({id(picture) for picture in self.pictures}) == 1 and len(self.pictures) > 1
@@ -196,10 +205,7 @@ class Sampler:
 
     def _is_held_out(self, digit: np.ndarray, offset: np.ndarray) -> np.ndarray:
         label = self.labels[digit]
-        return (label < self.held_out) & (self._quadrant(offset) == label % 4)
-
-    def _quadrant(self, offset: np.ndarray) -> np.ndarray:
-        return (2 * offset >= self.travel) @ (2, 1)
+        return (label < self.held_out) & (self.quadrant(offset) == label % 4)
 
     def _cell(self, corner: np.ndarray, modality: np.ndarray) -> np.ndarray:
         cell = (GRID * corner // self._room[modality]) @ (GRID, 1)
@@ -250,24 +256,34 @@ def load_polymnist(
     parameters |= {"held_out": options.held_out} if options.held_out else {}
     parameters |= {"crop_range": options.crop_range} if options.crop_range else {}
     stored = cached(parameters, lambda: _build(sampler, parameters))
+    places = _places(sampler, parameters) if sampler.offsets else {}
     label = stored.pop("label")
     contrasts = {"contrast": [p.contrast for p in sampler.pictures], "grey": [p.grey for p in sampler.pictures]}
     specs = tuple(Modality(f"m{k}", (3, DIGIT, DIGIT), Laplace(0.75)) for k in range(options.modalities))
     values = {m.name: stored[m.name] for m in specs}
-    return MultimodalDataset.complete(name, specs, values, labels=label, info=parameters | contrasts)
+    return MultimodalDataset.complete(name, specs, values, labels=label, info=parameters | contrasts, places=places)
 
 
 def _build(sampler: Sampler, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
+    placements, label = _placed(sampler, parameters)
+    images = {f"m{k}": torch.from_numpy(sampler.render(k, placement)) for k, placement in enumerate(placements)}
+    return {**images, "label": torch.from_numpy(label)}
+
+
+def _places(sampler: Sampler, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The quadrant of every digit, which no file holds: placing is far cheaper than rendering."""
+    placements, _ = _placed(sampler, parameters)
+    return {f"m{k}": torch.from_numpy(sampler.quadrant(placement.offset)) for k, placement in enumerate(placements)}
+
+
+def _placed(sampler: Sampler, parameters: Mapping[str, Any]) -> tuple[list[Placement], np.ndarray]:
+    """What the images of each modality are made of, and the labels."""
     size, seed, test = parameters["size"], parameters["seed"], int(parameters["split"] == "test")
     if parameters["pairing"] == "fresh":
-        images, label = sampler.draw_tuples(size, _stream(seed, test, 0, 0))
-        return {**{f"m{k}": image for k, image in enumerate(images)}, "label": label}
+        return sampler.place_tuples(size, _stream(seed, test, 0, 0))
     order = np.argsort(_stream(seed, test, 0).random(len(sampler.labels)), kind="stable")[:size]
-    tensors = {"label": torch.from_numpy(np.sort(sampler.labels)[order])}
-    for modality in range(len(sampler.pictures)):
-        placement = sampler.place_pool(modality, _stream(seed, test, modality + 1)).rows(order)
-        tensors[f"m{modality}"] = torch.from_numpy(sampler.render(modality, placement))
-    return tensors
+    pools = (sampler.place_pool(k, _stream(seed, test, k + 1)) for k in range(len(sampler.pictures)))
+    return [pool.rows(order) for pool in pools], np.sort(sampler.labels)[order]
 
 
 def _stream(seed: int, *key: int) -> np.random.Generator:
