@@ -17,7 +17,7 @@ DATA = agreeing(70)
 TINY = pv.RunConfig(
     dataset="polymnist", modalities=3, network="mlp", train_size=60, test_size=20, latent_dim=4, metrics="none",
 )  # fmt: skip
-PRIVATE = ("mmvae_plus", "idmvae", "dmvae", "mopoe_style", "mmvae_plusplus")
+PRIVATE = ("mmvae_plus", "idmvae", "dmvae")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_scores_are_there_and_do_not_depend_on_batches(made, method):
     assert 0 < found["label_free/leave_one_out_p"] <= 1
     assert found["label_free/real/m0/m1"] > 0.9
     assert {f"code_probe/{code}/label/m2" for code in ("shared", "private", "chance")} <= set(found)
-    assert scores(batch_size=9) == pytest.approx(found, rel=1e-4, abs=1e-4)
+    assert scores(batch_size=33) == pytest.approx(found, rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("method", PRIVATE)
