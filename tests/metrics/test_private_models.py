@@ -64,3 +64,11 @@ def test_codes_of_aligned_flows_are_those_of_its_two_posteriors(made):
         torch.testing.assert_close(found[name].shared.norm(dim=-1), torch.ones(9))
         drawn = torch.stack([found[n].shared for n in NAMES])
         torch.testing.assert_close(drawn, model.directions(batch))
+
+
+def test_places_of_a_run_reach_the_probe():
+    plan = make_plan(TINY.with_(dataset="translated_polymnist", scale=0.75, method="aligned_flows", train_size=200))
+    found = metrics.code_probe(plan.build(), plan.train, plan.test)
+    for name in NAMES:
+        assert {f"code_probe/{code}/place/{name}" for code in ("shared", "private", "chance")} <= set(found)
+        assert set(plan.train.places[name].tolist()) == {0, 1, 2, 3}
