@@ -93,6 +93,9 @@ def test_translated_digits_stay_whole_and_reach_every_published_offset() -> None
     assert int(top.max()) == 13
     assert draws.offset is not None
     assert torch.equal(draws.offset, 2 * (top >= 7).long() + (left >= 7).long())
+    tuples = sampler.draw_tuples(100, np.random.default_rng(0))
+    inverted = tuples.images[0][:, 2] == 255
+    assert torch.equal(tuples.places[0], 2 * inverted[:, :7].sum((1, 2)).eq(0) + inverted[..., :7].sum((1, 2)).eq(0))
 
 
 def test_crop_corners_are_uniform_and_cells_name_them() -> None:

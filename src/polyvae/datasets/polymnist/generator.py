@@ -9,7 +9,7 @@ embedded test digits 36 % stand, in m0, on a crop that one of the 12,000 trainin
 modalities); with MNIST's 60,000 training digits 89 % are to be expected (80 to 93 %).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -109,6 +109,14 @@ class Draws(NamedTuple):
         )
 
 
+class Tuples(NamedTuple):
+    """Images of each modality, UInt8 (row, 3, 28, 28), their label Int64 (row,), and `Sampler.places` of each."""
+
+    images: list[Tensor]
+    label: Tensor
+    places: list[Tensor]
+
+
 @dataclass(frozen=True, eq=False)
 class Sampler:
     """Endless fresh draws of one generator, and the only code that renders its images.
@@ -149,11 +157,11 @@ class Sampler:
         quadrant = torch.from_numpy(self.quadrant(placement.offset)) if self.offsets else None
         return Draws(*map(torch.from_numpy, facts), quadrant)
 
-    def draw_tuples(self, count: int, rng: np.random.Generator) -> tuple[list[Tensor], Tensor]:
-        """`count` independent tuples: images UInt8 (row, 3, 28, 28) for each modality, and the shared label (row,)."""
+    def draw_tuples(self, count: int, rng: np.random.Generator) -> Tuples:
+        """`count` independent tuples."""
         placements, label = self.place_tuples(count, rng)
         images = [torch.from_numpy(self.render(modality, placement)) for modality, placement in enumerate(placements)]
-        return images, torch.from_numpy(label)
+        return Tuples(images, torch.from_numpy(label), self.places(placements))
 
     def place_tuples(self, count: int, rng: np.random.Generator) -> tuple[list[Placement], np.ndarray]:
         """What `count` independent tuples are made of, for each modality, and their label (row,)."""
@@ -186,6 +194,10 @@ class Sampler:
             np.subtract(255, crops, out=images[start : start + CHUNK])
             np.copyto(images[start : start + CHUNK], crops, where=~canvas[:, None])
         return images
+
+    def places(self, placements: Sequence[Placement]) -> list[Tensor]:
+        """The quadrant of each modality's digits, Int64 (row,); empty where digits are not translated."""
+        return [torch.from_numpy(self.quadrant(each.offset)) for each in placements] if self.offsets else []
 
     def quadrant(self, offset: np.ndarray) -> np.ndarray:
         """2 [lower half] + [right half] of the places that a digit can have, (row,). offset: (row, 2)."""
@@ -255,29 +267,23 @@ def load_polymnist(
     }
     parameters |= {"held_out": options.held_out} if options.held_out else {}
     parameters |= {"crop_range": options.crop_range} if options.crop_range else {}
-    stored = cached(parameters, lambda: _build(sampler, parameters))
-    places = _places(sampler, parameters) if sampler.offsets else {}
-    label = stored.pop("label")
+    placements, label = _placed(sampler, parameters)
+    stored = cached(parameters, lambda: _build(sampler, placements, label))
+    places = {f"m{k}": place for k, place in enumerate(sampler.places(placements))}
     contrasts = {"contrast": [p.contrast for p in sampler.pictures], "grey": [p.grey for p in sampler.pictures]}
     specs = tuple(Modality(f"m{k}", (3, DIGIT, DIGIT), Laplace(0.75)) for k in range(options.modalities))
     values = {m.name: stored[m.name] for m in specs}
-    return MultimodalDataset.complete(name, specs, values, labels=label, info=parameters | contrasts, places=places)
+    facts = {"labels": stored["label"], "info": parameters | contrasts, "places": places}
+    return MultimodalDataset.complete(name, specs, values, **facts)
 
 
-def _build(sampler: Sampler, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
-    placements, label = _placed(sampler, parameters)
+def _build(sampler: Sampler, placements: Sequence[Placement], label: np.ndarray) -> dict[str, Tensor]:
     images = {f"m{k}": torch.from_numpy(sampler.render(k, placement)) for k, placement in enumerate(placements)}
     return {**images, "label": torch.from_numpy(label)}
 
 
-def _places(sampler: Sampler, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The quadrant of every digit, which no file holds: placing is far cheaper than rendering."""
-    placements, _ = _placed(sampler, parameters)
-    return {f"m{k}": torch.from_numpy(sampler.quadrant(placement.offset)) for k, placement in enumerate(placements)}
-
-
 def _placed(sampler: Sampler, parameters: Mapping[str, Any]) -> tuple[list[Placement], np.ndarray]:
-    """What the images of each modality are made of, and the labels."""
+    """What the images of each modality are made of, and the labels: far cheaper than the images."""
     size, seed, test = parameters["size"], parameters["seed"], int(parameters["split"] == "test")
     if parameters["pairing"] == "fresh":
         return sampler.place_tuples(size, _stream(seed, test, 0, 0))
