@@ -28,6 +28,7 @@ class MultimodalDataset:
     labels: Int64 (row,) or None.
     info: JSON-able facts (parameters, sources, checksums).
     variants: name -> (row, variant, *shape), other values as good as those in `values` (ten captions of one image).
+    places: name -> Int64 (row,), which part of the picture shows what the label says, where that is known.
     """
 
     name: str
@@ -37,6 +38,7 @@ class MultimodalDataset:
     labels: Tensor | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, Tensor] = field(default_factory=dict)
+    places: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [m.name for m in self.modalities]
@@ -63,7 +65,7 @@ class MultimodalDataset:
     def complete(
         name: str, modalities: Sequence[Modality], values: Mapping[str, Tensor], **others: Any
     ) -> "MultimodalDataset":
-        """Rows that lack no modality; others: labels, info, variants."""
+        """Rows that lack no modality; others: labels, info, variants, places."""
         present = torch.ones(len(next(iter(values.values()))), len(modalities), dtype=torch.bool)
         return MultimodalDataset(name, tuple(modalities), values, present, **others)
 
@@ -97,9 +99,11 @@ class MultimodalDataset:
         seen = self.present[:, columns].any(-1)
         source = self if bool(seen.all()) else self.rows(seen.nonzero().squeeze(1))
         values = {m.name: source.values[m.name] for m in modalities}
-        variants = {name: value for name, value in source.variants.items() if name in values}
         present = source.present[:, columns]
-        return replace(source, modalities=modalities, values=values, present=present, variants=variants)
+        variants, places = (
+            {name: value for name, value in of.items() if name in values} for of in (source.variants, source.places)
+        )
+        return replace(source, modalities=modalities, values=values, present=present, variants=variants, places=places)
 
     def rows(self, indices: Tensor | Sequence[int]) -> "MultimodalDataset":
         """Only the rows `indices`, in that order."""
@@ -128,6 +132,7 @@ class MultimodalDataset:
             present=change(self.present),
             labels=None if self.labels is None else change(self.labels),
             variants={name: change(value) for name, value in self.variants.items()},
+            places={name: change(value) for name, value in self.places.items()},
         )
 
     @cached_property

@@ -26,6 +26,8 @@ UNSEEN_BACKGROUNDS = "ood/unseen_backgrounds/leave_one_out"
 SELF_COHERENCE, CEILING, BY_INPUTS = "coherence/self", "coherence/ceiling", "coherence/by_inputs"
 PROBE_BY_EXAMPLES = "linear_probe/examples"
 DIVERSITY = "diversity"
+SWAP_SHARED, SWAP_PRIVATE = "swap/shared", "swap/private"
+CODE_PROBE = "code_probe"
 FITTED_PRIOR = "prior"
 REGULARISER = "regulariser"
 
@@ -80,6 +82,11 @@ def interval(key: str) -> tuple[str, str]:
 
 def coherence(given: Iterable[str], target: str) -> str:
     return f"coherence/conditional/{joined(given)}/{target}"
+
+
+def code_probe(code: str, fact: str, modality: str) -> str:
+    """code: shared, private, or chance for what needs no code. fact: label or place."""
+    return f"{CODE_PROBE}/{code}/{fact}/{modality}"
 
 
 def imputation(given: Iterable[str], target: str, score: str) -> str:

@@ -93,6 +93,9 @@ def test_translated_digits_stay_whole_and_reach_every_published_offset() -> None
     assert int(top.max()) == 13
     assert draws.offset is not None
     assert torch.equal(draws.offset, 2 * (top >= 7).long() + (left >= 7).long())
+    tuples = sampler.draw_tuples(100, np.random.default_rng(0))
+    inverted = tuples.images[0][:, 2] == 255
+    assert torch.equal(tuples.places[0], 2 * inverted[:, :7].sum((1, 2)).eq(0) + inverted[..., :7].sum((1, 2)).eq(0))
 
 
 def test_crop_corners_are_uniform_and_cells_name_them() -> None:
@@ -169,6 +172,31 @@ def test_seeds_modalities_and_prefixes(name: str, pairing: str, monkeypatch, tmp
         prefix = load(size=100).rows(torch.arange(60))
         assert all(torch.equal(prefix.values[m], first.values[m]) for m in first.names)
         assert torch.equal(prefix.labels, first.labels)
+
+
+@pytest.mark.parametrize("pairing", ["fixed", "fresh"])
+@pytest.mark.parametrize("scale", [0.5, 0.75])
+def test_places_are_the_quadrants_in_which_digits_stand(small_dir: Path, pairing: str, scale: float) -> None:
+    """Black pictures show masks alone, so an image is one of all digits at all places."""
+    options = {"modalities": 2, "scale": scale, "pairing": pairing, "data_dir": small_dir}
+    data = datasets.load("translated_polymnist", **options)
+    masks, travel = threshold(load_digits("train", small_dir), scale)
+    quadrant_of = {}
+    for top, left in np.ndindex(travel, travel):
+        images = np.zeros((len(masks), 28, 28), np.uint8)
+        images[:, top : top + masks.shape[1], left : left + masks.shape[2]] = 255 * masks
+        quadrant = 2 * (top >= travel / 2) + (left >= travel / 2)
+        quadrant_of |= dict.fromkeys(digit_bytes(torch.from_numpy(images)), quadrant)
+    for name in data.names:
+        shown = digit_bytes(data.values[name][:, 0])
+        assert [quadrant_of[digit] for digit in shown] == data.places[name].tolist()
+    part = data.select(["m1"]).rows([7, 3])
+    assert list(part.places) == ["m1"]
+    assert torch.equal(part.places["m1"], data.places["m1"][[7, 3]])
+
+
+def test_digits_that_stand_still_have_no_places() -> None:
+    assert datasets.load("polymnist", modalities=2, size=9).places == {}
 
 
 def test_released_bytes_never_change() -> None:

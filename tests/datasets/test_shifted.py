@@ -34,7 +34,7 @@ def test_shifted_tuples_show_what_was_never_shown():
     assert set(found["held_out_pairs"].labels.tolist()) == {0, 1, 2, 3}
     only = replace(sampler, shows_held_out=True)
     placed = only._place(np.flatnonzero(sampler.labels < 4), np.zeros(int((sampler.labels < 4).sum()), int), _rng())
-    assert (only._quadrant(placed.offset) == sampler.labels[placed.digit] % 4).all()
+    assert (only.quadrant(placed.offset) == sampler.labels[placed.digit] % 4).all()
     again = shifted(sampler, modalities, seed=0)
     for name, data in found.items():
         assert torch.equal(data.values["m1"], again[name].values["m1"])

@@ -534,6 +534,34 @@ def test_private_codes_at_test_time_by_the_method(monkeypatch):
         model_of("dmvae", at_test="mean")
 
 
+@pytest.mark.parametrize("rule", ["own", "prior", "zero"])
+def test_swapped_codes_are_z_of_one_row_and_w_of_another_whatever_is_decoded_at_test_time(rule):
+    model = model_of("mopoe_style", at_test=rule)
+    batch, source = batch_of(model), RowNoise(0, "swap", tuple(range(ROWS)), spread=0.0)
+    other = Batch({name: value.flip(0) + 1 for name, value in batch.values.items()})
+    swapped = model.swapped_codes(batch, other, source)
+    assert list(swapped) == list(NAMES)
+    of_other = laws_of(model, other)
+    for codes in swapped.values():
+        z, private = blocks(codes)
+        torch.testing.assert_close(z, model.posterior(batch).sample(source)[:, :SHARED])
+        for name in NAMES:
+            torch.testing.assert_close(private[name], of_other[name][1].mean)
+    drawn = blocks(model.swapped_codes(batch, batch, RowNoise(0, "swap", tuple(range(ROWS))))["a"])
+    standard = torch.cat([(drawn[1][n] - laws_of(model, batch)[n][1].mean) for n in NAMES], -1)
+    assert (standard != 0).all(), "private codes are drawn"
+
+
+@BOTH
+def test_means_of_both_codes_are_those_of_the_modality_alone(family):
+    model = model_of("mmvae_plus", family=family)
+    batch = batch_of(model)
+    for name, (z, w) in laws_of(model, batch).items():
+        found = model.code_means(batch)[name]
+        torch.testing.assert_close(found.shared, z.mean)
+        torch.testing.assert_close(found.private, w.mean)
+
+
 class Rows:
     """As much of a data set as fitting a prior needs."""
 

@@ -48,6 +48,8 @@ def test_a_model_with_private_codes_and_no_joint_posterior_passes_every_metric()
         "imputation",
         "captions",
         "label_free",
+        "swap",
+        "code_probe",
         "ood",
         "frechet_limit",
         "frechet_effnet",

@@ -41,7 +41,7 @@ def enumerated(sampler, modality):
         offsets = [
             offset
             for offset in itertools.product(range(sampler.travel), repeat=2)
-            if label >= sampler.held_out or sampler._quadrant(np.array([offset]))[0] != label % 4
+            if label >= sampler.held_out or sampler.quadrant(np.array([offset]))[0] != label % 4
         ]
         cells = [(c, o) for c in itertools.product(range(height), range(width)) for o in offsets]
         corner, offset = (np.array(part) for part in zip(*cells, strict=True))

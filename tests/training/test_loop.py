@@ -207,6 +207,10 @@ def test_fresh_pairing_gives_other_rows_every_epoch_and_the_same_again():
     assert fixed.test.fingerprint == plan.test.fingerprint, "test tuples are fixed"
     other = make_plan(plan.config.with_(seed=1))
     assert not torch.equal(other.rows_at(1).values["m0"], plan.rows_at(1).values["m0"])
+    translated = make_plan(plan.config.with_(dataset="translated_polymnist"))
+    places = [translated.rows_at(epoch).places["m1"] for epoch in (0, 1)]
+    assert torch.equal(translated.train.places["m1"], places[0])
+    assert not torch.equal(*places), "they are of the rows of their epoch"
 
 
 def test_history_adds_up(tmp_path):

@@ -158,7 +158,7 @@ def _of_images(plan: Plan, sampler: Sampler) -> Truth:
         return law.unseen_pixels((*given, *absent))
 
     def draw(count: int, rng: np.random.Generator) -> Rows:
-        images, labels = sampler.draw_tuples(count, rng)
+        images, labels, _ = sampler.draw_tuples(count, rng)
         values = {name: images[law.names.index(name)] for name in names}
         return _sample(MultimodalDataset.complete("fresh tuples", plan.modalities, values, labels=labels))
 

@@ -6,6 +6,7 @@ from polyvae.judges.pretrained import ExtractorSource
 from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
 from polyvae.metrics.captions import captions
+from polyvae.metrics.code_probe import code_probe
 from polyvae.metrics.coherence import coherence
 from polyvae.metrics.diversity import diversity
 from polyvae.metrics.frechet import frechet, frechet_distance, frechet_limit
@@ -30,6 +31,7 @@ from polyvae.metrics.scoring import (
     register_extractor,
     unmet,
 )
+from polyvae.metrics.swap import swap
 from polyvae.models.contract import Model, NotDefined
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "bound",
     "by_prior",
     "captions",
+    "code_probe",
     "coherence",
     "diversity",
     "evaluate",
@@ -68,5 +71,6 @@ __all__ = [
     "precision_recall",
     "register",
     "register_extractor",
+    "swap",
     "unmet",
 ]

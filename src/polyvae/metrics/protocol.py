@@ -119,10 +119,8 @@ class Trial(Generic[AnyModel]):
         Images are as a picture file holds them.
         """
         for ids in chunks(range(len(self.rows)), self.batch_size):
-            codes, seen = self.model.prior_codes(len(ids), self.noise(purpose, ids)), []
-            laws = self.model.decode({name: codes[name] for name in names})
-            yield ids, {name: self._shown(name, law, seen) for name, law in laws.items()}
-            check_finite(seen)
+            codes = self.model.prior_codes(len(ids), self.noise(purpose, ids))
+            yield ids, self.shown({name: codes[name] for name in names})
 
     def conditional_means(
         self, purpose: str, wanted: Mapping[Subset, Subset], *, spread: float = 1.0, draws: int | None = None
@@ -153,6 +151,16 @@ class Trial(Generic[AnyModel]):
             able, part, own = self.part(ids, batch, given, experts)
             if able:
                 yield given, able, code_draws(model, part, given, targets, own)
+
+    def shown(self, codes: Codes) -> dict[str, Tensor]:
+        """The means of the likelihoods at these codes; images are as a picture file holds them.
+
+        Raises RunError where images are not finite.
+        """
+        seen: list[Tensor] = []
+        means = {name: self._shown(name, law, seen) for name, law in self.model.decode(codes).items()}
+        check_finite(seen)
+        return means
 
     def _shown(self, name: str, law: Distribution, seen: list[Tensor]) -> Tensor:
         """The mean; images as a picture file holds them, `seen` told whether they are finite."""

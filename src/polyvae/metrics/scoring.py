@@ -19,6 +19,7 @@ from polyvae.judges.pretrained import EXTRACTORS, ExtractorSource
 from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
 from polyvae.metrics.captions import captions
+from polyvae.metrics.code_probe import code_probe
 from polyvae.metrics.coherence import coherence, coherence_of, coherence_pairs, leave_one_out_of, true_classes
 from polyvae.metrics.coherence import warnings as coherence_warnings
 from polyvae.metrics.diversity import diversity
@@ -37,6 +38,7 @@ from polyvae.metrics.objective import objective
 from polyvae.metrics.pairs import few_pairs, one_out_pairs
 from polyvae.metrics.protocol import Evaluation, Options, readable
 from polyvae.metrics.readings import Readings, read_model
+from polyvae.metrics.swap import swap
 from polyvae.models.contract import Model, NotDefined, is_sampled
 from polyvae.registry import Registry
 
@@ -276,6 +278,18 @@ METRICS = Registry(
         ),
         "coherence_from_means": _read(
             _coherence_from_means, "coherence from posterior means, not draws", is_default=False, needs_labels=True
+        ),
+        "swap": _read(
+            lambda s: swap(s.model, s.on.test, s.trusted_judge, **s.options),
+            "whose class is drawn from the shared code of one row and the private code of another",
+            is_default=False,
+            needs_labels=True,
+        ),
+        keys.CODE_PROBE: Metric(
+            lambda s: code_probe(s.model, s.on.train, s.on.test, **s.options),
+            "class and place read from the shared code and from private ones",
+            is_default=False,
+            needs_labels=True,
         ),
         "ood": _read(_ood, "coherence with inputs unlike the training data", is_default=False),
         "frechet_limit": _read(

@@ -15,7 +15,7 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.modality import Batch
 from polyvae.models.blueprint import OWN, Blueprint
 from polyvae.models.conditional_flow import ConditionalFlow
-from polyvae.models.contract import Codes
+from polyvae.models.contract import CodeMeans, Codes
 from polyvae.models.generation import TrainableModel
 from polyvae.models.moments import moments
 from polyvae.models.vae import MultimodalVAE
@@ -125,6 +125,12 @@ class AlignedFlows(TrainableModel):
         outputs = grouped.outputs(self.aligners, self.forms, batch.values)
         seen = dict(zip(self.names, batch.present.unbind(-1), strict=True))
         return torch.stack([self.heads[name](outputs[name][0].float(), seen[name]) for name in self.names])
+
+    @torch.no_grad()
+    def code_means(self, batch: Batch) -> dict[str, CodeMeans]:
+        """g_m(x_m), the mean of q(u | x_m), and that of q(w_m | x_m), for every modality."""
+        parts = zip(self.directions(batch), self.vaes.encode(batch).mean, strict=True)
+        return {name: CodeMeans(*means) for name, means in zip(self.names, parts, strict=True)}
 
     @torch.no_grad()
     def freeze(self, data: MultimodalDataset) -> None:

@@ -6,7 +6,7 @@ posterior for every subset, is also a `JointModel`: bounds, likelihoods, probes 
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol, TypeGuard
+from typing import NamedTuple, Protocol, TypeGuard
 
 from torch import Tensor
 from torch.distributions import Distribution
@@ -115,6 +115,29 @@ class PrivateModel(JointModel, Protocol):
         ...
 
 
+class CodeMeans(NamedTuple):
+    """Means given one modality alone, of the code that all share and of its private one: (batch, dimension) each."""
+
+    shared: Tensor
+    private: Tensor
+
+
+class TwoCodeModel(Model, Protocol):
+    """A model with a code that modalities share and a private one of each, whether or not decoders read both."""
+
+    def code_means(self, batch: Batch) -> dict[str, CodeMeans]:
+        """Of every modality; of no meaning where a row lacks it."""
+        ...
+
+
+class SwappingModel(Model, Protocol):
+    """A model whose decoder of m reads a shared and a private code, so that each can come from another row."""
+
+    def swapped_codes(self, batch: Batch, other: Batch, generator: Noise = None) -> Codes:
+        """Codes of every modality: the shared one drawn given all of `batch`, the private ones given all of `other`."""
+        ...
+
+
 def is_joint(model: Model) -> TypeGuard[JointModel]:
     """Whether one z, with a posterior for every subset, is behind all modalities: a model says so itself."""
     return getattr(model, "is_joint", False)  # a class of three methods is a model, too
@@ -166,6 +189,16 @@ UNSEEN = ("prior", "reference", "zero")  # what can be read in place of a privat
 def has_private_codes(model: Model) -> TypeGuard[PrivateModel]:
     """Whether decoders read codes of their own beside the shared one."""
     return hasattr(model, "shared_dim")
+
+
+def has_two_codes(model: Model) -> TypeGuard[TwoCodeModel]:
+    """Whether a shared and a private code can be looked at: a model offers `code_means`."""
+    return hasattr(model, "code_means")
+
+
+def can_swap(model: Model) -> TypeGuard[SwappingModel]:
+    """Whether both codes can come from different rows: a model offers `swapped_codes`."""
+    return hasattr(model, "swapped_codes")
 
 
 def shared_dim_of(model: JointModel) -> int:

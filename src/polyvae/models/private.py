@@ -11,12 +11,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from polyvae import gaussian, posteriors, priors
+from polyvae import gaussian, noise, posteriors, priors
 from polyvae.errors import InputError
 from polyvae.gaussian import GaussianMixture
 from polyvae.modality import Batch, Modality
 from polyvae.models.blueprint import OWN, Blueprint, Networks, Pair
-from polyvae.models.contract import UNSEEN, Codes
+from polyvae.models.contract import UNSEEN, CodeMeans, Codes
 from polyvae.models.vae import MultimodalVAE
 from polyvae.networks.by_name import ByName
 from polyvae.networks.trunks import TwoTrunks
@@ -173,6 +173,19 @@ class PrivateVAE(MultimodalVAE):
     def embed(self, batch: Batch, given: Sequence[str] | None = None) -> Tensor:
         """Posterior mean of the shared code z alone, (batch, shared_dim)."""
         return self.posterior(batch, given).mean[:, : self.shared_dim]
+
+    @torch.no_grad()
+    def code_means(self, batch: Batch) -> dict[str, CodeMeans]:
+        """Of q(z | x_m) and q(w_m | x_m) for every modality."""
+        means = dict(zip(self.names, self.encode(batch).mean, strict=True))
+        return {name: CodeMeans(mean[:, : self.shared_dim], mean[:, self._own(name)]) for name, mean in means.items()}
+
+    @torch.no_grad()
+    def swapped_codes(self, batch: Batch, other: Batch, generator: Noise = None) -> Codes:
+        """z ~ q(z | X) of `batch` and w_m ~ q(w_m | x_m) of `other`, whatever `at_test` says."""
+        z = self.posterior(batch).sample(generator)[:, : self.shared_dim]
+        private = self.posterior(other).sample(noise.of_draw(generator, 1))[:, self.shared_dim :]
+        return dict.fromkeys(self.names, torch.cat([z, private], -1))
 
     def unseen(self, name: str, codes: Tensor, is_own: Tensor, kind: Tensor) -> Tensor:
         """codes (draw, batch, latent) with w_m of `name`, where it is not its own, as draws of r, or 0, in its place.

@@ -143,6 +143,28 @@ ENTRIES = (
         "linear_probe/", "Linear probe", "0 to 1, higher is better", "Accuracy of a linear classifier on the latents."
     ),
     Entry(
+        keys.SWAP_SHARED,
+        "Swap, shared code",
+        "0 to 1, higher is better",
+        "Share of pictures decoded from the shared code of one row and the private code of another in which the judge "
+        "sees the class of the first row: high if decoders take the class from the shared code.",
+    ),
+    Entry(
+        keys.SWAP_PRIVATE,
+        "Swap, private code",
+        "0 to 1, lower is better",
+        "Share of the same pictures in which the judge sees the class of the second row: high if the class hides in "
+        "private codes.",
+    ),
+    Entry(
+        f"{keys.CODE_PROBE}/",
+        "Code probe",
+        "0 to 1; the class in a private code and the place in the shared one: chance is best",
+        "Accuracy of a linear classifier on the shared or private code of one modality, of the class (label) or of the "
+        "quadrant that shows it (place); chance is that of always naming the commonest. Decoders of aligned flows read "
+        "private codes alone, which therefore hold the class.",
+    ),
+    Entry(
         "latent/active_units/",
         "Active units",
         "0 to the latent dimension",

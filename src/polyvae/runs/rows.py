@@ -154,9 +154,12 @@ def rows_by_epoch(
     @lru_cache(maxsize=1)
     def fresh(epoch: int) -> MultimodalDataset:
         rng = np.random.default_rng(derive_seed(config.seed, "pairing", epoch))
-        images, labels = sampler.draw_tuples(len(train), rng)
-        values = {name: images[int(name.removeprefix("m"))] for name in train.names}
-        return replace(train.to("cpu"), values=values, labels=labels).to(train.present.device)
+        drawn = sampler.draw_tuples(len(train), rng)
+        values, places = (
+            {name: of[int(name.removeprefix("m"))] for name in train.names if of} for of in (drawn.images, drawn.places)
+        )
+        rows = replace(train.to("cpu"), values=values, labels=drawn.label, places=places)
+        return rows.to(train.present.device)
 
     return fresh
 

@@ -9,7 +9,7 @@ embedded test digits 36 % stand, in m0, on a crop that one of the 12,000 trainin
 modalities); with MNIST's 60,000 training digits 89 % are to be expected (80 to 93 %).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -109,6 +109,14 @@ class Draws(NamedTuple):
         )
 
 
+class Tuples(NamedTuple):
+    """Images of each modality, UInt8 (row, 3, 28, 28), their label Int64 (row,), and `Sampler.places` of each."""
+
+    images: list[Tensor]
+    label: Tensor
+    places: list[Tensor]
+
+
 @dataclass(frozen=True, eq=False)
 class Sampler:
     """Endless fresh draws of one generator, and the only code that renders its images.
@@ -146,21 +154,26 @@ class Sampler:
             rows = which == index
             images[rows] = self.render(index, placement.rows(rows))
         facts = (images, self.labels[placement.digit], self._cell(placement.corner, which), which)
-        quadrant = torch.from_numpy(self._quadrant(placement.offset)) if self.offsets else None
+        quadrant = torch.from_numpy(self.quadrant(placement.offset)) if self.offsets else None
         return Draws(*map(torch.from_numpy, facts), quadrant)
 
-    def draw_tuples(self, count: int, rng: np.random.Generator) -> tuple[list[Tensor], Tensor]:
-        """`count` independent tuples: images UInt8 (row, 3, 28, 28) for each modality, and the shared label (row,)."""
+    def draw_tuples(self, count: int, rng: np.random.Generator) -> Tuples:
+        """`count` independent tuples."""
+        placements, label = self.place_tuples(count, rng)
+        images = [torch.from_numpy(self.render(modality, placement)) for modality, placement in enumerate(placements)]
+        return Tuples(images, torch.from_numpy(label), self.places(placements))
+
+    def place_tuples(self, count: int, rng: np.random.Generator) -> tuple[list[Placement], np.ndarray]:
+        """What `count` independent tuples are made of, for each modality, and their label (row,)."""
         able = np.flatnonzero(self.labels < self.held_out) if self.shows_held_out else np.arange(len(self.labels))
         label = self.labels[able[_below(rng, len(able), (count,))]]
         order, sizes = np.argsort(self.labels, kind="stable"), np.bincount(self.labels, minlength=10)
         first = np.cumsum(sizes) - sizes
-        images = []
+        placements = []
         for modality in range(len(self.pictures)):
             digit = order[first[label] + _below(rng, sizes[label], (count,))]
-            placement = self._place(digit, np.full(count, modality), rng)
-            images.append(torch.from_numpy(self.render(modality, placement)))
-        return images, torch.from_numpy(label)
+            placements.append(self._place(digit, np.full(count, modality), rng))
+        return placements, label
 
     def place_pool(self, modality: int, rng: np.random.Generator) -> Placement:
         """Every digit once, permuted within its class, classes one after the other; fixed crops and translations."""
@@ -182,6 +195,14 @@ class Sampler:
             np.copyto(images[start : start + CHUNK], crops, where=~canvas[:, None])
         return images
 
+    def places(self, placements: Sequence[Placement]) -> list[Tensor]:
+        """The quadrant of each modality's digits, Int64 (row,); empty where digits are not translated."""
+        return [torch.from_numpy(self.quadrant(each.offset)) for each in placements] if self.offsets else []
+
+    def quadrant(self, offset: np.ndarray) -> np.ndarray:
+        """2 [lower half] + [right half] of the places that a digit can have, (row,). offset: (row, 2)."""
+        return (2 * offset >= self.travel) @ (2, 1)
+
     @property
     def _shares_picture(self) -> bool:
         return len({id(picture) for picture in self.pictures}) == 1 and len(self.pictures) > 1
@@ -196,10 +217,7 @@ class Sampler:
 
     def _is_held_out(self, digit: np.ndarray, offset: np.ndarray) -> np.ndarray:
         label = self.labels[digit]
-        return (label < self.held_out) & (self._quadrant(offset) == label % 4)
-
-    def _quadrant(self, offset: np.ndarray) -> np.ndarray:
-        return (2 * offset >= self.travel) @ (2, 1)
+        return (label < self.held_out) & (self.quadrant(offset) == label % 4)
 
     def _cell(self, corner: np.ndarray, modality: np.ndarray) -> np.ndarray:
         cell = (GRID * corner // self._room[modality]) @ (GRID, 1)
@@ -249,25 +267,29 @@ def load_polymnist(
     }
     parameters |= {"held_out": options.held_out} if options.held_out else {}
     parameters |= {"crop_range": options.crop_range} if options.crop_range else {}
-    stored = cached(parameters, lambda: _build(sampler, parameters))
-    label = stored.pop("label")
+    placements, label = _placed(sampler, parameters)
+    stored = cached(parameters, lambda: _build(sampler, placements, label))
+    places = {f"m{k}": place for k, place in enumerate(sampler.places(placements))}
     contrasts = {"contrast": [p.contrast for p in sampler.pictures], "grey": [p.grey for p in sampler.pictures]}
     specs = tuple(Modality(f"m{k}", (3, DIGIT, DIGIT), Laplace(0.75)) for k in range(options.modalities))
     values = {m.name: stored[m.name] for m in specs}
-    return MultimodalDataset.complete(name, specs, values, labels=label, info=parameters | contrasts)
+    facts = {"labels": stored["label"], "info": parameters | contrasts, "places": places}
+    return MultimodalDataset.complete(name, specs, values, **facts)
 
 
-def _build(sampler: Sampler, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
+def _build(sampler: Sampler, placements: Sequence[Placement], label: np.ndarray) -> dict[str, Tensor]:
+    images = {f"m{k}": torch.from_numpy(sampler.render(k, placement)) for k, placement in enumerate(placements)}
+    return {**images, "label": torch.from_numpy(label)}
+
+
+def _placed(sampler: Sampler, parameters: Mapping[str, Any]) -> tuple[list[Placement], np.ndarray]:
+    """What the images of each modality are made of, and the labels: far cheaper than the images."""
     size, seed, test = parameters["size"], parameters["seed"], int(parameters["split"] == "test")
     if parameters["pairing"] == "fresh":
-        images, label = sampler.draw_tuples(size, _stream(seed, test, 0, 0))
-        return {**{f"m{k}": image for k, image in enumerate(images)}, "label": label}
+        return sampler.place_tuples(size, _stream(seed, test, 0, 0))
     order = np.argsort(_stream(seed, test, 0).random(len(sampler.labels)), kind="stable")[:size]
-    tensors = {"label": torch.from_numpy(np.sort(sampler.labels)[order])}
-    for modality in range(len(sampler.pictures)):
-        placement = sampler.place_pool(modality, _stream(seed, test, modality + 1)).rows(order)
-        tensors[f"m{modality}"] = torch.from_numpy(sampler.render(modality, placement))
-    return tensors
+    pools = (sampler.place_pool(k, _stream(seed, test, k + 1)) for k in range(len(sampler.pictures)))
+    return [pool.rows(order) for pool in pools], np.sort(sampler.labels)[order]
 
 
 def _stream(seed: int, *key: int) -> np.random.Generator:

@@ -36,6 +36,6 @@ def shifted(
 
 
 def _tuples(sampler: Sampler, modalities: Sequence[Modality], seed: int) -> MultimodalDataset:
-    images, labels = sampler.draw_tuples(ROWS, np.random.default_rng(derive_seed(seed, "shifted")))
+    images, labels, _ = sampler.draw_tuples(ROWS, np.random.default_rng(derive_seed(seed, "shifted")))
     values = {m.name: images[int(m.name.removeprefix("m"))] for m in modalities}
     return MultimodalDataset.complete("shifted", modalities, values, labels=labels)
