@@ -34,6 +34,8 @@ class Options:
     """aligned_dim: dimensions of u. temperature: of the contrast. spread: sd of u about what a modality says of it.
 
     combine: how several given modalities say it: by the direction of their mean, or as a mixture, one at random.
+    draw_temperature: what the Normal numbers behind every w_m that is not given are multiplied by (Kingma & Dhariwal
+    2018); 1 draws from p(w_m | u), less draws what is likelier and less diverse.
     transforms, hidden: of each flow. contrast, vaes, flows: shares of the epochs.
     """
 
@@ -41,6 +43,7 @@ class Options:
     temperature: float = 0.2
     spread: float = 0.05
     combine: Literal["mean", "mixture"] = "mean"
+    draw_temperature: float = 1.0
     transforms: int = 2
     hidden: int = 256
     contrast: float = 0.25
@@ -52,6 +55,7 @@ class Options:
             require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
         for name in ("temperature", "spread", "contrast", "vaes", "flows"):
             require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "above 0")
+        require(0 <= self.draw_temperature <= 1, "draw_temperature", self.draw_temperature, "within [0, 1]")
 
 
 class Direction(nn.Module):
@@ -192,6 +196,7 @@ class AlignedFlows(TrainableModel):
     @torch.no_grad()
     def _drawn(self, u: Tensor, standard: Tensor, targets: Sequence[str]) -> Codes:
         """w of each target given u, at Normal numbers (batch, all w)."""
+        standard = self.options.draw_temperature * standard
         parts = dict(zip(self.names, standard.split(self.vaes.latent_dim, -1), strict=True))
         return {name: self.flow(name).draw(parts[name], u) for name in targets}
 
