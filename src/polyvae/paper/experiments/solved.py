@@ -13,8 +13,8 @@ SEEDS = range(3)  # of ours; others have one
 SETTING = {"scale": 0.75, "beta": 1.0, "likelihood": "normal", "likelihood_scale": ".15"}
 LONGER = {"network": "conv_wide", "batch_size": 128, "learning_rate": 4e-3}  # of `cpu`
 EPOCHS = {"cpu": (32, 20)}  # of ours and of others, equal in time on a core: a step of ours takes half as long
-SHARES = "contrast=.12,vaes=.47,flows=.41"
-LIKELIER = "draw_temperature=.7"
+SHARES = "contrast=0.12,vaes=0.47,flows=0.41"
+LIKELIER = "draw_temperature=0.7"
 METRICS = "coherence,frechet,diversity,linear_probe,objective"
 
 
