@@ -449,7 +449,7 @@ def test_without_a_weight_or_a_share_contrast_alone_moves_nothing():
 def test_a_stage_of_a_regulariser_that_a_method_lacks_is_refused():
     plan = make_plan(CONTRASTIVE)
     plan = replace(plan, method=replace(plan.method, stages=(Stage("first", "contrsat"),)))
-    with pytest.raises(InputError, match="stage 'first' minimises 'contrsat', which is no regulariser of its method"):
+    with pytest.raises(InputError, match="stage 'first' minimises 'contrsat', no regulariser of its method"):
         stages_of(plan, plan.build())
 
 

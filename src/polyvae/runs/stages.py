@@ -60,7 +60,7 @@ def _objective_of(plan: Plan, stage: Stage, regularisers: Sequence[Regulariser])
     """What a stage minimises, with these regularisers. Raises InputError for a name that is none of the method's."""
     if isinstance(stage.objective, str):
         if not regularisers:
-            raise InputError(f"stage {stage.name!r} minimises {stage.objective!r}, which is no regulariser of its method")
+            raise InputError(f"stage {stage.name!r} minimises {stage.objective!r}, no regulariser of its method")
         return minimised_alone(*regularisers)
     if stage.objective is not None:
         return stage.objective
