@@ -13,8 +13,8 @@ with one m a row, of which is subtracted, for a batch (`objectives.regularisers`
 
 x'_m decoded from z of its row and w of the row before, x''_m the other way round. Pixels of x_m do not train
 q(z | x_m), those of others do; with its own w_n a target asks of z only what it shares, and the cycle keeps that out of
-w_n. With b and own_cross 1 and prior_cross 0, as by default, the first part is a bound at beta 1: the mean over m of the
-ELBOs of q(z | x_m) prod_n q(w_n | x_n).
+w_n. With b and own_cross 1 and prior_cross 0, as by default, the first part is a bound at beta 1: the mean over m of
+the ELBOs of q(z | x_m) prod_n q(w_n | x_n).
 
 First the contrast is minimised alone, over encoders (`alone`, a share of the epochs): beside likelihoods it can stay at
 chance. At test time: z from the product of q(z | x_m) of what is given, own w_m for that, and w_n ~ p for others.
