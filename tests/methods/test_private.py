@@ -231,7 +231,7 @@ def test_the_form_with_one_source_a_row_is_l_s_where_r_is_the_prior():
             torch.testing.assert_close(grad, wanted[name], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["mmvae_plus_elbo", "mopoe_style"])
+@pytest.mark.parametrize("name", ["mmvae_plus_elbo", "mopoe_style", "contrastive_plus"])
 @pytest.mark.parametrize("clusters", [0, 3])
 def test_one_source_a_row_is_the_mean_over_all_of_them(name, clusters, monkeypatch):
     """Also where rows lack something; w_n is that of r for all but the source, whose own it is; in either kind of p(z):
@@ -295,6 +295,16 @@ def written(name, model, batch, beta):
             each = [score(model, batch, n, z, w if n == source else nothing) for n in NAMES]
             value = value + sum(each) - beta * sum(map(kl, laws[source]))
         return value
+    if name == "contrastive_plus":  # with the weights of the test
+        value = 0
+        for source in NAMES:
+            of_z = laws[source][0]
+            value = value + score(model, batch, source, *(law.loc for law in laws[source]))
+            value = value - beta * (kl(of_z) + 0.3 * kl(laws[source][1]))
+            for other in {*NAMES} - {source}:
+                own = score(model, batch, other, of_z.loc, laws[other][1].loc) - beta * 0.3 * kl(laws[other][1])
+                value = value + 0.8 * own + 0.1 * score(model, batch, other, of_z.loc, nothing)
+        return value / 3
     if name.startswith("dmvae"):
         sources = [fused([*(z for z, _ in laws.values()), wide]), *(z for z, _ in laws.values())]
         each = [sum(score(model, batch, n, law.loc, laws[n][1].loc) for n in NAMES) for law in sources]
@@ -306,11 +316,14 @@ def written(name, model, batch, beta):
     return sum(each) / 7 - beta * (sum(map(kl, of_sets)) / 7 + 2 * private)
 
 
-@pytest.mark.parametrize("name", ["mmvae_plusplus", "dmvae", "dmvae_official", "mopoe_style"])
+WEIGHTS = {"mopoe_style": {"style": 2.0}, "contrastive_plus": {"private": 0.3, "own_cross": 0.8, "prior_cross": 0.1}}
+
+
+@pytest.mark.parametrize("name", ["mmvae_plusplus", "dmvae", "dmvae_official", "mopoe_style", "contrastive_plus"])
 def test_the_others_are_what_their_sources_say(name, monkeypatch):
     no_noise(monkeypatch)
     model = model_of(name)
-    batch, options = batch_of(model), {"style": 2.0} if name == "mopoe_style" else {}
+    batch, options = batch_of(model), WEIGHTS.get(name, {})
     found = elbo_of_terms(model, batch, recipe_of(name, **options), beta=0.6, allocation="exact")
     torch.testing.assert_close(-found.loss, written(name, model, batch, 0.6).mean(), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(found.distortion + 0.6 * found.rate, found.loss)
@@ -373,11 +386,11 @@ def evidence(weights, x):
     return MultivariateNormal(torch.zeros(4).double(), covariance).log_prob(x.flatten()).item()
 
 
-def value_of(model, x, rows=4000):
-    """Mean and standard error of the objective of MMVAE+ at one X."""
+def value_of(model, x, rows=4000, method="mmvae_plus"):
+    """Mean and standard error of the objective of a method at one X."""
     batch = Batch({name: row.expand(rows, -1) for name, row in zip(model.names, x, strict=True)})
     with torch.no_grad():
-        bound = elbo_of_terms(model, batch, recipe_of("mmvae_plus"), generator=torch.Generator().manual_seed(1))
+        bound = elbo_of_terms(model, batch, recipe_of(method), generator=torch.Generator().manual_seed(1))
     each = bound.log_likelihood.sum(-1) - bound.kl
     return each.mean().item(), each.std().item() / rows**0.5
 
@@ -436,13 +449,11 @@ def test_the_shared_code_of_mmvae_plusplus_learns_from_others_alone():
     model = model_of("mmvae_plusplus")
     batch, recipe = batch_of(model), recipe_of("mmvae_plusplus")
     whole = recipe(NAMES)
-    own = tuple(draw for draw in whole.draws if draw.is_shared_constant)
-    assert len(own) == 3
     parts = {
         "whole": whole,
-        "attached": whole._replace(draws=tuple(d._replace(is_shared_constant=False) for d in whole.draws)),
-        "own": Terms(own, ()),
-        "without own": whole._replace(draws=tuple(draw for draw in whole.draws if draw not in own)),
+        "attached": whole._replace(draws=tuple(d._replace(is_own_constant=False) for d in whole.draws)),
+        "own": Terms(tuple(d._replace(others=0.0) for d in whole.draws), ()),
+        "without own": whole._replace(draws=tuple(d._replace(weight=0.0, others=1.0) for d in whole.draws)),
     }
     losses = {
         key: elbo_of_terms(model, batch, lambda names, t=terms: t, generator=torch.Generator().manual_seed(3)).loss
@@ -459,6 +470,102 @@ def test_the_shared_code_of_mmvae_plusplus_learns_from_others_alone():
         assert not torch.allclose(head["whole"][shared], head["attached"][shared])
         torch.testing.assert_close(head["whole"][~shared], head["attached"][~shared])
         torch.testing.assert_close(*(found[key][f"decoders.{name}.weight"] for key in ("whole", "attached")))
+
+
+@pytest.mark.parametrize("allocation", ["systematic", "exact"])
+def test_the_shared_code_of_contrastive_plus_learns_nothing_from_its_own_pixels(allocation):
+    """Without divergences and others, self-reconstruction trains w and decoders; detached or not, the value is one."""
+    model = model_of("contrastive_plus")
+    batch, found = batch_of(model), {}
+    for others in (0.0, 1.0):
+        for detach in (True, False):
+            terms = recipe_of("contrastive_plus", own_cross=others, detach=detach)(NAMES)
+            bound = elbo_of_terms(
+                model,
+                batch,
+                lambda names, draws=terms.draws: Terms(draws, ()),
+                allocation=allocation,
+                generator=torch.Generator().manual_seed(3),
+            )
+            found[others, detach] = {"loss": bound.loss, **gradients(model, bound.loss)}
+    shared = torch.arange(2 * (SHARED + PRIVATE)) % (SHARED + PRIVATE) < SHARED
+    for name in NAMES:
+        own, attached, whole, all_attached = (
+            found[key][f"encoders.{name}.layer.weight"] for key in ((0, True), (0, False), (1, True), (1, False))
+        )
+        assert not own[shared].any()
+        torch.testing.assert_close(own[~shared], attached[~shared])
+        torch.testing.assert_close(whole[~shared], all_attached[~shared])
+        torch.testing.assert_close(whole[shared], (all_attached - attached)[shared])
+        assert whole[shared].any()
+    for others in (0.0, 1.0):
+        torch.testing.assert_close(found[others, True]["loss"], found[others, False]["loss"])
+
+
+def test_contrastive_plus_is_the_experts_alone_of_dmvae(monkeypatch):
+    """Without the stop and the product: a mean in place of a sum over sources; in loss and gradient."""
+    no_noise(monkeypatch)
+    model = model_of("contrastive_plus")
+    batch = batch_of(model)
+
+    def experts(names):
+        terms = recipe_of("dmvae")(names)
+        return Terms(terms.draws[1:], terms.divergences[1:])
+
+    found, expected = (
+        elbo_of_terms(model, batch, recipe, beta=0.7, allocation="exact").loss
+        for recipe in (recipe_of("contrastive_plus", detach=False), experts)
+    )
+    same(model, found, expected / 3)
+
+
+def test_contrastive_plus_with_others_drawn_from_the_prior_is_mmvae_plus_with_one_source(monkeypatch):
+    """Where r is p(w); in loss and gradient, with and without gaps."""
+    no_noise(monkeypatch)
+    model = model_of("mmvae_plus_elbo")
+    for law in model.references.values():
+        law.logits.data.zero_()
+    present = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1], [0, 1, 0]], dtype=torch.bool)
+    recipe = recipe_of("contrastive_plus", own_cross=0.0, prior_cross=1.0, detach=False)
+    for rows in (torch.ones_like(present), present):
+        batch = Batch(batch_of(model).values, rows)
+        found, expected = (
+            elbo_of_terms(model, batch, each, beta=0.7, allocation="exact").loss
+            for each in (recipe, recipe_of("mmvae_plus_elbo"))
+        )
+        same(model, found, expected)
+
+
+def test_contrastive_plus_of_one_modality_is_its_vae(monkeypatch):
+    """T7, of z and w: in loss and, without the stop, in gradient."""
+    no_noise(monkeypatch)
+    model = model_of("contrastive_plus", ("a",))
+    batch = batch_of(model)
+    expected = elbo(model, batch, model.mixture, beta=0.6).loss
+    same(model, elbo_of_terms(model, batch, recipe_of("contrastive_plus", detach=False), beta=0.6).loss, expected)
+    torch.testing.assert_close(elbo_of_terms(model, batch, recipe_of("contrastive_plus"), beta=0.6).loss, expected)
+
+
+def test_contrastive_plus_is_a_bound():
+    """T1, for 50 random networks: on log p(X), whatever is held constant."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        model, weights = toy(generator)
+        x = torch.randn(2, 2, generator=generator, dtype=torch.float64)
+        mean, error = value_of(model, x, method="contrastive_plus")
+        assert mean < evidence(weights, x) + 4 * error
+
+
+def test_contrastive_plus_multiplies_what_it_is_given():
+    """z: the product of the experts of what a row has, one being itself; w: as everywhere."""
+    model = model_of("contrastive_plus")
+    batch = batch_of(model, 2)
+    rows = Batch(batch.values, torch.tensor([[1, 1, 1], [1, 0, 1]], dtype=torch.bool))
+    laws, law = laws_of(model, batch), model.posterior(rows, ("a", "b"))
+    assert law.components.mean.shape == (1, 2, model.latent_dim)
+    z = blocks(law.components.mean[0])[0]
+    torch.testing.assert_close(z[0], fused([laws["a"][0], laws["b"][0]]).loc[0])
+    torch.testing.assert_close(z[1], laws["a"][0].loc[1])
 
 
 def test_r_learns_from_the_reconstruction_of_others_alone():
@@ -652,6 +759,10 @@ TOY = pv.RunConfig(dataset="toy", modalities=3, latent_dim=3, epochs=2, train_si
         ({"method": "mmvae_plus", "method_options": "private_dim=0"}, "private_dim=0: it must be at least 1"),
         ({"method": "dmvae", "method_options": "at_test=mean"}, "at_test=mean: it must be own, prior, zero"),
         ({"method": "mopoe_style", "method_options": "style=-1"}, "style=-1.0: it must be at least 0"),
+        ({"method": "contrastive_plus", "method_options": "own_cross=-1"}, "own_cross=-1.0: it must be at least 0"),
+        ({"method": "contrastive_plus", "method_options": "alone=1"}, "alone=1.0: it must be at least 0 and below 1"),
+        ({"method": "contrastive_plus", "method_options": "cycle_share=2"}, r"cycle_share=2.0: it must be in \[0, 1\]"),
+        ({"method": "contrastive_plus", "only": "m0"}, "method contrastive_plus compares modalities"),
         ({"method": "cmvae", "objective_samples": 3}, "--objective-samples is for importance-weighted objectives"),
         ({"method": "dmvae", "posterior": "laplace"}, "--posterior laplace: S needs products"),
     ],

@@ -14,7 +14,7 @@ from objectives.test_terms import NAMES, PATTERNS, batch_of, kind_of, model_of, 
 from polyvae import Batch, InputError, likelihoods, subsets
 from polyvae.gaussian import Gaussian
 from polyvae.methods import METHODS
-from polyvae.methods.method import Method
+from polyvae.methods.method import Method, Stage
 from polyvae.modality import Modality
 from polyvae.models.private import PrivateVAE, ReferenceVAE
 from polyvae.objectives import Contrast, Cycle, OfTerms
@@ -117,20 +117,21 @@ def contrast_in_loops(means, present, temperature, times=None):
 
 
 @torch.no_grad()
-def cycle_in_loops(model, batch, temperature, times=None):
+def cycle_in_loops(model, batch, temperature, times=None, share=0.5):
     """At the means: no noise."""
     found, split = [], model.shared_dim
     for index, name in enumerate(model.names):
         able = [row for row in range(len(batch.present)) if batch.present[row, index]]
         codes = [model.encoders[name](batch.values[name][row])[0] for row in able]
-        for own, other in ((slice(split), slice(split, None)), (slice(split, None), slice(split))):
+        z, w = slice(split), slice(split, None)
+        for own, other, weight in ((z, w, share), (w, z, 1 - share)):
             again = []
             for place, code in enumerate(codes):
                 mixed = code.clone()
                 mixed[other] = codes[place - 1][other]
                 again.append(model.encoders[name](model.decoders[name](mixed))[0][own])
             losses = in_loops([code[own] for code in codes], again, temperature)
-            found += [(row, loss) for row, loss in zip(able, losses, strict=True)]
+            found += [(row, 2 * weight * loss) for row, loss in zip(able, losses, strict=True)]
     return mean_of(found, len(batch.present), times)
 
 
@@ -157,23 +158,24 @@ def test_contrast_is_what_plain_loops_say(lacking, share, official):
 
 
 @BATCHES
-@pytest.mark.parametrize("official", [False, True])
-def test_a_cycle_is_what_plain_loops_say(lacking, official, monkeypatch):
+@pytest.mark.parametrize(("official", "share"), [(False, 0.5), (True, 0.5), (False, 1.0), (False, 0.0), (True, 0.3)])
+def test_a_cycle_is_what_plain_loops_say(lacking, official, share, monkeypatch):
     no_noise(monkeypatch)
     model = model_of(kind=PrivateVAE)
     batch = batch_for(model, lacking)
-    expected = cycle_in_loops(model, batch, 0.4, times(batch, official))
-    assert Cycle(0.4, official)(model, batch, model.encode(batch)).item() == pytest.approx(expected, rel=1e-6)
+    expected = cycle_in_loops(model, batch, 0.4, times(batch, official), share)
+    assert Cycle(0.4, official, share)(model, batch, model.encode(batch)).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_settings_out_of_range_are_refused():
     for kind, options in (
         (Contrast, {"temperature": 0.0}),
         (Cycle, {"temperature": -1.0}),
+        (Cycle, {"cycle_share": -0.1}),
         (Contrast, {"share": 1.1}),
     ):
         with pytest.raises(InputError, match=f"--method-options {next(iter(options))}="):
-            kind(**options)
+            kind(**{name.removeprefix("cycle_"): value for name, value in options.items()})
 
 
 # Cycles.
@@ -408,6 +410,47 @@ def test_histories_and_records_name_them_and_the_bound_does_not_hold_them(method
     }  # fmt: skip
     assert scores["bound/loss"] == pytest.approx(scores["bound/distortion"] + scores["bound/rate"])
     assert run.load().names == ("m0", "m1", "m2")
+
+
+CONTRASTIVE = TOY.with_(method="contrastive_plus", epochs=4, metrics="none")
+SMALL = "private_dim=2,two_trunks=false"
+
+
+def first_step(options):
+    """(model, names of stages and their epochs, the bound of the first stage on a batch)."""
+    plan = make_plan(CONTRASTIVE.with_(method_options=f"{SMALL},{options}"))
+    model = plan.build()
+    stages = stages_of(plan, model)
+    bound = stages[0].loss(plan.train.batch(slice(0, 24)), torch.Generator().manual_seed(0))
+    return model, {stage.name: stage.epochs for stage in stages}, bound
+
+
+def test_contrastive_plus_is_first_aligned_by_contrast_alone():
+    """The stage trains encoders of z, by the regulariser of the method, and takes its share of the epochs."""
+    model, epochs, bound = first_step("alone=.25,contrast=7")
+    assert epochs == {"contrast": 1, "together": 3}
+    torch.testing.assert_close(bound.loss, 7 * bound.regularisers["contrast"])
+    assert bound.regularisers.keys() == {"contrast"}
+    assert bound.distortion == bound.rate == 0
+    bound.loss.backward()
+    moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert moved
+    assert all(name.startswith("encoders.") for name in moved)
+
+
+def test_without_a_weight_or_a_share_contrast_alone_moves_nothing():
+    """So that an ablation of the contrast has none in its first stage either."""
+    model, _, bound = first_step("contrast=0")
+    bound.loss.backward()
+    assert not any(parameter.grad.any() for parameter in model.parameters() if parameter.grad is not None)
+    assert first_step("alone=0")[1] == {"together": 4}
+
+
+def test_a_stage_of_a_regulariser_that_a_method_lacks_is_refused():
+    plan = make_plan(CONTRASTIVE)
+    plan = replace(plan, method=replace(plan.method, stages=(Stage("first", "contrsat"),)))
+    with pytest.raises(InputError, match="stage 'first' minimises 'contrsat', no regulariser of its method"):
+        stages_of(plan, plan.build())
 
 
 def test_several_processes_are_refused(monkeypatch):

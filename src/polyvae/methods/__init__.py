@@ -12,6 +12,7 @@ from polyvae import subsets
 from polyvae.methods import (
     aligned_flows,
     code_vae,
+    contrastive_plus,
     crmvae,
     dmvae,
     family,
@@ -40,7 +41,7 @@ from polyvae.registry import Registry
 
 _FILES = (
     *(family, mvtcae, crmvae, jmvae, telbo, jnf, mmjsd, mmvm, helvae, hoelder, code_vae, gpoe, masked),
-    *(mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, idmvae, mld, aligned_flows),
+    *(mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, idmvae, contrastive_plus, mld, aligned_flows),
 )
 METHODS: Registry[Method] = Registry(
     "method", {row.name: row for file in _FILES for row in file.ROWS} | {"custom": OWN_S}

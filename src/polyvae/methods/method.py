@@ -20,17 +20,19 @@ Objective = Callable[..., Bound]
 class Stage:
     """One phase of training: what is minimised, over which parameters, for which share of the epochs.
 
-    objective: None for the run's own (`Method.objective`, or what its config says). One of your own is called as
+    objective: None for the run's own (`Method.objective`, or what its config says); or the name of a regulariser of the
+    method, which is minimised alone. One of your own is called as
     objective(model, batch, S, beta=..., weights=..., generator=...) and returns a `Bound`; weights: (modality,). For a
     joint model it also gets allocation=, and samples= if `Method.objective` draws some.
-    share: of the epochs; or the name of the method's option that says it. warm_up: share of the stage over which beta
-    rises from 0 to the run's; the objective then gets it as a tensor, which it must not read.
+    share: of the epochs; or the name of what says it in the method's options. A stage with share 0 is left out.
+    warm_up: share of the stage over which beta rises from 0 to the run's; the objective then gets it as a tensor, which
+    it must not read.
     prepare: called as prepare(model, training rows) before the stage's first step, and again when it is resumed.
     compares_rows: whether the objective is a function of a whole batch, of which no process may see a share alone.
     """
 
     name: str = "train"
-    objective: Objective | None = None
+    objective: Objective | str | None = None
     share: float | str = 1.0
     parameters: Callable[[nn.Module], Iterable[nn.Parameter]] = nn.Module.parameters
     prepare: Callable[[Any, MultimodalDataset], None] | None = None
@@ -82,7 +84,7 @@ class Method:
         """The recipe with these options. Raises InputError for values that they cannot have."""
         if (recipe := self.recipe) is None:
             return None
-        chosen = self._chosen(options)
+        chosen = self.chosen(options)
         return lambda names: recipe(names, chosen)
 
     @property
@@ -92,7 +94,8 @@ class Method:
 
     def regularisers_for(self, options: Mapping[str, Any]) -> tuple[Regulariser, ...]:
         """The regularisers with these options."""
-        return () if self.regularisers is None else self.regularisers(self._chosen(options))
+        return () if self.regularisers is None else self.regularisers(self.chosen(options))
 
-    def _chosen(self, options: Mapping[str, Any]) -> Any:
+    def chosen(self, options: Mapping[str, Any]) -> Any:
+        """Its options with these values, None if it has none."""
         return None if self.options is None else self.options(**options)

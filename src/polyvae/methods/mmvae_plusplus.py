@@ -24,12 +24,9 @@ class Options(PrivateOptions):
 
 
 def recipe(names: tuple[str, ...], options: Options) -> Terms:
-    draws = []
-    for name in names:
-        law, others = Q((name,)), tuple(other for other in names if other != name)
-        draws.append(Draw(law, targets=(name,), is_shared_constant=True))
-        draws += [Draw(law, targets=others, unseen="zero")] if others else []
-    return Terms(tuple(draws), tuple(Divergence(Q((name,)), PRIOR) for name in names))
+    laws = [Q((name,)) for name in names]
+    draws = tuple(Draw(law, unseen="zero", is_own_constant=True) for law in laws)
+    return Terms(draws, tuple(Divergence(law, PRIOR) for law in laws))
 
 
 ROWS = (

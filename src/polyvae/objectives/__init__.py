@@ -17,7 +17,7 @@ from polyvae.objectives.importance import (
     iwae_looser,
 )
 from polyvae.objectives.parts import UNCOVERED, Allocation, Bound, systematic_quantiles
-from polyvae.objectives.regularisers import Contrast, Cycle, Regulariser
+from polyvae.objectives.regularisers import Contrast, Cycle, Regulariser, minimised_alone
 from polyvae.objectives.terms import (
     PRIOR,
     Divergence,
@@ -91,6 +91,7 @@ __all__ = [
     "elbo_tight",
     "iwae",
     "iwae_looser",
+    "minimised_alone",
     "objective_named",
     "singles",
     "systematic_quantiles",

@@ -12,7 +12,7 @@ without a gradient.
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,9 +22,10 @@ from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel, has_private_codes, shared_dim_of
 from polyvae.noise import Noise
-from polyvae.objectives.parts import rsample
+from polyvae.objectives.parts import Bound, loss_alone, rsample
 from polyvae.options import require
 from polyvae.posteriors import Posterior
+from polyvae.subsets import SubsetMixture
 
 
 class Regulariser(NamedTuple):
@@ -37,6 +38,18 @@ class Regulariser(NamedTuple):
     weight: float
     function: Callable[[JointModel, Batch, Posterior, Noise], Tensor]
     passes: int = 0
+
+
+def minimised_alone(regulariser: Regulariser) -> Callable[..., Bound]:
+    """The objective of a stage that is this regulariser, times its weight, and nothing else."""
+
+    def objective(
+        model: JointModel, batch: Batch, mixture: SubsetMixture, *, generator: Noise = None, **settings: Any
+    ) -> Bound:
+        value = regulariser.function(model, batch, model.encode(batch), generator)
+        return loss_alone(regulariser.weight * value, batch)._replace(regularisers={regulariser.name: value})
+
+    return objective
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float, seen: Tensor) -> Tensor:
@@ -97,15 +110,18 @@ class Cycle:
 
     For z, w of one draw of each expert and z', w' those of the row before (of those with the modality): NT-Xent between
     the posterior means of z of a row and of the decoder's mean at (z, w'), and between those of w of the row and of the
-    decoder's mean at (z', w), half each. Gradients reach encoders and decoders. It needs a model with private codes.
-    temperature, times_modalities: as of `Contrast`. Raises InputError for a temperature that is not above 0.
+    decoder's mean at (z', w). Gradients reach encoders and decoders. It needs a model with private codes.
+    temperature, times_modalities: as of `Contrast`. share: that of z in the sum of both; w has the rest.
+    Raises InputError for a temperature that is not above 0, and a share outside [0, 1].
     """
 
     temperature: float = 0.2
     times_modalities: bool = False
+    share: float = 0.5
 
     def __post_init__(self) -> None:
         _check_temperature(self.temperature)
+        require(0 <= self.share <= 1, "cycle_share", self.share, "in [0, 1]")
 
     def __call__(self, model: JointModel, batch: Batch, experts: Posterior, generator: Noise = None) -> Tensor:
         """The value of `batch`, a scalar. Raises InputError for a model without private codes."""
@@ -121,7 +137,8 @@ class Cycle:
         of_z, of_w = means.chunk(2, 1)  # private codes of other modalities have mean 0, and no part in cosines
         shared = nt_xent(experts.mean[..., :split], of_z[..., :split], self.temperature, seen)
         private = nt_xent(experts.mean[..., split:], of_w[..., split:], self.temperature, seen)
-        return _mean((shared + private) / 2, seen, batch.present if self.times_modalities else None)
+        both = self.share * shared + (1 - self.share) * private
+        return _mean(both, seen, batch.present if self.times_modalities else None)
 
 
 def _mixed(shared: Tensor, private: Tensor, split: int) -> Tensor:

@@ -66,14 +66,17 @@ class Draw(NamedTuple):
     """weight * sum over targets of E[log likelihood(x_m | z)], z from `of`. targets: None for all that a row has.
 
     unseen: what a target reads whose private code is not its own in `of`: draws of p(w), of the learned reference r
-    (`models.private`), or 0; no divergence counts it. is_shared_constant: no gradient passes through the shared z.
+    (`models.private`), or 0; no divergence counts it.
+    others: the weight of targets that are not given in `of`, None for that of all. is_own_constant: no gradient passes
+    through the shared z to targets that are.
     """
 
     of: Q | Mix
     weight: float = 1.0
     targets: tuple[str, ...] | None = None
     unseen: Literal["prior", "reference", "zero"] = "prior"
-    is_shared_constant: bool = False
+    others: float | None = None
+    is_own_constant: bool = False
 
 
 class Divergence(NamedTuple):
@@ -242,23 +245,39 @@ def _decoded(model: JointModel, batch: Batch, layout: "_Layout", z: Tensor, sour
     """log likelihoods (batch, modality), each the weighted sum over the draws that predict it."""
     scores = scores_of(model, batch, {name: _read(model, layout, name, z, sources, at) for name in layout.reads})
     columns = [
-        (at(layout.reads[name].weight).to(z.dtype) * scores[name]).sum(0) if name in scores else z.new_zeros(z.shape[1])
+        (_weight(model, layout, name, sources, at).to(z.dtype) * scores[name]).sum(0)
+        if name in scores
+        else z.new_zeros(z.shape[1])
         for name in model.names
     ]
     return torch.stack(columns, -1)
 
 
+def _weight(model: JointModel, layout: "_Layout", name: str, sources: Tensor, at: ByRow) -> Tensor:
+    """Of what decoder `name` reads, (draw, batch)."""
+    read = layout.reads[name]
+    if read.others is None:
+        return at(read.weight)
+    is_given = _said(layout.member, read, model.names.index(name), sources, at)
+    return torch.where(is_given, at(read.weight), at(read.others))
+
+
+def _said(table: Tensor, read: "_Reads", index: int, sources: Tensor, at: ByRow) -> Tensor:
+    """What a table (law, modality, pattern) says of a modality and the laws that are read, (draw, batch)."""
+    laws = sources if read.code is None else sources.gather(0, at(read.code))
+    return at(table[:, index]).gather(0, laws)
+
+
 def _read(model: JointModel, layout: "_Layout", name: str, z: Tensor, sources: Tensor, at: ByRow) -> Tensor:
     """What decoder `name` reads, (draw, batch, latent)."""
-    read = layout.reads[name]
+    read, index = layout.reads[name], model.names.index(name)
     codes = z if read.code is None else _picked(z, at(read.code))
     if read.unseen is not None and has_private_codes(model) and layout.own is not None:
-        sources = sources if read.code is None else sources.gather(0, at(read.code))
-        is_own = at(layout.own[:, model.names.index(name)]).gather(0, sources)
-        codes = model.unseen(name, codes, is_own, at(read.unseen))
-    if read.is_constant is not None:
+        codes = model.unseen(name, codes, _said(layout.own, read, index, sources, at), at(read.unseen))
+    if read.is_own_constant is not None:
+        is_constant = at(read.is_own_constant) & _said(layout.member, read, index, sources, at)
         is_shared = torch.arange(codes.shape[-1], device=codes.device) < shared_dim_of(model)
-        codes = torch.where(at(read.is_constant)[..., None] & is_shared, codes.detach(), codes)
+        codes = torch.where(is_constant[..., None] & is_shared, codes.detach(), codes)
     return codes
 
 
@@ -297,13 +316,15 @@ Indexed = tuple[Tensor, ...]  # tables (..., pattern): places, then weights, 0 w
 
 
 class _Reads(NamedTuple):
-    """What one decoder reads, tables (draw, pattern): codes, None for all in turn; weights; for private codes, an index
-    of UNSEEN; whether z is a constant. None where no draw is concerned."""
+    """What one decoder reads, tables (draw, pattern): codes, None for all in turn; weights where the modality is given,
+    and where it is not, None for the same; for private codes, an index of UNSEEN; whether z is a constant where the
+    modality is given. None where no draw is concerned."""
 
     code: Tensor | None
     weight: Tensor
+    others: Tensor | None
     unseen: Tensor | None
-    is_constant: Tensor | None
+    is_own_constant: Tensor | None
 
 
 class _Layout(NamedTuple):
@@ -348,7 +369,7 @@ class _Column:
     codes: dict[Q | Mix, int] = field(default_factory=dict)
     paid: dict[Q, int] = field(default_factory=dict)
     geometric: dict[Geometric, int] = field(default_factory=dict)
-    reads: dict[str, list[tuple[int, int, int, float]]] = field(default_factory=dict)
+    reads: dict[str, list[tuple[int, int, int, float, float]]] = field(default_factory=dict)
     to_prior: list[tuple[int, int, float]] = field(default_factory=list)
     closed: list[tuple[int, int, float]] = field(default_factory=list)
     sampled: list[tuple[int, int, float]] = field(default_factory=list)
@@ -358,11 +379,12 @@ class _Column:
     def __post_init__(self) -> None:
         self.laws = {law: number for number, law in enumerate(self.terms.laws)}
         self.divergences = [one for divergence in self.terms.divergences for one in self._each(divergence)]
-        for of, weight, targets, unseen, is_constant in self.terms.draws:
+        for of, weight, targets, unseen, others, is_constant in self.terms.draws:
             each = of.parts if isinstance(of, Mix) and self.allocation == "exact" else ((1.0, of),)
             for share, part in each:
+                weights = share * weight, share * (weight if others is None else others)
                 for name in targets or self.names:
-                    read = (_place(self.codes, part), UNSEEN.index(unseen), int(is_constant), share * weight)
+                    read = (_place(self.codes, part), UNSEEN.index(unseen), int(is_constant), *weights)
                     self.reads.setdefault(name, []).append(read)
         for divergence in self.divergences:
             at, looks = divergence.at or divergence.of, divergence.against == PRIOR and not self.is_closed
@@ -451,13 +473,15 @@ def _laid_out(
     reads = {}
     for name in names:
         entries = [column.reads.get(name, []) for column in columns]
-        if table := _beside(entries, device):
-            code, unseen, constant, weight = table
+        if table := _beside(entries, device, weights=2):
+            code, unseen, constant, weight, others = table
             is_all = len(code) == count and all(i == place for each in entries for i, (place, *_) in enumerate(each))
             kinds, constants = ({entry[k] for each in entries for entry in each} for k in (1, 2))
+            is_alike = all(entry[3] == entry[4] for each in entries for entry in each)
             reads[name] = _Reads(
                 None if is_all else code,
                 weight,
+                None if is_alike else others,
                 unseen if any(kinds) else None,
                 constant.bool() if any(constants) else None,
             )
@@ -495,15 +519,15 @@ def _check_private(model: JointModel, columns: Sequence[_Column]) -> None:
         raise InputError("a recipe reads references, and the model has none; use the kind of model 'private_reference'")
 
 
-def _beside(columns: Sequence[Sequence[tuple[float, ...]]], device: torch.device) -> Indexed | None:
-    """Columns of entries (*places, weight) as tables (entry, pattern); None without any."""
+def _beside(columns: Sequence[Sequence[tuple[float, ...]]], device: torch.device, weights: int = 1) -> Indexed | None:
+    """Columns of entries (*places, *weights) as tables (entry, pattern); None without any."""
     if not any(columns):
         return None
     longest, width = max(map(len, columns)), len(next(filter(None, columns))[0])
     filled = [[*column, *[(0,) * width] * (longest - len(column))] for column in columns]
-    *places, weights = ([[column[i][k] for column in filled] for i in range(longest)] for k in range(width))
-    tables = [torch.tensor(place, device=device) for place in places]
-    return (*tables, torch.tensor(weights, dtype=torch.float64, device=device))
+    tables = ([[column[i][k] for column in filled] for i in range(longest)] for k in range(width))
+    kinds = (*(torch.int64,) * (width - weights), *(torch.float64,) * weights)
+    return tuple(torch.tensor(table, dtype=kind, device=device) for table, kind in zip(tables, kinds, strict=True))
 
 
 def _nested(columns: Sequence[Sequence[list[tuple[int, float]]]], device: torch.device) -> Indexed | None:

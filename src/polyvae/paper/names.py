@@ -31,6 +31,7 @@ METHODS = {
     "mmjsd_official": Name("official mmJSD", "mmJSD, official"),
     "idmvae": Name("IDMVAE", "IDMVAE"),
     "idmvae_official": Name("official IDMVAE", "IDMVAE, official"),
+    "contrastive_plus": Name("contrastive+", "contrastive+"),
     "mmvm": Name("MMVM", "MMVM"),
     "mmvm_official": Name("official MMVM", "MMVM, official"),
     "helvae": Name("HELVAE", "HELVAE"),

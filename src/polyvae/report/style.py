@@ -82,6 +82,7 @@ METHODS = {
         ("mmjsd_official", "#d55e00", "X"),
         ("idmvae", "#d55e00", "P"),
         ("idmvae_official", "#d55e00", "h"),
+        ("contrastive_plus", "#cc79a7", "h"),
         ("mmvm", "#009e73", "X"),
         ("mmvm_official", "#56b4e9", "X"),
         ("helvae", "#0072b2", "v"),
