@@ -12,7 +12,7 @@ LAYERS = (
     {"errors", "waiting"},
     {"schema", "escapes"},
     {"archives", "files", "registry", "keys"},
-    {"config", "noise", "threads", "subsets", "likelihoods", "options", "plugins"},
+    {"config", "noise", "threads", "subsets", "likelihoods", "options", "plugins", "intervals"},
     {"gaussian", "text", "theory"},
     {"posteriors", "fusions"},
     {"modality"},

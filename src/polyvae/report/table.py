@@ -139,7 +139,7 @@ def _imputation(group: Group) -> list[Column]:
     columns = []
     for target in group.modalities:
         error, coverage = (imputation_key(group, target, score) for score in ("rmse", "coverage"))
-        of_mean = keys.imputation_by_mean(target)
+        of_mean = keys.imputation_by("mean", target)
         columns += [
             _plain(f"error {target}", f"{target} from all others, in standard deviations", error, "lower", 3),
             _plain(f"of the mean {target}", "error of filling in the mean", of_mean, decimals=3),

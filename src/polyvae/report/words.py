@@ -224,7 +224,7 @@ def _imputation(group: Group) -> str:
     sentences = []
     for target in group.modalities:
         ranked = _ranked(group, imputation_key(group, target), lowest=True)
-        plain = group.value(keys.imputation_by_mean(target))
+        plain = group.value(keys.imputation_by("mean", target))
         if ranked and plain is not None:
             sentences.append(f"{target} from all others: {_ends(ranked, share)}, the mean {share(plain)}")
     if not sentences:
