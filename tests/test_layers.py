@@ -41,6 +41,7 @@ ONLY = {  # what a room, or a part of one, is held to beyond its row
     "runs.record": {"config", "files", "keys", "errors", "schema"},
     "runs.store": {"config", "runs.record", "files", "errors", "schema"},
     "runs.table": {"config", "keys", "runs.record", "files", "errors", "escapes"},
+    "runs.verdict": {"keys"},
     "runs.upkeep": {"runs.record", "runs.saving", "runs.store", "files", "errors"},
     "runs.trackers": {"runs.record", "runs.store", "errors"},
     "sweeps.costs": {"config", "errors", "methods", "objectives", "runs.record"},
@@ -48,7 +49,7 @@ ONLY = {  # what a room, or a part of one, is held to beyond its row
     "paper.names": set(),
     "paper.claims": {"config", "keys", "runs.record", "paper.names"},
     "report": {
-        *("config", "keys", "runs.record", "runs.store", "runs.table"),
+        *("config", "keys", "runs.record", "runs.store", "runs.table", "runs.verdict"),
         *("files", "archives", "errors", "escapes", "schema"),
         *("paper.claims", "paper.names"),
     },

@@ -28,8 +28,8 @@ def calibrate(
     """How many times as wide as the model's own the 80 % intervals of real-valued tables are to be, by what is given.
 
     rows: held out from training, on the model's device. Of each pattern at most 500 rows that have it count, and a
-    table is calibrated where at least 4 of these have it. Patterns: all of at most five modalities; of more, all but one
-    and what most rows of `train` have, 32 in all. A model that has no posterior given some has no factors there.
+    table is calibrated where at least 4 of these have it. Patterns: all of at most five modalities; of more, all but
+    one and what most rows of `train` have, 32 in all. A model that has no posterior given some has no factors there.
     """
     tables = [m.name for m in model.modalities if len(m.shape) == 1 and m.likelihood.takes_any_real]
     found = {}

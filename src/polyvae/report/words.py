@@ -9,6 +9,7 @@ from polyvae.keys import LEAVE_ONE_OUT
 from polyvae.report.runs import Group, Series
 from polyvae.report.style import METHODS
 from polyvae.runs.record import duration
+from polyvae.runs.verdict import verdict
 
 ENOUGH_SEEDS = 5
 
@@ -212,6 +213,13 @@ def _bound(group: Group) -> str:
     if not scored:
         return "No metric was scored."
     return f"On the test rows, in nats: {joined(scored)}. No quality or coherence was scored here."
+
+
+def filled_in(group: Group) -> str:
+    """Whether tables are better filled in than by simpler methods, and whether intervals are right."""
+    known = {key for run in group.runs for key in run.metrics if key.startswith("imputation/")}
+    scores = {s.label: {key: value for key in known if (value := s.value(key)) is not None} for s in group.series}
+    return verdict(scores, group.modalities, max(len({run.config.seed for run in s.best}) for s in group.series))
 
 
 def imputation_key(group: Group, target: str, score: str = "rmse") -> str:
