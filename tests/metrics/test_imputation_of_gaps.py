@@ -68,3 +68,7 @@ def test_a_model_that_is_worse_than_the_mean_is_named():
     }
     assert list(warnings(scores)) == ["imputation/a/b/rmse"]
     assert "no better than the mean of the training rows (1.0000)" in warnings(scores)["imputation/a/b/rmse"]
+    assert not warnings({**scores, "imputation/a/b/rmse": 0.5, "imputation/ridge/b/rmse": 0.47})
+    behind = warnings({**scores, "imputation/a/b/rmse": 0.5, "imputation/ridge/b/rmse": 0.4})
+    assert "ridge is far better (0.4000)" in behind["imputation/a/b/rmse"]
+    assert "--modality-weights b=10" in behind["imputation/a/b/rmse"]

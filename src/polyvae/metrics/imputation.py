@@ -23,6 +23,8 @@ from polyvae.modality import Batch
 from polyvae.models.contract import Model, NotDefined, code_draws
 from polyvae.noise import normal
 
+FAR_BEHIND = 1.1  # times the error of a simpler method
+
 
 def imputation(
     model: Model,
@@ -79,13 +81,23 @@ def imputation(
 
 
 def warnings(scores: Mapping[str, float]) -> dict[str, str]:
-    """Key -> that the model is no better there than the mean of the training rows."""
+    """Key -> that the model is no better there than the mean of the training rows, or far behind a simpler method."""
     worse = {}
     for key, value in scores.items():
         _, given, target, score = key.split("/")
-        plain = scores.get(keys.imputation_by("mean", target), math.inf)
-        if score == "rmse" and given not in keys.BASELINES and value >= plain:
-            worse[key] = f"no better than the mean of the training rows ({plain:.4f}): do not fill in {target} by it"
+        if score != "rmse" or given in keys.BASELINES:
+            continue
+        by = {name: scores.get(keys.imputation_by(name, target), math.inf) for name in keys.BASELINES}
+        best = min(by, key=by.__getitem__)
+        if value >= by["mean"]:
+            worse[key] = (
+                f"no better than the mean of the training rows ({by['mean']:.4f}): do not fill in {target} by it"
+            )
+        elif value > FAR_BEHIND * by[best]:
+            worse[key] = (
+                f"{best} is far better ({by[best]:.4f}): train longer, or, if the other tables are much wider, give "
+                f"{target} more weight (--modality-weights {target}=10)"
+            )
     return worse
 
 
