@@ -57,11 +57,13 @@ def impute(
 
     generator: makes the draws reproducible; by default torch's own is drawn from. targets: the modalities that are
     returned, by default all. calibration: that of the model's weights.
-    Raises InputError for fewer than two draws, which give no interval.
+    Raises InputError for fewer than two draws, which give no interval, and for unknown targets.
     """
     if draws < 2:
         raise InputError(f"draws is {draws}; an interval needs at least 2")
     wanted = model.names if targets is None else targets
+    if unknown := [name for name in wanted if name not in model.names]:
+        raise InputError(f"targets names {unknown[0]!r}; the model has {', '.join(model.names)}")
     with drawing_from(generator, batch.present.device):
         codes = code_draws(model, batch, model.names, wanted)
         likelihoods = [model.decode(codes(None)) for _ in range(draws)]
