@@ -100,6 +100,14 @@ def test_observed_values_come_back_in_their_own_units(world):
         assert filled[name].sd[~seen].gt(0).all()
 
 
+def test_targets_alone_are_returned(world):
+    model, weights = world
+    batch = Batch(rows(weights, 2), torch.tensor([[True, False]] * 2))
+    assert list(impute(model, batch, draws=3, targets=("m1",))) == ["m1"]
+    with pytest.raises(InputError, match="'x'; the model has m0, m1"):
+        impute(model, batch, targets=("x",))
+
+
 def test_an_interval_needs_two_draws(world):
     model, weights = world
     with pytest.raises(InputError, match="at least 2"):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time a name is import
     from polyvae.models import Model, MultimodalVAE, generate
     from polyvae.runs.record import Record
     from polyvae.runs.run import RunResult, run
-    from polyvae.runs.saving import load
+    from polyvae.runs.saving import load, load_calibration
     from polyvae.runs.store import RunStore
 
 __version__ = "0.1.0"
@@ -61,6 +61,7 @@ __all__ = [
     "impute",
     "likelihoods",
     "load",
+    "load_calibration",
     "methods",
     "metrics",
     "models",
@@ -92,6 +93,7 @@ _PLACES = {  # of the names that are no modules
     "generate": "models",
     "impute": "imputation",
     "load": "runs.saving",
+    "load_calibration": "runs.saving",
     "run": "runs.run",
 }
 

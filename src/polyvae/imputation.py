@@ -1,22 +1,29 @@
 """Filling in what is missing: draws from the model given whatever a row has."""
 
+import math
+from collections.abc import Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from polyvae.errors import InputError
+from polyvae.intervals import Calibration, interval, widened
 from polyvae.modality import Batch, Modality
 from polyvae.models import Model, code_draws
 from polyvae.noise import drawing_from
+
+DRAWS = 50
+MOST_VALUES = 2**24  # drawn values that are held at a time
 
 
 class Imputed(NamedTuple):
     """One modality in the units of the data, each (batch, *shape).
 
     mean: observed values where present, else (and for single missing ones) the mean over draws of z of the
-    likelihood's mean. sd, low, high: of draws from the likelihoods, with their 10 % and 90 % quantiles (an 80 %
-    interval); sd is 0 and low = high = mean where observed.
+    likelihood's mean. sd: of draws from the likelihoods. low, high: their 80 % interval (`intervals.interval`), as wide
+    as a calibration says; sd is 0 and low = high = mean where observed.
     """
 
     mean: Tensor
@@ -38,32 +45,62 @@ class ImputedText(NamedTuple):
 
 @torch.no_grad()
 def impute(
-    model: Model, batch: Batch, *, draws: int = 50, generator: torch.Generator | None = None
+    model: Model,
+    batch: Batch,
+    *,
+    draws: int = DRAWS,
+    generator: Generator | None = None,
+    targets: Sequence[str] | None = None,
+    calibration: Calibration | None = None,
 ) -> dict[str, Imputed | ImputedText]:
     """Draws every absent modality given all that the row has, `draws` times, likelihood noise included (of text: not).
 
-    generator: makes the draws reproducible; by default torch's own is drawn from.
-    Raises InputError for fewer than two draws, which give no interval.
+    generator: makes the draws reproducible; by default torch's own is drawn from. targets: the modalities that are
+    returned, by default all. calibration: that of the model's weights.
+    Raises InputError for fewer than two draws, which give no interval, and for unknown targets.
     """
     if draws < 2:
         raise InputError(f"draws is {draws}; an interval needs at least 2")
+    wanted = model.names if targets is None else targets
+    if unknown := [name for name in wanted if name not in model.names]:
+        raise InputError(f"targets names {unknown[0]!r}; the model has {', '.join(model.names)}")
     with drawing_from(generator, batch.present.device):
-        codes = code_draws(model, batch, model.names, model.names)
+        codes = code_draws(model, batch, model.names, wanted)
         likelihoods = [model.decode(codes(None)) for _ in range(draws)]
-        sampled = [{name: d.sample() for name, d in drawn.items()} for drawn in likelihoods]
+        sampled = [{name: law.sample() for name, law in drawn.items()} for drawn in likelihoods]
     result: dict[str, Imputed | ImputedText] = {}
     for index, modality in enumerate(model.modalities):
-        if modality.vocabulary:
-            result[modality.name] = _text(modality, batch, [drawn[modality.name].mean for drawn in likelihoods], index)
+        name = modality.name
+        if name not in wanted:
             continue
-        observed = modality.to_original(batch.values[modality.name])
-        values = torch.stack([modality.to_original(draw[modality.name]) for draw in sampled])
-        low, high = values.quantile(torch.tensor([0.1, 0.9], dtype=values.dtype, device=values.device), 0)
+        if modality.vocabulary:
+            result[name] = _text(modality, batch, [drawn[name].mean for drawn in likelihoods], index)
+            continue
+        observed = modality.to_original(batch.values[name])
+        values = torch.stack([modality.to_original(draw[name]) for draw in sampled])
+        low, high = interval(values)
+        if calibration is not None:
+            low, high = widened(low, high, _by_row(calibration, batch.present, model.names, index, low))
         seen = batch.present[:, index].view(-1, *(1,) * len(modality.shape)) & ~observed.isnan()
-        mean = torch.stack([drawn[modality.name].mean for drawn in likelihoods]).mean(0)
+        mean = torch.stack([drawn[name].mean for drawn in likelihoods]).mean(0)
         summary = Imputed(modality.to_original(mean), values.std(0), low, high)
         known = Imputed(observed, torch.zeros_like(observed), observed, observed)
-        result[modality.name] = Imputed(*(torch.where(seen, a, b) for a, b in zip(known, summary, strict=True)))
+        result[name] = Imputed(*(torch.where(seen, a, b) for a, b in zip(known, summary, strict=True)))
+    return result
+
+
+def rows_at_once(model: Model, draws: int, most: int) -> int:
+    """Rows whose draws are held in memory together: `most`, or fewer where rows have many values."""
+    return max(1, min(most, MOST_VALUES // (draws * sum(math.prod(m.shape) for m in model.modalities))))
+
+
+def _by_row(calibration: Calibration, present: Tensor, names: Sequence[str], index: int, like: Tensor) -> Tensor:
+    """The factors of modality `index` for rows of any pattern, in the shape of `like`; 1 where the row has it."""
+    result = torch.ones_like(like)
+    for pattern in present.unique(dim=0):
+        factor = None if pattern[index] else calibration.of(compress(names, pattern.tolist()), names[index])
+        if factor is not None:
+            result[(present == pattern).all(-1)] = factor.to(like)
     return result
 
 

@@ -35,7 +35,8 @@ REGULARISER = "regulariser"
 DATA, SAMPLES, EAGER = "data", "samples", "training/eager"
 
 # Words of ours that stand where names of modalities stand: in keys of metrics, and in the files of `generate`.
-RESERVED = ("joint", "joint_one_member", "examples", "mean", "real", "unconditional", "label", "labels")
+BASELINES = ("mean", "ridge", "knn", "iterative")  # what imputation is compared with
+RESERVED = ("joint", "joint_one_member", "examples", "real", "unconditional", "label", "labels", *BASELINES)
 
 
 def collision(names: Sequence[str]) -> str | None:
@@ -94,9 +95,9 @@ def imputation(given: Iterable[str], target: str, score: str) -> str:
     return f"imputation/{joined(given)}/{target}/{score}"
 
 
-def imputation_by_mean(target: str) -> str:
-    """The error of filling in the mean of the training rows."""
-    return f"imputation/mean/{target}/rmse"
+def imputation_by(baseline: str, target: str) -> str:
+    """The error of filling in by one of `BASELINES`, on the rows and from what the model fills in from."""
+    return f"imputation/{baseline}/{target}/rmse"
 
 
 def captions(score: str, source: str, target: str) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from polyvae import metrics, subsets
+from polyvae import keys, metrics, subsets
 from polyvae.metrics import Evaluation
 from polyvae.metrics.imputation import warnings
 from support.linear import drawn, linear_model
@@ -22,7 +22,7 @@ def test_without_a_complete_row_what_most_rows_have_is_given():
     present = torch.stack([gap != i for i in range(3)], 1)
     present[gap == 2] = torch.tensor([True, False, False])  # b is seen beside c alone
     found = metrics.imputation(MODEL, masked(present), DATA)
-    assert {key.rsplit("/", 1)[0] for key in found if "/mean/" not in key} == {
+    assert {key.rsplit("/", 1)[0] for key in found if key.split("/")[1] not in keys.BASELINES} == {
         "imputation/c/a",
         "imputation/c/b",
         "imputation/b/c",
@@ -68,3 +68,7 @@ def test_a_model_that_is_worse_than_the_mean_is_named():
     }
     assert list(warnings(scores)) == ["imputation/a/b/rmse"]
     assert "no better than the mean of the training rows (1.0000)" in warnings(scores)["imputation/a/b/rmse"]
+    assert not warnings({**scores, "imputation/a/b/rmse": 0.5, "imputation/ridge/b/rmse": 0.47})
+    behind = warnings({**scores, "imputation/a/b/rmse": 0.5, "imputation/ridge/b/rmse": 0.4})
+    assert "ridge is far better (0.4000)" in behind["imputation/a/b/rmse"]
+    assert "--modality-weights b=10" in behind["imputation/a/b/rmse"]

@@ -349,7 +349,7 @@ SETTINGS = (
     ),
     Setting(
         {"--batch-size": "32", "--validation-fraction": ".1", "--patience": "20"},
-        "for a few hundred rows; then use --weights model_best",
+        "for a few hundred rows",
         "README",
         of(lambda facts: facts.rows < 1000),
     ),

@@ -26,6 +26,7 @@ from polyvae.runs import finished
 from polyvae.runs.record import Record
 from polyvae.runs.run import run as train_and_score
 from polyvae.runs.store import RunStore
+from polyvae.runs.verdict import verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,8 @@ def run(config: Flags, *, store: Store = STORE, quiet: Quiet = False) -> None:
         result = train_and_score(config.config(), store, on_step=bar.step, say=bar.say)
     if not quiet:
         _print_record(result.record, result.folder)
+        if said := verdict({result.record.config.method: result.metrics}, result.record.resolved.modalities, seeds=1):
+            say(said)
 
 
 def report(*, store: Store = STORE, out: Path = Path("report"), quiet: Quiet = False) -> None:

@@ -32,7 +32,7 @@ from polyvae.datasets.own.arrays import read_parts
 from polyvae.datasets.own.new_rows import load_like, with_given
 from polyvae.errors import InputError
 from polyvae.fitting import SamplerKind
-from polyvae.imputation import Imputed, ImputedText
+from polyvae.imputation import DRAWS, Imputed, ImputedText, rows_at_once
 from polyvae.imputation import impute as impute_batch
 from polyvae.metrics.protocol import rows_with
 from polyvae.modality import Batch, Modality
@@ -42,7 +42,7 @@ from polyvae.pictures.pages import Row, write_page
 from polyvae.runs import finished
 from polyvae.runs.finished import plan_of
 from polyvae.runs.plan import device_named
-from polyvae.runs.saving import load
+from polyvae.runs.saving import load, load_calibration, scored_weights
 from polyvae.runs.store import RunStore
 
 CHUNK = 100  # rows at a time
@@ -55,8 +55,9 @@ class ModelFlags:
     """Which trained model, and how it is used."""
 
     run: RunName
-    weights: Literal["model", "model_best"] = "model"
-    """The last weights, or those with the best validation loss."""
+    weights: Literal["auto", "model", "model_best"] = "auto"
+    """The last weights, or those with the best validation loss; auto: those that the record's metrics are of, the best
+    where the run held rows out."""
     seed: int = 0
     """Seed of the draws."""
     device: str = "auto"
@@ -74,9 +75,14 @@ class ModelFlags:
         use_threads(self.threads)
         return load(self.folder, weights=self.weights, prior=prior).to(device_named(self.device))
 
-    def batches(self, rows: MultimodalDataset) -> Iterator[Batch]:
+    @property
+    def is_scored(self) -> bool:
+        """Whether the record's metrics are of these weights, and the calibration with them."""
+        return self.weights in ("auto", scored_weights(self.folder))
+
+    def batches(self, rows: MultimodalDataset, size: int = CHUNK) -> Iterator[Batch]:
         device = device_named(self.device)
-        return (rows.batch(slice(start, start + CHUNK)).to(device) for start in range(0, len(rows), CHUNK))
+        return (rows.batch(slice(start, start + size)).to(device) for start in range(0, len(rows), size))
 
 
 def generate(
@@ -146,16 +152,17 @@ def generate(
             say(note)
 
 
-def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("imputed.npz")) -> None:
+def impute(model: ModelFlags, *, data: Path, draws: int = DRAWS, out: Path = Path("imputed.npz")) -> None:
     """Fill in the modalities and single cells that rows lack, in the units of the data; writes an .npz file.
 
-    For each modality: <name> (observed as given, or the mean of the draws), <name>.sd, <name>.low and <name>.high (10 %
-    and 90 % quantiles: an 80 % interval) and <name>.mask (True where it was observed; of single cells, sd is 0 where
+    For each modality: <name> (observed as given, or the mean of the draws), <name>.sd, <name>.low and <name>.high (an
+    80 % interval) and <name>.mask (True where it was observed; of single cells, sd is 0 where
     they were). Classes: <name> holds their probabilities (the truth where observed), <name>.class the most likely one,
     and there is no interval. Text: <name> holds sentences, <name>.ids their token ids, <name>.draws the sentence of
-    every draw (row, draw). The file can be read again as data: what was filled in counts as absent. The interval is
-    the model's own: how much of the truth it holds on test rows is in the record (imputation/.../coverage; .8 if
-    calibrated).
+    every draw (row, draw). The file can be read again as data: what was filled in counts as absent. Intervals of whole
+    real-valued tables are as wide as the run's validation rows ask for, given what a row has; without validation rows,
+    and for single cells, they are the model's own. The record says how much of the truth they hold on test rows
+    (imputation/.../coverage).
 
     Args:
         data: .npz file with keys <name> and <name>.mask; a modality without a key is absent everywhere.
@@ -167,7 +174,9 @@ def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("
     given = read_parts(data)
     rows = load_like(given, vae.modalities)
     torch.manual_seed(derive_seed(model.seed, "impute"))
-    parts = [impute_batch(vae, batch, draws=draws) for batch in model.batches(rows)]
+    calibration = load_calibration(model.folder) if model.is_scored else None
+    size = rows_at_once(vae, draws, CHUNK)
+    parts = [impute_batch(vae, batch, draws=draws, calibration=calibration) for batch in model.batches(rows, size)]
     arrays: Arrays = {}
     for index, modality in enumerate(vae.modalities):
         seen = rows.present[:, index].numpy()
@@ -178,7 +187,7 @@ def impute(model: ModelFlags, *, data: Path, draws: int = 50, out: Path = Path("
     if not model.quiet:
         absent = int((~rows.present).sum())
         say(f"{out}: {len(rows)} rows, {absent} absent modalities filled in from {draws} draws each")
-        for line in _trust(vae.names, model.folder):
+        for line in _trust(vae.names, model.folder) if model.is_scored else ():
             say(line)
         for name, text in rows.info["warnings"].items():
             say(f"{name}: {text}", file=sys.stderr)
@@ -222,7 +231,7 @@ def fit_prior(
 
 
 def _trust(names: Sequence[str], folder: Path) -> list[str]:
-    """What the record says of the intervals and errors of the last weights, in lines."""
+    """What the record says of intervals and errors, in lines."""
     record = RunStore(folder.parent).record(folder.name)
     metrics, notes = ({}, {}) if record is None else (record.metrics, record.notes)
     held, worse = [], []
@@ -231,7 +240,7 @@ def _trust(names: Sequence[str], folder: Path) -> list[str]:
         held += [f"{name} {metrics[coverage]:.0%}"] if coverage in metrics else []
         worse += [f"{name}: {notes[rmse]}"] if rmse in notes else []
     if held:
-        held = [f"Of the truth in test rows, 80 % intervals given all others held: {', '.join(held)} (last weights)"]
+        held = [f"Of the truth in test rows, 80 % intervals given all others held: {', '.join(held)}"]
     return worse + held
 
 

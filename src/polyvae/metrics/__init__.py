@@ -5,6 +5,7 @@ from polyvae.judges.extractors import AttributeJudge, Critic, Extractor, Judge
 from polyvae.judges.pretrained import ExtractorSource
 from polyvae.metrics.attribute_coherence import attribute_coherence
 from polyvae.metrics.bound import bound
+from polyvae.metrics.calibration import calibrate
 from polyvae.metrics.captions import captions
 from polyvae.metrics.code_probe import code_probe
 from polyvae.metrics.coherence import coherence
@@ -50,6 +51,7 @@ __all__ = [
     "attribute_coherence",
     "bound",
     "by_prior",
+    "calibrate",
     "captions",
     "code_probe",
     "coherence",

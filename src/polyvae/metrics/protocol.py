@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
 from polyvae.errors import InputError
 from polyvae.gaussian import picked
+from polyvae.intervals import Calibration
 from polyvae.judges.extractors import AttributeJudge, Critic, Extractor, Judge, check_finite, in_bytes
 from polyvae.metrics.pairs import Subset
 from polyvae.modality import Batch
@@ -33,6 +34,7 @@ class Evaluation:
     shifted: name -> test tuples with inputs unlike the training data.
     objective: what the run minimised, of a batch. beta: of the run, for L_S. samples: importance samples per row, for
     likelihoods.
+    calibration: of the model's intervals.
     cache: a folder for what is read in real data, the same for all runs on a data set.
     """
 
@@ -46,6 +48,7 @@ class Evaluation:
     seed: int = 0
     beta: float = 1.0
     samples: int = 12
+    calibration: Calibration | None = None
     batch_size: int = 500
     cache: Path | None = None
 

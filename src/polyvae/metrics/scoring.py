@@ -260,8 +260,8 @@ METRICS = Registry(
             of_posteriors=True,
         ),
         "imputation": Metric(
-            lambda s: imputation(s.model, s.on.test, s.on.train, **s.options),
-            "tables filled in from the other modalities",
+            lambda s: imputation(s.model, s.on.test, s.on.train, calibration=s.on.calibration, **s.options),
+            "tables filled in from the other modalities, beside simpler methods",
             warnings=imputation_warnings,
         ),
         "captions": Metric(

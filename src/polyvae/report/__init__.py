@@ -73,6 +73,7 @@ def write_report(store: RunStore, out: Path | str, on_damage: Damaged = lambda d
         pictures=pictures,
         left_out=sum(len(kind.grids) for kind in chain(*kinds)) - len(pictures),
         headline=words.headline(groups),
+        filled_in={group.title: said for group in groups if (said := words.filled_in(group))},
         commands=[(run.run_id, command(run)) for run in listed],
         is_condensed=is_condensed,
         all_runs=RUNS,

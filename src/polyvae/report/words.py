@@ -9,6 +9,7 @@ from polyvae.keys import LEAVE_ONE_OUT
 from polyvae.report.runs import Group, Series
 from polyvae.report.style import METHODS
 from polyvae.runs.record import duration
+from polyvae.runs.verdict import verdict
 
 ENOUGH_SEEDS = 5
 
@@ -214,6 +215,13 @@ def _bound(group: Group) -> str:
     return f"On the test rows, in nats: {joined(scored)}. No quality or coherence was scored here."
 
 
+def filled_in(group: Group) -> str:
+    """Whether tables are better filled in than by simpler methods, and whether intervals are right."""
+    known = {key for run in group.runs for key in run.metrics if key.startswith("imputation/")}
+    scores = {s.label: {key: value for key in known if (value := s.value(key)) is not None} for s in group.series}
+    return verdict(scores, group.modalities, max(len({run.config.seed for run in s.best}) for s in group.series))
+
+
 def imputation_key(group: Group, target: str, score: str = "rmse") -> str:
     """Of a target given all other modalities."""
     return keys.imputation(keys.all_but(target, group.modalities), target, score)
@@ -224,7 +232,7 @@ def _imputation(group: Group) -> str:
     sentences = []
     for target in group.modalities:
         ranked = _ranked(group, imputation_key(group, target), lowest=True)
-        plain = group.value(keys.imputation_by_mean(target))
+        plain = group.value(keys.imputation_by("mean", target))
         if ranked and plain is not None:
             sentences.append(f"{target} from all others: {_ends(ranked, share)}, the mean {share(plain)}")
     if not sentences:

@@ -11,7 +11,7 @@ from polyvae.models import TrainableModel
 from polyvae.runs.evaluation import Say, Scores, evaluation_of, score
 from polyvae.runs.plan import Plan, make_plan
 from polyvae.runs.record import Record
-from polyvae.runs.saving import check_has_prior, load, save_prior
+from polyvae.runs.saving import check_has_prior, load, load_calibration, save_prior
 from polyvae.runs.stages import stages_of
 from polyvae.runs.store import RECORD, RunStore
 from polyvae.threads import on_threads
@@ -23,7 +23,7 @@ def completed(plan: Plan, store: RunStore, record: Record, say: Say) -> Record:
         return record
     plan = replace(plan, metrics=missing)
     model = load(store.folder(plan.run_id), networks=plan.blueprint.own)
-    return _added(store.folder(plan.run_id), record, plan, _scores(plan, model, say))
+    return _added(store.folder(plan.run_id), record, plan, _scores(plan, model, store.folder(plan.run_id), say))
 
 
 def lacking(plan: Plan, record: Record) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def evaluate(
         what = f"failed ({record.error})" if record else "is not finished"
         raise InputError(f"run {folder.name} {what}; there is nothing to score before its command is done")
     plan = plan_of(folder, metrics=names, **changes)
-    scores = _scores(plan, load(folder, prior=prior), say)
+    scores = _scores(plan, load(folder, prior=prior), folder, say)
     with store.lock(folder.name, wait=True):
         record = store.record(folder.name) or record
         if prior is not None:
@@ -100,10 +100,11 @@ def fit_prior(
     return fitted
 
 
-def _scores(plan: Plan, model: TrainableModel, say: Say) -> Scores:
+def _scores(plan: Plan, model: TrainableModel, folder: Path, say: Say) -> Scores:
     model = model.to(plan.device)
     with on_threads(plan.threads):
-        return score(plan, model, evaluation_of(plan, stages_of(plan, model)[-1].loss, say), say)
+        evaluation = evaluation_of(plan, stages_of(plan, model)[-1].loss, say)
+        return score(plan, model, replace(evaluation, calibration=load_calibration(folder)), say)
 
 
 def _added_by_prior(folder: Path, record: Record, prior: str, plan: Plan, scores: Scores) -> Record:

@@ -19,7 +19,14 @@ from polyvae.runs.upkeep import idle
 
 FORMAT, MANIFEST = 1, "store.json"
 KEPT = (CONFIG, "history.jsonl", "samples/*.png", "traceback.txt", "checkpoint/state.safetensors", RECORD)
-WEIGHTS = ("model.json", "model.safetensors", "model_best.safetensors", "priors/*.json", "priors/*.safetensors")
+WEIGHTS = (
+    "model.json",
+    "model.safetensors",
+    "model_best.safetensors",
+    "calibration.json",
+    "priors/*.json",
+    "priors/*.safetensors",
+)
 CHUNK = 2**20
 
 

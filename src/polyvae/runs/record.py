@@ -11,6 +11,7 @@ from polyvae.errors import InputError
 from polyvae.schema import Count, Rule, Size
 
 Status = Literal["done", "failed"]
+Weights = Literal["model", "model_best"]
 RunId = Annotated[str, Rule(files.is_plain_name, "the name of a folder, without a path")]
 
 
@@ -53,6 +54,7 @@ class ResolvedFacts(TypedDict, total=False):
     steps: Count | None
     metrics: list[str] | None
     importance_samples: dict[str, Size] | None
+    scored_weights: Weights
     extractors: dict[str, str]
     judge: dict[str, str] | None
     critic: str | None
@@ -81,6 +83,7 @@ class Resolved:
     draws one), allocation, prior, components (None: it has none), family of the posteriors. is_bound: whether L_S is a
     bound. data: identity of the content of the whole data set. plugins: SHA-256 -> file. parameters: how many the
     model has. steps: taken in training.
+    scored_weights: those that metrics and pictures are of: the last, or the best by validation rows.
     Of the scoring: metrics, those scored so far, at which importance_samples K; what they looked through: extractors
     (name -> SHA-256 of the weights), judge (its version and sha256), critic (SHA-256).
     sha256: file -> SHA-256 of the model and its weights, as they were written.
@@ -105,6 +108,7 @@ class Resolved:
     plugins: Mapping[str, str] = field(default_factory=dict)
     parameters: int | None = None
     steps: int | None = None
+    scored_weights: Weights = "model"
     metrics: tuple[str, ...] | None = None
     importance_samples: Mapping[str, int] | None = None
     extractors: Mapping[str, str] = field(default_factory=dict)

@@ -15,17 +15,18 @@ from typing import Any
 
 import torch
 
-from polyvae import files, keys
+from polyvae import files, keys, metrics
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
+from polyvae.intervals import Calibration
 from polyvae.models import Networks, TrainableModel
 from polyvae.pictures.grids import write_grids
 from polyvae.runs.evaluation import Say, evaluation_of, score
 from polyvae.runs.finished import completed
 from polyvae.runs.plan import Plan, make_plan, plugins_behind
-from polyvae.runs.record import Record, Resolved
-from polyvae.runs.saving import checksums, load, save_model
+from polyvae.runs.record import Record, Resolved, Weights
+from polyvae.runs.saving import checksums, load, load_best, save_calibration, save_model
 from polyvae.runs.stages import stages_of
 from polyvae.runs.store import RunStore
 from polyvae.threads import on_threads
@@ -190,14 +191,31 @@ def _train_and_score(
     progress = yield from _train(plan, model, folder, on_step)
     account.notes |= {keys.EAGER: f"steps ran kernel by kernel: {progress.eager}"} if progress.eager else {}
     save_model(folder, model, plan.blueprint)
-    account.resolved = replace(account.resolved, steps=progress.step, sha256=checksums(folder))
     account.seconds["train"] = round(progress.total_seconds, 3)
 
     with account.timed("evaluate"):
+        weights: Weights = "model" if progress.best_epoch < 0 else "model_best"
+        if weights == "model_best":
+            load_best(model, folder)
+        evaluation = replace(evaluation, calibration=_calibrate(plan, model, folder, say))
+        facts: dict[str, Any] = {"steps": progress.step, "scored_weights": weights, "sha256": checksums(folder)}
+        account.resolved = replace(account.resolved, **facts)
         scores = score(plan, model.eval(), evaluation, say)
         account.metrics, account.notes = scores.metrics, account.notes | scores.notes
         account.resolved = account.resolved.with_scoring(scores.resolved)
         account.notes |= _draw(plan, model, folder)
+
+
+def _calibrate(plan: Plan, model: TrainableModel, folder: Path, say: Say) -> Calibration | None:
+    """Finds and writes how wide intervals have to be, by the validation rows; None without any, or without a table."""
+    if plan.validation is None:
+        return None
+    say("calibrating intervals on the validation rows")
+    calibration = metrics.calibrate(model, plan.validation, plan.train, seed=plan.config.seed)
+    if not calibration.factors:
+        return None
+    save_calibration(folder, calibration)
+    return calibration
 
 
 def _draw(plan: Plan, model: TrainableModel, folder: Path) -> dict[str, str]:

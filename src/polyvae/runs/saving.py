@@ -1,5 +1,6 @@
 """A trained model on disk: model.json (its blueprint) and model.safetensors (its weights)."""
 
+import math
 import shlex
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -11,15 +12,17 @@ from torch import Tensor, nn
 
 from polyvae import files, likelihoods, models, priors
 from polyvae.errors import InputError
+from polyvae.intervals import Calibration, CalibrationFile
 from polyvae.models import JOINT, Blueprint, Model, ModelFile, Networks, NotDefined, TrainableModel
 from polyvae.networks import NETWORKS
 from polyvae.priors import Prior, PriorFile
-from polyvae.runs.record import Record
+from polyvae.runs.record import Record, Weights
 from polyvae.runs.store import RECORD, check_kept
 
 Module = TypeVar("Module", bound=nn.Module)
 MOST_TIMES = 10  # as many numbers as a file holds are made before they are compared
 PRIORS = "priors"  # the folder of those fitted after training
+CALIBRATION = "calibration.json"
 
 
 class FittedFile(TypedDict):
@@ -39,20 +42,21 @@ def save_model(folder: Path, model: nn.Module, blueprint: Blueprint) -> None:
 
 
 def load(
-    run: Path | str, *, networks: Networks | None = None, weights: str = "model", prior: str | None = None
+    run: Path | str, *, networks: Networks | None = None, weights: str = "auto", prior: str | None = None
 ) -> TrainableModel:
     """The model of a run folder, in eval mode, without its data set.
 
     It is a `MultimodalVAE`, unless the run's method trains its own kind of model.
     networks: needed again where the run was made with networks of your own.
-    weights: "model" (last) or "model_best" (lowest validation loss).
+    weights: "model" (last), "model_best" (lowest validation loss), or "auto": those that the record's metrics are of,
+    the best where the run held rows out for validation.
     prior: one that was fitted afterwards (`polyvae fit-prior`) in place of the model's own: gmm or flow.
     Raises InputError for a missing or damaged file, weights that do not fit, are not finite or are not those that the
     record names, or a kind that no plug-in has registered.
     """
     folder = Path(run)
     content = _content(folder)
-    path, tensors = _weights(folder, weights)
+    path, tensors = _weights(folder, scored_weights(folder) if weights == "auto" else weights)
     with _building(folder / "model.json"):
         blueprint = Blueprint.from_json(content, networks)
         asked = blueprint.elements() if blueprint.kind == JOINT else 0  # other kinds know how many networks they make
@@ -68,7 +72,46 @@ def load(
 
 def checksums(folder: Path) -> dict[str, str]:
     """File name -> SHA-256 of the model and weights of a run, for its record."""
-    return {path.name: files.sha256(path) for path in (folder / "model.json", *sorted(folder.glob("*.safetensors")))}
+    paths = [folder / "model.json", folder / CALIBRATION, *sorted(folder.glob("*.safetensors"))]
+    return {path.name: files.sha256(path) for path in paths if path.is_file()}
+
+
+def scored_weights(folder: Path) -> Weights:
+    """Which weights the metrics of a run are of; the last ones before it is finished."""
+    return Record.read(folder / RECORD).resolved.scored_weights if (folder / RECORD).is_file() else "model"
+
+
+def load_best(model: TrainableModel, folder: Path) -> None:
+    """Gives the model of a run that was just trained its best weights."""
+    path = folder / "model_best.safetensors"
+    _fill(model, path, files.read_tensors(path)[0])
+
+
+def save_calibration(folder: Path, calibration: Calibration) -> None:
+    """Writes calibration.json."""
+    files.write_json(folder / CALIBRATION, calibration.to_json())
+
+
+def load_calibration(run: Path | str) -> Calibration | None:
+    """What the intervals of a run's scored weights are to be widened by; None where it held no rows out for that.
+
+    Raises InputError for a damaged file, or one that does not fit the model.
+    """
+    folder = Path(run)
+    path = folder / CALIBRATION
+    if not path.is_file():
+        if CALIBRATION in _recorded(folder):
+            raise files.damaged(path, "it is missing")
+        return None
+    content = files.read_object(path, CalibrationFile)
+    _check_sum(path, _recorded(folder).get(path.name))
+    widths = {m["name"]: math.prod(m["shape"]) for m in _content(folder)["modalities"]}
+    for given, factors in content["factors"].items():
+        if unknown := {*given.split("+"), *factors} - set(widths):
+            raise files.damaged(path, f"the model has no modality {min(unknown)!r}")
+        if wrong := [name for name, values in factors.items() if len(values) != widths[name]]:
+            raise files.damaged(path, f"{wrong[0]!r} has {widths[wrong[0]]} features")
+    return Calibration.from_json(content)
 
 
 def check_has_prior(folder: Path, model: Model) -> None:
@@ -110,6 +153,7 @@ def faults(folder: Path) -> list[str]:
     names = {"model", *(path.stem for path in folder.glob("*.safetensors"))}
     kinds = sorted({path.stem for path in (folder / PRIORS).glob("*") if path.suffix in (".json", ".safetensors")})
     checks: list[Callable[[], object]] = [partial(_check_model, folder, weights) for weights in sorted(names)]
+    checks += [partial(load_calibration, folder)]
     checks += [lambda kind=kind: load_prior(folder, kind, _code_dim(_content(folder))) for kind in kinds]
     found = []
     for check in checks:

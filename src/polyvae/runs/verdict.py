@@ -1,0 +1,83 @@
+"""Whether models that fill in tables are worth their while, and whether their intervals are right: in words."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from polyvae import keys
+
+ALIKE = 0.02  # of an error: a smaller difference is none
+RIGHT = 0.03  # from .8: as far as the share that an interval holds may be
+BY = {"mean": "the column mean", "ridge": "ridge", "knn": "kNN", "iterative": "IterativeImputer"}
+
+
+@dataclass(frozen=True)
+class Filled:
+    """How well a method fills in a table: errors in standard deviations, `plain` by the best of the simpler methods."""
+
+    method: str
+    where: str
+    error: float
+    baseline: str
+    plain: float
+    coverage: float | None
+
+    @property
+    def gain(self) -> float:
+        return 1 - self.error / self.plain
+
+    @property
+    def said(self) -> str:
+        if self.gain > ALIKE:
+            sizes = f"{self.error:.3f} sd, {self.baseline} {self.plain:.3f}"
+            return f"{self.method} gains {100 * self.gain:.0f} % on {self.where} ({sizes})"
+        found = f"is better than {self.method} on" if self.gain < -ALIKE else "is enough for"
+        return f"{self.baseline} {found} {self.where} ({self.plain:.3f} sd, {self.method} {self.error:.3f})"
+
+
+def verdict(scores: Mapping[str, Mapping[str, float]], names: Sequence[str], seeds: int) -> str:
+    """For every table the best method against the best simpler one, and the intervals; empty where none is filled in.
+
+    scores: what a method is called -> its metrics, means over at most `seeds` seeds. names: of all modalities.
+    """
+    every = [filled for method, metrics in scores.items() for filled in _filled(method, metrics, names)]
+    best = {filled.where: filled for filled in sorted(every, key=lambda filled: -filled.error)}
+    found = [best[where] for where in dict.fromkeys(filled.where for filled in every)]
+    if not found:
+        return ""
+    ahead = sum(filled.gain > ALIKE for filled in found)
+    lead = f", ahead of simpler methods on {ahead} of {len(found)}" if len(found) > 1 else ""
+    said = "; ".join(filled.said for filled in found)
+    doubt = " One seed: another may turn small differences round." if seeds == 1 else ""
+    return f"Filling in tables{lead}: {said}.{_intervals(found)}{doubt}"
+
+
+def _filled(method: str, metrics: Mapping[str, float], names: Sequence[str]) -> Iterable[Filled]:
+    for target in names:
+        plain = {BY[name]: metrics[key] for name in BY if (key := keys.imputation_by(name, target)) in metrics}
+        for given, (error, coverage) in _errors(metrics, target).items():
+            if plain:
+                baseline = min(plain, key=plain.__getitem__)
+                from_all = given == keys.joined(keys.all_but(target, names)) and len(names) > 2
+                where = target if from_all else f"{target} given {given.replace('+', ' and ')}"
+                yield Filled(method, where, error, baseline, plain[baseline], coverage)
+
+
+def _errors(metrics: Mapping[str, float], target: str) -> dict[str, tuple[float, float | None]]:
+    """given -> error and coverage of a target."""
+    parts = {key: key.split("/") for key in metrics if key.startswith("imputation/")}
+    return {
+        part[1]: (metrics[key], metrics.get(keys.of(keys.stem(key), "coverage")))
+        for key, part in parts.items()
+        if part[2:] == [target, "rmse"] and part[1] not in keys.BASELINES
+    }
+
+
+def _intervals(found: Sequence[Filled]) -> str:
+    held = [filled.coverage for filled in found if filled.coverage is not None]
+    if not held:
+        return ""
+    low, high = min(held), max(held)
+    span = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
+    faults = ["too narrow"] * (low < 0.8 - RIGHT) + ["wider than they need be"] * (high > 0.8 + RIGHT)
+    judged = f"some are {' and some '.join(faults)}" if faults else "they are right"
+    return f" 80 % intervals hold {span} of the truth in test rows: {judged}."

@@ -1,0 +1,81 @@
+"""Intervals of imputed tables given every pattern: by the exact model, and by one whose scale is wrong by 2."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import pytest
+import torch
+
+from polyvae import Batch, impute, metrics, subsets
+from polyvae.likelihoods import Normal
+from support.linear import NAMES, SD, drawn, linear_model
+
+PATTERNS = [given for count in (1, 2) for given in combinations(NAMES, count)]
+MODEL, TEST = linear_model(subsets.mvae), drawn(linear_model(subsets.mvae), 3000, seed=3)
+
+
+def misspecified(factor):
+    """The exact model, but that its likelihood is `factor` times as wide as the data's."""
+    model = linear_model(subsets.mvae)
+    model.modalities = tuple(replace(m, likelihood=Normal(factor * SD)) for m in model.modalities)
+    return model
+
+
+def coverage(model, given, draws, calibration=None, test=TEST):
+    """Target -> share of the truth in the interval that `impute` gives."""
+    batch = test.batch(slice(None))
+    present = torch.tensor([name in given for name in NAMES]).expand(len(test), -1)
+    filled = impute(
+        model,
+        Batch(batch.values, present),
+        draws=draws,
+        generator=torch.Generator().manual_seed(0),
+        calibration=calibration,
+    )
+    inside = {n: (f.low <= batch.values[n]) & (batch.values[n] <= f.high) for n, f in filled.items() if n not in given}
+    return {name: float(held.double().mean()) for name, held in inside.items()}
+
+
+@pytest.mark.parametrize("draws", [5, 20, 200])
+def test_the_exact_model_covers_what_it_says_given_every_pattern(draws):
+    for given in PATTERNS:
+        for held in coverage(MODEL, given, draws).values():
+            assert held == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_wrong_scale_misses_until_rows_that_were_held_out_calibrate_it(factor):
+    model, rows = misspecified(factor), drawn(MODEL, 500, seed=4)
+    found = metrics.calibrate(model, rows, rows)
+    assert set(found.factors) == set(PATTERNS)
+    for given in PATTERNS:
+        assert all(abs(held - 0.8) > 0.05 for held in coverage(model, given, 50).values())
+        for held in coverage(model, given, 50, found).values():
+            assert held == pytest.approx(0.8, abs=0.035)  # 500 rows and 3 features: a standard error of .015
+
+
+def test_the_metric_scores_the_interval_that_impute_gives():
+    model, rows, test = misspecified(0.5), drawn(MODEL, 200, seed=4), TEST.rows(torch.arange(500))
+    for calibration in (None, metrics.calibrate(model, rows, rows)):
+        scored = metrics.imputation(model, test, rows, calibration=calibration)["imputation/a+b/c/coverage"]
+        assert scored == pytest.approx(coverage(model, ("a", "b"), 50, calibration, test)["c"], abs=0.03)
+
+
+def test_rows_that_lack_the_target_or_the_given_do_not_count():
+    rows = drawn(MODEL, 60, seed=4)
+    present = torch.ones(60, 3, dtype=torch.bool)
+    present[:57, 2] = False  # three rows have c
+    found = metrics.calibrate(MODEL, type(rows)("linear", rows.modalities, rows.values, present), rows)
+    assert not any("c" in targets for targets in found.factors.values())
+    assert all("c" not in given for given in found.factors)
+    assert len(found.factors["a",]["b"]) == 3
+
+
+def test_of_many_modalities_those_patterns_count_that_rows_have():
+    names = tuple("abcdef")
+    present = torch.ones(10, 6, dtype=torch.bool)
+    present[:4, :2] = False
+    found = metrics.calibration._patterns(names, present)
+    assert len(found) == 7
+    assert ("c", "d", "e", "f") in found
+    assert all(tuple(n for n in names if n != name) in found for name in names)
