@@ -1,6 +1,7 @@
 """Hölder+ and Hölder++: the objective written out, limits, the bound, and what is decoded."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -234,6 +235,24 @@ def test_private_codes_of_hoelder_plusplus_are_drawn_at_their_z():
         assert (standard.std(0) - 1).abs().max() < 0.06
         both = torch.cat([z - z.mean(0), standard], -1)
         assert torch.corrcoef(both.T)[:SHARED, SHARED:].abs().max() < 5 / 4000**0.5, "noise of z is not used again"
+
+
+def test_both_codes_of_hoelder_plusplus_are_looked_at_and_swapped():
+    """w at its own z: in place of the encoder's mean, and of the row that w is from."""
+    model = model_of("hoelder_plusplus")
+    batch, rows = batch_of(model), RowNoise(0, "swap", tuple(range(ROWS)))
+    other = Batch({n: value.flip(0) for n, value in batch.values.items()})
+    experts, means = model.encode(batch), model.code_means(batch)
+    own = torch.ones(ROWS, 3, dtype=torch.bool)
+    for m, n in enumerate(NAMES):
+        z = experts.mean[m, :, :SHARED]
+        block = slice(m * PRIVATE, (m + 1) * PRIVATE)
+        torch.testing.assert_close(means[n].shared, z)
+        torch.testing.assert_close(means[n].private, model._private_at(z, experts, own).mean[:, block])
+    swapped = model.swapped_codes(batch, other, rows)["b"]
+    for place, source, purpose in ((slice(SHARED), batch, "swap"), (slice(SHARED, None), other, "swap/1")):
+        drawn = model.posterior_codes(source, NAMES, ("b",), replace(rows, purpose=purpose))["b"]
+        torch.testing.assert_close(swapped[:, place], drawn[:, place])
 
 
 def test_hoelder_plusplus_offers_no_density():

@@ -10,9 +10,9 @@ from polyvae import fusions, gaussian, noise
 from polyvae.gaussian import GaussianMixture
 from polyvae.modality import Batch
 from polyvae.models.blueprint import Blueprint
-from polyvae.models.contract import Codes, NotDefined
+from polyvae.models.contract import CodeMeans, Codes, NotDefined
 from polyvae.models.fused import pooled, somebody
-from polyvae.models.private import ReferenceVAE, joined
+from polyvae.models.private import AtTest, ReferenceVAE, joined
 from polyvae.networks.by_name import ByName
 from polyvae.noise import Noise
 from polyvae.posteriors import Posterior
@@ -105,12 +105,35 @@ class ReadingVAE(PooledVAE):
         experts: Posterior | None = None,
     ) -> Codes:
         """Codes of one draw per row given x_given, z first, by `at_test`; the same u under every target's name."""
+        return dict.fromkeys(targets, self._drawn(batch, given, self.at_test, generator, experts))
+
+    @torch.no_grad()
+    def code_means(self, batch: Batch) -> dict[str, CodeMeans]:
+        """Of q(z | x_m), and of q(w_m | x_m, z) at that z, for every modality."""
+        experts, found = self.encode(batch), {}
+        for index, name in enumerate(self.names):
+            expert = gaussian.picked(experts, index)
+            z = expert.mean[:, : self.shared_dim]
+            found[name] = CodeMeans(z, self.heads[name](z, self._block(expert, self._own(name))).mean)
+        return found
+
+    @torch.no_grad()
+    def swapped_codes(self, batch: Batch, other: Batch, generator: Noise = None) -> Codes:
+        """z ~ q(z | X) of `batch` and w_m ~ q(w_m | x_m, z') of `other`, with its own z'."""
+        z = self._drawn(batch, self.names, "own", generator)[:, : self.shared_dim]
+        private = self._drawn(other, self.names, "own", noise.of_draw(generator, 1))[:, self.shared_dim :]
+        return dict.fromkeys(self.names, torch.cat([z, private], -1))
+
+    def _drawn(
+        self, batch: Batch, given: Sequence[str], at_test: AtTest, generator: Noise, experts: Posterior | None = None
+    ) -> Tensor:
+        """One draw of u given x_given, z first: (batch, latent)."""
         experts = self.encode(batch, self.asked(given)) if experts is None else experts
-        z = self.code_posterior(batch, given, experts).sample(generator)[:, : self.shared_dim]
-        own = self._own_of(batch, self.asked(given), self.at_test)
-        private = self._private_at(z, experts, own, is_zero=self.at_test == "zero")
+        z = self._conditional(batch, given, experts, at_test).sample(generator)[:, : self.shared_dim]
+        own = self._own_of(batch, self.asked(given), at_test)
+        private = self._private_at(z, experts, own, is_zero=at_test == "zero")
         standard = noise.normal(noise.of_draw(generator, 1), *private.mean.shape, private.mean)
-        return dict.fromkeys(targets, torch.cat([z, private.rsample(standard)], -1))
+        return torch.cat([z, private.rsample(standard)], -1)
 
     def _private_at(self, z: Tensor, experts: Posterior, own: Tensor, *, is_zero: bool = False) -> Posterior:
         blocks = zip(self.names, *(field.split(self.private_dim, -1) for field in self._own_laws(experts)), strict=True)
