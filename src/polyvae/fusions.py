@@ -56,18 +56,22 @@ def weighted(experts: Law, member: Tensor, logits: Tensor) -> Law:
     return experts.like((log_precision.softmax(0) * means).sum(0), -log_precision.logsumexp(0))
 
 
+def pairs(count: int) -> list[tuple[int, int]]:
+    """The parts of `hoelder`: all i <= j, (i, i) for an expert alone."""
+    return [(i, j) for i in range(count) for j in range(i, count)]
+
+
 def hoelder(experts: Law, member: Tensor) -> tuple[Law, Tensor]:
     """(sum_m sqrt q_m)^2, normalised, which is a mixture: of every expert, and of every pair, normalised sqrt(q_i q_j).
 
     A pair's weight is 2 S_ij times that of an expert, S_ij the integral of sqrt(q_i q_j) over all dimensions, so that
-    many dimensions leave little of it. Returns components (part, batch, latent), parts being the pairs i <= j, and log
-    weights (part, batch) or (part, subset, batch), -inf for what is no pair of members; the logs of overlaps are summed
+    many dimensions leave little of it. Returns components (part, batch, latent), parts as of `pairs`, and log weights
+    (part, batch) or (part, subset, batch), -inf for what is no pair of members; the logs of overlaps are summed
     in the type of the experts, and overlaps that underflow leave the mixture of the experts.
     """
-    count = len(experts.mean)
-    pairs = [(i, j) for i in range(count) for j in range(i, count)]
+    parts = pairs(len(experts.mean))
     first, second = (
-        experts.like(*(torch.stack([field[pair[side]] for pair in pairs]) for field in (experts.mean, experts.logvar)))
+        experts.like(*(torch.stack([field[part[side]] for part in parts]) for field in (experts.mean, experts.logvar)))
         for side in (0, 1)
     )
     log_sum = torch.logaddexp(first.logvar, second.logvar)
@@ -76,9 +80,9 @@ def hoelder(experts: Law, member: Tensor) -> tuple[Law, Tensor]:
     components = experts.like(first.mean + share * (second.mean - first.mean), logvar)
     distance = (first.mean - second.mean).square() * (-log_sum).exp()
     log_overlap = (0.25 * (first.logvar + second.logvar) + 0.5 * (math.log(2) - log_sum) - 0.25 * distance).sum(-1)
-    doubled = torch.stack([log_overlap[k] + (0.0 if i == j else math.log(2)) for k, (i, j) in enumerate(pairs)])
+    doubled = torch.stack([log_overlap[k] + (0.0 if i == j else math.log(2)) for k, (i, j) in enumerate(parts)])
     members = member.movedim(-1, 0)
-    both = torch.stack([members[i] & members[j] for i, j in pairs])
+    both = torch.stack([members[i] & members[j] for i, j in parts])
     beside = doubled if member.dim() == 2 else doubled[:, None]
     return components, torch.where(both, beside, -torch.inf).log_softmax(0)
 

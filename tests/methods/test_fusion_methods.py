@@ -22,6 +22,8 @@ from support.linear import LATENT, drawn, linear_model, log_evidence
 
 NAMES = ("a", "b", "c")
 FUSED = [name for name, method in METHODS.items() if method.model in RULES and not method.recipe]
+JOINT = [name for name in FUSED if models.MODELS[METHODS[name].model].is_joint]
+PRIVATE = [name for name in FUSED if METHODS[name].model.startswith("private")]
 PATTERNS = [p for size in (1, 2, 3) for p in itertools.combinations(NAMES, size)]
 LIKE = torch.zeros((), dtype=torch.float64)
 
@@ -29,6 +31,7 @@ LIKE = torch.zeros((), dtype=torch.float64)
 def model_of(name, names=NAMES, **options):
     """Small networks whose weights depend on the modality alone, and so do those of a rule, where it has some."""
     method = METHODS[name]
+    options = {"private_dim": 2} | options if name in PRIVATE else options
     blueprint = Blueprint(
         modalities=tuple(Modality(n, (2 + ord(n) % 3,), likelihoods.Normal(0.8)) for n in names),
         mixture=method.mixture(names),
@@ -42,6 +45,10 @@ def model_of(name, names=NAMES, **options):
         torch.nn.init.normal_(encoder[-1].logvar.weight, std=0.3, generator=torch.Generator().manual_seed(1))
         torch.nn.init.constant_(encoder[-1].logvar.bias, -0.5)
     with torch.no_grad():
+        for n in names if name in PRIVATE else ():
+            model.references[n].logits.copy_(torch.tensor([ord(n) % 3, 0]))
+            if method.model == "private_hoelder_reading":
+                torch.nn.init.normal_(model.heads[n].out.weight, generator=torch.Generator().manual_seed(ord(n)))
         if name == "gpoe":
             model.rule.logits.copy_(torch.tensor([[ord(n) % 5, -(ord(n) % 2)] for n in names]))
         if method.model == "correlated":  # so that the softmax within what a row has is that of the smaller model
@@ -80,15 +87,15 @@ def gradients(model, loss):
 # What holds for all of them.
 
 
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize("name", JOINT)
 def test_of_one_modality_it_is_the_vae(name, no_noise):
-    """T7, in loss and gradient; a set network is then a deeper encoder."""
+    """T7, in loss and gradient; a set network is then a deeper encoder; private codes are further dimensions of z."""
     model = model_of(name, ("a",))
     batch = batch_of(model)
     plain = {"model": model, "mixture": model.mixture}
     if name != "masked":
         pairs = {"a": (model.encoders["a"], model.decoders["a"])}
-        plain["model"] = MultimodalVAE(model.modalities, pairs, model.mixture, 2).double()
+        plain["model"] = MultimodalVAE(model.modalities, pairs, model.mixture, model.latent_dim).double()
     expected = objectives.elbo(**plain, batch=batch, beta=0.6).loss
     wanted = gradients(plain["model"], expected)
     for allocation in ("exact", "systematic"):
@@ -132,16 +139,19 @@ def test_the_order_of_modalities_does_not_matter(name, no_noise):
     for names in (NAMES, ("c", "a", "b")):
         model = model_of(name, names)
         rows = with_gaps(Batch({n: values[n] for n in names}), PATTERNS)
-        losses.append(objective_of(name)(model, rows, model.mixture, allocation="exact").loss)
-        posterior = model.posterior(rows)
-        losses.append(posterior.mean.sum() + posterior.log_prob(torch.ones(7, 2).double()).sum())
-    torch.testing.assert_close(losses[:2], losses[2:])
+        losses.append([objective_of(name)(model, rows, model.mixture, allocation="exact").loss])
+        if name in JOINT:
+            posterior = model.posterior(rows)
+            density = posterior.log_prob(torch.ones(7, model.latent_dim).double())
+            losses[-1].append(posterior.mean.sum() + density.sum())
+    torch.testing.assert_close(*losses)
 
 
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize("name", JOINT)
 def test_a_row_that_lacks_something_answers_as_a_whole_row_asked_for_as_much(name):
     model = model_of(name)
-    batch, z = batch_of(model), torch.randn(7, 2, generator=torch.Generator().manual_seed(3)).double()
+    batch = batch_of(model)
+    z = torch.randn(7, model.latent_dim, generator=torch.Generator().manual_seed(3)).double()
     for given in PATTERNS:
         lacking = model.posterior(with_gaps(batch, [given] * 7))
         torch.testing.assert_close(lacking.log_prob(z), model.posterior(batch, given).log_prob(z))
@@ -212,7 +222,7 @@ def four_times(values):
     return Batch({name: value.double().repeat_interleave(4, 0) for name, value in values.items()})
 
 
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize("name", [n for n in FUSED if n not in PRIVATE])
 def test_no_parameters_take_it_above_the_evidence(name, exactly):
     """T1, for 50 random networks; CoDE-VAE without H(pi)."""
     for seed in range(50):
@@ -226,9 +236,10 @@ def test_no_parameters_take_it_above_the_evidence(name, exactly):
 @pytest.mark.parametrize("name", FUSED)
 def test_what_cannot_be_is_refused_before_compute(name):
     toy = pv.RunConfig(dataset="toy", modalities=3, latent_dim=3, train_size=20, test_size=10, metrics="none")
+    own = f"method {name} {'pools Normal posteriors' if name in JOINT else 'trains its own kind of model'}"
     for changes, message in (
         ({"only": "m0"}, f"method {name} compares modalities, and there is one"),
-        ({"posterior": "laplace"}, f"--posterior laplace: method {name} pools Normal posteriors"),
+        ({"posterior": "laplace"}, own),
     ):
         with pytest.raises(InputError, match=message):
             make_plan(toy.with_(method=name, **changes))
@@ -263,7 +274,7 @@ def test_a_rule_takes_normal_posteriors_and_no_prior_expert():
         FusedVAE(base.modalities, pairs, subsets.mmvae(NAMES), LATENT, rule=fusions.hellinger, family=family)
 
 
-@pytest.mark.parametrize("name", [n for n in FUSED if n != "code_vae_official"])
+@pytest.mark.parametrize("name", [n for n in JOINT if n != "code_vae_official"])
 def test_it_is_trained_on_gaps_scored_and_loaded(name, tmp_path):
     rng = np.random.default_rng(0)
     names = ("m0", "m1", "m2")

@@ -3,7 +3,8 @@
 import inspect
 import itertools
 import json
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 import polyvae as pv
 from polyvae import Batch, InputError, noise, objectives, subsets
 from polyvae.cli import main
-from polyvae.methods import METHODS, cost, mvtcae
+from polyvae.methods import METHODS, cost, file_of
 from polyvae.methods.mvae_plus_random import elbo_with_random_subsets
 from polyvae.runs.plan import make_plan
 from polyvae.runs.stages import stages_of
@@ -228,9 +229,18 @@ def test_every_s_is_listed_with_its_objective(capsys):
     main(["methods"])
     shown = capsys.readouterr().out
     assert set(METHODS) <= set(shown.split())
-    main(["methods", "mvtcae"])
-    shown = capsys.readouterr().out
-    assert "alpha=0.8333" in shown
-    assert METHODS["mvtcae"].source in shown
-    assert str(inspect.getdoc(mvtcae)) in shown
     assert subsets.mmvae(NAMES) == METHODS["mmvae_official"].mixture(NAMES)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_method_is_shown_with_its_source_formula_options_and_defaults(name, capsys):
+    main(["methods", name])
+    shown, method = capsys.readouterr().out, METHODS[name]
+    assert f" source       {method.source}" in shown
+    assert str(inspect.getdoc(file_of(method))) in shown
+    for field in fields(method.options) if method.options else ():
+        value = re.search(rf"\b{field.name}=([^,\s]+)", shown)[1]
+        if isinstance(field.default, float):
+            assert float(value) == pytest.approx(field.default, rel=1e-3)
+        else:
+            assert value == str(field.default)

@@ -17,7 +17,7 @@ DATA = agreeing(70)
 TINY = pv.RunConfig(
     dataset="polymnist", modalities=3, network="mlp", train_size=60, test_size=20, latent_dim=4, metrics="none",
 )  # fmt: skip
-PRIVATE = ("mmvae_plus", "idmvae", "dmvae")
+PRIVATE = ("mmvae_plus", "idmvae", "dmvae", "hoelder_plus", "hoelder_plusplus")
 
 
 @pytest.fixture(scope="module")

@@ -116,8 +116,12 @@ def contrast_in_loops(means, present, temperature, times=None):
     return mean_of(found, len(present), times)
 
 
+def squares(first, second, temperature):
+    return [float((a - b).square().sum()) for a, b in zip(first, second, strict=True)]
+
+
 @torch.no_grad()
-def cycle_in_loops(model, batch, temperature, times=None, share=0.5):
+def cycle_in_loops(model, batch, temperature, times=None, share=0.5, missed=in_loops):
     """At the means: no noise."""
     found, split = [], model.shared_dim
     for index, name in enumerate(model.names):
@@ -130,7 +134,7 @@ def cycle_in_loops(model, batch, temperature, times=None, share=0.5):
                 mixed = code.clone()
                 mixed[other] = codes[place - 1][other]
                 again.append(model.encoders[name](model.decoders[name](mixed))[0][own])
-            losses = in_loops([code[own] for code in codes], again, temperature)
+            losses = missed([code[own] for code in codes], again, temperature)
             found += [(row, 2 * weight * loss) for row, loss in zip(able, losses, strict=True)]
     return mean_of(found, len(batch.present), times)
 
@@ -159,12 +163,14 @@ def test_contrast_is_what_plain_loops_say(lacking, share, official):
 
 @BATCHES
 @pytest.mark.parametrize(("official", "share"), [(False, 0.5), (True, 0.5), (False, 1.0), (False, 0.0), (True, 0.3)])
-def test_a_cycle_is_what_plain_loops_say(lacking, official, share, monkeypatch):
+@pytest.mark.parametrize(("kind", "missed"), [("contrast", in_loops), ("square", squares)])
+def test_a_cycle_is_what_plain_loops_say(lacking, official, share, kind, missed, monkeypatch):
     no_noise(monkeypatch)
     model = model_of(kind=PrivateVAE)
     batch = batch_for(model, lacking)
-    expected = cycle_in_loops(model, batch, 0.4, times(batch, official), share)
-    assert Cycle(0.4, official, share)(model, batch, model.encode(batch)).item() == pytest.approx(expected, rel=1e-6)
+    expected = cycle_in_loops(model, batch, 0.4, times(batch, official), share, missed)
+    cycle = Cycle(0.4, official, share, kind)
+    assert cycle(model, batch, model.encode(batch)).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_settings_out_of_range_are_refused():
@@ -212,6 +218,7 @@ def test_a_cycle_of_a_decoder_that_draws_both_codes_finds_every_row_again(monkey
     z, w = batch.values["a"].split(2, -1)
     expected = (nt_xent(z, z, 0.2, all_of(6)) + nt_xent(w, w, 0.2, all_of(6))).mean() / 2
     torch.testing.assert_close(Cycle()(model, batch, model.encode(batch)), expected)
+    assert Cycle(kind="square")(model, batch, model.encode(batch)) < 1e-12
 
 
 def test_a_cycle_of_a_decoder_that_draws_w_alone_loses_z(monkeypatch):
@@ -222,6 +229,8 @@ def test_a_cycle_of_a_decoder_that_draws_w_alone_loses_z(monkeypatch):
     expected = (nt_xent(z, 0 * z, 0.2, all_of(6)) + nt_xent(w, w, 0.2, all_of(6))).mean() / 2
     torch.testing.assert_close(Cycle()(model, batch, model.encode(batch)), expected)
     assert nt_xent(z, 0 * z, 0.2, all_of(6)).mean() > math.log(11)
+    lost = Cycle(kind="square")(model, batch, model.encode(batch))
+    torch.testing.assert_close(lost, z.square().sum(-1).mean() / 2)
 
 
 def test_the_row_before_is_the_last_one_that_has_the_modality():
@@ -469,7 +478,10 @@ def test_a_method_with_regularisers_needs_a_recipe():
     ("method", "option"),
     [
         *(("mvtcae_contrast", option) for option in ("contrast=-1", "temperature=0", "share=2", "alpha=2")),
-        *(("idmvae", option) for option in ("contrast=-1", "cycle=-1", "temperature=0", "private_dim=0")),
+        *(
+            ("idmvae", option)
+            for option in ("contrast=-1", "cycle=-1", "temperature=0", "private_dim=0", "cycle_kind=a")
+        ),
     ],
 )
 def test_options_are_checked_before_compute(method, option):

@@ -19,6 +19,7 @@ from polyvae.methods import (
     gpoe,
     helvae,
     hoelder,
+    hoelder_plus,
     idmvae,
     jmvae,
     jnf,
@@ -41,7 +42,7 @@ from polyvae.registry import Registry
 
 _FILES = (
     *(family, mvtcae, crmvae, jmvae, telbo, jnf, mmjsd, mmvm, helvae, hoelder, code_vae, gpoe, masked),
-    *(mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, idmvae, contrastive_plus, mld, aligned_flows),
+    *(mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, hoelder_plus, idmvae, contrastive_plus, mld, aligned_flows),
 )
 METHODS: Registry[Method] = Registry(
     "method", {row.name: row for file in _FILES for row in file.ROWS} | {"custom": OWN_S}

@@ -7,7 +7,7 @@ with weights w_c proportional to 1 and to 2 S_ij, the overlap of a pair, maximis
 
 w_c has gradients. It is the L_S of a mixture, hence a bound. At test time z is drawn from the mixture over the given
 modalities. "exact" allocation decodes all M (M + 1) / 2 parts; "systematic" one a row, drawn uniformly with factor
-w_c / u. The variants "+" and "++" of the paper, which have private codes, are not here.
+w_c / u. `hoelder_plus` and `hoelder_plusplus` have private codes.
 """
 
 import torch
@@ -19,6 +19,7 @@ from polyvae.models.fused import HoelderVAE
 from polyvae.noise import Noise
 from polyvae.objectives import Allocation, Bound, systematic_quantiles
 from polyvae.objectives.parts import bound_of, check, check_allocation, decoded
+from polyvae.posteriors import Posterior
 from polyvae.subsets import SubsetMixture
 
 
@@ -34,18 +35,29 @@ def objective(
 ) -> Bound:
     """The formula above, negated in `loss`. Raises InputError for an unknown allocation."""
     check(model, batch, mixture, beta)
-    check_allocation(allocation)
     parts, log_weights = fusions.hoelder(model.encode(batch), batch.present)
+    chosen, _, factor = allocated(parts, log_weights, allocation, generator)
+    return bound_of(*decoded(model, batch, chosen, factor, generator), beta, weights)
+
+
+def allocated(
+    parts: Posterior, log_weights: torch.Tensor, allocation: Allocation, generator: Noise
+) -> tuple[Posterior, torch.Tensor, torch.Tensor]:
+    """The parts that rows decode, (n, batch, latent), which these are, Int64 (n, batch or 1), and factors (n, batch).
+
+    "exact": all parts with their weights. "systematic": one a row, drawn uniformly from those that it has.
+    Raises InputError for another allocation.
+    """
+    check_allocation(allocation)
     factor = log_weights.exp()
-    if allocation == "systematic":
-        able = log_weights > -torch.inf
-        count = able.sum(0)
-        rank = (systematic_quantiles(len(count), generator, count.device) * count).long()
-        drawn = (able.cumsum(0) <= rank).sum(0, keepdim=True).clamp(max=len(able) - 1)
-        places = drawn[..., None].expand(-1, -1, parts.mean.shape[-1])
-        parts = parts.like(*(field.gather(0, places) for field in parts))
-        factor = factor.gather(0, drawn) * count
-    return bound_of(*decoded(model, batch, parts, factor, generator), beta, weights)
+    if allocation == "exact":
+        return parts, torch.arange(len(factor), device=factor.device)[:, None], factor
+    able = log_weights > -torch.inf
+    count = able.sum(0)
+    rank = (systematic_quantiles(len(count), generator, count.device) * count).long()
+    drawn = (able.cumsum(0) <= rank).sum(0, keepdim=True).clamp(max=len(able) - 1)
+    places = drawn[..., None].expand(-1, -1, parts.mean.shape[-1])
+    return parts.like(*(field.gather(0, places) for field in parts)), drawn, factor.gather(0, drawn) * count
 
 
 ROWS = (

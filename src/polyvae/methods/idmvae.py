@@ -17,17 +17,22 @@ from functools import partial
 from polyvae.methods.mmvae_plus import MMVAE_PLUS
 from polyvae.models.private import PrivateOptions
 from polyvae.objectives import Contrast, Cycle, Regulariser
+from polyvae.objectives.regularisers import CycleKind
 from polyvae.options import require
 from polyvae.posteriors import Family
 
 
 @dataclass(frozen=True)
 class Options(PrivateOptions):
-    """contrast, cycle: weights of CrossMI and GenAug, at least 0; temperature of both, above 0."""
+    """contrast, cycle: weights of CrossMI and GenAug, at least 0; temperature of both, above 0.
+
+    cycle_kind: "square" has squared distances of means in place of NT-Xent in GenAug, as a variant of the paper.
+    """
 
     contrast: float = 80.0
     cycle: float = 20.0
     temperature: float = 1.0
+    cycle_kind: CycleKind = "contrast"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,7 +43,7 @@ class Options(PrivateOptions):
 
 def regularisers(options: Options, *, is_official: bool = False) -> tuple[Regulariser, ...]:
     contrast = Contrast(options.temperature, times_modalities=is_official)
-    cycle = Cycle(options.temperature, times_modalities=is_official)
+    cycle = Cycle(options.temperature, is_official, kind=options.cycle_kind)
     return Regulariser("contrast", options.contrast, contrast), Regulariser("cycle", options.cycle, cycle, passes=2)
 
 

@@ -13,6 +13,7 @@ from polyvae.models.fused import RULES, CodeVAE, FusedVAE, HoelderVAE
 from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE
 from polyvae.models.generation import TrainableModel, generate
 from polyvae.models.mld import LatentDiffusion
+from polyvae.models.pooled import PooledVAE, ReadingVAE
 from polyvae.models.private import PrivateVAE, ReferenceVAE
 from polyvae.models.vae import MultimodalVAE
 from polyvae.registry import Registry
@@ -29,7 +30,8 @@ MODELS: Registry[type[TrainableModel]] = Registry(
         "aligned_flows": AlignedFlows,
     }
     | dict.fromkeys(RULES, FusedVAE)
-    | {"hoelder": HoelderVAE, "correlated": CodeVAE},
+    | {"hoelder": HoelderVAE, "correlated": CodeVAE}
+    | {"private_hoelder": PooledVAE, "private_hoelder_reading": ReadingVAE},
 )
 register = MODELS.register
 ABSTRACT = ("prior_codes", "posterior_codes", "decode")

@@ -69,6 +69,8 @@ RULES: Mapping[str, Callable[[Blueprint], Rule]] = {  # a kind of model -> its r
     "messages": lambda blueprint: fusions.over_messages,
     "hellinger": lambda blueprint: fusions.hellinger,
     "hoelder": lambda blueprint: fusions.hellinger,
+    "private_hoelder": lambda blueprint: fusions.hellinger,
+    "private_hoelder_reading": lambda blueprint: fusions.hellinger,
     "weighted": lambda blueprint: ExpertWeights(len(blueprint.modalities), blueprint.latent_dim),
     "correlated": _correlated,
     "set_network": _set_network,
@@ -99,7 +101,7 @@ class FusedVAE(MultimodalVAE):
 
     def fuse(self, experts: Posterior, member: Tensor, prior_expert: Tensor) -> Posterior:
         """The posterior of the members; where there are none, which has weight 0, something finite."""
-        return self.rule(experts, _somebody(member))
+        return self.rule(experts, somebody(member))
 
 
 class HoelderVAE(FusedVAE):
@@ -110,10 +112,7 @@ class HoelderVAE(FusedVAE):
 
     def components(self, experts: Posterior, member: Tensor, prior_expert: Tensor, weights: Tensor) -> GaussianMixture:
         """Every part of every term of S: (part * term, batch, latent)."""
-        parts, log_weights = fusions.hoelder(experts, _somebody(member))
-        of_terms = (field[:, None].expand(-1, len(member), -1, -1).flatten(0, 1) for field in parts)
-        each = (log_weights.exp() * weights.T).flatten(0, 1).T
-        return GaussianMixture(parts.like(*of_terms), each)
+        return pooled(experts, member, weights)
 
 
 class LearnedWeights(nn.Module):
@@ -161,6 +160,13 @@ class CodeVAE(FusedVAE):
         return Listed(self.names, tuple(Term(term.given, weight) for term, weight in pairs if weight > 0))
 
 
-def _somebody(member: Tensor) -> Tensor:
+def pooled(experts: Posterior, member: Tensor, weights: Tensor) -> GaussianMixture:
+    """The parts of `fusions.hoelder` for every term of S, (part * term, batch, latent); weights: (batch, term)."""
+    parts, log_weights = fusions.hoelder(experts, somebody(member))
+    of_terms = (field[:, None].expand(-1, len(member), -1, -1).flatten(0, 1) for field in parts)
+    return GaussianMixture(parts.like(*of_terms), (log_weights.exp() * weights.T).flatten(0, 1).T)
+
+
+def somebody(member: Tensor) -> Tensor:
     """Members (..., modality), all of them where there are none."""
     return member | ~member.any(-1, keepdim=True)

@@ -88,23 +88,23 @@ class PrivateVAE(MultimodalVAE):
         private = cls.network_dim(blueprint) - blueprint.latent_dim
         return blueprint.latent_dim + private * len(blueprint.modalities)
 
-    @classmethod
-    def of(cls, blueprint: Blueprint) -> "PrivateVAE":
-        """The untrained model of a blueprint, whose latent dimensions and prior are those of z."""
-        shared, width, latent = blueprint.latent_dim, cls.network_dim(blueprint), cls.code_dim(blueprint)
+    @staticmethod
+    def arguments(blueprint: Blueprint) -> dict[str, Any]:
+        """What the models of a blueprint are built from; its latent dimensions and prior are those of z."""
+        shared, width, latent = blueprint.latent_dim, PrivateVAE.network_dim(blueprint), PrivateVAE.code_dim(blueprint)
         kind, prior = blueprint.family.kind, None
         if blueprint.prior["kind"] != kind:  # else one law for all dimensions, which metrics know as such
             prior = WithPrivate(blueprint.first_prior(), shared, latent - shared, kind)
-        return cls(
-            blueprint.modalities,
-            {m.name: _networks(blueprint, m.name, width) for m in blueprint.modalities},
-            blueprint.mixture,
-            latent,
-            private_dim=width - shared,
-            at_test=blueprint.options.get("at_test", "own"),
-            prior=prior,
-            family=blueprint.family,
-        )
+        return {
+            "modalities": blueprint.modalities,
+            "networks": {m.name: _networks(blueprint, m.name, width) for m in blueprint.modalities},
+            "mixture": blueprint.mixture,
+            "latent_dim": latent,
+            "private_dim": width - shared,
+            "at_test": blueprint.options.get("at_test", "own"),
+            "prior": prior,
+            "family": blueprint.family,
+        }
 
     def further(self) -> dict[str, Any]:
         return {"private_dim": self.private_dim, "at_test": self.at_test}
@@ -112,7 +112,7 @@ class PrivateVAE(MultimodalVAE):
     def law_of(self, mean: Tensor, second: Tensor) -> Posterior:
         """Of z and of w_m apart, so that a scale which dimensions share is shared within each."""
         cut = (self.shared_dim, self.private_dim)
-        return _joined(*(self.family(*parts) for parts in zip(mean.split(cut, -1), second.split(cut, -1), strict=True)))
+        return joined(*(self.family(*parts) for parts in zip(mean.split(cut, -1), second.split(cut, -1), strict=True)))
 
     def encode(self, batch: Batch, wanted: Tensor | Collection[str] | None = None) -> Posterior:
         """The experts over u, (modality, batch, latent): each has the standard law for the private codes of others."""
@@ -123,12 +123,12 @@ class PrivateVAE(MultimodalVAE):
             torch.where(is_own, field[:, :, None], other[:, :, None]).flatten(2)
             for field, other in zip(own, self._standard(own), strict=True)
         )
-        return _joined(self._block(narrow, slice(self.shared_dim)), own.like(*fields))
+        return joined(self._block(narrow, slice(self.shared_dim)), own.like(*fields))
 
     def fuse(self, experts: Posterior, member: Tensor, prior_expert: Tensor, own: Tensor | None = None) -> Posterior:
         """The product for z; q(w_m | x_m) where `own` (None: `member`) says so, else p(w_m)."""
         shared = gaussian.product(self._block(experts, slice(self.shared_dim)), member, prior_expert)
-        return _joined(shared, self._private(experts, member if own is None else own))
+        return joined(shared, self._private(experts, member if own is None else own))
 
     def posterior(
         self, batch: Batch, given: Sequence[str] | None = None, experts: Posterior | None = None
@@ -145,15 +145,19 @@ class PrivateVAE(MultimodalVAE):
     def _conditional(
         self, batch: Batch, given: Sequence[str] | None, experts: Posterior | None, at_test: AtTest
     ) -> GaussianMixture:
-        asked = set(self.names if given is None else given)
+        asked = self.asked(given)
         experts = self.encode(batch, asked) if experts is None else experts
         law = super().posterior(batch, given, experts)
-        own = batch.present
-        if not asked >= set(self.names):
-            own = own & torch.tensor([name in asked for name in self.names], device=own.device)
-        own = torch.zeros_like(own) if at_test == "prior" else own
+        own = self._own_of(batch, asked, at_test)
         shared = self._block(law.components, slice(self.shared_dim))
-        return law._replace(components=_joined(shared, self._private(experts, own, is_zero=at_test == "zero")))
+        return law._replace(components=joined(shared, self._private(experts, own, is_zero=at_test == "zero")))
+
+    def _own_of(self, batch: Batch, asked: Sequence[str], at_test: AtTest) -> Tensor:
+        """Whose private codes have their own posterior at test time, Bool (batch, modality)."""
+        own = batch.present
+        if len(asked) < len(self.names):
+            own = own & torch.tensor([name in asked for name in self.names], device=own.device)
+        return torch.zeros_like(own) if at_test == "prior" else own
 
     def prior_codes(self, count: int, generator: Noise = None) -> Codes:
         """Codes of `count` unconditional samples: the same u under every name."""
@@ -207,9 +211,16 @@ class PrivateVAE(MultimodalVAE):
 
     def _private(self, experts: Posterior, own: Tensor, *, is_zero: bool = False) -> Posterior:
         """q(w_m | x_m) where `own` (..., batch or 1, modality) says so, else p(w_m) or 0: (..., batch, private)."""
-        count = len(self.names)
+        return self._where(own, self._own_laws(experts), is_zero=is_zero)
+
+    def _own_laws(self, experts: Posterior) -> Posterior:
+        """q(w_m | x_m) of every m, side by side: (batch, private)."""
         law = self._block(experts, slice(self.shared_dim, None))
-        law = law.like(*(field.unflatten(-1, (count, -1)).diagonal(0, 0, 2).mT.flatten(1) for field in law))
+        each = (field.unflatten(-1, (len(self.names), -1)).diagonal(0, 0, 2) for field in law)
+        return law.like(*(field.mT.flatten(1) for field in each))
+
+    def _where(self, own: Tensor, law: Posterior, *, is_zero: bool) -> Posterior:
+        """law (..., batch, private) of all w_m where they have their own posterior, else p(w_m) or 0."""
         other = self._standard(law)
         if is_zero:
             other = law.like(other.mean, torch.full_like(other.logvar, -torch.inf))
@@ -250,7 +261,7 @@ def _networks(blueprint: Blueprint, name: str, width: int) -> Pair:
     return encoder, decoder
 
 
-def _joined(shared: Posterior, private: Posterior) -> Posterior:
+def joined(shared: Posterior, private: Posterior) -> Posterior:
     """Both over the latent axis; `private` is expanded to the components of `shared`."""
     fields = zip(shared, private, strict=True)
     return shared.like(*(torch.cat([a, b.expand(*a.shape[:-1], b.shape[-1])], -1) for a, b in fields))

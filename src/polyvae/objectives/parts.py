@@ -1,7 +1,7 @@
 """What all objectives share: the model they need, the bound they return, weights of terms, noise."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
@@ -13,7 +13,7 @@ from polyvae import gaussian, noise, waiting
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models import contract
-from polyvae.models.contract import JointModel, Model
+from polyvae.models.contract import Codes, JointModel, Model
 from polyvae.noise import Noise, RowNoise, ShareNoise
 from polyvae.posteriors import Posterior
 from polyvae.subsets import Powerset, SubsetMixture
@@ -114,7 +114,14 @@ def decoded(
     Sums over n, each times its factor (n, batch). One draw of each posterior.
     """
     z = rsample(posterior, generator)
-    scores, factor = scores_of(model, batch, dict.fromkeys(model.names, z)), factor.to(z.dtype)
+    return weighed(model, batch, dict.fromkeys(model.names, z), posterior, z, factor)
+
+
+def weighed(
+    model: JointModel, batch: Batch, codes: Codes, posterior: Posterior, z: Tensor, factor: Tensor
+) -> tuple[Tensor, Tensor]:
+    """As `decoded`, at draws z (n, batch, latent), of which decoders read `codes`."""
+    scores, factor = scores_of(model, batch, codes), factor.to(z.dtype)
     log_likelihood = torch.stack([(factor * scores[name]).sum(0) for name in model.names], -1)
     return log_likelihood, (factor * model.prior.kl(posterior, z)).sum(0)
 
@@ -148,9 +155,14 @@ def omega_of(mixture: SubsetMixture, alive: Tensor) -> Tensor:
 
 
 def rsample(posterior: Posterior, generator: Noise) -> Tensor:
-    *outer, rows, latent = posterior.mean.shape
-    standard = noise.normal(generator, rows, math.prod(outer) * latent, posterior.mean)
-    return posterior.rsample(standard.view(rows, *outer, latent).movedim(0, -2))
+    return posterior.rsample(standard_normal(posterior.mean.shape, generator, posterior.mean))
+
+
+def standard_normal(shape: Sequence[int], generator: Noise, like: Tensor) -> Tensor:
+    """Standard Normal numbers of shape (..., batch, latent), those of each row drawn together."""
+    *outer, rows, latent = shape
+    drawn = noise.normal(generator, rows, math.prod(outer) * latent, like)
+    return drawn.view(rows, *outer, latent).movedim(0, -2)
 
 
 def scores_of(model: Model, batch: Batch, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:

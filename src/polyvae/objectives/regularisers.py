@@ -4,15 +4,15 @@ A regulariser is called as (model, batch, experts, generator), experts being wha
 returns a scalar to minimise. It compares rows with each other, so that its value depends on the batch
 size, and noise that belongs to rows does not make it independent of what else is in the batch.
 
-Contrast and cycle are means over rows, in nats. A row counts what it has: it averages over its own pairs of modalities
-(with none, it adds 0), and is compared with rows that have both modalities of a pair. A batch without any adds 0,
-without a gradient.
+Contrast and cycle are means over rows, in nats; a cycle of squared distances is in the squared units of codes. A row
+counts what it has: it averages over its own pairs of modalities (with none, it adds 0), and is compared with rows that
+have both modalities of a pair. A batch without any adds 0, without a gradient.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ from polyvae.objectives.parts import Bound, loss_alone, rsample
 from polyvae.options import require
 from polyvae.posteriors import Posterior
 from polyvae.subsets import SubsetMixture
+
+CycleKind = Literal["contrast", "square"]
 
 
 class Regulariser(NamedTuple):
@@ -113,11 +115,13 @@ class Cycle:
     decoder's mean at (z', w). Gradients reach encoders and decoders. It needs a model with private codes.
     temperature, times_modalities: as of `Contrast`. share: that of z in the sum of both; w has the rest.
     Raises InputError for a temperature that is not above 0, and a share outside [0, 1].
+    kind: "square" takes the squared distance of the two means in place of NT-Xent; it has no temperature.
     """
 
     temperature: float = 0.2
     times_modalities: bool = False
     share: float = 0.5
+    kind: CycleKind = "contrast"
 
     def __post_init__(self) -> None:
         _check_temperature(self.temperature)
@@ -134,11 +138,17 @@ class Cycle:
         values = {name: law.mean for name, law in laws.items()}
         present = batch.present.repeat(2, 1)
         means = model.encode(Batch.known(values, present, None, is_complete=batch.is_complete)).mean
-        of_z, of_w = means.chunk(2, 1)  # private codes of other modalities have mean 0, and no part in cosines
-        shared = nt_xent(experts.mean[..., :split], of_z[..., :split], self.temperature, seen)
-        private = nt_xent(experts.mean[..., split:], of_w[..., split:], self.temperature, seen)
+        of_z, of_w = means.chunk(2, 1)  # private codes of other modalities have mean 0, and no part in either kind
+        shared = self._missed(experts.mean[..., :split], of_z[..., :split], seen)
+        private = self._missed(experts.mean[..., split:], of_w[..., split:], seen)
         both = self.share * shared + (1 - self.share) * private
         return _mean(both, seen, batch.present if self.times_modalities else None)
+
+    def _missed(self, first: Tensor, second: Tensor, seen: Tensor) -> Tensor:
+        """How far means (modality, batch, dimension) are from being the same, (modality, batch); 0 where not seen."""
+        if self.kind == "contrast":
+            return nt_xent(first, second, self.temperature, seen)
+        return torch.where(seen, (first - second).square().sum(-1), 0.0)
 
 
 def _mixed(shared: Tensor, private: Tensor, split: int) -> Tensor:

@@ -37,6 +37,8 @@ METHODS = {
     "helvae": Name("HELVAE", "HELVAE"),
     "mohelvae": Name("MoHELVAE", "MoHELVAE"),
     "hoelder": Name("Hölder", "Hölder mixture"),
+    "hoelder_plus": Name("Hölder+", "Hölder+"),
+    "hoelder_plusplus": Name("Hölder++", "Hölder++"),
     "code_vae": Name("CoDE", "CoDE-VAE"),
     "code_vae_official": Name("official CoDE", "CoDE-VAE, official"),
     "gpoe": Name("gPoE", "Generalised PoE"),

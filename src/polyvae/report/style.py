@@ -88,6 +88,8 @@ METHODS = {
         ("helvae", "#0072b2", "v"),
         ("mohelvae", "#009e73", "v"),
         ("hoelder", "#e69f00", "v"),
+        ("hoelder_plus", "#56b4e9", "h"),
+        ("hoelder_plusplus", "#0072b2", "h"),
         ("code_vae", "#d55e00", "D"),
         ("code_vae_official", "#cc79a7", "D"),
         ("gpoe", "#56b4e9", "v"),

@@ -40,6 +40,8 @@ class Settings:
 
 def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recipe: Recipe | None = None) -> Settings:
     """recipe: of the method, if it is one. Raises InputError, naming the flag, for what cannot go together."""
+    if len(mixture.names) < 2 and (recipe is not None or method.model in RULES):
+        raise InputError(f"method {method.name} compares modalities, and there is one; use --method unimodal")
     if not MODELS.named(method.model).is_joint:
         return _own_settings(config, method)
     has_own = recipe is not None or any(stage.objective is not None for stage in method.stages)
@@ -60,8 +62,6 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recip
     _check_family(method, family, mixture)
     if method.compares_rows and config.batch_size < 2:
         raise InputError(f"--batch-size {config.batch_size}: method {method.name} compares rows; use at least 2")
-    if len(mixture.names) < 2 and (recipe is not None or method.model in RULES):
-        raise InputError(f"method {method.name} compares modalities, and there is one; use --method unimodal")
     if recipe is not None:
         _check_terms(method, recipe(mixture.names), family, prior)
     return Settings(

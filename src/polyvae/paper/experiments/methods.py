@@ -8,8 +8,8 @@ METHODS = (
     *("mvtcae", "mvtcae_over_messages", "mvtcae_contrast", "crmvae", "mmjsd", "mmvm"),
     *("jmvae", "telbo", "jnf", "jnf_dcca"),
     *("helvae", "mohelvae", "hoelder", "code_vae", "gpoe", "masked"),
-    *("mmvae_plus", "cmvae", "mmvae_plusplus", "dmvae", "mopoe_style", "idmvae", "contrastive_plus"),
-    *("mld", "aligned_flows"),
+    *("mmvae_plus", "cmvae", "mmvae_plusplus", "dmvae", "mopoe_style", "hoelder_plus", "hoelder_plusplus"),
+    *("idmvae", "contrastive_plus", "mld", "aligned_flows"),
 )
 # Published weights of the KL on PolyMNIST, or those of MultiVae's study of it; others: 1.
 PUBLISHED = dict.fromkeys(
@@ -29,7 +29,7 @@ SHORT_CHAIN = dict.fromkeys(("jnf", "jnf_dcca"), "iterations=20,step_size=0.05")
 def side_by_side(preset: str = "cpu") -> list[RunConfig]:
     """Every method at one budget: with three modalities at beta .3 (`cpu`, `gpu_small`), else at published betas.
 
-    Variants of published code are left out; docs/methods.md measures them. 60 runs (`cpu`), of which 10 of figure 2.
+    Variants of published code are left out; docs/methods.md measures them. 64 runs (`cpu`), of which 10 of figure 2.
     """
     base, betas = budget(preset), BETAS[preset]
     chains = SHORT_CHAIN if preset == "cpu" else {}
