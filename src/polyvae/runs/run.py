@@ -67,17 +67,19 @@ def run(
     store: RunStore | Path | str = "runs",
     *,
     data: MultimodalDataset | None = None,
+    test: MultimodalDataset | None = None,
     networks: Networks | None = None,
     on_step: OnStep = lambda done, total, loss: None,
     say: Say = lambda text: None,
 ) -> RunResult:
     """Trains and scores one model, or returns the finished run; an interrupted run goes on where it stopped.
 
-    data: your own data set in place of `config.dataset`. networks: name -> (encoder, decoder) of your own.
+    data: your own data set in place of `config.dataset`. test: its test rows; by default a share of `data`.
+    networks: name -> (encoder, decoder) of your own.
     Raises InputError before any compute for bad input, RunError when the run fails (its record says why).
     """
     place = store if isinstance(store, RunStore) else RunStore(store)
-    plan = make_plan(config, data, networks)
+    plan = make_plan(config, data, networks, test)
     with parallel.joined() as team:
         if team.leads:
             record = run_one(plan, place, retries=True, on_step=on_step, say=say)
