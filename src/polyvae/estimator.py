@@ -110,8 +110,7 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             }
         )
         with TemporaryDirectory(prefix="polyvae-") as place:
-            on_step = {"on_step": _say} if self.verbose else {}
-            result = run(config, place, data=rows, test=rows, **on_step)
+            result = run(config, place, data=rows, test=rows, on_step=_said if self.verbose else _unsaid)
             has_best = (result.folder / "model_best.safetensors").is_file()
             model = load(result.folder, weights="model_best" if has_best else "model")
         self.record_ = result.record
@@ -207,7 +206,7 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             names = list(getattr(self, "feature_names_in_", range(table.shape[1])))
             self.views_ = _columns(self.views or {WHOLE: slice(None)}, names)
             self._forms = {name: (len(columns),) for name, columns in self.views_.items()}
-        return {name: table[:, columns] for name, columns in self.views_.items()}
+        return {name: table[:, columns] for name, columns in (self.views_ or {}).items()}
 
     def _named(self, X: Any, *, reset: bool) -> dict[str, Any]:
         if reset and self.views is not None:
@@ -337,6 +336,10 @@ def _numpy(values: Tensor) -> np.ndarray:
     return values.detach().cpu().numpy()
 
 
-def _say(done: int, total: int, loss: float) -> None:
+def _unsaid(done: int, total: int, loss: float) -> None:
+    pass
+
+
+def _said(done: int, total: int, loss: float) -> None:
     if done % max(1, total // 10) == 0:
         print(f"step {done:,} of {total:,}: loss {loss:.4g}", flush=True)
