@@ -22,13 +22,14 @@ from polyvae.errors import InputError, RunError
 from polyvae.intervals import Calibration
 from polyvae.models import Networks, TrainableModel
 from polyvae.pictures.grids import write_grids
+from polyvae.pictures.views import is_drawn, write_views
 from polyvae.runs.evaluation import Say, evaluation_of, score
 from polyvae.runs.finished import completed
 from polyvae.runs.plan import Plan, make_plan, plugins_behind
 from polyvae.runs.record import Record, Resolved, Weights
 from polyvae.runs.saving import checksums, load, load_best, save_calibration, save_model
 from polyvae.runs.stages import stages_of
-from polyvae.runs.store import RunStore
+from polyvae.runs.store import VIEWS, RunStore
 from polyvae.threads import on_threads
 from polyvae.training import parallel
 from polyvae.training.checkpoint import Progress
@@ -221,11 +222,13 @@ def _calibrate(plan: Plan, model: TrainableModel, folder: Path, say: Say) -> Cal
 
 
 def _draw(plan: Plan, model: TrainableModel, folder: Path) -> dict[str, str]:
-    """Draws the sample grids; a note where that fails, since a picture is no reason to lose a run."""
-    if not any(modality.is_image or modality.vocabulary for modality in plan.modalities):
-        return {}
+    """Draws the sample grids, and writes what a report draws of tables; a note where that fails, since a picture is no
+    reason to lose a run."""
     try:
-        write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
+        if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
+            write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
+        if any(is_drawn(modality) for modality in plan.modalities):
+            write_views(model, plan.test, plan.train, folder / VIEWS, seed=plan.config.seed)
     except Exception as reason:  # noqa: BLE001 whatever it is, the run is trained and scored
         return {keys.SAMPLES: f"the sample grids could not be drawn ({type(reason).__name__}: {reason})"}
     return {}
