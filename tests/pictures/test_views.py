@@ -9,7 +9,7 @@ import torch
 import polyvae as pv
 from polyvae import RunConfig, files
 from polyvae.models import MultimodalVAE
-from polyvae.pictures.views import CELLS, write_views
+from polyvae.pictures.views import CELLS, ROWS, write_views
 from polyvae.runs.plan import make_plan
 from polyvae.schema import ViewsFile
 
@@ -43,7 +43,7 @@ def test_cells_are_of_the_rows_and_their_own_modality_is_not_given(world, tmp_pa
     assert set(first) == {"m0", "m1"}
     known = {round(value, 4) for value in test.values["m0"].flatten().tolist()}
     assert {cell["truth"] for cell in first["m0"]} <= known
-    assert len(first["m0"]) == min(CELLS, 50 * 4)
+    assert len(first["m0"]) == min(CELLS, ROWS * 4)
     assert all(cell["low"] <= cell["high"] for cells in first.values() for cell in cells)
     moved = replace(test, values={**test.values, "m0": test.values["m0"] + 7})
     second = write_views(model, moved, train, tmp_path / "views.json")["cells"]["m0"]
@@ -67,8 +67,13 @@ def test_patterns_count_the_training_rows(world, tmp_path):
 
 @pytest.mark.parametrize("method", ["jnf", "mld", "mmvae_plus", "unimodal"])
 def test_models_of_every_kind_leave_what_they_have(method, tmp_path):
-    only = {"only": "m0"} if method == "unimodal" else {}
-    result = pv.run(RunConfig(dataset="toy", modalities=2, method=method, **TINY, **only), tmp_path)
+    special = {
+        "unimodal": {"only": "m0"},
+        "mld": {"method_options": "steps=2"},
+        "jnf": {"method_options": "iterations=2"},
+    }
+    config = RunConfig(dataset="toy", modalities=2, method=method, **TINY, **special.get(method, {}))
+    result = pv.run(config, tmp_path)
     assert result.notes == {}
     views = files.read_object(result.folder / "views.json", ViewsFile)
     assert bool(views["codes"]) == (method != "mld")

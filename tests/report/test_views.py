@@ -6,10 +6,16 @@ import pytest
 
 from polyvae import InputError, RunStore
 from polyvae.report import write_report
+from polyvae.report.reading import read_run
+from polyvae.report.runs import Series
+from polyvae.report.style import Look
+from polyvae.report.views import codes
+from polyvae.schema import CodeFile
 from support.stores import add_run
 
+CODES = [{"x": i / 7, "y": -i / 5, "label": i % 3} for i in range(30)]
 VIEWS = {
-    "codes": [{"x": i / 7, "y": -i / 5, "label": i % 3} for i in range(30)],
+    "codes": CODES,
     "cells": {
         "m0": [{"truth": i / 3, "mean": i / 4, "low": i / 4 - 1, "high": i / 4 + 1} for i in range(10)],
         "m1": [],
@@ -23,9 +29,10 @@ def store(tmp_path) -> RunStore:
     return RunStore(tmp_path / "runs")
 
 
-def add(store: RunStore, views: dict, method: str = "mopoe") -> None:
-    run_id = add_run(store, method)
+def add(store: RunStore, views: dict) -> str:
+    run_id = add_run(store, "mopoe")
     (store.folder(run_id) / "views.json").write_text(json.dumps(views))
+    return run_id
 
 
 def test_the_page_shows_codes_cells_and_patterns(store, tmp_path):
@@ -39,22 +46,18 @@ def test_the_page_shows_codes_cells_and_patterns(store, tmp_path):
     assert {"codes", "cells", "patterns"} <= drawn
 
 
-@pytest.mark.parametrize("labels", [[None] * 30, [0] * 30, list(range(30)), [None, *range(29)]])
-def test_codes_of_any_classes_are_drawn(store, tmp_path, labels):
-    add(store, VIEWS | {"codes": [code | {"label": label} for code, label in zip(VIEWS["codes"], labels, strict=True)]})
-    assert "codes of MoPoE-VAE" in write_report(store, tmp_path / "report").read_text()
-
-
-def test_runs_that_left_nothing_of_tables_have_no_such_part(store, tmp_path):
-    add(store, {"codes": [], "cells": {}, "patterns": []})
-    assert "<h3>Tables</h3>" not in write_report(store, tmp_path / "report").read_text()
+@pytest.mark.parametrize("labels", [[None] * 30, [0] * 30, list(range(30))])
+def test_codes_of_any_classes_are_drawn(labels):
+    points = [CodeFile(x=code["x"], y=code["y"], label=label) for code, label in zip(CODES, labels, strict=True)]
+    figure = codes(points, Series("MoPoE-VAE", Look("MoPoE-VAE", "#009e73", "D"), "mopoe", (), None))
+    (axes,) = figure.axes
+    drawn = [len(line.get_xdata()) for line in axes.lines] + [len(dots.get_offsets()) for dots in axes.collections]
+    assert sum(drawn) == 30
 
 
 @pytest.mark.parametrize("damage", [{"codes": [{"x": 1.0}]}, {"cells": {"m0": [{"truth": "a"}]}}, {"patterns": 3}])
-def test_a_run_whose_tables_are_damaged_is_left_out(store, tmp_path, damage):
-    add(store, VIEWS | damage)
-    add_run(store, "mvae")
-    damages: list[InputError] = []
-    page = write_report(store, tmp_path / "report", damages.append).read_text()
-    assert "views.json is damaged" in str(damages[0])
-    assert "codes of MoPoE-VAE" not in page
+def test_tables_of_another_form_are_damaged(store, damage):
+    run_id = add(store, VIEWS | damage)
+    with pytest.raises(InputError, match=r"views\.json is damaged"):
+        read_run(store, run_id)
+    assert read_run(store, add_run(store, "mvae")).views is None

@@ -15,7 +15,8 @@ from polyvae.models.contract import Model, has_density, is_joint
 from polyvae.noise import derive_seed
 from polyvae.schema import CellFile, CodeFile, PatternFile, ViewsFile
 
-CODES, ROWS, CELLS, PATTERNS = 500, 50, 150, 20  # at most
+CODES, ROWS, CELLS, PATTERNS = 500, 40, 150, 20  # at most
+DRAWS = 20  # some models draw slowly
 
 
 def is_drawn(modality: Modality) -> bool:
@@ -66,7 +67,7 @@ def _cells(trial: Trial[Model], target: Modality) -> list[CellFile]:
     truth = batch.values[target.name]
     blind = batch.present & torch.tensor([name != target.name for name in model.names], device=truth.device)
     generator = torch.Generator(truth.device).manual_seed(derive_seed(trial.seed, "views", target.name))
-    filled = impute(model, Batch(batch.values, blind), generator=generator)[target.name]
+    filled = impute(model, Batch(batch.values, blind), draws=DRAWS, generator=generator)[target.name]
     assert isinstance(filled, Imputed)
     scale = (lambda values: values) if target.transform is None else target.transform
     columns = [truth, *(scale(part) for part in (filled.mean, filled.low, filled.high))]
