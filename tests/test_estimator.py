@@ -1,6 +1,7 @@
 """The estimator: scikit-learn's own checks, units, forms of data, what a row may lack."""
 
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -223,3 +224,11 @@ def test_a_model_without_a_joint_posterior_says_so():
 def test_codes_are_double_and_need_no_gradient(fitted):
     assert next(fitted.model_.parameters()).dtype == torch.float64
     assert fitted.transform(table()).dtype == np.float64
+
+
+def test_the_python_of_the_page_runs():
+    page = (Path(__file__).parent.parent / "docs" / "sharing.md").read_text()
+    names: dict = {}
+    exec(page.split("```python\n")[1].split("```")[0].replace("epochs=20", "epochs=2"), names)
+    assert names["codes"].shape == (200, 8)
+    assert np.isfinite(names["filled"]).all()
