@@ -10,6 +10,7 @@ from polyvae.report.reading import read_run
 from polyvae.report.runs import Series
 from polyvae.report.style import Look
 from polyvae.report.views import codes
+from polyvae.runs import upkeep
 from polyvae.schema import CodeFile
 from support.stores import add_run
 
@@ -60,4 +61,5 @@ def test_tables_of_another_form_are_damaged(store, damage):
     run_id = add(store, VIEWS | damage)
     with pytest.raises(InputError, match=r"views\.json is damaged"):
         read_run(store, run_id)
+    assert any("views.json is damaged" in found.problem for found in upkeep.check(store))
     assert read_run(store, add_run(store, "mvae")).views is None

@@ -43,8 +43,6 @@ def write_views(
 
 
 def _codes(trial: Trial[Model]) -> list[CodeFile]:
-    from sklearn.decomposition import PCA  # here: it starts slowly
-
     model, rows = trial.model, trial.having((), CODES).rows
     if not is_joint(model) or not has_density(model, model.names) or len(rows) < 3:
         return []
@@ -52,8 +50,8 @@ def _codes(trial: Trial[Model]) -> list[CodeFile]:
     if not batch.is_complete and not all(has_density(model, (name,)) for name in model.names):
         return []
     means = model.posterior(batch).mean.double().cpu().numpy()
-    plane = PCA(min(2, means.shape[1]), svd_solver="full").fit_transform(means)
-    plane = np.pad(plane, ((0, 0), (0, 2 - plane.shape[1])))
+    left, scale, _ = np.linalg.svd(means - means.mean(0), full_matrices=False)
+    plane = np.pad((left * scale)[:, :2], ((0, 0), (0, max(0, 2 - len(scale)))))
     labels = [None] * len(rows) if batch.label is None else batch.label.tolist()
     return [CodeFile(x=_short(x), y=_short(y), label=label) for (x, y), label in zip(plane, labels, strict=True)]
 
