@@ -40,6 +40,7 @@ COMMANDS = {  # name -> module in this folder, function; a module is imported wh
     "pack": ("share", "pack"),
     "push": ("share", "push"),
     "pull": ("share", "pull"),
+    "serve": ("serve", "serve"),
 }
 CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f]")  # but tab and newline
 GUIDE = """Multimodal variational autoencoders: train, compare, generate, impute.
