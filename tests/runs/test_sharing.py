@@ -98,11 +98,13 @@ def test_an_archive_holds_all_of_a_run_and_unpacks_into_a_store(folder, tmp_path
     assert {name.partition(".")[2] for name in names} == {"md", "json", "jsonl", "safetensors", "png"}
 
 
-def test_no_path_of_this_machine_leaves_it(folder, tmp_path):
+def test_no_path_of_this_machine_and_no_cell_leaves_it(folder, tmp_path):
     for content in sharing.shared(folder, "unknown").values():
         raw = content if isinstance(content, bytes) else content.read_bytes()
         assert str(tmp_path.parent).encode() not in raw
         assert str(Path.home()).encode() + b"/" not in raw
+    assert (folder / "views.json").exists()
+    assert "views.json" not in sharing.shared(folder, "unknown")
     record = json.loads(sharing.shared(folder, "unknown")["record.json"])
     assert record["config"]["data"] == "mine.npz"
 

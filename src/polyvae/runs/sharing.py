@@ -17,7 +17,7 @@ from polyvae.models import ModelFile
 from polyvae.runs import packing, saving, upkeep
 from polyvae.runs.card import model_card
 from polyvae.runs.record import Record
-from polyvae.runs.store import RECORD, RunStore, check_kept
+from polyvae.runs.store import RECORD, VIEWS, RunStore, check_kept
 
 UNKNOWN = "unknown"  # the licence, unless it is said
 KNOWN = [*packing.KEPT, *packing.WEIGHTS]
@@ -85,7 +85,8 @@ def pull(repository: str, store: RunStore, revision: str | None = None) -> tuple
 def shared(folder: Path, license: str) -> dict[str, bytes | Path]:
     """File -> content of a finished run: record, config, history, model, weights, fitted priors, pictures, card.
 
-    No path of this machine is in them: of the user's own data, config and record keep the name of the file.
+    No path of this machine is in them: of the user's own data, config and record keep the name of the file. No cell of a
+    table is, either; pictures show test rows.
     """
     store = RunStore(folder.parent)
     record = store.record(folder.name)
@@ -96,6 +97,7 @@ def shared(folder: Path, license: str) -> dict[str, bytes | Path]:
         raise InputError(faults[0])
     kept = packing.content_of(store, folder, weights=True, leaving=_without_paths)
     named = {name.partition("/")[2]: content for name, content in kept.items()}
+    named.pop(VIEWS, None)
     model = files.read_object(folder / "model.json", ModelFile)
     pictures = [name for name in named if name.startswith("samples/")]
     named[packing.CARD] = model_card(record, model["modalities"], pictures, license).encode()
