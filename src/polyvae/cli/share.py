@@ -26,8 +26,8 @@ def pack(
 ) -> None:
     """Write a finished run as one file: model, weights, record, pictures and a model card.
 
-    It is a .tar file of JSON, safetensors, PNG and Markdown, which `polyvae store unpack` adds to a store. No path of this
-    machine and no cell of a table is in it; pictures show test rows.
+    It is a .tar file of JSON, safetensors, PNG and Markdown, which `polyvae store unpack` adds to a store. No path of
+    this machine and no cell of a table is in it; pictures show test rows.
 
     Args:
         out: File to write. Default: RUN.tar, RUN being the whole run id.

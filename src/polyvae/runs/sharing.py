@@ -85,8 +85,8 @@ def pull(repository: str, store: RunStore, revision: str | None = None) -> tuple
 def shared(folder: Path, license: str) -> dict[str, bytes | Path]:
     """File -> content of a finished run: record, config, history, model, weights, fitted priors, pictures, card.
 
-    No path of this machine is in them: of the user's own data, config and record keep the name of the file. No cell of a
-    table is, either; pictures show test rows.
+    No path of this machine is in them: of the user's own data, config and record keep the name of the file. No cell of
+    a table is, either; pictures show test rows.
     """
     store = RunStore(folder.parent)
     record = store.record(folder.name)
