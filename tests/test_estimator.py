@@ -232,3 +232,13 @@ def test_the_python_of_the_page_runs():
     exec(page.split("```python\n")[1].split("```")[0].replace("epochs=20", "epochs=2"), names)
     assert names["codes"].shape == (200, 8)
     assert np.isfinite(names["filled"]).all()
+
+
+def test_intervals_are_those_calibrated_on_the_held_out_rows():
+    model, x = imputer(views=VIEWS, epochs=3).fit(table(200)), table(20, seed=5)
+    x[:, 4:] = np.nan
+    _, low, high = model.impute(x, return_interval=True)
+    factors = model.calibration_.of(["rna"], "protein").numpy()
+    model.calibration_ = None
+    _, plain_low, plain_high = model.impute(x, return_interval=True)
+    np.testing.assert_allclose((high - low)[:, 4:], factors * (plain_high - plain_low)[:, 4:], rtol=1e-5)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
@@ -18,16 +19,16 @@ from polyvae.datasets.own.arrays import read_parts
 from polyvae.datasets.own.columns import interpret
 from polyvae.datasets.own.new_rows import load_like, with_given
 from polyvae.errors import InputError
-from polyvae.imputation import ImputedText, impute
+from polyvae.imputation import ImputedText, impute, rows_at_once
 from polyvae.metrics.log_likelihood import log_mean
 from polyvae.modality import Batch, Modality, Standardise
 from polyvae.models.contract import joint
 from polyvae.noise import RowNoise, derive_seed
 from polyvae.runs.plan import device_named
 from polyvae.runs.run import run
-from polyvae.runs.saving import load
+from polyvae.runs.saving import load, load_calibration
 
-CHUNK = 100  # rows at a time
+CHUNK = 100  # rows at a time, at most
 WHOLE = "x"  # the one view of a table that is not cut into views
 
 
@@ -51,7 +52,8 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     random_state: of weights, the order of rows and all draws. verbose: prints the loss ten times.
 
     Fitted: model_, in eval mode and double precision, so that a row's code does not depend on the rows beside it;
-    record_, of its training; views_, name -> column numbers, or None; n_features_in_ of a table.
+    record_, of its training; calibration_, of its intervals; views_, name -> column numbers, or None; n_features_in_ of
+    a table.
     """
 
     def __init__(
@@ -111,8 +113,8 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         )
         with TemporaryDirectory(prefix="polyvae-") as place:
             result = run(config, place, data=rows, test=rows, on_step=_said if self.verbose else _unsaid)
-            has_best = (result.folder / "model_best.safetensors").is_file()
-            model = load(result.folder, weights="model_best" if has_best else "model")
+            model = load(result.folder, weights="auto")
+            self.calibration_ = load_calibration(result.folder)
         self.record_ = result.record
         self.model_ = model.to(device_named(self.device)).double()
         return self
@@ -130,12 +132,13 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
         Of classes the likeliest one, of text the likeliest words. An array or a DataFrame for a table, else a dict
         name -> the like of what was given (of a modality that X has not: of what it was fitted on).
-        return_interval: (filled, low, high), the ends of 80 % intervals; observed values, classes and text are their
-        own ends.
+        return_interval: (filled, low, high), the ends of 80 % intervals, calibrated on the held-out rows; observed
+        values, classes and text are their own ends.
         """
         model, (given, rows) = self._fitted(X)
         generator = torch.Generator(device_named(self.device)).manual_seed(derive_seed(self.seed_, "impute"))
-        parts = [impute(model, batch, draws=self.draws, generator=generator) for batch in self._batches(rows)]
+        fill = partial(impute, model, draws=self.draws, generator=generator, calibration=self.calibration_)
+        parts = [fill(batch) for batch in self._batches(rows, rows_at_once(model, self.draws, CHUNK))]
         filled: tuple[dict[str, Any], ...] = ({}, {}, {})
         for column, modality in enumerate(model.modalities):
             name, seen = modality.name, _numpy(rows.present[:, column])
@@ -217,10 +220,10 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             self._forms = {name: np.shape(value)[1:] for name, value in arrays.items()}
         return arrays
 
-    def _batches(self, rows: MultimodalDataset) -> Iterator[Batch]:
+    def _batches(self, rows: MultimodalDataset, size: int = CHUNK) -> Iterator[Batch]:
         device = device_named(self.device)
-        for start in range(0, len(rows), CHUNK):
-            batch = rows.batch(slice(start, start + CHUNK)).to(device)
+        for start in range(0, len(rows), size):
+            batch = rows.batch(slice(start, start + size)).to(device)
             yield batch._replace(values={name: value.double() for name, value in batch.values.items()})
 
     def _in_form(self, modality: Modality, values: Tensor) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What a report shows of tables: codes in a plane, cells filled in against the truth, and what rows lack."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 from polyvae import files
 from polyvae.dataset import MultimodalDataset
 from polyvae.imputation import Imputed, impute
+from polyvae.intervals import Calibration
 from polyvae.metrics.protocol import Trial, measuring
 from polyvae.modality import Batch, Modality
 from polyvae.models.contract import Model, has_density, is_joint
@@ -25,7 +27,13 @@ def is_drawn(modality: Modality) -> bool:
 
 
 def write_views(
-    model: Model, data: MultimodalDataset, train: MultimodalDataset, path: Path, *, seed: int = 0
+    model: Model,
+    data: MultimodalDataset,
+    train: MultimodalDataset,
+    path: Path,
+    *,
+    calibration: Calibration | None = None,
+    seed: int = 0,
 ) -> ViewsFile:
     """Writes what is shown of the tables to a JSON file, and returns it.
 
@@ -36,7 +44,7 @@ def write_views(
     """
     with measuring(model, data, least=0, seed=seed) as trial:
         tables = [m for m in model.modalities if is_drawn(m)] if len(model.names) > 1 else []
-        cells = {m.name: found for m in tables if (found := _cells(trial, m))}
+        cells = {m.name: found for m in tables if (found := _cells(trial, m, calibration))}
         content = ViewsFile(codes=_codes(trial), cells=cells, patterns=_patterns(train))
     files.write_json(path, content)
     return content
@@ -56,7 +64,7 @@ def _codes(trial: Trial[Model]) -> list[CodeFile]:
     return [CodeFile(x=_short(x), y=_short(y), label=label) for (x, y), label in zip(plane, labels, strict=True)]
 
 
-def _cells(trial: Trial[Model], target: Modality) -> list[CellFile]:
+def _cells(trial: Trial[Model], target: Modality, calibration: Calibration | None) -> list[CellFile]:
     model = trial.model
     whole = trial.having(model.names, ROWS)
     if not whole.rows:
@@ -65,7 +73,8 @@ def _cells(trial: Trial[Model], target: Modality) -> list[CellFile]:
     truth = batch.values[target.name]
     blind = batch.present & torch.tensor([name != target.name for name in model.names], device=truth.device)
     generator = torch.Generator(truth.device).manual_seed(derive_seed(trial.seed, "views", target.name))
-    filled = impute(model, Batch(batch.values, blind), draws=DRAWS, generator=generator)[target.name]
+    fill = partial(impute, draws=DRAWS, generator=generator, targets=[target.name], calibration=calibration)
+    filled = fill(model, Batch(batch.values, blind))[target.name]
     assert isinstance(filled, Imputed)
     scale = (lambda values: values) if target.transform is None else target.transform
     columns = [truth, *(scale(part) for part in (filled.mean, filled.low, filled.high))]

@@ -206,7 +206,7 @@ def _train_and_score(
         scores = score(plan, model.eval(), evaluation, say)
         account.metrics, account.notes = scores.metrics, account.notes | scores.notes
         account.resolved = account.resolved.with_scoring(scores.resolved)
-        account.notes |= _draw(plan, model, folder)
+        account.notes |= _draw(plan, model, folder, evaluation.calibration)
 
 
 def _calibrate(plan: Plan, model: TrainableModel, folder: Path, say: Say) -> Calibration | None:
@@ -221,14 +221,14 @@ def _calibrate(plan: Plan, model: TrainableModel, folder: Path, say: Say) -> Cal
     return calibration
 
 
-def _draw(plan: Plan, model: TrainableModel, folder: Path) -> dict[str, str]:
+def _draw(plan: Plan, model: TrainableModel, folder: Path, calibration: Calibration | None) -> dict[str, str]:
     """Draws the sample grids, and writes what a report draws of tables; a note where that fails, since a picture is no
     reason to lose a run."""
     try:
         if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
             write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
         if any(is_drawn(modality) for modality in plan.modalities):
-            write_views(model, plan.test, plan.train, folder / VIEWS, seed=plan.config.seed)
+            write_views(model, plan.test, plan.train, folder / VIEWS, calibration=calibration, seed=plan.config.seed)
     except Exception as reason:  # noqa: BLE001 whatever it is, the run is trained and scored
         return {keys.SAMPLES: f"the sample grids could not be drawn ({type(reason).__name__}: {reason})"}
     return {}
