@@ -24,7 +24,7 @@ LAYERS = (
     {"methods", "metrics"},
     {"pictures"},
     {"runs"},
-    {"sweeps", "audits"},
+    {"sweeps", "audits", "estimator", "app"},
     {"paper", "advice"},
     {"report"},
     {"cli"},

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time a name is import
     from polyvae.config import RunConfig
     from polyvae.dataset import MultimodalDataset
     from polyvae.errors import InputError, RunError
+    from polyvae.estimator import MultimodalVAEImputer
     from polyvae.gaussian import Gaussian
     from polyvae.imputation import Imputed, ImputedText, impute
     from polyvae.modality import Batch, Modality
@@ -47,6 +48,7 @@ __all__ = [
     "Model",
     "MultimodalDataset",
     "MultimodalVAE",
+    "MultimodalVAEImputer",
     "Record",
     "RunConfig",
     "RunError",
@@ -83,6 +85,7 @@ _PLACES = {  # of the names that are no modules
     "Model": "models",
     "MultimodalDataset": "dataset",
     "MultimodalVAE": "models",
+    "MultimodalVAEImputer": "estimator",
     "Record": "runs.record",
     "RunConfig": "config",
     "RunError": "errors",

@@ -58,6 +58,38 @@ class HistoryLine(Means):
     validation: NotRequired[Means]
 
 
+class CodeFile(TypedDict):
+    """A code in the plane of its principal components, and the class of its row."""
+
+    x: float
+    y: float
+    label: int | None
+
+
+class CellFile(TypedDict):
+    """A cell of a table in model units: what is true, and what was filled in, with the ends of its interval."""
+
+    truth: float
+    mean: float
+    low: float
+    high: float
+
+
+class PatternFile(TypedDict):
+    """How many rows have these modalities and no others."""
+
+    present: list[str]
+    rows: Count
+
+
+class ViewsFile(TypedDict):
+    """views.json: what a report shows of tables (`pictures.views`). cells: by modality."""
+
+    codes: list[CodeFile]
+    cells: dict[str, list[CellFile]]
+    patterns: list[PatternFile]
+
+
 def parsed(text: str) -> Any:
     """The content of JSON text. Raises ValueError for what is none, and for what no file of ours holds.
 

@@ -37,6 +37,10 @@ COMMANDS = {  # name -> module in this folder, function; a module is imported wh
     "generate": ("use", "generate"),
     "impute": ("use", "impute"),
     "fit-prior": ("use", "fit_prior"),
+    "pack": ("share", "pack"),
+    "push": ("share", "push"),
+    "pull": ("share", "pull"),
+    "serve": ("serve", "serve"),
 }
 CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f]")  # but tab and newline
 GUIDE = """Multimodal variational autoencoders: train, compare, generate, impute.

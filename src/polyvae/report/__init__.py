@@ -17,7 +17,7 @@ from polyvae import escapes, files
 from polyvae.errors import InputError
 from polyvae.keys import LEAVE_ONE_OUT
 from polyvae.paper.claims import judge
-from polyvae.report import drawing, figures, grids, panels, paper, style, table, words
+from polyvae.report import drawing, figures, grids, panels, paper, style, table, views, words
 from polyvae.report.glossary import glossary
 from polyvae.report.marks import Marks
 from polyvae.report.overview import table_1
@@ -138,6 +138,7 @@ def _section(group: Group, kinds: Sequence[grids.Kind], folder: Path, marks: Mar
         "trade": chart("trade-off", trade, draw_trade, "Fréchet distance against leave-one-out coherence, per run"),
         "score": _score(group, trade),
         "kinds": kinds,
+        "views": _views(group, folder),
         "table": table.metrics_table(group),
         "evaluation": table.evaluation_table(group),
         "fitted": table.fitted_table(group),
@@ -175,6 +176,23 @@ def _pairs(group: Group, folder: Path) -> list[Chart]:
             alt = f"Coherence of {series.label} for each pair of given and target modality"
             figure = drawing.pairs(matrix, series, group.modalities)
             charts.append(_chart(figure, folder, f"pairs-{group.name}-{i}", alt))
+    return charts
+
+
+def _views(group: Group, folder: Path) -> list[Chart]:
+    """Tables: what rows lack, once, then the codes of each series and what it fills in."""
+    shown = views.shown(group.series)
+    charts = []
+    if shown and (found := shown[0][1]["patterns"]):
+        figure = views.patterns(found, group.modalities)
+        charts.append(_chart(figure, folder, f"patterns-{group.name}", "How many training rows have which modalities"))
+    for i, (series, of_run) in enumerate(shown):
+        if of_run["codes"]:
+            figure, alt = views.codes(of_run["codes"], series), f"Codes of {series.label} in a plane, by class"
+            charts.append(_chart(figure, folder, f"codes-{group.name}-{i}", alt))
+        for target, cells in [(name, cells) for name, cells in of_run["cells"].items() if cells][: views.MOST]:
+            figure, alt = views.cells(cells, target, series), f"Cells of {target} that {series.label} filled in"
+            charts.append(_chart(figure, folder, f"cells-{group.name}-{i}-{escapes.file_name(target)}", alt))
     return charts
 
 

@@ -51,6 +51,7 @@ def read_run(store: RunStore, run_id: str) -> Run:
         folder=folder,
         history=tuple(store.history(run_id)) if record.is_done else (),
         samples=store.samples(run_id) if record.is_done else {},
+        views=store.views(run_id) if record.is_done else None,
     )
 
 

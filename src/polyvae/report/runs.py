@@ -15,6 +15,7 @@ from polyvae.paper.claims.evidence import setting
 from polyvae.paper.names import OFFICIAL
 from polyvae.report.style import Look
 from polyvae.runs.record import Record
+from polyvae.schema import ViewsFile
 
 DATA_FIELDS = ("dataset", *DATA_OPTIONS, "data", "data_seed", "train_size", "test_size")
 MANY, MOST = 1000, 100  # runs of a data set from which on means over seeds are shown, and how many of these
@@ -23,11 +24,13 @@ SHOWN_ANYWAY = {"method", "beta", "seed", "only", *DATA_FIELDS, *NOT_HASHED} - {
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Record):
-    """One record, with what lies beside it: a line per epoch, and sample grids by name; none for a failed run."""
+    """One record, with what lies beside it: a line per epoch, sample grids by name, what is shown of tables; none for a
+    failed run."""
 
     folder: Path
     history: tuple[Mapping[str, Any], ...]
     samples: Mapping[str, Path]
+    views: ViewsFile | None = None
     seeds: int = 1  # above 1: a mean over so many runs, with history and samples of the first
 
     @property

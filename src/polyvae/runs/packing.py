@@ -4,7 +4,7 @@ import hashlib
 import io
 import math
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatch
 from functools import partial
@@ -13,12 +13,14 @@ from tempfile import TemporaryDirectory
 from typing import IO, TypedDict
 
 from polyvae import files, schema
+from polyvae.config import RunConfig
 from polyvae.errors import InputError
-from polyvae.runs.store import CONFIG, RECORD, Damaged, RunStore, raised, readable
+from polyvae.runs.store import CONFIG, RECORD, VIEWS, Damaged, RunStore, raised, readable
 from polyvae.runs.upkeep import idle
 
 FORMAT, MANIFEST = 1, "store.json"
-KEPT = (CONFIG, "history.jsonl", "samples/*.png", "traceback.txt", "checkpoint/state.safetensors", RECORD)
+CARD = "README.md"
+KEPT = (CARD, CONFIG, "history.jsonl", "samples/*.png", VIEWS, "traceback.txt", "checkpoint/state.safetensors", RECORD)
 WEIGHTS = (
     "model.json",
     "model.safetensors",
@@ -37,6 +39,11 @@ class ManifestFile(TypedDict):
     files: dict[str, str]
 
 
+def without_place(config: RunConfig) -> RunConfig:
+    """The config without the data directory of this machine."""
+    return config.with_(data_dir=None)
+
+
 def pack(store: RunStore, path: Path, *, weights: bool = False, on_damage: Damaged = raised) -> int:
     """Writes the runs of a store, finished or not, into a .tar file; returns how many.
 
@@ -44,31 +51,40 @@ def pack(store: RunStore, path: Path, *, weights: bool = False, on_damage: Damag
     history and pictures are kept, weights if they are asked for. on_damage: as for `RunStore.records`.
     Raises InputError where there is no store, or nothing in it.
     """
-    runs = list(filter(None, readable(partial(_content, store, weights=weights), idle(store.there()), on_damage)))
+    runs = list(filter(None, readable(partial(content_of, store, weights=weights), idle(store.there()), on_damage)))
     if not runs:
         raise InputError(f"{store.root} holds no run that could be packed")
-    kept = {name: content for run in runs for name, content in run.items()}
+    write(path, {name: content for run in runs for name, content in run.items()})
+    return len(runs)
+
+
+def write(path: Path, kept: Mapping[str, bytes | Path]) -> None:
+    """Writes a pack of the files run id/file -> content."""
     manifest = {"format": FORMAT, "files": {name: _sha256(content) for name, content in kept.items()}}
     with files.atomic(path) as temporary, tarfile.open(temporary, "w") as archive:
-        for name, content in ({MANIFEST: _text(manifest)} | kept).items():
+        for name, content in {MANIFEST: _text(manifest), **kept}.items():
             member = tarfile.TarInfo(name)
             member.size = len(content) if isinstance(content, bytes) else content.stat().st_size
             with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as source:
                 archive.addfile(member, source)
-    return len(runs)
 
 
-def _content(store: RunStore, folder: Path, *, weights: bool) -> dict[str, bytes | Path]:
-    """run id/file -> what is kept of a run. A finished one without weights is its record, which holds the config."""
+def content_of(
+    store: RunStore, folder: Path, *, weights: bool, leaving: Callable[[RunConfig], RunConfig] = without_place
+) -> dict[str, bytes | Path]:
+    """run id/file -> what is kept of a run. A finished one without weights is its record, which holds the config.
+
+    leaving: the config as it leaves this machine.
+    """
     record = store.record(folder.name)
-    names = {str(path.relative_to(folder)): path for path in _files(folder)}
-    found: dict[str, bytes | Path] = {name: path for name, path in names.items() if _is_known(name, weights)}
+    names = {str(path.relative_to(folder)): path for path in plain_files(folder)}
+    found: dict[str, bytes | Path] = {name: path for name, path in names.items() if is_known(name, weights)}
     if record is not None:
-        found[RECORD] = _text(replace(record, config=record.config.with_(data_dir=None)).to_json())
+        found[RECORD] = _text(replace(record, config=leaving(record.config)).to_json())
     if record is not None and record.is_done and not weights:
         found.pop(CONFIG, None)
     elif CONFIG in found:
-        found[CONFIG] = _text(store.config(folder.name).with_(data_dir=None).to_dict())
+        found[CONFIG] = _text(leaving(store.config(folder.name)).to_dict())
     return {f"{folder.name}/{name}": content for name, content in found.items()}
 
 
@@ -87,7 +103,7 @@ def unpack(path: Path, store: RunStore) -> tuple[int, int]:
             packed = RunStore(place)
             runs = sorted(folder.name for folder in packed.root.iterdir())
             steps = [_steps(packed, run_id) for run_id in runs]  # read whole, before one is added
-            added = sum(map(partial(_take, packed, store), runs, steps))
+            added = sum(map(partial(take, packed, store), runs, steps))
             return added, len(runs) - added
     except (tarfile.TarError, EOFError) as error:
         raise InputError(f"{path} is damaged or no pack of a store ({error}); pack the store again") from error
@@ -102,7 +118,7 @@ def _extract(archive: tarfile.TarFile, path: Path, place: Path) -> None:
         run_id, _, name = member.name.partition("/")
         is_plain = member.isreg() and not member.issparse()  # whose holes would be written out
         source = archive.extractfile(member) if is_plain else None
-        if source is None or not files.is_plain_name(run_id) or not _is_known(name, weights=True):
+        if source is None or not files.is_plain_name(run_id) or not is_known(name, weights=True):
             raise InputError(f"{path} holds {member.name!r}, which is no file of a run; it is no pack of polyvae's")
         target = place / run_id / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +149,8 @@ def _manifest(archive: tarfile.TarFile, path: Path) -> dict[str, str]:
     return content["files"]
 
 
-def _take(packed: RunStore, store: RunStore, run_id: str, steps: float) -> bool:
-    """Moves a run over unless the store has it, or as much of it."""
+def take(packed: RunStore, store: RunStore, run_id: str, steps: float) -> bool:
+    """Moves a run over unless the store has it, or as much of it; steps: how far it got, infinity if finished."""
     with store.lock(run_id, wait=True):
         if steps <= _steps(store, run_id):
             return False
@@ -155,11 +171,11 @@ def _steps(store: RunStore, run_id: str) -> float:
     return history[-1]["step"] if history else 0
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def plain_files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
 
 
-def _is_known(name: str, weights: bool) -> bool:
+def is_known(name: str, weights: bool) -> bool:
     patterns = KEPT + WEIGHTS * weights
     return any(fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in patterns)
 

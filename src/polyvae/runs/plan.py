@@ -103,17 +103,23 @@ class Plan:
         return rows._replace(values={name: value.nan_to_num() for name, value in rows.values.items()})
 
 
-def make_plan(config: RunConfig, data: MultimodalDataset | None = None, own: Networks | None = None) -> Plan:
+def make_plan(
+    config: RunConfig,
+    data: MultimodalDataset | None = None,
+    own: Networks | None = None,
+    test: MultimodalDataset | None = None,
+) -> Plan:
     """Loads (or reuses) the data and checks every name and number of `config` against them.
 
-    data: the user's own data set in place of `config.dataset`. own: networks by modality name.
+    data: the user's own data set in place of `config.dataset`. test: its test rows, else they are cut off it.
+    own: networks by modality name.
     Raises InputError, naming the flag, for anything that cannot work.
     """
     config = _canonical(config if data is None else config.with_(dataset=data.name))
     method = METHODS.named(config.method)
     wanted = metrics.metric_names(config.metrics, pretrained.installed())
     device = device_named(config.device)
-    whole_train, whole_test = rows.load_splits(config, data)
+    whole_train, whole_test = rows.load_splits(config, data, test)
     is_own = data is not None or config.dataset == "arrays"
     by_content = is_own or config.dataset in datasets.DATASETS.origins
     sampler = rows.sampler_of(config, data)

@@ -25,13 +25,22 @@ from polyvae.noise import derive_seed
 WEIGHTS = {"mmvae": {"image": str(32 / (3 * 64 * 64))}, "mmvm": {"caption": str(64 * 64 / 32)}}
 
 
-def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[MultimodalDataset, MultimodalDataset]:
-    """(training rows, test rows). Raises InputError for options that the data do not have."""
+def load_splits(
+    config: RunConfig, data: MultimodalDataset | None, test: MultimodalDataset | None = None
+) -> tuple[MultimodalDataset, MultimodalDataset]:
+    """(training rows, test rows). test: those of `data`, which are else cut off it.
+
+    Raises InputError for options that the data do not have, or test rows of other modalities.
+    """
     known = datasets.DATASETS.get(config.dataset)
     if config.pairing == "fresh" and (data is not None or (known is not None and "pairing" not in known.own_options)):
         raise InputError(f"--pairing fresh: data set {config.dataset!r} has no generator; leave --pairing out")
     if data is not None:
-        train, test = _cut(data, config.test_size or max(1, len(data) // 5), config.data_seed, "--test-size")
+        if test is None:
+            train, test = _cut(data, config.test_size or max(1, len(data) // 5), config.data_seed, "--test-size")
+        else:
+            train = data
+            _check_test_rows(config, train, test)
         if (config.train_size or 0) > len(train):
             raise InputError(f"--train-size is {config.train_size}, but {len(train)} rows are left for training")
         return train.rows(torch.arange(config.train_size or len(train))), test
@@ -42,6 +51,16 @@ def load_splits(config: RunConfig, data: MultimodalDataset | None) -> tuple[Mult
         return _load(config.dataset, (config.train_size, None), config.data_seed, test_size=config.test_size, **options)
     load = _load if config.dataset in datasets.DATASETS.origins else _load_once  # so may the code of a plug-in
     return load(config.dataset, (config.train_size, config.test_size), config.data_seed, **options)
+
+
+def _check_test_rows(config: RunConfig, train: MultimodalDataset, test: MultimodalDataset) -> None:
+    if config.test_size is not None:
+        raise InputError("--test-size is a share of the data, and the test rows are given as test; leave one out")
+    if test.modalities != train.modalities:
+        raise InputError(
+            "the test rows have other modalities, units or likelihoods than the data; read them with "
+            "datasets.own.new_rows.load_like(rows, data.modalities)"
+        )
 
 
 def _load(

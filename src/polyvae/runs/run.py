@@ -22,13 +22,14 @@ from polyvae.errors import InputError, RunError
 from polyvae.intervals import Calibration
 from polyvae.models import Networks, TrainableModel
 from polyvae.pictures.grids import write_grids
+from polyvae.pictures.views import is_drawn, write_views
 from polyvae.runs.evaluation import Say, evaluation_of, score
 from polyvae.runs.finished import completed
 from polyvae.runs.plan import Plan, make_plan, plugins_behind
 from polyvae.runs.record import Record, Resolved, Weights
 from polyvae.runs.saving import checksums, load, load_best, save_calibration, save_model
 from polyvae.runs.stages import stages_of
-from polyvae.runs.store import RunStore
+from polyvae.runs.store import VIEWS, RunStore
 from polyvae.threads import on_threads
 from polyvae.training import parallel
 from polyvae.training.checkpoint import Progress
@@ -67,17 +68,19 @@ def run(
     store: RunStore | Path | str = "runs",
     *,
     data: MultimodalDataset | None = None,
+    test: MultimodalDataset | None = None,
     networks: Networks | None = None,
     on_step: OnStep = lambda done, total, loss: None,
     say: Say = lambda text: None,
 ) -> RunResult:
     """Trains and scores one model, or returns the finished run; an interrupted run goes on where it stopped.
 
-    data: your own data set in place of `config.dataset`. networks: name -> (encoder, decoder) of your own.
+    data: your own data set in place of `config.dataset`. test: its test rows; by default a share of `data`.
+    networks: name -> (encoder, decoder) of your own.
     Raises InputError before any compute for bad input, RunError when the run fails (its record says why).
     """
     place = store if isinstance(store, RunStore) else RunStore(store)
-    plan = make_plan(config, data, networks)
+    plan = make_plan(config, data, networks, test)
     with parallel.joined() as team:
         if team.leads:
             record = run_one(plan, place, retries=True, on_step=on_step, say=say)
@@ -203,7 +206,7 @@ def _train_and_score(
         scores = score(plan, model.eval(), evaluation, say)
         account.metrics, account.notes = scores.metrics, account.notes | scores.notes
         account.resolved = account.resolved.with_scoring(scores.resolved)
-        account.notes |= _draw(plan, model, folder)
+        account.notes |= _draw(plan, model, folder, evaluation.calibration)
 
 
 def _calibrate(plan: Plan, model: TrainableModel, folder: Path, say: Say) -> Calibration | None:
@@ -218,12 +221,14 @@ def _calibrate(plan: Plan, model: TrainableModel, folder: Path, say: Say) -> Cal
     return calibration
 
 
-def _draw(plan: Plan, model: TrainableModel, folder: Path) -> dict[str, str]:
-    """Draws the sample grids; a note where that fails, since a picture is no reason to lose a run."""
-    if not any(modality.is_image or modality.vocabulary for modality in plan.modalities):
-        return {}
+def _draw(plan: Plan, model: TrainableModel, folder: Path, calibration: Calibration | None) -> dict[str, str]:
+    """Draws the sample grids, and writes what a report draws of tables; a note where that fails, since a picture is no
+    reason to lose a run."""
     try:
-        write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
+        if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
+            write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
+        if any(is_drawn(modality) for modality in plan.modalities):
+            write_views(model, plan.test, plan.train, folder / VIEWS, calibration=calibration, seed=plan.config.seed)
     except Exception as reason:  # noqa: BLE001 whatever it is, the run is trained and scored
         return {keys.SAMPLES: f"the sample grids could not be drawn ({type(reason).__name__}: {reason})"}
     return {}

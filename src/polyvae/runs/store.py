@@ -10,12 +10,12 @@ from polyvae import files
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.runs.record import Record
-from polyvae.schema import HistoryLine
+from polyvae.schema import HistoryLine, ViewsFile
 
 Damaged = Callable[[InputError], None]
 Item = TypeVar("Item")
 Read = TypeVar("Read")
-CONFIG, RECORD = "config.json", "record.json"
+CONFIG, RECORD, VIEWS = "config.json", "record.json", "views.json"
 
 
 def raised(damage: InputError) -> None:
@@ -112,6 +112,11 @@ class RunStore:
     def samples(self, run_id: str) -> dict[str, Path]:
         """Sample grids: file stem -> PNG file."""
         return {path.stem: path for path in sorted((self.folder(run_id) / "samples").glob("*.png"))}
+
+    def views(self, run_id: str) -> Any:
+        """What a report shows of tables, a `ViewsFile`, or None. Raises InputError when it is damaged."""
+        path = self.folder(run_id) / VIEWS
+        return files.read_object(path, ViewsFile) if path.is_file() else None
 
     def begin(self, run_id: str, config: RunConfig) -> Path:
         """Makes the run's folder with its config and returns it; what a failed or killed try left behind goes.

@@ -1,0 +1,39 @@
+"""The command that opens a page on which a model is asked."""
+
+from pathlib import Path
+from typing import Literal
+
+from polyvae import app
+from polyvae.cli.common import say
+from polyvae.cli.use import ModelFlags
+from polyvae.datasets.own.new_rows import load_like
+from polyvae.runs.finished import plan_of
+from polyvae.runs.plan import device_named
+
+LOOPBACK = "127.0.0.1"
+
+
+def serve(
+    model: ModelFlags,
+    *,
+    data: Path | None = None,
+    prior: Literal["gmm", "flow"] | None = None,
+    host: str = LOOPBACK,
+    port: int = 7860,
+) -> None:
+    """Open a page in the browser (extra [app]): choose a row and what is given of it, see what the model draws.
+
+    Only this machine can reach it, unless --host says otherwise. Stop it with Ctrl+C.
+
+    Args:
+        data: .npz file with the rows. Default: the run's test rows.
+        prior: Draw from a prior fitted by fit-prior, where nothing is given, not from the model's own.
+        host: Address to listen on; 0.0.0.0 lets whoever reaches this machine use the page.
+        port: Port to listen on.
+    """
+    vae = model.load(prior)
+    rows = plan_of(model.folder).test if data is None else load_like(data, vae.modalities)
+    blocks = app.page(vae, rows.to(device_named(model.device)), model.folder.name)
+    if not model.quiet:
+        say(f"http://{host}:{port}: stop with Ctrl+C")
+    blocks.launch(server_name=host, server_port=port, share=False, quiet=True)

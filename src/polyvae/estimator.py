@@ -1,0 +1,348 @@
+"""A model as an estimator of scikit-learn: fitted, asked and scored without a store."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from polyvae.config import RunConfig
+from polyvae.dataset import MultimodalDataset
+from polyvae.datasets.own.arrays import read_parts
+from polyvae.datasets.own.columns import interpret
+from polyvae.datasets.own.new_rows import load_like, with_given
+from polyvae.errors import InputError
+from polyvae.imputation import ImputedText, impute, rows_at_once
+from polyvae.metrics.log_likelihood import log_mean
+from polyvae.modality import Batch, Modality, Standardise
+from polyvae.models.contract import joint
+from polyvae.noise import RowNoise, derive_seed
+from polyvae.runs.plan import device_named
+from polyvae.runs.run import run
+from polyvae.runs.saving import load, load_calibration
+
+CHUNK = 100  # rows at a time, at most
+WHOLE = "x"  # the one view of a table that is not cut into views
+
+
+class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """A multimodal VAE with the interface of scikit-learn.
+
+    X is one of
+    - a 2-D array or a DataFrame (pandas, polars), whose columns `views` deals out to modalities; without `views` all
+      columns are one modality, and the model is a plain VAE that fills in single cells. Only this form goes with
+      `cross_validate` and in a `Pipeline`;
+    - a mapping name -> array, DataFrame or sparse matrix, one entry a modality, as for the data set `arrays`: also
+      images, classes and text, and masks under `<name>.mask`;
+    - a MuData: the X of each of its modalities.
+    NaN is what is missing: single cells, or a whole modality of a row. A row must have something. Later rows may lack
+    any modality, whatever the training rows lacked.
+
+    method: as `polyvae methods` shows them. views: name -> slice, or list of column numbers or names; together they
+    name every column once. settings: further fields of `RunConfig` by name, such as likelihood or network.
+    patience: epochs without a better loss on held-out rows (a tenth) after which training stops; the best weights are
+    kept. draws: per row, of what is imputed, and importance samples of a likelihood.
+    random_state: of weights, the order of rows and all draws. verbose: prints the loss ten times.
+
+    Fitted: model_, in eval mode and double precision, so that a row's code does not depend on the rows beside it;
+    record_, of its training; calibration_, of its intervals; views_, name -> column numbers, or None; n_features_in_ of
+    a table.
+    """
+
+    def __init__(
+        self,
+        method: str = "mopoe",
+        *,
+        views: Mapping[str, Any] | None = None,
+        latent_dim: int = 8,
+        beta: float = 1.0,
+        epochs: int = 200,
+        batch_size: int = 32,
+        learning_rate: float = 5e-4,
+        patience: int | None = 20,
+        settings: Mapping[str, Any] | None = None,
+        draws: int = 50,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.method = method
+        self.views = views
+        self.latent_dim = latent_dim
+        self.beta = beta
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.patience = patience
+        self.settings = settings
+        self.draws = draws
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: object = None) -> Self:
+        """Trains the model on all rows but a tenth, which choose the weights. y is not looked at.
+
+        Raises InputError for rows or settings that cannot work, RunError where training fails.
+        """
+        rows = _training_rows(self._by_name(X, reset=True))
+        self.seed_ = self._drawn_seed()
+        config = RunConfig.from_dict(
+            {
+                "dataset": rows.name,
+                "method": self.method,
+                "latent_dim": self.latent_dim,
+                "beta": self.beta,
+                "epochs": self.epochs,
+                "batch_size": self.batch_size,
+                "learning_rate": self.learning_rate,
+                "patience": self.patience,
+                "device": self.device,
+                "seed": self.seed_,
+                "data_seed": self.seed_,
+                "metrics": "none",
+                **(self.settings or {}),
+            }
+        )
+        with TemporaryDirectory(prefix="polyvae-") as place:
+            result = run(config, place, data=rows, test=rows, on_step=_said if self.verbose else _unsaid)
+            model = load(result.folder, weights="auto")
+            self.calibration_ = load_calibration(result.folder)
+        self.record_ = result.record
+        self.model_ = model.to(device_named(self.device)).double()
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The mean of the posterior of z given what each row has: (rows, latent), float64.
+
+        Raises NotDefined for a model without a joint posterior.
+        """
+        model, (_, rows) = self._fitted(X)
+        return _numpy(torch.cat([joint(model).posterior(batch).mean for batch in self._batches(rows)]))
+
+    def impute(self, X: Any, *, return_interval: bool = False) -> Any:
+        """X, filled in: means of draws given all that a row has, observed values as they were given.
+
+        Of classes the likeliest one, of text the likeliest words. An array or a DataFrame for a table, else a dict
+        name -> the like of what was given (of a modality that X has not: of what it was fitted on).
+        return_interval: (filled, low, high), the ends of 80 % intervals, calibrated on the held-out rows; observed
+        values, classes and text are their own ends.
+        """
+        model, (given, rows) = self._fitted(X)
+        generator = torch.Generator(device_named(self.device)).manual_seed(derive_seed(self.seed_, "impute"))
+        fill = partial(impute, model, draws=self.draws, generator=generator, calibration=self.calibration_)
+        parts = [fill(batch) for batch in self._batches(rows, rows_at_once(model, self.draws, CHUNK))]
+        filled: tuple[dict[str, Any], ...] = ({}, {}, {})
+        for column, modality in enumerate(model.modalities):
+            name, seen = modality.name, _numpy(rows.present[:, column])
+            for values, ends in zip(filled, _ends([part[name] for part in parts], modality), strict=True):
+                values[name] = self._as_given(modality, ends, given.get(name), seen)
+        mean, low, high = (self._together(values, X) for values in filled)
+        return (mean, low, high) if return_interval else mean
+
+    def sample(self, n_samples: int = 1) -> Any:
+        """Draws from the model, likelihood noise included: an array (n_samples, columns) for a table, else a dict."""
+        check_is_fitted(self, "model_")
+        generator = torch.Generator(device_named(self.device)).manual_seed(derive_seed(self._drawn_seed(), "sample"))
+        values = self.model_.generate(n_samples, decode="sample", generator=generator)
+        return self._together({m.name: self._in_form(m, values[m.name]) for m in self.model_.modalities})
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p(what the row has), in nats and in the units of the data: (rows,), float64.
+
+        An importance-sampled estimate from `draws` draws of the posterior (`metrics.log_likelihood`): in expectation
+        below the truth, by less the more draws. Densities of tables are of the values as given, not standardised, so
+        that models of other rows can be compared. A row's noise follows from its content: its score is the same alone
+        and among others.
+        Raises NotDefined for a model without a joint posterior.
+        """
+        model, (_, rows) = self._fitted(X)
+        scores = []
+        for batch in self._batches(rows):
+            noise = RowNoise(self.seed_, "score_samples", _ids(batch))
+            weights = joint(model).log_weights(batch, model.names, model.names, self.draws, noise)
+            scores.append(log_mean(weights) - _log_units(model.modalities, batch))
+        return _numpy(torch.cat(scores))
+
+    def score(self, X: Any, y: object = None) -> float:
+        """The mean of `score_samples`: nats per row. y is not looked at."""
+        return float(self.score_samples(X).mean())
+
+    @property
+    def _n_features_out(self) -> int:
+        return joint(self.model_).latent_dim
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _drawn_seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _fitted(self, X: Any) -> tuple[Any, tuple[dict[str, np.ndarray], MultimodalDataset]]:
+        """The model, and of X the arrays by name as they were given, and the rows in the model's form."""
+        check_is_fitted(self, "model_")
+        parts = read_parts(self._by_name(X, reset=False))
+        return self.model_, (parts.values, load_like(parts, self.model_.modalities))
+
+    def _by_name(self, X: Any, *, reset: bool) -> dict[str, Any]:
+        """X as name -> array. reset: of training rows, whose form is remembered."""
+        is_table = not _is_by_name(X)
+        if not reset and is_table != (self.views_ is not None):
+            form = "modalities by name" if is_table else "one table"
+            raise InputError(f"the model was fitted on {form}; give X in that form")
+        return self._cut(X, reset=reset) if is_table else self._named(X, reset=reset)
+
+    def _cut(self, X: Any, *, reset: bool) -> dict[str, Any]:
+        """A table as name -> the columns of that view."""
+        least = {"ensure_min_samples": 2} if reset else {}
+        table = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan", **least)
+        if reset:
+            names = list(getattr(self, "feature_names_in_", range(table.shape[1])))
+            self.views_ = _columns(self.views or {WHOLE: slice(None)}, names)
+            self._forms = {name: (len(columns),) for name, columns in self.views_.items()}
+        return {name: table[:, columns] for name, columns in (self.views_ or {}).items()}
+
+    def _named(self, X: Any, *, reset: bool) -> dict[str, Any]:
+        if reset and self.views is not None:
+            raise InputError("views are columns of one table, and X has its modalities by name; leave one out")
+        arrays = _of_mudata(X) if hasattr(X, "obsmap") else {name: _dense(value) for name, value in X.items()}
+        if reset:
+            self.views_ = None
+            self._forms = {name: np.shape(value)[1:] for name, value in arrays.items()}
+        return arrays
+
+    def _batches(self, rows: MultimodalDataset, size: int = CHUNK) -> Iterator[Batch]:
+        device = device_named(self.device)
+        for start in range(0, len(rows), size):
+            batch = rows.batch(slice(start, start + size)).to(device)
+            yield batch._replace(values={name: value.double() for name, value in batch.values.items()})
+
+    def _in_form(self, modality: Modality, values: Tensor) -> np.ndarray:
+        """Values in original units in the form that the model was fitted on: classes as numbers, text as sentences."""
+        if modality.vocabulary:
+            return np.array(modality.vocabulary.decode(values))
+        form = self._forms[modality.name]
+        plain = values.argmax(-1) if modality.is_classes and not form else values
+        return _numpy(plain).reshape(len(values), *form)
+
+    def _as_given(self, modality: Modality, values: Tensor, given: np.ndarray | None, seen: np.ndarray) -> np.ndarray:
+        """Imputed values in the form of what was given, which stands where it was seen."""
+        filled = self._in_form(modality, values)
+        if given is None or given.shape != filled.shape:  # text that was given as token ids
+            return filled
+        return np.where(seen, given, filled) if given.dtype.kind == "U" else with_given(filled, given, seen)
+
+    def _together(self, values: dict[str, np.ndarray], like: Any = None) -> Any:
+        """Arrays by name as the table that was fitted on, if it was one; DataFrames where `like` has them."""
+        if self.views_ is None:
+            sources = like if isinstance(like, Mapping) else {}
+            return {name: _framed(array, sources.get(name)) for name, array in values.items()}
+        rows, columns = len(next(iter(values.values()))), sum(map(len, self.views_.values()))
+        table = np.empty((rows, columns), np.result_type(*values.values()))
+        for name, places in self.views_.items():
+            table[:, places] = values[name]
+        return _framed(table, like)
+
+
+def _training_rows(arrays: Mapping[str, Any]) -> MultimodalDataset:
+    """All rows, standardised on all. Tables may have gaps, since later rows may."""
+    parts = read_parts(arrays)
+    every, specs, values = np.arange(len(parts.present)), [], {}
+    for name, present in zip(parts.values, parts.present.T, strict=True):
+        spec, stored = interpret(name, parts.values[name], present, {}, every)
+        is_table = len(spec.shape) == 1 and not spec.is_classes
+        specs.append(replace(spec, has_gaps=is_table))
+        values[name] = torch.from_numpy(stored)
+    return MultimodalDataset("arrays", tuple(specs), values, torch.from_numpy(parts.present))
+
+
+def _columns(views: Mapping[str, Any], names: list[Any]) -> dict[str, list[int]]:
+    """name -> column numbers. Raises InputError unless each column is in one view."""
+    found: dict[str, list[int]] = {}
+    places = {name: place for place, name in enumerate(names)} | {place: place for place in range(len(names))}
+    for view, chosen in views.items():
+        wanted = range(len(names))[chosen] if isinstance(chosen, slice) else list(chosen)
+        if unknown := [column for column in wanted if column not in places]:
+            raise InputError(f"view {view!r} names column {unknown[0]!r}; X has {', '.join(map(str, names))}")
+        found[view] = [places[column] for column in wanted]
+    dealt = [column for columns in found.values() for column in columns]
+    for place, name in enumerate(names):
+        if (times := dealt.count(place)) != 1:
+            raise InputError(f"column {name!r} is in {times} views; name it in one, or leave it out of X")
+    return found
+
+
+def _of_mudata(data: Any) -> dict[str, np.ndarray]:
+    """name -> (row of the whole, variable), NaN in the rows that the modality lacks."""
+    arrays = {}
+    for name, part in data.mod.items():
+        known = np.asarray(_dense(part.X), np.float64)
+        arrays[name] = np.full((data.n_obs, part.n_vars), np.nan)
+        place = np.asarray(data.obsmap[name]).ravel()  # the row in the modality, from 1; 0 where it has none
+        arrays[name][place > 0] = known[place[place > 0] - 1]
+    return arrays
+
+
+def _is_by_name(X: Any) -> bool:
+    """Whether X is a MuData or a mapping, but none of SciPy's sparse matrices, of which some are mappings."""
+    return hasattr(X, "obsmap") or (isinstance(X, Mapping) and not hasattr(X, "shape"))
+
+
+def _dense(value: Any) -> Any:
+    return value.toarray() if hasattr(value, "toarray") else value
+
+
+def _framed(array: np.ndarray, like: Any) -> Any:
+    """The array as a DataFrame where `like` is one."""
+    if hasattr(like, "iloc"):  # pandas
+        return type(like)(array, index=like.index, columns=like.columns)
+    return type(like)(array, schema=like.columns) if hasattr(like, "with_columns") else array  # polars
+
+
+def _ends(parts: list[Any], modality: Modality) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, low and high of all rows; what has no interval thrice."""
+    if isinstance(parts[0], ImputedText):
+        ids = torch.cat([part.ids for part in parts])
+        return ids, ids, ids
+    mean, low, high = (torch.cat([getattr(part, field) for part in parts]) for field in ("mean", "low", "high"))
+    return (mean, mean, mean) if modality.is_classes else (mean, low, high)
+
+
+def _ids(batch: Batch) -> tuple[int, ...]:
+    """A number for each row that follows from its content alone."""
+    content = [_numpy(value).reshape(len(value), -1) for value in batch.values.values()]
+    rows = np.concatenate([*content, _numpy(batch.present)], 1)
+    return tuple(derive_seed(0, row.tobytes()) for row in rows)
+
+
+def _log_units(modalities: Sequence[Modality], batch: Batch) -> Tensor:
+    """The log of what standardising multiplies the density of a row's cells by: (batch,)."""
+    total = torch.zeros(len(batch.present), dtype=torch.float64, device=batch.present.device)
+    for modality, seen in zip(modalities, batch.present.unbind(-1), strict=True):
+        if isinstance(modality.transform, Standardise):
+            values = batch.values[modality.name]
+            log_sd = torch.tensor(modality.transform.sd, dtype=values.dtype, device=values.device).log()
+            total += torch.where(values.isnan() | ~seen[:, None], 0.0, log_sd).sum(-1)
+    return total
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy()
+
+
+def _unsaid(done: int, total: int, loss: float) -> None:
+    pass
+
+
+def _said(done: int, total: int, loss: float) -> None:
+    if done % max(1, total // 10) == 0:
+        print(f"step {done:,} of {total:,}: loss {loss:.4g}", flush=True)
