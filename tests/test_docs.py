@@ -62,7 +62,10 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(block.replace("epochs=50", "epochs=2"), names)
-    assert names["result"].metrics["bound/rate"] >= 0
+    x, filled, low, high = (names[name] for name in ("x", "filled", "low", "high"))
+    assert (filled[300:] == x[300:]).all()
+    assert ((low < filled) & (filled < high))[:300, 50:].mean() > 0.99
+    assert len(names["codes"]) == len(x)
 
 
 def test_the_python_of_the_theory_runs_and_prints_what_the_page_says():
