@@ -7,7 +7,7 @@ from torch import nn
 from polyvae import Modality, MultimodalVAE, likelihoods, networks, objectives, subsets, waiting
 from polyvae.modality import Batch, text_modality
 from polyvae.networks import grouped
-from polyvae.networks.gaps import reading
+from polyvae.networks.reading import reading
 from polyvae.text import SPECIALS, Vocabulary
 from support.operations import Operations
 

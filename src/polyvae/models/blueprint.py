@@ -14,8 +14,8 @@ from torch import nn
 from polyvae import networks, priors, subsets
 from polyvae.errors import InputError
 from polyvae.modality import Batch, Modality, ModalityFile
-from polyvae.networks.gaps import reading
 from polyvae.networks.heads import completed
+from polyvae.networks.reading import reading
 from polyvae.noise import derive_seed
 from polyvae.posteriors import Family, Kind, Scale
 from polyvae.priors import PriorFile

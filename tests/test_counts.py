@@ -1,0 +1,156 @@
+"""Likelihoods of counts against SciPy's masses and the definitions of scvi-tools, with and without a library size."""
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from scipy.special import gammaln
+
+from polyvae import Batch, InputError, Modality, MultimodalVAE, likelihoods, networks, subsets
+from polyvae.imputation import impute
+from polyvae.likelihoods import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from polyvae.networks.reading import Log1p
+
+KINDS = {"poisson": Poisson, "negative_binomial": NegativeBinomial, "zinb": ZeroInflatedNegativeBinomial}
+VALUES = np.arange(4000)
+
+
+def params_of(kind, rows=5, width=3, seed=0, dtype=torch.float64):
+    count = KINDS[kind]().parameters
+    drawn = torch.randn(rows, count, width, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return drawn if count > 1 else drawn[:, 0]
+
+
+def scvi_log_prob(x, mean, theta=None, dropout_logit=None):
+    """scvi-tools 1.x, written out: Poisson, `log_nb_positive` and `log_zinb_positive` without their eps, by feature."""
+    if theta is None:
+        return x * np.log(mean) - mean - gammaln(x + 1)
+    log_theta_mu = np.log(theta + mean)
+    nb = theta * (np.log(theta) - log_theta_mu) + x * (np.log(mean) - log_theta_mu)
+    nb = nb + gammaln(x + theta) - gammaln(theta) - gammaln(x + 1)
+    if dropout_logit is None:
+        return nb
+    softplus_pi = np.logaddexp(0, -dropout_logit)
+    pi_theta_log = -dropout_logit + theta * (np.log(theta) - log_theta_mu)
+    return np.where(x == 0, np.logaddexp(0, pi_theta_log) - softplus_pi, -softplus_pi - dropout_logit + nb)
+
+
+def read(kind, params):
+    """(log mean, theta or None, logit of the inflation or None) of parameters without a library."""
+    parts = [part.numpy() for part in params.unbind(1)] if KINDS[kind]().parameters > 1 else [params.numpy()]
+    return parts[0], *[np.exp(p) if i == 0 else p for i, p in enumerate(parts[1:])]
+
+
+def scipy_law(mean, theta=None):
+    return scipy.stats.poisson(mean) if theta is None else scipy.stats.nbinom(theta, theta / (theta + mean))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masses_agree_with_scvi_and_scipy(kind):
+    params, value = params_of(kind), torch.tensor([[0.0, 1, 40], [3, 0, 0], [7, 7, 7], [0, 0, 0], [900, 2, 5]])
+    log_mean, *others = read(kind, params)
+    expected = scvi_log_prob(value.numpy().astype(float), np.exp(log_mean), *others)
+    found = likelihoods.make(kind)(params, 1).log_prob(value.double())
+    np.testing.assert_allclose(found, expected.sum(1), rtol=1e-6)
+    if kind != "zinb":
+        oracle = scipy_law(np.exp(log_mean), *others).logpmf(value.numpy())
+        np.testing.assert_allclose(found, oracle.sum(1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_library_scales_shares_to_the_total_of_the_row_and_to_the_median_where_there_is_none(kind):
+    params, value = params_of(kind), torch.tensor([[0.0, 1, 40], [3, 0, 0], [7, 7, 7], [0, 0, 1], [900, 2, 5]])
+    output, *others = read(kind, params)
+    share = scipy.special.softmax(output, -1)
+    law = KINDS[kind](library=30.0)(params, 1)
+    expected = scvi_log_prob(value.numpy().astype(float), value.sum(-1, keepdim=True).numpy() * share, *others)
+    np.testing.assert_allclose(law.log_prob(value.double()), expected.sum(1), rtol=1e-9)
+    kept = 1 / (1 + np.exp(others[1])) if kind == "zinb" else 1.0
+    np.testing.assert_allclose(law.mean, 30 * share * kept)
+    assert law.log_prob(torch.zeros(5, 3, dtype=torch.float64)).isfinite().all(), "an empty row"
+
+
+@pytest.mark.parametrize("library", [None, 12.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_masses_at_a_known_total_sum_to_one_and_have_the_moments_that_draws_have(kind, library):
+    params = params_of(kind, width=1)[:1]
+    law = KINDS[kind](library)(params, 1)
+    base = law.base_dist if library is None else law.base_dist.typical
+    mass = base.log_prob(torch.from_numpy(VALUES)[:, None, None].double()).exp().squeeze().numpy()
+    assert mass.sum() == pytest.approx(1, abs=1e-6)
+    mean, variance = law.mean.item(), law.variance.item()
+    assert mean == pytest.approx((mass * VALUES).sum(), rel=1e-4)
+    assert variance == pytest.approx((mass * VALUES**2).sum() - mean**2, rel=1e-3)
+    torch.manual_seed(0)
+    drawn = law.sample((100_000,)).squeeze().numpy()
+    assert (drawn >= 0).all()
+    assert (drawn % 1 == 0).all()
+    assert abs(drawn.mean() - mean) < 5 * (variance / len(drawn)) ** 0.5
+    np.testing.assert_allclose(np.bincount(drawn.astype(int), minlength=9)[:9] / len(drawn), mass[:9], atol=0.007)
+
+
+@pytest.mark.parametrize("library", [None, 1000.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_and_gradients_stay_finite_wherever_a_decoder_strays(kind, library):
+    count = KINDS[kind]().parameters
+    for output in (-200.0, 0.0, 200.0):
+        for other in (-7.0, 7.0):
+            params = torch.full((1, count, 2), other)
+            params[:, 0] = torch.tensor([output, -output])
+            params = (params if count > 1 else params[:, 0]).requires_grad_()
+            for value in ([0.0, 0.0], [0.0, 3.0], [1e6, 2.0]):
+                law = KINDS[kind](library)(params, 1)
+                score = law.log_prob(torch.tensor([value]))
+                (gradient,) = torch.autograd.grad(score, params)
+                assert torch.cat([score, gradient.flatten()]).isfinite().all(), (output, other, value)
+            assert law.sample().isfinite().all()
+            assert law.mean.isfinite().all()
+
+
+def test_single_precision_keeps_the_scores_of_large_counts():
+    params, value = params_of("negative_binomial"), torch.full((5, 3), 10_000.0)
+    precise = NegativeBinomial()(params, 1).log_prob(value.double())
+    torch.testing.assert_close(
+        NegativeBinomial()(params.float(), 1).log_prob(value).double(), precise, atol=0.1, rtol=0
+    )
+
+
+@pytest.mark.parametrize("library", [0.0, -3.0, float("nan"), float("inf")])
+def test_a_library_that_is_none_is_refused(library):
+    with pytest.raises(InputError, match="library"):
+        Poisson(library)
+
+
+def model_of(*modalities):
+    torch.manual_seed(0)
+    pairs = {m.name: networks.build("mlp", m, 2) for m in modalities}
+    return MultimodalVAE(modalities, pairs, subsets.mopoe(tuple(m.name for m in modalities)), 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_filled_in_of_counts_is_never_below_zero(kind):
+    rna, surface = Modality("rna", (6,), KINDS[kind](50.0)), Modality("surface", (2,), likelihoods.Normal())
+    model = model_of(rna, surface)
+    present = torch.tensor([[True, True], [False, True], [False, True]])
+    counts = torch.tensor([[0.0, 3, 1, 0, 0, 9]]).expand(3, -1)
+    filled = impute(model, Batch({"rna": counts, "surface": torch.randn(3, 2)}, present), draws=20)["rna"]
+    assert (filled.mean[0] == counts[0]).all()
+    assert (filled.sd[0] == 0).all()
+    assert (filled.mean[1:] > 0).all()
+    assert (filled.low >= 0).all()
+    assert (filled.high >= filled.low).all()
+    assert (filled.mean[1:].sum(-1) < 50.01).all(), "at the median library"
+
+
+def test_decoders_of_counts_carry_their_learned_parameters_through_a_file():
+    spec = Modality("rna", (4,), ZeroInflatedNegativeBinomial())
+    model = model_of(spec)
+    assert model.decoders["rna"].log_scale.shape == (2, 4)
+    assert model.decode(torch.zeros(3, 2))["rna"].log_prob(torch.ones(3, 4)).shape == (3,)
+    again = model_of(spec)
+    again.load_state_dict(model.state_dict())
+
+
+def test_networks_read_counts_as_logarithms():
+    values = torch.tensor([[0.0, 1e6, -3.0]])
+    torch.testing.assert_close(Log1p()(values), torch.tensor([[0.0, np.log1p(1e6), 0.0]]).float())
