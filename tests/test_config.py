@@ -31,6 +31,7 @@ def test_a_released_default_never_changes():
                 "modalities",
                 "only",
                 "method_options",
+                "library",
                 "data",
                 "data_dir",
                 "scale",

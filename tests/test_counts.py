@@ -1,15 +1,21 @@
 """Likelihoods of counts against SciPy's masses and the definitions of scvi-tools, with and without a library size."""
 
+import json
+
 import numpy as np
 import pytest
 import scipy.stats
 import torch
 from scipy.special import gammaln
 
-from polyvae import Batch, InputError, Modality, MultimodalVAE, likelihoods, networks, subsets
+from polyvae import Batch, InputError, Modality, MultimodalVAE, RunConfig, likelihoods, load, networks, subsets
+from polyvae.cli import main
+from polyvae.datasets import load as load_data
 from polyvae.imputation import impute
 from polyvae.likelihoods import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from polyvae.networks.reading import Log1p
+from polyvae.runs.plan import make_plan
+from polyvae.runs.store import RunStore
 
 KINDS = {"poisson": Poisson, "negative_binomial": NegativeBinomial, "zinb": ZeroInflatedNegativeBinomial}
 VALUES = np.arange(4000)
@@ -154,3 +160,82 @@ def test_decoders_of_counts_carry_their_learned_parameters_through_a_file():
 def test_networks_read_counts_as_logarithms():
     values = torch.tensor([[0.0, 1e6, -3.0]])
     torch.testing.assert_close(Log1p()(values), torch.tensor([[0.0, np.log1p(1e6), 0.0]]).float())
+
+
+def sequenced(rows=300, seed=0):
+    """Counts of 6 genes whose depth differs by row, and a table that knows their shares."""
+    rng = np.random.default_rng(seed)
+    z, depth = rng.standard_normal((rows, 2)), np.exp(5 + 0.7 * rng.standard_normal((rows, 1)))
+    share = scipy.special.softmax(z @ rng.standard_normal((2, 6)), -1)
+    surface = z + 0.1 * rng.standard_normal((rows, 2))
+    return {"rna": rng.poisson(depth * rng.gamma(10, share / 10)), "surface": surface}
+
+
+def test_a_table_of_counts_is_trained_on_scored_and_filled_in(tmp_path, capsys):
+    np.savez(tmp_path / "d.npz", **sequenced())
+    place = ["--data", str(tmp_path / "d.npz"), "--store", str(tmp_path / "runs")]
+    how = ["--likelihood", "rna=negative_binomial", "--library", "rna", "--metrics", "bound,imputation", "--quiet"]
+    settings = ["--epochs", "30", "--latent-dim", "3", "--batch-size", "32", "--learning-rate", "0.003"]
+    main(["run", "--dataset", "arrays", *place, *how, *settings])
+    run = next((tmp_path / "runs").glob("arrays-*"))
+    record = RunStore(tmp_path / "runs").record(run.name)
+    assert "data/rna" not in record.notes, "what was doubted is now said"
+    rna = load(run).modalities[0]
+    train = load_data("arrays", data=sequenced()).values["rna"]
+    assert rna.likelihood == NegativeBinomial(float(train.sum(-1).median())), "one median, of the training rows"
+    assert rna.transform is None
+    rmse, by_mean = (record.metrics[f"imputation/{given}/rna/rmse"] for given in ("surface", "mean"))
+    assert np.isfinite(rmse) and rmse < by_mean, "a median depth leaves what depth alone explains"
+    new = sequenced(20, seed=1)
+    np.savez(tmp_path / "new.npz", **new, **{"rna.mask": np.arange(20) % 2 == 0})
+    main(["impute", run.name, *place[2:], "--data", str(tmp_path / "new.npz"), "--out", str(tmp_path / "o.npz")])
+    filled = np.load(tmp_path / "o.npz")
+    assert (filled["rna"][::2] == new["rna"][::2]).all()
+    assert min(filled[key].min() for key in ("rna", "rna.low", "rna.high")) >= 0
+    new["rna"][3, 2] = -1
+    np.savez(tmp_path / "new.npz", **new)
+    with pytest.raises(SystemExit):
+        main(["impute", run.name, *place[2:], "--data", str(tmp_path / "new.npz"), "--out", str(tmp_path / "o.npz")])
+    assert "'rna' has values that are no counts" in capsys.readouterr().err
+
+
+def test_what_may_be_counts_is_said_and_scored_as_before():
+    rng, data = np.random.default_rng(0), sequenced()
+    others = {
+        "grey": rng.poisson(3.0, (300, 4)),
+        "real": 4 * rng.standard_normal((300, 4)),
+        "age": rng.integers(20, 80, (300, 1)),
+    }
+    found = load_data("arrays", data=data | others)
+    assert "--likelihood rna=negative_binomial" in found.info["warnings"].pop("rna")
+    assert not found.info["warnings"], (
+        "one Poisson rate, negative or broken numbers, and numbers without zeros are no hint"
+    )
+    assert found.modalities[0].likelihood == likelihoods.Normal(None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"library": "rna"}, ["--library rna", "normal", "--likelihood rna=negative_binomial"]),
+        ({"library": "dna"}, ["--library", "'dna'", "rna, surface"]),
+        ({"likelihood": "surface=poisson"}, ["poisson", "'surface'", "no counts"]),
+    ],
+)
+def test_counts_that_are_none_are_refused(changes, words):
+    data = load_data("arrays", data=sequenced())
+    with pytest.raises(InputError) as error:
+        make_plan(RunConfig(metrics="none", **changes), data)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_ordered_classes_are_read_from_integers(tmp_path):
+    data = {"grade": np.arange(60) % 4, "x": np.random.default_rng(0).standard_normal((60, 2))}
+    np.savez(tmp_path / "d.npz", **data)
+    (tmp_path / "modalities.json").write_text(json.dumps({"grade": {"likelihood": "ordinal"}}))
+    grade = load_data("arrays", data=tmp_path / "d.npz").modalities[0]
+    assert grade.likelihood == likelihoods.Ordinal()
+    assert grade.is_classes
+    assert grade.shape == (4,)
+    plan = make_plan(RunConfig(likelihood="grade=ordinal", metrics="none"), load_data("arrays", data=data))
+    assert plan.modalities[0].likelihood == likelihoods.Ordinal()

@@ -123,7 +123,8 @@ def make_plan(
     is_own = data is not None or config.dataset == "arrays"
     by_content = is_own or config.dataset in datasets.DATASETS.origins
     sampler = rows.sampler_of(config, data)
-    train, test = (rows.scored(rows.narrowed(part, config, method), config) for part in (whole_train, whole_test))
+    train, test = (rows.narrowed(part, config, method) for part in (whole_train, whole_test))
+    train, test = rows.scored(train, config, train), rows.scored(test, config, train)
     blueprint, settings = _blueprint(config, method, train, len(whole_train.modalities), own or {})
     attributes = () if data is not None else datasets.DATASETS[config.dataset].attributes
     for part, split in ((train, "training"), (test, "test")):
