@@ -185,7 +185,7 @@ def test_a_table_of_counts_is_trained_on_scored_and_filled_in(tmp_path, capsys):
     assert rna.likelihood == NegativeBinomial(float(train.sum(-1).median())), "one median, of the training rows"
     assert rna.transform is None
     rmse, by_mean = (record.metrics[f"imputation/{given}/rna/rmse"] for given in ("surface", "mean"))
-    assert np.isfinite(rmse) and rmse < by_mean, "a median depth leaves what depth alone explains"
+    assert rmse < by_mean, "at the median depth"
     new = sequenced(20, seed=1)
     np.savez(tmp_path / "new.npz", **new, **{"rna.mask": np.arange(20) % 2 == 0})
     main(["impute", run.name, *place[2:], "--data", str(tmp_path / "new.npz"), "--out", str(tmp_path / "o.npz")])
@@ -201,16 +201,11 @@ def test_a_table_of_counts_is_trained_on_scored_and_filled_in(tmp_path, capsys):
 
 def test_what_may_be_counts_is_said_and_scored_as_before():
     rng, data = np.random.default_rng(0), sequenced()
-    others = {
-        "grey": rng.poisson(3.0, (300, 4)),
-        "real": 4 * rng.standard_normal((300, 4)),
-        "age": rng.integers(20, 80, (300, 1)),
-    }
+    others = {"flat": rng.binomial(9, 0.4, (300, 4)), "signed": 4 * rng.standard_normal((300, 4))}
+    others["age"] = rng.integers(20, 80, (300, 2))
     found = load_data("arrays", data=data | others)
     assert "--likelihood rna=negative_binomial" in found.info["warnings"].pop("rna")
-    assert not found.info["warnings"], (
-        "one Poisson rate, negative or broken numbers, and numbers without zeros are no hint"
-    )
+    assert not found.info["warnings"], "what varies less than counts, is below 0, or never 0, needs no hint"
     assert found.modalities[0].likelihood == likelihoods.Normal(None)
 
 
