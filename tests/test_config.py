@@ -32,6 +32,7 @@ def test_a_released_default_never_changes():
                 "only",
                 "method_options",
                 "library",
+                "covariate",
                 "data",
                 "data_dir",
                 "scale",

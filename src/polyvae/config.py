@@ -52,6 +52,9 @@ class DataOptions:
     """Tables of your own: by mean and standard deviation, or by median and quartiles, clipped. Default standard."""
     text_length: Annotated[int, Rule(lambda v: 2 <= v <= 4096, "from 2 to 4,096")] | None = None
     """Words and marks kept of a text of your own, and its end token. Default 32."""
+    covariate: str | None = None
+    """Key of your own data that is a covariate, such as batch: one word or integer a row, which encoders and decoders
+    are told, so that codes need not hold it."""
     data_options: str | None = None
     """Options of a data set that a plug-in adds, whatever they are called: name=value,name=value."""
 

@@ -184,12 +184,14 @@ class _BatchFields(NamedTuple):
     present: Tensor
     label: Tensor | None
     is_complete: bool
+    level: Tensor | None
 
 
 class Batch(_BatchFields):
     """values: name -> (batch, *shape) in model units; present: Bool (batch, modality); label: Int (batch,) or None.
 
     is_complete: whether every row is known to have every modality, so that nobody needs to look at `present`.
+    level: one-hot (batch, level) of the covariate, or None.
 
     Absent values are set to zero here, so that they can be NaN in the user's data and reach no computation. Where a
     modality has gaps, single values of what is present are NaN: networks read 0 for them, likelihoods leave them out.
@@ -197,7 +199,11 @@ class Batch(_BatchFields):
     """
 
     def __new__(
-        cls, values: Mapping[str, Tensor], present: Tensor | None = None, label: Tensor | None = None
+        cls,
+        values: Mapping[str, Tensor],
+        present: Tensor | None = None,
+        label: Tensor | None = None,
+        level: Tensor | None = None,
     ) -> "Batch":
         rows = len(next(iter(values.values())))
         if present is None:
@@ -207,20 +213,27 @@ class Batch(_BatchFields):
         if not bool(present.any(-1).all()):
             empty = int((~present.any(-1)).nonzero()[0])
             raise InputError(f"row {empty} of the batch has no observed modality; drop such rows")
-        return cls.known(values, present, label, is_complete=bool(present.all()))
+        return cls.known(values, present, label, is_complete=bool(present.all()), level=level)
 
     @classmethod
     def known(
-        cls, values: Mapping[str, Tensor], present: Tensor, label: Tensor | None, *, is_complete: bool
+        cls,
+        values: Mapping[str, Tensor],
+        present: Tensor,
+        label: Tensor | None,
+        *,
+        is_complete: bool,
+        level: Tensor | None = None,
     ) -> "Batch":
         """A batch of rows that are known to pass the checks of `Batch`: nothing is read from the device."""
         observed = dict(values)
         if not is_complete:
             for mask, (name, value) in zip(present.unbind(-1), values.items(), strict=True):
                 observed[name] = torch.where(mask.view(-1, *(1,) * (value.dim() - 1)), value, torch.zeros_like(value))
-        return super().__new__(cls, observed, present, label, is_complete)
+        return super().__new__(cls, observed, present, label, is_complete, level)
 
     def to(self, device: torch.device | str) -> "Batch":
         moved = {name: value.to(device) for name, value in self.values.items()}
         label = None if self.label is None else self.label.to(device)
-        return self._replace(values=moved, present=self.present.to(device), label=label)
+        level = None if self.level is None else self.level.to(device)
+        return self._replace(values=moved, present=self.present.to(device), label=label, level=level)

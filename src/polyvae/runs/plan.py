@@ -213,7 +213,9 @@ def _blueprint(
         kind=method.model,
         options=options,
         own=own,
+        covariate=train.covariate,
     )
+    _check_covariate(blueprint, method)
     if settings.prior is not None and settings.family is not None:
         components = {} if settings.components is None else {"components": settings.components}
         blueprint = replace(blueprint, prior={"kind": settings.prior, **components}, family=settings.family)
@@ -298,6 +300,17 @@ def _network_names(config: RunConfig, data: MultimodalDataset, own: Networks) ->
     if unknown := sorted(set(own) - set(names)):
         raise InputError(f"networks for unknown modality {unknown[0]!r}; the data has {', '.join(names)}")
     return names | dict.fromkeys(own, OWN)
+
+
+def _check_covariate(blueprint: Blueprint, method: Method) -> None:
+    """Raises InputError where a kind of model, or a network, cannot be told the level of the covariate."""
+    if blueprint.covariate is None:
+        return
+    name = blueprint.covariate.name
+    if not models.MODELS.named(blueprint.kind).takes_covariate:
+        raise InputError(f"--covariate {name}: method {method.name} takes none; use mvae, mopoe, mvtcae or mmvae_plus")
+    if blueprint.own:
+        raise InputError(f"--covariate {name}: your own networks are told no level; choose some by --network")
 
 
 def _check_networks(blueprint: Blueprint, data: MultimodalDataset) -> None:
