@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from polyvae import InputError, Modality, RunConfig, likelihoods, load
+from polyvae import InputError, Modality, RunConfig, likelihoods, load, waiting
 from polyvae.cli import main
 from polyvae.covariate import Covariate, Levels, beside
 from polyvae.dataset import MultimodalDataset
@@ -72,6 +72,7 @@ def scores_by_row(model, batch):
     return torch.stack(rows)
 
 
+@pytest.mark.parametrize("is_free", [True, False], ids=["cpu", "accelerator"])
 @pytest.mark.parametrize("lacking", [False, True], ids=["whole", "lacking"])
 @pytest.mark.parametrize(
     "changes",
@@ -82,8 +83,9 @@ def scores_by_row(model, batch):
     ],
     ids=lambda changes: "-".join(changes.values()),
 )
-def test_every_objective_decodes_every_row_at_its_own_level(changes, lacking):
+def test_every_objective_decodes_every_row_at_its_own_level(changes, lacking, is_free, monkeypatch):
     """Scores are those of the levels, times weights that know nothing of levels."""
+    monkeypatch.setattr(waiting, "is_free", lambda device: is_free)
     shares = []
     for step in (1, 2):
         data = leveled(lacking, step)
@@ -122,8 +124,11 @@ def test_what_is_filled_in_and_generated_is_that_of_the_level():
     np.testing.assert_allclose(shares, BATCH.shares, atol=0.03)
     with pytest.raises(InputError, match="batch 'D' is none of those trained on: A, B, C"):
         model.generate(4, level="D")
-    with pytest.raises(InputError, match="lack the level of 'batch'"):
+    with pytest.raises(InputError, match="codes have 3 dimensions; decoders read 3 beside the 3 levels of a covariate"):
         model.decode(torch.zeros(2, 3))
+    untold = make_plan(CONFIG, replace(data, levels=None)).build()
+    with pytest.raises(InputError, match="decoders read 3 beside no covariate"):
+        untold.generate(batch)
 
 
 def accuracy(plan, new):

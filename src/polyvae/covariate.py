@@ -41,7 +41,7 @@ class Covariate:
 
     def one_hot(self, index: Tensor) -> Tensor:
         """Int64 (...,) to float32 (..., level)."""
-        return torch.nn.functional.one_hot(index, len(self.levels)).float()
+        return (index[..., None] == torch.arange(len(self.levels), device=index.device)).float()
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "levels": list(self.levels), "shares": list(self.shares)}

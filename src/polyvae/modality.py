@@ -134,7 +134,9 @@ class Modality:
         return likelihoods.with_gaps(law) if self.has_gaps else law
 
     def to_original(self, values: Tensor) -> Tensor:
-        """Model values (..., *shape) in the units of the user's data."""
+        """Model values (..., *shape) in the units of the user's data; those of images stay in [0, 1]."""
+        if self.is_image:
+            return values.clamp(0, 1)
         return values if self.transform is None else self.transform.inverse(values)
 
     def to_json(self) -> dict[str, Any]:

@@ -229,11 +229,13 @@ def covariate_of(model: Model) -> Covariate | None:
     return getattr(model, "covariate", None)
 
 
-def at_level(model: Model, codes: Codes, level: str) -> Codes:
-    """The codes, to be decoded as if all rows had this level of the model's covariate.
+def at_level(model: Model, codes: Codes, level: str | None) -> Codes:
+    """The codes, to be decoded as if all rows had this level of the model's covariate; None: their own.
 
     Raises InputError for a level that there is not, and for a model without a covariate.
     """
+    if level is None:
+        return codes
     covariate = covariate_of(model)
     if covariate is None:
         raise InputError(f"level {level!r} is given, but the model was trained without a covariate")

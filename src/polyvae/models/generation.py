@@ -40,7 +40,7 @@ def generate(
         raise InputError(f"given is {list(given)}, but there is only a count of samples; pass a batch to condition on")
     else:
         codes = {name: code for name, code in model.prior_codes(source, generator).items() if name in wanted}
-    likelihoods = model.decode(codes if level is None else at_level(model, codes, level))
+    likelihoods = model.decode(at_level(model, codes, level))
     if decode == "mean":
         values = {name: likelihood.mean for name, likelihood in likelihoods.items()}
     else:

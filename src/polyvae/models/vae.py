@@ -174,11 +174,18 @@ class MultimodalVAE(TrainableModel):
     def decode(self, codes: Tensor | Codes) -> dict[str, Distribution]:
         """The likelihood of each modality named in `codes`; a tensor (batch, latent) is read by all of them.
 
-        Where there is a covariate, codes hold its level (`covariate.beside`). Raises InputError where they do not.
+        Where there is a covariate, codes hold its level (`covariate.beside`). Raises InputError for codes of another
+        width.
         """
         read = dict.fromkeys(self.names, codes) if isinstance(codes, Tensor) else codes
-        if self.covariate is not None and any(z.shape[-1] == self.latent_dim for z in read.values()):
-            raise InputError(f"the codes lack the level of {self.covariate.name!r}; give the batch its level")
+        levels = () if self.covariate is None else self.covariate.levels
+        for z in read.values():
+            if z.shape[-1] != self.latent_dim + len(levels):
+                told = "no covariate" if self.covariate is None else f"the {len(levels)} levels of a covariate"
+                raise InputError(
+                    f"codes have {z.shape[-1]} dimensions; decoders read {self.latent_dim} beside {told}, as batches "
+                    "bring them"
+                )
         params = grouped.outputs(
             self.decoders, self.forms[1], {name: self.part(name, read[name]) for name in self.names if name in read}
         )

@@ -3,7 +3,7 @@
 Keys: `<name>` is a modality; `<name>.mask` (Bool per row) says where it is present, and so do marks of missing values
 on a whole row (`missing`); `label` or `labels` (integers) is the class of a row. What an array is follows from its type
 and shape, unless a `modalities.json` beside the file says otherwise: {"<name>": {"likelihood": ..., "scale": number or
-"learned", "network": ..., "weight": ...}}.
+"learned", "network": ..., "weight": ...}}. Ordered classes and counts are named there, or by `--likelihood`.
 
 | array | taken as |
 |---|---|
