@@ -1,5 +1,6 @@
 """What a modality is, and what a batch of several of them is."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -127,6 +128,14 @@ class Modality:
         """The shape of one example in original units: `shape`, or (position,) for token ids."""
         return self.shape[:1] if self.vocabulary else self.shape
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """What its values in original units lie between."""
+        is_share = self.is_image or self.likelihood.is_one_hot or isinstance(self.likelihood, likelihoods.Bernoulli)
+        if is_share and self.vocabulary is None:
+            return 0.0, 1.0
+        return 0.0 if isinstance(self.likelihood, likelihoods.Counts) else -math.inf, math.inf
+
     def distribution(self, params: Tensor) -> Distribution:
         """The likelihood at decoder outputs (..., *shape), at least float32; its event is this modality."""
         precise = torch.promote_types(params.dtype, torch.float32)  # mixed precision ends here
@@ -134,10 +143,8 @@ class Modality:
         return likelihoods.with_gaps(law) if self.has_gaps else law
 
     def to_original(self, values: Tensor) -> Tensor:
-        """Model values (..., *shape) in the units of the user's data; those of images stay in [0, 1]."""
-        if self.is_image:
-            return values.clamp(0, 1)
-        return values if self.transform is None else self.transform.inverse(values)
+        """Model values (..., *shape) in the units of the user's data, within `bounds`."""
+        return values.clamp(*self.bounds) if self.transform is None else self.transform.inverse(values)
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -5,6 +5,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -188,8 +189,8 @@ def impute(
     torch.manual_seed(derive_seed(model.seed, "impute"))
     calibration = load_calibration(model.folder) if model.is_scored else None
     size = rows_at_once(vae, draws, CHUNK)
-    how = {"draws": draws, "calibration": calibration, "level": level}
-    parts = [impute_batch(vae, batch, **how) for batch in model.batches(rows, size)]
+    fill = partial(impute_batch, vae, draws=draws, calibration=calibration, level=level)
+    parts = [fill(batch) for batch in model.batches(rows, size)]
     arrays: Arrays = {}
     for index, modality in enumerate(vae.modalities):
         seen = rows.present[:, index].numpy()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from polyvae import gaussian, noise, posteriors, priors
+from polyvae.covariate import beside
 from polyvae.errors import InputError
 from polyvae.gaussian import GaussianMixture
 from polyvae.modality import Batch, Modality
@@ -187,10 +188,10 @@ class PrivateVAE(MultimodalVAE):
 
     @torch.no_grad()
     def swapped_codes(self, batch: Batch, other: Batch, generator: Noise = None) -> Codes:
-        """z ~ q(z | X) of `batch` and w_m ~ q(w_m | x_m) of `other`, whatever `at_test` says."""
+        """z ~ q(z | X), and the level, of `batch` and w_m ~ q(w_m | x_m) of `other`, whatever `at_test` says."""
         z = self.posterior(batch).sample(generator)[:, : self.shared_dim]
         private = self.posterior(other).sample(noise.of_draw(generator, 1))[:, self.shared_dim :]
-        return dict.fromkeys(self.names, torch.cat([z, private], -1))
+        return dict.fromkeys(self.names, beside(torch.cat([z, private], -1), batch.level))
 
     def unseen(self, name: str, codes: Tensor, is_own: Tensor, kind: Tensor) -> Tensor:
         """codes (draw, batch, latent) with w_m of `name`, where it is not its own, as draws of r, or 0, in its place.
