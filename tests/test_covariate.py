@@ -108,9 +108,10 @@ def test_importance_weights_are_those_of_the_level():
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
 
 
-def test_what_is_filled_in_and_generated_is_that_of_the_level():
+@pytest.mark.parametrize("method", [name for name in TAKING if not name.startswith("unimodal")])
+def test_what_is_filled_in_and_generated_is_that_of_the_level(method):
     data = leveled(lacking=True)
-    model, batch = model_of(make_plan(CONFIG, data)), data.batch(slice(None))
+    model, batch = model_of(make_plan(CONFIG.with_(method=method), data)), data.batch(slice(None))
     at = {name: law_at(model, torch.eye(3)[i : i + 1])["a"].mean for i, name in enumerate(BATCH.levels)}
     own, missing = torch.cat(list(at.values()) * 4), ~batch.present[:, 0]
     torch.testing.assert_close(impute(model, batch, draws=3)["a"].mean[missing], own[missing])
@@ -122,6 +123,14 @@ def test_what_is_filled_in_and_generated_is_that_of_the_level():
     drawn = model.generate(4000, generator=torch.Generator().manual_seed(0))["a"]
     shares = [float((drawn - mean).abs().sum(-1).lt(1e-5).double().mean()) for mean in at.values()]
     np.testing.assert_allclose(shares, BATCH.shares, atol=0.03)
+    if hasattr(model, "swapped_codes"):
+        codes = model.swapped_codes(batch, data.rows([0] * 12).batch(slice(None)))
+        torch.testing.assert_close(model.decode(codes)["a"].mean, own)
+
+
+def test_levels_and_codes_that_do_not_fit_are_refused():
+    data = leveled()
+    model, batch = model_of(make_plan(CONFIG, data)), data.batch(slice(None))
     with pytest.raises(InputError, match="batch 'D' is none of those trained on: A, B, C"):
         model.generate(4, level="D")
     with pytest.raises(InputError, match="codes have 3 dimensions; decoders read 3 beside the 3 levels of a covariate"):
