@@ -36,6 +36,8 @@ def load_splits(
     if config.pairing == "fresh" and (data is not None or (known is not None and "pairing" not in known.own_options)):
         raise InputError(f"--pairing fresh: data set {config.dataset!r} has no generator; leave --pairing out")
     if data is not None:
+        if config.covariate is not None:
+            raise InputError(f"--covariate {config.covariate} is a key of --data; a data set of your own has `levels`")
         if test is None:
             train, test = _cut(data, config.test_size or max(1, len(data) // 5), config.data_seed, "--test-size")
         else:
@@ -56,10 +58,10 @@ def load_splits(
 def _check_test_rows(config: RunConfig, train: MultimodalDataset, test: MultimodalDataset) -> None:
     if config.test_size is not None:
         raise InputError("--test-size is a share of the data, and the test rows are given as test; leave one out")
-    if test.modalities != train.modalities:
+    if (test.modalities, test.covariate) != (train.modalities, train.covariate):
         raise InputError(
-            "the test rows have other modalities, units or likelihoods than the data; read them with "
-            "datasets.own.new_rows.load_like(rows, data.modalities)"
+            "the test rows have other modalities, units, likelihoods or levels than the data; read them with "
+            "datasets.own.new_rows.load_like(rows, data.modalities, data.covariate)"
         )
 
 
