@@ -31,6 +31,8 @@ def test_a_released_default_never_changes():
                 "modalities",
                 "only",
                 "method_options",
+                "library",
+                "covariate",
                 "data",
                 "data_dir",
                 "scale",

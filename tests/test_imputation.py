@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from polyvae import Batch, InputError, Modality, MultimodalVAE, impute, likelihoods, subsets
+from polyvae import Batch, InputError, Modality, MultimodalVAE, impute, likelihoods, networks, subsets
 from polyvae.datasets.toy import LATENT, NOISE, linear_gaussian
 from polyvae.modality import Standardise
 
@@ -72,6 +72,18 @@ def test_mean_sd_and_interval_are_those_of_the_exact_conditional(world):
     truth = UNITS.inverse(values["m1"])
     covered = ((filled.low <= truth) & (truth <= filled.high)).float().mean()
     assert covered == pytest.approx(0.8, abs=0.015)
+
+
+def test_what_is_filled_in_of_an_image_stays_in_its_range():
+    table, wide = likelihoods.Normal(1.0), likelihoods.Normal(2.0)
+    specs = (Modality("a", (2,), table), Modality("x", (1, 4, 4), wide))
+    networks_of = {m.name: networks.build("mlp", m, 2) for m in specs}
+    model = MultimodalVAE(specs, networks_of, subsets.mopoe(("a", "x")), 2)
+    batch = Batch({"a": torch.randn(5, 2), "x": torch.rand(5, 1, 4, 4)}, torch.tensor([[True, False]]).expand(5, 2))
+    filled = impute(model, batch, draws=3)["x"]
+    for values in (filled.mean, filled.low, filled.high, model.generate(batch, targets=["x"], decode="sample")["x"]):
+        assert values.min() >= 0
+        assert values.max() <= 1
 
 
 def test_a_generator_fixes_every_draw(world):

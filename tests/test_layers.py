@@ -15,7 +15,7 @@ LAYERS = (
     {"config", "noise", "threads", "subsets", "likelihoods", "options", "plugins", "intervals"},
     {"gaussian", "text", "theory"},
     {"posteriors", "fusions"},
-    {"modality"},
+    {"modality", "covariate"},
     {"dataset", "priors"},
     {"attributes"},
     {"networks", "datasets"},

@@ -55,6 +55,33 @@ def test_learned_scales_are_read_beside_the_locations():
     np.testing.assert_allclose(found, scipy.stats.norm(location, log_scale.exp()).logpdf(value).sum(1))
 
 
+@pytest.mark.parametrize("scale", [0.4, None])
+def test_student_t_agrees_with_scipy(scale):
+    generator = torch.Generator().manual_seed(0)
+    location, log_scale, value = torch.randn(3, 6, 4, generator=generator, dtype=torch.float64)
+    params = location if scale else torch.stack([location, log_scale], 1)
+    found = likelihoods.StudentT(scale, freedom=3.5)(params, 1).log_prob(value)
+    np.testing.assert_allclose(found, scipy.stats.t(3.5, location, scale or log_scale.exp()).logpdf(value).sum(1))
+    with pytest.raises(InputError, match="above 1"):
+        likelihoods.StudentT(freedom=1.0)
+
+
+def test_ordinal_classes_have_the_masses_between_their_thresholds():
+    """By the definition in double precision; masses far in a tail stay finite, and a shift of z moves mass upwards."""
+    params = torch.randn(200, 2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    location = params[:, 0].mean(-1, keepdim=True).numpy()
+    thresholds = (params[:, 1, :-1].exp().cumsum(-1) - 2).numpy()
+    below = np.hstack([np.zeros((200, 1)), scipy.special.expit(thresholds - location), np.ones((200, 1))])
+    found = likelihoods.Ordinal()(params, 1).log_prob(torch.eye(4)[:, None].double()).exp().T
+    np.testing.assert_allclose(found, np.diff(below), atol=1e-12)
+    far = torch.tensor([[60.0] * 4, [-3.0] * 4]).requires_grad_()
+    score = likelihoods.Ordinal()(far, 1).log_prob(torch.eye(4)[0])
+    (gradient,) = torch.autograd.grad(score, far)
+    assert score < -50
+    assert gradient.isfinite().all()
+    assert (gradient[0] < 0).all()
+
+
 def test_discrete_likelihoods_agree_with_scipy():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(7, 3, 5, generator=generator, dtype=torch.float64)
@@ -73,7 +100,8 @@ def test_every_likelihood_scores_an_example_as_a_whole_and_round_trips(kind):
     likelihood = likelihoods.make(kind, 0.75)
     modality = Modality("x", (2, 3), likelihood)
     generator = torch.Generator().manual_seed(0)
-    params = torch.randn(4, 2, 3, generator=generator)
+    several = (likelihood.parameters,) * (likelihood.parameters > 1)
+    params = torch.randn(4, *several, 2, 3, generator=generator)
     value = torch.nn.functional.one_hot(torch.randint(3, (4, 2), generator=generator), 3).float()
     law = modality.distribution(params)
     scores = law.log_prob(value)
@@ -156,18 +184,20 @@ def test_a_likelihood_without_a_name_cannot_be_saved():
 
 BYTES, UNIT, REAL = torch.zeros(2, 3, dtype=torch.uint8), torch.full((2, 3), 0.5), torch.tensor([[0.0, 2, -1]])
 HOT = torch.eye(3)
+ANY_REAL, COUNTS = {"laplace", "normal", "student_t"}, {"poisson", "negative_binomial", "zinb"}
 
 
 @pytest.mark.parametrize(
     ("seen", "form", "fitting"),
     [
-        (BYTES, Form(is_image=True), {"laplace", "normal", "laplace_8bit", "bernoulli"}),
-        (UNIT, Form(is_image=True), {"laplace", "normal", "bernoulli"}),
+        (BYTES, Form(is_image=True), {*ANY_REAL, "laplace_8bit", "bernoulli"}),
+        (UNIT, Form(is_image=True), {*ANY_REAL, "bernoulli"}),
         (REAL, Form(is_image=True), set()),
-        (REAL, Form(), {"laplace", "normal"}),
-        (UNIT, Form(), {"laplace", "normal", "bernoulli"}),
-        (HOT, Form(), {"laplace", "normal", "bernoulli", "categorical"}),
-        (HOT, Form(is_standardised=True), {"laplace", "normal"}),
+        (REAL, Form(), ANY_REAL),
+        (UNIT, Form(), {*ANY_REAL, "bernoulli"}),
+        (HOT, Form(), {*ANY_REAL, *COUNTS, "bernoulli", "categorical", "ordinal"}),
+        (HOT, Form(is_standardised=True), ANY_REAL),
+        (torch.tensor([[0.0, 7, 2]]), Form(), {*ANY_REAL, *COUNTS}),
         (torch.zeros(2, 5, dtype=torch.int16), Form(is_text=True), {"categorical", "text"}),
     ],
 )

@@ -52,6 +52,9 @@ class DataOptions:
     """Tables of your own: by mean and standard deviation, or by median and quartiles, clipped. Default standard."""
     text_length: Annotated[int, Rule(lambda v: 2 <= v <= 4096, "from 2 to 4,096")] | None = None
     """Words and marks kept of a text of your own, and its end token. Default 32."""
+    covariate: str | None = None
+    """Key of your own data that is a covariate, such as batch: one word or integer a row, which encoders and decoders
+    are told, so that codes need not hold it."""
     data_options: str | None = None
     """Options of a data set that a plug-in adds, whatever they are called: name=value,name=value."""
 
@@ -111,10 +114,12 @@ class RunConfig(DataOptions):
     network: str = "auto"
     """mlp, conv, conv_half, conv_wide, resnet, or transformer (text), for all or by modality (m0=conv,m1=mlp)."""
     likelihood: str = "auto"
-    """laplace, normal, laplace_8bit, bernoulli, categorical or text (up to the end token, where categorical scores
-    the padding, too), for all or by modality."""
+    """laplace, normal, student_t, laplace_8bit, bernoulli, categorical, ordinal, text (up to the end token, where
+    categorical scores the padding, too), or of counts poisson, negative_binomial, zinb; for all or by modality."""
+    library: str | None = None
+    """Modalities of counts whose total in a row is taken as known, as is the depth of sequencing, comma-separated."""
     likelihood_scale: str = "auto"
-    """Scale of laplace and normal, a number or `learned`, for all or by modality. Default .75 for images."""
+    """Scale of laplace, normal and student_t, a number or `learned`, for all or by modality. Default .75 for images."""
     modality_weights: str = "auto"
     """Factors on the log-likelihoods in the loss, for all or by modality, or a published set for image and caption:
     mmvae (image 0.0026) or mmvm (caption 128). Default 1."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from polyvae import keys
+from polyvae.covariate import Covariate, Levels
 from polyvae.errors import InputError
 from polyvae.modality import Batch, Modality
 from polyvae.noise import derive_seed
@@ -29,6 +30,7 @@ class MultimodalDataset:
     info: JSON-able facts (parameters, sources, checksums).
     variants: name -> (row, variant, *shape), other values as good as those in `values` (ten captions of one image).
     places: name -> Int64 (row,), which part of the picture shows what the label says, where that is known.
+    levels: of a covariate, which encoders and decoders are told beside the values, or None.
     """
 
     name: str
@@ -39,6 +41,7 @@ class MultimodalDataset:
     info: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, Tensor] = field(default_factory=dict)
     places: Mapping[str, Tensor] = field(default_factory=dict)
+    levels: Levels | None = None
 
     def __post_init__(self) -> None:
         names = [m.name for m in self.modalities]
@@ -57,6 +60,8 @@ class MultimodalDataset:
                 raise InputError(f"modality {name!r} has shape {shape}, expected {expected}")
         if self.labels is not None and len(self.labels) != rows:
             raise InputError(f"data set {self.name!r}: {len(self.labels)} labels for {rows} rows")
+        if self.levels is not None and len(self.levels.index) != rows:
+            raise InputError(f"data set {self.name!r}: levels of {len(self.levels.index)} rows, and there are {rows}")
         if not bool(self.present.any(-1).all()):
             empty = int((~self.present.any(-1)).nonzero()[0])
             raise InputError(f"row {empty} of data set {self.name!r} has no observed modality; drop such rows")
@@ -65,7 +70,7 @@ class MultimodalDataset:
     def complete(
         name: str, modalities: Sequence[Modality], values: Mapping[str, Tensor], **others: Any
     ) -> "MultimodalDataset":
-        """Rows that lack no modality; others: labels, info, variants, places."""
+        """Rows that lack no modality; others: labels, info, variants, places, levels."""
         present = torch.ones(len(next(iter(values.values()))), len(modalities), dtype=torch.bool)
         return MultimodalDataset(name, tuple(modalities), values, present, **others)
 
@@ -75,6 +80,10 @@ class MultimodalDataset:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(m.name for m in self.modalities)
+
+    @property
+    def covariate(self) -> Covariate | None:
+        return None if self.levels is None else self.levels.covariate
 
     @cached_property
     def is_complete(self) -> bool:
@@ -86,7 +95,9 @@ class MultimodalDataset:
         rows = indices if isinstance(indices, slice) else torch.as_tensor(indices, device=self.present.device)
         values = {m.name: _to_model(m, _take(self.values[m.name], rows)) for m in self.modalities}
         label = None if self.labels is None else _take(self.labels, rows)
-        return Batch.known(values, _take(self.present, rows), label, is_complete=self.is_complete)
+        levels = self.levels
+        level = None if levels is None else levels.covariate.one_hot(_take(levels.index, rows))
+        return Batch.known(values, _take(self.present, rows), label, is_complete=self.is_complete, level=level)
 
     def select(self, names: Sequence[str]) -> "MultimodalDataset":
         """Only the named modalities, in data set order, without the rows that then have nothing observed."""
@@ -133,14 +144,18 @@ class MultimodalDataset:
             labels=None if self.labels is None else change(self.labels),
             variants={name: change(value) for name, value in self.variants.items()},
             places={name: change(value) for name, value in self.places.items()},
+            levels=None if self.levels is None else self.levels._replace(index=change(self.levels.index)),
         )
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over modalities, values, masks and labels: the identity of the user's data in a run id."""
         digest = hashlib.sha256(repr([m.to_json() for m in self.modalities]).encode())
-        labels = () if self.labels is None else (self.labels,)
-        for tensor in (*self.values.values(), self.present, *labels, *self.variants.values()):
+        by_row = () if self.labels is None else (self.labels,)
+        if self.levels is not None:
+            digest.update(repr(self.levels.covariate.to_json()).encode())
+            by_row = (*by_row, self.levels.index)
+        for tensor in (*self.values.values(), self.present, *by_row, *self.variants.values()):
             digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
             digest.update(tensor.contiguous().cpu().numpy().tobytes())
         return digest.hexdigest()

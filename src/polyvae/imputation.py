@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from polyvae.errors import InputError
 from polyvae.intervals import Calibration, interval, widened
 from polyvae.modality import Batch, Modality
-from polyvae.models import Model, code_draws
+from polyvae.models import Model, at_level, code_draws
 from polyvae.noise import drawing_from
 
 DRAWS = 50
@@ -52,12 +52,14 @@ def impute(
     generator: Generator | None = None,
     targets: Sequence[str] | None = None,
     calibration: Calibration | None = None,
+    level: str | None = None,
 ) -> dict[str, Imputed | ImputedText]:
     """Draws every absent modality given all that the row has, `draws` times, likelihood noise included (of text: not).
 
     generator: makes the draws reproducible; by default torch's own is drawn from. targets: the modalities that are
-    returned, by default all. calibration: that of the model's weights.
-    Raises InputError for fewer than two draws, which give no interval, and for unknown targets.
+    returned, by default all. calibration: that of the model's weights. level: of the model's covariate, as if what
+    is absent were measured at it; by default the rows' own.
+    Raises InputError for fewer than two draws, which give no interval, and for unknown targets and levels.
     """
     if draws < 2:
         raise InputError(f"draws is {draws}; an interval needs at least 2")
@@ -66,7 +68,7 @@ def impute(
         raise InputError(f"targets names {unknown[0]!r}; the model has {', '.join(model.names)}")
     with drawing_from(generator, batch.present.device):
         codes = code_draws(model, batch, model.names, wanted)
-        likelihoods = [model.decode(codes(None)) for _ in range(draws)]
+        likelihoods = [model.decode(at_level(model, codes(None), level)) for _ in range(draws)]
         sampled = [{name: law.sample() for name, law in drawn.items()} for drawn in likelihoods]
     result: dict[str, Imputed | ImputedText] = {}
     for index, modality in enumerate(model.modalities):
@@ -81,6 +83,7 @@ def impute(
         low, high = interval(values)
         if calibration is not None:
             low, high = widened(low, high, _by_row(calibration, batch.present, model.names, index, low))
+        low, high = (end.clamp(*modality.bounds) for end in (low, high))
         seen = batch.present[:, index].view(-1, *(1,) * len(modality.shape)) & ~observed.isnan()
         mean = torch.stack([drawn[name].mean for drawn in likelihoods]).mean(0)
         summary = Imputed(modality.to_original(mean), values.std(0), low, high)

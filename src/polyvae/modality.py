@@ -1,5 +1,6 @@
 """What a modality is, and what a batch of several of them is."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -127,6 +128,14 @@ class Modality:
         """The shape of one example in original units: `shape`, or (position,) for token ids."""
         return self.shape[:1] if self.vocabulary else self.shape
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """What its values in original units lie between."""
+        is_share = self.is_image or self.likelihood.is_one_hot or isinstance(self.likelihood, likelihoods.Bernoulli)
+        if is_share and self.vocabulary is None:
+            return 0.0, 1.0
+        return 0.0 if isinstance(self.likelihood, likelihoods.Counts) else -math.inf, math.inf
+
     def distribution(self, params: Tensor) -> Distribution:
         """The likelihood at decoder outputs (..., *shape), at least float32; its event is this modality."""
         precise = torch.promote_types(params.dtype, torch.float32)  # mixed precision ends here
@@ -134,8 +143,8 @@ class Modality:
         return likelihoods.with_gaps(law) if self.has_gaps else law
 
     def to_original(self, values: Tensor) -> Tensor:
-        """Model values (..., *shape) in the units of the user's data."""
-        return values if self.transform is None else self.transform.inverse(values)
+        """Model values (..., *shape) in the units of the user's data, within `bounds`."""
+        return values.clamp(*self.bounds) if self.transform is None else self.transform.inverse(values)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -184,12 +193,14 @@ class _BatchFields(NamedTuple):
     present: Tensor
     label: Tensor | None
     is_complete: bool
+    level: Tensor | None
 
 
 class Batch(_BatchFields):
     """values: name -> (batch, *shape) in model units; present: Bool (batch, modality); label: Int (batch,) or None.
 
     is_complete: whether every row is known to have every modality, so that nobody needs to look at `present`.
+    level: one-hot (batch, level) of the covariate, or None.
 
     Absent values are set to zero here, so that they can be NaN in the user's data and reach no computation. Where a
     modality has gaps, single values of what is present are NaN: networks read 0 for them, likelihoods leave them out.
@@ -197,7 +208,11 @@ class Batch(_BatchFields):
     """
 
     def __new__(
-        cls, values: Mapping[str, Tensor], present: Tensor | None = None, label: Tensor | None = None
+        cls,
+        values: Mapping[str, Tensor],
+        present: Tensor | None = None,
+        label: Tensor | None = None,
+        level: Tensor | None = None,
     ) -> "Batch":
         rows = len(next(iter(values.values())))
         if present is None:
@@ -207,20 +222,27 @@ class Batch(_BatchFields):
         if not bool(present.any(-1).all()):
             empty = int((~present.any(-1)).nonzero()[0])
             raise InputError(f"row {empty} of the batch has no observed modality; drop such rows")
-        return cls.known(values, present, label, is_complete=bool(present.all()))
+        return cls.known(values, present, label, is_complete=bool(present.all()), level=level)
 
     @classmethod
     def known(
-        cls, values: Mapping[str, Tensor], present: Tensor, label: Tensor | None, *, is_complete: bool
+        cls,
+        values: Mapping[str, Tensor],
+        present: Tensor,
+        label: Tensor | None,
+        *,
+        is_complete: bool,
+        level: Tensor | None = None,
     ) -> "Batch":
         """A batch of rows that are known to pass the checks of `Batch`: nothing is read from the device."""
         observed = dict(values)
         if not is_complete:
             for mask, (name, value) in zip(present.unbind(-1), values.items(), strict=True):
                 observed[name] = torch.where(mask.view(-1, *(1,) * (value.dim() - 1)), value, torch.zeros_like(value))
-        return super().__new__(cls, observed, present, label, is_complete)
+        return super().__new__(cls, observed, present, label, is_complete, level)
 
     def to(self, device: torch.device | str) -> "Batch":
         moved = {name: value.to(device) for name, value in self.values.items()}
         label = None if self.label is None else self.label.to(device)
-        return self._replace(values=moved, present=self.present.to(device), label=label)
+        level = None if self.level is None else self.level.to(device)
+        return self._replace(values=moved, present=self.present.to(device), label=label, level=level)

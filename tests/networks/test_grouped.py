@@ -7,7 +7,7 @@ from torch import nn
 from polyvae import Modality, MultimodalVAE, likelihoods, networks, objectives, subsets, waiting
 from polyvae.modality import Batch, text_modality
 from polyvae.networks import grouped
-from polyvae.networks.gaps import reading
+from polyvae.networks.reading import reading
 from polyvae.text import SPECIALS, Vocabulary
 from support.operations import Operations
 
@@ -73,6 +73,14 @@ def test_outputs_and_gradients_are_those_of_each_network_by_itself(network, like
     model = model_of(modalities, network)
     assert model.forms == ((model.names,), (model.names,))
     check(model, batch_of(modalities), far, convolutions_together)
+
+
+@pytest.mark.parametrize("library", [None, 3.0])
+def test_counts_with_several_learned_parameters_run_together(library, far):
+    modalities = [Modality(f"m{i}", (5,), likelihoods.ZeroInflatedNegativeBinomial(library)) for i in range(3)]
+    model, batch = model_of(modalities, "mlp"), batch_of(modalities)
+    assert model.forms == ((model.names,), (model.names,))
+    check(model, batch._replace(values={name: (9 * value).round() for name, value in batch.values.items()}), far)
 
 
 def test_rows_and_modalities_that_are_not_wanted_are_left_out(far):

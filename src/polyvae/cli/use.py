@@ -5,6 +5,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -36,7 +37,7 @@ from polyvae.imputation import DRAWS, Imputed, ImputedText, rows_at_once
 from polyvae.imputation import impute as impute_batch
 from polyvae.metrics.protocol import rows_with
 from polyvae.modality import Batch, Modality
-from polyvae.models import Model, TrainableModel
+from polyvae.models import Model, TrainableModel, covariate_of
 from polyvae.noise import derive_seed
 from polyvae.pictures.pages import Row, write_page
 from polyvae.runs import finished
@@ -94,6 +95,7 @@ def generate(
     data: Path | None = None,
     decode: Literal["mean", "sample"] = "mean",
     prior: Literal["gmm", "flow"] | None = None,
+    covariate: str | None = None,
     out: Path = Path("generated.npz"),
 ) -> None:
     """Generate modalities from the prior, or from given ones; writes an .npz file, and a .png of images and text, below
@@ -111,6 +113,7 @@ def generate(
         data: .npz file with the rows to condition on. Default: the run's test rows.
         decode: The likelihood's mean, or a draw from it.
         prior: Draw from a prior fitted by fit-prior, not from the model's own.
+        covariate: As if all rows had this level of the covariate (batch=B). Default: as they are.
         out: File to write.
     """
     if count < 1:
@@ -123,17 +126,18 @@ def generate(
     vae = model.load(prior)
     torch.manual_seed(derive_seed(model.seed, "generate"))
     wanted = None if targets is None else listed(targets)
+    level = _level(vae, covariate)
     arrays: Arrays = {}
     inputs: list[Row] = []
     note = ""
     if given is None:
         counts = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
-        parts = [vae.generate(number, targets=wanted, decode=decode) for number in counts]
+        parts = [vae.generate(number, targets=wanted, decode=decode, level=level) for number in counts]
     else:
         names = listed(given)
-        rows = plan_of(model.folder).test if data is None else load_like(data, vae.modalities)
+        rows = plan_of(model.folder).test if data is None else load_like(data, vae.modalities, covariate_of(vae))
         used = _rows_to_use(rows, names, count)
-        parts = [vae.generate(b, names, wanted, decode=decode) for b in model.batches(rows.rows(used))]
+        parts = [vae.generate(b, names, wanted, decode=decode, level=level) for b in model.batches(rows.rows(used))]
         inputs = _pictured(vae, _original(vae, rows.rows(used[:SHOWN]), names))
         place = "row" if "row" not in vae.names else ".row"  # no name of a modality holds a dot
         arrays[place] = torch.tensor(used)
@@ -152,7 +156,14 @@ def generate(
             say(note)
 
 
-def impute(model: ModelFlags, *, data: Path, draws: int = DRAWS, out: Path = Path("imputed.npz")) -> None:
+def impute(
+    model: ModelFlags,
+    *,
+    data: Path,
+    draws: int = DRAWS,
+    covariate: str | None = None,
+    out: Path = Path("imputed.npz"),
+) -> None:
     """Fill in the modalities and single cells that rows lack, in the units of the data; writes an .npz file.
 
     For each modality: <name> (observed as given, or the mean of the draws), <name>.sd, <name>.low and <name>.high (an
@@ -167,16 +178,19 @@ def impute(model: ModelFlags, *, data: Path, draws: int = DRAWS, out: Path = Pat
     Args:
         data: .npz file with keys <name> and <name>.mask; a modality without a key is absent everywhere.
         draws: Draws per row.
+        covariate: As if what is absent were measured at this level of the covariate (batch=B). Default: the row's own.
         out: File to write.
     """
     out_file(out, ".npz")
     vae = model.load()
     given = read_parts(data)
-    rows = load_like(given, vae.modalities)
+    level = _level(vae, covariate)
+    rows = load_like(given, vae.modalities, covariate_of(vae))
     torch.manual_seed(derive_seed(model.seed, "impute"))
     calibration = load_calibration(model.folder) if model.is_scored else None
     size = rows_at_once(vae, draws, CHUNK)
-    parts = [impute_batch(vae, batch, draws=draws, calibration=calibration) for batch in model.batches(rows, size)]
+    fill = partial(impute_batch, vae, draws=draws, calibration=calibration, level=level)
+    parts = [fill(batch) for batch in model.batches(rows, size)]
     arrays: Arrays = {}
     for index, modality in enumerate(vae.modalities):
         seen = rows.present[:, index].numpy()
@@ -228,6 +242,19 @@ def fit_prior(
         place = [] if store == STORE else ["--store", str(store)]
         command = ["polyvae", "evaluate", run, "--prior", kind, "--metrics", names, *place]
         say(f"see what it gains with: {shlex.join(command)}")
+
+
+def _level(model: Model, text: str | None) -> str | None:
+    """The level that `--covariate name=level` names. Raises InputError for another name."""
+    if text is None:
+        return None
+    name, _, level = text.partition("=")
+    covariate = covariate_of(model)
+    if covariate is None or name.strip() != covariate.name:
+        known = "no covariate" if covariate is None else f"the covariate {covariate.name}, as in {covariate.name}=LEVEL"
+        raise InputError(f"--covariate {text}: the model has {known}")
+    covariate.index_of(level.strip())
+    return level.strip()
 
 
 def _trust(names: Sequence[str], folder: Path) -> list[str]:

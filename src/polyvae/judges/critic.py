@@ -20,7 +20,7 @@ from polyvae.judges.extractors import Critic
 from polyvae.judges.trained import CPU, optimise, place_of, trained_once
 from polyvae.modality import Modality
 from polyvae.networks.by_name import ByName
-from polyvae.networks.gaps import reading
+from polyvae.networks.reading import reading
 
 RECIPE: dict[str, Any] = {
     "version": 1,

@@ -19,8 +19,8 @@ from polyvae.judges.extractors import Judge
 from polyvae.judges.trained import CPU, WIDTH, Reader, accuracy_of, layer, optimise, place_of, shifted, trained_once
 from polyvae.modality import Modality
 from polyvae.networks.by_name import ByName
-from polyvae.networks.gaps import reading
 from polyvae.networks.heads import ChannelsLast
+from polyvae.networks.reading import reading
 
 NAME = "judge"
 RECIPE: dict[str, Any] = {

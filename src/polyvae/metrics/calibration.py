@@ -66,7 +66,7 @@ def _factors(
     is_given = torch.tensor([name in given for name in rows.names], device=rows.present.device)
     for ids in chunks(able, rows_at_once(model, draws, MOST_ROWS)):
         whole = rows.batch(ids)
-        batch = Batch.known(whole.values, whole.present & is_given, None, is_complete=False)
+        batch = Batch.known(whole.values, whole.present & is_given, None, is_complete=False, level=whole.level)
         filled = impute(model, batch, draws=draws, generator=generator, targets=targets)
         for modality, present in zip(model.modalities, whole.present.T, strict=True):
             if isinstance(imputed := filled.get(modality.name), Imputed):

@@ -73,7 +73,8 @@ def log_likelihood(
                 if has_density(trial.model, given):
                     values[f"joint_from/{joined(given)}"] = _mean(_weights(few, "from", given, names, samples))
                 values[f"conditional/{joined(given)}"] = _mean(predictive[given])
-            if train is not None and (train.is_complete or has_density(trial.model, names[:1])):
+            is_blind = data.covariate is None  # whose level would make a row's codes its own
+            if is_blind and train is not None and (train.is_complete or has_density(trial.model, names[:1])):
                 blind = few.having(names, BLIND_ROWS).rows
                 values["unconditional"] = blind_log_likelihood(trial.model, data.rows(blind), train, seed=trial.seed)
                 values["joint_of_blind_rows"] = _mean(importance[:, [complete.rows.index(row) for row in blind]])

@@ -7,7 +7,18 @@ from polyvae.errors import InputError
 from polyvae.models.aligned import AlignedFlows
 from polyvae.models.aligned import Options as AlignedOptions
 from polyvae.models.blueprint import JOINT, OWN, Blueprint, ModelFile, Networks, Pair
-from polyvae.models.contract import Codes, JointModel, Model, NotDefined, code_draws, is_joint, joint, mixture_of
+from polyvae.models.contract import (
+    Codes,
+    JointModel,
+    Model,
+    NotDefined,
+    at_level,
+    code_draws,
+    covariate_of,
+    is_joint,
+    joint,
+    mixture_of,
+)
 from polyvae.models.flowing import FeatureOptions, FlowOptions, JointFlowVAE
 from polyvae.models.fused import RULES, CodeVAE, FusedVAE, HoelderVAE
 from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE
@@ -75,8 +86,10 @@ __all__ = [
     "NotDefined",
     "Pair",
     "TrainableModel",
+    "at_level",
     "build",
     "code_draws",
+    "covariate_of",
     "generate",
     "is_joint",
     "joint",

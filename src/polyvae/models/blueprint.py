@@ -12,10 +12,12 @@ import torch
 from torch import nn
 
 from polyvae import networks, priors, subsets
+from polyvae.covariate import Covariate, CovariateFile
 from polyvae.errors import InputError
 from polyvae.modality import Batch, Modality, ModalityFile
-from polyvae.networks.gaps import reading
+from polyvae.networks.by_level import ByLevel
 from polyvae.networks.heads import completed
+from polyvae.networks.reading import reading
 from polyvae.noise import derive_seed
 from polyvae.posteriors import Family, Kind, Scale
 from polyvae.priors import PriorFile
@@ -46,6 +48,7 @@ class ModelFile(TypedDict):
     prior: NotRequired[PriorFile]
     posterior: NotRequired[FamilyFile]
     options: NotRequired[dict[str, Any]]
+    covariate: NotRequired[CovariateFile]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +59,7 @@ class Blueprint:
     networks: modality -> name of its network. own: modality -> the user's own (encoder, decoder), where that is "own".
     prior: arguments of `priors.make`. pseudo_inputs: first ones of the prior `vamp`.
     options: settings of this kind of model alone, as JSON holds them. seed: of the first weights.
+    covariate: whose level is told to encoders and decoders.
     """
 
     modalities: tuple[Modality, ...]
@@ -69,6 +73,7 @@ class Blueprint:
     own: Networks = field(default_factory=dict)
     pseudo_inputs: Batch | None = None
     seed: int = 0
+    covariate: Covariate | None = None
 
     @contextmanager
     def first_weights(self, *purpose: str) -> Generator[None]:
@@ -81,7 +86,8 @@ class Blueprint:
         """A fresh (encoder, decoder) of modality `name`; its weights depend on the seed and on its name alone.
 
         The decoder gives all parameters that the modality's likelihood takes, a learned scale included.
-        latent_dim: where it is not the model's (private codes). The user's own networks are copied, and stay untrained.
+        latent_dim: where it is not the model's (private codes). The decoder also reads the level of the covariate. The
+        user's own networks are copied, and stay untrained.
         Raises InputError where the user's own networks are missing.
         """
         modality = next(m for m in self.modalities if m.name == name)
@@ -90,13 +96,21 @@ class Blueprint:
                 raise InputError(f"modality {name!r} was trained with your own networks; pass networks={{...}} again")
             encoder, decoder = copy.deepcopy(self.own[name])
             return reading(modality, encoder), completed(modality, decoder)
+        width, levels = latent_dim or self.latent_dim, 0 if self.covariate is None else len(self.covariate.levels)
         with self.first_weights(name):
-            encoder, decoder = networks.build(self.networks[name], modality, latent_dim or self.latent_dim)
+            encoder, decoder = networks.build(self.networks[name], modality, width)
+            if levels:
+                _, decoder = networks.build(self.networks[name], modality, width + levels)
         return reading(modality, encoder), completed(modality, decoder)
 
     def pairs(self) -> dict[str, Pair]:
         """The networks of every modality."""
         return {modality.name: self.pair(modality.name) for modality in self.modalities}
+
+    def by_level(self, width: int | None = None) -> ByLevel | None:
+        """What the covariate adds to encoders of this width (default: latent_dim); None without one."""
+        names = [m.name for m in self.modalities]
+        return None if self.covariate is None else ByLevel(self.covariate, names, width or self.latent_dim)
 
     def first_prior(self) -> priors.Prior:
         """The untrained prior; pseudo-inputs that are not given are zeros, for weights to fill in."""
@@ -126,7 +140,7 @@ class Blueprint:
             "prior": dict(self.prior),
             "posterior": asdict(self.family),
             "options": dict(self.options),
-        }
+        } | ({} if self.covariate is None else {"covariate": self.covariate.to_json()})
 
     @staticmethod
     def from_json(content: Mapping[str, Any], own: Networks | None = None) -> "Blueprint":
@@ -138,5 +152,6 @@ class Blueprint:
             networks=content["networks"],
             family=Family(**content.get("posterior", {})),
             own=own or {},
+            covariate=Covariate.from_json(content["covariate"]) if "covariate" in content else None,
             **{name: content[name] for name in ("kind", "prior", "options") if name in content},
         )

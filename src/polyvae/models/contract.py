@@ -8,10 +8,12 @@ posterior for every subset, is also a `JointModel`: bounds, likelihoods, probes 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeGuard
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from polyvae import gaussian
+from polyvae.covariate import Covariate, beside
 from polyvae.errors import InputError
 from polyvae.gaussian import GaussianMixture
 from polyvae.modality import Batch, Modality
@@ -219,4 +221,28 @@ def code_draws(
         known = model.encode(batch, given) if experts is None else experts
         return lambda generator: model.posterior_codes(batch, given, targets, generator, known)
     posterior = getattr(model, "code_posterior", model.posterior)(batch, given, experts)
-    return lambda generator: dict.fromkeys(targets, posterior.sample(generator))
+    return lambda generator: dict.fromkeys(targets, beside(posterior.sample(generator), batch.level))
+
+
+def covariate_of(model: Model) -> Covariate | None:
+    """What the model's encoders and decoders are told beside a row, if anything (`covariate`)."""
+    return getattr(model, "covariate", None)
+
+
+def at_level(model: Model, codes: Codes, level: str | None) -> Codes:
+    """The codes, to be decoded as if all rows had this level of the model's covariate; None: their own.
+
+    Raises InputError for a level that there is not, and for a model without a covariate.
+    """
+    if level is None:
+        return codes
+    covariate = covariate_of(model)
+    if covariate is None:
+        raise InputError(f"level {level!r} is given, but the model was trained without a covariate")
+    place, count = covariate.index_of(level), len(covariate.levels)
+
+    def moved(code: Tensor) -> Tensor:
+        index = torch.full((len(code),), place, device=code.device)
+        return beside(code[..., :-count], covariate.one_hot(index))
+
+    return {name: moved(code) for name, code in codes.items()}

@@ -47,6 +47,8 @@ class JointEncoderVAE(MultimodalVAE):
     One modality has its own expert; several, A, have p^(1 - |A|) prod q_m, exact where each q_m is.
     """
 
+    takes_covariate = False  # its joint encoder is told none
+
     def __init__(self, *arguments: Any, joint: nn.Module, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.joint = joint

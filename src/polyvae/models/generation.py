@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models.blueprint import Blueprint
-from polyvae.models.contract import Model
+from polyvae.models.contract import Model, at_level
 from polyvae.noise import Noise, drawing_from
 
 
@@ -21,13 +21,15 @@ def generate(
     targets: Sequence[str] | None = None,
     *,
     decode: Literal["mean", "sample"] = "mean",
+    level: str | None = None,
     generator: Noise = None,
 ) -> dict[str, Tensor]:
     """Values of `targets`, name -> (batch, *shape), in the units of the data.
 
     source: a number of unconditional samples, or a batch to condition on through `given` (default: all it has).
     targets: default all modalities. decode: the likelihood's mean, or a draw from it.
-    Raises InputError for unknown targets, and for `given` without a batch.
+    level: of the model's covariate, as if all rows had it. Default: the rows' own, or draws by the shares of levels.
+    Raises InputError for unknown targets or levels, and for `given` without a batch.
     """
     wanted = model.names if targets is None else tuple(targets)
     if not wanted or set(wanted) - set(model.names):
@@ -38,7 +40,7 @@ def generate(
         raise InputError(f"given is {list(given)}, but there is only a count of samples; pass a batch to condition on")
     else:
         codes = {name: code for name, code in model.prior_codes(source, generator).items() if name in wanted}
-    likelihoods = model.decode(codes)
+    likelihoods = model.decode(at_level(model, codes, level))
     if decode == "mean":
         values = {name: likelihood.mean for name, likelihood in likelihoods.items()}
     else:
@@ -54,9 +56,11 @@ class TrainableModel(nn.Module, Model):
     and `decode`.
     is_joint: whether it is a `JointModel`. One that is not may have a `mixture`, S: its posterior given a subset is
     then the mixture of those of the members of S, and metrics score each member once.
+    takes_covariate: whether it knows what to do with `Blueprint.covariate`.
     """
 
     is_joint: ClassVar[bool] = False
+    takes_covariate: ClassVar[bool] = False
 
     @classmethod
     def of(cls, blueprint: Blueprint) -> Self:

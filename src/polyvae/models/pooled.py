@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from polyvae import fusions, gaussian, noise
+from polyvae.covariate import beside
 from polyvae.gaussian import GaussianMixture
 from polyvae.modality import Batch
 from polyvae.models.blueprint import Blueprint
@@ -105,7 +106,8 @@ class ReadingVAE(PooledVAE):
         experts: Posterior | None = None,
     ) -> Codes:
         """Codes of one draw per row given x_given, z first, by `at_test`; the same u under every target's name."""
-        return dict.fromkeys(targets, self._drawn(batch, given, self.at_test, generator, experts))
+        codes = self._drawn(batch, given, self.at_test, generator, experts)
+        return dict.fromkeys(targets, beside(codes, batch.level))
 
     @torch.no_grad()
     def code_means(self, batch: Batch) -> dict[str, CodeMeans]:
@@ -119,10 +121,10 @@ class ReadingVAE(PooledVAE):
 
     @torch.no_grad()
     def swapped_codes(self, batch: Batch, other: Batch, generator: Noise = None) -> Codes:
-        """z ~ q(z | X) of `batch` and w_m ~ q(w_m | x_m, z') of `other`, with its own z'."""
+        """z ~ q(z | X), and the level, of `batch` and w_m ~ q(w_m | x_m, z') of `other`, with its own z'."""
         z = self._drawn(batch, self.names, "own", generator)[:, : self.shared_dim]
         private = self._drawn(other, self.names, "own", noise.of_draw(generator, 1))[:, self.shared_dim :]
-        return dict.fromkeys(self.names, torch.cat([z, private], -1))
+        return dict.fromkeys(self.names, beside(torch.cat([z, private], -1), batch.level))
 
     def _drawn(
         self, batch: Batch, given: Sequence[str], at_test: AtTest, generator: Noise, experts: Posterior | None = None

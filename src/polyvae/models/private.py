@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from polyvae import gaussian, noise, posteriors, priors
+from polyvae.covariate import beside
 from polyvae.errors import InputError
 from polyvae.gaussian import GaussianMixture
 from polyvae.modality import Batch, Modality
 from polyvae.models.blueprint import OWN, Blueprint, Networks, Pair
 from polyvae.models.contract import UNSEEN, CodeMeans, Codes
 from polyvae.models.vae import MultimodalVAE
+from polyvae.networks.by_level import ByLevel
 from polyvae.networks.by_name import ByName
 from polyvae.networks.trunks import TwoTrunks
 from polyvae.noise import Noise, derive_seed
@@ -66,12 +68,13 @@ class PrivateVAE(MultimodalVAE):
         at_test: AtTest = "own",
         prior: Prior | None = None,
         family: Family | None = None,
+        by_level: ByLevel | None = None,
     ) -> None:
         if at_test not in get_args(AtTest):
             raise InputError(f"at_test is {at_test!r}; choose one of {', '.join(get_args(AtTest))}")
         family = family or Family()
         prior = priors.make(family.kind, latent_dim) if prior is None else prior
-        super().__init__(modalities, networks, mixture, latent_dim, prior=prior, family=family)
+        super().__init__(modalities, networks, mixture, latent_dim, prior=prior, family=family, by_level=by_level)
         self.private_dim, self.at_test = private_dim, at_test
         self.references: ByName | None = None
         self.shared_dim = latent_dim - private_dim * len(self.names)
@@ -104,6 +107,7 @@ class PrivateVAE(MultimodalVAE):
             "at_test": blueprint.options.get("at_test", "own"),
             "prior": prior,
             "family": blueprint.family,
+            "by_level": blueprint.by_level(width),
         }
 
     def further(self) -> dict[str, Any]:
@@ -164,14 +168,12 @@ class PrivateVAE(MultimodalVAE):
         codes = self.prior.sample(count, generator)
         if self.at_test == "zero":
             codes = torch.cat([codes[:, : self.shared_dim], torch.zeros_like(codes[:, self.shared_dim :])], -1)
-        return dict.fromkeys(self.names, codes)
+        return dict.fromkeys(self.names, self.with_levels(codes, generator))
 
-    def decode(self, codes: Tensor | Codes) -> dict[str, torch.distributions.Distribution]:
-        """The likelihood of each modality named in `codes`, of each its z and w_m; a tensor is read by all."""
-        read = dict.fromkeys(self.names, codes) if isinstance(codes, Tensor) else codes
-        return super().decode(
-            {name: torch.cat([u[..., : self.shared_dim], u[..., self._own(name)]], -1) for name, u in read.items()}
-        )
+    def part(self, name: str, codes: Tensor) -> Tensor:
+        """z, w_m, and the level of a covariate."""
+        parts = (slice(self.shared_dim), self._own(name), slice(self.latent_dim, None))
+        return torch.cat([codes[..., part] for part in parts], -1)
 
     @torch.no_grad()
     def embed(self, batch: Batch, given: Sequence[str] | None = None) -> Tensor:
@@ -186,10 +188,10 @@ class PrivateVAE(MultimodalVAE):
 
     @torch.no_grad()
     def swapped_codes(self, batch: Batch, other: Batch, generator: Noise = None) -> Codes:
-        """z ~ q(z | X) of `batch` and w_m ~ q(w_m | x_m) of `other`, whatever `at_test` says."""
+        """z ~ q(z | X), and the level, of `batch` and w_m ~ q(w_m | x_m) of `other`, whatever `at_test` says."""
         z = self.posterior(batch).sample(generator)[:, : self.shared_dim]
         private = self.posterior(other).sample(noise.of_draw(generator, 1))[:, self.shared_dim :]
-        return dict.fromkeys(self.names, torch.cat([z, private], -1))
+        return dict.fromkeys(self.names, beside(torch.cat([z, private], -1), batch.level))
 
     def unseen(self, name: str, codes: Tensor, is_own: Tensor, kind: Tensor) -> Tensor:
         """codes (draw, batch, latent) with w_m of `name`, where it is not its own, as draws of r, or 0, in its place.

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from polyvae import gaussian, noise, subsets, waiting
+from polyvae.covariate import Covariate, beside
 from polyvae.errors import InputError
 from polyvae.gaussian import NO_PRODUCT, GaussianMixture
 from polyvae.modality import Batch, Modality
@@ -15,6 +16,7 @@ from polyvae.models.blueprint import Blueprint, Networks
 from polyvae.models.contract import Codes, fused
 from polyvae.models.generation import TrainableModel
 from polyvae.networks import grouped
+from polyvae.networks.by_level import ByLevel
 from polyvae.networks.by_name import ByName
 from polyvae.networks.heads import completed
 from polyvae.noise import Noise
@@ -29,10 +31,12 @@ class MultimodalVAE(TrainableModel):
     networks: name -> (encoder, decoder) as in `polyvae.networks`.
     mixture: S, which fixes the posterior of every subset (`subsets.conditional`).
     prior: over the latent space, default N(0, I). family: of the posteriors, default Normal.
+    by_level: of a covariate. Decoders then read its one-hot level beside z, which batches bring (`Batch.level`).
     Raises InputError for an S of other modalities, or one that needs products of experts where the family has none.
     """
 
     is_joint = True
+    takes_covariate = True
 
     def __init__(
         self,
@@ -43,8 +47,10 @@ class MultimodalVAE(TrainableModel):
         *,
         prior: Prior | None = None,
         family: Family | None = None,
+        by_level: ByLevel | None = None,
     ) -> None:
         super().__init__()
+        self.by_level = by_level
         self.modalities = tuple(modalities)
         self.names = tuple(m.name for m in self.modalities)
         if mixture.names != self.names:
@@ -77,6 +83,7 @@ class MultimodalVAE(TrainableModel):
             "latent_dim": blueprint.latent_dim,
             "prior": blueprint.first_prior(),
             "family": blueprint.family,
+            "by_level": blueprint.by_level(),
         }
 
     def further(self) -> dict[str, Any]:
@@ -86,6 +93,11 @@ class MultimodalVAE(TrainableModel):
     def law_of(self, mean: Tensor, second: Tensor) -> Posterior:
         """What the two outputs of an encoder mean."""
         return self.family(mean, second)
+
+    @property
+    def covariate(self) -> Covariate | None:
+        """What encoders and decoders are told beside a row."""
+        return None if self.by_level is None else self.by_level.covariate
 
     @property
     def device(self) -> torch.device:
@@ -102,7 +114,7 @@ class MultimodalVAE(TrainableModel):
             if own.likelihood.parameters != other.likelihood.parameters:
                 raise InputError(f"the likelihood of {own.name!r} takes another number of parameters per element")
         pairs = {name: (self.encoders[name], self.decoders[name]) for name in self.names}
-        laws = {"prior": self.prior, "family": self.family}
+        laws = {"prior": self.prior, "family": self.family, "by_level": self.by_level}
         scored = type(self)(modalities, pairs, self.mixture, self.latent_dim, **laws, **self.further())
         return scored.to(self.device).train(self.training)
 
@@ -120,30 +132,38 @@ class MultimodalVAE(TrainableModel):
         values = {n: x for n, x in batch.values.items() if by_row or wanted is None or n in wanted}
         is_whole = batch.is_complete and not by_row
         if not waiting.is_free(batch.present.device):
-            return self._masked(values, masks, is_whole=is_whole)
+            return self._masked(values, masks, batch.level, is_whole=is_whole)
         blank = self.family.blank(self.blank.expand(len(batch.present), -1))
         experts = [
-            self._expert(name, values[name], None if is_whole else seen) if name in values else blank
+            self._expert(name, values[name], batch.level, None if is_whole else seen) if name in values else blank
             for name, seen in masks.items()
         ]
         mean, logvar = (torch.stack(fields) for fields in zip(*experts, strict=True))
         return experts[0].like(mean, logvar)
 
-    def _expert(self, name: str, values: Tensor, seen: Tensor | None) -> Posterior:
+    def _expert(self, name: str, values: Tensor, level: Tensor | None, seen: Tensor | None) -> Posterior:
         """seen: Bool (batch,), the rows to encode; None for all."""
         if seen is None or bool(seen.all()):
-            return self.law_of(*self.encoders[name](values))
+            return self.law_of(*self._at_level(name, self.encoders[name](values), level))
         blank = self.blank.expand(len(seen), -1)
         rows = seen.nonzero().squeeze(1)
         if not len(rows):
             return self.family.blank(blank)
-        expert = self.law_of(*self.encoders[name](values.index_select(0, rows)))
+        outputs = self.encoders[name](values.index_select(0, rows))
+        expert = self.law_of(*self._at_level(name, outputs, None if level is None else level[rows]))
         mean, logvar = (blank.to(field.dtype).index_copy(0, rows, field) for field in expert)
         return expert.like(mean, logvar)
 
-    def _masked(self, values: dict[str, Tensor], masks: dict[str, Tensor], *, is_whole: bool) -> Posterior:
+    def _at_level(self, name: str, outputs: tuple[Tensor, ...], level: Tensor | None) -> tuple[Tensor, ...]:
+        """The outputs of an encoder at a level of the covariate; rows without one (pseudo-inputs) keep them."""
+        return outputs if self.by_level is None or level is None else self.by_level(name, outputs, level)
+
+    def _masked(
+        self, values: dict[str, Tensor], masks: dict[str, Tensor], level: Tensor | None, *, is_whole: bool
+    ) -> Posterior:
         """Encodes all rows of `values` and masks those not wanted afterwards, so that no mask has to be read."""
-        encoded = grouped.outputs(self.encoders, self.forms[0], values)
+        of_values = grouped.outputs(self.encoders, self.forms[0], values)
+        encoded = {name: self._at_level(name, outputs, level) for name, outputs in of_values.items()}
         outputs = [encoded.get(name, [self.blank.expand(len(seen), -1)] * 2) for name, seen in masks.items()]
         experts = self.law_of(*(torch.stack(fields) for fields in zip(*outputs, strict=True)))
         if is_whole and len(values) == len(masks):
@@ -152,12 +172,28 @@ class MultimodalVAE(TrainableModel):
         return experts.like(*(torch.where(seen[..., None], field, 0.0) for field in experts))
 
     def decode(self, codes: Tensor | Codes) -> dict[str, Distribution]:
-        """The likelihood of each modality named in `codes`; a tensor (batch, latent) is read by all of them."""
+        """The likelihood of each modality named in `codes`; a tensor (batch, latent) is read by all of them.
+
+        Where there is a covariate, codes hold its level (`covariate.beside`). Raises InputError for codes of another
+        width.
+        """
         read = dict.fromkeys(self.names, codes) if isinstance(codes, Tensor) else codes
+        levels = () if self.covariate is None else self.covariate.levels
+        for z in read.values():
+            if z.shape[-1] != self.latent_dim + len(levels):
+                told = "no covariate" if self.covariate is None else f"the {len(levels)} levels of a covariate"
+                raise InputError(
+                    f"codes have {z.shape[-1]} dimensions; decoders read {self.latent_dim} beside {told}, as batches "
+                    "bring them"
+                )
         params = grouped.outputs(
-            self.decoders, self.forms[1], {name: read[name] for name in self.names if name in read}
+            self.decoders, self.forms[1], {name: self.part(name, read[name]) for name in self.names if name in read}
         )
         return {m.name: m.distribution(params[m.name]) for m in self.modalities if m.name in read}
+
+    def part(self, name: str, codes: Tensor) -> Tensor:
+        """What decoder `name` reads of codes."""
+        return codes
 
     def posterior(
         self, batch: Batch, given: Sequence[str] | None = None, experts: Posterior | None = None
@@ -230,8 +266,16 @@ class MultimodalVAE(TrainableModel):
         return member[:, place].to(device), prior_expert[:, place].to(device), weights[place].to(device)
 
     def prior_codes(self, count: int, generator: Noise = None) -> Codes:
-        """Codes of `count` unconditional samples: the same z under every name."""
-        return dict.fromkeys(self.names, self.prior.sample(count, generator))
+        """Codes of `count` unconditional samples: the same z, and level of a covariate, under every name."""
+        return dict.fromkeys(self.names, self.with_levels(self.prior.sample(count, generator), generator))
+
+    def with_levels(self, codes: Tensor, generator: Noise = None) -> Tensor:
+        """Codes (batch, latent) beside levels drawn by their shares of the training rows, if there is a covariate."""
+        if self.covariate is None:
+            return codes
+        cumulative = torch.tensor(self.covariate.shares, device=codes.device, dtype=torch.float64).cumsum(0)
+        drawn = torch.searchsorted(cumulative, noise.uniform(generator, len(codes), codes).double(), right=True)
+        return beside(codes, self.covariate.one_hot(drawn.clamp(max=len(cumulative) - 1)))
 
     def posterior_codes(
         self,
@@ -242,7 +286,8 @@ class MultimodalVAE(TrainableModel):
         experts: Posterior | None = None,
     ) -> Codes:
         """Codes of one posterior draw per row given x_given: the same z under every target's name."""
-        return dict.fromkeys(targets, self.code_posterior(batch, given, experts).sample(generator))
+        codes = self.code_posterior(batch, given, experts).sample(generator)
+        return dict.fromkeys(targets, beside(codes, batch.level))
 
     @torch.no_grad()
     def log_weights(
@@ -273,7 +318,7 @@ class MultimodalVAE(TrainableModel):
         share = (total * posterior.weights.T / drawn).log()[which]  # (sample, batch)
         log_weight = share + self.prior.log_prob(z) - posterior.log_prob(z)
         for index, codes in enumerate(z):
-            for name, likelihood in self.decode(dict.fromkeys(targets, codes)).items():
+            for name, likelihood in self.decode(dict.fromkeys(targets, beside(codes, batch.level))).items():
                 seen = batch.present[:, self.names.index(name)]
                 log_weight[index] += torch.where(seen, likelihood.log_prob(batch.values[name]), 0.0)
         return log_weight

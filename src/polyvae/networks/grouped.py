@@ -15,8 +15,8 @@ from torch.nn import functional
 from polyvae import waiting
 from polyvae.networks.by_name import ByName
 from polyvae.networks.conv import OddUpsampling
-from polyvae.networks.gaps import FillGaps
 from polyvae.networks.heads import ChannelsLast, GaussianHead, LearnedScale
+from polyvae.networks.reading import FillGaps, Log1p
 from polyvae.networks.resnet import Block
 from polyvae.networks.trunks import TwoTrunks
 
@@ -134,9 +134,10 @@ def _beside(layers: Sequence[TwoTrunks], x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _scaled(layers: Sequence[LearnedScale], x: Tensor) -> Tensor:
-    raw = torch.stack([layer.log_scale for layer in layers])[:, None]
-    location = _each(layers, "decoder", x).to(raw.dtype)
-    return torch.stack([location, LearnedScale.bounded(raw).expand_as(location)], 2)
+    raw = torch.stack([layer.log_scale for layer in layers])
+    location = _each(layers, "decoder", x).to(raw.dtype)[:, :, None]
+    learned = LearnedScale.bounded(raw).view(len(layers), 1, -1, *location.shape[3:])
+    return torch.cat([location, learned.expand(-1, location.shape[1], *learned.shape[2:])], 2)
 
 
 RULES: dict[type[nn.Module], Callable[[Sequence[Any], Tensor], Any]] = {
@@ -150,7 +151,7 @@ RULES: dict[type[nn.Module], Callable[[Sequence[Any], Tensor], Any]] = {
     nn.Flatten: lambda layers, x: x.flatten(layers[0].start_dim + 1),
     nn.Unflatten: lambda layers, x: x.unflatten(layers[0].dim + 1, layers[0].unflattened_size),
     ChannelsLast: _channels_last,
-    FillGaps: lambda layers, x: layers[0](x),
+    **dict.fromkeys((FillGaps, Log1p), lambda layers, x: layers[0](x)),
     Block: lambda layers, x: _each(layers, "shortcut", x) + 0.1 * _each(layers, "residual", x),
     GaussianHead: lambda layers, x: (_each(layers, "mean", x), _each(layers, "logvar", x)),
     LearnedScale: _scaled,

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from polyvae import gaussian, noise, waiting
+from polyvae.covariate import beside
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models import contract
@@ -170,9 +171,11 @@ def scores_of(model: Model, batch: Batch, codes: Mapping[str, Tensor]) -> dict[s
 
     Where reading is free, those rows are not decoded. Elsewhere all modalities are decoded in one go.
     """
+    read = {z: beside(z, batch.level) for z in codes.values()}  # what was one tensor stays one
+    codes = {name: read[z] for name, z in codes.items()}
     if waiting.is_free(batch.present.device):
         return {name: _scores_by_index(model, batch, name, z) for name, z in codes.items()}
-    flat: dict[Tensor, Tensor] = {z: z.flatten(0, -2) for z in codes.values()}  # what was one tensor stays one
+    flat: dict[Tensor, Tensor] = {z: z.flatten(0, -2) for z in codes.values()}
     laws, scores = model.decode({name: flat[z] for name, z in codes.items()}), {}
     for name, z in codes.items():
         each = _scores(laws[name], batch.values[name], z)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from polyvae.covariate import beside
 from polyvae.errors import InputError
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel, has_private_codes, shared_dim_of
@@ -134,10 +135,11 @@ class Cycle:
         drawn, seen, split = rsample(experts, generator), batch.present.mT, model.shared_dim
         before = drawn.take_along_dim(_before(seen)[..., None], 1)
         mixed = torch.cat([_mixed(drawn, before, split), _mixed(before, drawn, split)], 1)  # (modality, 2 batch, u)
-        laws = model.decode(dict(zip(model.names, mixed, strict=True)))
+        level = None if batch.level is None else batch.level.repeat(2, 1)
+        laws = model.decode(dict(zip(model.names, beside(mixed, level), strict=True)))
         values = {name: law.mean for name, law in laws.items()}
-        present = batch.present.repeat(2, 1)
-        means = model.encode(Batch.known(values, present, None, is_complete=batch.is_complete)).mean
+        again = Batch.known(values, batch.present.repeat(2, 1), None, is_complete=batch.is_complete, level=level)
+        means = model.encode(again).mean
         of_z, of_w = means.chunk(2, 1)  # private codes of other modalities have mean 0, and no part in either kind
         shared = self._missed(experts.mean[..., :split], of_z[..., :split], seen)
         private = self._missed(experts.mean[..., split:], of_w[..., split:], seen)

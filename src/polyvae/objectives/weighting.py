@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from polyvae import waiting
+from polyvae.covariate import beside
 from polyvae.errors import InputError
 from polyvae.gaussian import picked
 from polyvae.modality import Batch
@@ -215,7 +216,8 @@ class _Samples:
 
     def _score(self, pairs: Tensor, z: Tensor, law: Posterior) -> Scores:
         rows = pairs % len(self.batch.present)
-        likelihoods = self.model.decode(dict.fromkeys(self.model.names, z))
+        read = beside(z, None if self.batch.level is None else self.batch.level[rows])
+        likelihoods = self.model.decode(dict.fromkeys(self.model.names, read))
         columns = [likelihoods[name].log_prob(self.batch.values[name][rows]) for name in self.model.names]
         log_likelihood = torch.where(self.batch.present[rows], torch.stack(columns, -1), 0.0)
         each = self._joint(pairs, z, law)

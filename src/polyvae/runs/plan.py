@@ -123,7 +123,8 @@ def make_plan(
     is_own = data is not None or config.dataset == "arrays"
     by_content = is_own or config.dataset in datasets.DATASETS.origins
     sampler = rows.sampler_of(config, data)
-    train, test = (rows.scored(rows.narrowed(part, config, method), config) for part in (whole_train, whole_test))
+    train, test = (rows.narrowed(part, config, method) for part in (whole_train, whole_test))
+    train, test = rows.scored(train, config, train), rows.scored(test, config, train)
     blueprint, settings = _blueprint(config, method, train, len(whole_train.modalities), own or {})
     attributes = () if data is not None else datasets.DATASETS[config.dataset].attributes
     for part, split in ((train, "training"), (test, "test")):
@@ -212,7 +213,9 @@ def _blueprint(
         kind=method.model,
         options=options,
         own=own,
+        covariate=train.covariate,
     )
+    _check_covariate(blueprint, method)
     if settings.prior is not None and settings.family is not None:
         components = {} if settings.components is None else {"components": settings.components}
         blueprint = replace(blueprint, prior={"kind": settings.prior, **components}, family=settings.family)
@@ -297,6 +300,17 @@ def _network_names(config: RunConfig, data: MultimodalDataset, own: Networks) ->
     if unknown := sorted(set(own) - set(names)):
         raise InputError(f"networks for unknown modality {unknown[0]!r}; the data has {', '.join(names)}")
     return names | dict.fromkeys(own, OWN)
+
+
+def _check_covariate(blueprint: Blueprint, method: Method) -> None:
+    """Raises InputError where a kind of model, or a network, cannot be told the level of the covariate."""
+    if blueprint.covariate is None:
+        return
+    name = blueprint.covariate.name
+    if not models.MODELS.named(blueprint.kind).takes_covariate:
+        raise InputError(f"--covariate {name}: method {method.name} takes none; use mvae, mopoe, mvtcae or mmvae_plus")
+    if blueprint.own:
+        raise InputError(f"--covariate {name}: your own networks are told no level; choose some by --network")
 
 
 def _check_networks(blueprint: Blueprint, data: MultimodalDataset) -> None:

@@ -16,9 +16,9 @@ from polyvae import datasets, likelihoods, waiting
 from polyvae.config import RunConfig, by_modality
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
-from polyvae.likelihoods import Likelihood
+from polyvae.likelihoods import Counts, Likelihood
 from polyvae.methods import Method
-from polyvae.modality import Modality, check_suits
+from polyvae.modality import Modality, Standardise, check_suits
 from polyvae.noise import derive_seed
 
 # Published weights of images of 64x64 and captions of 32 words: the MMVAE code's and the MMVM code's.
@@ -36,6 +36,8 @@ def load_splits(
     if config.pairing == "fresh" and (data is not None or (known is not None and "pairing" not in known.own_options)):
         raise InputError(f"--pairing fresh: data set {config.dataset!r} has no generator; leave --pairing out")
     if data is not None:
+        if config.covariate is not None:
+            raise InputError(f"--covariate {config.covariate} is a key of --data; a data set of your own has `levels`")
         if test is None:
             train, test = _cut(data, config.test_size or max(1, len(data) // 5), config.data_seed, "--test-size")
         else:
@@ -56,10 +58,10 @@ def load_splits(
 def _check_test_rows(config: RunConfig, train: MultimodalDataset, test: MultimodalDataset) -> None:
     if config.test_size is not None:
         raise InputError("--test-size is a share of the data, and the test rows are given as test; leave one out")
-    if test.modalities != train.modalities:
+    if (test.modalities, test.covariate) != (train.modalities, train.covariate):
         raise InputError(
-            "the test rows have other modalities, units or likelihoods than the data; read them with "
-            "datasets.own.new_rows.load_like(rows, data.modalities)"
+            "the test rows have other modalities, units, likelihoods or levels than the data; read them with "
+            "datasets.own.new_rows.load_like(rows, data.modalities, data.covariate)"
         )
 
 
@@ -90,16 +92,26 @@ def narrowed(data: MultimodalDataset, config: RunConfig, method: Method) -> Mult
     return data.select(chosen)
 
 
-def scored(data: MultimodalDataset, config: RunConfig) -> MultimodalDataset:
-    """The data with the likelihoods and weights of the config."""
+def scored(data: MultimodalDataset, config: RunConfig, train: MultimodalDataset) -> MultimodalDataset:
+    """The data with the likelihoods and weights of the config. train: rows whose median total stands for a library.
+
+    Raises InputError for a likelihood that cannot score the values, and a library of what is no table of counts.
+    """
     kinds = by_modality(config.likelihood, data.names, "likelihood")
     scales = by_modality(config.likelihood_scale, data.names, "likelihood_scale")
     named = WEIGHTS.get(config.modality_weights)
     weights = by_modality(config.modality_weights, data.names, "modality_weights") if named is None else named
+    with_library = [] if config.library is None else [name.strip() for name in config.library.split(",")]
+    if unknown := [name for name in with_library if name not in data.names]:
+        raise InputError(f"--library names modality {unknown[0]!r}; known: {', '.join(data.names)}")
     modalities = []
     for modality, present in zip(data.modalities, data.present.T, strict=True):
         kind, scale = kinds.get(modality.name), scales.get(modality.name)
         likelihood = _likelihood(modality, kind, scale)
+        if modality.name in with_library:
+            likelihood = _with_library(likelihood, modality, train)
+        if isinstance(modality.transform, Standardise) and not likelihood.takes_any_real:
+            modality = replace(modality, transform=None)  # what is scored are the values themselves
         if type(likelihood) is not type(modality.likelihood):
             check_suits(likelihood, modality, data.values[modality.name][present])
         weight = _number(weights.get(modality.name, str(modality.weight)), "--modality-weights")
@@ -118,6 +130,19 @@ def _likelihood(modality: Modality, kind: str | None, scale: str | None) -> Like
     if not likelihoods.has_scale(kind):
         raise InputError(f"--likelihood-scale: the likelihood of {modality.name!r} has no scale; leave it out")
     return likelihoods.make(kind, None if scale == "learned" else _number(scale, "--likelihood-scale"))
+
+
+def _with_library(likelihood: Likelihood, modality: Modality, train: MultimodalDataset) -> Likelihood:
+    """With the median total of the training rows for a library."""
+    name = modality.name
+    if not isinstance(likelihood, Counts):
+        kind = likelihoods.kind_of(likelihood)
+        raise InputError(f"--library {name}: its likelihood is {kind}; say --likelihood {name}=negative_binomial")
+    if modality.has_gaps or modality.shape == (1,):
+        reason = "single values are missing" if modality.has_gaps else "it has a single feature"
+        raise InputError(f"--library {name}: {reason}, so that a row's total is no known depth; leave the flag out")
+    totals = train.values[name][train.present[:, train.names.index(name)]].sum(-1)
+    return replace(likelihood, library=float(totals.median()))
 
 
 def _number(text: str, flag: str) -> float:

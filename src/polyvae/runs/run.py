@@ -20,6 +20,7 @@ from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError, RunError
 from polyvae.intervals import Calibration
+from polyvae.likelihoods import Counts
 from polyvae.models import Networks, TrainableModel
 from polyvae.pictures.grids import write_grids
 from polyvae.pictures.views import is_drawn, write_views
@@ -156,7 +157,9 @@ class _Account:
 
 def _attempt(plan: Plan, folder: Path, on_step: OnStep, say: Say) -> Generator[None, None, Record]:
     """The record of one try."""
-    doubts = {keys.of(keys.DATA, name): text for name, text in plan.whole_train.info.get("warnings", {}).items()}
+    counts = {m.name for m in plan.modalities if isinstance(m.likelihood, Counts)}  # the doubts are of standard units
+    warnings = plan.whole_train.info.get("warnings", {})
+    doubts = {keys.of(keys.DATA, name): text for name, text in warnings.items() if name not in counts}
     account, error = _Account(_resolved(plan), notes=doubts), None
     environment = _environment(plan)
     try:

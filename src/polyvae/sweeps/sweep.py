@@ -55,7 +55,7 @@ SILENT = Watcher()
 
 # A judge is trained on the whole data set; a critic on the training rows of a run, as its modalities describe them.
 DATA_FIELDS = ("dataset", *DATA_OPTIONS, "data", "data_dir", "data_seed", "train_size", "test_size")
-TUPLE_FIELDS = ("only", "validation_fraction", "likelihood", "likelihood_scale", "modality_weights")
+TUPLE_FIELDS = ("only", "validation_fraction", "likelihood", "library", "likelihood_scale", "modality_weights")
 
 
 @dataclass(frozen=True)

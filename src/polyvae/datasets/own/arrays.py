@@ -3,7 +3,7 @@
 Keys: `<name>` is a modality; `<name>.mask` (Bool per row) says where it is present, and so do marks of missing values
 on a whole row (`missing`); `label` or `labels` (integers) is the class of a row. What an array is follows from its type
 and shape, unless a `modalities.json` beside the file says otherwise: {"<name>": {"likelihood": ..., "scale": number or
-"learned", "network": ..., "weight": ...}}.
+"learned", "network": ..., "weight": ...}}. Ordered classes and counts are named there, or by `--likelihood`.
 
 | array | taken as |
 |---|---|
@@ -17,7 +17,7 @@ and shape, unless a `modalities.json` beside the file says otherwise: {"<name>":
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from polyvae import archives, files
 from polyvae.archives import NO_OBJECTS
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.columns import Scaling, interpret, taken_as
+from polyvae.datasets.own.covariates import Parts, covariate_of, levels_of, taken_out
 from polyvae.datasets.own.doubts import doubts, doubts_of_labels
 from polyvae.datasets.own.missing import without_marks
 from polyvae.errors import InputError
@@ -39,26 +40,20 @@ IMPUTED = (".sd", ".low", ".high", ".class", ".ids", ".draws")
 TEST_SHARE = 0.2
 
 
-class Parts(NamedTuple):
-    """name -> array; present: Bool (row, modality); labels: Int64 (row,) or None."""
-
-    values: dict[str, np.ndarray]
-    present: np.ndarray
-    labels: np.ndarray | None
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArraysOptions:
     """data: an .npz path, or name -> array or tensor. test_size: rows of the test split, None: a fifth of all.
 
     scaling: of tables; standard: mean and standard deviation; robust: median and quartiles, what is beyond ten times
-    that being clipped for the model. text_length: token ids of a text, its end token included.
+    that being clipped for the model. text_length: token ids of a text, its end token included. covariate: the key of
+    one word or integer a row that encoders and decoders are told, and that is no modality.
     """
 
     data: Path | str | Mapping[str, Any] | None = None
     test_size: int | None = None
     scaling: Scaling = "standard"
     text_length: int = LENGTH
+    covariate: str | None = None
 
 
 def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
@@ -72,10 +67,13 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
     if data is None:
         raise InputError("the data set 'arrays' needs data: an .npz file (--data FILE.npz) or a mapping of arrays")
     source = None if isinstance(data, Mapping) else Path(data)
-    parts = read_parts(data)
-    description = _description(source, parts.values)
+    parts, levels = read_parts(data), None
     train, test = _split(len(parts.present), options.test_size, seed)
     chosen = _limit(train if split == "train" else test, size, split)
+    if options.covariate is not None:
+        parts, by_row = taken_out(parts, options.covariate)
+        levels = levels_of(covariate_of(options.covariate, by_row, train), by_row[chosen])
+    description = _description(source, parts.values)
     specs, values, warnings = [], {}, {"label": doubts_of_labels(parts.labels)}
     for column, (name, array) in enumerate(parts.values.items()):
         entry, present = description.get(name, {}), parts.present[:, column]
@@ -93,7 +91,8 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
         "networks": {name: entry["network"] for name, entry in description.items() if "network" in entry},
     }
     labels = None if parts.labels is None else torch.from_numpy(parts.labels[chosen])
-    return MultimodalDataset("arrays", tuple(specs), values, torch.from_numpy(parts.present[chosen]), labels, info)
+    present = torch.from_numpy(parts.present[chosen])
+    return MultimodalDataset("arrays", tuple(specs), values, present, labels, info, levels=levels)
 
 
 def read_parts(data: Path | str | Mapping[str, Any]) -> Parts:

@@ -41,7 +41,7 @@ def interpret(
     wanted = entry.get("likelihood")
     if array.ndim > 2:
         stored, kind, scale = _image(name, array, present), "laplace", likelihoods.SCALE
-    elif array.ndim == 1 and array.dtype.kind in "iu" and wanted in (None, "categorical"):
+    elif array.ndim == 1 and array.dtype.kind in "iu" and wanted in (None, "categorical", "ordinal"):
         stored, kind, scale = _one_hot(name, array, present), "categorical", None
     else:
         stored, scale = _as_table(array), None

@@ -13,6 +13,7 @@ QUANTILES = (
     (0.005, 5.152),
 )  # (lower quantile, width in sd of a Normal up to the upper one)
 CODES = (99, 999, 9999, 99999, 999999)  # usual codes of missing values, also below zero
+LEAST_ZEROS = 0.05  # share of zeros in a table that may hold counts
 ROBUST = "--scaling robust"
 
 
@@ -28,7 +29,8 @@ def doubts(modality: Modality, array: np.ndarray, present: np.ndarray, train: np
     table = np.where(present[:, None], array.reshape(len(array), -1).astype(np.float64), np.nan)
     if train is None:
         return " ".join(_wild(table, np.array(units.mean), np.array(units.sd)))
-    return " ".join([*_wild(table, *spread_of(table)), *_codes(table), *_constant(table[train])])
+    of_columns = [*_wild(table, *spread_of(table)), *_codes(table), *_constant(table[train])]
+    return " ".join([*of_columns, *_counts(modality.name, table)])
 
 
 def spread_of(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,6 +80,19 @@ def _constant(seen: np.ndarray) -> list[str]:
     return [
         f"{len(constant)} of {seen.shape[1]} features ({some}) are constant in the training rows: nothing is learned "
         "of them, and likelihoods look better than they are; leave them out."
+    ]
+
+
+def _counts(name: str, table: np.ndarray) -> list[str]:
+    """Whole numbers from 0 on, of which zeros are no rarity, and which vary more than counts of one rate would."""
+    known = table[~np.isnan(table)]
+    if (known < 0).any() or (known % 1 != 0).any() or (known == 0).mean() < LEAST_ZEROS:
+        return []
+    if np.mean(np.nanvar(table, 0) > np.nanmean(table, 0)) < 0.5:
+        return []
+    return [
+        "it holds 0, 1, 2, ... alone, and is scored as real numbers: if these are counts, say --likelihood "
+        f"{name}=negative_binomial, and --library {name} where rows differ in depth."
     ]
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polyvae.covariate import Covariate
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.own.arrays import Parts, read_parts
+from polyvae.datasets.own.arrays import read_parts
+from polyvae.datasets.own.covariates import Parts, levels_of, taken_out
 from polyvae.datasets.own.doubts import doubts, doubts_of_labels
 from polyvae.errors import InputError
 from polyvae.modality import Modality, check_suits
@@ -18,14 +20,23 @@ from polyvae.text import Vocabulary
 EXACT = 2**53  # integers up to here are exact as floats
 
 
-def load_like(source: Parts | Path | str | Mapping[str, Any], modalities: Sequence[Modality]) -> MultimodalDataset:
+def load_like(
+    source: Parts | Path | str | Mapping[str, Any],
+    modalities: Sequence[Modality],
+    covariate: Covariate | None = None,
+) -> MultimodalDataset:
     """The rows of an .npz file (or name -> array, or what was read of either) in the form and units of `modalities`.
 
-    Keys as for the data set `arrays`; a modality without a key is absent in every row.
+    Keys as for the data set `arrays`; a modality without a key is absent in every row. covariate: of the model, whose
+    level every row must have.
     Raises InputError for unknown keys, wrong shapes, or values that are not finite, or not what the likelihood takes,
     where present.
     """
     parts = source if isinstance(source, Parts) else read_parts(source)
+    levels = None
+    if covariate is not None:
+        parts, column = taken_out(parts, covariate.name)
+        levels = levels_of(covariate, column)
     known = {m.name: m for m in modalities}
     if unknown := sorted(set(parts.values) - set(known)):
         raise InputError(f"unknown key {unknown[0]!r}; the model has {', '.join(known)}")
@@ -42,7 +53,7 @@ def load_like(source: Parts | Path | str | Mapping[str, Any], modalities: Sequen
         warnings[modality.name] = doubts(modality, parts.values[modality.name], here)
     labels = None if parts.labels is None else torch.from_numpy(parts.labels)
     info = {"warnings": {name: text for name, text in warnings.items() if text}}
-    return MultimodalDataset("arrays", tuple(modalities), values, present, labels, info)
+    return MultimodalDataset("arrays", tuple(modalities), values, present, labels, info, levels=levels)
 
 
 def with_given(filled: np.ndarray, given: np.ndarray, seen: np.ndarray) -> np.ndarray:
