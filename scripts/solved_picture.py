@@ -36,11 +36,12 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path("runs"), help="where the sweep kept its runs")
     parser.add_argument("--preset", default="cpu")
     chosen = parser.parse_args()
-    store, runs = RunStore(chosen.store), {}
-    wanted = {config.with_(data_dir=None) for config in configs_of("translated_solved", chosen.preset)}
-    for record in store.records():
-        if record.config.with_(data_dir=None) in wanted and record.config.seed == 0:
-            runs[record.config.method] = record
+    store = RunStore(chosen.store)
+    records = {record.config.with_(data_dir=None): record for record in store.records()}
+    runs = {}  # of several runs of a method, the one that the experiment lists first
+    for config in configs_of("translated_solved", chosen.preset):
+        if config.with_(data_dir=None) in records:
+            runs.setdefault(config.method, records[config.with_(data_dir=None)])
     with drawing():
         figure = Figure(figsize=(11, 1.75 * len(SHOWN)), layout="constrained")
         for axes, method in zip(figure.subplots(len(SHOWN), len(PANELS)), SHOWN, strict=True):
