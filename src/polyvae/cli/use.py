@@ -270,6 +270,8 @@ def _level(model: Model, text: str | None) -> str | None:
         raise InputError(f"--covariate {text}: the model has {known}")
     covariate.index_of(level.strip())
     return level.strip()
+
+
 def out_like(
     out: Path | None,
     stem: str,

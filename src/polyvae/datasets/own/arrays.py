@@ -17,7 +17,7 @@ and shape, unless a `modalities.json` beside the file says otherwise: {"<name>":
 | other numbers | table, standardised on the training rows, Normal with a learned scale per feature |
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any

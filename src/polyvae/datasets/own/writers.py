@@ -27,8 +27,8 @@ Arrays = Mapping[str, np.ndarray]
 class Rows:
     """Which rows the arrays are of.
 
-    ids, labels: (row,) or None. passed: columns of the data that are no modality, passed on by name. source: the file that
-    they were read from, if any.
+    ids, labels: (row,) or None. passed: columns of the data that are no modality, passed on by name. source: the file
+    that they were read from, if any.
     """
 
     ids: np.ndarray | None = None
@@ -75,11 +75,11 @@ def write(path: Path, modalities: Sequence[Modality], arrays: Arrays, rows: Rows
         _write_omics(path, rows, lambda data: _add_imputed(data, modalities, arrays, rows))
         return [path]
     written = []
-    for field in ("", *FIELDS):
-        kept = [m for m in modalities if f"{m.name}{field}" in arrays and not (field and m.is_classes)]
+    for end in ("", *FIELDS):
+        kept = [m for m in modalities if f"{m.name}{end}" in arrays and not (end and m.is_classes)]
         if kept:
-            columns = [part for m in kept for part in _columns(m, np.asarray(arrays[f"{m.name}{field}"]))]
-            written.append(path.with_name(f"{path.stem}{field}{path.suffix}"))
+            columns = [part for m in kept for part in _columns(m, np.asarray(arrays[f"{m.name}{end}"]))]
+            written.append(path.with_name(f"{path.stem}{end}{path.suffix}"))
             _write_table(written[-1], _headed(rows) | dict(columns))
     return written
 
@@ -160,8 +160,8 @@ def _add_imputed(data: Any, modalities: Sequence[Modality], arrays: Arrays, rows
     if not hasattr(data, "mod"):
         for name, fields in parts.items():
             place = data.layers if name == "X" else data.obsm
-            for field, values in fields.items():
-                place[field if name == "X" else f"{name}_{field}"] = values
+            for key, values in fields.items():
+                place[key if name == "X" else f"{name}_{key}"] = values
         return data
     mods = dict(data.mod) | {name: _whole(data.mod[name], fields, rows) for name, fields in parts.items()}
     whole = import_module("mudata").MuData(mods)
@@ -174,8 +174,8 @@ def _add_imputed(data: Any, modalities: Sequence[Modality], arrays: Arrays, rows
 
 
 def _fields(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
-    found = {f"imputed{field.replace('.', '_')}": arrays.get(f"{name}{field}") for field in ("", *FIELDS)}
-    return {field: np.asarray(values) for field, values in found.items() if values is not None}
+    found = {f"imputed{end.replace('.', '_')}": arrays.get(f"{name}{end}") for end in ("", *FIELDS)}
+    return {key: np.asarray(values) for key, values in found.items() if values is not None}
 
 
 def _whole(part: Any, fields: Mapping[str, np.ndarray], rows: Rows) -> Any:
@@ -184,8 +184,8 @@ def _whole(part: Any, fields: Mapping[str, np.ndarray], rows: Rows) -> Any:
         kept = {"obs": part.obs.reindex(rows.ids), "var": part.var, "varm": dict(part.varm), "uns": dict(part.uns)}
         part = import_module("anndata").AnnData(X=fields["imputed"], **kept)
     places = _places(part, rows)
-    for field, values in fields.items():
-        part.layers[field] = values[places]
+    for key, values in fields.items():
+        part.layers[key] = values[places]
     return part
 
 
