@@ -170,7 +170,7 @@ def mixed(rows):
     rng = np.random.default_rng(0)
     return {
         "photo": rng.integers(0, 256, (rows, 3, 8, 8), dtype=np.uint8),
-        "words": np.array([f"a bird is {'red' if row % 2 else 'blue'} here" for row in range(rows)]),
+        "words": np.array([f"a bird is {'red' if row % 2 else 'blue'} here {row}" for row in range(rows)]),
         "kind": rng.integers(0, 3, rows),
         "genes": rng.standard_normal((rows, 4)),
     }

@@ -127,7 +127,7 @@ def test_likelihoods_of_text_are_for_text():
 def test_own_captions_are_text_through_run_impute_and_back(tmp_path):
     rng = np.random.default_rng(0)
     kind = rng.integers(0, 2, 60)
-    captions = np.array([f"a {'red' if k else 'blue'} bird , number {i % 3} ." for i, k in enumerate(kind)])
+    captions = np.array([f"a {'red' if k else 'blue'} bird , number {i % 3} and {i % 7} ." for i, k in enumerate(kind)])
     arrays = {"table": kind[:, None] + 0.1 * rng.standard_normal((60, 2)), "caption": captions}
     np.savez(tmp_path / "mine.npz", **arrays)
     config = pv.RunConfig(

@@ -16,6 +16,7 @@ from polyvae.schema import Rule
 NOT_HASHED = {"device", "metrics", "importance_samples", "data_dir", "data", "subsets"}
 
 LONGEST = 160  # bytes of names in a run id: file systems take 255
+OWN = "arrays"  # the data set of --data
 MODALITIES = 5  # of a generated data set, where a config does not say
 
 Count = Annotated[int, Rule(lambda v: v >= 1, "at least 1"), Rule(lambda v: v < 2**31, "below 2^31")]
@@ -31,7 +32,7 @@ class DataOptions:
     modalities: Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")] | None = None
     """Number of modalities of a generated data set. Default 5."""
     data: str | None = None
-    """Your own data: an .npz file, for --dataset arrays."""
+    """Your own data: a .npz, .csv, .tsv, .parquet, .h5ad, .h5mu or .toml file, several (a.csv,b.csv) or a folder."""
     data_dir: str | None = None
     """Folder with mnist/, polymnist/, cub/, backgrounds/. Default: $POLYVAE_DATA, else the embedded digits."""
     scale: Annotated[float, Rule(lambda v: 0 < v < 1, "between 0 and 1, exclusive")] | None = None
@@ -78,7 +79,7 @@ class RunConfig(DataOptions):
     """
 
     dataset: str = "polymnist"
-    """Data set; `polyvae data list` shows them."""
+    """Data set; `polyvae data list` shows them. With --data: arrays."""
     only: str | None = None
     """Keep only these modalities, comma-separated (m0,m2). Method `unimodal` needs exactly one."""
     data_seed: Seed = 0
@@ -153,6 +154,8 @@ class RunConfig(DataOptions):
     def __post_init__(self) -> None:
         for name, hint in _hints().items():
             object.__setattr__(self, name, checked(name, getattr(self, name), hint))
+        if self.data is not None and self.dataset == RunConfig.dataset:  # which takes none
+            object.__setattr__(self, "dataset", OWN)
         if self.threads == 1:  # said or not, it is the same run
             object.__setattr__(self, "threads", None)
         for name in ("data_options", "method_options"):  # a=1,b=2 and b=2, a=1 are the same run

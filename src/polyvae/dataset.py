@@ -31,6 +31,7 @@ class MultimodalDataset:
     variants: name -> (row, variant, *shape), other values as good as those in `values` (ten captions of one image).
     places: name -> Int64 (row,), which part of the picture shows what the label says, where that is known.
     levels: of a covariate, which encoders and decoders are told beside the values, or None.
+    ids: (row,) integers or strings, the user's names of the rows; None where they have none.
     """
 
     name: str
@@ -42,6 +43,7 @@ class MultimodalDataset:
     variants: Mapping[str, Tensor] = field(default_factory=dict)
     places: Mapping[str, Tensor] = field(default_factory=dict)
     levels: Levels | None = None
+    ids: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         names = [m.name for m in self.modalities]
@@ -119,7 +121,8 @@ class MultimodalDataset:
     def rows(self, indices: Tensor | Sequence[int]) -> "MultimodalDataset":
         """Only the rows `indices`, in that order."""
         places = torch.as_tensor(indices)
-        return self.mapped(lambda tensor: tensor[places])
+        ids = None if self.ids is None else self.ids[places.cpu().numpy()]
+        return replace(self.mapped(lambda tensor: tensor[places]), ids=ids)
 
     def at_epoch(self, epoch: int) -> "MultimodalDataset":
         """The same rows showing the variant of this epoch: all of them in turn; epoch 0 shows `values`."""

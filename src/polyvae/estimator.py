@@ -231,6 +231,8 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         if modality.vocabulary:
             return np.array(modality.vocabulary.decode(values))
         form = self._forms[modality.name]
+        if modality.is_classes and modality.feature_names:
+            return np.array(modality.feature_names)[_numpy(values.argmax(-1))]
         plain = values.argmax(-1) if modality.is_classes and not form else values
         return _numpy(plain).reshape(len(values), *form)
 

@@ -15,7 +15,7 @@ from polyvae.models import Model, at_level, code_draws
 from polyvae.noise import drawing_from
 
 DRAWS = 50
-MOST_VALUES = 2**24  # drawn values that are held at a time
+MOST_VALUES = 2**23  # drawn values that are held at a time
 
 
 class Imputed(NamedTuple):
@@ -61,8 +61,7 @@ def impute(
     is absent were measured at it; by default the rows' own.
     Raises InputError for fewer than two draws, which give no interval, and for unknown targets and levels.
     """
-    if draws < 2:
-        raise InputError(f"draws is {draws}; an interval needs at least 2")
+    _check(draws)
     wanted = model.names if targets is None else targets
     if unknown := [name for name in wanted if name not in model.names]:
         raise InputError(f"targets names {unknown[0]!r}; the model has {', '.join(model.names)}")
@@ -94,7 +93,13 @@ def impute(
 
 def rows_at_once(model: Model, draws: int, most: int) -> int:
     """Rows whose draws are held in memory together: `most`, or fewer where rows have many values."""
+    _check(draws)
     return max(1, min(most, MOST_VALUES // (draws * sum(math.prod(m.shape) for m in model.modalities))))
+
+
+def _check(draws: int) -> None:
+    if draws < 2:
+        raise InputError(f"draws is {draws}; an interval needs at least 2")
 
 
 def _by_row(calibration: Calibration, present: Tensor, names: Sequence[str], index: int, like: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -45,6 +45,7 @@ class ModalityFile(TypedDict):
     likelihood: LikelihoodFile
     weight: Positive
     transform: UnitsFile | WordsFile | None
+    feature_names: NotRequired[list[str]]
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class Modality:
     Images have shape (channels, height, width) and values in [0, 1]; tables (features,); classes (classes,) one-hot;
     text (position, word) one-hot, with a vocabulary as its transform: in original units it is token ids (position,).
     has_gaps: whether single values may be missing (NaN) where a row has it; they are not scored.
+    feature_names: of a table's columns, or of the classes; empty where they have none.
+    Raises InputError for another number of names, or for one twice.
     """
 
     name: str
@@ -98,6 +101,7 @@ class Modality:
     weight: float = 1.0
     transform: Standardise | Vocabulary | None = None
     has_gaps: bool = False
+    feature_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isalnum() or c in "_-" for c in self.name):
@@ -106,6 +110,8 @@ class Modality:
             raise InputError(f"modality {self.name!r} has shape {self.shape}; every axis must be at least 1")
         if not 0 < self.weight < float("inf"):
             raise InputError(f"weight {self.weight} of modality {self.name!r} must be a finite number above 0")
+        if self.feature_names and (len(self.feature_names), len(set(self.feature_names))) != (*self.shape, *self.shape):
+            raise InputError(f"modality {self.name!r} has shape {self.shape}: give as many different names of features")
         if (words := self.vocabulary) and self.shape != (words.length, len(words)):
             raise InputError(f"text {self.name!r} has shape {self.shape}, its vocabulary {(words.length, len(words))}")
 
@@ -153,7 +159,13 @@ class Modality:
             "likelihood": likelihoods.to_json(self.likelihood),
             "weight": self.weight,
             "transform": None if self.transform is None else self.transform.to_json(),
-        } | ({"has_gaps": True} if self.has_gaps else {})
+        } | self._optional
+
+    @property
+    def _optional(self) -> dict[str, Any]:
+        """What JSON says only where it is not the default, so that older files and run ids stay as they are."""
+        gaps = {"has_gaps": True} if self.has_gaps else {}
+        return gaps | ({"feature_names": list(self.feature_names)} if self.feature_names else {})
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> "Modality":
@@ -165,6 +177,7 @@ class Modality:
             content["weight"],
             None if units is None else _transform(units),
             content.get("has_gaps", False),
+            tuple(content.get("feature_names", ())),
         )
 
 

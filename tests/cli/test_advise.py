@@ -111,7 +111,7 @@ def test_data_that_no_advice_is_given_for(arrays, message, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--data FILE.npz, or --dataset NAME"),
+        ([], "--data FILE, or --dataset NAME"),
         (["--dataset", "nowhere"], "unknown data set 'nowhere'"),
         (["--dataset", "symbols", "--scale", "0.5"], "no option 'scale'"),
         (["--dataset", "symbols", "--only", "m9"], "unknown modality 'm9'"),

@@ -124,7 +124,7 @@ ARRAYS = [
     [
         ({**GOOD, "a": np.where(np.arange(180).reshape(60, 3) == 7, np.inf, GOOD["a"])}, ["'a'", "row 2", "a.mask"]),
         ({**GOOD, "b": GOOD["b"][:50]}, ["'b'", "50", "60"]),
-        ({**GOOD, "b": np.array(["x"] * 60)}, ["'b'", "dtype"]),
+        ({**GOOD, "b": np.array(["x"] * 60)}, ["'b'", "every row"]),
         ({**GOOD, "b": np.array([{}] * 60, dtype=object)}, ["'b'", "objects are not read"]),
         ({**GOOD, "c.mask": np.ones(60, bool)}, ["'c.mask'"]),
         ({**GOOD, "a.mask": np.arange(60) > 0, "b.mask": np.arange(60) > 0}, ["row 0", "no observed modality"]),
@@ -318,7 +318,7 @@ def test_generation_uses_the_rows_that_have_what_is_given(mixed, capsys):
         np.testing.assert_array_equal(made["row"], np.flatnonzero(np.arange(120) % 3 > 0))
         np.testing.assert_array_equal(made["kind.class"], made["kind"].argmax(-1))
     refused(["generate", mixed, "--given", "tabel", "--data", "mine.npz"], capsys, "'tabel'", "kind, table")
-    refused(["generate", mixed, "--out", "g.csv"], capsys, "g.csv", ".npz")
+    refused(["generate", mixed, "--out", "g.xlsx"], capsys, "g.xlsx", ".npz, .csv")
     np.savez("none.npz", kind=np.arange(3))
     refused(["generate", mixed, "--given", "table", "--data", "none.npz"], capsys, "none of the 3 rows has table")
 

@@ -33,6 +33,7 @@ PRINTING = (
     "advise --dataset toy --modalities 9",
     "generate RUN --count 2",
     "impute RUN --data gaps.npz --draws 2",
+    "embed RUN",
     "fit-prior RUN --components 1",
 )
 WRITING = {"report", "export"}  # print one path
@@ -69,7 +70,7 @@ def test_every_command_is_looked_at():
     assert {command.split()[0] for command in PRINTING} | WRITING == set(COMMANDS)
 
 
-COMPUTING = ("run", "sweep", "evaluate", "theory", "generate", "impute", "fit-prior")
+COMPUTING = ("run", "sweep", "evaluate", "theory", "generate", "impute", "embed", "fit-prior")
 
 
 @pytest.mark.parametrize("command", COMPUTING)

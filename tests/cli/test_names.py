@@ -5,7 +5,8 @@ import pytest
 
 import polyvae as pv
 from polyvae import keys
-from polyvae.cli import main, use
+from polyvae.cli import main
+from polyvae.datasets.own.writers import write_npz
 from polyvae.runs.record import Record
 
 # Attributes of modules, arguments of NumPy, fields of records and files, words of the command line.
@@ -51,7 +52,7 @@ def written(path, first, second):
     rng = np.random.default_rng(3)
     z, label = rng.standard_normal((60, 2)), rng.integers(0, 2, 60)
     arrays = {first: z + label[:, None], second: z[:, ::-1] - label[:, None], "label": label}
-    use._write_npz(path, arrays)
+    write_npz(path, arrays)
     return path
 
 
@@ -77,9 +78,10 @@ def used(folder, first, second):
     main(["report", "--store", store, "--out", str(folder / "report"), "--quiet"])
     with np.load(folder / "g.npz") as generated, np.load(folder / "c.npz") as conditional:
         assert {*generated} == {first, second}
-        assert {*conditional} == {second, "row"}
+        assert {*conditional} == {second, "row", ".ids"}
     with np.load(folder / "i.npz") as imputed, np.load(data) as given:
-        assert {*imputed} == {f"{n}{end}" for n in (first, second) for end in ("", ".sd", ".low", ".high", ".mask")}
+        fields = {f"{n}{end}" for n in (first, second) for end in ("", ".sd", ".low", ".high", ".mask")}
+        assert {*imputed} == fields | {".ids", "label"}
         for name in (first, second):
             assert np.array_equal(imputed[name], given[name])
     return sorted(Record.read(run / "record.json").metrics)

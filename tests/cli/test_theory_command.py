@@ -89,7 +89,7 @@ def test_a_file_that_is_no_s(content, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["estimate"], "--data FILE.npz"),
+        (["estimate"], "--data FILE"),
         (["audit"], "theory audit RUN"),
         (["discrepancy", "nowhere"], "no law is known"),
         (["discrepancy", "missing.npy"], "missing.npy"),

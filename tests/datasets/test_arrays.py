@@ -153,7 +153,8 @@ REFUSALS = [
     ({"x": TABLE, "x.mask": SECOND_ABSENT[:-1]}, "'x.mask' has 39 rows"),
     ({"x": TABLE, "label": np.arange(ROWS - 1)}, "'label' has 39 rows"),
     ({"x": TABLE[:0]}, r"'x' has shape \(0, 3\)"),
-    ({"x": np.array(["a"] * ROWS)}, "'x' has dtype <U1"),
+    ({"x": np.array(["a"] * ROWS)}, "'x' is 'a' in every row"),
+    ({"x": np.array([f"a{i}" for i in range(ROWS)])}, "40 different words in 40 rows.*under the key `.ids`"),
     ({"x": np.array([{}] * ROWS)}, "'x' has dtype object"),
     ({"x": TABLE.astype(complex)}, "'x' has dtype complex128"),
     (

@@ -63,7 +63,7 @@ def estimate(
     seed: int = 0,
     on_part: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> Estimate:
-    """Intervals of Delta for `S` (default: MVAE, MMVAE, MoPoE), from an .npz file, arrays or a data set.
+    """Intervals of Delta for `S` (default: MVAE, MMVAE, MoPoE), from files, arrays or a data set.
 
     bins: values of a quantised feature, by quantiles of the training rows. on_part: is told the part under way, how
     many are done, and of how many. A fifth of the rows is held out. An S over fewer modalities leaves the others out.

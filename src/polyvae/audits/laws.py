@@ -102,7 +102,7 @@ def truth_of(plan: Plan) -> Truth:
     if plan.config.dataset not in truths:
         raise InputError(
             f"the entropies of {plan.config.dataset!r} are not known, so there is nothing to audit against; "
-            "`polyvae theory estimate --data FILE.npz` bounds Delta from data"
+            "`polyvae theory estimate --data FILE` bounds Delta from data"
         )
     return truths[plan.config.dataset](plan)
 

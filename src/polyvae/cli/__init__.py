@@ -36,6 +36,7 @@ COMMANDS = {  # name -> module in this folder, function; a module is imported wh
     "advise": ("advise", "advise"),
     "generate": ("use", "generate"),
     "impute": ("use", "impute"),
+    "embed": ("embed", "embed"),
     "fit-prior": ("use", "fit_prior"),
     "pack": ("share", "pack"),
     "push": ("share", "push"),

@@ -16,7 +16,7 @@ from polyvae.advice.rules import Need, fills_content, of_the_joint_law
 from polyvae.audits.entropy_bounds import Interval
 from polyvae.cli.common import Quiet, Terminal, Threads, listed, out_file, say, seeded, show, table_of, use_threads
 from polyvae.cli.progress import Bar
-from polyvae.config import DataOptions, flag
+from polyvae.config import OWN, DataOptions, flag
 from polyvae.errors import InputError
 
 
@@ -34,8 +34,8 @@ class Flags(DataOptions):
     @property
     def name(self) -> str:
         if self.dataset is None and self.data is None:
-            raise InputError("which data? Say: polyvae advise --data FILE.npz, or --dataset NAME")
-        return self.dataset or "arrays"
+            raise InputError("which data? Say: polyvae advise --data FILE, or --dataset NAME")
+        return self.dataset or OWN
 
     @property
     def words(self) -> list[str]:

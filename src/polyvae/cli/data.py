@@ -9,7 +9,7 @@ import tyro
 
 from polyvae import datasets
 from polyvae.cli.common import Quiet, out_file, say, seeded, show, table_of
-from polyvae.config import DataOptions
+from polyvae.config import OWN, DataOptions
 from polyvae.datasets.download import download_mnist
 from polyvae.errors import InputError
 from polyvae.judges.pretrained import download_inception
@@ -35,7 +35,7 @@ def data(
     Args:
         action: list, info, preview or build. `build mnist` downloads MNIST into --data-dir, `build inception` the
             weights of the standard FID.
-        name: The data set.
+        name: The data set. Default: arrays, if there is --data.
         split: Which part.
         size: Number of rows. Default all.
         seed: Seed of generated data, and of the split of your own.
@@ -45,6 +45,8 @@ def data(
     if action == "list":
         _list()
         return
+    if name is None and data.data is not None:
+        name = OWN
     if name is None:
         raise InputError(f"which data set? Say: polyvae data {action} NAME, with one of {', '.join(datasets.DATASETS)}")
     if action == "build" and name in DOWNLOADS:

@@ -53,13 +53,18 @@ class Bar(_Display):
         return super().__enter__()
 
     def say(self, text: str) -> None:
-        self.progress.update(self.task, description=text)
+        if self.is_live:
+            self.console.print(text)
         self.line(text, now=True)
 
     def step(self, done: int, total: int, loss: float) -> None:
         note = f"loss {loss:,.1f}"
         self.progress.update(self.task, description="train", completed=done, total=total, note=note)
         self.line(f"step {done} of {total}, {note}", now=done == total)
+
+    def rows(self, done: int, total: int) -> None:
+        self.progress.update(self.task, description="rows", completed=done, total=total)
+        self.line(f"{done:,} of {total:,} rows", now=False)
 
     def part(self, name: str, done: int, total: int) -> None:
         """`done` of `total` parts are finished; `name` is under way, empty at the end."""

@@ -1,6 +1,5 @@
 """The command that opens a page on which a model is asked."""
 
-from pathlib import Path
 from typing import Literal
 
 from polyvae import app
@@ -17,7 +16,7 @@ LOOPBACK = "127.0.0.1"
 def serve(
     model: ModelFlags,
     *,
-    data: Path | None = None,
+    data: str | None = None,
     prior: Literal["gmm", "flow"] | None = None,
     host: str = LOOPBACK,
     port: int = 7860,
@@ -27,7 +26,7 @@ def serve(
     Only this machine can reach it, unless --host says otherwise. Stop it with Ctrl+C.
 
     Args:
-        data: .npz file with the rows. Default: the run's test rows.
+        data: The rows, as `run` takes them. Default: the run's test rows.
         prior: Draw from a prior fitted by fit-prior, where nothing is given, not from the model's own.
         host: Address to listen on; 0.0.0.0 lets whoever reaches this machine use the page.
         port: Port to listen on.

@@ -87,7 +87,7 @@ def theory(
     discrepancy LAW: Delta for each method, by modality. audit RUN: distortion, rate and the slack of every certified
     bound (docs/theory.md). floors: every finished run of --store against the floor of its distortion, kept in its
     record for the report. tradeoff LAW: the S of least Delta for every mean number of observed modalities.
-    estimate --data FILE.npz: before training, an interval of Delta on your own data, and which methods avoid it.
+    estimate --data FILE: before training, an interval of Delta on your own data, and which methods avoid it.
     LAW is a joint table in a .npy file, a data set with a generator (polymnist, symbols, toy, ...), or a certified
     generator (random, independent, shared, common_cause, noisy_cause, xor).
 
@@ -212,7 +212,7 @@ def _audit_json(audit: Audit) -> dict[str, Any]:
 
 def _estimate(target: str | None, flags: Flags) -> Result:
     if flags.data is None:
-        raise InputError("which data? Say: polyvae theory estimate --data FILE.npz")
+        raise InputError("which data? Say: polyvae theory estimate --data FILE")
     mixtures = None if (own := flags.mixture) is None else exact.presets(own.names) | {"custom": own}
     with Bar(flags.quiet) as bar:
         bounds = estimate(flags.data, S=mixtures, bins=flags.bins, seed=flags.seed, on_part=bar.part)

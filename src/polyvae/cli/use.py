@@ -2,18 +2,17 @@
 
 import shlex
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from polyvae import files, keys
+from polyvae import keys
 from polyvae.cli.common import (
     STORE,
     Quiet,
@@ -29,8 +28,11 @@ from polyvae.cli.common import (
 )
 from polyvae.cli.progress import Bar
 from polyvae.dataset import MultimodalDataset
+from polyvae.datasets.own import writers
 from polyvae.datasets.own.arrays import read_parts
-from polyvae.datasets.own.new_rows import load_like, with_given
+from polyvae.datasets.own.new_rows import like, load_like, with_given
+from polyvae.datasets.own.parts import Parts
+from polyvae.datasets.own.writers import Rows
 from polyvae.errors import InputError
 from polyvae.fitting import SamplerKind
 from polyvae.imputation import DRAWS, Imputed, ImputedText, rows_at_once
@@ -48,7 +50,7 @@ from polyvae.runs.store import RunStore
 
 CHUNK = 100  # rows at a time
 SHOWN = 20  # columns of the picture
-Arrays = dict[str, Tensor | np.ndarray]
+Arrays = dict[str, Any]  # name -> array or tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +84,12 @@ class ModelFlags:
         return self.weights in ("auto", scored_weights(self.folder))
 
     def batches(self, rows: MultimodalDataset, size: int = CHUNK) -> Iterator[Batch]:
+        """The rows on the device, so many at a time, while a bar shows how far it is."""
         device = device_named(self.device)
-        return (rows.batch(slice(start, start + size)).to(device) for start in range(0, len(rows), size))
+        with Bar(self.quiet) as bar:
+            for start in range(0, len(rows), size):
+                bar.rows(start, len(rows))
+                yield rows.batch(slice(start, start + size)).to(device)
 
 
 def generate(
@@ -92,29 +98,30 @@ def generate(
     count: int = 100,
     given: str | None = None,
     targets: str | None = None,
-    data: Path | None = None,
+    data: str | None = None,
     decode: Literal["mean", "sample"] = "mean",
     prior: Literal["gmm", "flow"] | None = None,
     covariate: str | None = None,
-    out: Path = Path("generated.npz"),
+    out: Path | None = None,
 ) -> None:
-    """Generate modalities from the prior, or from given ones; writes an .npz file, and a .png of images and text, below
+    """Generate modalities from the prior, or from given ones; writes a file, and a .png of images and text, below
     what was given of them.
 
-    Text is written as sentences under <name>, and as token ids under <name>.ids (words in the run's model.json).
-
+    .npz: text is written as sentences under <name>, and as token ids under <name>.ids (words in the run's model.json).
     For each modality: <name>; classes as probabilities (a draw: one-hot), and <name>.class, the most likely one.
-    With --given also `row` (`.row` beside a modality of that name): which rows of the data were conditioned on.
+    With --given also `row` (`.row` beside a modality of that name), which rows of the data were conditioned on, and
+    `.ids`, their names.
+    .csv, .tsv, .parquet: the columns of the modality, and the likeliest class by its name.
 
     Args:
         count: Number of rows; with --given, at most: the first rows that have all of it.
         given: Comma-separated modalities to condition on. Default: none, samples from the prior.
         targets: Comma-separated modalities to generate. Default: all.
-        data: .npz file with the rows to condition on. Default: the run's test rows.
+        data: Rows to condition on, as `run` takes them. Default: the run's test rows.
         decode: The likelihood's mean, or a draw from it.
         prior: Draw from a prior fitted by fit-prior, not from the model's own.
         covariate: As if all rows had this level of the covariate (batch=B). Default: as they are.
-        out: File to write.
+        out: File to write. Default: generated.npz, or a table if --data is one.
     """
     if count < 1:
         raise InputError(f"--count is {count}; it must be at least 1")
@@ -122,12 +129,14 @@ def generate(
         raise InputError("--data holds rows to condition on; name what to condition on with --given")
     if prior is not None and given is not None:
         raise InputError("--prior is for samples from the prior; leave out --given")
-    out_file(out, ".npz")
     vae = model.load(prior)
-    torch.manual_seed(derive_seed(model.seed, "generate"))
     wanted = None if targets is None else listed(targets)
     level = _level(vae, covariate)
+    made = [m for m in vae.modalities if wanted is None or m.name in wanted]
+    out = out_like(out, "generated", data, made, (".npz", *writers.TABLES))
+    torch.manual_seed(derive_seed(model.seed, "generate"))
     arrays: Arrays = {}
+    conditioned = Rows()
     inputs: list[Row] = []
     note = ""
     if given is None:
@@ -141,13 +150,14 @@ def generate(
         inputs = _pictured(vae, _original(vae, rows.rows(used[:SHOWN]), names))
         place = "row" if "row" not in vae.names else ".row"  # no name of a modality holds a dot
         arrays[place] = torch.tensor(used)
+        conditioned = Rows(None if rows.ids is None else rows.ids[used])
         if len(used) < count:
             note = (
                 f"{len(used)} of the {len(rows)} rows have {given}; the others are left out (key {place!r} says which)"
             )
     values = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
     arrays = _written(vae, values) | arrays
-    _write_npz(out, arrays)
+    writers.write(out, made, {name: np.asarray(value) for name, value in arrays.items()}, conditioned)
     drawn = _draw(out.with_suffix(".png"), [*inputs, *_pictured(vae, values)])
     if not model.quiet:
         say(" ".join(map(str, [out, *drawn])))
@@ -159,48 +169,53 @@ def generate(
 def impute(
     model: ModelFlags,
     *,
-    data: Path,
+    data: str,
     draws: int = DRAWS,
     covariate: str | None = None,
-    out: Path = Path("imputed.npz"),
+    out: Path | None = None,
 ) -> None:
-    """Fill in the modalities and single cells that rows lack, in the units of the data; writes an .npz file.
+    """Fill in the modalities and single cells that rows lack, in the units of the data; writes a file like the one that
+    came in. Rows that lack nothing are passed on as they are.
 
-    For each modality: <name> (observed as given, or the mean of the draws), <name>.sd, <name>.low and <name>.high (an
-    80 % interval) and <name>.mask (True where it was observed; of single cells, sd is 0 where
-    they were). Classes: <name> holds their probabilities (the truth where observed), <name>.class the most likely one,
-    and there is no interval. Text: <name> holds sentences, <name>.ids their token ids, <name>.draws the sentence of
-    every draw (row, draw). The file can be read again as data: what was filled in counts as absent. Intervals of whole
-    real-valued tables are as wide as the run's validation rows ask for, given what a row has; without validation rows,
-    and for single cells, they are the model's own. The record says how much of the truth they hold on test rows
+    .csv, .tsv, .parquet: the columns that came in, and beside OUT.csv tables of the same columns OUT.sd.csv,
+    OUT.low.csv and OUT.high.csv. .h5ad, .h5mu: a copy, with layers["imputed"], "imputed_sd", "imputed_low" and
+    "imputed_high".
+    .npz: for each modality, <name> (observed as given, or the mean of the draws), <name>.sd, <name>.low and <name>.high
+    (an 80 % interval) and <name>.mask (True where it was observed; of single cells, sd is 0
+    where they were). Classes: <name> holds their probabilities (the truth where observed), <name>.class the most likely
+    one, and there is no interval. Text: <name> holds sentences, <name>.ids their token ids, <name>.draws the sentence
+    of every draw (row, draw). The file can be read again as data: what was filled in counts as absent. Intervals of
+    whole real-valued tables are as wide as the run's validation rows ask for, given what a row has; without validation
+    rows, and for single cells, they are the model's own. The record says how much of the truth they hold on test rows
     (imputation/.../coverage).
 
     Args:
-        data: .npz file with keys <name> and <name>.mask; a modality without a key is absent everywhere.
+        data: The rows, as `run` takes them; a modality that they do not name is absent everywhere.
         draws: Draws per row.
         covariate: As if what is absent were measured at this level of the covariate (batch=B). Default: the row's own.
-        out: File to write.
+        out: File to write. Default: imputed.npz, or imputed and the ending of the data.
     """
-    out_file(out, ".npz")
     vae = model.load()
-    given = read_parts(data)
     level = _level(vae, covariate)
-    rows = load_like(given, vae.modalities, covariate_of(vae))
+    out = out_like(out, "imputed", data, vae.modalities)
+    came_in = read_parts(data)
+    rows, given = load_like(came_in, vae.modalities, covariate_of(vae)), like(came_in, vae.modalities)
     torch.manual_seed(derive_seed(model.seed, "impute"))
     calibration = load_calibration(model.folder) if model.is_scored else None
-    size = rows_at_once(vae, draws, CHUNK)
     fill = partial(impute_batch, vae, draws=draws, calibration=calibration, level=level)
-    parts = [fill(batch) for batch in model.batches(rows, size)]
+    lacking = _lacking(rows)
+    parts = [fill(batch) for batch in model.batches(rows.rows(lacking), rows_at_once(vae, draws, CHUNK))]
     arrays: Arrays = {}
     for index, modality in enumerate(vae.modalities):
         seen = rows.present[:, index].numpy()
-        filled = _imputed(vae, modality, [part[modality.name] for part in parts])
+        filled = _imputed(modality, rows.values[modality.name], lacking, [part[modality.name] for part in parts], draws)
         arrays |= _with_given(modality, filled, given.values.get(modality.name), seen)
         arrays[f"{modality.name}.mask"] = seen
-    _write_npz(out, arrays)
+    written = writers.write(out, vae.modalities, arrays, rows_of(vae, given, data))
     if not model.quiet:
         absent = int((~rows.present).sum())
-        say(f"{out}: {len(rows)} rows, {absent} absent modalities filled in from {draws} draws each")
+        said = f"{len(rows)} rows, {absent} absent modalities filled in from {draws} draws each"
+        say(f"{' '.join(map(str, written))}: {said}")
         for line in _trust(vae.names, model.folder) if model.is_scored else ():
             say(line)
         for name, text in rows.info["warnings"].items():
@@ -255,6 +270,27 @@ def _level(model: Model, text: str | None) -> str | None:
         raise InputError(f"--covariate {text}: the model has {known}")
     covariate.index_of(level.strip())
     return level.strip()
+
+
+def out_like(
+    out: Path | None,
+    stem: str,
+    data: str | None,
+    modalities: Sequence[Modality],
+    formats: Sequence[str] = writers.FORMATS,
+) -> Path:
+    """--out, by default `stem` in the format of the data. Raises InputError where it cannot hold the modalities."""
+    source = None if data is None else Path(data)
+    path = Path(stem + writers.format_of(source, modalities, formats)) if out is None else out
+    writers.check_format(path, modalities, source, formats)
+    return out_file(path)
+
+
+def rows_of(model: Model, parts: Parts, data: str) -> Rows:
+    """The rows of the data as what is made of them names them."""
+    covariate = covariate_of(model)
+    passed = {} if covariate is None else {covariate.name: parts.values[covariate.name]}
+    return Rows(parts.ids, parts.named_labels, passed, parts.headings, Path(data))
 
 
 def _trust(names: Sequence[str], folder: Path) -> list[str]:
@@ -325,16 +361,39 @@ def _classes(model: Model, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{m.name}.class": values[m.name].argmax(-1) for m in model.modalities if m.is_classes and m.name in values}
 
 
-def _imputed(model: Model, modality: Modality, parts: Sequence[Imputed | ImputedText]) -> Arrays:
-    """The arrays of one modality, from its chunks of rows."""
+def _lacking(rows: MultimodalDataset) -> Tensor:
+    """The rows that lack a modality or a single value: Int64."""
+    whole = rows.present.all(1)
+    for modality, seen in zip(rows.modalities, rows.present.T, strict=True):
+        if modality.has_gaps:
+            whole &= ~(seen & rows.values[modality.name].isnan().flatten(1).any(1))
+    return (~whole).nonzero().squeeze(1)
+
+
+def _imputed(
+    modality: Modality, stored: Tensor, lacking: Tensor, parts: Sequence[Imputed | ImputedText], draws: int
+) -> Arrays:
+    """The arrays of one modality. stored: its values as the data set holds them, which rows keep that are not among
+    `lacking`, the rows that `parts` are the chunks of."""
     name, words = modality.name, modality.vocabulary
     if words is None:
-        mean, sd, low, high = (torch.cat(field).cpu() for field in zip(*parts, strict=True))
-        classes = _classes(model, {name: mean})
-        return {name: mean} | (classes or {f"{name}.sd": sd, f"{name}.low": low, f"{name}.high": high})
-    ids, draws = torch.cat([part[0] for part in parts]).cpu(), torch.cat([part[1] for part in parts], 1).cpu()
-    by_row = np.array([words.decode(row) for row in draws.unbind(1)])
+        observed = stored.float() / 255 if stored.dtype == torch.uint8 else stored
+        fields = [observed, torch.zeros_like(observed), observed, observed]
+        mean, sd, low, high = (_placed(field, lacking, parts, place, 0) for place, field in enumerate(fields))
+        if modality.is_classes:
+            return {name: mean, f"{name}.class": mean.argmax(-1)}
+        return {name: mean, f"{name}.sd": sd, f"{name}.low": low, f"{name}.high": high}
+    ids = _placed(stored.long(), lacking, parts, 0, 0)
+    drawn = _placed(stored.long().expand(draws, -1, -1), lacking, parts, 1, 1)
+    by_row = np.array([words.decode(row) for row in drawn.unbind(1)])
     return {name: np.array(words.decode(ids)), f"{name}.ids": ids, f"{name}.draws": by_row}
+
+
+def _placed(observed: Tensor, lacking: Tensor, parts: Sequence[Sequence[Tensor]], field: int, axis: int) -> Tensor:
+    """`observed`, but a field of the parts in the rows `lacking` of the axis."""
+    if not parts:
+        return observed
+    return observed.clone().index_copy_(axis, lacking, torch.cat([part[field].cpu() for part in parts], axis))
 
 
 def _with_given(modality: Modality, filled: Arrays, given: np.ndarray | None, seen: np.ndarray) -> Arrays:
@@ -348,11 +407,3 @@ def _with_given(modality: Modality, filled: Arrays, given: np.ndarray | None, se
     in_units = {key: with_given(np.asarray(filled[key]), given, seen) for key in (name, f"{name}.low", f"{name}.high")}
     scale = 255 if in_units[name].dtype == np.uint8 else 1
     return filled | in_units | {f"{name}.sd": np.asarray(filled[f"{name}.sd"]) * scale}
-
-
-def _write_npz(path: Path, values: Mapping[str, Tensor | np.ndarray]) -> None:
-    """As numpy.savez_compressed, whose arguments would clash with arrays called `file` or `allow_pickle`."""
-    with files.atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, value in values.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.asarray(value), allow_pickle=False)

@@ -52,7 +52,7 @@ DATASETS: Registry[Entry] = Registry(
         "polymnist_folder": Entry(
             load_folder, "PolyMNIST as published: PNG files in the data directory's polymnist/ folder", FolderOptions
         ),
-        "arrays": Entry(load_arrays, "your own arrays: an .npz file with one array per modality", ArraysOptions),
+        "arrays": Entry(load_arrays, "your own data: .npz, tables, AnnData, pictures", ArraysOptions),
         "toy": Entry(
             load_toy, "linear-Gaussian tables with a known log evidence, for tests and quick trials", ToyOptions
         ),

@@ -73,6 +73,9 @@ def describe(dataset: MultimodalDataset) -> dict[str, Any]:
             }
         )
     classes = None if dataset.labels is None else np.unique(dataset.labels.numpy(), return_counts=True)
+    names = dataset.info.get("label_names")
+    if names and classes:
+        classes = [names[label] for label in classes[0]], classes[1]
     return {
         "name": dataset.name,
         "rows": len(dataset),

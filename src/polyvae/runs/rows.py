@@ -47,7 +47,7 @@ def load_splits(
             raise InputError(f"--train-size is {config.train_size}, but {len(train)} rows are left for training")
         return train.rows(torch.arange(config.train_size or len(train))), test
     if known is not None and (config.dataset == "arrays") != (config.data is not None):
-        raise InputError("--data FILE.npz and --dataset arrays go together; give both or neither")
+        raise InputError("--data FILE and --dataset arrays go together; give both or neither")
     options = datasets.options_of(config.dataset, config)
     if config.data is not None:  # the user's file may change under its name, and is cut here
         return _load(config.dataset, (config.train_size, None), config.data_seed, test_size=config.test_size, **options)

@@ -82,6 +82,8 @@ def run(
     """
     place = store if isinstance(store, RunStore) else RunStore(store)
     plan = make_plan(config, data, networks, test)
+    for name, text in plan.whole_train.info.get("description", {}).items():
+        say(f"{name}: {text}")
     with parallel.joined() as team:
         if team.leads:
             record = run_one(plan, place, retries=True, on_step=on_step, say=say)

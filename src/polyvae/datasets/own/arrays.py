@@ -1,7 +1,8 @@
-"""The user's own data: one array a modality, from an .npz file or from memory.
+"""The user's own data: one array a modality, from files (`readers`) or from memory.
 
 Keys: `<name>` is a modality; `<name>.mask` (Bool per row) says where it is present, and so do marks of missing values
-on a whole row (`missing`); `label` or `labels` (integers) is the class of a row. What an array is follows from its type
+on a whole row (`missing`); `<name>.features` names the columns of a table; `label` or `labels` (integers or words) is
+the class of a row, `.ids` (integers or words) its name, by default its place. What an array is follows from its type
 and shape, unless a `modalities.json` beside the file says otherwise: {"<name>": {"likelihood": ..., "scale": number or
 "learned", "network": ..., "weight": ...}}. Ordered classes and counts are named there, or by `--likelihood`.
 
@@ -9,13 +10,15 @@ and shape, unless a `modalities.json` beside the file says otherwise: {"<name>":
 |---|---|
 | 3 or 4 axes, uint8, or float in [0, 1] | image (row, height, width) or (row, channel, height, width), Laplace(0.75) |
 | 1 axis, integers | classes 0, 1, ...: one-hot, Categorical |
+| 1 axis, words, few different ones | classes: one-hot, Categorical |
+| 1 axis, other words | text |
 | 2 axes, each row all 0 but a single 1 | one-hot, Categorical |
 | 2 axes, only 0 and 1 | Bernoulli |
 | other numbers | table, standardised on the training rows, Normal with a learned scale per feature |
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +26,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyvae import archives, files
+from polyvae import files
 from polyvae.archives import NO_OBJECTS
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.columns import Scaling, interpret, taken_as
-from polyvae.datasets.own.covariates import Parts, covariate_of, levels_of, taken_out
+from polyvae.datasets.own.covariates import covariate_of, levels_of, taken_out
 from polyvae.datasets.own.doubts import doubts, doubts_of_labels
 from polyvae.datasets.own.missing import without_marks
+from polyvae.datasets.own.parts import Parts
+from polyvae.datasets.own.readers import read
+from polyvae.datasets.own.readers.content import LABELS, Content
 from polyvae.errors import InputError
 from polyvae.noise import derive_seed
 from polyvae.text import LENGTH
 
-LABELS = ("label", "labels")
+IDS, FEATURES = ".ids", ".features"
 # What `polyvae impute` writes beside a modality; not read again.
 IMPUTED = (".sd", ".low", ".high", ".class", ".ids", ".draws")
 TEST_SHARE = 0.2
@@ -42,7 +48,7 @@ TEST_SHARE = 0.2
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArraysOptions:
-    """data: an .npz path, or name -> array or tensor. test_size: rows of the test split, None: a fifth of all.
+    """data: a path (`readers.read`), or name -> array or tensor. test_size: rows of the test split, None: a fifth.
 
     scaling: of tables; standard: mean and standard deviation; robust: median and quartiles, what is beyond ten times
     that being clipped for the model. text_length: token ids of a text, its end token included. covariate: the key of
@@ -65,7 +71,7 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
     """
     data = options.data
     if data is None:
-        raise InputError("the data set 'arrays' needs data: an .npz file (--data FILE.npz) or a mapping of arrays")
+        raise InputError("the data set 'arrays' needs data: a file (--data FILE) or a mapping of arrays")
     source = None if isinstance(data, Mapping) else Path(data)
     parts, levels = read_parts(data), None
     train, test = _split(len(parts.present), options.test_size, seed)
@@ -73,11 +79,13 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
     if options.covariate is not None:
         parts, by_row = taken_out(parts, options.covariate)
         levels = levels_of(covariate_of(options.covariate, by_row, train), by_row[chosen])
-    description = _description(source, parts.values)
+    description = {**parts.settings, **_description(source, parts.values)}
     specs, values, warnings = [], {}, {"label": doubts_of_labels(parts.labels)}
     for column, (name, array) in enumerate(parts.values.items()):
         entry, present = description.get(name, {}), parts.present[:, column]
         spec, stored = interpret(name, array, present, entry, train, options.scaling, options.text_length)
+        if names := parts.features.get(name):
+            spec = replace(spec, feature_names=names)
         specs.append(spec)
         warnings[name] = doubts(spec, array, present, train)
         values[name] = torch.from_numpy(stored[chosen])
@@ -90,14 +98,19 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
         "warnings": {name: text for name, text in warnings.items() if text},
         "networks": {name: entry["network"] for name, entry in description.items() if "network" in entry},
     }
+    if parts.classes:
+        info["label_names"] = list(parts.classes)
     labels = None if parts.labels is None else torch.from_numpy(parts.labels[chosen])
     present = torch.from_numpy(parts.present[chosen])
-    return MultimodalDataset("arrays", tuple(specs), values, present, labels, info, levels=levels)
+    return MultimodalDataset(
+        "arrays", tuple(specs), values, present, labels, info, levels=levels, ids=parts.ids[chosen]
+    )
 
 
 def read_parts(data: Path | str | Mapping[str, Any]) -> Parts:
-    """Values, masks and labels of an .npz file or a mapping, checked for keys, types and numbers of rows."""
-    return _sort_keys(_from_memory(data) if isinstance(data, Mapping) else archives.read_npz(Path(data)))
+    """Values, masks, labels and ids of files or a mapping, checked for keys, types and numbers of rows."""
+    content = Content(_from_memory(data)) if isinstance(data, Mapping) else read(data)
+    return _sort_keys(content.arrays)._replace(settings=content.settings, headings=content.headings)
 
 
 def _from_memory(data: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -114,7 +127,9 @@ def _to_numpy(key: str, value: Any) -> np.ndarray:
 
 
 def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
-    """Values, masks and labels by their keys, checked for type and number of rows."""
+    """Values, masks, labels and ids by their keys, checked for type and number of rows."""
+    features = {key.removesuffix(FEATURES): array for key, array in arrays.items() if key.endswith(FEATURES)}
+    arrays = {key: array for key, array in arrays.items() if not key.endswith(FEATURES)}
     own = {key: _not_filled_in(key, arrays) for key in arrays if not _is_imputed(key, arrays)}
     read = {key: without_marks(key, array) for key, array in own.items()}
     arrays, here = {key: array for key, (array, _) in read.items()}, {key: seen for key, (_, seen) in read.items()}
@@ -122,15 +137,16 @@ def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
     if len(given) > 1:
         raise InputError("the data have both 'label' and 'labels'; keep one")
     values = {key: array for key, array in arrays.items() if key not in LABELS and "." not in key}
-    known = {*values, *given, *(f"{name}.mask" for name in values)}
+    known = {*values, *given, IDS, *(f"{name}.mask" for name in values)}
+    arrays |= {f"{name}{FEATURES}": array for name, array in features.items() if name not in values}
     if unknown := [key for key in arrays if key not in known]:
         raise InputError(
-            f"unknown key {unknown[0]!r}; keys are <name>, <name>.mask and label (here: {', '.join(arrays)})"
+            f"unknown key {unknown[0]!r}; keys are <name>, <name>.mask, label and .ids (here: {', '.join(arrays)})"
         )
     if not values:
         raise InputError("the data hold no modality; give at least one array besides the labels")
     for key, array in arrays.items():
-        if array.dtype.kind not in ("biufU" if key in values and array.ndim == 1 else "biuf"):
+        if array.dtype.kind not in ("biufU" if array.ndim == 1 else "biuf"):
             raise InputError(
                 f"{key!r} has dtype {array.dtype}; give numbers or booleans, or one sentence a row ({NO_OBJECTS})"
             )
@@ -144,7 +160,9 @@ def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
     present = np.stack([_mask(name, arrays.get(f"{name}.mask"), rows) & here[name] for name in values], 1)
     if not present.any(1).all():
         raise InputError(f"row {int(np.argmin(present.any(1)))} has no observed modality; drop such rows")
-    return Parts(values, present, _labels(arrays, here, given))
+    labels, classes = _labels(arrays, here, given)
+    ids = _ids(arrays.get(IDS, np.arange(rows)), here.get(IDS))
+    return Parts(values, present, labels, ids, _features(features, values), classes)
 
 
 def _is_imputed(key: str, arrays: Mapping[str, np.ndarray]) -> bool:
@@ -174,21 +192,50 @@ def _mask(name: str, mask: np.ndarray | None, rows: int) -> np.ndarray:
     return mask
 
 
-def _labels(arrays: Mapping[str, np.ndarray], here: Mapping[str, np.ndarray], given: list[str]) -> np.ndarray | None:
+def _ids(ids: np.ndarray, here: np.ndarray | None) -> np.ndarray:
+    if ids.ndim != 1 or ids.dtype.kind not in "iuU":
+        raise InputError(f"'.ids' is {ids.dtype} {ids.shape}; ids are one integer or one word a row")
+    if here is not None and not here.all():
+        raise InputError(f"'.ids' is missing in row {int(np.argmin(here))}; name every row, or leave the ids out")
+    _, first, counts = np.unique(ids, return_index=True, return_counts=True)
+    if (counts > 1).any():
+        row = int(first[counts > 1][0])
+        raise InputError(f"'.ids' holds {ids[row]} twice, first in row {row}; give each row an id of its own")
+    return ids
+
+
+def _features(features: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> dict[str, tuple[str, ...]]:
+    for name, names in features.items():
+        columns = values[name].size // len(values[name])
+        if names.dtype.kind != "U" or names.shape != (columns,) or len(set(names.tolist())) < columns:
+            raise InputError(
+                f"'{name}{FEATURES}' is {names.dtype} {names.shape}; it must be {columns} different words, one a column"
+            )
+    return {name: tuple(names.tolist()) for name, names in features.items()}
+
+
+def _labels(
+    arrays: Mapping[str, np.ndarray], here: Mapping[str, np.ndarray], given: list[str]
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """(labels as integers, their names, if they were words)."""
     if not given:
-        return None
+        return None, ()
     labels = arrays[given[0]]
     if not here[given[0]].all():
         row = int(np.argmin(here[given[0]]))
         raise InputError(f"{given[0]!r} is missing in row {row}; label every row, or leave the labels out")
-    if labels.ndim != 1 or labels.dtype.kind not in "biu":
-        raise InputError(f"{given[0]!r} is {labels.dtype} {labels.shape}; labels are one integer a row")
-    return labels.astype(np.int64)
+    if labels.ndim != 1 or labels.dtype.kind not in "biuU":
+        raise InputError(f"{given[0]!r} is {labels.dtype} {labels.shape}; labels are one integer or one word a row")
+    if labels.dtype.kind == "U":
+        names, codes = np.unique(labels, return_inverse=True)
+        return codes.astype(np.int64), tuple(names.tolist())
+    return labels.astype(np.int64), ()
 
 
 def _description(source: Path | None, names: Iterable[str]) -> Mapping[str, Any]:
     """The content of `modalities.json` beside the data, empty where there is none."""
-    beside = source.with_name("modalities.json") if source else None
+    folder = source if source is None or source.is_dir() else source.parent
+    beside = folder / "modalities.json" if folder else None
     given = files.read_settings(beside) if beside and beside.is_file() else {}
     if not isinstance(given, Mapping):
         raise InputError("modalities.json must map each modality name to its settings")

@@ -18,6 +18,7 @@ from polyvae.text import LENGTH, Vocabulary, tokenise
 Scaling = Literal["standard", "robust"]
 FIELDS = ("likelihood", "scale", "network", "weight")
 MAX_CLASSES = 1000
+FEW, REPEATS = 100, 5  # words are classes if at most so many differ, and each stands there so often on average
 CLIPPED = 10.0  # model units, where scaling is robust
 RESOLUTION = 1e-5  # a feature's sd below this share of its mean drowns in float32 rounding
 
@@ -35,8 +36,11 @@ def interpret(
     _check_entry(name, entry)
     if not present[train].any():
         raise InputError(f"modality {name!r} is absent in every training row; leave it out")
+    names: tuple[str, ...] = ()
     if array.dtype.kind == "U":
-        return _text(name, array, present, entry, train, text_length)
+        if not _is_classes(name, array[present], entry.get("likelihood")):
+            return _text(name, array, present, entry, train, text_length)
+        array, names = _numbered(array, present)
     _check_finite(name, array, present)
     wanted = entry.get("likelihood")
     if array.ndim > 2:
@@ -55,12 +59,41 @@ def interpret(
         raise InputError(f"modalities.json, {name!r}: likelihood {kind!r} has no scale; leave it out")
     scale = None if entry.get("scale", scale) == "learned" else entry.get("scale", scale)
     likelihood = likelihoods.make(kind, scale)
-    spec = Modality(name, stored.shape[1:], likelihood, entry.get("weight", 1.0), has_gaps=has_gaps)
+    spec = Modality(
+        name, stored.shape[1:], likelihood, entry.get("weight", 1.0), has_gaps=has_gaps, feature_names=names
+    )
     if array.ndim <= 2 and likelihood.takes_any_real:
         table = array.reshape(len(array), -1)
         units = (_standardise if scaling == "standard" else _robust)(name, table, present, train)
         spec = replace(spec, transform=units)
     return spec, stored
+
+
+def _is_classes(name: str, seen: np.ndarray, wanted: str | None) -> bool:
+    """Whether words are classes, not text: few different ones, unless `wanted`, a likelihood, says so.
+
+    Raises InputError for words that can be neither.
+    """
+    different = np.unique(seen)
+    if wanted is not None:
+        return wanted != "text"
+    if len(different) == 1:
+        raise InputError(f"{name!r} is {str(different[0])!r} in every row; leave it out")
+    if len(different) <= min(FEW, len(seen) // REPEATS):
+        return True
+    if all(len(tokenise(words)) < 2 for words in different.tolist()):
+        raise InputError(
+            f"{name!r} holds {len(different)} different words in {len(seen)} rows: names of rows go under the key "
+            f'`.ids`; if they are classes, say {{"{name}": {{"likelihood": "categorical"}}}} in modalities.json'
+        )
+    return False
+
+
+def _numbered(array: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Words as 0, 1, ..., and the words: sorted, by number if they are whole numbers."""
+    names = sorted(np.unique(array[present]).tolist(), key=lambda word: (int(word) if word.isdecimal() else -1, word))
+    codes = {word: code for code, word in enumerate(names)}
+    return np.array([codes.get(word, 0) for word in array.tolist()]), tuple(names)
 
 
 def _text(
@@ -71,8 +104,6 @@ def _text(
     _check_fit(name, kind, torch.empty(0), Form(is_text=True))
     if "scale" in entry:
         raise InputError(f"modalities.json, {name!r}: likelihood {kind!r} has no scale; leave it out")
-    if all(len(tokenise(caption)) < 2 for caption in array[present].tolist()):
-        raise InputError(f"{name!r} has dtype {array.dtype}, single words: encode classes as integers")
     vocabulary = Vocabulary.of(array[train[present[train]]].tolist(), length)
     likelihood, weight = likelihoods.make(kind), entry.get("weight", 1.0)
     spec = replace(text_modality(name, vocabulary), likelihood=likelihood, weight=weight)
@@ -202,4 +233,7 @@ def taken_as(modality: Modality) -> str:
         return f"text of {modality.shape[0]} tokens, {modality.shape[1]} words, weight {modality.weight:g}"
     what = "image" if modality.is_image else "classes" if modality.is_classes else "table"
     units = ", standardised" if modality.transform else ""
-    return f"{what} {tuple(modality.shape)}, {likelihood['kind']}{scale}{units}, weight {modality.weight:g}"
+    shape = str(tuple(modality.shape))
+    if modality.is_classes and (names := modality.feature_names):
+        shape = f"({len(names)}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
+    return f"{what} {shape}, {likelihood['kind']}{scale}{units}, weight {modality.weight:g}"

@@ -1,20 +1,11 @@
 """The column of the user's data that is a covariate: one level a row, words or integers."""
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 
 from polyvae.covariate import Covariate, Levels
+from polyvae.datasets.own.parts import Parts
 from polyvae.errors import InputError
-
-
-class Parts(NamedTuple):
-    """name -> array; present: Bool (row, modality); labels: Int64 (row,) or None."""
-
-    values: dict[str, np.ndarray]
-    present: np.ndarray
-    labels: np.ndarray | None
 
 
 def taken_out(parts: Parts, name: str) -> tuple[Parts, np.ndarray]:
@@ -25,6 +16,8 @@ def taken_out(parts: Parts, name: str) -> tuple[Parts, np.ndarray]:
     if name not in parts.values:
         raise InputError(f"covariate {name!r} is no key of the data, which hold {', '.join(parts.values)}")
     column = parts.values[name]
+    if column.ndim == 2 and column.shape[1] == 1:  # as tables hold one column of numbers
+        column = column[:, 0]
     if column.ndim != 1 or column.dtype.kind not in "biuU":
         raise InputError(f"covariate {name!r} is {column.dtype} {column.shape}; it must be one word or integer a row")
     place = list(parts.values).index(name)
@@ -33,7 +26,7 @@ def taken_out(parts: Parts, name: str) -> tuple[Parts, np.ndarray]:
     values = {key: array for key, array in parts.values.items() if key != name}
     if not values:
         raise InputError(f"the data hold no modality beside the covariate {name!r}")
-    return Parts(values, np.delete(parts.present, place, 1), parts.labels), column.astype(str)
+    return parts._replace(values=values, present=np.delete(parts.present, place, 1)), column.astype(str)
 
 
 def covariate_of(name: str, column: np.ndarray, train: np.ndarray) -> Covariate:

@@ -22,8 +22,9 @@ def doubts(modality: Modality, array: np.ndarray, present: np.ndarray, train: np
 
     train: its training rows; None for new rows of a trained model, which are measured by those it was trained on.
     """
-    if array.dtype.kind == "U" and modality.vocabulary:
-        return " ".join([*_of_text(modality.vocabulary, array, present), *_marks(array, present)])
+    if array.dtype.kind == "U":
+        long = _of_text(modality.vocabulary, array, present) if modality.vocabulary else []
+        return " ".join([*long, *_marks(array, present)])
     if not isinstance(units := modality.transform, Standardise) or not present.any():
         return ""
     table = np.where(present[:, None], array.reshape(len(array), -1).astype(np.float64), np.nan)
@@ -112,7 +113,9 @@ def _marks(array: np.ndarray, present: np.ndarray) -> list[str]:
     if not marks:
         return []
     count = int(np.isin(array[present], marks).sum())
-    return [f"{count} texts read {', '.join(map(repr, marks))}: if that stands for missing, mask these rows."]
+    return [
+        f"{count} texts or classes read {', '.join(map(repr, marks))}: if that stands for missing, mask these rows."
+    ]
 
 
 def doubts_of_labels(labels: np.ndarray | None) -> str:

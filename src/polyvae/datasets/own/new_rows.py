@@ -11,8 +11,9 @@ from torch import Tensor
 from polyvae.covariate import Covariate
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.arrays import read_parts
-from polyvae.datasets.own.covariates import Parts, levels_of, taken_out
+from polyvae.datasets.own.covariates import levels_of, taken_out
 from polyvae.datasets.own.doubts import doubts, doubts_of_labels
+from polyvae.datasets.own.parts import Parts
 from polyvae.errors import InputError
 from polyvae.modality import Modality, check_suits
 from polyvae.text import Vocabulary
@@ -25,10 +26,10 @@ def load_like(
     modalities: Sequence[Modality],
     covariate: Covariate | None = None,
 ) -> MultimodalDataset:
-    """The rows of an .npz file (or name -> array, or what was read of either) in the form and units of `modalities`.
+    """The rows of files (or name -> array, or what was read of either) in the form and units of `modalities`.
 
-    Keys as for the data set `arrays`; a modality without a key is absent in every row. covariate: of the model, whose
-    level every row must have.
+    Keys as for the data set `arrays`; a modality without a key is absent in every row. Columns go by their names, where
+    both have some, in any order; further ones are left out. covariate: of the model, whose level every row must have.
     Raises InputError for unknown keys, wrong shapes, or values that are not finite, or not what the likelihood takes,
     where present.
     """
@@ -43,17 +44,43 @@ def load_like(
     rows, values, present = len(parts.present), {}, torch.zeros(len(parts.present), len(known), dtype=torch.bool)
     given, warnings = list(parts.values), {"label": doubts_of_labels(parts.labels)}
     for column, modality in enumerate(modalities):
-        if modality.name not in parts.values:
+        here = parts.present[:, given.index(modality.name)] if modality.name in given else np.zeros(rows, bool)
+        if not here.any():
             stored = torch.int16 if modality.vocabulary else torch.float32
             values[modality.name] = torch.zeros(rows, *modality.stored_shape, dtype=stored)
             continue
-        here = parts.present[:, given.index(modality.name)]
         present[:, column] = torch.from_numpy(here)
-        values[modality.name] = _stored(modality, parts.values[modality.name], here)
-        warnings[modality.name] = doubts(modality, parts.values[modality.name], here)
+        array, note = _aligned(modality, parts.values[modality.name], parts.features.get(modality.name, ()))
+        values[modality.name] = _stored(modality, array, here)
+        warnings[modality.name] = " ".join(filter(None, [note, doubts(modality, array, here)]))
     labels = None if parts.labels is None else torch.from_numpy(parts.labels)
     info = {"warnings": {name: text for name, text in warnings.items() if text}}
-    return MultimodalDataset("arrays", tuple(modalities), values, present, labels, info, levels=levels)
+    return MultimodalDataset("arrays", tuple(modalities), values, present, labels, info, levels=levels, ids=parts.ids)
+
+
+def like(parts: Parts, modalities: Sequence[Modality]) -> Parts:
+    """The parts with the columns that `modalities` have, in their order."""
+    values, features = dict(parts.values), dict(parts.features)
+    for modality in (m for m in modalities if m.name in features and m.feature_names and not m.is_classes):
+        name = modality.name
+        values[name], _ = _aligned(modality, values[name], features[name])
+        features[name] = modality.feature_names
+    return parts._replace(values=values, features=features)
+
+
+def _aligned(modality: Modality, array: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, str]:
+    """(the columns that the modality has, in its order; what was left out, in words)."""
+    wanted = modality.feature_names
+    if modality.is_classes or not wanted or not names or tuple(names) == wanted:
+        return array, ""
+    places = {name: place for place, name in enumerate(names)}
+    if lacking := [name for name in wanted if name not in places]:
+        raise InputError(
+            f"{modality.name!r} lacks {len(lacking)} of the {len(wanted)} columns that the model was trained on, such "
+            f"as {lacking[0]!r}; add them, empty where they are missing"
+        )
+    further = f"{len(names) - len(wanted)} columns that the model does not know are left out."
+    return array[:, [places[name] for name in wanted]], further if len(names) > len(wanted) else ""
 
 
 def with_given(filled: np.ndarray, given: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -76,7 +103,7 @@ def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tenso
     if modality.vocabulary:
         return _encoded(modality, modality.vocabulary, array)
     if array.dtype.kind == "U":
-        raise InputError(f"{modality.name!r} holds sentences, but the model's modality is no text")
+        array = _numbered(modality, array, present)
     if modality.is_classes and array.ndim == 1:
         array = (array[:, None] == np.arange(modality.shape[0])).astype(np.float32)
         if not array[present].any(1).all():
@@ -103,6 +130,19 @@ def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tenso
         )
     check_suits(modality.likelihood, modality, stored[torch.from_numpy(present)])
     return stored
+
+
+def _numbered(modality: Modality, array: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Words as the classes of the model."""
+    if not (modality.is_classes and modality.feature_names):
+        raise InputError(f"{modality.name!r} holds words, but the model's modality is neither text nor named classes")
+    codes = {word: code for code, word in enumerate(modality.feature_names)}
+    if unknown := np.flatnonzero(present & ~np.isin(array, modality.feature_names)).tolist():
+        raise InputError(
+            f"{modality.name!r}, row {unknown[0]}: {str(array[unknown[0]])!r} is none of the model's classes "
+            f"({', '.join(modality.feature_names[:20])}); correct it, or leave it out where it is missing"
+        )
+    return np.array([codes.get(word, 0) for word in array.tolist()])
 
 
 def _encoded(modality: Modality, vocabulary: Vocabulary, array: np.ndarray) -> Tensor:

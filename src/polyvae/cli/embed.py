@@ -1,0 +1,70 @@
+"""The command that writes the codes of rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from polyvae.cli.common import listed, say
+from polyvae.cli.use import CHUNK, ModelFlags, out_like, rows_of
+from polyvae.dataset import MultimodalDataset
+from polyvae.datasets.own import writers
+from polyvae.datasets.own.arrays import read_parts
+from polyvae.datasets.own.new_rows import load_like
+from polyvae.datasets.own.parts import named
+from polyvae.datasets.own.writers import Rows
+from polyvae.errors import InputError
+from polyvae.models import covariate_of
+from polyvae.models.contract import JointModel, has_density, joint, shared_dim_of
+from polyvae.runs.finished import plan_of
+
+
+def embed(model: ModelFlags, *, data: str | None = None, given: str | None = None, out: Path | None = None) -> None:
+    """Write the code of every row: the posterior mean of z, in the order of the rows, beside their ids and labels.
+
+    .csv, .tsv, .parquet: columns z0, z1, ...; .npz: `codes` (row, dimension), `.ids` and `label`; .h5ad, .h5mu: a copy
+    of what came in, with obsm["X_polyvae"]. A row that has nothing of what is given has no code: NaN. Of a model with
+    private codes it is the shared one.
+
+    Args:
+        data: The rows, as `run` takes them. Default: the run's test rows.
+        given: Comma-separated modalities that rows are known by. Default: all that a row has.
+        out: File to write. Default: codes.parquet, or codes and the ending of the data where they are .h5ad or .h5mu.
+    """
+    vae = joint(model.load())
+    if out is None and (data is None or Path(data).suffix not in writers.OMICS):
+        out = Path("codes.parquet")
+    out = out_like(out, "codes", data, ())
+    names = list(vae.names) if given is None else listed(given)
+    if unknown := [name for name in names if name not in vae.names]:
+        raise InputError(f"--given names {unknown[0]!r}; the model has {', '.join(vae.names)}")
+    if not has_density(vae, names):
+        raise InputError("this model knows its code given all modalities alone; leave out --given")
+    if data is None:
+        rows = plan_of(model.folder).test.to("cpu")
+        labels = None if rows.labels is None else rows.labels.numpy()
+        about = Rows(rows.ids, named(labels, rows.info.get("label_names", ())))
+    else:
+        parts = read_parts(data)
+        rows, about = load_like(parts, vae.modalities, covariate_of(vae)), rows_of(vae, parts, data)
+    codes = _codes(model, vae, rows, names)
+    writers.write_codes(out, codes, about)
+    if not model.quiet:
+        lost = int(np.isnan(codes).any(1).sum())
+        say(f"{out}: {len(codes)} rows, codes of {codes.shape[1]} dimensions given {','.join(names)}")
+        if lost:
+            say(f"{lost} rows have nothing of {','.join(names)}: their codes are NaN")
+
+
+@torch.no_grad()
+def _codes(model: ModelFlags, vae: JointModel, rows: MultimodalDataset, names: Sequence[str]) -> np.ndarray:
+    """(row, dimension), NaN for rows that have nothing of `names`."""
+    columns = [vae.names.index(name) for name in names]
+    able = rows.present[:, columns].any(1).nonzero().squeeze(1)
+    width = shared_dim_of(vae)
+    codes = torch.full((len(rows), width), torch.nan)
+    means = [vae.posterior(batch, names).mean[:, :width].cpu() for batch in model.batches(rows.rows(able), CHUNK)]
+    if means:
+        codes[able] = torch.cat(means)
+    return codes.numpy()

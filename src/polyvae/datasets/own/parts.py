@@ -1,0 +1,35 @@
+"""What was read of the user's data, checked: values by name, which rows have them, labels and names."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from polyvae.datasets.own.readers.content import HEADINGS, Headings
+
+
+class Parts(NamedTuple):
+    """name -> array; present: Bool (row, modality); labels: Int64 (row,) or None.
+
+    ids: (row,), the names of the rows. features: name -> names of a table's columns, where there are any. classes:
+    names of the labels, where there are any. settings: name -> what the file itself says as `modalities.json` does.
+    """
+
+    values: dict[str, np.ndarray]
+    present: np.ndarray
+    labels: np.ndarray | None
+    ids: np.ndarray
+    features: Mapping[str, tuple[str, ...]]
+    classes: tuple[str, ...] = ()
+    settings: Mapping[str, Mapping[str, Any]] = {}
+    headings: Headings = HEADINGS
+
+    @property
+    def named_labels(self) -> np.ndarray | None:
+        """The labels as they were given."""
+        return named(self.labels, self.classes)
+
+
+def named(labels: np.ndarray | None, names: Sequence[str]) -> np.ndarray | None:
+    """Labels as their names, where they have some."""
+    return labels if labels is None or not len(names) else np.array(names)[labels]

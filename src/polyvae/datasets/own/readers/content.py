@@ -1,0 +1,102 @@
+"""What readers pass on: a sheet is one file, a view is what a modality takes of it, content is what `arrays` takes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from polyvae.errors import InputError
+
+if TYPE_CHECKING:  # polars starts slowly
+    import polars as pl
+
+LABELS, ID = ("label", "labels"), "id"
+
+
+class Headings(NamedTuple):
+    """The names of the columns that hold the names of rows, and their classes."""
+
+    id: str = ID
+    label: str = LABELS[0]
+
+
+HEADINGS = Headings()
+
+
+@dataclass(frozen=True)
+class Content:
+    """What was read, in the user's units.
+
+    arrays: the keys of `datasets.own.arrays`: <name>, <name>.mask, <name>.features, label, .ids.
+    settings: <name> -> what modalities.json may say of it.
+    """
+
+    arrays: Mapping[str, Any]
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    headings: Headings = HEADINGS
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """One file, or one part of it.
+
+    frame: its columns (of .h5ad and .h5mu: obs), a row each. ids: the column that names rows, None: they have no names.
+    matrices: place in the file -> (rows, names of its columns or (), how it is read, dense).
+    first_line: that of row 0 in an editor; None where there are no lines.
+    """
+
+    path: Path
+    frame: "pl.DataFrame"
+    ids: str | None = None
+    matrices: Mapping[str, Callable[[], tuple[np.ndarray, Sequence[str]]]] = field(default_factory=dict)
+    first_line: int | None = None
+
+    def row(self, index: int) -> str:
+        return f"row {index}" if self.first_line is None else f"line {index + self.first_line}"
+
+    def place(self, column: str) -> str:
+        return f"{self.path}, column {column!r}"
+
+    @property
+    def shown(self) -> str:
+        more = ", ..." if self.frame.width > 20 else ""
+        return f"{self.path} has {', '.join(self.frame.columns[:20])}{more}"
+
+    def column(self, name: str) -> "pl.Series":
+        """Raises InputError for a column that is not there."""
+        if name not in self.frame.columns:
+            raise InputError(f"no column {name!r}; {self.shown}")
+        return self.frame[name]
+
+    def names_of_rows(self) -> np.ndarray | None:
+        """ids as integers or strings. Raises InputError for a row without one, or one twice."""
+        if self.ids is None:
+            return None
+        column = self.column(self.ids)
+        if column.null_count():
+            row = int(column.is_null().arg_max() or 0)
+            raise InputError(f"{self.place(self.ids)}, {self.row(row)}: no id; give each row one")
+        names = column.to_numpy() if column.dtype.is_integer() else np.array(column.cast(str).to_list())
+        _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
+        if len(first) < len(names):
+            row = int(np.flatnonzero(first[inverse] != np.arange(len(names)))[0])
+            where = f"{self.row(int(first[inverse][row]))} and {self.row(row)}"
+            raise InputError(
+                f"{self.place(self.ids)}: {names[row]} is in {where}; give each row an id of its own, or drop one"
+            )
+        return names
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What a modality takes of a sheet.
+
+    read: () -> ((row, ...) of the sheet, names of features or ()); objects may be None where a row has nothing.
+    """
+
+    name: str
+    sheet: Sheet
+    read: Callable[[], tuple[np.ndarray, Sequence[str]]]
+    settings: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,171 @@
+"""CSV, TSV and Parquet files.
+
+In one file, the part of a column's name before its first dot is the modality: `rna.CD3` and `rna.CD19` are two features
+of `rna`; a column without a dot is a modality by itself. In several files, each is a modality. Numbers are
+quantities, words are classes or text. What is empty or reads NA, NaN or null is missing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polyvae.archives import check_memory
+from polyvae.datasets.own.missing import AS_TEXT
+from polyvae.datasets.own.readers.content import ID, LABELS, Sheet, View
+from polyvae.errors import InputError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MISSING = ("", "NA", "N/A", *AS_TEXT)
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+FORMATS = (*SEPARATORS, ".parquet")
+ALONE = 20  # columns without a prefix; more are the features of one modality whose name was not said
+
+
+def open_table(path: Path, ids: str | None = None) -> Sheet:
+    """ids: the column that names rows. Default: `id`; or the first one, if it has no name or holds different words.
+
+    Raises InputError for what is no table.
+    """
+    frame, suffix = _frame(path), path.suffix.lower()
+    if not frame.width or not frame.height:
+        raise InputError(f"{path} holds no rows; its first line must name the columns, and a row follow")
+    if ids is None and (ID in frame.columns or _names_rows(frame)):
+        ids = ID if ID in frame.columns else frame.columns[0]
+    return Sheet(path, frame, ids, first_line=2 if suffix in SEPARATORS else None)
+
+
+def views_by_prefix(path: Path) -> list[View]:
+    sheet = open_table(path)
+    groups: dict[str, list[str]] = {}
+    for column in _values_of(sheet):
+        prefix, dot, feature = column.partition(".")
+        groups.setdefault(prefix if prefix and dot and feature else column, []).append(column)
+    alone = [name for name, columns in groups.items() if columns == [name]]
+    if len(alone) > ALONE:
+        raise InputError(
+            f"{path} has {len(alone)} columns without a view ({', '.join(alone[:3])}, ...); call them rna.{alone[0]} "
+            'and so on, or name views in a file views.toml: [views.rna], then file = "' + path.name + '"'
+        )
+    return [view_of_columns(name, sheet, columns) for name, columns in groups.items()]
+
+
+def views_by_stem(paths: Sequence[Path]) -> list[View]:
+    sheets = [open_table(path) for path in paths]
+    return [view_of_columns(sheet.path.stem, sheet, _values_of(sheet)) for sheet in sheets]
+
+
+def view_of_columns(name: str, sheet: Sheet, columns: Sequence[str], settings: dict[str, Any] | None = None) -> View:
+    """Numbers, or the one column of words that there is."""
+    columns = list(columns)
+    if not columns:
+        raise InputError(f"{sheet.path} has no column left for {name!r}; it holds ids and labels alone")
+    is_words = len(columns) == 1 and not _is_numeric(sheet.column(columns[0]))
+    read: Callable = partial(words, sheet, columns[0]) if is_words else partial(_numbers, sheet, columns, name)
+    return View(name, sheet, read, settings or {})
+
+
+def words(sheet: Sheet, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """A column as strings, None where it is empty; NaN where all of it is."""
+    values = sheet.column(column)
+    if values.null_count() == len(values):
+        return np.full(len(values), np.nan), ()
+    if values.dtype.is_nested() or values.dtype.is_temporal():
+        raise InputError(f"{sheet.place(column)} is {values.dtype}; give numbers, words or sentences, or leave it out")
+    return np.array(values.cast(str).to_list(), dtype=object), ()
+
+
+def _values_of(sheet: Sheet) -> list[str]:
+    return [column for column in sheet.frame.columns if column not in (*LABELS, sheet.ids)]
+
+
+def _numbers(sheet: Sheet, columns: list[str], name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    import polars as pl
+
+    typed = pl.DataFrame([_number(sheet, column) for column in columns])
+    values = np.ascontiguousarray(typed.to_numpy())
+    features = tuple(column.removeprefix(f"{name}.") for column in columns)
+    return values, () if features == (name,) else features
+
+
+def _number(sheet: Sheet, column: str) -> "pl.Series":
+    import polars as pl
+
+    values = sheet.column(column)
+    if values.dtype in (pl.Boolean, pl.Null):
+        return values.cast(pl.Int8 if values.dtype == pl.Boolean else pl.Float64)
+    if values.dtype.is_numeric():
+        return values.cast(pl.Float64) if values.dtype.is_decimal() else values
+    if values.dtype != pl.String:
+        raise InputError(f"{sheet.place(column)} is {values.dtype}; give numbers, or name it as a view of its own")
+    found = values.cast(pl.Float64, strict=False)
+    wrong = found.is_null() & values.is_not_null()
+    if not wrong.any():  # nothing is there
+        return found
+    row = int(wrong.arg_max() or 0)
+    fix = "correct it, or leave it empty if it is missing" if found.is_not_null().any() else "give it no prefix"
+    raise InputError(
+        f"{sheet.place(column)}, {sheet.row(row)}: {values[row]!r} is no number; {fix} (words are a view of their own)"
+    )
+
+
+def _is_numeric(column: "pl.Series") -> bool:
+    import polars as pl
+
+    return column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)
+
+
+def _frame(path: Path) -> "pl.DataFrame":
+    import polars as pl
+
+    if not path.is_file():
+        raise InputError(f"{path} is a folder, a pipe or a device; name a file" if path.exists() else f"no file {path}")
+    check_memory(path, path.stat().st_size)
+    suffix = path.suffix.lower()
+    try:
+        if suffix not in SEPARATORS:
+            return pl.read_parquet(path)
+        with path.open("rb") as file:
+            header = file.readline()
+        frame = pl.read_csv(
+            path,
+            separator=SEPARATORS[suffix],
+            infer_schema_length=None,
+            null_values=list(MISSING),
+            try_parse_dates=False,
+        )
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{path} is no readable table ({str(error).splitlines()[0]}); save it again") from error
+    if twice := next(_twice(frame.columns), None):
+        raise InputError(f"{path} has two columns {twice!r}; give each a name of its own")
+    other = max(b";\t,", key=header.count)
+    if frame.width == 1 and header.count(other) and chr(other) != SEPARATORS[suffix]:
+        raise InputError(f"{path} has one column, whose name holds {chr(other)!r}; save it as {_expected(suffix)}")
+    return frame
+
+
+def _expected(suffix: str) -> str:
+    return "columns separated by commas" if suffix == ".csv" else "columns separated by tabs"
+
+
+def _twice(columns: Sequence[str]) -> Iterator[str]:
+    """Names that stand twice in the header, of which the reader has made others."""
+    for column in columns:
+        name, _, number = column.rpartition("_duplicated_")
+        if number.isdigit() and name in columns:
+            yield name
+
+
+def _names_rows(frame: "pl.DataFrame") -> bool:
+    """Whether the first column names rows: it has no name (as pandas writes an index), or holds different words."""
+    import polars as pl
+
+    first = frame.to_series(0)
+    if first.name == "":
+        return True
+    is_words = first.dtype == pl.String and not first.null_count() and not first.str.contains(r"\s").any()
+    return bool(is_words and first.n_unique() == len(first) and frame.width > 1)

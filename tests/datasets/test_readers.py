@@ -1,0 +1,316 @@
+"""Files of every format: the same rows, ids, masks and names, whatever they came in; and every refusal."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from polyvae.datasets import load
+from polyvae.datasets.own.arrays import read_parts
+from polyvae.datasets.own.new_rows import like, load_like
+from polyvae.errors import InputError
+from polyvae.likelihoods import Bernoulli, Categorical, Normal
+
+ROWS = 60
+RNG = np.random.default_rng(5)
+RNA, PROTEIN = RNG.standard_normal((ROWS, 4)), RNG.standard_normal((ROWS, 2))
+SEEN = np.arange(ROWS) % 3 > 0
+CELLS = np.array([f"cell{row:02d}" for row in range(ROWS)])
+TYPES = np.array(["B", "CD4 T", "CD8 effector memory T cell"])[np.arange(ROWS) % 3]
+GENES, TAGS = ("g1", "HLA.A", "g3", "g4"), ("CD3", "CD19")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def whole_table() -> pl.DataFrame:
+    rna = {f"rna.{gene}": column for gene, column in zip(GENES, RNA.T, strict=True)}
+    protein = {f"protein.{tag}": column for tag, column in zip(TAGS, PROTEIN.T, strict=True)}
+    frame = pl.DataFrame({"cell": CELLS, "label": TYPES} | rna | protein)
+    return frame.with_columns(pl.when(pl.Series(SEEN)).then(pl.col("^protein.*$")))
+
+
+def write(frame: pl.DataFrame, name: str) -> str:
+    if name.endswith(".parquet"):
+        frame.write_parquet(name)
+    else:
+        frame.write_csv(name, separator="\t" if name.endswith(".tsv") else ",")
+    return name
+
+
+def as_npz() -> str:
+    arrays = {"rna": RNA, "protein": np.where(SEEN[:, None], PROTEIN, np.nan), "protein.mask": SEEN, "label": TYPES}
+    np.savez("d.npz", **arrays, **{".ids": CELLS, "rna.features": np.array(GENES), "protein.features": np.array(TAGS)})
+    return "d.npz"
+
+
+def as_several() -> str:
+    rna = pl.DataFrame({"cell": CELLS, "label": TYPES} | dict(zip(GENES, RNA.T, strict=True)))
+    protein = pl.DataFrame({"cell": CELLS[SEEN]} | dict(zip(TAGS, PROTEIN[SEEN].T, strict=True)))
+    return f"{write(rna, 'rna.csv')},{write(protein.reverse(), 'protein.parquet')}"
+
+
+def as_toml() -> str:
+    write(whole_table().rename({"label": "kind"}), "all.csv")
+    Path("views.toml").write_text(
+        'id = "cell"\nlabel = "kind"\nfile = "all.csv"\n[views.rna]\n'
+        'columns = ["rna.g1", "rna.HLA.A", "rna.g3", "rna.g4"]\n[views.protein]\n'
+    )
+    return "views.toml"
+
+
+FORMS = {
+    "csv": lambda: write(whole_table(), "d.csv"),
+    "tsv": lambda: write(whole_table(), "d.tsv"),
+    "parquet": lambda: write(whole_table(), "d.parquet"),
+    "several": as_several,
+    "toml": as_toml,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_format_holds_the_same_data(form):
+    of_npz, found = read_parts(as_npz()), read_parts(FORMS[form]())
+    for name in ("rna", "protein"):
+        assert found.values[name].dtype == np.float64
+        seen = found.present[:, list(found.values).index(name)]
+        np.testing.assert_array_equal(found.values[name][seen], of_npz.values[name][seen])
+    assert list(found.values) == list(of_npz.values)
+    assert found.features == of_npz.features
+    np.testing.assert_array_equal(found.present, of_npz.present)
+    np.testing.assert_array_equal(found.ids, CELLS)
+    np.testing.assert_array_equal(found.named_labels, TYPES)
+    assert load("arrays", data=FORMS[form]()).fingerprint == load("arrays", data=as_npz()).fingerprint
+
+
+def test_ids_go_with_their_rows_through_splits_and_selections():
+    for data in (FORMS["csv"](), {"rna": RNA}):
+        parts = [load("arrays", data=data, split=split, seed=3) for split in ("train", "test")]
+        names = np.concatenate([part.ids for part in parts])
+        assert sorted(names.tolist()) == (CELLS.tolist() if isinstance(data, str) else list(range(ROWS)))
+        for part in parts:
+            some = part.rows([4, 0]).select(["rna"])
+            for name, row in zip(some.ids, some.values["rna"], strict=True):
+                place = CELLS.tolist().index(name) if isinstance(data, str) else int(name)
+                np.testing.assert_allclose(row, RNA[place], rtol=1e-6)
+
+
+def test_words_that_repeat_are_classes_and_come_back_as_the_same_codes():
+    trained = load("arrays", data={"kind": TYPES, "x": RNA}).modalities
+    kind = trained[0]
+    assert (kind.likelihood, kind.feature_names) == (Categorical(), ("B", "CD4 T", "CD8 effector memory T cell"))
+    rows = load_like({"kind": np.array(["CD4 T", "B"]), "x": RNA[:2]}, trained)
+    assert rows.values["kind"].argmax(1).tolist() == [1, 0]
+    with pytest.raises(InputError, match=r"'kind', row 1: 'NK' is none of the model's classes \(B, CD4 T"):
+        load_like({"kind": np.array(["B", "NK"]), "x": RNA[:2]}, trained)
+
+
+def test_words_of_numbers_are_in_the_order_of_numbers():
+    kinds = np.array(["2", "10", "1"])[np.arange(ROWS) % 3]
+    assert load("arrays", data={"kind": kinds, "x": RNA}).modalities[0].feature_names == ("1", "2", "10")
+
+
+def test_types_of_single_columns():
+    frame = pl.DataFrame(
+        {
+            "id": np.arange(ROWS)[::-1],
+            "age": np.arange(ROWS) + 20,
+            "sick": np.arange(ROWS) % 2 == 0,
+            "site": np.array(["north", "south"])[np.arange(ROWS) % 2],
+            "note": [f"seen on day {row} at home" for row in range(ROWS)],
+        }
+    )
+    data = load("arrays", data=write(frame, "d.csv"))
+    age, sick, site, note = data.modalities
+    assert (age.likelihood, age.shape) == (Normal(None), (1,))
+    assert (sick.likelihood, sick.shape) == (Bernoulli(), (1,))
+    assert site.feature_names == ("north", "south")
+    assert note.vocabulary
+    assert data.info["description"]["site"] == "classes (2: north, south), categorical, weight 1"
+    assert data.ids.dtype.kind == "i"
+    np.testing.assert_array_equal(data.values["age"][:, 0], ROWS - 1 - data.ids + 20)
+
+
+def test_columns_go_by_name_whatever_their_order():
+    trained = load("arrays", data=FORMS["csv"]()).modalities
+    frame = whole_table().with_columns(pl.lit(1.0).alias("rna.further"))
+    names = ["cell", "rna.g4", "rna.further", "rna.g1", "rna.g3", "rna.HLA.A"]
+    parts = read_parts(write(frame.select(names), "new.csv"))
+    rows = load_like(parts, trained)
+    np.testing.assert_allclose(rows.values["rna"], RNA, rtol=1e-6)
+    np.testing.assert_array_equal(like(parts, trained).values["rna"], RNA)
+    assert "1 columns that the model does not know are left out" in rows.info["warnings"]["rna"]
+    with pytest.raises(InputError, match=r"'rna' lacks 1 of the 4 columns .*'HLA.A'"):
+        load_like(write(frame.drop("rna.HLA.A"), "new.csv"), trained)
+
+
+def test_a_column_that_is_empty_in_new_rows_is_a_modality_that_they_lack():
+    frame = pl.DataFrame({"x.a": RNA[:, 0], "x.b": RNA[:, 1], "kind": TYPES})
+    trained = load("arrays", data=write(frame, "d.csv")).modalities
+    new = load_like(write(frame.with_columns(pl.lit(None).alias("kind")), "new.csv"), trained)
+    assert new.present.tolist() == [[True, False]] * ROWS
+
+
+def test_rows_are_joined_outer_in_the_order_of_their_first_appearance():
+    write(pl.DataFrame({"id": [3, 1, 2], "a": [3.0, 1, 2], "b": [0.5, 1, 2]}), "x.csv")
+    write(pl.DataFrame({"id": [9, 1, 3], "c": [9, 1, 3]}), "y.csv")
+    parts = read_parts("x.csv,y.csv")
+    assert parts.ids.tolist() == [3, 1, 2, 9]
+    assert parts.present.tolist() == [[True, True], [True, True], [True, False], [False, True]]
+    assert parts.values["y"][[0, 1, 3], 0].tolist() == [3, 1, 9]
+
+
+def test_a_folder_is_several_files(tmp_path):
+    for name in as_several().split(","):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        Path(name).rename(tmp_path / "folder" / name)
+    (tmp_path / "folder" / "notes.md").write_text("not data")
+    joined = read_parts(tmp_path / "folder")
+    assert sorted(joined.values) == ["protein", "rna"]
+    (tmp_path / "arrays").mkdir()
+    for name, array in {"rna": RNA, "rna.mask": SEEN | True, "label": np.arange(ROWS) % 2}.items():
+        np.save(tmp_path / "arrays" / f"{name}.npy", array)
+    assert read_parts(tmp_path / "arrays").values["rna"].tolist() == RNA.tolist()
+
+
+def test_settings_of_a_view_are_those_of_modalities_json():
+    text = Path(as_toml()).read_text() + 'likelihood = "laplace"\nscale = 0.5\nweight = 2\nnetwork = "mlp"\n'
+    Path("views.toml").write_text(text)
+    data = load("arrays", data="views.toml")
+    assert data.info["description"]["protein"] == "table (2,), laplace(0.5), standardised, weight 2"
+    assert data.info["networks"] == {"protein": "mlp"}
+
+
+# Pictures
+
+
+def picture(mode: str, size=(24, 16)) -> Image.Image:
+    ramp = np.linspace(0, 255, size[0]).astype(np.uint8)[None].repeat(size[1], 0)
+    if mode == "I;16":
+        return Image.fromarray(ramp.astype(np.uint16) * 257)
+    image = Image.fromarray(ramp)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(255)
+    return image.convert(mode)
+
+
+def pictured(images: dict[str, Image.Image | None], view="") -> str:
+    Path("pics").mkdir(exist_ok=True)
+    for name, image in images.items():
+        if image is not None:
+            image.save(Path("pics") / name)
+    shown = [name if image is not None else None for name, image in images.items()]
+    colours = [["red", "blue"][row % 2] for row in range(len(images))]
+    pl.DataFrame({"id": list(range(len(images))), "file": shown, "colour": colours}).write_csv("captions.csv")
+    Path("v.toml").write_text(
+        f'file = "captions.csv"\nlabel = "colour"\n[views.photo]\nimages = "file"\nfolder = "pics"\n{view}\n'
+        '[views.colour]\nclasses = "colour"\n'
+    )
+    return "v.toml"
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA", "I;16", "P", "RGB", "RGBA"])
+def test_pictures_of_every_kind_show_the_same(mode):
+    images = {"a.png": picture(mode), "b.png": picture(mode), "c.png": None}
+    parts = read_parts(pictured(images))
+    values = parts.values["photo"]
+    assert (values.dtype, values.shape) == (np.uint8, (3, 1 if mode in ("L", "1", "LA", "I;16") else 3, 16, 24))
+    assert parts.present.tolist() == [[True, True], [True, True], [False, True]]
+    expected = np.asarray(picture("1" if mode == "1" else "L").convert("L")).astype(int)
+    assert np.abs(values[:2] - expected).max() <= (4 if mode == "P" else 1)  # a palette has few colours
+    assert parts.named_labels.tolist() == ["red", "blue", "red"]
+
+
+def test_what_is_transparent_is_white():
+    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    assert (read_parts(pictured({"a.png": clear, "b.png": clear})).values["photo"] == 255).all()
+
+
+def test_pictures_of_other_sizes_are_cut_to_the_one_that_is_said_or_refused():
+    images = {"a.png": picture("L"), "b.png": picture("L", (30, 30))}
+    with pytest.raises(InputError, match=r"column 'file', line 3: 'b.png' has 30 x 30 .*24 x 16; say .* size = 64"):
+        read_parts(pictured(images))
+    assert read_parts(pictured(images, "size = 8")).values["photo"].shape == (2, 1, 8, 8)
+    assert read_parts(pictured(images, "size = [8, 12]")).values["photo"].shape == (2, 1, 8, 12)
+
+
+def test_the_middle_of_a_picture_is_kept():
+    image = Image.new("L", (30, 10), 0)
+    image.paste(200, (10, 0, 20, 10))
+    assert (read_parts(pictured({"a.png": image, "b.png": image}, "size = 10")).values["photo"] == 200).all()
+
+
+# Refusals
+
+
+def csv(text: str) -> str:
+    Path("d.csv").write_text(text)
+    return "d.csv"
+
+
+def toml(text: str) -> str:
+    csv("id,a,b,word\n1,1,2,x\n2,3,4,y\n")
+    Path("v.toml").write_text(text)
+    return "v.toml"
+
+
+REFUSALS = [
+    (lambda: csv("x.a,x.b\n1,u\n3,v\n"), r"d.csv, column 'x.b', line 2: 'u' is no number; give it no prefix"),
+    (lambda: csv("x.a,x.b\n1,2\n3,oops\n5,6\n"), r"'x.b', line 3: 'oops' is no number; correct it, or leave it empty"),
+    (lambda: csv("id,a\n1,2\n7,3\n7,4\n"), r"d.csv, column 'id': 7 is in line 3 and line 4; give each row an id"),
+    (lambda: csv("id,a\n1,2\n,3\n"), r"d.csv, column 'id', line 3: no id"),
+    (lambda: csv("a,b,a\n1,2,3\n"), r"d.csv has two columns 'a'"),
+    (lambda: csv("a;b\n1;2\n"), r"one column, whose name holds ';'; save it as columns separated by commas"),
+    (lambda: csv("a,b\n1,2\n1,2,3\n"), r"d.csv is no readable table"),
+    (lambda: csv("a,b\n"), r"d.csv holds no rows"),
+    (lambda: csv("id\n1\n2\n"), r"no modality"),
+    (lambda: csv(",".join(map("c{}".format, range(30))) + "\n" + ",".join("1" * 30)), r"30 columns without a view"),
+    (lambda: "none.csv", r"no file none.csv"),
+    (lambda: "book.xlsx", r".xlsx files are not read; save it as one of .npz, .csv"),
+    (lambda: csv("a,b\n1,2\n") + ",none.csv", r"no file none.csv"),
+    (lambda: "a.csv,b.h5ad", r"b.h5ad: several files must be .csv"),
+    (lambda: toml('[views.x]\nfile = "d.csv"\ncolumn = ["a"]'), r"\[views.x\]: unknown key 'column'; keys are file"),
+    (lambda: toml('[views.x]\ncolumns = ["a"]'), r"\[views.x\]: file is None; give its name"),
+    (lambda: toml('[views.x]\nfile = "d.csv"\ncolumns = ["c"]'), r"no column 'c'; d.csv has id, a, b, word"),
+    (lambda: toml('[views.x]\nfile = "d.csv"\ncolumns = ["a", "word"]'), r"'word', line 2: 'x' is no number"),
+    (lambda: toml('[views.x]\nfile = "d.csv"\ntext = "word"\nclasses = "word"'), r"has 'text' and 'classes'; keep one"),
+    (lambda: toml('label = "kind"\n[views.x]\nfile = "d.csv"\ncolumns = ["a"]'), r"no file has a column 'kind'"),
+    (lambda: toml('[views.x]\nfile = "d.csv"\nmod = "rna"'), r"mod 'rna' is not in d.csv"),
+    (lambda: toml('[views.x]\nfile = "d.csv"\nimages = "word"'), r"column 'word', line 2: 'x': no such file"),
+    (lambda: toml("[views.x"), r"v.toml is not valid TOML"),
+    (lambda: toml('file = "d.csv"'), r"v.toml names no view"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSALS)
+def test_refusals_name_file_column_row_and_fix(make, message):
+    with pytest.raises(InputError, match=message):
+        read_parts(make())
+
+
+def test_files_without_ids_are_joined_by_row_only_where_they_have_as_many():
+    write(pl.DataFrame({"a": [1.0, 2], "b": [2.0, 3]}), "x.csv")
+    write(pl.DataFrame({"c": [1.0, 2], "d": [2.0, 5]}), "y.csv")
+    assert read_parts("x.csv,y.csv").present.all()
+    write(pl.DataFrame({"c": [1.0, 2, 4], "d": [2.0, 5, 4]}), "y.csv")
+    with pytest.raises(InputError, match=r"x.csv has no column of ids to join it by; add one called id"):
+        read_parts("x.csv,y.csv")
+
+
+@pytest.mark.parametrize(
+    ("key", "array", "message"),
+    [
+        (".ids", np.zeros(ROWS, int), r"'.ids' holds 0 twice, first in row 0"),
+        (".ids", np.zeros((ROWS, 1), int), r"'.ids' is int64 \(60, 1\)"),
+        ("rna.features", np.array(["a", "a", "b", "c"]), "must be 4 different words"),
+        ("rna.features", np.array(["a", "b"]), "must be 4 different words"),
+        ("dna.features", np.array(["a", "b"]), "unknown key 'dna.features'"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(key, array, message):
+    with pytest.raises(InputError, match=message):
+        read_parts({"rna": RNA, key: array})
