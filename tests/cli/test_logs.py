@@ -37,7 +37,7 @@ PRINTING = (
     "fit-prior RUN --components 1",
 )
 WRITING = {"report", "export", "pack"}  # print one path
-AWAY = {"push", "pull", "serve"}  # ask a hub or a browser (tests/runs/test_sharing.py, tests/cli/test_serve.py)
+AWAY = {"push", "pull", "serve"}  # ask a hub or a browser (tests/runs/test_sharing.py, tests/test_app.py)
 
 
 @pytest.fixture(scope="module")
