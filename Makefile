@@ -20,7 +20,7 @@ DATA ?= data
 demo-translated: .venv/.ready  ## the data on which the paper's methods fail, and one that does not: all of MNIST in DATA; an hour of two cores
 	@$(BIN)/polyvae sweep translated_solved --data-dir $(DATA) --workers 2 --store runs/translated \
 		--where "seed = 0 AND likelihood = 'normal' AND method IN ('aligned_flows', 'mopoe', 'mmvae', 'mvae')"
-	@$(BIN)/python scripts/solved_picture.py --store runs/translated
+	@$(BIN)/python scripts/translated.py --store runs/translated
 
 test: .venv/.ready lint
 	@OMP_NUM_THREADS=1 $(BIN)/pytest

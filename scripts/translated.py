@@ -1,0 +1,122 @@
+"""Table and picture of `polyvae sweep translated_solved`: `python scripts/translated.py --store DIR`.
+
+The table of docs/results.md is printed: a row per setting, the mean over its seeds, with the least and the most in
+brackets. The picture, docs/images/translated.png, has a row per method, its run of seed 0: pictures of m0 given m1, of
+m2 given m0, and joint samples, as the run left them. Where runs have no pictures, it is left as it is.
+"""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import mean
+
+from matplotlib.figure import Figure
+from methods_table import Read, cell, metric
+from PIL import Image
+
+from polyvae import RunConfig, RunStore, files, keys
+from polyvae.paper.experiments import configs_of
+from polyvae.pictures.pages import BAND_GAP, ENLARGE, GAP
+from polyvae.report.style import INK, METHODS, MUTED, drawing
+from polyvae.runs.record import Record
+
+OUT = Path(__file__).parent.parent / "docs" / "images" / "translated.png"
+SHOWN = ("aligned_flows", "mopoe", "mmvae", "mvae")
+PANELS = {
+    "conditional_m1_m0": "m0 given m1 (first row)",
+    "conditional_m0_m2": "m2 given m0 (first row)",
+    "unconditional": "samples of all three",
+}
+SIDE, DRAWS = 28, 3
+
+
+def mean_of(start: str) -> Read:
+    """The mean over the modalities, of each of which a key below `start` is."""
+
+    def read(record: Record) -> float | None:
+        values = list(keys.below(start, record.metrics).values())
+        return mean(values) if values else None
+
+    return read
+
+
+COLUMNS: dict[str, tuple[Read, str]] = {
+    "digit drawn (own code)": (mean_of("coherence/self"), ".2f"),
+    "1 input": (metric("coherence/by_inputs/1"), ".2f"),
+    "2 inputs": (metric("coherence/by_inputs/2"), ".2f"),
+    "joint": (metric("coherence/joint"), ".2f"),
+    "joint kappa": (metric("coherence/joint_kappa"), ".2f"),
+    "diversity": (metric("diversity/digits/mean"), ".2f"),
+    "Frechet": (mean_of("frechet/digits/unconditional"), ",.0f"),
+    "minutes": (lambda record: record.total_seconds / 60, ".0f"),
+}
+
+
+def table(settings: Mapping[str, list[Record]]) -> Iterable[str]:
+    yield "| method | " + " | ".join(COLUMNS) + " |"
+    yield "|---" * (len(COLUMNS) + 1) + "|"
+    for name, runs in settings.items():
+        cells = (cell([read(run) for run in runs], style) for read, style in COLUMNS.values())
+        yield f"| {name} | " + " | ".join(cells) + " |"
+
+
+def trained(config: RunConfig) -> RunConfig:
+    """What a run was trained by, wherever its data were and whatever was scored."""
+    return config.with_(data_dir=None, metrics="none")
+
+
+def name_of(config: RunConfig) -> str:
+    """The setting of a run, in which seeds do not differ."""
+    name = f"`{config.method}`" + (f" ({config.only})" if config.only else "")
+    if config.likelihood == "laplace":
+        return f"{name}, Laplace"
+    return f"{name} at temperature .7" if "temperature=0.7" in (config.method_options or "") else name
+
+
+def top(path: Path) -> Image.Image:
+    """The given row of a grid and its first draws; of joint samples all."""
+    page = Image.open(path)
+    height = GAP + (1 + DRAWS) * (SIDE + GAP) + BAND_GAP
+    return page.crop((0, 0, page.width, min(page.height, ENLARGE * height)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path, default=Path("runs"), help="where the sweep kept its runs")
+    parser.add_argument("--preset", default="cpu")
+    chosen = parser.parse_args()
+    store = RunStore(chosen.store)
+    records = {trained(record.config): record for record in store.records()}
+    runs: dict[str, Record] = {}  # of several runs of a method, the one that the experiment lists first
+    settings: dict[str, list[Record]] = defaultdict(list)
+    for config in configs_of("translated_solved", chosen.preset):
+        if record := records.get(trained(config)):
+            runs.setdefault(config.method, record)
+            settings[name_of(config)].append(record)
+    print(*table(settings), sep="\n")
+    if not all(method in runs and store.samples(runs[method].run_id) for method in SHOWN):
+        print(f"no picture: {chosen.store} lacks pictures of some of {', '.join(SHOWN)}")
+        return
+    draw(store, runs)
+
+
+def draw(store: RunStore, runs: Mapping[str, Record]) -> None:
+    with drawing():
+        figure = Figure(figsize=(11, 1.75 * len(SHOWN)), layout="constrained")
+        for axes, method in zip(figure.subplots(len(SHOWN), len(PANELS)), SHOWN, strict=True):
+            record = runs[method]
+            samples = store.samples(record.run_id)
+            for axis, (kind, title) in zip(axes, PANELS.items(), strict=True):
+                axis.imshow(top(samples[kind]), interpolation="nearest")
+                axis.set_axis_off()
+                if method == SHOWN[0]:
+                    axis.set_title(title, color=MUTED, fontsize=9)
+            name = f"{METHODS[method].name}\ncoherence {record.metrics[keys.LEAVE_ONE_OUT]:.2f}"
+            axes[0].text(-0.03, 0.5, name, transform=axes[0].transAxes, ha="right", va="center", color=INK, fontsize=9)
+        with files.atomic(OUT) as temporary:
+            figure.savefig(temporary, format="png", dpi=150, facecolor="white")
+
+
+if __name__ == "__main__":
+    main()
