@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from polyvae import InputError, Modality, RunConfig, likelihoods, load, waiting
+from polyvae import InputError, Modality, RunConfig, likelihoods, load, priors, waiting
 from polyvae.cli import main
 from polyvae.covariate import Covariate, Levels, beside
 from polyvae.dataset import MultimodalDataset
@@ -16,6 +16,7 @@ from polyvae.datasets import load as load_data
 from polyvae.imputation import impute
 from polyvae.methods import METHODS
 from polyvae.models import MODELS
+from polyvae.noise import RowNoise
 from polyvae.objectives import OBJECTIVES
 from polyvae.runs.plan import make_plan
 from polyvae.runs.stages import stages_of
@@ -128,6 +129,16 @@ def test_what_is_filled_in_and_generated_is_that_of_the_level(method):
         torch.testing.assert_close(model.decode(codes)["a"].mean, own)
 
 
+def test_the_level_of_a_sample_says_nothing_of_the_part_of_the_prior_that_its_code_is_from():
+    model = make_plan(CONFIG, leveled()).build()
+    model.prior = priors.make("gmm", 3, components=2)
+    with torch.no_grad():
+        model.prior.means.copy_(torch.tensor([[-9.0] * 3, [9.0] * 3]))
+    rows = RowNoise(0, "samples", tuple(range(4000)))
+    codes = model.prior_codes(4000, rows)["a"].double()
+    assert torch.corrcoef(codes.T)[:3, 3:].abs().max() < 5 / 4000**0.5
+
+
 def test_levels_and_codes_that_do_not_fit_are_refused():
     data = leveled()
     model, batch = model_of(make_plan(CONFIG, data)), data.batch(slice(None))
@@ -175,6 +186,7 @@ def test_a_covariate_from_a_file_to_what_is_filled_in(tmp_path, capsys):
     content = json.loads((tmp_path / "runs" / name / "model.json").read_text())
     assert (content["covariate"]["name"], content["covariate"]["levels"]) == ("batch", ["A", "B"])
     assert load(tmp_path / "runs" / name).names == ("rna", "surface"), "it is no modality"
+    assert (tmp_path / "runs" / name / "views.json").exists()
     new, filled = shifted(60, seed=2), {}
     np.savez(tmp_path / "new.npz", **new, **{"surface.mask": np.zeros(60, bool)})
     np.savez(tmp_path / "bare.npz", rna=new["rna"])

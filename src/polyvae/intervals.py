@@ -74,8 +74,9 @@ def factors(truth: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """How many times as wide each feature's interval has to be to hold .8 of new rows; all (row, feature).
 
     Split conformal: the score of a row is the distance of the truth from the middle, in half-widths (Lei et al. 2018,
-    section 5.2); the factor is the score at rank .8 (n + 1) of n rows. So whatever the model's law, a new row that is
-    exchangeable with these is held with probability .8. NaN are no rows; below 4 rows the factor is 1.
+    section 5.2); the factor is the score at rank .8 (n + 1) of n rows, interpolated where that is no whole number. So
+    whatever the model's law, a new row that is exchangeable with these is held with probability .8, exactly where the
+    rank is whole, else within 1 / (n + 1). NaN are no rows; below 4 rows the factor is 1.
     """
     half = (high - low) / 2
     scores = ((truth - (low + high) / 2).abs() / half).sort(0).values  # NaN comes last

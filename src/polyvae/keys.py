@@ -31,8 +31,8 @@ CODE_PROBE = "code_probe"
 FITTED_PRIOR = "prior"
 REGULARISER = "regulariser"
 
-# Notes about no metric: on the data, on the sample grids, on why steps on a GPU were not captured.
-DATA, SAMPLES, EAGER = "data", "samples", "training/eager"
+# Notes about no metric: on the data, on the sample grids, on why steps on a GPU were not captured, on intervals.
+DATA, SAMPLES, EAGER, CALIBRATION = "data", "samples", "training/eager", "calibration"
 
 # Words of ours that stand where names of modalities stand: in keys of metrics, and in the files of `generate`.
 BASELINES = ("mean", "ridge", "knn", "iterative")  # what imputation is compared with

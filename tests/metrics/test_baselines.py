@@ -1,11 +1,13 @@
 """Simpler methods against what they must find on laws of known form, with missing views and cells."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from polyvae import InputError
+from polyvae.covariate import Covariate, Levels
 from polyvae.dataset import MultimodalDataset
 from polyvae.likelihoods import Normal
 from polyvae.metrics.baselines import baselines
@@ -65,6 +67,18 @@ def test_missing_views_and_cells_of_training_rows_are_borne():
     found = errors(MultimodalDataset("law", tuple(modalities), gaps, present), test)
     assert NOISE < found["ridge"] < 0.6
     assert found["iterative"] < 0.45
+
+
+def test_the_level_of_a_covariate_is_read():
+    """As by the model. c is shifted by it alone."""
+    parts = []
+    for seed in (0, 1):
+        data, index = rows(1000, lambda a, b: a[:, :2], seed), torch.arange(1000) % 2
+        values = {**data.values, "c": data.values["c"] + 5 * index[:, None]}
+        levels = Levels(Covariate("batch", ("A", "B"), (0.5, 0.5)), index)
+        parts.append(replace(data, values=values, levels=levels))
+    for name, error in errors(*parts, given=("a",)).items():
+        assert error > 2 if name == "mean" else error < 2 * NOISE, name
 
 
 def test_wide_tables_have_no_iterative_imputer_and_rows_are_drawn_by_the_seed():

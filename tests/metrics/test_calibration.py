@@ -6,8 +6,9 @@ from itertools import combinations
 import pytest
 import torch
 
-from polyvae import Batch, impute, metrics, subsets
+from polyvae import Batch, InputError, impute, metrics, subsets
 from polyvae.likelihoods import Normal
+from polyvae.models.contract import NotDefined
 from support.linear import NAMES, SD, drawn, linear_model
 
 PATTERNS = [given for count in (1, 2) for given in combinations(NAMES, count)]
@@ -69,6 +70,25 @@ def test_rows_that_lack_the_target_or_the_given_do_not_count():
     assert not any("c" in targets for targets in found.factors.values())
     assert all("c" not in given for given in found.factors)
     assert len(found.factors["a",]["b"]) == 3
+
+
+def test_a_pattern_without_a_posterior_has_no_factors_and_any_other_error_is_told():
+    model, rows = linear_model(subsets.mvae), drawn(MODEL, 20, seed=4)
+    known = model.code_posterior
+
+    def raising(error):
+        def posterior(batch, given=None, experts=None):
+            if batch.present[0].tolist() == [False, True, False]:
+                raise error("no law of z given b")
+            return known(batch, given, experts)
+
+        return posterior
+
+    model.code_posterior = raising(NotDefined)
+    assert set(metrics.calibrate(model, rows, rows, draws=9).factors) == set(PATTERNS) - {("b",)}
+    model.code_posterior = raising(InputError)
+    with pytest.raises(InputError, match="given b"):
+        metrics.calibrate(model, rows, rows, draws=9)
 
 
 def test_of_many_modalities_those_patterns_count_that_rows_have():

@@ -59,6 +59,19 @@ def test_constant_features_move_no_score():
     assert "imputation/a+b/c/rmse" in notes
 
 
+def test_a_model_that_fills_in_the_mean_has_the_error_of_the_mean_whatever_rows_lack():
+    model = linear_model(subsets.mvae)
+    model.modalities = tuple(replace(m, has_gaps=True) for m in model.modalities)
+    torch.nn.init.zeros_(model.decoders["c"].weight)
+    gaps = torch.zeros(90, 3, dtype=torch.bool)
+    gaps[:60, :2] = True
+    seen = (DATA.values["c"] * torch.tensor([1.0, 1.0, 3.0])).masked_fill(gaps, torch.nan)
+    values = {**DATA.values, "c": seen - seen.nanmean(0)}
+    data = replace(DATA, modalities=model.modalities, values=values)
+    found = metrics.imputation(model, data, data)
+    assert abs(found["imputation/a+b/c/rmse"] - found["imputation/mean/c/rmse"]) < 1e-6
+
+
 def test_a_model_that_is_worse_than_the_mean_is_named():
     scores = {
         "imputation/a/b/rmse": 1.2,

@@ -53,6 +53,17 @@ def test_a_later_scoring_takes_the_same_weights_and_calibration(result):
     assert record.metrics == pytest.approx(before)
 
 
+def test_a_run_that_cannot_be_calibrated_is_kept_and_says_so(tmp_path, monkeypatch):
+    def refused(*arguments, **options):
+        raise pv.InputError("codes do not fit")
+
+    monkeypatch.setattr(metrics, "calibrate", refused)
+    result = pv.run(CONFIG.with_(epochs=1), tmp_path)
+    assert result.record.doubts["calibration"] == "intervals are the model's own: codes do not fit"
+    assert "imputation/m0+m1/m2/rmse" in result.metrics
+    assert pv.load_calibration(result.folder) is None
+
+
 def test_without_validation_rows_the_last_weights_count(tmp_path):
     result = pv.run(CONFIG.with_(validation_fraction=None, epochs=1), tmp_path)
     assert result.record.resolved.scored_weights == "model"

@@ -18,13 +18,13 @@ def said(*arguments, seeds=5, **options):
 
 def test_a_gain_a_tie_and_a_loss_are_told_apart():
     assert said(0.61, 0.66).startswith(
-        "Filling in tables: mopoe gains 8 % on protein given rna (0.610 sd, ridge 0.660)."
+        "Filling in tables: mopoe gains 8 % on protein given rna (error 0.610, ridge 0.660)."
     )
     assert said(0.655, 0.66).startswith(
-        "Filling in tables: ridge is enough for protein given rna (0.660 sd, mopoe 0.655)."
+        "Filling in tables: ridge is enough for protein given rna (error 0.660, mopoe 0.655)."
     )
     assert said(0.8, 0.66).startswith(
-        "Filling in tables: ridge is better than mopoe on protein given rna (0.660 sd, mopoe 0.800)."
+        "Filling in tables: ridge is better than mopoe on protein given rna (error 0.660, mopoe 0.800)."
     )
     assert "the column mean 1.000" in said(0.8, 1.2), "the best of the simpler methods counts"
 
@@ -43,7 +43,7 @@ def test_the_best_method_stands_for_all_and_every_table_is_counted():
     worse = {key: value + 0.01 for key, value in better.items() if "/ridge/" not in key and "/mean/" not in key}
     found = verdict({"mvae": worse, "mopoe": better}, names, 5)
     assert found.startswith(
-        "Filling in tables, ahead of simpler methods on 1 of 2: mopoe gains 17 % on protein (0.500 sd"
+        "Filling in tables, ahead of simpler methods on 1 of 2: mopoe gains 17 % on protein (error 0.500"
     )
     assert "mvae" not in found
 

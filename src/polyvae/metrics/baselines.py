@@ -24,22 +24,25 @@ def baselines(train: MultimodalDataset, test: Batch, given: Subset, target: str,
     """Baseline -> `target` of the test rows in model units, (row, feature), filled in from what is given.
 
     They learn from the training rows that have the target: at most 5,000, and 2^24 values, drawn by `seed`. What these
-    lack of the given modalities counts as its mean, beside indicators of what is there. Text is not read.
+    lack of the given modalities counts as its mean, beside indicators of what is there. Text is not read. The level of
+    a covariate is, as it is by the model.
     mean: of the training rows. ridge: regression on up to 300 principal components of what is given, the penalty of
     each feature chosen by leaving rows out. knn: mean of the 10 nearest rows in these components. iterative:
     scikit-learn's IterativeImputer, 10 rounds on at most 1,000 rows, where given and target have at most 64 columns.
     """
     views = [m for m in train.modalities if m.name in given and not m.vocabulary]
-    columns = sum(math.prod(m.shape) for m in train.modalities if m in views or m.name == target)
+    widths = [math.prod(m.shape) for m in views]
+    widths += [] if train.covariate is None else [len(train.covariate.levels)]
+    columns = sum(widths) + sum(math.prod(m.shape) for m in train.modalities if m.name == target)
     able = rows_with(train, range(len(train)), (target,))
     chosen = chosen_rows(len(able), min(MOST_ROWS, MOST_VALUES // columns), seed)
     known = train.batch([able[place] for place in chosen])
     wanted = _table(known.values[target])
     mean = _mean(wanted)
     filled = {"mean": np.tile(mean, (len(test.present), 1))}
-    if views and len(wanted) > NEIGHBOURS:
+    if widths and len(wanted) > NEIGHBOURS:
         seen, asked = (_seen(batch, views, train.names) for batch in (known, test))
-        filled |= _regressed(seen, np.where(np.isnan(wanted), mean, wanted), asked, [math.prod(m.shape) for m in views])
+        filled |= _regressed(seen, np.where(np.isnan(wanted), mean, wanted), asked, widths)
         if columns <= MOST_COLUMNS:
             fewer = chosen_rows(len(wanted), FEWER_ROWS, seed)
             filled["iterative"] = _iterative(np.hstack([seen, wanted])[fewer], asked)
@@ -81,10 +84,11 @@ def _table(values: Tensor) -> np.ndarray:
 
 
 def _seen(batch: Batch, views: Sequence[Modality], names: Sequence[str]) -> np.ndarray:
-    """(row, column) of all views, NaN where a row lacks them."""
+    """(row, column) of all views, NaN where a row lacks them, and of the level of a covariate."""
     present = batch.present.cpu().numpy()
     tables = {m.name: _table(batch.values[m.name]) for m in views}
-    return np.hstack([np.where(present[:, [names.index(n)]], table, np.nan) for n, table in tables.items()])
+    level = [] if batch.level is None else [_table(batch.level)]
+    return np.hstack([*(np.where(present[:, [names.index(n)]], t, np.nan) for n, t in tables.items()), *level])
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

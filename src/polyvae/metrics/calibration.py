@@ -9,14 +9,13 @@ import torch
 from torch import Generator, Tensor
 
 from polyvae.dataset import MultimodalDataset, chosen_rows, chunks
-from polyvae.errors import InputError
 from polyvae.imputation import DRAWS, Imputed, impute, rows_at_once
 from polyvae.intervals import LEAST_ROWS, Calibration, factors
 from polyvae.keys import all_but
 from polyvae.metrics.pairs import Subset
 from polyvae.metrics.protocol import rows_with, scoring
 from polyvae.modality import Batch
-from polyvae.models.contract import Model
+from polyvae.models.contract import Model, NotDefined
 from polyvae.noise import derive_seed
 
 MOST_PATTERNS, MOST_ROWS = 32, 500  # that are calibrated, and of each the rows that are looked at
@@ -29,7 +28,9 @@ def calibrate(
 
     rows: held out from training, on the model's device. Of each pattern at most 500 rows that have it count, and a
     table is calibrated where at least 4 of these have it. Patterns: all of at most five modalities; of more, all but
-    one and what most rows of `train` have, 32 in all. A model that has no posterior given some has no factors there.
+    one and what most rows of `train` have, 32 in all. A model whose posterior given some is `NotDefined` has no factors
+    there. Rows that also chose the weights are not quite exchangeable with new ones.
+    Raises InputError for rows that the model cannot fill in.
     """
     tables = [m.name for m in model.modalities if len(m.shape) == 1 and m.likelihood.takes_any_real]
     found = {}
@@ -39,7 +40,7 @@ def calibrate(
             able = [able[place] for place in chosen_rows(len(able), MOST_ROWS, seed)]
             targets = [n for n in tables if n not in given and len(rows_with(rows, able, (n,))) >= LEAST_ROWS]
             generator = Generator(rows.present.device).manual_seed(derive_seed(seed, "calibration", *given))
-            with suppress(InputError):  # a model may have no posterior given these
+            with suppress(NotDefined):
                 found[given] = _factors(model, rows, able, given, targets, draws, generator) if targets else {}
     return Calibration({given: by_target for given, by_target in found.items() if by_target})
 

@@ -38,9 +38,10 @@ def imputation(
     """imputation/<given>/<target>/ + rmse, nll, coverage, for each table given all other modalities.
 
     The predictive law of a row is the mixture of the likelihoods at `draws` posterior draws. rmse: of its mean, per
-    feature, in model units (standard deviations of the training rows). nll: in nats per feature. coverage: share of
-    values inside the 80 % interval that `impute` gives with as many draws and the same `calibration`, .8 if it is right
-    (Normal and Laplace).
+    feature, rows counting alike however many values they lack, in model units: standard deviations of the training rows
+    where the table is standardised, else those of the data, such as counts. nll: in nats per feature. coverage: share
+    of values inside the 80 % interval that `impute` gives with as many draws and the same `calibration`, .8 if it is
+    right (Normal and Laplace).
     imputation/<baseline>/<target>/rmse: of the mean of the training rows and of what else `baselines` has, on the same
     rows given the same.
     Rows count that have the target and all others; where fewer than 2 have, <given> is what most of the rows that have
@@ -74,7 +75,7 @@ def imputation(
             truth = data.batch(trial.rows)
             for name, filled in baselines(train, truth, given, target, trial.seed).items():
                 errors = (filled.to(truth.present.device) - truth.values[target])[:, varies]
-                scores[f"{name}/{target}/rmse"] = math.sqrt(errors.square().nanmean())
+                scores[f"{name}/{target}/rmse"] = math.sqrt(errors.square().nanmean(-1).nanmean())
     if all(map(math.isnan, scores.values())):
         raise NotDefined("no table varies in the training rows and is in 2 test rows beside another modality")
     return {f"imputation/{key}": value for key, value in scores.items()}

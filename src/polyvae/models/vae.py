@@ -274,7 +274,8 @@ class MultimodalVAE(TrainableModel):
         if self.covariate is None:
             return codes
         cumulative = torch.tensor(self.covariate.shares, device=codes.device, dtype=torch.float64).cumsum(0)
-        drawn = torch.searchsorted(cumulative, noise.uniform(generator, len(codes), codes).double(), right=True)
+        own = noise.of_draw(generator, 1)  # a prior of several components has used the numbers of the first draw
+        drawn = torch.searchsorted(cumulative, noise.uniform(own, len(codes), codes), right=True)
         return beside(codes, self.covariate.one_hot(drawn.clamp(max=len(cumulative) - 1)))
 
     def posterior_codes(

@@ -74,7 +74,7 @@ def _cells(trial: Trial[Model], target: Modality, calibration: Calibration | Non
     blind = batch.present & torch.tensor([name != target.name for name in model.names], device=truth.device)
     generator = torch.Generator(truth.device).manual_seed(derive_seed(trial.seed, "views", target.name))
     fill = partial(impute, draws=DRAWS, generator=generator, targets=[target.name], calibration=calibration)
-    filled = fill(model, Batch(batch.values, blind))[target.name]
+    filled = fill(model, Batch(batch.values, blind, level=batch.level))[target.name]
     assert isinstance(filled, Imputed)
     scale = (lambda values: values) if target.transform is None else target.transform
     columns = [truth, *(scale(part) for part in (filled.mean, filled.low, filled.high))]

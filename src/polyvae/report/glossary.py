@@ -180,8 +180,9 @@ ENTRIES = (
         "imputation/",
         "Imputation",
         "",
-        "Tables given all other modalities: error of the mean (in standard deviations), nats a feature, and the share "
-        "of values inside the 80 % interval. Under mean, ridge, knn and iterative: errors of simpler methods.",
+        "Tables given all other modalities: error of the mean (in standard deviations; of counts in counts), nats a "
+        "feature, and the share of values inside the 80 % interval. Under mean, ridge, knn "
+        "and iterative: errors of simpler methods.",
     ),
     Entry("ood/", "Out of distribution", "0 to 1", "Leave-one-out coherence with inputs unlike the training data."),
 )

@@ -139,12 +139,13 @@ def _imputation(group: Group) -> list[Column]:
     columns = []
     for target in group.modalities:
         error, coverage = (imputation_key(group, target, score) for score in ("rmse", "coverage"))
+        text = f"{target} from all others, in standard deviations (of counts in counts)"
         plain = [
             _plain(f"by {name} {target}", "error of a simpler method", keys.imputation_by(name, target), decimals=3)
             for name in keys.BASELINES
         ]
         columns += [
-            _plain(f"error {target}", f"{target} from all others, in standard deviations", error, "lower", 3),
+            _plain(f"error {target}", text, error, "lower", 3),
             *plain,
             _plain(f"interval {target}", "truths inside the 80 % interval", coverage, decimals=2),
         ]

@@ -240,7 +240,8 @@ def _imputation(group: Group) -> str:
     coverages = [imputation_key(group, target, "coverage") for target in group.modalities]
     held = [value for series in group.series for key in coverages if (value := series.value(key)) is not None]
     doubt = f" 80 % intervals hold {span(held, share)} of the truth." if held else ""
-    return f"Root mean square error on test rows, in standard deviations. {'; '.join(sentences)}.{doubt}"
+    units = "in standard deviations (of counts in counts)"
+    return f"Root mean square error on test rows, {units}. {'; '.join(sentences)}.{doubt}"
 
 
 def _ranked(group: Group, key: str, *, lowest: bool) -> list[tuple[Series, float]]:

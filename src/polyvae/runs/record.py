@@ -184,7 +184,7 @@ class Record:
 
         A note on a metric is about numbers where the metric has some.
         """
-        about = (keys.DATA, keys.SAMPLES, keys.EAGER)
+        about = (keys.DATA, keys.SAMPLES, keys.EAGER, keys.CALIBRATION)
         numbers = {beginning for key in self.metrics for beginning in keys.beginnings(key)}
         return {name: text for name, text in self.notes.items() if name in numbers or name.split("/")[0] in about}
 

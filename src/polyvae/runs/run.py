@@ -205,7 +205,10 @@ def _train_and_score(
         weights: Weights = "model" if progress.best_epoch < 0 else "model_best"
         if weights == "model_best":
             load_best(model, folder)
-        evaluation = replace(evaluation, calibration=_calibrate(plan, model, folder, say))
+        try:
+            evaluation = replace(evaluation, calibration=_calibrate(plan, model, folder, say))
+        except InputError as reason:  # what is trained already is kept
+            account.notes[keys.CALIBRATION] = f"intervals are the model's own: {reason}"
         facts: dict[str, Any] = {"steps": progress.step, "scored_weights": weights, "sha256": checksums(folder)}
         account.resolved = replace(account.resolved, **facts)
         scores = score(plan, model.eval(), evaluation, say)

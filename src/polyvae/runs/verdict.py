@@ -12,7 +12,7 @@ BY = {"mean": "the column mean", "ridge": "ridge", "knn": "kNN", "iterative": "I
 
 @dataclass(frozen=True)
 class Filled:
-    """How well a method fills in a table: errors in standard deviations, `plain` by the best of the simpler methods."""
+    """How well a method fills in a table: errors in the table's model units, `plain` by the best simpler method."""
 
     method: str
     where: str
@@ -28,10 +28,10 @@ class Filled:
     @property
     def said(self) -> str:
         if self.gain > ALIKE:
-            sizes = f"{self.error:.3f} sd, {self.baseline} {self.plain:.3f}"
+            sizes = f"error {self.error:.3f}, {self.baseline} {self.plain:.3f}"
             return f"{self.method} gains {100 * self.gain:.0f} % on {self.where} ({sizes})"
         found = f"is better than {self.method} on" if self.gain < -ALIKE else "is enough for"
-        return f"{self.baseline} {found} {self.where} ({self.plain:.3f} sd, {self.method} {self.error:.3f})"
+        return f"{self.baseline} {found} {self.where} (error {self.plain:.3f}, {self.method} {self.error:.3f})"
 
 
 def verdict(scores: Mapping[str, Mapping[str, float]], names: Sequence[str], seeds: int) -> str:
