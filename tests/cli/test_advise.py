@@ -23,7 +23,7 @@ def test_it_prints_facts_ranking_and_commands(noisy, capsys):
     shown = capsys.readouterr().out
     assert "Need: likelihoods\n" in shown.partition("modality")[0]
     assert "classes 3" in shown
-    assert "Certain: modalities share something." in shown
+    assert "It is certain that modalities share something." in shown
     assert "Delta of mopoe" in shown
     assert f"polyvae run --dataset arrays --data {noisy} --method mvae --latent-dim 8" in shown
     assert "for name in a b; do polyvae run" in shown
@@ -36,7 +36,7 @@ def test_delta_is_shown_where_it_bears_on_the_need_and_lines_fit_a_terminal(nois
     main(["advise", "--data", noisy, "--threads", "1"])
     shown = re.sub(r"\x1b\[\??[\d;]*[a-zA-Z]", "", capsys.readouterr().out)
     lines = shown[shown.index("Need: ") :].splitlines()
-    assert lines[0] == "Need: imputation, judged by coherence: no tables of numbers"
+    assert lines[0] == "Need: imputation, judged by coherence (there are no tables of numbers)"
     assert not any("Delta" in line for line in lines)
     commands = [line for line in lines if line.startswith(("  polyvae ", "  for name in "))]
     assert len(commands) >= 3
@@ -68,7 +68,7 @@ def test_generated_data_and_their_options(capsys):
     given = ["--dataset", "symbols", "--modalities", "3", "--only", "m0,m2", "--data-seed", "4"]
     main(["advise", *given, "--need", "speed", "--threads", "1"])
     shown = capsys.readouterr().out
-    assert "m1" not in shown.partition("Run the best")[0]
+    assert "m1" not in shown.partition("Run the best methods")[0]
     (command,) = (line for line in shown.splitlines() if "--method mmvae " in line)
     assert "--dataset symbols --modalities 3" in command
     assert "--only m0,m2 --data-seed 4" in command

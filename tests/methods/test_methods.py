@@ -198,7 +198,7 @@ def test_a_prior_is_fitted_used_and_scored(tmp_path, capsys):
     result = pv.run(TOY.with_(metrics="bound", epochs=4), store)
     before = dict(result.metrics)
     main(["fit-prior", result.run_id, "--kind", "gmm", "--components", "2", "--store", store])
-    assert "nats of held-out codes" in capsys.readouterr().out
+    assert "log density of held-out codes" in capsys.readouterr().out
     main(["generate", result.run_id, "--prior", "gmm", "--count", "7", "--out", str(out), "--store", store, "--quiet"])
     assert np.load(out)["m0"].shape[0] == 7
     stale = {"prior/gmm/bound/gone": 1.0, "prior/gmm/latent/rate/m0": 2.0, "prior/flow/bound/gone": 3.0}
