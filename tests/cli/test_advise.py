@@ -49,7 +49,7 @@ def test_what_looks_wrong_is_said(tmp_path, capsys):
     table[:, 1] = 4.0
     np.savez(tmp_path / "mine.npz", a=table, b=np.arange(100) % 3)
     main(["advise", "--data", str(tmp_path / "mine.npz"), "--need", "speed"])
-    assert "Look at a: " in capsys.readouterr().out
+    assert "Check a: " in capsys.readouterr().out
 
 
 def test_it_writes_json_and_says_nothing(noisy, tmp_path, capsys):
