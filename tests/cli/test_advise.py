@@ -93,7 +93,7 @@ def test_a_part_of_a_picture_gives_no_upper_end(tmp_path, capsys):
     ("arrays", "message"),
     [
         ({"a": np.arange(100) % 3}, "one modality, a; a joint model needs two"),
-        ({"a": np.arange(100) % 3, "b": np.full((100, 2), np.nan)}, "'b' is absent in every training row"),
+        ({"a": np.arange(100) % 3, "b": np.full((100, 2), np.nan)}, "'b' is missing in every training row"),
         ({"a": np.arange(20) % 3, "b": np.arange(20) % 2}, "16 training rows; advice needs at least 50"),
         (None, "missing.npz"),
     ],
