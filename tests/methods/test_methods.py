@@ -65,7 +65,7 @@ def test_a_config_overrides_what_a_method_says():
         ({"method": "helvae", "posterior": "laplace"}, "method helvae pools Normal posteriors"),
         ({"method": "mvtcae", "objective_samples": 8}, "method mvtcae has its own"),
         ({"method": "mvtcea"}, "did you mean mvtcae"),
-        ({"method": "mmjsd", "prior": "gmm"}, "--prior gmm: a term of mmjsd takes"),
+        ({"method": "mmjsd", "prior": "gmm"}, "--prior gmm: a term of mmjsd assumes"),
         ({"method": "jmvae", "prior": "gmm"}, r"--prior gmm: method jmvae divides by N\(0, I\) at test time"),
         ({"method": "telbo", "prior": "learned_normal"}, "--prior learned_normal: method telbo divides"),
         ({"method": "mvtcae_over_messages", "prior": "gmm"}, "method mvtcae_over_messages divides"),
