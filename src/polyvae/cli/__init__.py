@@ -51,11 +51,11 @@ file that registers your own methods, data sets, networks, likelihoods, metrics 
 shows the version."""
 FIRST_STEPS = """polyvae trains multimodal variational autoencoders. Start with:
 
-  polyvae run --dataset toy --epochs 5            train and score a small model, in half a minute
-  polyvae advise --data FILE.npz                  find out which method suits your data
-  polyvae run --dataset arrays --data FILE.npz    train on your data; prints the id of the run
-  polyvae impute RUN --data FILE.npz              fill in missing values with that run
-  polyvae report                                  write a page about all runs: report/index.html
+  polyvae run --dataset toy --epochs 5    train and score a small model, in half a minute
+  polyvae advise --data FILE              find out which method suits your data (CSV, Parquet, AnnData, .npz, ...)
+  polyvae run --data FILE                 train on your data; prints the id of the run
+  polyvae impute RUN --data FILE          fill in missing values with that run
+  polyvae report                          write a page about all runs: report/index.html
 
 `polyvae --help` lists all commands, and `polyvae COMMAND --help` explains one."""
 
