@@ -147,7 +147,7 @@ def test_of_a_part_of_the_features_only_that_they_share_is_told():
     assert facts.sharing == "something"
     assert set(facts.delta) == {"mvae", "mmvae", "mopoe"}
     part = measure(data_of(views | {"c0": np.repeat(views["c0"], 130, 1)}))
-    assert part.reduced == ("c0 by every 2. feature",)
+    assert part.reduced == ("one in 2 features of c0",)
     assert part.sharing == "something"
     assert not part.delta
     assert not part.is_redundant

@@ -160,7 +160,7 @@ def test_own_captions_are_text_through_run_impute_and_back(tmp_path):
     with Image.open(out.with_suffix(".png")) as page:
         assert page.width == one_row[0]
         assert page.height >= one_row[1] + TEXT_SIZE, "what was given stands above"
-    with pytest.raises(InputError, match="one sentence a row, or token ids"):
+    with pytest.raises(InputError, match="one sentence per row, or token ids"):
         load_like({"caption": np.full((2, 32), 999)}, result.load().modalities)
     known = load_like({"caption": captions[:2]}, result.load().modalities)
     assert torch.equal(known.values["caption"], words.encode(captions[:2].tolist()))

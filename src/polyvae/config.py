@@ -27,47 +27,49 @@ Positive = Annotated[float, Rule(lambda v: 0 < v < float("inf"), "a finite numbe
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """What can be chosen of a data set. Each has some of these; None stands for its own default."""
+    """Options of data sets. Each data set takes some of these; None stands for its own default."""
 
     modalities: Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")] | None = None
     """Number of modalities of a generated data set. Default 5."""
     data: str | None = None
     """Your own data: a .npz, .csv, .tsv, .parquet, .h5ad, .h5mu or .toml file, several (a.csv,b.csv) or a folder."""
     data_dir: str | None = None
-    """Folder with mnist/, polymnist/, cub/, backgrounds/. Default: $POLYVAE_DATA, else the embedded digits."""
+    """Folder that holds mnist/, polymnist/, cub/ and backgrounds/. Default: $POLYVAE_DATA, else the embedded digits."""
     scale: Annotated[float, Rule(lambda v: 0 < v < 1, "between 0 and 1, exclusive")] | None = None
     """Size of the digits in translated_polymnist, in (0, 1). Default .5."""
     background: Annotated[int, Rule(lambda v: 0 <= v < 2**31, "at least 0, below 2^31")] | None = None
-    """Index of the one picture behind repeated_polymnist. Default 0."""
+    """Index of the single background picture of repeated_polymnist. Default 0."""
     held_out: Annotated[int, Rule(lambda v: 0 <= v <= 10, "from 0 to 10")] | None = None
-    """Number of digits d that translated_polymnist never shows in quadrant d mod 4; metric `ood` does. Default 0."""
+    """How many digits d translated_polymnist never shows in quadrant d mod 4; the metric `ood` does. Default 0."""
     crop_range: Count | None = None
-    """Crops of PolyMNIST's pictures start in [0, crop_range)^2: a dial for Delta. Default: anywhere."""
+    """Crops of PolyMNIST's pictures start in [0, crop_range)^2, which controls Delta. Default: anywhere."""
     pairing: Literal["fixed", "fresh"] | None = None
-    """PolyMNIST pairs: one fixed set, or new pairs and crops every epoch. Default fixed."""
+    """Pairs of PolyMNIST: one fixed set, or new pairs and crops in every epoch. Default fixed."""
     split_by: Literal["classes", "images"] | None = None
-    """Split of cub: train and test share no class (the MMVAE code's), or the official one. Default classes."""
+    """Split of cub. classes: train and test share no class, as in the MMVAE code; images: the official split. Default
+    classes."""
     crop: Literal["none", "box"] | None = None
-    """Pictures of cub: squeezed into a square (as published), or the square around the bird. Default none."""
+    """Pictures of cub. none: squeezed into a square, as published; box: the square around the bird. Default none."""
     scaling: Literal["standard", "robust"] | None = None
-    """Tables of your own: by mean and standard deviation, or by median and quartiles, clipped. Default standard."""
+    """Scaling of your own tables. standard: mean and standard deviation; robust: median and quartiles, clipped. Default
+    standard."""
     text_length: Annotated[int, Rule(lambda v: 2 <= v <= 4096, "from 2 to 4,096")] | None = None
-    """Words and marks kept of a text of your own, and its end token. Default 32."""
+    """Largest number of tokens (words and punctuation marks) of your own texts, with the end token. Default 32."""
     covariate: str | None = None
-    """Key of your own data that is a covariate, such as batch: one word or integer a row, which encoders and decoders
-    are told, so that codes need not hold it."""
+    """Key of a covariate in your own data, such as batch: one word or integer per row. Encoders and decoders read it,
+    so codes need not hold it."""
     data_options: str | None = None
-    """Options of a data set that a plug-in adds, whatever they are called: name=value,name=value."""
+    """Options of a data set from a plug-in: name=value,name=value."""
 
     @property
     def given(self) -> dict[str, Any]:
-        """The options that are set, name -> value. Raises InputError, naming the flag, for a value out of range."""
+        """The options that are set, name -> value. Raises InputError that names the flag of a value out of range."""
         hints = _hints()
         options = {f.name: checked(f.name, getattr(self, f.name), hints[f.name]) for f in fields(DataOptions)}
         return {name: value for name, value in options.items() if value is not None}
 
 
-# What a data set is generated with, beyond its seed and its sizes; of files, it is the content that matters.
+# What defines a generated data set beside its seed and its sizes. Files enter by their content.
 DATA_OPTIONS = tuple(field.name for field in fields(DataOptions) if field.name not in ("data", "data_dir"))
 
 
@@ -75,88 +77,89 @@ DATA_OPTIONS = tuple(field.name for field in fields(DataOptions) if field.name n
 class RunConfig(DataOptions):
     """Everything that defines one run. A released default never changes, since run ids leave defaults out.
 
-    Raises InputError, naming the field, for a value out of range.
+    Raises InputError that names the field of a value out of range.
     """
 
     dataset: str = "polymnist"
-    """Data set; `polyvae data list` shows them. With --data: arrays."""
+    """Data set; `polyvae data list` lists all. With --data: arrays."""
     only: str | None = None
     """Keep only these modalities, comma-separated (m0,m2). Method `unimodal` needs exactly one."""
     data_seed: Seed = 0
-    """Seed of the generated data set, of its pairs and of the split of your own data; the same for all runs."""
+    """Seed of the generated data set, of its pairs, and of the split of your own data. Keep it the same in all runs."""
     train_size: Count | None = None
-    """Training rows. Default: all there are."""
+    """Number of training rows. Default: all."""
     test_size: Count | None = None
-    """Test rows. Default: all there are, or 20 % of your own data."""
+    """Number of test rows. Default: all, or 20 % of your own data."""
     validation_fraction: Annotated[float, Rule(lambda v: 0 <= v < 1, "at least 0 and below 1")] | None = None
-    """Share of the training rows held out to choose the best weights. Default .1 for arrays, else 0."""
+    """Share of the training rows that is held out to choose the best weights. Default .1 for arrays, else 0."""
     method: str = "mopoe"
-    """Method; `polyvae methods` shows them."""
+    """Method; `polyvae methods` lists all."""
     subsets: str | None = None
     """The terms of your own S as JSON text (`subsets.terms_text`), for --method custom."""
     beta: Annotated[float, Rule(lambda v: 0 <= v < float("inf"), "a finite number, at least 0")] = 1.0
-    """Weight of the KL term (confounded with the likelihood scale b: about beta * b matters)."""
+    """Weight of the KL term. Beta is confounded with the likelihood scale b: mainly beta * b matters."""
     allocation: Literal["auto", "systematic", "exact"] = "auto"
-    """How rows share the subsets of S: systematic (one subset per row, unbiased) or exact (every subset)."""
+    """How subsets of S are assigned to rows. systematic: one subset per row, unbiased; exact: every subset."""
     objective: str = "auto"
     """elbo, elbo_tight, iwae, dreg, iwae_looser, dreg_looser, *_official or *_multivae. Default: the method's own."""
     objective_samples: Count | None = None
-    """Samples K of an importance-weighted objective. Default: the method's own, usually 8."""
+    """Number of samples K of an importance-weighted objective. Default: the method's own, usually 8."""
     prior: str = "auto"
     """normal, laplace, learned_normal, learned_laplace, gmm, gmm_full, vamp or flow. Default: usually normal."""
     prior_components: Count | None = None
-    """Components of the priors gmm, gmm_full and vamp. Default 50."""
+    """Number of components of the priors gmm, gmm_full and vamp. Default 50."""
     posterior: Literal["auto", "normal", "laplace"] = "auto"
-    """Family of the posteriors; laplace has no products of experts (mmvae, unimodal). Default: usually normal."""
+    """Family of the posteriors. laplace has no products of experts, so it suits mmvae and unimodal. Default: usually
+    normal."""
     posterior_scale: Literal["auto", "exp", "softplus", "softmax"] = "auto"
-    """How an encoder's output becomes a scale; softmax: scales sum to the latent dimension. Default: usually exp."""
+    """How an encoder's output becomes a scale. softmax: scales sum to the latent dimension. Default: usually exp."""
     method_options: str | None = None
-    """Options that only this method has, shown by `polyvae methods`: name=value,name=value."""
+    """Options of the method, which `polyvae methods NAME` lists: name=value,name=value."""
     network: str = "auto"
-    """mlp, conv, conv_half, conv_wide, resnet, or transformer (text), for all or by modality (m0=conv,m1=mlp)."""
+    """mlp, conv, conv_half, conv_wide, resnet, or transformer (text); one for all, or by modality (m0=conv,m1=mlp)."""
     likelihood: str = "auto"
-    """laplace, normal, student_t, laplace_8bit, bernoulli, categorical, ordinal, text (up to the end token, where
-    categorical scores the padding, too), or of counts poisson, negative_binomial, zinb; for all or by modality."""
+    """laplace, normal, student_t, laplace_8bit, bernoulli, categorical, ordinal or text (which, unlike categorical,
+    scores no padding); for counts poisson, negative_binomial or zinb. One for all, or by modality."""
     library: str | None = None
-    """Modalities of counts whose total in a row is taken as known, as is the depth of sequencing, comma-separated."""
+    """Modalities of counts, comma-separated, whose total per row is taken as known, such as the sequencing depth."""
     likelihood_scale: str = "auto"
-    """Scale of laplace, normal and student_t, a number or `learned`, for all or by modality. Default .75 for images."""
+    """Scale of laplace, normal and student_t: a number or `learned`, for all or by modality. Default .75 for images."""
     modality_weights: str = "auto"
-    """Factors on the log-likelihoods in the loss, for all or by modality, or a published set for image and caption:
-    mmvae (image 0.0026) or mmvm (caption 128). Default 1."""
+    """Factors of the log-likelihoods in the loss, for all or by modality. mmvae (image 0.0026) and mmvm (caption 128)
+    are published sets for image and caption. Default 1."""
     latent_dim: Count = 64
-    """Dimensions of the latent space; `unimodal` uses latent_dim / M, as in the paper."""
+    """Dimension of the latent space; `unimodal` uses latent_dim / M, as in the paper."""
     epochs: Count = 100
     """Passes over the training rows."""
     batch_size: Count = 256
     """Rows per step."""
     learning_rate: Positive = 5e-4
-    """Step size of Adam."""
+    """Learning rate of Adam."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Learning rate over each stage: constant, or warmed up over 2 % of its steps, then a cosine down to zero."""
+    """Learning rate within a stage. cosine: warm-up over 2 % of its steps, then a cosine down to zero."""
     gradient_clip: Positive | None = None
-    """Largest norm of the gradient. Default: no clipping."""
+    """Largest gradient norm. Default: no clipping."""
     patience: Count | None = None
-    """Stop after this many epochs without a better validation loss. Default: never."""
+    """Stop after this many epochs without a better validation loss. Default: train for all epochs."""
     seed: Seed = 0
     """Seed of the weights, the order of rows, the training noise and the metrics."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: networks in mixed precision; likelihoods, KL and optimiser stay in float32."""
+    """bf16: networks run in mixed precision; likelihoods, KL and optimiser stay in float32."""
     threads: ThreadCount | None = None
-    """CPU threads. They fix the rounding of sums, so that another number makes another run. Default 1."""
+    """CPU threads. Their number affects rounding, so a different number gives a different run. Default 1."""
     device: str = "auto"
-    """cpu, cuda, cuda:1; auto takes a CUDA device if there is one."""
+    """cpu, cuda or cuda:1; auto uses a CUDA device if there is one."""
     metrics: str = "default"
-    """Metrics to score when trained, comma-separated, or `default`, `all`, `none`; `polyvae metrics` shows them."""
+    """Metrics to compute after training, comma-separated, or `default`, `all`, `none`; `polyvae metrics` lists them."""
     importance_samples: Count = 12
-    """Importance samples per test row, for log-likelihoods."""
+    """Number of importance samples per test row, for log-likelihoods."""
 
     def __post_init__(self) -> None:
         for name, hint in _hints().items():
             object.__setattr__(self, name, checked(name, getattr(self, name), hint))
         if self.data is not None and self.dataset == RunConfig.dataset:  # which takes none
             object.__setattr__(self, "dataset", OWN)
-        if self.threads == 1:  # said or not, it is the same run
+        if self.threads == 1:  # written out or not, it is the same run
             object.__setattr__(self, "threads", None)
         for name in ("data_options", "method_options"):  # a=1,b=2 and b=2, a=1 are the same run
             if text := getattr(self, name):
@@ -179,7 +182,7 @@ class RunConfig(DataOptions):
     def run_id(self, content: Mapping[str, Any] | None = None) -> str:
         """A readable prefix and a hash of the canonical config.
 
-        content: identities of what the config only names or that is passed as objects: data, S, networks.
+        content: identities of what the config only names, or of what is passed as objects: data, S, networks.
         """
         defaults = {f.name: f.default for f in fields(self)}
         identity = {k: v for k, v in self.to_dict().items() if k not in NOT_HASHED and v != defaults[k]}
@@ -197,7 +200,7 @@ def _hints() -> dict[str, Any]:
 
 
 def by_modality(text: str, names: tuple[str, ...], field: str) -> dict[str, str]:
-    """'conv' or 'm0=conv,m1=mlp' as name -> value; names left out are left out. 'auto' is nothing."""
+    """'conv' or 'm0=conv,m1=mlp' as name -> value. Names left out get no value; 'auto' gives an empty dict."""
     if text == "auto":
         return {}
     if "=" not in text:
@@ -212,14 +215,14 @@ def by_modality(text: str, names: tuple[str, ...], field: str) -> dict[str, str]
 
 
 def flag(field: str) -> str:
-    """The flag of a field on the command line, which errors name."""
+    """The command-line flag of a field, for error messages."""
     return f"--{field.replace('_', '-')}"
 
 
 def checked(name: str, value: Any, hint: Any) -> Any:
-    """`value` as the type of its field: an integer is made a float, so that 1 and 1.0 are the same run.
+    """`value` as the type of its field. Integers become floats where floats are wanted: 1 and 1.0 are the same run.
 
-    Raises InputError for a value of another type, or one that breaks the field's rule.
+    Raises InputError for a value of another type, or a value that breaks the field's rule.
     """
     given = get_args(hint)
     if value is None and NoneType in given:

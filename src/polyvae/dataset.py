@@ -66,7 +66,7 @@ class MultimodalDataset:
             raise InputError(f"data set {self.name!r}: levels of {len(self.levels.index)} rows, and there are {rows}")
         if not bool(self.present.any(-1).all()):
             empty = int((~self.present.any(-1)).nonzero()[0])
-            raise InputError(f"row {empty} of data set {self.name!r} has no observed modality; drop such rows")
+            raise InputError(f"row {empty} of data set {self.name!r} has no observed modality; remove such rows")
 
     @staticmethod
     def complete(

@@ -234,7 +234,7 @@ class Batch(_BatchFields):
             raise InputError(f"present must be Bool {(rows, len(values))}, got {present.dtype} {tuple(present.shape)}")
         if not bool(present.any(-1).all()):
             empty = int((~present.any(-1)).nonzero()[0])
-            raise InputError(f"row {empty} of the batch has no observed modality; drop such rows")
+            raise InputError(f"row {empty} of the batch has no observed modality; remove such rows")
         return cls.known(values, present, label, is_complete=bool(present.all()), level=level)
 
     @classmethod

@@ -23,7 +23,7 @@ def test_it_prints_facts_ranking_and_commands(noisy, capsys):
     shown = capsys.readouterr().out
     assert "Need: likelihoods\n" in shown.partition("modality")[0]
     assert "classes 3" in shown
-    assert "Certain: modalities share something." in shown
+    assert "It is certain that modalities share something." in shown
     assert "Delta of mopoe" in shown
     assert f"polyvae run --dataset arrays --data {noisy} --method mvae --latent-dim 8" in shown
     assert "for name in a b; do polyvae run" in shown
@@ -36,7 +36,7 @@ def test_delta_is_shown_where_it_bears_on_the_need_and_lines_fit_a_terminal(nois
     main(["advise", "--data", noisy, "--threads", "1"])
     shown = re.sub(r"\x1b\[\??[\d;]*[a-zA-Z]", "", capsys.readouterr().out)
     lines = shown[shown.index("Need: ") :].splitlines()
-    assert lines[0] == "Need: imputation, judged by coherence: no tables of numbers"
+    assert lines[0] == "Need: imputation, judged by coherence (there are no tables of numbers)"
     assert not any("Delta" in line for line in lines)
     commands = [line for line in lines if line.startswith(("  polyvae ", "  for name in "))]
     assert len(commands) >= 3
@@ -49,7 +49,7 @@ def test_what_looks_wrong_is_said(tmp_path, capsys):
     table[:, 1] = 4.0
     np.savez(tmp_path / "mine.npz", a=table, b=np.arange(100) % 3)
     main(["advise", "--data", str(tmp_path / "mine.npz"), "--need", "speed"])
-    assert "Look at a: " in capsys.readouterr().out
+    assert "Check a: " in capsys.readouterr().out
 
 
 def test_it_writes_json_and_says_nothing(noisy, tmp_path, capsys):
@@ -68,7 +68,7 @@ def test_generated_data_and_their_options(capsys):
     given = ["--dataset", "symbols", "--modalities", "3", "--only", "m0,m2", "--data-seed", "4"]
     main(["advise", *given, "--need", "speed", "--threads", "1"])
     shown = capsys.readouterr().out
-    assert "m1" not in shown.partition("Run the best")[0]
+    assert "m1" not in shown.partition("Run the best methods")[0]
     (command,) = (line for line in shown.splitlines() if "--method mmvae " in line)
     assert "--dataset symbols --modalities 3" in command
     assert "--only m0,m2 --data-seed 4" in command
@@ -93,7 +93,7 @@ def test_a_part_of_a_picture_gives_no_upper_end(tmp_path, capsys):
     ("arrays", "message"),
     [
         ({"a": np.arange(100) % 3}, "one modality, a; a joint model needs two"),
-        ({"a": np.arange(100) % 3, "b": np.full((100, 2), np.nan)}, "'b' is absent in every training row"),
+        ({"a": np.arange(100) % 3, "b": np.full((100, 2), np.nan)}, "'b' is missing in every training row"),
         ({"a": np.arange(20) % 3, "b": np.arange(20) % 2}, "16 training rows; advice needs at least 50"),
         (None, "missing.npz"),
     ],

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -59,6 +60,23 @@ def test_type_checkers_see_the_names_that_there_are():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_is_read_from_the_source(name):
     assert inspect.getdoc(cli._stub(name)) == inspect.getdoc(cli._function(name))
+
+
+def test_alone_it_shows_first_steps_that_are_commands(capsys):
+    main([])
+    shown = capsys.readouterr().out
+    steps = re.findall(r"^  polyvae (\S+)(.*?)  ", shown, re.M)
+    assert 3 <= len(steps) <= len(shown.splitlines()) <= 10
+    for command, rest in steps:
+        with pytest.raises(SystemExit) as status:
+            main([command, "--help"])
+        assert status.value.code == 0
+        assert set(re.findall(r"--\S+", rest)) <= set(re.findall(r"--[\w-]+", capsys.readouterr().out))
+
+
+def test_version(capsys):
+    main(["--version"])
+    assert capsys.readouterr().out == f"polyvae {polyvae.__version__}\n"
 
 
 def test_unknown_flags_are_looked_for_in_all_commands(capsys):

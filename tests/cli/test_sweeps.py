@@ -66,7 +66,7 @@ def test_a_dry_run_counts_finished_runs_that_lack_metrics(tmp_path, capsys):
         main(["sweep", str(experiment), "--store", str(store), "--dry-run"])
         shown = capsys.readouterr().out
         assert f"1 runs, {todo} to do" in shown
-        assert shown.count("done, to be scored by more metrics") == todo
+        assert shown.count("done, needs more metrics") == todo
 
 
 def test_a_preset_for_a_gpu_says_what_it_would_take_there(tmp_path, capsys):
@@ -75,4 +75,4 @@ def test_a_preset_for_a_gpu_says_what_it_would_take_there(tmp_path, capsys):
     experiment.write_text(f"from polyvae import RunConfig\ndef configs(preset): return [{config}]\n")
     main(["sweep", str(experiment), "--preset", "gpu", "--store", str(tmp_path / "runs"), "--dry-run"])
     # 28.8 million decoded rows at 2.5 microseconds, and the scoring
-    assert "about 79 s on one H200, by step times measured there" in capsys.readouterr().out
+    assert "about 79 s on one H200, from step times measured there" in capsys.readouterr().out

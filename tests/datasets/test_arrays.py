@@ -161,13 +161,13 @@ REFUSALS = [
         {"x": np.zeros(60, [("age", "f4"), ("sex", "i4")])},
         "'x' holds named columns .age, sex.; give each as an array",
     ),
-    ({"x": [[1.0, 2.0], [3.0]]}, "'x' is no rectangular array"),
+    ({"x": [[1.0, 2.0], [3.0]]}, "'x' is not a rectangular array"),
     ({"x": with_gap(11)}, "'x', row 11: 1 of 3 values are infinite.*give a mask 'x.mask'"),
     ({"x": with_gap(11), "x.mask": SECOND_ABSENT, "y": TABLE}, "'x', row 11"),
     ({"x": TABLE * 1e39}, "beyond float32"),
     ({"x": TABLE, "x.mask": SECOND_ABSENT}, "row 2 has no observed modality"),
     ({"x": TABLE, "x.mask": SECOND_ABSENT.astype(int)}, r"'x.mask' is int64.*must be Bool \(40,\)"),
-    ({"x": TABLE, "x.mask": np.zeros(ROWS, bool), "y": TABLE}, "'x' is absent in every training row"),
+    ({"x": TABLE, "x.mask": np.zeros(ROWS, bool), "y": TABLE}, "'x' is missing in every training row"),
     ({"x": TABLE, "label": TABLE[:, 0]}, "'label' is float64"),
     ({"x": np.arange(ROWS) - 1}, "classes 'x' run from -1 to 38"),
     ({"x": np.arange(ROWS) * 1000}, "convert to float if they are quantities"),
@@ -176,7 +176,7 @@ REFUSALS = [
     ({"x": TABLE.reshape(ROWS, 1, 3)}, "give uint8, or float in"),
     ({"x": 1.7e9 + np.arange(ROWS, dtype=float)[:, None]}, "feature 0 varies by 11.* subtract a constant"),
     ({"my table": TABLE}, "modality name 'my table'"),
-    ({"x": TABLE[:1]}, "test_size 1 must leave at least one of the 1 rows"),
+    ({"x": TABLE[:1]}, "test_size 1 of 1 rows must leave at least one row"),
 ]
 
 

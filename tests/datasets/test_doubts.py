@@ -108,7 +108,7 @@ def test_labels_of_minus_one_are_said_to_be_a_class():
 def test_ordinary_tables_and_texts_are_not_doubted():
     heavy = np.exp(np.random.default_rng(2).standard_normal((ROWS, 3)))
     found = said(x=table(), heavy=heavy, counts=RNG.poisson(0.3, (ROWS, 4)) * 2, text=np.array(TEXTS))
-    assert found.pop("counts").startswith("it holds 0, 1, 2, ... alone"), "of counts another likelihood is named alone"
+    assert found.pop("counts").startswith("it holds only the numbers 0, 1, 2, ..."), "only counts get a hint"
     assert found == {}
 
 

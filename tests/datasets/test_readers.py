@@ -105,7 +105,7 @@ def test_words_that_repeat_are_classes_and_come_back_as_the_same_codes():
     assert (kind.likelihood, kind.feature_names) == (Categorical(), ("B", "CD4 T", "CD8 effector memory T cell"))
     rows = load_like({"kind": np.array(["CD4 T", "B"]), "x": RNA[:2]}, trained)
     assert rows.values["kind"].argmax(1).tolist() == [1, 0]
-    with pytest.raises(InputError, match=r"'kind', row 1: 'NK' is none of the model's classes \(B, CD4 T"):
+    with pytest.raises(InputError, match=r"'kind', row 1: 'NK' is not a class of the model \(B, CD4 T"):
         load_like({"kind": np.array(["B", "NK"]), "x": RNA[:2]}, trained)
 
 

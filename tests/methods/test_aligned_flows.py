@@ -296,7 +296,7 @@ def test_a_run_is_scored_loaded_and_used(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"only": "m0"}, "compares modalities, and there is one"),
+        ({"only": "m0"}, "compares modalities, but there is only one"),
         ({"method_options": "spread=0"}, "spread=0.0: it must be above 0"),
         ({"method_options": "transforms=0"}, "transforms=0: it must be at least 1"),
         ({"method_options": "combine=max"}, "combine=max: it must be mean, mixture"),

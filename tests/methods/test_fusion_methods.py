@@ -238,7 +238,7 @@ def test_what_cannot_be_is_refused_before_compute(name):
     toy = pv.RunConfig(dataset="toy", modalities=3, latent_dim=3, train_size=20, test_size=10, metrics="none")
     own = f"method {name} {'pools Normal posteriors' if name in JOINT else 'trains its own kind of model'}"
     for changes, message in (
-        ({"only": "m0"}, f"method {name} compares modalities, and there is one"),
+        ({"only": "m0"}, f"method {name} compares modalities, but there is only one"),
         ({"posterior": "laplace"}, own),
     ):
         with pytest.raises(InputError, match=message):

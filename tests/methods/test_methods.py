@@ -42,17 +42,17 @@ def test_a_config_overrides_what_a_method_says():
     [
         ({"objective": "vimco"}, "unknown objective 'vimco'"),
         ({"objective_samples": 4}, "elbo draws one sample"),
-        ({"method": "mvae_plus", "objective": "iwae"}, "do not all predict all"),
+        ({"method": "mvae_plus", "objective": "iwae"}, "not all terms of mvae_plus predict everything"),
         ({"method": "mvae_plus_random", "objective": "elbo"}, "has its own"),
         ({"method": "mopoe", "posterior": "laplace"}, "--posterior laplace: S needs products"),
         ({"method": "mmvae_official", "posterior": "normal", "prior": "cauchy"}, "--prior cauchy is unknown"),
-        ({"prior_components": 4}, "--prior-components is for the priors gmm"),
+        ({"prior_components": 4}, "--prior-components applies to the priors gmm"),
         ({"method": "unimodal_dreg"}, "m0"),
         ({"method": "crmvae", "objective": "iwae"}, "has its own"),
         ({"method": "mvtcae", "method_options": "alpha=2"}, r"--method-options alpha=2.0: it must be in \[0, 1\]"),
         ({"method": "jmvae", "method_options": "alpha=-1"}, "alpha=-1.0: it must be at least 0"),
         ({"method": "mmvm", "method_options": "a=.5"}, "no option 'a'"),
-        ({"method": "mvtcae", "only": "m0"}, "method mvtcae compares modalities, and there is one"),
+        ({"method": "mvtcae", "only": "m0"}, "method mvtcae compares modalities, but there is only one"),
         ({"method": "jmvae", "posterior": "laplace"}, "--posterior laplace: S needs products"),
         ({"method": "mmjsd", "posterior": "laplace"}, "--posterior laplace: method mmjsd multiplies posteriors"),
         ({"method": "jnf", "method_options": "leapfrog=0"}, "leapfrog=0: it must be at least 1"),
@@ -60,12 +60,12 @@ def test_a_config_overrides_what_a_method_says():
         ({"method": "jnf", "method_options": "step_size=0"}, "step_size=0.0: it must be above 0"),
         ({"method": "jnf", "method_options": "features=3"}, "no option 'features'"),
         ({"method": "jnf_dcca", "method_options": "features=0"}, "features=0: it must be at least 1"),
-        ({"method": "telbo", "only": "m0"}, "method telbo compares modalities, and there is one"),
+        ({"method": "telbo", "only": "m0"}, "method telbo compares modalities, but there is only one"),
         ({"method": "idmvae", "batch_size": 1}, "--batch-size 1: method idmvae compares rows"),
         ({"method": "helvae", "posterior": "laplace"}, "method helvae pools Normal posteriors"),
         ({"method": "mvtcae", "objective_samples": 8}, "method mvtcae has its own"),
         ({"method": "mvtcea"}, "did you mean mvtcae"),
-        ({"method": "mmjsd", "prior": "gmm"}, "--prior gmm: a term of mmjsd takes"),
+        ({"method": "mmjsd", "prior": "gmm"}, "--prior gmm: a term of mmjsd assumes"),
         ({"method": "jmvae", "prior": "gmm"}, r"--prior gmm: method jmvae divides by N\(0, I\) at test time"),
         ({"method": "telbo", "prior": "learned_normal"}, "--prior learned_normal: method telbo divides"),
         ({"method": "mvtcae_over_messages", "prior": "gmm"}, "method mvtcae_over_messages divides"),
@@ -198,7 +198,7 @@ def test_a_prior_is_fitted_used_and_scored(tmp_path, capsys):
     result = pv.run(TOY.with_(metrics="bound", epochs=4), store)
     before = dict(result.metrics)
     main(["fit-prior", result.run_id, "--kind", "gmm", "--components", "2", "--store", store])
-    assert "nats of held-out codes" in capsys.readouterr().out
+    assert "log density of held-out codes" in capsys.readouterr().out
     main(["generate", result.run_id, "--prior", "gmm", "--count", "7", "--out", str(out), "--store", store, "--quiet"])
     assert np.load(out)["m0"].shape[0] == 7
     stale = {"prior/gmm/bound/gone": 1.0, "prior/gmm/latent/rate/m0": 2.0, "prior/flow/bound/gone": 3.0}

@@ -763,7 +763,7 @@ TOY = pv.RunConfig(dataset="toy", modalities=3, latent_dim=3, epochs=2, train_si
         ({"method": "contrastive_plus", "method_options": "alone=1"}, "alone=1.0: it must be at least 0 and below 1"),
         ({"method": "contrastive_plus", "method_options": "cycle_share=2"}, r"cycle_share=2.0: it must be in \[0, 1\]"),
         ({"method": "contrastive_plus", "only": "m0"}, "method contrastive_plus compares modalities"),
-        ({"method": "cmvae", "objective_samples": 3}, "--objective-samples is for importance-weighted objectives"),
+        ({"method": "cmvae", "objective_samples": 3}, "--objective-samples applies to importance-weighted objectives"),
         ({"method": "dmvae", "posterior": "laplace"}, "--posterior laplace: S needs products"),
     ],
 )

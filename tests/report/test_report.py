@@ -173,7 +173,7 @@ def test_ids_in_the_page_are_unique(paper_report):
 def test_the_papers_ordering_is_found(store):
     text = words.ordering(paper_runs(store))
     assert text.startswith(
-        "The ordering of the paper shows: quality has Unimodal VAE and MVAE ahead of MMVAE and MoPoE"
+        "The runs show the paper's ordering: quality has Unimodal VAE and MVAE ahead of MMVAE and MoPoE"
     )
     assert "(Unimodal VAE 11.2, MVAE 12.4, MoPoE-VAE 33.8, MMVAE 41.3)" in text
     assert "(MoPoE-VAE 0.78, MMVAE 0.71, MVAE 0.41)" in text
@@ -182,19 +182,19 @@ def test_the_papers_ordering_is_found(store):
 
 def test_the_reverse_is_told(store):
     text = words.ordering(paper_runs(store, mvae=(50.0, *PAPER["mvae"][1:3], 0.9, *PAPER["mvae"][4:])))
-    assert text.startswith("The ordering of the paper does not show: quality should have")
-    assert "but runs Unimodal VAE 11.2, MoPoE-VAE 33.8, MMVAE 41.3, MVAE 50.0" in text
-    assert "but runs MVAE 0.90, MoPoE-VAE 0.78, MMVAE 0.71" in text
+    assert text.startswith("The runs do not show the paper's ordering: quality should have")
+    assert "but the order is Unimodal VAE 11.2, MoPoE-VAE 33.8, MMVAE 41.3, MVAE 50.0" in text
+    assert "but the order is MVAE 0.90, MoPoE-VAE 0.78, MMVAE 0.71" in text
 
 
 def test_a_mixed_result_is_told(store):
     text = words.ordering(paper_runs(store, mvae=(50.0, *PAPER["mvae"][1:])))
-    assert text.startswith("The ordering of the paper shows only in coherence: quality should have")
+    assert text.startswith("The runs show the paper's ordering only in coherence: quality should have")
 
 
 def test_overlapping_intervals_are_told(store):
     text = words.ordering(paper_runs(store, mvae=(12.4, 0.1, 0.1, 0.69, *PAPER["mvae"][4:])))
-    assert text.endswith("The 95 % intervals of coherence overlap, though.")
+    assert text.endswith("However, the 95 % intervals of coherence overlap.")
 
 
 def test_one_side_of_the_comparison_is_no_verdict(store):
@@ -203,7 +203,7 @@ def test_one_side_of_the_comparison_is_no_verdict(store):
     add_run(store, "unimodal")
     text = words.ordering(only_group(store))
     assert text.startswith(
-        "The ordering of the paper shows, as far as it can be checked: quality has Unimodal VAE ahead"
+        "The runs show the paper's ordering, as far as it can be checked: quality has Unimodal VAE ahead"
     )
     assert "coherence cannot be checked" in text
 
@@ -217,13 +217,15 @@ def test_coherence_has_no_expected_order_on_translated_digits(store):
 def test_best_and_worst_are_named(store):
     found = words.findings(paper_runs(store))
     assert (
-        "Unimodal VAE is best with 11.2, MMVAE worst with 41.3. Real data against real data is at 1.30."
+        "Unimodal VAE is best with 11.2, and MMVAE is worst with 41.3. Between two sets of real data it is 1.30."
         in found["Quality"]
     )
-    assert "MoPoE-VAE is best with 0.78, MVAE worst with 0.41. The judge itself is right on 0.97" in found["Coherence"]
+    assert "MoPoE-VAE is best with 0.78, and MVAE is worst with 0.41. The judge is right on 0.97" in found["Coherence"]
 
 
-@pytest.mark.parametrize(("seeds", "says"), [(1, "One seed cannot"), (3, "3 seeds; fewer than 5"), (5, "no test")])
+@pytest.mark.parametrize(
+    ("seeds", "says"), [(1, "One seed cannot"), (3, "3 seeds; fewer than 5"), (5, "has not been tested")]
+)
 def test_the_caveat_counts_seeds(store, seeds, says):
     for seed in range(seeds):
         add_run(store, "mvae", seed=seed)
@@ -235,7 +237,7 @@ def test_methods_with_one_seed_among_more_are_named(store):
     for seed in range(2):
         add_run(store, "mvae", seed=seed)
     add_run(store, "mopoe")
-    assert words.findings(only_group(store))["Seeds"] == "MoPoE-VAE has one seed, which cannot decide a rank."
+    assert words.findings(only_group(store))["Seeds"] == "MoPoE-VAE has one seed, which cannot decide a ranking."
 
 
 def test_what_was_run_counts(store):
@@ -561,8 +563,8 @@ def test_imputation_of_tables_is_said_first(store, tmp_path):
     page = page_of(store, tmp_path)
     first = page[page.index("</h1>") :].split("<p", 2)[1]
     assert "Filling in tables: MVAE gains 69 % on m1 given m0 (error 0.310, the column mean 1.010)" in first
-    assert "One seed" in first
-    assert "m1 from all others: MVAE is best with 0.31, MoPoE-VAE worst with 0.42, the mean 1.01." in page
+    assert "With a single seed" in first
+    assert "m1 from all others: MVAE is best with 0.31, and MoPoE-VAE is worst with 0.42; the column mean has" in page
     assert "80 % intervals hold 0.81 to 0.92 of the truth." in page
     assert '<th scope="row">imputation/m0/m1/nll</th>' in page
     assert "by epoch" not in page, "a single epoch is no curve"
@@ -571,7 +573,7 @@ def test_imputation_of_tables_is_said_first(store, tmp_path):
 def test_runs_without_metrics_or_history(store, tmp_path):
     add_run(store, "mopoe", metrics={}, notes={"coherence": "metrics were switched off"})
     page = page_of(store, tmp_path)
-    assert "No metric was scored." in page
+    assert "No metric was measured." in page
     assert "Training</h3>" not in page
 
 
@@ -625,7 +627,7 @@ def test_a_damaged_history_or_picture_is_named(store, tmp_path):
     folder = store.folder(add_run(store, "mopoe", samples=True))
     (folder / "samples/unconditional.png").write_bytes(b"no picture")
     add_run(store, "mvae")
-    assert "samples/unconditional.png is no picture" in page_of(store, tmp_path)
+    assert "samples/unconditional.png is not a picture" in page_of(store, tmp_path)
     (folder / "history.jsonl").write_text('{"epoch": 1')
     page = page_of(store, tmp_path)
     assert f"{folder.name}/history.jsonl is damaged" in page

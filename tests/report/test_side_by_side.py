@@ -55,5 +55,5 @@ def test_the_command(store, tmp_path, capsys):
 def test_a_grid_that_is_no_picture_is_named(store, tmp_path):
     runs = side_by_side.read(store, [add_run(store, method, samples=True) for method in ("mopoe", "mvae")])
     runs[0].samples["unconditional"].write_text("nothing")
-    with pytest.raises(InputError, match="is no picture"):
+    with pytest.raises(InputError, match="is not a picture"):
         side_by_side.picture(runs, tmp_path / "c.png")

@@ -21,7 +21,7 @@ def test_a_gain_a_tie_and_a_loss_are_told_apart():
         "Filling in tables: mopoe gains 8 % on protein given rna (error 0.610, ridge 0.660)."
     )
     assert said(0.655, 0.66).startswith(
-        "Filling in tables: ridge is enough for protein given rna (error 0.660, mopoe 0.655)."
+        "Filling in tables: ridge is as good as mopoe on protein given rna (error 0.660, mopoe 0.655)."
     )
     assert said(0.8, 0.66).startswith(
         "Filling in tables: ridge is better than mopoe on protein given rna (error 0.660, mopoe 0.800)."
@@ -30,11 +30,11 @@ def test_a_gain_a_tie_and_a_loss_are_told_apart():
 
 
 def test_intervals_and_seeds_are_judged():
-    assert "hold 0.81 of the truth in test rows: they are right." in said(0.6, 0.7, 0.81)
+    assert "hold 0.81 of the truth on test rows, as they should." in said(0.6, 0.7, 0.81)
     assert "too narrow" in said(0.6, 0.7, 0.6)
-    assert "wider than they need be" in said(0.6, 0.7, 0.9)
-    assert "One seed" not in said(0.6, 0.7)
-    assert said(0.6, 0.7, seeds=1).endswith("One seed: another may turn small differences round.")
+    assert "wider than necessary" in said(0.6, 0.7, 0.9)
+    assert "single seed" not in said(0.6, 0.7)
+    assert said(0.6, 0.7, seeds=1).endswith("With a single seed, small differences may be chance.")
 
 
 def test_the_best_method_stands_for_all_and_every_table_is_counted():
@@ -43,7 +43,7 @@ def test_the_best_method_stands_for_all_and_every_table_is_counted():
     worse = {key: value + 0.01 for key, value in better.items() if "/ridge/" not in key and "/mean/" not in key}
     found = verdict({"mvae": worse, "mopoe": better}, names, 5)
     assert found.startswith(
-        "Filling in tables, ahead of simpler methods on 1 of 2: mopoe gains 17 % on protein (error 0.500"
+        "Filling in tables (better than simpler methods on 1 of 2): mopoe gains 17 % on protein (error 0.500"
     )
     assert "mvae" not in found
 

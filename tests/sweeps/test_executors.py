@@ -194,7 +194,7 @@ def test_ctrl_c_once_finishes_what_is_under_way_and_twice_stops_at_once(twice, t
         process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert "the same command goes on" in errors
+    assert "the same command resumes" in errors
     assert is_alone(process)
     store = RunStore(tmp_path / "runs")
     assert [record.status for record in store.records()] == ([] if twice else ["done"])
@@ -205,7 +205,7 @@ def test_termination_ends_the_workers_at_once(tmp_path):
     process = begun(tmp_path, epochs=100_000)
     process.terminate()
     _, errors = process.communicate(timeout=90)
-    assert (process.returncode, "the same command goes on" in errors, is_alone(process)) == (130, True, True)
+    assert (process.returncode, "the same command resumes" in errors, is_alone(process)) == (130, True, True)
     store = RunStore(tmp_path / "runs")
     assert (workers_of(store), store.records()) == ([], [])
 

@@ -77,7 +77,7 @@ def test_a_worker_process_stops_at_the_deadline_too(tmp_path):
 def test_no_run_starts_that_cannot_end_in_time(tmp_path, shared):
     store = RunStore(tmp_path)
     sweep(CONFIGS[:1], store)
-    with pytest.raises(InputError, match=r"too short for any run.*say --minutes"):
+    with pytest.raises(InputError, match=r"too short for any run.*use --minutes"):
         sweep([LONG], store, minutes=1e-3)
     said = []
     short = TINY.with_(seed=5, epochs=1)

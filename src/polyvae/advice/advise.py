@@ -18,7 +18,7 @@ UNIMODAL, BASELINE = "unimodal", "mvae"
 class Choice:
     """A method, its points, the reasons behind them, its flags of `polyvae run`, and the reasons behind those.
 
-    cost: modalities encoded and decoded a row and step, over those of the cheapest of the methods that are advised.
+    cost: modalities encoded and decoded per row and step, relative to the cheapest recommended method.
     """
 
     method: str
@@ -31,9 +31,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class Advice:
-    """choices: at most five methods, the best first. against: what speaks against others. notes: whatever the method.
+    """choices: at most five methods, the best first. against: methods advised against. notes: for any method.
 
-    commands: what to run, in order; RUN stands for the run that was chosen.
+    commands: what to run, in order; RUN stands for the chosen run.
     """
 
     need: Need
@@ -54,7 +54,7 @@ class Advice:
 
 
 def advise(facts: Facts, need: Need, data_flags: Sequence[str] = ("--dataset", "arrays")) -> Advice:
-    """Ranks methods by their points, then by cost. data_flags: what `polyvae run` is told of the data."""
+    """Ranks methods by their points, then by cost. data_flags: the flags of `polyvae run` that name the data."""
     ruled = [name for name in (UNIMODAL, *JOINT) if _rules_for(name, facts, need)]
     scored = [_choice(name, facts, need) for name in ruled]
     best = sorted((c for c in scored if c.points > 0), key=lambda c: (-c.points, c.cost))[:SHOWN]
@@ -62,7 +62,7 @@ def advise(facts: Facts, need: Need, data_flags: Sequence[str] = ("--dataset", "
     choices = tuple(replace(choice, cost=choice.cost / least) for choice in best)
     against = tuple(choice for choice in scored if choice.points < 0)
     alone = (
-        f"{name} shares nothing that counts with the others: leave it out, or train it alone."
+        f"{name} shares nothing that matters with the others: leave it out, or train it alone."
         for name in facts.names
         if facts.sharing == "something" and facts.sharing_of(name) == "nothing"
     )
@@ -93,7 +93,7 @@ def _choice(name: str, facts: Facts, need: Need) -> Choice:
 
 
 def _training(facts: Facts, need: Need, choices: Sequence[Choice], data_flags: Sequence[str]) -> list[str]:
-    """A run of each method advised, then of those to compare with. Single modalities are a loop of the shell."""
+    """A run of each recommended method, then of the baselines. Single modalities are a shell loop."""
     named = {choice.method: choice.flags for choice in choices}
     others = {name: _choice(name, facts, need).flags for name in (BASELINE, UNIMODAL) if name not in named}
     commands = []

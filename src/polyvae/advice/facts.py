@@ -159,8 +159,8 @@ def measure(
         return replace(facts, unmeasured=reason)
     if len(complete) < LEAST_ROWS:
         can_leave_out = facts.count > 2 and len(complete) < len(data)
-        remedy = ": try --only without what few have" if can_leave_out else ""
-        reason = f"{len(complete)} rows are complete, an estimate needs {LEAST_ROWS}{remedy}"
+        remedy = "; use --only to leave out modalities that few rows have" if can_leave_out else ""
+        reason = f"{len(complete)} rows are complete, and an estimate needs {LEAST_ROWS}{remedy}"
         return replace(facts, unmeasured=reason)
     seen, reduced = _reduced(data.rows(complete[chosen_rows(len(complete), ROWS, seed)]))
     return replace(facts, bounds=estimate(seen, seed=seed, on_part=on_part), reduced=reduced)
@@ -191,9 +191,9 @@ def _reduced(data: MultimodalDataset) -> tuple[MultimodalDataset, tuple[str, ...
         elif kind == "table" and seen.shape[1] > FEATURES:
             step = math.ceil(seen.shape[1] / FEATURES)
             seen = seen[:, ::step]
-            reduced.append(f"{modality.name} by every {step}. feature")
+            reduced.append(f"one in {step} features of {modality.name}")
         elif kind == "text":
-            reduced.append(f"{modality.name} by ranges of words")
+            reduced.append(f"{modality.name} as ranges of words")
         modalities.append(_of_shape(modality, seen))
         values[modality.name] = seen
     return MultimodalDataset(data.name, tuple(modalities), values, data.present), tuple(reduced)

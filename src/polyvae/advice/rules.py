@@ -1,8 +1,8 @@
-"""What the facts of a data set say for and against methods, and for settings: data, each with its source.
+"""Rules for and against methods, and settings, given the facts of a data set. Each entry names its source.
 
-Points: 2, among the best of what was measured or published for this need; 1, good there, or for a reason or by a small
-run; below 0, the same against.
-Texts may name facts: "{facts.lacking:.0%}". A new method needs its lines here to be advised.
+A method gets 2 points if it was among the best for this need in a measurement or publication, and 1 point if it was
+good there, in a small run, or in theory. Negative points speak against a method.
+Texts may quote facts: "{facts.lacking:.0%}". A new method needs entries here to be recommended.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Setting:
-    """Flags of `polyvae run` for `methods` (empty: all); of two that hold the later counts."""
+    """Flags of `polyvae run` for `methods` (empty: all). If several hold, the last one counts."""
 
     flags: Mapping[str, str]
     reason: str
@@ -42,14 +42,14 @@ class Setting:
     methods: tuple[str, ...] = ()
 
     def said(self, flags: Sequence[str]) -> str:
-        """Those of its flags that no later setting replaced, and why; empty if there are none."""
+        """The flags that no later setting has replaced, and why; empty if there are none."""
         shown = " ".join(f"{flag} {self.flags[flag]}" for flag in flags)
         return shown and f"{shown}: {self.reason} [{self.source}]"
 
 
 @dataclass(frozen=True)
 class Note:
-    """What to know whatever the method."""
+    """What to know with any method."""
 
     holds: Test
     text: str
@@ -81,16 +81,16 @@ def fills_tables(facts: Facts, need: Need) -> bool:
 
 
 def fills_content(facts: Facts, need: Need) -> bool:
-    """Pictures, texts or classes are filled in, which are judged by their content."""
+    """Whether pictures, texts or classes are filled in, which are judged by their content."""
     return need == "imputation" and "table" not in facts.kinds
 
 
 def carries_over(facts: Facts, need: Need) -> bool:
-    """What is asked for is right content in what was not given."""
+    """Whether generated modalities must have the right content."""
     return need == "coherence" or fills_content(facts, need)
 
 
-COMPLETE, GAPS = 0.05, 0.2  # share of (row, modality) pairs missing: hardly any; as much as was measured with gaps
+COMPLETE, GAPS = 0.05, 0.2  # share of missing (row, modality) pairs: hardly any; as many as was measured
 always = of(lambda facts: True)
 are_complete = of(lambda facts: facts.lacking <= COMPLETE)
 have_gaps = of(lambda facts: facts.lacking >= GAPS)
@@ -103,7 +103,7 @@ of_numbers = of(lambda facts: facts.kinds <= {"table", "classes"})
 are_small = both(of_numbers, of(lambda facts: facts.size <= 100))
 are_large = both(of_numbers, of(lambda facts: facts.size > 100))
 samples, likelihoods, speed = needs("joint-samples"), needs("likelihoods"), needs("speed")
-of_the_joint_law = needs("joint-samples", "likelihoods")  # what Delta bears on
+of_the_joint_law = needs("joint-samples", "likelihoods")  # needs that Delta limits
 
 JOINT = tuple(name for name, method in METHODS.items() if not method.is_single and name != "custom")
 MEASURED, THEORY = "measured", "measured; docs/theory.md, line 3"
@@ -114,17 +114,17 @@ SIDE_BY_SIDE = "docs/methods.md, Side by side on PolyMNIST"
 STUDY = "published: MultiVae's study of missing data, see docs/methods.md, Sources"
 COST = "polyvae methods"
 
-NOTHING_SHARED = rules(  # instead of all others, where that is certain
+NOTHING_SHARED = rules(  # replaces all other rules if this is certain
     MEASURED,
     always,
-    ("unimodal", 2, "modalities share nothing that counts, so that one model each loses nothing"),
-    (" ".join(JOINT), -2, "modalities share nothing that could be carried from one to another"),
+    ("unimodal", 2, "modalities share nothing that matters, so separate models lose nothing"),
+    (" ".join(JOINT), -2, "modalities share nothing that one could tell about another"),
 )
 RULES = (
     *rules(
         THEORY,
         of(lambda facts: facts.is_redundant),
-        ("mmvae mopoe", 1, "each modality nearly tells the others, so that encoding a part loses little"),
+        ("mmvae mopoe", 1, "each modality nearly determines the others, so encoding some of them loses little"),
     ),
     *(
         rule
@@ -134,7 +134,7 @@ RULES = (
             THEORY,
             both(of_the_joint_law, of(partial(is_so, method=method))),
             (method, points, f"its S hides at {'least' if ends == 'lower' else 'most'} "
-             f"{{facts.delta[{method}].{ends}.value:.2f}} nats, whatever the training"),
+             f"{{facts.delta[{method}].{ends}.value:.2f}} nats, however it is trained"),
         )
     ),
     *rules(
@@ -145,23 +145,23 @@ RULES = (
     *rules(
         TABLES,
         both(fills_tables, have_gaps),
-        ("mvae", 1, "rows with gaps teach it: error .54 at 25 % missing, but 80 % intervals hold .72 to .75"),
+        ("mvae", 1, "learns from rows with gaps: error .54 at 25 % missing, but 80 % intervals hold .72 to .75"),
     ),
     *rules(
         TABLES,
         both(fills_tables, are_complete),
-        ("mvae", -2, "trained on complete rows: error .63 sd, 80 % intervals hold .65 (mopoe .53, .84)"),
+        ("mvae", -2, "after training on complete rows, error .63 sd, and 80 % intervals hold .65 (mopoe: .53, .84)"),
     ),
     *rules(
         PAGE,
         fills_tables,
         ("jmvae", 1, "its rule for subsets is exact where its single encoders are"),
-        ("mvtcae", -1, "its experts are messages: given few inputs, means overshoot"),
+        ("mvtcae", -1, "its experts are messages: its means overshoot if few inputs are given"),
     ),
     *rules(
         PAGE,
         both(fills_tables, are_alike),
-        ("mvtcae_over_messages", 1, "modalities of one form: exact for every subset if they are alike; not published"),
+        ("mvtcae_over_messages", 1, "modalities of one form: exact for every subset if they are alike (unpublished)"),
     ),
     *rules(
         "docs/theory.md",
@@ -217,48 +217,48 @@ RULES = (
     *rules(
         SMALL_RUN,
         carries_over,
-        ("crmvae", 1, "coherence .99 from one input of `symbols`"),
-        ("mmvm", 1, "coherence 1.00 from one input of `symbols`"),
-        ("mmjsd", 1, "coherence .98 from one input of `symbols`"),
-        ("mvtcae_over_messages", -1, "coherence .81 from one input of `symbols`, mvtcae .86"),
+        ("crmvae", 1, "coherence .99 from one input on `symbols`"),
+        ("mmvm", 1, "coherence 1.00 from one input on `symbols`"),
+        ("mmjsd", 1, "coherence .98 from one input on `symbols`"),
+        ("mvtcae_over_messages", -1, "coherence .81 from one input on `symbols`, mvtcae .86"),
     ),
     *rules(
         STUDY,
         both(carries_over, have_gaps),
-        ("mmvae", 1, "from one input .79 at 20 % missing, .76 at 50 %"),
-        ("mvtcae", -1, "from one input .49 at 20 % missing, .38 at 50 % (complete .54)"),
-        ("jmvae jnf jnf_dcca", -1, "published for complete rows only; with gaps not measured"),
+        ("mmvae", 1, "coherence from one input .79 at 20 % missing, .76 at 50 %"),
+        ("mvtcae", -1, "coherence from one input .49 at 20 % missing, .38 at 50 % (.54 with complete rows)"),
+        ("jmvae jnf jnf_dcca", -1, "published for complete rows only; not measured with gaps"),
     ),
     *rules(
         PRIORS,
         samples,
-        ("mvae", 2, "with a fitted prior the nearest of three (distance 252), joint coherence .41"),
-        ("mopoe", 2, "with a fitted prior distance 279, joint coherence .46"),
-        ("mmvae", 1, "with a fitted prior joint coherence .61, but the farthest of three (383)"),
+        ("mvae", 2, "with a fitted prior, lowest distance of three methods (252), joint coherence .41"),
+        ("mopoe", 2, "with a fitted prior, distance 279 and joint coherence .46"),
+        ("mmvae", 1, "with a fitted prior, joint coherence .61, but highest distance of three methods (383)"),
     ),
     *rules(
         STUDY,
         samples,
-        ("mvtcae", 2, "with a fitted prior joint coherence .57, best of seven"),
-        ("jnf", 2, "with a fitted prior joint coherence .53, second of seven"),
-        ("jmvae", 1, "with a fitted prior joint coherence .46, third of seven"),
-        ("jnf_dcca", 1, "with a fitted prior joint coherence .45, fourth of seven"),
+        ("mvtcae", 2, "with a fitted prior, joint coherence .57, best of seven"),
+        ("jnf", 2, "with a fitted prior, joint coherence .53, second of seven"),
+        ("jmvae", 1, "with a fitted prior, joint coherence .46, third of seven"),
+        ("jnf_dcca", 1, "with a fitted prior, joint coherence .45, fourth of seven"),
     ),
     *rules(
         FIG2,
         samples,
-        ("mvae_plus", 1, "as near as mvae at beta .3 and the most varied (.82); one run of four failed"),
+        ("mvae_plus", 1, "distance as low as mvae's at beta .3; most varied samples (.82); one run of four failed"),
     ),
     *rules(
         SMALL_RUN,
         samples,
-        ("crmvae", -1, "joint coherence .80 of `symbols` from N(0, I), mopoe .96"),
-        ("mmvm", -1, "joint coherence .85 of `symbols` from N(0, I), mopoe .96"),
+        ("crmvae", -1, "joint coherence .80 on `symbols` from N(0, I), mopoe .96"),
+        ("mmvm", -1, "joint coherence .85 on `symbols` from N(0, I), mopoe .96"),
     ),
     *rules(
         STUDY,
         likelihoods,
-        ("mvtcae", 2, "-log p(X) 5,940 nats, lowest of six; its objective is no bound"),
+        ("mvtcae", 2, "-log p(X) 5,940 nats, lowest of six; its objective is not a bound"),
         ("jmvae", 2, "-log p(X) 6,034 nats, second of six; its objective is a bound"),
         ("jnf", 1, "-log p(X) 6,090 nats, third of six; the objective of its first stage is a bound"),
         ("jnf_dcca", 1, "-log p(X) 6,128 nats, fourth of six; the objective of its second stage is a bound"),
@@ -268,19 +268,19 @@ RULES = (
         FIG7,
         likelihoods,
         ("mvae", 2, "log p(X) -3,719 at beta .3 (mopoe -3,855, mmvae -4,021); its objective is a bound"),
-        ("mvae_plus", 1, "log p(X) -3,725 at beta .3, as mvae; no bound, and it fails at beta 1"),
+        ("mvae_plus", 1, "log p(X) -3,725 at beta .3, like mvae; its objective is not a bound, and it fails at beta 1"),
         ("mopoe", 1, "log p(X) between mvae and mmvae; its objective is a bound"),
     ),
     *rules(
         PAGE,
         likelihoods,
-        ("crmvae mmjsd mmvm", -1, "its objective is no bound, and its likelihood was not measured"),
+        ("crmvae mmjsd mmvm", -1, "its objective is not a bound, and its likelihood was not measured"),
     ),
     *rules(
         COST,
         speed,
-        ("mmvae", 2, "encodes one modality a row"),
-        ("mopoe", 2, "encodes about half of the modalities a row, however many subsets there are"),
+        ("mmvae", 2, "encodes one modality per row"),
+        ("mopoe", 2, "encodes about half of the modalities per row, for any number of subsets"),
         ("mvae mvtcae mmjsd mmvm", 1, "encodes and decodes every modality once"),
         ("mvae_plus crmvae jmvae", -1, "encodes or decodes every modality twice"),
         ("mmvae_plus cmvae idmvae", -2, "decodes every modality from every other"),
@@ -288,39 +288,39 @@ RULES = (
 )  # fmt: skip
 
 SETTINGS = (
-    Setting({"--latent-dim": "8"}, "at most 100 values in all", SMALL_RUN, are_small),
+    Setting({"--latent-dim": "8"}, "for at most 100 values in all", SMALL_RUN, are_small),
     Setting(
         {"--latent-dim": "32", "--epochs": "60", "--batch-size": "128"}
         | {"--learning-rate": "1e-3", "--schedule": "cosine"},
-        "as for tables of 2,000 rows and 649 features",
+        "used for tables of 2,000 rows and 649 features",
         "benchmarks/imputation.py",
         are_large,
     ),
-    Setting({"--latent-dim": "96"}, "as on PolyMNIST at CPU scale; published 512", FIG2, have_images),
+    Setting({"--latent-dim": "96"}, "used on PolyMNIST at CPU scale; the paper has 512", FIG2, have_images),
     Setting(
         {"--beta": ".3"},
-        "best likelihood of all four on PolyMNIST; for samples try .03 and 1, too",
+        "best likelihood of all four methods on PolyMNIST; for samples, also try .03 and 1",
         FIG7,
         both(have_images, of_the_joint_law),
         ("mvae", "mvae_plus", "mmvae", "mopoe"),
     ),
     Setting(
         {"--beta": ".03"},
-        "best coherence on PolyMNIST; .3 for more varied samples",
+        "best coherence on PolyMNIST; use .3 for more varied samples",
         FIG4,
         both(have_images, carries_over),
         ("mmvae", "mopoe"),
     ),
     Setting(
         {"--latent-dim": "48", "--beta": ".3"},
-        "as for drawn birds and captions, where the caption also had a --modality-weights of 5",
+        "used for drawn birds and captions, where the caption also had a --modality-weights of 5",
         "docs/captions.md",
         both(have_images, have_texts),
     ),
     Setting({"--beta": "2.5"}, "published for PolyMNIST", PAGE, have_images, ("mvtcae", "mvtcae_over_messages")),
     Setting(
         {"--latent-dim": "32", "--beta": "2.5"},
-        "published for PolyMNIST, with as many private dimensions for each modality",
+        "published for PolyMNIST, with as many private dimensions per modality",
         "published: Palumbo et al. 2023, 2024",
         have_images,
         ("mmvae_plus", "cmvae"),
@@ -334,15 +334,15 @@ SETTINGS = (
     ),
     Setting(
         {"--method-options": "iterations=20,step_size=.05"},
-        "a fifth of the published chain, which is slow on a CPU; leave it out on a GPU",
+        "a fifth of the published chain, which is slow on a CPU; leave this out on a GPU",
         PAGE,
         always,
         ("jnf", "jnf_dcca"),
     ),
-    Setting({"--beta": ".1"}, "published; at beta 1 training stood on a plateau", PAGE, always, ("crmvae",)),
+    Setting({"--beta": ".1"}, "published; at beta 1, training stayed on a plateau", PAGE, always, ("crmvae",)),
     Setting(
         {"--epochs": "160"},
-        "after 40 epochs of 2,000 rows it stood on a plateau",
+        "after 40 epochs of 2,000 rows, it was still on a plateau",
         SMALL_RUN,
         of(lambda facts: facts.rows <= 2500),
         ("jmvae",),
@@ -355,7 +355,7 @@ SETTINGS = (
     ),
     Setting(
         {"--batch-size": "256"},
-        "its correlations are those of a batch; published 500",
+        "its correlations are computed per batch; published 500",
         PAGE,
         always,
         ("jnf_dcca",),
@@ -365,47 +365,48 @@ SETTINGS = (
 NOTES = (
     Note(
         of(lambda facts: facts.bounds is None),
-        "Nothing is known of what the modalities share ({facts.unmeasured}). Where joint models do no better than the "
-        "baselines, believe the baselines.",
+        "It is not known what the modalities share ({facts.unmeasured}). If joint models are no better than the "
+        "baselines, trust the baselines.",
     ),
     Note(
         of(lambda facts: facts.bounds is not None and facts.sharing == "unknown"),
-        "No model was certain to tell a modality from the others. They may share nothing, or more than "
-        "{facts.bounds.rows:,} rows can show: the unimodal models are the test.",
+        "It is not certain that any model predicts a modality from the others. They may share nothing, or something "
+        "that {facts.bounds.rows:,} rows cannot show. Compare with the unimodal models to find out.",
     ),
     Note(
         of(lambda facts: facts.count > 8),
-        "mopoe of {facts.count} modalities: keep --allocation systematic, the default; exact decodes every row from "
+        "mopoe with {facts.count} modalities: keep --allocation systematic, the default. exact decodes every row from "
         "2^{facts.count} - 1 subsets.",
     ),
     Note(
         of(lambda facts: facts.imbalance >= 10),
-        "The largest modality has {facts.imbalance:,.0f} times the values of the smallest and will rule the loss. "
-        "Published remedy: --modality-weights, the largest size over each size. Here a weight was tried for captions "
-        "alone [docs/captions.md].",
+        "The largest modality has {facts.imbalance:,.0f} times as many values as the smallest and will dominate the "
+        "loss. The published remedy is --modality-weights: the largest size divided by each size. Here, weights "
+        "were tried only for captions [docs/captions.md].",
     ),
     Note(
         of(lambda facts: facts.gaps > 0),
-        "Single values are missing (up to {facts.gaps:.1%} of a table): they are not scored, and nothing need be "
-        "filled in before.",
+        "Single values are missing (up to {facts.gaps:.1%} of a table). They are not scored, and you need not fill "
+        "them in beforehand.",
     ),
     Note(
         samples,
-        "Fit a prior: joint coherence of three models was .17 to .23 from their own and .41 to .61 from a fitted one "
-        f"[{PRIORS}].",
+        "Fit a prior: the joint coherence of three models was .17 to .23 with their own prior and .41 to .61 with a "
+        f"fitted one [{PRIORS}].",
     ),
     Note(
         likelihoods,
-        "12 importance samples, the default, are few: after short training 1.4 of them counted [docs/results.md].",
+        "The default of 12 importance samples is low: after short training, the effective number was 1.4 "
+        "[docs/results.md].",
     ),
     Note(
         both(have_texts, carries_over),
-        "Not to be expected: sentences that fit a picture. Image to caption was at chance for every model "
+        "Do not expect sentences that fit a picture: from image to caption, every model was at chance "
         "[docs/captions.md].",
     ),
     Note(
         both(have_images, carries_over),
-        "Not known: whether something that may be anywhere in a picture can be carried over. No joint model here has "
-        "learned it [docs/results.md, Translated PolyMNIST]; published: idmvae, where it has four places.",
+        "It is not known whether content that may be anywhere in a picture carries over. No joint model has learned "
+        "this here [docs/results.md, Translated PolyMNIST]. Published: idmvae, with four possible places.",
     ),
 )

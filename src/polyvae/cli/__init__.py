@@ -16,7 +16,7 @@ from typing import Any
 
 import tyro
 
-from polyvae import escapes, plugins
+from polyvae import __version__, escapes, plugins
 from polyvae.errors import InputError, RunError
 
 COMMANDS = {  # name -> module in this folder, function; a module is imported when one of its commands is asked for
@@ -44,22 +44,35 @@ COMMANDS = {  # name -> module in this folder, function; a module is imported wh
     "serve": ("serve", "serve"),
 }
 CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f]")  # but tab and newline
-GUIDE = """Multimodal variational autoencoders: train, compare, generate, impute.
+GUIDE = """Train multimodal variational autoencoders, compare them, and use them to generate and impute.
 
-Every command also takes --plugin FILE.py, a Python file of yours that registers methods, data sets, networks,
-likelihoods, metrics or extractors (as often as there are files), and --debug, which shows the traceback of an error."""
+Every command also takes --debug, which shows the traceback of an error, and --plugin FILE.py (repeatable), a Python
+file that registers your own methods, data sets, networks, likelihoods, metrics or extractors. `polyvae --version`
+shows the version."""
+FIRST_STEPS = """polyvae trains multimodal variational autoencoders. Start with:
+
+  polyvae run --dataset toy --epochs 5    train and score a small model, in half a minute
+  polyvae advise --data FILE              find out which method suits your data (CSV, Parquet, AnnData, .npz, ...)
+  polyvae run --data FILE                 train on your data; prints the id of the run
+  polyvae impute RUN --data FILE          fill in missing values with that run
+  polyvae report                          write a page about all runs: report/index.html
+
+`polyvae --help` lists all commands, and `polyvae COMMAND --help` explains one."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs a command. Exit status: 0 done, 1 a run failed (the others finished), 2 bad arguments."""
+    """Runs a command; without one, prints the first steps. Exit status: 0 done, 1 a run failed, 2 bad arguments."""
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     try:
         if found := CONTROL.search("".join(given)):
             raise InputError(f"an argument holds the control character {found[0]!r}; leave it out")
         rest = _with_plugins([argument for argument in given if argument != "--debug"])
+        if rest in ([], ["--version"]):
+            print(f"polyvae {__version__}" if rest else FIRST_STEPS)
+            return
         _asked_for(rest)()
-    except BrokenPipeError:  # who read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except (InputError, RunError, OSError) as error:
@@ -74,12 +87,12 @@ def main(arguments: list[str] | None = None) -> None:
         print(escapes.terminal(f"polyvae: {said}"), file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print("polyvae: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("polyvae: stopped; the same command resumes from the last checkpoint", file=sys.stderr)
         raise SystemExit(130) from None
 
 
 def _asked_for(arguments: Sequence[str]) -> Callable[[], None]:
-    """The command that the arguments name, with its values. Raises SystemExit after help, and for bad arguments."""
+    """The command in the arguments, with its values. Raises SystemExit after help, and for bad arguments."""
     named = [name for word in arguments if (name := word.replace("_", "-")) in COMMANDS][:1]
     if named or not {"-h", "--help"}.isdisjoint(arguments):
         known = {name: _function(name) for name in named}
@@ -89,12 +102,12 @@ def _asked_for(arguments: Sequence[str]) -> Callable[[], None]:
             except SystemExit as ended:
                 if not ended.code:
                     raise
-    # What is wrong is said with all flags at hand: those of another command may have been meant.
+    # Parsed again with all flags: the error can then name the command that has a misplaced flag.
     return _parsed(arguments, {name: _function(name) for name in COMMANDS})
 
 
 def _parsed(arguments: Sequence[str], known: Mapping[str, Callable[..., None]]) -> Callable[[], None]:
-    """As `_asked_for`; commands that are not in `known` have their docstrings alone."""
+    """As `_asked_for`; commands that are not in `known` have only their docstrings."""
     added = "\n\n".join(plugins.summary())
     return tyro.extras.subcommand_cli_from_dict(
         {name: _later(known.get(name) or _stub(name), added) for name in COMMANDS},
@@ -123,7 +136,7 @@ def _stub(name: str) -> Callable[..., None]:
 
 
 def _later(command: Callable[..., None], added: str) -> Callable[..., Callable[[], None]]:
-    """A command put off: it returns the function that carries it out. Its help also says what plug-ins have added."""
+    """A deferred command: it returns the function that does the work. Its help also shows what plug-ins have added."""
 
     @wraps(command)
     def later(*values: Any, **named: Any) -> Callable[[], None]:
@@ -135,9 +148,9 @@ def _later(command: Callable[..., None], added: str) -> Callable[..., Callable[[
 
 
 def _with_plugins(arguments: Sequence[str]) -> list[str]:
-    """Loads the plug-ins of installed packages and those that the arguments name; returns the other arguments.
+    """Loads the plug-ins of installed packages and those named by --plugin; returns the other arguments.
 
-    This comes before the commands are parsed, since what a plug-in adds may stand among their arguments.
+    Plug-ins are loaded before the commands are parsed, since the arguments may name what a plug-in adds.
     """
     plugins.load_installed()
     rest, words = [], iter(arguments)

@@ -1,4 +1,4 @@
-"""The command that says which method suits a data set."""
+"""The command that recommends a method for a data set."""
 
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -22,10 +22,10 @@ from polyvae.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Flags(DataOptions):
-    """Which data, as `polyvae run` takes them; --data alone means --dataset arrays."""
+    """The data, given as to `polyvae run`; --data alone means --dataset arrays."""
 
     dataset: str | None = None
-    """Data set; `polyvae data list` shows them. Default: arrays, if there is --data."""
+    """Data set; `polyvae data list` lists all. Default: arrays, with --data."""
     only: str | None = None
     """Keep only these modalities, comma-separated (m0,m2)."""
     data_seed: int = 0
@@ -34,12 +34,12 @@ class Flags(DataOptions):
     @property
     def name(self) -> str:
         if self.dataset is None and self.data is None:
-            raise InputError("which data? Say: polyvae advise --data FILE, or --dataset NAME")
+            raise InputError("which data? Use: polyvae advise --data FILE, or --dataset NAME")
         return self.dataset or OWN
 
     @property
     def words(self) -> list[str]:
-        """The flags that were given, as `polyvae run` takes them."""
+        """The given flags, as `polyvae run` takes them."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         given = {"dataset": self.name} | given
         return [word for name, value in given.items() for word in (flag(name), str(value))]
@@ -48,15 +48,15 @@ class Flags(DataOptions):
 def advise(
     *, data: Flags, need: Need = "imputation", out: Path | None = None, threads: Threads = None, quiet: Quiet = False
 ) -> None:
-    """Which method for a data set, from what can be measured before training: reasons, settings, commands.
+    """Recommend methods for a data set, from what can be measured before training, with reasons, settings and commands.
 
-    Each reason names its source: measured of these data, measured in docs/, or published. Points: 2, among the best of
-    what was measured or published for this need; 1, good there, or for a reason or by a small run; below 0, the same
-    against. docs/choosing.md has the rules, and what is not known.
+    Each reason names its source: measured on these data, measured in docs/, or published. A method gets 2 points if it
+    was among the best for this need in a measurement or publication. It gets 1 point if it was good there, in a small
+    run, or in theory. Negative points speak against a method. docs/choosing.md has the rules and what is not known.
 
     Args:
-        need: imputation, what rows lack with an interval; coherence, one modality made from others and right in what
-            they share; joint-samples, of all modalities from the prior; likelihoods; speed of training.
+        need: imputation: missing values with intervals; coherence: a modality generated from others that matches what
+            they share; joint-samples: samples of all modalities from the prior; likelihoods; speed: fast training.
         out: JSON file for the facts and the advice.
     """
     use_threads(threads)
@@ -72,10 +72,10 @@ def advise(
     if out is not None:
         files.write_json(out, {"facts": _facts_json(facts), **advice.to_json()})
     if not quiet:
-        judged = ", judged by coherence: no tables of numbers" if fills_content(facts, need) else ""
+        judged = ", judged by coherence (there are no tables of numbers)" if fills_content(facts, need) else ""
         say(f"Need: {need}{judged}\n")
         show(_views(facts))
-        doubts = (f"Look at {name}: {text}" for name, text in loaded.info.get("warnings", {}).items())
+        doubts = (f"Check {name}: {text}" for name, text in loaded.info.get("warnings", {}).items())
         _say_folded((*_said(facts, need), *doubts, ""))
         show(_ranking(advice.choices))
         _say_folded(_lines(advice))
@@ -83,7 +83,7 @@ def advise(
 
 
 def _say_folded(lines: Iterable[str]) -> None:
-    """Prints prose as `show` prints a table: folded into the width of a terminal, in a log line by line."""
+    """Prints prose as `show` prints a table: folded to the width of a terminal; in a log, line by line."""
     terminal = Terminal()
     for line in lines:
         indent = " " * (len(line) - len(line.lstrip()) + 2)
@@ -94,7 +94,7 @@ def _say_folded(lines: Iterable[str]) -> None:
 
 
 def _views(facts: Facts) -> Table:
-    table = table_of("modality", "is", "missing", "nats alone", "known from the others: from", "to")
+    table = table_of("modality", "is", "missing", "nats alone", "predictable from the others: from", "to")
     for view in facts.views:
         numbers = ("", "not measured", "")
         if facts.bounds is not None:
@@ -108,28 +108,31 @@ def _views(facts: Facts) -> Table:
 
 
 def _said(facts: Facts, need: Need) -> Iterator[str]:
-    """The facts about rows, about what modalities share, and about Delta where it bears on the need, in words."""
-    rows = f"{facts.rows:,} training rows, of which {facts.complete:,} are complete."
+    """Sentences about rows, about what modalities share, and about Delta if the need depends on it."""
+    rows = f"{facts.rows:,} training rows; {facts.complete:,} of them are complete."
     if (bounds := facts.bounds) is None:
         yield f"{rows} What modalities share was not measured: {facts.unmeasured}."
         return
     yield rows
     yield (
-        f"Known from the others: summed over features, in nats of {bounds.rows:,} complete rows in 16 bins; ends of "
-        "95 % intervals."
+        f"Predictable from the others: nats summed over features, from {bounds.rows:,} complete rows in 16 bins; ends "
+        "of 95 % intervals."
     )
     is_about_delta = of_the_joint_law(facts, need)
     if facts.reduced:
-        untold = "; Delta is not told by them" if is_about_delta else ""
-        yield f"Seen were {', '.join(facts.reduced)}: what these share, the data share{untold}."
-    certain = {"something": "Certain: modalities share something.", "nothing": "Modalities share nothing that counts."}
-    yield certain.get(facts.sharing, "Whether modalities share anything cannot be told.")
+        untold = ", but they say nothing about Delta" if is_about_delta else ""
+        yield f"Measured on {', '.join(facts.reduced)}: what these share, the data share{untold}."
+    certain = {
+        "something": "It is certain that modalities share something.",
+        "nothing": "Modalities share nothing that matters.",
+    }
+    yield certain.get(facts.sharing, "It is not certain whether modalities share anything.")
     for method, (lower, upper) in facts.delta.items():
         verdict = "costly" if facts.is_costly(method) else "cheap" if facts.is_cheap(method) else "undecided"
         if is_about_delta and upper.value > 0:
             yield (
-                f"Delta of {method}, what its {need} lack whatever the training: {_nats(lower.value)} to "
-                f"{_nats(upper.value)} of at most {_nats(bounds.joint.value)} nats, {verdict}."
+                f"Delta of {method}, which its {need} lose however it is trained: {_nats(lower.value)} to "
+                f"{_nats(upper.value)} of at most {_nats(bounds.joint.value)} nats ({verdict})."
             )
 
 
@@ -143,7 +146,7 @@ def _ranking(choices: tuple[Choice, ...]) -> Table:
 
 
 def _lines(advice: Advice) -> Iterator[str]:
-    yield "cost: modalities encoded and decoded a row and step, over the cheapest above."
+    yield "cost: modalities encoded and decoded per row and step, relative to the cheapest method above."
     if advice.against:
         yield from ("", "Against:")
         for said in dict.fromkeys((choice.points, choice.reasons) for choice in advice.against):
@@ -160,10 +163,13 @@ def _lines(advice: Advice) -> Iterator[str]:
             whose = "" if len(methods) == len(advice.choices) else f"{', '.join(methods)}: "
             yield f"  {whose}{words}"
     if advice.notes:
-        yield from ("", "To know:")
+        yield from ("", "Notes:")
         yield from (f"  {note}" for note in advice.notes)
     yield ""
-    yield "Run the best, and the last ones to compare with (RUN: the id that `run` prints; polyvae report shows all):"
+    yield (
+        "Run the best methods, and the baselines for comparison. RUN is the id that `polyvae run` prints; "
+        "`polyvae report` shows all runs."
+    )
 
 
 def _facts_json(facts: Facts) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What commands have in common: the flags that several of them take, lists as one word, S in a file, tables."""
+"""What commands share: common flags, lists in one word, S from a file, tables."""
 
 import os
 import sys
@@ -18,13 +18,13 @@ from polyvae.errors import InputError
 from polyvae.files import read_settings
 from polyvae.threads import THREADS
 
-Store = Annotated[Path, tyro.conf.arg(metavar="DIR", help="Folder of all runs.")]
-Quiet = Annotated[bool, tyro.conf.arg(help="Print nothing but errors.")]
+Store = Annotated[Path, tyro.conf.arg(metavar="DIR", help="Folder of the runs.")]
+Quiet = Annotated[bool, tyro.conf.arg(help="Print only errors.")]
 Threads = Annotated[int | None, tyro.conf.arg(help="CPU threads. Default: all cores that this process may use.")]
 OF_RUN = "CPU threads. Default: those of the run's config, usually 1."
 RunThreads = Annotated[int | None, tyro.conf.arg(help=OF_RUN)]
 RunName = Annotated[
-    str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run id, the start of one, or a run folder.")
+    str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run id, the start of a run id, or a run folder.")
 ]
 CONDITION = """SQL condition on settings and metrics, such as "method = 'mopoe' AND beta <= 1"."""
 Where = Annotated[str | None, tyro.conf.arg(help=CONDITION)]
@@ -40,8 +40,9 @@ def listed(text: str) -> list[str]:
 
 
 def out_file(path: Path, *endings: str, name: str = "--out") -> Path:
-    """The value of --out, or of an argument `name`, where a command writes a file. Raises InputError, before it
-    computes, where it cannot be."""
+    """The value of --out, or of the argument `name`: a file that a command will write.
+
+    Raises InputError, before anything is computed, if it cannot be written."""
     if path.is_dir():
         raise InputError(f"{name} {path} is a folder; name a file in it")
     if path.exists() and not path.is_file():  # it would be replaced by a file of that name
@@ -52,7 +53,7 @@ def out_file(path: Path, *endings: str, name: str = "--out") -> Path:
 
 
 def out_folder(path: Path) -> Path:
-    """The value of --out where a command writes a folder. Raises InputError where it cannot."""
+    """The value of --out: a folder that a command will write. Raises InputError if it cannot be written."""
     return _writable(path, path, "--out")
 
 
@@ -66,17 +67,17 @@ def _writable(path: Path, folder: Path, name: str) -> Path:
 
 
 def seeded(seed: int) -> int:
-    """The value of --seed. Raises InputError for what no generator takes."""
+    """The value of --seed. Raises InputError for a value that no generator takes."""
     return checked("seed", seed, Seed)
 
 
 def use_threads(count: int | None) -> None:
-    """Lets the command compute on so many threads. Raises InputError for what is no number of threads."""
+    """Sets the number of threads of the command. Raises InputError for an invalid number."""
     torch.set_num_threads(THREADS if count is None else checked("threads", count, ThreadCount))
 
 
 def subsets_in(path: str, read: Callable[[Any], T]) -> T:
-    """The S in a JSON file, as `read` makes it of the content. Raises InputError that names the file."""
+    """S from a JSON file, whose content `read` converts. Raises InputError that names the file."""
     content = read_settings(Path(path))
     try:
         return read(content)
@@ -85,17 +86,17 @@ def subsets_in(path: str, read: Callable[[Any], T]) -> T:
 
 
 def left_out(damage: InputError) -> None:
-    """Says on stderr what cannot be read, while the command goes on with the rest."""
+    """Reports on stderr what cannot be read; the command continues with the rest."""
     say(f"polyvae: left out: {damage}", file=sys.stderr)
 
 
 def say(text: object, file: TextIO | None = None) -> None:
-    """Prints text, of which the terminal obeys nothing."""
+    """Prints text without any codes that a terminal would obey."""
     print(escapes.terminal(str(text)), file=file, flush=True)
 
 
 class Terminal(Console):
-    """Prints tables and text as they are: no markup, no emoji, and no codes that a terminal would obey."""
+    """Prints tables and text literally: no markup, no emoji, and no codes that a terminal would obey."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
@@ -110,7 +111,7 @@ def table_of(*headings: str) -> Table:
 
 
 def show(table: Table) -> None:
-    """Prints a table: folded into the width of a terminal; in a log each row on one line, whatever its length."""
+    """Prints a table: folded to the width of a terminal; in a log, each row on one line of any length."""
     terminal = Terminal()
     if terminal.is_terminal:
         terminal.print(table)

@@ -1,4 +1,4 @@
-"""Commands that show and make data sets."""
+"""The command that shows and makes data sets."""
 
 import json
 from collections.abc import Callable
@@ -30,17 +30,17 @@ def data(
     rows: int = 10,
     quiet: Quiet = False,
 ) -> None:
-    """Look at a data set (preview), describe it (info), make its files (build), or list them all.
+    """Draw a data set (preview), describe it (info), make its files (build), or list all data sets.
 
     Args:
-        action: list, info, preview or build. `build mnist` downloads MNIST into --data-dir, `build inception` the
-            weights of the standard FID.
-        name: The data set. Default: arrays, if there is --data.
-        split: Which part.
-        size: Number of rows. Default all.
-        seed: Seed of generated data, and of the split of your own.
+        action: list, info, preview or build. `build mnist` downloads MNIST into --data-dir; `build inception` downloads
+            the weights for the standard FID.
+        name: Data set. Default: arrays, if there is --data.
+        split: Part of the data set.
+        size: Number of rows. Default: all.
+        seed: Seed of generated data, and of the split of your own data.
         out: PNG file of the preview.
-        rows: Columns of the preview.
+        rows: Number of rows to show, one per column of the preview.
     """
     if action == "list":
         _list()
@@ -48,10 +48,10 @@ def data(
     if name is None and data.data is not None:
         name = OWN
     if name is None:
-        raise InputError(f"which data set? Say: polyvae data {action} NAME, with one of {', '.join(datasets.DATASETS)}")
+        raise InputError(f"which data set? Use: polyvae data {action} NAME, with one of {', '.join(datasets.DATASETS)}")
     if action == "build" and name in DOWNLOADS:
         if data.data_dir is None:
-            raise InputError(f"where to? Say: polyvae data build {name} --data-dir DIR")
+            raise InputError(f"where to? Use: polyvae data build {name} --data-dir DIR")
         say(DOWNLOADS[name](data.data_dir))
         return
     if action == "preview":

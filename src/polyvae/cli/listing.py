@@ -1,4 +1,4 @@
-"""Commands that say what there is: methods, metrics."""
+"""Commands that list methods and metrics."""
 
 import inspect
 from typing import Annotated
@@ -19,13 +19,13 @@ ITS_OWN = "its own"
 
 
 def methods(name: Annotated[str | None, tyro.conf.Positional] = None) -> None:
-    """Show the table of methods; with a name, what one maximises, its options and its defaults.
+    """List all methods; with a name, show what that method maximises, its options and its defaults.
 
-    joint bound: whether it bounds log p of all modalities. cost: modalities encoded + decoded per row and step, on
-    average, of 5.
+    joint bound: whether the objective bounds log p of all modalities. cost: number of modalities that are encoded +
+    decoded per row and step, on average, with 5 modalities.
 
     Args:
-        name: A method of the table.
+        name: A method of the list.
     """
     if name is not None:
         _show_one(METHODS.named(name))
@@ -65,7 +65,7 @@ def _objective(method: Method) -> str:
 
 
 def _defaults(method: Method) -> dict[str, str]:
-    """Options of its own, which --method-options changes."""
+    """The method's own options, which --method-options changes."""
     if method.options is None:
         return {}
     values = {key: getattr(method.options(), key) for key in names_of(method.options)}
@@ -91,7 +91,7 @@ def _cost(method: Method) -> str:
 
 
 def metrics() -> None:
-    """Show the table of metrics: what they measure, whether every run has them, what they need."""
+    """List all metrics: what they measure, whether every run computes them, and what they need."""
     table = table_of("metric", "what it measures", "in every run", "needs")
     for name, metric in METRICS.items():
         needs = [metric.needs or "", "labels" if metric.needs_labels else "", "images" if metric.needs_images else ""]

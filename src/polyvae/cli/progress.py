@@ -13,7 +13,7 @@ from polyvae.runs.store import RunStore
 from polyvae.sweeps import costs
 
 LINE_SECONDS = 20.0  # between plain lines
-PREPARING = "preparing: data, and what reads them (a judge or critic, trained for about a minute, once per data set)"
+PREPARING = "preparing the data, and a judge or critic if metrics need one (about a minute, once per data set)"
 
 
 class _Display:
@@ -38,7 +38,7 @@ class _Display:
             self.progress.stop()
 
     def line(self, text: str, *, now: bool) -> None:
-        """Prints a plain line in a pipe, at most one every 20 seconds unless `now`."""
+        """Prints a plain line in a pipe, at most once in 20 seconds unless `now`."""
         if self.quiet or self.is_live or (not now and time.monotonic() - self.last_line < LINE_SECONDS):
             return
         self.last_line = time.monotonic()
@@ -46,7 +46,7 @@ class _Display:
 
 
 class Bar(_Display):
-    """One computation: the steps or the named parts that it counts, and what else is under way."""
+    """One computation: its steps or named parts, and what is being done."""
 
     def __enter__(self) -> Self:
         self.task = self.progress.add_task("reading the data", total=None, note="")
@@ -67,14 +67,14 @@ class Bar(_Display):
         self.line(f"{done:,} of {total:,} rows", now=False)
 
     def part(self, name: str, done: int, total: int) -> None:
-        """`done` of `total` parts are finished; `name` is under way, empty at the end."""
+        """`done` of `total` parts are finished; `name` is the current one, empty at the end."""
         self.progress.update(self.task, description=name or "bounds", completed=done, total=total)
         if name:
             self.line(f"[{done + 1} of {total}] {name}", now=True)
 
 
 class SweepTable(_Display):
-    """The runs of a sweep: done, failed, running, waiting, time left; and the epoch of those under way."""
+    """The runs of a sweep: done, failed, running, waiting, time left; and the epoch of the running ones."""
 
     def __init__(self, store: RunStore, configs: Sequence[RunConfig], workers: int, quiet: bool) -> None:
         super().__init__(quiet)
@@ -114,7 +114,7 @@ class SweepTable(_Display):
         self.line(f"{text}: " + "; ".join(map(self._place, running)), now=False)
 
     def summary(self, running: int) -> str:
-        """How many runs are in which state, and the time that those not finished will take."""
+        """How many runs are in each state, and how long the unfinished ones will take."""
         failed = sum(not record.is_done for record in self.records)
         waiting = len(self.configs) - len(self.records) - running
         if time.monotonic() - self.left_at > LINE_SECONDS:
@@ -131,7 +131,7 @@ class SweepTable(_Display):
         return "" if seconds is None else f", about {duration(seconds / self.workers)} left"
 
     def _place(self, run_id: str) -> str:
-        """Moves the run's bar to where its history is, and says where that is."""
+        """Moves the run's bar to its last epoch, and returns it in words."""
         if run_id not in self.tasks:
             self.tasks[run_id] = self.progress.add_task(run_id, total=None, note="")
         history = self.store.history(run_id)

@@ -1,4 +1,4 @@
-"""Commands that make runs and read them."""
+"""Commands that make runs, score them and report on them."""
 
 import os
 from dataclasses import dataclass
@@ -37,10 +37,10 @@ class Flags(RunConfig):
     """JSON file with your own S, for --method custom."""
 
     def __post_init__(self) -> None:
-        """Checked by `config`, so that its errors look like all others."""
+        """`config` checks the values, so that these errors look like all others."""
 
     def config(self) -> RunConfig:
-        """The config that the flags stand for. Raises InputError, naming the flag."""
+        """The config that the flags describe. Raises InputError that names the flag."""
         content = self.to_dict()
         if self.subsets is not None:
             content["subsets"] = subsets_in(self.subsets, subsets.terms_text)
@@ -48,8 +48,8 @@ class Flags(RunConfig):
 
 
 def run(config: Flags, *, store: Store = STORE, quiet: Quiet = False) -> None:
-    """Train and score one model; the same command again goes on where it stopped, or shows the finished run."""
-    quiet = quiet or os.environ.get("RANK", "0") != "0"  # one process of torchrun speaks for all
+    """Train and score one model. Repeating the command resumes an interrupted run, or shows a finished one."""
+    quiet = quiet or os.environ.get("RANK", "0") != "0"  # only one process of torchrun prints
     with Bar(quiet) as bar:
         result = train_and_score(config.config(), store, on_step=bar.step, say=bar.say)
     if not quiet:
@@ -59,10 +59,10 @@ def run(config: Flags, *, store: Store = STORE, quiet: Quiet = False) -> None:
 
 
 def report(*, store: Store = STORE, out: Path = Path("report"), quiet: Quiet = False) -> None:
-    """Write report/index.html, one self-contained page, and its figures, from the records of a store.
+    """Write a report on all runs of a store: report/index.html, a self-contained page, and its figures.
 
     Args:
-        out: Folder to write to.
+        out: Folder of the report.
     """
     from polyvae.report import write_report  # here: it starts slowly, with figures and templates
 
@@ -82,13 +82,13 @@ def evaluate(
     store: Store = STORE,
     quiet: Quiet = False,
 ) -> None:
-    """Score a finished run by more metrics, and add them to its record; `polyvae metrics` lists them.
+    """Compute more metrics of a finished run and add them to its record; `polyvae metrics` lists them.
 
     Args:
-        metrics: Comma-separated names; all: whatever the data and the installed extras allow; default: as in `run`.
-        prior: A prior fitted by fit-prior in place of the model's own; what depends on it is kept as prior/<kind>/...
-        importance_samples: Importance samples per test row, for log-likelihoods. Default: as the run's config says.
-        device: cpu, cuda or auto. Default: as the run's config says.
+        metrics: Comma-separated names. all: all that the data and the installed extras allow; default: as in `run`.
+        prior: Use a prior from fit-prior, not the model's own; what depends on it is kept as prior/<kind>/...
+        importance_samples: Importance samples per test row, for log-likelihoods. Default: as in the run's config.
+        device: cpu, cuda or auto. Default: as in the run's config.
     """
     given = {"importance_samples": importance_samples, "threads": threads, "device": device}
     changes = {name: value for name, value in given.items() if value is not None}
@@ -108,6 +108,6 @@ def _print_record(record: Record, folder: Path) -> None:
         for row in rows:
             table.add_row(*row)
         terminal.print(table)
-    else:  # in a log each number stands whole on the line of its key
+    else:  # in a log, each number stays on the line of its key
         say("\n".join(" ".join(row) for row in rows))
     say(f"{record.run_id}: {record.status}, in {folder}")

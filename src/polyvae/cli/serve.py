@@ -1,4 +1,4 @@
-"""The command that opens a page on which a model is asked."""
+"""The command that opens a page to try out a model."""
 
 from typing import Literal
 
@@ -21,14 +21,14 @@ def serve(
     host: str = LOOPBACK,
     port: int = 7860,
 ) -> None:
-    """Open a page in the browser (extra [app]): choose a row and what is given of it, see what the model draws.
+    """Open a page in the browser (extra [app]): choose a row and the given modalities, and see what the model draws.
 
-    Only this machine can reach it, unless --host says otherwise. Stop it with Ctrl+C.
+    Only this machine can reach the page, unless you set --host. Stop it with Ctrl+C.
 
     Args:
         data: The rows, as `run` takes them. Default: the run's test rows.
-        prior: Draw from a prior fitted by fit-prior, where nothing is given, not from the model's own.
-        host: Address to listen on; 0.0.0.0 lets whoever reaches this machine use the page.
+        prior: If nothing is given, draw from a prior fitted by fit-prior, not from the model's own.
+        host: Address to listen on. With 0.0.0.0, anyone who can reach this machine can use the page.
         port: Port to listen on.
     """
     vae = model.load(prior)

@@ -1,4 +1,4 @@
-"""Commands that hand a finished run to others, and take one."""
+"""Commands that share a finished run, and fetch a shared one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,13 +24,13 @@ def pack(
     store: Store = STORE,
     quiet: Quiet = False,
 ) -> None:
-    """Write a finished run as one file: model, weights, record, pictures and a model card.
+    """Write a finished run to one file: model, weights, record, pictures and a model card.
 
-    It is a .tar file of JSON, safetensors, PNG and Markdown, which `polyvae store unpack` adds to a store. No path of
-    this machine and no cell of a table is in it; pictures show test rows.
+    The file is a .tar of JSON, safetensors, PNG and Markdown, which `polyvae store unpack` adds to a store. It
+    contains no path of this machine and no cell of a table, but its pictures show test rows.
 
     Args:
-        out: File to write. Default: RUN.tar, RUN being the whole run id.
+        out: File to write. Default: the full run id, with .tar.
     """
     folder = RunStore(store).existing(run)
     path = out_file(Path(f"{folder.name}.tar") if out is None else out, ".tar")
@@ -48,10 +48,10 @@ def push(
     store: Store = STORE,
     quiet: Quiet = False,
 ) -> None:
-    """Upload what `pack` would write to a repository of the Hugging Face hub (extra [hub]; `hf auth login` first).
+    """Upload a finished run, as `pack` writes it, to the Hugging Face hub (extra [hub]; `hf auth login` first).
 
     Args:
-        public: Make a new repository public. One that is there stays as it is.
+        public: Make a new repository public. An existing repository is not changed.
     """
     address = sharing.push(RunStore(store).existing(run), repository, license, public=public)
     if not quiet:
@@ -59,11 +59,11 @@ def push(
 
 
 def pull(repository: Repository, *, revision: str | None = None, store: Store = STORE, quiet: Quiet = False) -> None:
-    """Add the run in a repository of the Hugging Face hub to the store (extra [hub]), once its checksums are right.
+    """Fetch a run from the Hugging Face hub (extra [hub]), verify its checksums and add it to the store.
 
     Args:
-        revision: Branch, tag or commit. Default: the newest.
+        revision: Branch, tag or commit. Default: the latest.
     """
     run_id, is_new = sharing.pull(repository, RunStore(store), revision)
     if not quiet:
-        say(RunStore(store).folder(run_id) if is_new else f"{run_id} was in {store} already, and stays as it was")
+        say(RunStore(store).folder(run_id) if is_new else f"{run_id} was already in {store}, and is unchanged")

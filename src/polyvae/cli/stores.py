@@ -1,4 +1,4 @@
-"""Commands that read a store and look after it."""
+"""Commands that read and maintain a store."""
 
 import io
 from collections import Counter
@@ -41,10 +41,13 @@ def records(
     out: Path | None = None,
     quiet: Quiet = False,
 ) -> None:
-    """Show the runs of a store, or of a folder of records alone, as a table, or write it to a .parquet or .csv file.
+    """Show the runs of a store as a table, or write the table to a .parquet or .csv file.
+
+    A folder that holds only records will do as a store.
 
     Args:
-        columns: Comma-separated settings and metric keys; a name may end in *. Default: what differs; all with --out.
+        columns: Comma-separated settings and metric keys; a name may end in *. Default: what differs between runs; with
+            --out, all.
         out: File to write, such as results.parquet.
     """
     import polars as pl  # here: it starts slowly, and most commands on a store need no table
@@ -56,7 +59,7 @@ def records(
     ended = _ended(store)
     frame = table.table(ended)
     if where is not None and not len(frame := table.where(frame, where)):
-        raise InputError(f"--where {where!r}: none of the {len(ended)} runs is so")
+        raise InputError(f"--where {where!r}: matches none of the {len(ended)} runs")
     whole = frame
     if columns is not None:
         frame = table.columns(whole, listed(columns))
@@ -74,7 +77,7 @@ def records(
         tbl_hide_column_data_types=True,
         tbl_hide_dataframe_shape=True,
         tbl_formatting="NOTHING",
-        tbl_width_chars=UNFOLDED,  # a run id in one piece
+        tbl_width_chars=UNFOLDED,  # keeps a run id on one line
         fmt_str_lengths=60,
     ):
         say(shown)
@@ -88,11 +91,11 @@ def export(
     where: Where = None,
     quiet: Quiet = False,
 ) -> None:
-    """Hand finished runs to an experiment tracker: settings, metrics and training curves. Nothing leaves this machine.
+    """Export settings, metrics and training curves to an experiment tracker. Nothing leaves this machine.
 
     Args:
         to: Tracker; the extra [trackers] installs all four.
-        out: New folder that the tracker is pointed at.
+        out: New folder, which you then open in the tracker.
     """
     place = RunStore(store)
     out_folder(out)
@@ -117,17 +120,18 @@ def store(
     dry_run: bool = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find damaged and half runs, remove what nothing needs, copy the records, or carry a store as one file.
+    """Check a store, clean it, copy its records, or move it as one file.
 
-    check: damaged and half runs. gc: removes what nothing needs. copy: the records alone. pack FILE.tar: records,
-    pictures and checkpoints, for another machine to go on with. unpack FILE.tar: adds the runs of a pack to the store.
+    check: lists damaged and unfinished runs. gc: removes leftovers. copy: copies only the records. pack FILE.tar: packs
+    records, pictures and checkpoints, so that another machine can continue. unpack FILE.tar: adds packed runs to the
+    store.
 
     Args:
         action: check, gc, copy, pack or unpack.
         file: The .tar file to pack into, or to unpack.
-        out: Folder to copy records to; it is a store of its own, small enough to commit.
-        weights: Pack the weights of finished runs, too.
-        dry_run: Say what gc would remove, and remove nothing.
+        out: Folder to copy the records to. It is a store itself, small enough to commit.
+        weights: Also pack the weights of finished runs.
+        dry_run: Show what gc would remove, without removing it.
     """
     place = RunStore(store)
     _check_words(action, file, {"out": out is not None, "weights": weights, "dry-run": dry_run})
@@ -147,9 +151,9 @@ def store(
         said = f"{count} runs packed: {file}"
     elif action == "unpack" and file is not None:
         added, left = packing.unpack(file, place)
-        said = f"{added} runs added to {store}" + (f", {left} left as they were" if left else "")
+        said = f"{added} runs added to {store}" + (f", {left} were already there" if left else "")
     elif out is None:
-        raise InputError("where to? Say: polyvae store copy --out DIR")
+        raise InputError("where to? Use: polyvae store copy --out DIR")
     else:
         said = f"{len(upkeep.copy_records(place, RunStore(out_folder(out)), left_out))} records new or changed in {out}"
     if not quiet:
@@ -157,13 +161,13 @@ def store(
 
 
 def _check_words(action: str, file: Path | None, flags: Mapping[str, bool]) -> None:
-    """Raises InputError for a missing file, and for a flag that the action would not look at."""
+    """Raises InputError for a missing or needless file, and for a flag that the action would ignore."""
     if (file is None) == (action in ("pack", "unpack")):
-        raise InputError("name a file: polyvae store pack FILE.tar, or unpack FILE.tar; the others take none")
+        raise InputError("only pack and unpack take a file, and need one: polyvae store pack FILE.tar")
     of_action = {"out": "copy", "weights": "pack", "dry-run": "gc"}
     for flag, is_set in flags.items():
         if is_set and action != of_action[flag]:
-            raise InputError(f"--{flag} is for store {of_action[flag]}; leave it out of store {action}")
+            raise InputError(f"--{flag} belongs to store {of_action[flag]}; leave it out of store {action}")
 
 
 def compare(
@@ -174,12 +178,12 @@ def compare(
     out: Path = Path("compare.png"),
     quiet: Quiet = False,
 ) -> None:
-    """Show where runs differ in their settings, and their metrics side by side; draw their sample grids in one picture.
+    """Show settings in which runs differ, and their metrics side by side; draw their sample grids in one picture.
 
     Args:
-        runs: Run ids, starts of ids, or run folders; at least two.
-        metrics: Comma-separated starts of metric keys; all for all.
-        out: PNG file of the grids that at least two runs have.
+        runs: At least two run ids, starts of run ids, or run folders.
+        metrics: Comma-separated starts of metric keys, or all.
+        out: PNG file for the grids that at least two runs have.
     """
     from polyvae.report import side_by_side  # here: it starts slowly, with figures and templates
 
@@ -193,19 +197,19 @@ def compare(
         shown.add_row(row.name, *(_text(value) for value in row.values))
     if not quiet:
         show(shown)
-    drawn = side_by_side.picture(compared, out)  # last: one damaged picture must not take the numbers with it
+    drawn = side_by_side.picture(compared, out)  # last, so that a damaged picture cannot hide the numbers
     if quiet:
         return
     say(f"{drawn} kinds of sample grids side by side: {out}" if drawn else "no sample grids to compare")
 
 
 def claims(*, store: Store = STORE, out: Path | None = None, quiet: Quiet = False) -> None:
-    """Judge the paper's claims C1 to C18 by the runs of a store: what it says, what was measured, whether it holds.
+    """Test the paper's claims C1 to C18 against the runs of a store: statement, measured numbers, verdict.
 
-    A folder that holds records alone will do as a store.
+    A folder that holds only records will do as a store.
 
     Args:
-        out: Markdown file to write the table to.
+        out: Markdown file for the table.
     """
     if out is not None:
         out_file(out)
@@ -225,7 +229,7 @@ def claims(*, store: Store = STORE, out: Path | None = None, quiet: Quiet = Fals
 
 def _ended(store: Path) -> list[Record]:
     if not (ended := RunStore(store).records(left_out)):
-        raise InputError(f"no finished run in {store}; start one with `polyvae run` or `sweep`, or choose --store")
+        raise InputError(f"no finished run in {store}; start one with `polyvae run`, or choose another --store")
     return ended
 
 

@@ -1,4 +1,4 @@
-"""The command that makes many runs."""
+"""The command that does many runs."""
 
 import math
 import shlex
@@ -26,7 +26,7 @@ from polyvae.sweeps.executors import Resources
 from polyvae.sweeps.sweep import AT_ONCE, Watcher, sweep, work_left
 from polyvae.threads import CORES
 
-STOPPING = "stopping: running runs are finished, no further one is started; Ctrl-C again stops at once"
+STOPPING = "stopping: the current runs will be finished, and no other is started; Ctrl-C again stops at once"
 
 
 def sweep_command(
@@ -50,33 +50,33 @@ def sweep_command(
     dry_run: bool = False,
     quiet: Quiet = False,
 ) -> None:
-    """Do all runs of an experiment that the store lacks. The same command again resumes.
+    """Do all runs of an experiment that are not in the store yet. Repeating the command resumes.
 
-    Ctrl-C once finishes the runs under way and starts no other; twice stops at once, and runs go on from their
-    checkpoints later. Several sweeps may share one store.
+    Ctrl-C once finishes the current runs and starts no other. Ctrl-C twice stops at once; the runs later resume from
+    their checkpoints. Several sweeps may share one store.
 
     Args:
-        experiment: A name (quick, fig02_quality_vs_beta, ...; a wrong one lists all) or a .py file that defines
+        experiment: A name (quick, fig02_quality_vs_beta, ...; an unknown name lists all) or a .py file that defines
             configs() -> list[RunConfig].
-        preset: Size of an experiment that has several: cpu (minutes per run; the default), gpu_small and gpu (sized for
-            one large GPU), or paper (as published).
-        where: SQL on settings that picks some of the runs, such as "method = 'mopoe' AND beta <= 1".
-        workers: Runs at a time. On this machine's cores each has a process of its own; on its GPU they take turns in
-            one. auto: two on two cores or more, where two runs of one thread beat one of two; on a GPU as many as its
-            memory holds, at most eight.
-        minutes: End after this time. No run is started that would not end by then; those under way leave checkpoints,
-            and the same command goes on.
-        executor: local: this machine. ray: Ray, here or on a cluster. slurm: one Slurm job per run.
-        cpus: CPUs per run on Ray or Slurm (its threads are --threads); Ray takes fractions.
+        preset: Size of an experiment that has several: cpu (minutes per run; the default), gpu_small or gpu (for one
+            large GPU), or paper (as published).
+        where: SQL condition on settings that selects runs, such as "method = 'mopoe' AND beta <= 1".
+        workers: Number of runs at a time. On CPU cores, each run has its own process; on a GPU, the runs take turns in
+            one process. auto: two on two or more cores, since two runs of one thread beat one run of two; on a GPU, as
+            many as its memory holds, at most eight.
+        minutes: Stop after this time. No run is started that could not finish by then. Unfinished runs leave
+            checkpoints, from which the same command resumes.
+        executor: local: this machine; ray: Ray, here or on a cluster; slurm: one Slurm job per run.
+        cpus: CPUs per run on Ray or Slurm (--threads sets the threads); Ray takes fractions.
         gpus: GPUs per run on Ray or Slurm; Ray takes fractions, such as .25 for four runs on one GPU.
-        threads: CPU threads of each run; another number makes another run. Default: as the experiment says, mostly 1.
+        threads: CPU threads of each run; a different number gives a different run. Default: the experiment's, mostly 1.
         address: Address of a Ray cluster (auto, or HOST:PORT). Default: this machine.
         partition: Slurm partition.
         job_minutes: Time limit of a Slurm job. Default: submitit's.
-        order: longest: by falling cost, so that no long run starts last; listed: as the experiment lists them.
-        data_dir: Folder with mnist/ and so on, for all runs.
-        retry_failed: Do failed runs again.
-        dry_run: Show the runs, what they will take, and do nothing.
+        order: longest: longest runs first, so that no long run starts last; listed: in the order of the experiment.
+        data_dir: Folder that holds mnist/ and other data, for all runs.
+        retry_failed: Repeat failed runs.
+        dry_run: Only list the runs and estimate their time and disk space.
     """
     place = RunStore(store)
     if minutes is not None and not 0 < minutes < math.inf:
@@ -113,14 +113,14 @@ def sweep_command(
     failed = [record for record in records if not record.is_done]
     if failed:
         lines = "\n".join(f"  {record.run_id}: {record.error}" for record in failed)
-        others = "stopped; the same command goes on" if stopping.is_set() else "the others are finished"
+        others = "stopped; the same command resumes" if stopping.is_set() else "the others are finished"
         raise RunError(f"{len(failed)} of {len(records)} runs failed ({others}):\n{lines}")
     if stopping.is_set():
         raise KeyboardInterrupt
     if left := len({*configs}) - len(records):
         seconds = costs.left(configs, records)
-        how_long = "" if seconds is None else f", about {duration(seconds / expected)} with {expected} at a time"
-        say(f"time is up: {len(records)} runs done, {left} left{how_long}; the same command goes on")
+        how_long = "" if seconds is None else f" (about {duration(seconds / expected)} with {expected} at a time)"
+        say(f"time is up: {len(records)} runs done, {left} left{how_long}; the same command resumes")
         return
     if not quiet:
         say(f"{len(records)} runs done in {store}; see them with: polyvae report --store {shlex.quote(str(store))}")
@@ -146,7 +146,7 @@ def _interruptible(say: Callable[[str], None]) -> Generator[Event]:
 
 
 def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed: bool, *, is_for_gpu: bool) -> None:
-    """The plan: one row per run, then time and disk of what is to do, as far as finished runs tell."""
+    """Prints the plan: one row per run, then the time and disk space still needed, as estimated from finished runs."""
     known = {record.run_id: record for record in store.records(left_out)}
     plans = make_plans(configs)
     left = {plan.run_id: work for plan in plans if (work := work_left(plan, store, retry_failed))}
@@ -157,13 +157,13 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
     shown = table_of("run", "state", "expected")
     for run_id, cost in expected.items():
         state = known[run_id].status if run_id in known else "to do"
-        state += ", to be scored by more metrics" * (left.get(run_id) == "score")
+        state += ", needs more metrics" * (left.get(run_id) == "score")
         shown.add_row(run_id, state, "?" if cost is None else duration(cost))
     show(shown)
-    time = duration(sum(expected[r] or 0 for r in left) / workers) if seconds else "unknown before a run is done"
+    time = duration(sum(expected[r] or 0 for r in left) / workers) if seconds else "unknown until a run is done"
     todo = [by_id[run_id] for run_id, work in left.items() if work == "run"]
     if not seconds and is_for_gpu and (on_gpu := costs.estimate_on_gpu(todo)) is not None:
-        time = f"about {duration(on_gpu)} on one H200, by step times measured there"
+        time = f"about {duration(on_gpu)} on one H200, from step times measured there"
     with_models = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
     folders, runs = with_models[:50], sum(work == "run" for work in left.values())
     size = sum(map(upkeep.size, folders)) / len(folders) * runs / 1e6 if folders else None

@@ -1,4 +1,4 @@
-"""The command about the paper's theorem: Delta of a law, the audit of a run, the cheapest S, bounds from data."""
+"""The command about the paper's theorem: Delta of a law, audits of runs, the best S, bounds from data."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,24 +38,24 @@ from polyvae.subsets import SubsetMixture
 
 @dataclass(frozen=True, kw_only=True)
 class Flags(DataOptions):
-    """Options of the law, and of what is asked of it. --data is for estimate; its real values are quantised."""
+    """Options of the law and of the actions. --data is for estimate, which quantises real values."""
 
     symbols: int | None = None
-    """Values per modality of a certified generator. Default 2."""
+    """Number of values per modality of a certified generator. Default 2."""
     seed: int = 0
-    """Seed of a generator, and of the audit's fresh rows."""
+    """Seed of a generator, and of the fresh rows of an audit."""
     bins: int = 16
-    """Values of a quantised feature, by quantiles."""
+    """Number of values of a quantised feature, which quantiles separate."""
     subsets: str | None = None
     """JSON file with your own S, shown beside the methods."""
     beta: float = 1.0
-    """Weight of the rate in the beta gap."""
+    """Weight beta of the rate in the beta gap."""
     points: int = 9
-    """Steps of the frontier."""
+    """Number of points on the frontier."""
     least_share: float = 0.0
-    """Weight that each single modality keeps at least, for tradeoff."""
+    """Smallest weight of each single modality, for tradeoff."""
     rows: int = 1000
-    """Fresh rows an audit measures on."""
+    """Number of fresh rows that an audit measures on."""
     threads: Threads = None
     store: Store = STORE
     quiet: Quiet = False
@@ -67,7 +67,7 @@ class Flags(DataOptions):
 
 
 class Result(NamedTuple):
-    """content: for JSON. sets: each S of a frontier, for files of their own."""
+    """content: for JSON. sets: each S of a frontier, for separate files."""
 
     content: Any
     tables: list[Table]
@@ -82,20 +82,20 @@ def theory(
     law: Flags,
     out: Path | None = None,
 ) -> None:
-    """What sub-sampling of modalities costs, in nats: Delta of a law, a run against what is certain, the best S.
+    """Show in nats what sub-sampling of modalities costs.
 
-    discrepancy LAW: Delta for each method, by modality. audit RUN: distortion, rate and the slack of every certified
-    bound (docs/theory.md). floors: every finished run of --store against the floor of its distortion, kept in its
-    record for the report. tradeoff LAW: the S of least Delta for every mean number of observed modalities.
-    estimate --data FILE: before training, an interval of Delta on your own data, and which methods avoid it.
+    discrepancy LAW: Delta of each method, by modality. audit RUN: distortion, rate and the slack of every certified
+    bound (docs/theory.md). floors: the floor of the distortion of every finished run in --store, which is added to the
+    records for the report. tradeoff LAW: the S with the smallest Delta for each mean number of observed modalities.
+    estimate --data FILE: an interval of Delta on your own data, before training, and methods that avoid this cost.
     LAW is a joint table in a .npy file, a data set with a generator (polymnist, symbols, toy, ...), or a certified
     generator (random, independent, shared, common_cause, noisy_cause, xor).
 
     Args:
         action: discrepancy, audit, floors, estimate or tradeoff.
-        target: The law, or the run: its id, the start of one, or its folder.
-        out: JSON file for the result. For tradeoff FILE.json also gets FILE.1.json, FILE.2.json, ... beside it, one S
-            each, as `polyvae run --method custom --subsets` takes it.
+        target: The law, or the run: its id, the start of its id, or its folder.
+        out: JSON file for the result. With tradeoff, FILE.1.json, FILE.2.json, ... beside FILE.json each hold one S,
+            for `polyvae run --method custom --subsets`.
     """
     seeded(law.seed)
     use_threads(law.threads)
@@ -110,7 +110,7 @@ def theory(
 
 
 def _write(out: Path, result: Result) -> str:
-    """Writes the result, and each S of a frontier to a file of its own; returns what it wrote."""
+    """Writes the result, and each S of a frontier to a separate file; returns what it wrote."""
     files.write_json(out, result.content)
     paths = [out.with_suffix(f".{number}.json") for number in range(1, len(result.sets) + 1)]
     for path, S in zip(paths, result.sets, strict=True):
@@ -121,7 +121,7 @@ def _write(out: Path, result: Result) -> str:
 
 def _law(action: str, target: str | None, flags: Flags) -> Any:
     if target is None:
-        raise InputError(f"{action} of what? Say: polyvae theory {action} LAW")
+        raise InputError(f"{action} of what? Use: polyvae theory {action} LAW")
     if not target.endswith(".npy"):
         options = datasets.options_of(target, flags) if target in datasets.DATASETS else flags.given
         arguments: dict[str, Any] = {"symbols": flags.symbols, "seed": flags.seed} | options
@@ -143,10 +143,10 @@ def _discrepancy(target: str | None, flags: Flags) -> Result:
     sizes = ", ".join(f"H({name}) = {_nats(known.of((name,)))}" for name in known.names)
     words = (
         f"H(X) = {_nats(known.joint)}, {sizes}; total correlation {_nats(known.total_correlation())}. All in nats.\n"
-        "Delta: what no decoder can know of the modalities that the encoder does not see, averaged over S."
+        "Delta: the information about unseen modalities that no decoder can have, averaged over S."
     )
     if not known.is_discrete:
-        words += "\nThese are differential entropies: Delta depends on units, and is no floor (docs/theory.md)."
+        words += "\nThese are differential entropies: Delta depends on the units and is not a floor (docs/theory.md)."
     if isinstance(law, exact.ImageLaw) and not law.is_exact:
         words += "\nCrops or masks repeat in this generator, so Delta is a lower bound."
     return Result({"joint": known.joint, "beta": flags.beta, "methods": content}, [table], words)
@@ -172,13 +172,13 @@ def _floors(target: str | None, flags: Flags) -> Result:
     for floor in floors:
         numbers = (floor.distortion, floor.floor, floor.distortion - floor.floor, floor.delta)
         table.add_row(floor.run_id, *map(_nats, numbers))
-    words = "In nats of the Laplace loss (docs/theory.md, line 7); in the records now, for `polyvae report`."
+    words = "In nats of the Laplace loss (docs/theory.md, line 7). `polyvae report` will show the floors."
     return Result([floor._asdict() for floor in floors], [table], words)
 
 
 def _audit(target: str | None, flags: Flags) -> Result:
     if target is None:
-        raise InputError("audit of what? Say: polyvae theory audit RUN")
+        raise InputError("audit of what? Use: polyvae theory audit RUN")
     audit = audit_run(target, store=RunStore(flags.store), rows=flags.rows, seed=flags.seed)
     lines = table_of("line", "certain for S", "value", "bound", "slack", "error")
     for line in audit.lines:
@@ -212,7 +212,7 @@ def _audit_json(audit: Audit) -> dict[str, Any]:
 
 def _estimate(target: str | None, flags: Flags) -> Result:
     if flags.data is None:
-        raise InputError("which data? Say: polyvae theory estimate --data FILE")
+        raise InputError("which data? Use: polyvae theory estimate --data FILE")
     mixtures = None if (own := flags.mixture) is None else exact.presets(own.names) | {"custom": own}
     with Bar(flags.quiet) as bar:
         bounds = estimate(flags.data, S=mixtures, bins=flags.bins, seed=flags.seed, on_part=bar.part)
@@ -224,17 +224,16 @@ def _estimate(target: str | None, flags: Flags) -> Result:
         pairs = (intervals[name] for intervals in bounds.hidden.values())
         hidden.add_row(name, described, *(f"{_nats(low.value)}, {_nats(high.value)}" for low, high in pairs))
     words = (
-        f"{bounds.rows:,} rows; models: {bounds.models}; in nats of the quantised data, outer ends of 95 % "
-        "intervals.\n"
-        "'features alone': the floor of decoders that treat the features of an unseen modality as independent.\n"
-        "'hidden': what the encoder does not know of a modality where it does not see it, averaged over S.\n"
+        f"{bounds.rows:,} rows; models: {bounds.models}; nats of the quantised data; outer ends of 95 % intervals.\n"
+        "'features alone': the floor for decoders that treat the features of an unseen modality as independent.\n"
+        "'hidden': what the encoder cannot know about a modality when it does not see it, averaged over S.\n"
     )
     reasons = "".join(f"  - {reason}\n" for reason in _reasons(bounds))
     return Result(_estimate_json(bounds), [ends, hidden], words + reasons + bounds.advice)
 
 
 def _reasons(bounds: Estimate) -> list[str]:
-    """Which ends rest on what; why the labels are not used, where they are not."""
+    """What each end rests on, and why labels are not used, if they are not."""
     users: dict[str, list[str]] = {}
     for what, intervals in (("", bounds.delta), (" (features alone)", bounds.factorised)):
         for method, (lower, upper) in intervals.items():

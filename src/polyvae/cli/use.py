@@ -55,14 +55,14 @@ Arrays = dict[str, Any]  # name -> array or tensor
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFlags:
-    """Which trained model, and how it is used."""
+    """Which trained model, and how to use it."""
 
     run: RunName
     weights: Literal["auto", "model", "model_best"] = "auto"
-    """The last weights, or those with the best validation loss; auto: those that the record's metrics are of, the best
-    where the run held rows out."""
+    """model: the last weights; model_best: those with the best validation loss; auto: those that the metrics in the
+    record describe, which are the best ones if the run held rows out."""
     seed: int = 0
-    """Seed of the draws."""
+    """Seed of the random draws."""
     device: str = "auto"
     """cpu, cuda or auto."""
     threads: Threads = None
@@ -80,11 +80,11 @@ class ModelFlags:
 
     @property
     def is_scored(self) -> bool:
-        """Whether the record's metrics are of these weights, and the calibration with them."""
+        """Whether the metrics in the record, and the calibration, belong to these weights."""
         return self.weights in ("auto", scored_weights(self.folder))
 
     def batches(self, rows: MultimodalDataset, size: int = CHUNK) -> Iterator[Batch]:
-        """The rows on the device, so many at a time, while a bar shows how far it is."""
+        """The rows on the device, `size` at a time, with a progress bar."""
         device = device_named(self.device)
         with Bar(self.quiet) as bar:
             for start in range(0, len(rows), size):
@@ -104,29 +104,29 @@ def generate(
     covariate: str | None = None,
     out: Path | None = None,
 ) -> None:
-    """Generate modalities from the prior, or from given ones; writes a file, and a .png of images and text, below
-    what was given of them.
+    """Generate modalities from the prior, or from given modalities.
 
-    .npz: text is written as sentences under <name>, and as token ids under <name>.ids (words in the run's model.json).
-    For each modality: <name>; classes as probabilities (a draw: one-hot), and <name>.class, the most likely one.
-    With --given also `row` (`.row` beside a modality of that name), which rows of the data were conditioned on, and
-    `.ids`, their names.
-    .csv, .tsv, .parquet: the columns of the modality, and the likeliest class by its name.
+    This writes a file, and a .png that shows images and text below the given ones.
+    .npz: <name> for each modality. Classes are probabilities (one-hot if drawn), with the most likely class in
+    <name>.class. Text is sentences, with token ids in <name>.ids (the words are in the run's model.json). With --given,
+    `row` holds the numbers of the rows that were conditioned on (`.row` if a modality is called row), and `.ids` their
+    names.
+    .csv, .tsv, .parquet: the columns of the modality, and the name of the most likely class.
 
     Args:
-        count: Number of rows; with --given, at most: the first rows that have all of it.
-        given: Comma-separated modalities to condition on. Default: none, samples from the prior.
+        count: Number of rows. With --given: largest number, taken from the first rows that have all given modalities.
+        given: Comma-separated modalities to condition on. Default: none, which samples from the prior.
         targets: Comma-separated modalities to generate. Default: all.
         data: Rows to condition on, as `run` takes them. Default: the run's test rows.
-        decode: The likelihood's mean, or a draw from it.
+        decode: The mean of the likelihood, or a draw from it.
         prior: Draw from a prior fitted by fit-prior, not from the model's own.
-        covariate: As if all rows had this level of the covariate (batch=B). Default: as they are.
+        covariate: Decode as if all rows had this level of the covariate (batch=B). Default: each row's own level.
         out: File to write. Default: generated.npz, or a table if --data is one.
     """
     if count < 1:
         raise InputError(f"--count is {count}; it must be at least 1")
     if data is not None and given is None:
-        raise InputError("--data holds rows to condition on; name what to condition on with --given")
+        raise InputError("--data holds rows to condition on; name the modalities to condition on with --given")
     if prior is not None and given is not None:
         raise InputError("--prior is for samples from the prior; leave out --given")
     vae = model.load(prior)
@@ -152,9 +152,7 @@ def generate(
         arrays[place] = torch.tensor(used)
         conditioned = Rows(None if rows.ids is None else rows.ids[used])
         if len(used) < count:
-            note = (
-                f"{len(used)} of the {len(rows)} rows have {given}; the others are left out (key {place!r} says which)"
-            )
+            note = f"{len(used)} of the {len(rows)} rows have {given}; the others are left out (see key {place!r})"
     values = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
     arrays = _written(vae, values) | arrays
     writers.write(out, made, {name: np.asarray(value) for name, value in arrays.items()}, conditioned)
@@ -174,26 +172,29 @@ def impute(
     covariate: str | None = None,
     out: Path | None = None,
 ) -> None:
-    """Fill in the modalities and single cells that rows lack, in the units of the data; writes a file like the one that
-    came in. Rows that lack nothing are passed on as they are.
+    """Fill in missing modalities and single missing cells, in the units of the data.
 
-    .csv, .tsv, .parquet: the columns that came in, and beside OUT.csv tables of the same columns OUT.sd.csv,
-    OUT.low.csv and OUT.high.csv. .h5ad, .h5mu: a copy, with layers["imputed"], "imputed_sd", "imputed_low" and
-    "imputed_high".
-    .npz: for each modality, <name> (observed as given, or the mean of the draws), <name>.sd, <name>.low and <name>.high
-    (an 80 % interval) and <name>.mask (True where it was observed; of single cells, sd is 0
-    where they were). Classes: <name> holds their probabilities (the truth where observed), <name>.class the most likely
-    one, and there is no interval. Text: <name> holds sentences, <name>.ids their token ids, <name>.draws the sentence
-    of every draw (row, draw). The file can be read again as data: what was filled in counts as absent. Intervals of
-    whole real-valued tables are as wide as the run's validation rows ask for, given what a row has; without validation
-    rows, and for single cells, they are the model's own. The record says how much of the truth they hold on test rows
-    (imputation/.../coverage).
+    This writes a file in the format of the data. Complete rows are copied unchanged.
+    .csv, .tsv, .parquet: the columns of the data. Beside OUT.csv, the tables OUT.sd.csv, OUT.low.csv and OUT.high.csv
+    have the same columns.
+    .h5ad, .h5mu: a copy, with layers["imputed"], "imputed_sd", "imputed_low" and "imputed_high".
+    .npz: <name> holds the observed values, or the mean of the draws where they are missing. <name>.sd is the standard
+    deviation of the draws (0 for an observed cell), <name>.low and <name>.high are the ends of an 80 % interval, and
+    <name>.mask is True in rows where the modality was observed. For classes, <name> holds probabilities (the truth if
+    observed) and <name>.class the most likely class; they have no interval. For text, <name> holds sentences,
+    <name>.ids their token ids, and <name>.draws the sentence of every draw (row, draw). The file can be read again as
+    data; imputed values then count as missing.
+
+    Intervals of whole real-valued tables are calibrated on the run's validation rows, for each pattern of given
+    modalities. Without validation rows, and for single cells, they are the model's own. The record holds their
+    coverage on test rows (imputation/.../coverage).
 
     Args:
-        data: The rows, as `run` takes them; a modality that they do not name is absent everywhere.
+        data: The rows, as `run` takes them; a modality that they do not name is missing everywhere.
         draws: Draws per row.
-        covariate: As if what is absent were measured at this level of the covariate (batch=B). Default: the row's own.
-        out: File to write. Default: imputed.npz, or imputed and the ending of the data.
+        covariate: Impute as if missing values were measured at this level of the covariate (batch=B). Default: the
+            row's own level.
+        out: File to write. Default: imputed, with the file ending of the data or .npz.
     """
     vae = model.load()
     level = _level(vae, covariate)
@@ -214,7 +215,7 @@ def impute(
     written = writers.write(out, vae.modalities, arrays, rows_of(vae, given, data))
     if not model.quiet:
         absent = int((~rows.present).sum())
-        said = f"{len(rows)} rows, {absent} absent modalities filled in from {draws} draws each"
+        said = f"{len(rows)} rows, {absent} missing modalities filled in from {draws} draws each"
         say(f"{' '.join(map(str, written))}: {said}")
         for line in _trust(vae.names, model.folder) if model.is_scored else ():
             say(line)
@@ -232,13 +233,14 @@ def fit_prior(
     store: Store = STORE,
     quiet: Quiet = False,
 ) -> None:
-    """Fit a better prior to a finished run: a sampler of the codes of its training rows. The model stays as it is.
+    """Fit a better prior to a finished run: a density of the codes of its training rows. The model is unchanged.
 
-    Samples of the new prior lie where the model has learned to decode. Use it with --prior in generate and evaluate.
+    Samples from the new prior lie where the model has learned to decode. `generate` and `evaluate` use it with --prior.
 
     Args:
-        kind: gmm, a Gaussian mixture, of full covariances where there are rows enough; flow, a normalising flow.
-        components: Components of the Gaussian mixture; default: one for 5 rows a dimension of the code, from 1 to 20.
+        kind: gmm: a Gaussian mixture, with full covariances if there are enough rows; flow: a normalising flow.
+        components: Components of the Gaussian mixture. Default: one for every 5 rows per dimension of the code, from 1
+            to 20.
         seed: Seed of the fit.
     """
     if components is not None and components < 1:
@@ -248,15 +250,16 @@ def fit_prior(
     with Bar(quiet) as bar:
         fitted = finished.fit_prior(run, RunStore(store), kind, components, seed, say=bar.say, **changes)
     if not quiet:
-        say(f"nats of held-out codes: {fitted.before:,.1f} by the model's own prior, {fitted.after:,.1f} by {kind}")
+        before, after = f"{fitted.before:,.1f} nats under the model's own prior", f"{fitted.after:,.1f} under {kind}"
+        say(f"log density of held-out codes: {before}, {after}")
         if fitted.after <= fitted.before:
-            say("it is no better than the model's own; try " + ("fewer --components" if components else "more rows"))
+            say("it is no better than the model's prior; try " + ("fewer --components" if components else "more rows"))
             return
         plan = plan_of(RunStore(store).existing(run))
         names = ",".join(name for name in ("bound", "coherence", "frechet") if plan.lack(name) is None)
         place = [] if store == STORE else ["--store", str(store)]
         command = ["polyvae", "evaluate", run, "--prior", kind, "--metrics", names, *place]
-        say(f"see what it gains with: {shlex.join(command)}")
+        say(f"to see what it gains: {shlex.join(command)}")
 
 
 def _level(model: Model, text: str | None) -> str | None:
@@ -279,7 +282,7 @@ def out_like(
     modalities: Sequence[Modality],
     formats: Sequence[str] = writers.FORMATS,
 ) -> Path:
-    """--out, by default `stem` in the format of the data. Raises InputError where it cannot hold the modalities."""
+    """--out, by default `stem` in the format of the data. Raises InputError if it cannot hold the modalities."""
     source = None if data is None else Path(data)
     path = Path(stem + writers.format_of(source, modalities, formats)) if out is None else out
     writers.check_format(path, modalities, source, formats)
@@ -287,14 +290,14 @@ def out_like(
 
 
 def rows_of(model: Model, parts: Parts, data: str) -> Rows:
-    """The rows of the data as what is made of them names them."""
+    """The names of the rows of the data, for files made from them."""
     covariate = covariate_of(model)
     passed = {} if covariate is None else {covariate.name: parts.values[covariate.name]}
     return Rows(parts.ids, parts.named_labels, passed, parts.headings, Path(data))
 
 
 def _trust(names: Sequence[str], folder: Path) -> list[str]:
-    """What the record says of intervals and errors, in lines."""
+    """Lines about intervals and errors, from the record."""
     record = RunStore(folder.parent).record(folder.name)
     metrics, notes = ({}, {}) if record is None else (record.metrics, record.notes)
     held, worse = [], []
@@ -303,7 +306,8 @@ def _trust(names: Sequence[str], folder: Path) -> list[str]:
         held += [f"{name} {metrics[coverage]:.0%}"] if coverage in metrics else []
         worse += [f"{name}: {notes[rmse]}"] if rmse in notes else []
     if held:
-        held = [f"Of the truth in test rows, 80 % intervals given all others held: {', '.join(held)}"]
+        shares = ", ".join(held)
+        held = [f"Given all other modalities, 80 % intervals held this share of the truth on test rows: {shares}"]
     return worse + held
 
 
@@ -313,17 +317,17 @@ def _rows_to_use(rows: MultimodalDataset, names: Sequence[str], count: int) -> l
         raise InputError(f"--given names {unknown[0]!r}; the model has {', '.join(rows.names)}")
     able = rows_with(rows, range(len(rows)), names)
     if not able:
-        raise InputError(f"none of the {len(rows)} rows has {','.join(names)}; condition on less")
+        raise InputError(f"none of the {len(rows)} rows has {','.join(names)}; condition on fewer modalities")
     return able[:count]
 
 
 def _draw(path: Path, rows: Sequence[Row]) -> list[object]:
-    """The picture of generated rows, if there is one: the file, or why it could not be drawn."""
+    """Draws generated rows, if they can be shown; returns the file, or the reason why it could not be drawn."""
     if not rows:
         return []
     try:
         write_page(path, [[row] for row in rows])
-    except Exception as reason:  # noqa: BLE001 whatever it is, the values are written
+    except Exception as reason:  # noqa: BLE001 whatever went wrong, the values are written
         return [f"(no picture: {type(reason).__name__}: {reason})"]
     return [path]
 
@@ -357,7 +361,7 @@ def _written(model: Model, values: Mapping[str, Tensor]) -> Arrays:
 
 
 def _classes(model: Model, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """<name>.class of what is classes: the index of the most likely one."""
+    """<name>.class for modalities of classes: the index of the most likely class."""
     return {f"{m.name}.class": values[m.name].argmax(-1) for m in model.modalities if m.is_classes and m.name in values}
 
 
@@ -397,7 +401,7 @@ def _placed(observed: Tensor, lacking: Tensor, parts: Sequence[Sequence[Tensor]]
 
 
 def _with_given(modality: Modality, filled: Arrays, given: np.ndarray | None, seen: np.ndarray) -> Arrays:
-    """What is written of a modality, its observed values as they were given."""
+    """The arrays of a modality, with observed values unchanged."""
     name = modality.name
     if given is None or modality.is_classes or (modality.vocabulary and given.dtype.kind != "U"):
         return filled

@@ -75,7 +75,7 @@ def join(
 def singles(names: Sequence[str]) -> SubsetMixture:
     """S, from which q(u | X) is formed. Raises InputError for one modality."""
     if len(names) < 2:
-        raise InputError("method aligned_flows compares modalities, and there is one; use --method unimodal")
+        raise InputError("method aligned_flows compares modalities, but there is only one; use --method unimodal")
     return subsets.mmvae(names)
 
 

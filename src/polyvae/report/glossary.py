@@ -1,4 +1,4 @@
-"""What the metrics mean, with range and direction; the page lists those that some run has."""
+"""The meaning, range and direction of the metrics; the page lists those that at least one run has."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -18,55 +18,55 @@ ENTRIES = (
         "frechet/",
         "Fréchet distance",
         "0 and up, lower is better",
-        "Distance between two Gaussians fitted to features of generated and of real data. Features come from the data "
-        "set's own judge (digits, attributes, or judge for other labels) or another network; only with the Inception "
-        "network is it called FID.",
+        "Distance between two Gaussians fitted to features of generated and of real data. The features come from "
+        "the data set's own judge (digits, attributes, or judge for other labels) or from another network. It is "
+        "called FID only with the Inception network.",
     ),
     Entry(
         "frechet/digits/floor/",
         "Floor",
         "0 and up",
-        "The same distance between two sets of real data: no model can be expected below it.",
+        "The same distance between two sets of real data. No model can be expected to be below it.",
     ),
     Entry(
         keys.JOINT_COHERENCE,
         "Joint coherence",
         "0 to 1, higher is better",
-        "Share of unconditional draws in which the judge sees the same class in every modality. Kappa corrects it for "
+        "Share of unconditional draws in which the judge sees the same class in every modality. Kappa corrects for "
         "agreement by chance: 0 is chance, 1 is perfect.",
     ),
     Entry(
         keys.LEAVE_ONE_OUT,
         "Leave-one-out coherence",
         "0 to 1, higher is better",
-        "Share of samples of one modality, given all others, in which the judge sees the class of the input (with "
-        "captions: share of attributes that come out right); mean over modalities. The interval is a bootstrap over "
-        "test rows and says nothing about other seeds.",
+        "Share of samples of one modality, given all others, in which the judge sees the class of the input, averaged "
+        "over modalities. With captions, it is the share of correct attributes. The interval is a bootstrap over test "
+        "rows and does not cover other seeds.",
     ),
     Entry(
         keys.BY_INPUTS,
         "Coherence by number of inputs",
         "0 to 1, higher is better",
-        "The same share when k modalities are given, mean over all choices of inputs and targets.",
+        "The same share when k modalities are given, averaged over all choices of inputs and targets.",
     ),
     Entry(
         keys.SELF_COHERENCE,
         "Self coherence",
         "0 to 1, higher is better",
-        "The same share for a modality reconstructed from itself: a control that the decoder shows the class at all.",
+        "The same share for a modality reconstructed from itself. It checks that the decoder shows the class at all.",
     ),
     Entry(keys.CEILING, "Ceiling", "0 to 1", "Accuracy of the judge on real data: the upper limit of coherence."),
     Entry(
         keys.DISTORTION,
         "Distortion",
         "nats, lower is better",
-        "Minus the expected log-likelihood of an example. Depends on the likelihood scale b; sums over modalities.",
+        "Negative expected log-likelihood of an example, summed over modalities. It depends on the likelihood scale b.",
     ),
     Entry(
         keys.FLOOR,
         "Distortion floor",
         "nats",
-        "What no training gets the distortion below, given what the subsets of S leave unseen (docs/theory.md, "
+        "Lower bound of the distortion under any training, given what the subsets of S leave unseen (docs/theory.md, "
         "line 7).",
     ),
     Entry(keys.DELTA, "Delta", "nats, 0 and up", "Generative discrepancy of the data and S (paper, eq. 5)."),
@@ -75,69 +75,72 @@ ENTRIES = (
         keys.LOSS,
         "-L_S",
         "nats, lower is better",
-        "Distortion + beta times rate: the negated L_S of the method's S at the run's beta, whatever was minimised.",
+        "Distortion + beta times rate: the negative L_S of the method's S at the run's beta, for any training "
+        "objective.",
     ),
     Entry(
         "objective/loss",
         "Objective",
         "nats, lower is better",
-        "The run's own objective on test rows. Comparable between runs of one objective and beta only.",
+        "The run's own objective on test rows. Compare it only between runs with the same objective and beta.",
     ),
     Entry(
         f"{keys.REGULARISER}/",
         "Regulariser",
         "lower is better",
-        "What a method asks of its encoders beside a bound, on test rows, before its weight. contrast: how badly the "
-        "posteriors of two modalities of a row find each other in a batch, nats; log(2 B - 1) for B rows is chance.",
+        "A term of the loss beside the bound, on test rows, without its weight. contrast: how badly the posteriors of "
+        "two modalities of a row find each other in a batch, in nats; log(2 B - 1) for B rows is chance.",
     ),
     Entry(
         "label_free/",
         "Label-free coherence",
         "about 0 to 1, higher is better",
-        "How well a generated modality fits its own input rather than another row's, by a critic trained on real "
-        "tuples without labels: 0 is like shuffled pairs; 1 is like real pairs (against_real), or like the "
+        "How much better a generated modality fits its own input than another row's, as judged by a critic trained "
+        "on real tuples without labels. 0 is like shuffled pairs; 1 is like real pairs (against_real), or like the "
         "model's own reconstructions of true pairs (leave_one_out).",
     ),
     Entry(
         "captions/",
         "Caption quality",
         "",
-        "Perplexity: among how many equally likely words a word of real text would be as hard to guess, lower is "
-        "better. Share of n-grams that occur in real training captions (real_), share of n-grams that differ "
-        "(distinct_; compare with real captions), and lengths in words.",
+        "Perplexity: a word of real text is as hard to guess as one of this many equally likely words; lower is "
+        "better. real_: share of n-grams that occur in real training captions. distinct_: share of n-grams that "
+        "differ; compare it with real captions. Lengths are in words.",
     ),
     Entry(
         "diversity/",
         "Diversity",
         "0 and up, 1 is right",
-        "Mean feature distance between ten samples for one input, over that between real images of its class.",
+        "Mean feature distance between ten samples for one input, divided by that between real images of its class.",
     ),
     Entry(
         "precision/",
         "Precision, recall, density, coverage",
         "0 to 1 (density: 0 and up), higher is better",
-        "Share of samples within the real manifold; of real images within the samples'; how many real neighbourhoods a "
-        "sample lies in; share of real neighbourhoods with a sample.",
+        "Precision: share of samples within the manifold of real images. Recall: share of real images within the "
+        "manifold of samples. Density: how many real neighbourhoods a sample lies in. Coverage: share of real "
+        "neighbourhoods that hold a sample.",
     ),
-    Entry("kid/", "Kernel distance (KID)", "about 0 and up, lower is better", "Unbiased; may be negative by noise."),
+    Entry("kid/", "Kernel distance (KID)", "about 0 and up, lower is better", "Unbiased, so it can be negative."),
     Entry(
         keys.LOG_LIKELIHOOD,
         "Log-likelihood",
         "nats, higher is better",
-        "Importance-sampled estimate of the log-likelihood of an example, from draws of its own posterior; from below, "
-        "tighter with more samples.",
+        "Importance-sampled estimate of the log-likelihood of an example, from draws of its own posterior. It is below "
+        "the truth on average, and tighter with more samples.",
     ),
     Entry(
         keys.BLIND,
         "Blind log-likelihood",
         "nats, higher is better",
-        "The same from draws that have not seen the example: how likely it is to be generated. From below.",
+        "The same from draws that have not seen the example: how likely the example is to be generated. Also below the "
+        "truth on average.",
     ),
     Entry(
         "log_likelihood/conditional/",
         "Conditional log-likelihood",
         "nats, higher is better",
-        "How well what is generated from the given modalities fits the true others.",
+        "How well modalities generated from the given ones fit the true ones.",
     ),
     Entry(
         "linear_probe/", "Linear probe", "0 to 1, higher is better", "Accuracy of a linear classifier on the latents."
@@ -146,8 +149,8 @@ ENTRIES = (
         keys.SWAP_SHARED,
         "Swap, shared code",
         "0 to 1, higher is better",
-        "Share of pictures decoded from the shared code of one row and the private code of another in which the judge "
-        "sees the class of the first row: high if decoders take the class from the shared code.",
+        "Pictures are decoded from the shared code of one row and the private code of another. Share in which the "
+        "judge sees the class of the first row: high if decoders take the class from the shared code.",
     ),
     Entry(
         keys.SWAP_PRIVATE,
@@ -159,10 +162,10 @@ ENTRIES = (
     Entry(
         f"{keys.CODE_PROBE}/",
         "Code probe",
-        "0 to 1; the class in a private code and the place in the shared one: chance is best",
-        "Accuracy of a linear classifier on the shared or private code of one modality, of the class (label) or of the "
-        "quadrant that shows it (place); chance is that of always naming the commonest. Decoders of aligned flows read "
-        "private codes alone, which therefore hold the class.",
+        "0 to 1; chance is best for the class in a private code and for the place in the shared code",
+        "Accuracy of a linear classifier that reads the class (label), or the quadrant that shows it (place), from the "
+        "shared or private code of one modality. Chance is the accuracy of always naming the most common one. Decoders "
+        "of aligned flows read only private codes, which therefore hold the class.",
     ),
     Entry(
         "latent/active_units/",
@@ -174,15 +177,16 @@ ENTRIES = (
         "latent/mismatch/",
         "Mismatch",
         "nats, lower is better",
-        "How far the mean and covariance of posterior draws are from the prior's: what prior samples suffer from.",
+        "How far the mean and covariance of posterior draws are from those of the prior. A mismatch spoils prior "
+        "samples.",
     ),
     Entry(
         "imputation/",
         "Imputation",
         "",
-        "Tables given all other modalities: error of the mean (in standard deviations; of counts in counts), nats a "
-        "feature, and the share of values inside the 80 % interval. Under mean, ridge, knn "
-        "and iterative: errors of simpler methods.",
+        "Tables given all other modalities: error of the mean (in standard deviations; of counts in counts), nats per "
+        "feature, and the share of values inside the 80 % interval. mean, ridge, knn and iterative are the errors of "
+        "simpler methods.",
     ),
     Entry("ood/", "Out of distribution", "0 to 1", "Leave-one-out coherence with inputs unlike the training data."),
 )

@@ -38,20 +38,20 @@ class Picture(NamedTuple):
 
 
 def kinds(group: Group) -> list[Kind]:
-    """Unconditional, conditional given one modality, reconstruction; only those that some run has."""
+    """Unconditional, conditional given one modality, reconstruction; only those that at least one run has."""
     one_given = [pair for pair in permutations(group.modalities, 2) if _grids(group, "conditional_{}_{}".format(*pair))]
     shown = [
         Kind(
             "Unconditional samples",
-            "Each column is one draw from the prior, decoded into every modality (rows): look for sharp and varied "
-            "pictures, and for the same content down a column.",
+            "Each column is one draw from the prior, decoded into every modality (rows). Look for sharp and varied "
+            "pictures, and for the same content within a column.",
             _grids(group, "unconditional"),
         ),
         *(
             Kind(
                 f"{target} given {given}",
-                f"The first row shows the given {given}, the rows below are samples of {target}: "
-                "look for the content of the first row down its column (coherence), in differing styles (diversity).",
+                f"The first row shows the given {given}, and the rows below are samples of {target}. Look for the "
+                "content of the first row in its column (coherence), and for different styles (diversity).",
                 _grids(group, f"conditional_{given}_{target}"),
                 is_extra=i > 0,
             )
@@ -59,8 +59,8 @@ def kinds(group: Group) -> list[Kind]:
         ),
         Kind(
             "Reconstructions",
-            "Under each row of test examples what the model makes of them when it sees every modality: "
-            "look for lost detail and for content that changes.",
+            "Below each row of test examples are their reconstructions from all modalities. Look for lost detail "
+            "and for changed content.",
             _grids(group, "reconstruction"),
         ),
     ]
@@ -70,7 +70,7 @@ def kinds(group: Group) -> list[Kind]:
 def embed(all_kinds: Iterable[Kind], limit: int = EMBED_LIMIT, on_damage: Damaged = raised) -> dict[Path, Picture]:
     """Pictures as data URIs, the folded kinds last, until `limit` characters are used.
 
-    on_damage: is told of files that are no pictures, which are left out; else the first is raised.
+    on_damage: called for files that are not pictures, which are left out; by default, the first one is raised.
     """
     chosen: list[Path] = []
     for grid in (grid for kind in sorted(all_kinds, key=lambda kind: kind.is_extra) for grid in kind.grids):
@@ -92,9 +92,9 @@ def _grids(group: Group, stem: str) -> tuple[Grid, ...]:
 
 
 def read_picture(path: Path) -> Image.Image:
-    """The picture in RGB. Raises InputError that names a file that is none, or damaged."""
+    """The picture in RGB. Raises InputError that names a file that is damaged or not a picture."""
     try:
         with archives.picture(path) as image:
             return image.convert("RGB")
     except InputError as error:
-        raise InputError(f"{path} is no picture: {error}; delete it, then run the same command again") from error
+        raise InputError(f"{path} is not a picture: {error}; delete it, then run the same command again") from error

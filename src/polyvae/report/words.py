@@ -1,4 +1,4 @@
-"""The summary in words, computed from the records, and the formatting of numbers that all parts share."""
+"""The summary in words, computed from the records, and the number formats of all parts."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -73,14 +73,14 @@ def what_was_run(group: Group) -> str:
 
 
 def weights(group: Group) -> str:
-    """Beta and the likelihood scale b, which only mean something together."""
+    """Beta and the likelihood scale b, which are meaningful only together."""
     scales = sorted({run.likelihood_scale for run in group.runs} - {""})
     betas = span((run.config.beta for run in group.runs), lambda beta: f"{beta:g}")
     return f"β {betas}" + (f", likelihood scale b {joined(scales)}" if scales else "")
 
 
 def findings(group: Group) -> dict[str, str]:
-    """What came out, one or two sentences each: quality, coherence, the paper's ordering, how far the seeds carry."""
+    """The results in one or two sentences each: quality, coherence, the paper's ordering, what the seeds allow."""
     sentences = {
         "Quality": _quality(group),
         "Coherence": _coherence(group),
@@ -95,7 +95,7 @@ def findings(group: Group) -> dict[str, str]:
 
 
 class Ordering(NamedTuple):
-    """What the paper finds (Daunhawer et al., 2022, section 5): some methods are ahead of others."""
+    """An order that the paper finds (Daunhawer et al., 2022, section 5): some methods are ahead of others."""
 
     what: str
     ahead: tuple[str, ...]
@@ -104,7 +104,7 @@ class Ordering(NamedTuple):
     text: Callable[[float], str]
 
     def shows(self, values: Mapping[str, float]) -> bool | None:
-        """Whether all that should be ahead beat all of the others; None when either side has no run."""
+        """Whether each method that should be ahead beats each of the others; None if either side has no run."""
         sign = -1 if self.is_lower_better else 1
         front, back = ([sign * values[m] for m in side if m in values] for side in (self.ahead, self.behind))
         return min(front) > max(back) if front and back else None
@@ -115,10 +115,11 @@ class Ordering(NamedTuple):
         sides = ([METHODS[m].name for m in side if shows is None or m in values] for side in (self.ahead, self.behind))
         expected = " ahead of ".join(map(joined, sides))
         if shows is None:
-            return f"{self.what} cannot be checked, since {expected} needs a run on either side"
+            return f"{self.what} cannot be checked, since {expected} needs runs on both sides"
         members = {m: v for m, v in values.items() if m in (*self.ahead, *self.behind)}
         ranked = ", ".join(f"{METHODS[m].name} {self.text(v)}" for m, v in members.items())
-        return f"{self.what} {f'has {expected} ({ranked})' if shows else f'should have {expected}, but runs {ranked}'}"
+        found = f"has {expected} ({ranked})" if shows else f"should have {expected}, but the order is {ranked}"
+        return f"{self.what} {found}"
 
 
 QUALITY = Ordering("quality", ("unimodal", "mvae"), ("mmvae", "mopoe"), True, short)
@@ -128,7 +129,7 @@ COHERENCE = Ordering("coherence", ("mmvae", "mopoe"), ("mvae",), False, share)
 def ordering(group: Group) -> str:
     """Whether the orderings of the paper show at each method's best beta."""
     values = {QUALITY: best_by_method(group, group.compared.key(), lowest=True) if group.compared else {}}
-    if group.dataset == "polymnist":  # the paper finds no coherent method on the other ones
+    if group.dataset == "polymnist":  # on the other data sets, the paper finds no coherent method
         values[COHERENCE] = best_by_method(group, LEAVE_ONE_OUT, lowest=False)
     shows = {order: order.shows(of_methods) for order, of_methods in values.items()}
     decided = set(shows.values()) - {None}
@@ -136,24 +137,24 @@ def ordering(group: Group) -> str:
         return ""
     if decided == {True}:
         both = list(shows.values()) == [True, True]
-        lead = "The ordering of the paper shows" + ("" if both else ", as far as it can be checked")
+        lead = "The runs show the paper's ordering" + ("" if both else ", as far as it can be checked")
     elif decided == {False}:
-        lead = "The ordering of the paper does not show"
+        lead = "The runs do not show the paper's ordering"
     else:
-        lead = f"The ordering of the paper shows only in {next(order.what for order in shows if shows[order])}"
+        lead = f"The runs show the paper's ordering only in {next(order.what for order in shows if shows[order])}"
     clauses = "; ".join(order.clause(of_methods) for order, of_methods in values.items())
-    overlap = " The 95 % intervals of coherence overlap, though." if shows.get(COHERENCE) and _overlaps(group) else ""
+    overlap = " However, the 95 % intervals of coherence overlap." if shows.get(COHERENCE) and _overlaps(group) else ""
     return f"{lead}: {clauses}.{overlap}"
 
 
 def best_by_method(group: Group, key: str, *, lowest: bool) -> dict[str, float]:
-    """The value of each method at its best beta, best first; side experiments do not count."""
+    """The value of each method at its best beta, best first, without side experiments."""
     values = {method: value for method, series in group.main.items() if (value := series.value(key)) is not None}
     return dict(sorted(values.items(), key=lambda item: item[1], reverse=not lowest))
 
 
 def _overlaps(group: Group) -> bool:
-    """Whether the interval of a method that should be ahead reaches down into that of one that should not."""
+    """Whether the interval of a method that should be ahead overlaps that of a method that should be behind."""
     low, high = (
         [end for s in group.main.values() if s.method in side and (end := s.value(key)) is not None]
         for side, key in zip((COHERENCE.ahead, COHERENCE.behind), keys.interval(LEAVE_ONE_OUT), strict=True)
@@ -166,7 +167,7 @@ def _quality(group: Group) -> str:
         return ""
     at = ", each method at its best beta" if group.has_betas else ""
     text = f"Fréchet distance on {group.compared.modality} (lower is better{at}): {_ends(ranked, short)}."
-    return text + (f" Real data against real data is at {short(group.floor)}." if group.floor is not None else "")
+    return text + (f" Between two sets of real data it is {short(group.floor)}." if group.floor is not None else "")
 
 
 def _coherence(group: Group) -> str:
@@ -174,7 +175,7 @@ def _coherence(group: Group) -> str:
         return ""
     at = ", at the beta of the lowest distance" if group.compared and group.has_betas else ""
     text = f"Leave-one-out (higher is better{at}): {_ends(ranked, share)}."
-    judge = f" The judge itself is right on {share(group.ceiling)} of real data." if group.ceiling is not None else ""
+    judge = f" The judge is right on {share(group.ceiling)} of real data." if group.ceiling is not None else ""
     return text + judge
 
 
@@ -185,7 +186,7 @@ def _label_free(group: Group) -> str:
 
 
 def beware(group: Group) -> str:
-    """What was said of the data, and which runs' joint coherence is not to be trusted."""
+    """Doubts about the data, and runs whose joint coherence cannot be trusted."""
     said = dict.fromkeys(
         f"{name.partition('/')[2]}: {text}"
         for run in group.runs
@@ -211,37 +212,37 @@ def _bound(group: Group) -> str:
     values = [(series.label, series.value(keys.DISTORTION)) for series in group.series]
     scored = [f"{label} {short(value)}" for label, value in values if value is not None]
     if not scored:
-        return "No metric was scored."
-    return f"On the test rows, in nats: {joined(scored)}. No quality or coherence was scored here."
+        return "No metric was measured."
+    return f"On the test rows, in nats: {joined(scored)}. Quality and coherence were not measured."
 
 
 def filled_in(group: Group) -> str:
-    """Whether tables are better filled in than by simpler methods, and whether intervals are right."""
+    """Whether models fill in tables better than simpler methods, and whether intervals are right."""
     known = {key for run in group.runs for key in run.metrics if key.startswith("imputation/")}
     scores = {s.label: {key: value for key in known if (value := s.value(key)) is not None} for s in group.series}
     return verdict(scores, group.modalities, max(len({run.config.seed for run in s.best}) for s in group.series))
 
 
 def imputation_key(group: Group, target: str, score: str = "rmse") -> str:
-    """Of a target given all other modalities."""
+    """The key of a target given all other modalities."""
     return keys.imputation(keys.all_but(target, group.modalities), target, score)
 
 
 def _imputation(group: Group) -> str:
-    """What is gained over the mean by filling in each table from all others, and whether intervals can be believed."""
+    """How much better than the mean each table is filled in from all others, and the coverage of intervals."""
     sentences = []
     for target in group.modalities:
         ranked = _ranked(group, imputation_key(group, target), lowest=True)
         plain = group.value(keys.imputation_by("mean", target))
         if ranked and plain is not None:
-            sentences.append(f"{target} from all others: {_ends(ranked, share)}, the mean {share(plain)}")
+            sentences.append(f"{target} from all others: {_ends(ranked, share)}; the column mean has {share(plain)}")
     if not sentences:
         return ""
     coverages = [imputation_key(group, target, "coverage") for target in group.modalities]
     held = [value for series in group.series for key in coverages if (value := series.value(key)) is not None]
     doubt = f" 80 % intervals hold {span(held, share)} of the truth." if held else ""
     units = "in standard deviations (of counts in counts)"
-    return f"Root mean square error on test rows, {units}. {'; '.join(sentences)}.{doubt}"
+    return f"Root mean squared error on test rows, {units}. {'. '.join(sentences)}.{doubt}"
 
 
 def _ranked(group: Group, key: str, *, lowest: bool) -> list[tuple[Series, float]]:
@@ -253,19 +254,19 @@ def _ends(ranked: list[tuple[Series, float]], text: Callable[[float], str]) -> s
     (best, top), (worst, bottom) = ranked[0], ranked[-1]
     if len(ranked) == 1:
         return f"{best.label} has {text(top)}"
-    return f"{best.label} is best with {text(top)}, {worst.label} worst with {text(bottom)}"
+    return f"{best.label} is best with {text(top)}, and {worst.label} is worst with {text(bottom)}"
 
 
 def _seeds(group: Group) -> str:
     seeds = {series.label: len({run.config.seed for run in series.best}) for series in group.series}
     fewest, most = min(seeds.values()), max(seeds.values())
     if len(seeds) == 1:
-        return "" if fewest > 1 else "One seed: another one may give other numbers."
+        return "" if fewest > 1 else "There is one seed; another seed may give different numbers."
     if most == 1:
-        return "One seed cannot decide a rank: run more seeds before you quote an order."
+        return "One seed cannot decide a ranking: run more seeds before you quote an order."
     if fewest == 1:
         single = [label for label, number in seeds.items() if number == 1]
-        return f"{joined(single)} {'has' if len(single) == 1 else 'have'} one seed, which cannot decide a rank."
+        return f"{joined(single)} {'has' if len(single) == 1 else 'have'} one seed, which cannot decide a ranking."
     if fewest < ENOUGH_SEEDS:
-        return f"Means over {span(seeds.values())} seeds; fewer than {ENOUGH_SEEDS} cannot decide a rank."
-    return f"Means over {span(seeds.values())} seeds; no test of the ranks is made here."
+        return f"Means are over {span(seeds.values())} seeds; fewer than {ENOUGH_SEEDS} cannot decide a ranking."
+    return f"Means are over {span(seeds.values())} seeds; the ranking has not been tested."

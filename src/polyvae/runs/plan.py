@@ -1,4 +1,4 @@
-"""A config resolved against its data: what does not fit together is found here, before compute is spent."""
+"""A config resolved against its data. Contradictions are found here, before compute is spent."""
 
 import copy
 import hashlib
@@ -68,7 +68,7 @@ class Plan:
 
     @cached_property
     def has_judge(self) -> bool:
-        """Whether something can tell what samples show: a generator, captions or labels."""
+        """Whether a judge can tell what samples show, from a generator, captions or labels."""
         return self.sampler is not None or bool(self.attributes) or can_be_judged(self.whole_train, self.whole_test)
 
     @property
@@ -81,7 +81,7 @@ class Plan:
         return self.config.threads or 1
 
     def lack(self, metric: str) -> str | None:
-        """What these data lack for a metric, or None."""
+        """What the data lack for a metric, or None."""
         lack = metrics.unmet(metric, self.test)
         if lack is None and metrics.METRICS[metric].needs == "judge" and not self.has_judge:
             return f"data set {self.test.name!r} has no judge"
@@ -99,7 +99,7 @@ class Plan:
         generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "weights", "prior"))
         chosen = torch.randperm(len(self.train), generator=generator)[: self.settings.components]
         rows = self.train.batch(chosen).to("cpu")
-        # They are learned, so single cells that a row lacks start at 0, the mean of a standardised feature.
+        # They are learned, so missing cells start at 0, the mean of a standardised feature.
         return rows._replace(values={name: value.nan_to_num() for name, value in rows.values.items()})
 
 
@@ -111,7 +111,7 @@ def make_plan(
 ) -> Plan:
     """Loads (or reuses) the data and checks every name and number of `config` against them.
 
-    data: the user's own data set in place of `config.dataset`. test: its test rows, else they are cut off it.
+    data: the user's own data set in place of `config.dataset`. test: its test rows; by default, a part of `data`.
     own: networks by modality name.
     Raises InputError, naming the flag, for anything that cannot work.
     """
@@ -157,7 +157,7 @@ def make_plan(
 
 
 def make_plans(configs: Iterable[RunConfig]) -> list[Plan]:
-    """One plan per config, as `make_plan` makes them; runs that differ in seed and beta alone are checked once."""
+    """One plan per config, as from `make_plan`; runs that differ only in seed and beta are checked once."""
     by_kind: dict[RunConfig, Plan] = {}
     plans = []
     for config in map(_canonical, configs):
@@ -263,7 +263,7 @@ def plugins_behind(config: RunConfig, blueprint: Blueprint) -> dict[str, str]:
 
 
 def _canonical(config: RunConfig) -> RunConfig:
-    """The config with options in one spelling, and without those at their defaults, which run ids leave out."""
+    """The config with options in canonical form, without those at their defaults, which run ids leave out."""
     if config.method_options is not None:
         options = METHODS.named(config.method).options
         config = config.with_(
@@ -275,16 +275,16 @@ def _canonical(config: RunConfig) -> RunConfig:
 def _check_pseudo_inputs(settings: Settings, train: MultimodalDataset) -> None:
     if settings.prior == "vamp" and len(train) < (settings.components or 0):
         raise InputError(
-            f"--prior vamp starts from {settings.components} training rows, and there are {len(train)}; "
-            f"say --prior-components {len(train)} or fewer"
+            f"--prior vamp starts from {settings.components} training rows, but there are only {len(train)}; "
+            f"use --prior-components {len(train)} or fewer"
         )
 
 
 def _check_metrics(plan: Plan) -> None:
-    """What is asked for by name must have a meaning here; of `default` and `all` the record notes what has none."""
+    """Metrics asked for by name must be defined here; for `default` and `all`, the record notes undefined ones."""
     asked, test = [part.strip() for part in plan.config.metrics.split(",")], plan.test
     if plan.metrics and len(test) < 2 and {"default", "all"} & set(asked):
-        raise InputError("--test-size is 1; metrics need at least 2 test rows (or say --metrics none)")
+        raise InputError("--test-size is 1; metrics need at least 2 test rows (or use --metrics none)")
     for name in plan.metrics:
         if name in asked and (lack := plan.lack(name)) is not None:
             raise InputError(f"--metrics {name}: {lack}; leave it out")
@@ -310,11 +310,11 @@ def _check_covariate(blueprint: Blueprint, method: Method) -> None:
     if not models.MODELS.named(blueprint.kind).takes_covariate:
         raise InputError(f"--covariate {name}: method {method.name} takes none; use mvae, mopoe, mvtcae or mmvae_plus")
     if blueprint.own:
-        raise InputError(f"--covariate {name}: your own networks are told no level; choose some by --network")
+        raise InputError(f"--covariate {name}: your own networks cannot read it; choose others with --network")
 
 
 def _check_networks(blueprint: Blueprint, data: MultimodalDataset) -> None:
-    """Tries the user's networks on two rows: a wrong shape could be broadcast and go unseen."""
+    """Tries the user's networks on two rows: a wrong shape could be broadcast unnoticed."""
     batch, latent_dim = data.batch([0, 0]), models.MODELS.named(blueprint.kind).network_dim(blueprint)
     for modality in blueprint.modalities:
         name, network = modality.name, blueprint.networks[modality.name]

@@ -88,7 +88,7 @@ def _cut(data: MultimodalDataset, count: int, seed: int, flag: str) -> tuple[Mul
 def narrowed(data: MultimodalDataset, config: RunConfig, method: Method) -> MultimodalDataset:
     chosen = list(data.names) if config.only is None else [name.strip() for name in config.only.split(",")]
     if method.is_single and len(chosen) != 1:
-        raise InputError(f"method unimodal needs exactly one modality, got {', '.join(chosen)}; say --only {chosen[0]}")
+        raise InputError(f"method unimodal needs exactly one modality, got {', '.join(chosen)}; use --only {chosen[0]}")
     return data.select(chosen)
 
 
@@ -137,7 +137,7 @@ def _with_library(likelihood: Likelihood, modality: Modality, train: MultimodalD
     name = modality.name
     if not isinstance(likelihood, Counts):
         kind = likelihoods.kind_of(likelihood)
-        raise InputError(f"--library {name}: its likelihood is {kind}; say --likelihood {name}=negative_binomial")
+        raise InputError(f"--library {name}: its likelihood is {kind}; use --likelihood {name}=negative_binomial")
     if modality.has_gaps or modality.shape == (1,):
         reason = "single values are missing" if modality.has_gaps else "it has a single feature"
         raise InputError(f"--library {name}: {reason}, so that a row's total is no known depth; leave the flag out")

@@ -1,4 +1,4 @@
-"""What a run minimises: objective, samples, allocation, prior and posterior, of its config or else of its method."""
+"""What a run minimises: objective, samples, allocation, prior and posterior, from its config or its method."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +39,9 @@ class Settings:
 
 
 def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recipe: Recipe | None = None) -> Settings:
-    """recipe: of the method, if it is one. Raises InputError, naming the flag, for what cannot go together."""
+    """recipe: of the method, if it is one. Raises InputError that names the flag for contradictory settings."""
     if len(mixture.names) < 2 and (recipe is not None or method.model in RULES):
-        raise InputError(f"method {method.name} compares modalities, and there is one; use --method unimodal")
+        raise InputError(f"method {method.name} compares modalities, but there is only one; use --method unimodal")
     if not MODELS.named(method.model).is_joint:
         return _own_settings(config, method)
     has_own = recipe is not None or any(stage.objective is not None for stage in method.stages)
@@ -49,10 +49,10 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recip
         raise InputError(f"--objective {config.objective}: method {method.name} has its own; leave the flag out")
     objective = objective_named(method.objective if config.objective == "auto" else config.objective)
     if objective.draws and not mixture.is_bound:
-        raise InputError(f"--objective {objective.name}: the terms of {method.name} do not all predict all; use elbo")
+        raise InputError(f"--objective {objective.name}: not all terms of {method.name} predict everything; use elbo")
     if config.objective_samples is not None and not objective.draws:
-        own = f"method {method.name} has its own; leave the flag out" if has_own else "elbo draws one sample a subset"
-        raise InputError(f"--objective-samples is for importance-weighted objectives; {own}")
+        own = f"method {method.name} has its own; leave the flag out" if has_own else "elbo draws one sample per subset"
+        raise InputError(f"--objective-samples applies to importance-weighted objectives; {own}")
     prior = _prior(config, method)
     allocation = _allocation(config, method, mixture)
     family = Family(
@@ -79,7 +79,7 @@ def _prior(config: RunConfig, method: Method) -> str:
     if prior not in priors.PRIORS:
         raise InputError(f"--prior {prior} is unknown; choose one of {', '.join(priors.PRIORS)}")
     if config.prior_components is not None and prior not in priors.MIXTURES:
-        raise InputError(f"--prior-components is for the priors {', '.join(priors.MIXTURES)}, not for {prior}")
+        raise InputError(f"--prior-components applies to the priors {', '.join(priors.MIXTURES)}, not to {prior}")
     if method.model in OVER_NORMAL and prior != "normal":
         raise InputError(f"--prior {prior}: method {method.name} divides by N(0, I) at test time; use normal")
     return prior
@@ -89,12 +89,12 @@ def _allocation(config: RunConfig, method: Method, mixture: SubsetMixture) -> st
     if config.allocation == "auto":
         return method.allocation if mixture.is_bound else "exact"
     if config.allocation == "systematic" and not mixture.is_bound:
-        raise InputError(f"--allocation systematic: the terms of {method.name} do not all predict all; use exact")
+        raise InputError(f"--allocation systematic: not all terms of {method.name} predict everything; use exact")
     return config.allocation
 
 
 def _check_family(method: Method, family: Family, mixture: SubsetMixture) -> None:
-    """Raises InputError for posteriors that the method fuses, and that cannot be."""
+    """Raises InputError for posteriors that the method must fuse but cannot."""
     if method.model in RULES and not family.has_products:
         raise InputError(f"--posterior {family.kind}: method {method.name} pools Normal posteriors; use normal")
     try:
@@ -104,15 +104,15 @@ def _check_family(method: Method, family: Family, mixture: SubsetMixture) -> Non
 
 
 def _check_terms(method: Method, terms: Terms, family: Family, prior: str) -> None:
-    """Raises InputError for what the terms of a method have no meaning for."""
+    """Raises InputError for posteriors and priors under which the terms of a method are undefined."""
     if terms.needs_normal and not family.has_products:
         raise InputError(f"--posterior {family.kind}: method {method.name} multiplies posteriors; use normal")
     if PRIOR in terms.laws and prior != "normal":
-        raise InputError(f"--prior {prior}: a term of {method.name} takes N(0, I) for the prior; use normal")
+        raise InputError(f"--prior {prior}: a term of {method.name} assumes the prior N(0, I); use normal")
 
 
 def _own_settings(config: RunConfig, method: Method) -> Settings:
-    """Nothing is left to choose where a method trains a model without a joint posterior: both bring their own."""
+    """Nothing is left to choose if a method trains a model without a joint posterior, which brings its own settings."""
     flags = (
         "objective",
         "objective_samples",

@@ -1,18 +1,18 @@
-"""Whether models that fill in tables are worth their while, and whether their intervals are right: in words."""
+"""A verdict in words: whether models fill in tables better than simpler methods, and whether intervals are right."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from polyvae import keys
 
-ALIKE = 0.02  # of an error: a smaller difference is none
-RIGHT = 0.03  # from .8: as far as the share that an interval holds may be
+ALIKE = 0.02  # share of an error: a smaller difference counts as a tie
+RIGHT = 0.03  # how far the coverage of a right interval may be from .8
 BY = {"mean": "the column mean", "ridge": "ridge", "knn": "kNN", "iterative": "IterativeImputer"}
 
 
 @dataclass(frozen=True)
 class Filled:
-    """How well a method fills in a table: errors in the table's model units, `plain` by the best simpler method."""
+    """How well a method fills in a table: errors in the table's model units; `plain` is the best simpler method's."""
 
     method: str
     where: str
@@ -30,14 +30,15 @@ class Filled:
         if self.gain > ALIKE:
             sizes = f"error {self.error:.3f}, {self.baseline} {self.plain:.3f}"
             return f"{self.method} gains {100 * self.gain:.0f} % on {self.where} ({sizes})"
-        found = f"is better than {self.method} on" if self.gain < -ALIKE else "is enough for"
-        return f"{self.baseline} {found} {self.where} (error {self.plain:.3f}, {self.method} {self.error:.3f})"
+        found = "is better than" if self.gain < -ALIKE else "is as good as"
+        sizes = f"error {self.plain:.3f}, {self.method} {self.error:.3f}"
+        return f"{self.baseline} {found} {self.method} on {self.where} ({sizes})"
 
 
 def verdict(scores: Mapping[str, Mapping[str, float]], names: Sequence[str], seeds: int) -> str:
-    """For every table the best method against the best simpler one, and the intervals; empty where none is filled in.
+    """The best method against the best simpler method for every table, and the intervals; empty if there is no table.
 
-    scores: what a method is called -> its metrics, means over at most `seeds` seeds. names: of all modalities.
+    scores: name of a method -> its metrics, means over at most `seeds` seeds. names: of all modalities.
     """
     every = [filled for method, metrics in scores.items() for filled in _filled(method, metrics, names)]
     best = {filled.where: filled for filled in sorted(every, key=lambda filled: -filled.error)}
@@ -45,9 +46,9 @@ def verdict(scores: Mapping[str, Mapping[str, float]], names: Sequence[str], see
     if not found:
         return ""
     ahead = sum(filled.gain > ALIKE for filled in found)
-    lead = f", ahead of simpler methods on {ahead} of {len(found)}" if len(found) > 1 else ""
+    lead = f" (better than simpler methods on {ahead} of {len(found)})" if len(found) > 1 else ""
     said = "; ".join(filled.said for filled in found)
-    doubt = " One seed: another may turn small differences round." if seeds == 1 else ""
+    doubt = " With a single seed, small differences may be chance." if seeds == 1 else ""
     return f"Filling in tables{lead}: {said}.{_intervals(found)}{doubt}"
 
 
@@ -78,6 +79,6 @@ def _intervals(found: Sequence[Filled]) -> str:
         return ""
     low, high = min(held), max(held)
     span = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
-    faults = ["too narrow"] * (low < 0.8 - RIGHT) + ["wider than they need be"] * (high > 0.8 + RIGHT)
-    judged = f"some are {' and some '.join(faults)}" if faults else "they are right"
-    return f" 80 % intervals hold {span} of the truth in test rows: {judged}."
+    faults = ["too narrow"] * (low < 0.8 - RIGHT) + ["wider than necessary"] * (high > 0.8 + RIGHT)
+    judged = f"but some are {' and some '.join(faults)}" if faults else "as they should"
+    return f" 80 % intervals hold {span} of the truth on test rows, {judged}."

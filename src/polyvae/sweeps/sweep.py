@@ -182,7 +182,7 @@ def _check_time(queue: "_Queue", minutes: float) -> None:
         shortest = min(queue.cost.values())
         raise InputError(
             f"--minutes {minutes:g} is too short for any run: the shortest takes about {duration(shortest)} here; "
-            f"say --minutes {ceil(1.2 * shortest / 60)}"
+            f"use --minutes {ceil(1.2 * shortest / 60)}"
         )
     if long:
         queue.watcher.on_note(f"runs that take longer than --minutes {minutes:g}, and wait: {len(long)}")

@@ -1,10 +1,10 @@
-"""The user's own data: one array a modality, from files (`readers`) or from memory.
+"""The user's own data: one array per modality, from files (`readers`) or from memory.
 
 Keys: `<name>` is a modality; `<name>.mask` (Bool per row) says where it is present, and so do marks of missing values
 on a whole row (`missing`); `<name>.features` names the columns of a table; `label` or `labels` (integers or words) is
-the class of a row, `.ids` (integers or words) its name, by default its place. What an array is follows from its type
-and shape, unless a `modalities.json` beside the file says otherwise: {"<name>": {"likelihood": ..., "scale": number or
-"learned", "network": ..., "weight": ...}}. Ordered classes and counts are named there, or by `--likelihood`.
+the class of a row, `.ids` (integers or words) its name, by default its place. An array is interpreted by its type
+and shape, unless a `modalities.json` beside the file describes it: {"<name>": {"likelihood": ..., "scale": number or
+"learned", "network": ..., "weight": ...}}. Declare ordered classes and counts there, or with `--likelihood`.
 
 | array | taken as |
 |---|---|
@@ -50,9 +50,9 @@ TEST_SHARE = 0.2
 class ArraysOptions:
     """data: a path (`readers.read`), or name -> array or tensor. test_size: rows of the test split, None: a fifth.
 
-    scaling: of tables; standard: mean and standard deviation; robust: median and quartiles, what is beyond ten times
-    that being clipped for the model. text_length: token ids of a text, its end token included. covariate: the key of
-    one word or integer a row that encoders and decoders are told, and that is no modality.
+    scaling: of tables. standard: mean and standard deviation; robust: median and quartiles, and the model sees values
+    beyond ten times the spread clipped. text_length: token ids per text, including the end token. covariate: a key
+    with one word or integer per row, which encoders and decoders read; it is not a modality.
     """
 
     data: Path | str | Mapping[str, Any] | None = None
@@ -108,7 +108,7 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
 
 
 def read_parts(data: Path | str | Mapping[str, Any]) -> Parts:
-    """Values, masks, labels and ids of files or a mapping, checked for keys, types and numbers of rows."""
+    """Values, masks, labels and ids of files or a mapping, with checked keys, types and numbers of rows."""
     content = Content(_from_memory(data)) if isinstance(data, Mapping) else read(data)
     return _sort_keys(content.arrays)._replace(settings=content.settings, headings=content.headings)
 
@@ -123,7 +123,7 @@ def _to_numpy(key: str, value: Any) -> np.ndarray:
     try:
         return np.asanyarray(value)  # a mask is kept
     except ValueError as error:
-        raise InputError(f"{key!r} is no rectangular array ({error}); give one array a modality") from error
+        raise InputError(f"{key!r} is not a rectangular array ({error}); give one array per modality") from error
 
 
 def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
@@ -135,7 +135,7 @@ def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
     arrays, here = {key: array for key, (array, _) in read.items()}, {key: seen for key, (_, seen) in read.items()}
     given = [key for key in LABELS if key in arrays]
     if len(given) > 1:
-        raise InputError("the data have both 'label' and 'labels'; keep one")
+        raise InputError("the data have both 'label' and 'labels'; keep only one")
     values = {key: array for key, array in arrays.items() if key not in LABELS and "." not in key}
     known = {*values, *given, IDS, *(f"{name}.mask" for name in values)}
     arrays |= {f"{name}{FEATURES}": array for name, array in features.items() if name not in values}
@@ -148,18 +148,18 @@ def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
     for key, array in arrays.items():
         if array.dtype.kind not in ("biufU" if array.ndim == 1 else "biuf"):
             raise InputError(
-                f"{key!r} has dtype {array.dtype}; give numbers or booleans, or one sentence a row ({NO_OBJECTS})"
+                f"{key!r} has dtype {array.dtype}; give numbers, booleans, or one sentence per row ({NO_OBJECTS})"
             )
         if array.ndim == 0 or 0 in array.shape:
-            raise InputError(f"{key!r} has shape {array.shape}; it must have rows and none of its axes may be empty")
+            raise InputError(f"{key!r} has shape {array.shape}; it must have rows, and no axis may be empty")
     first = next(iter(values))
     rows = len(values[first])
     for key, array in arrays.items():
         if len(array) != rows:
-            raise InputError(f"{key!r} has {len(array)} rows but {first!r} has {rows}; all must agree")
+            raise InputError(f"{key!r} has {len(array)} rows but {first!r} has {rows}; make them equal")
     present = np.stack([_mask(name, arrays.get(f"{name}.mask"), rows) & here[name] for name in values], 1)
     if not present.any(1).all():
-        raise InputError(f"row {int(np.argmin(present.any(1)))} has no observed modality; drop such rows")
+        raise InputError(f"row {int(np.argmin(present.any(1)))} has no observed modality; remove such rows")
     labels, classes = _labels(arrays, here, given)
     ids = _ids(arrays.get(IDS, np.arange(rows)), here.get(IDS))
     return Parts(values, present, labels, ids, _features(features, values), classes)
@@ -171,7 +171,7 @@ def _is_imputed(key: str, arrays: Mapping[str, np.ndarray]) -> bool:
 
 
 def _not_filled_in(key: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The array, NaN in single cells that `impute` has filled in: those with a spread in rows that were observed."""
+    """The array with NaN in single cells that `impute` has filled in: those with an sd above 0 in observed rows."""
     array, sd, mask = arrays[key], arrays.get(f"{key}.sd"), arrays.get(f"{key}.mask")
     if (
         sd is None
@@ -194,13 +194,13 @@ def _mask(name: str, mask: np.ndarray | None, rows: int) -> np.ndarray:
 
 def _ids(ids: np.ndarray, here: np.ndarray | None) -> np.ndarray:
     if ids.ndim != 1 or ids.dtype.kind not in "iuU":
-        raise InputError(f"'.ids' is {ids.dtype} {ids.shape}; ids are one integer or one word a row")
+        raise InputError(f"'.ids' is {ids.dtype} {ids.shape}; ids must be one integer or word per row")
     if here is not None and not here.all():
-        raise InputError(f"'.ids' is missing in row {int(np.argmin(here))}; name every row, or leave the ids out")
+        raise InputError(f"'.ids' is missing in row {int(np.argmin(here))}; give every row an id, or leave out the ids")
     _, first, counts = np.unique(ids, return_index=True, return_counts=True)
     if (counts > 1).any():
         row = int(first[counts > 1][0])
-        raise InputError(f"'.ids' holds {ids[row]} twice, first in row {row}; give each row an id of its own")
+        raise InputError(f"'.ids' holds {ids[row]} twice, first in row {row}; give each row a different id")
     return ids
 
 
@@ -209,7 +209,7 @@ def _features(features: Mapping[str, np.ndarray], values: Mapping[str, np.ndarra
         columns = values[name].size // len(values[name])
         if names.dtype.kind != "U" or names.shape != (columns,) or len(set(names.tolist())) < columns:
             raise InputError(
-                f"'{name}{FEATURES}' is {names.dtype} {names.shape}; it must be {columns} different words, one a column"
+                f"'{name}{FEATURES}' is {names.dtype} {names.shape}; give {columns} different words, one per column"
             )
     return {name: tuple(names.tolist()) for name, names in features.items()}
 
@@ -223,9 +223,9 @@ def _labels(
     labels = arrays[given[0]]
     if not here[given[0]].all():
         row = int(np.argmin(here[given[0]]))
-        raise InputError(f"{given[0]!r} is missing in row {row}; label every row, or leave the labels out")
+        raise InputError(f"{given[0]!r} is missing in row {row}; label every row, or leave out the labels")
     if labels.ndim != 1 or labels.dtype.kind not in "biuU":
-        raise InputError(f"{given[0]!r} is {labels.dtype} {labels.shape}; labels are one integer or one word a row")
+        raise InputError(f"{given[0]!r} is {labels.dtype} {labels.shape}; labels must be one integer or word per row")
     if labels.dtype.kind == "U":
         names, codes = np.unique(labels, return_inverse=True)
         return codes.astype(np.int64), tuple(names.tolist())
@@ -248,12 +248,12 @@ def _split(rows: int, test_size: int | None, seed: int) -> tuple[np.ndarray, np.
     """(training rows, test rows). The data may themselves have been drawn from `default_rng(seed)`."""
     test_rows = max(1, round(TEST_SHARE * rows)) if test_size is None else test_size
     if not 1 <= test_rows < rows:
-        raise InputError(f"test_size {test_rows} must leave at least one of the {rows} rows on either side")
+        raise InputError(f"test_size {test_rows} of {rows} rows must leave at least one row on either side")
     order = np.random.default_rng(derive_seed(seed, "split")).random(rows).argsort()
     return order[test_rows:], order[:test_rows]
 
 
 def _limit(rows: np.ndarray, size: int | None, split: str) -> np.ndarray:
     if size is not None and size > len(rows):
-        raise InputError(f"size {size} must be between 1 and the {len(rows)} rows of the {split} split")
+        raise InputError(f"size {size} must be from 1 to {len(rows)}, the number of rows of the {split} split")
     return rows[:size]

@@ -1,4 +1,4 @@
-"""What one of the user's arrays is: image, classes or table, how it is scored and standardised."""
+"""How one of the user's arrays is interpreted: image, classes or table, with its likelihood and scaling."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -35,7 +35,7 @@ def interpret(
     """The modality that `array` is, and its values as they are stored (uint8 for images of bytes, else float32)."""
     _check_entry(name, entry)
     if not present[train].any():
-        raise InputError(f"modality {name!r} is absent in every training row; leave it out")
+        raise InputError(f"modality {name!r} is missing in every training row; leave it out")
     names: tuple[str, ...] = ()
     if array.dtype.kind == "U":
         if not _is_classes(name, array[present], entry.get("likelihood")):
@@ -70,7 +70,7 @@ def interpret(
 
 
 def _is_classes(name: str, seen: np.ndarray, wanted: str | None) -> bool:
-    """Whether words are classes, not text: few different ones, unless `wanted`, a likelihood, says so.
+    """Whether words are classes, not text: if there are few different ones, unless `wanted` names a likelihood.
 
     Raises InputError for words that can be neither.
     """
@@ -83,8 +83,8 @@ def _is_classes(name: str, seen: np.ndarray, wanted: str | None) -> bool:
         return True
     if all(len(tokenise(words)) < 2 for words in different.tolist()):
         raise InputError(
-            f"{name!r} holds {len(different)} different words in {len(seen)} rows: names of rows go under the key "
-            f'`.ids`; if they are classes, say {{"{name}": {{"likelihood": "categorical"}}}} in modalities.json'
+            f"{name!r} holds {len(different)} different words in {len(seen)} rows. Put names of rows under the key "
+            f'`.ids`; if they are classes, write {{"{name}": {{"likelihood": "categorical"}}}} in modalities.json'
         )
     return False
 
@@ -149,8 +149,8 @@ def _check_finite(name: str, array: np.ndarray, present: np.ndarray) -> None:
     what = "infinite or beyond float32" if array.ndim <= 2 else "NaN, infinite or beyond float32"
     some = f"{int((~finite[row]).sum())} of {finite.shape[1]}"
     raise InputError(
-        f"modality {name!r}, row {row}: {some} values are {what}, but the row counts as present; give a mask "
-        f"'{name}.mask' (Bool per row, False where the whole modality is absent), or fill them in"
+        f"modality {name!r}, row {row}: {some} values are {what}, but the row counts as observed; fill them in, "
+        f"or give a mask '{name}.mask' (Bool per row, False where the whole modality is missing)"
     )
 
 
@@ -161,7 +161,7 @@ def _image(name: str, array: np.ndarray, present: np.ndarray) -> np.ndarray:
         )
     if array.ndim == 4 and array.shape[3] < min(array.shape[1:3]):
         raise InputError(
-            f"modality {name!r} has shape {array.shape}, channels last; use transpose(0, 3, 1, 2), or, if axis 1 is "
+            f"modality {name!r} has shape {array.shape}, channels last; use transpose(0, 3, 1, 2), or, if axis 1 holds "
             "the channels, swap height and width"
         )
     images = array[:, None] if array.ndim == 3 else array
@@ -179,7 +179,7 @@ def _one_hot(name: str, array: np.ndarray, present: np.ndarray) -> np.ndarray:
     seen = array[present]
     if seen.min() < 0 or seen.max() >= MAX_CLASSES:
         raise InputError(
-            f"classes {name!r} run from {seen.min()} to {seen.max()}; they must be 0 to {MAX_CLASSES - 1} "
+            f"classes {name!r} run from {seen.min()} to {seen.max()}; they must be from 0 to {MAX_CLASSES - 1} "
             "(convert to float if they are quantities)"
         )
     stored = np.zeros((len(array), int(seen.max()) + 1), np.float32)
@@ -226,7 +226,7 @@ def _robust(name: str, table: np.ndarray, present: np.ndarray, train: np.ndarray
 
 
 def taken_as(modality: Modality) -> str:
-    """What a modality was taken for, in one line."""
+    """How a modality was interpreted, in one line."""
     likelihood = likelihoods.to_json(modality.likelihood)
     scale = f"({likelihood['scale'] or 'learned scale'})" if "scale" in likelihood else ""
     if modality.vocabulary:

@@ -1,4 +1,4 @@
-"""What looks wrong in the user's own arrays though it can be read: said, never changed."""
+"""What looks wrong in the user's arrays although it can be read: reported, never changed."""
 
 import numpy as np
 
@@ -18,9 +18,9 @@ ROBUST = "--scaling robust"
 
 
 def doubts(modality: Modality, array: np.ndarray, present: np.ndarray, train: np.ndarray | None = None) -> str:
-    """About one array, in sentences; empty if there is nothing to say. present: Bool (row,).
+    """Doubts about one array, in sentences; empty if there are none. present: Bool (row,).
 
-    train: its training rows; None for new rows of a trained model, which are measured by those it was trained on.
+    train: its training rows; None for new rows of a trained model, which are compared with its training rows.
     """
     if array.dtype.kind == "U":
         long = _of_text(modality.vocabulary, array, present) if modality.vocabulary else []
@@ -35,7 +35,7 @@ def doubts(modality: Modality, array: np.ndarray, present: np.ndarray, train: np
 
 
 def spread_of(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median and robust standard deviation of each feature, NaN left out; 0 where all but a few values are equal."""
+    """Median and robust standard deviation of each feature without NaN; 0 if all but a few values are equal."""
     median, spread = np.nanmedian(table, 0), np.zeros(table.shape[1])
     for lower, width in QUANTILES:
         low, high = np.nanquantile(table, (lower, 1 - lower), axis=0)
@@ -48,16 +48,16 @@ def _wild(table: np.ndarray, centre: np.ndarray, spread: np.ndarray) -> list[str
     if not far.any():
         return []
     row, feature = map(int, np.argwhere(far)[0])
-    others = f", and {int(far.sum()) - 1} more values are" if far.sum() > 1 else ""
+    others = f", as are {int(far.sum()) - 1} more values" if far.sum() > 1 else ""
     return [
         f"row {row}, feature {feature} is {table[row, feature]:.6g}, far from the rest (about {centre[feature]:.4g}, "
-        f"give or take {spread[feature]:.2g}){others}: one wild value ruins what is learned of a column; correct it, "
-        f"mask it, or train with {ROBUST}."
+        f"give or take {spread[feature]:.2g}){others}. One outlier can spoil a whole column: correct it, mask it, or "
+        f"train with {ROBUST}."
     ]
 
 
 def _codes(table: np.ndarray) -> list[str]:
-    """Codes of missing values: far outside the range of all others, and more than once."""
+    """Codes of missing values: far outside the range of all other values, and in more than one row."""
     for feature, column in enumerate(table.T):
         for code in (sign * value for value in CODES for sign in (1, -1)):
             others = column[(column != code) & ~np.isnan(column)]
@@ -66,8 +66,8 @@ def _codes(table: np.ndarray) -> list[str]:
                 continue
             if max(others.min() - code, code - others.max()) > max(np.ptp(others), 1e-9):
                 return [
-                    f"feature {feature} is {code} in {count} rows, and far from that in all others: if it stands for "
-                    "missing, make it NaN."
+                    f"feature {feature} is {code} in {count} rows, far from all other values. If that means missing, "
+                    "replace it by NaN."
                 ]
     return []
 
@@ -79,21 +79,21 @@ def _constant(seen: np.ndarray) -> list[str]:
         return []
     some = ", ".join(map(str, constant[:5].tolist())) + (", ..." if len(constant) > 5 else "")
     return [
-        f"{len(constant)} of {seen.shape[1]} features ({some}) are constant in the training rows: nothing is learned "
-        "of them, and likelihoods look better than they are; leave them out."
+        f"{len(constant)} of {seen.shape[1]} features ({some}) are constant in the training rows. Leave them "
+        "out: nothing can be learned from them, and they make likelihoods look too good."
     ]
 
 
 def _counts(name: str, table: np.ndarray) -> list[str]:
-    """Whole numbers from 0 on, of which zeros are no rarity, and which vary more than counts of one rate would."""
+    """Whole numbers from 0 up, with frequent zeros, that vary more than counts of one rate would."""
     known = table[~np.isnan(table)]
     if (known < 0).any() or (known % 1 != 0).any() or (known == 0).mean() < LEAST_ZEROS:
         return []
     if np.mean(np.nanvar(table, 0) > np.nanmean(table, 0)) < 0.5:
         return []
     return [
-        "it holds 0, 1, 2, ... alone, and is scored as real numbers: if these are counts, say --likelihood "
-        f"{name}=negative_binomial, and --library {name} where rows differ in depth."
+        "it holds only the numbers 0, 1, 2, ... but is scored as real numbers. If these are counts, use --likelihood "
+        f"{name}=negative_binomial, and --library {name} if rows differ in depth."
     ]
 
 
@@ -104,7 +104,7 @@ def _of_text(words: Vocabulary, array: np.ndarray, present: np.ndarray) -> list[
         return []
     return [
         f"{cut} of {len(lengths)} texts are cut after {words.length - 1} words or marks: the longest has "
-        f"{max(lengths)}; train with --text-length {max(lengths) + 1} to keep all."
+        f"{max(lengths)}; train with --text-length {max(lengths) + 1} to keep everything."
     ]
 
 
@@ -113,14 +113,12 @@ def _marks(array: np.ndarray, present: np.ndarray) -> list[str]:
     if not marks:
         return []
     count = int(np.isin(array[present], marks).sum())
-    return [
-        f"{count} texts or classes read {', '.join(map(repr, marks))}: if that stands for missing, mask these rows."
-    ]
+    return [f"{count} texts or classes read {', '.join(map(repr, marks))}. If that means missing, mask these rows."]
 
 
 def doubts_of_labels(labels: np.ndarray | None) -> str:
-    """-1 beside 0, 1, ... is how scikit-learn marks rows without a class."""
+    """scikit-learn marks rows without a class by -1 beside 0, 1, ..."""
     if labels is None or -1 not in labels or set(np.unique(labels).tolist()) <= {-1, 1}:
         return ""
     count = int((labels == -1).sum())
-    return f"{count} rows have the label -1, which counts as a class; if they are unlabelled, leave these rows out."
+    return f"{count} rows have the label -1, which counts as a class. If these rows are unlabelled, leave them out."

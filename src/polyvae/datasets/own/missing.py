@@ -1,4 +1,4 @@
-"""The marks of missing values that NumPy, pandas and scikit-learn users have: NaN, None, NA, NaT, masks."""
+"""The marks of missing values in NumPy, pandas and scikit-learn: NaN, None, NA, NaT, masks."""
 
 import numpy as np
 
@@ -11,10 +11,9 @@ NUMBERS = (int, float, np.number, np.bool_)  # bool is an int
 
 
 def without_marks(key: str, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The array as plain numbers or strings, and Bool (row,): whether anything of the row is there.
+    """The array as plain numbers or strings, and Bool (row,): whether the row has any value.
 
-    What is missing is NaN in floats, which integers with single gaps become; else 0 or "" in a row that is not
-    there.
+    Missing values are NaN in floats, and integers with single gaps become floats. Otherwise a missing row is 0 or "".
     Raises InputError for objects that are neither strings nor numbers, and for named columns in one array.
     """
     if names := array.dtype.names:
@@ -53,7 +52,7 @@ def _is_mark(value: object) -> bool:
 
 
 def _typed(key: str, values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Objects as the strings or numbers that they are; all other arrays as they are."""
+    """Objects as strings or numbers; all other arrays unchanged."""
     if values.dtype.kind not in "OT":
         return values
     known = values[~missing].tolist()
@@ -62,7 +61,7 @@ def _typed(key: str, values: np.ndarray, missing: np.ndarray) -> np.ndarray:
     elif known and all(isinstance(value, NUMBERS) for value in known):
         typed = np.zeros(values.shape, dtype=np.array(known).dtype)
     else:
-        kinds = ", ".join(sorted({type(value).__name__ for value in known})) or "nothing but missing values"
+        kinds = ", ".join(sorted({type(value).__name__ for value in known})) or "only missing values"
         raise InputError(f"{key!r} has dtype object and holds {kinds}; {NO_OBJECTS}")
     typed[~missing] = known
     return typed

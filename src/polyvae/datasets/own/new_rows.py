@@ -28,10 +28,11 @@ def load_like(
 ) -> MultimodalDataset:
     """The rows of files (or name -> array, or what was read of either) in the form and units of `modalities`.
 
-    Keys as for the data set `arrays`; a modality without a key is absent in every row. Columns go by their names, where
-    both have some, in any order; further ones are left out. covariate: of the model, whose level every row must have.
-    Raises InputError for unknown keys, wrong shapes, or values that are not finite, or not what the likelihood takes,
-    where present.
+    Keys as for the data set `arrays`; a modality without a key is missing in every row. If both have column names,
+    columns are matched by name, in any order, and further ones are left out. covariate: that of the model; every row
+    needs a level.
+    Raises InputError for unknown keys, wrong shapes, and observed values that are not finite or that the likelihood
+    does not take.
     """
     parts = source if isinstance(source, Parts) else read_parts(source)
     levels = None
@@ -84,8 +85,8 @@ def _aligned(modality: Modality, array: np.ndarray, names: Sequence[str]) -> tup
 
 
 def with_given(filled: np.ndarray, given: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """`filled` (row, *shape), but as they were given where they were `seen`: in their units, and of a type that holds
-    both. Images of bytes are bytes. seen: Bool (row,); single missing values are not seen."""
+    """`filled` (row, *shape), with the given values where they were `seen`, in their units and in a type that holds
+    both. Byte images stay bytes. seen: Bool (row,); single missing values are not seen."""
     known = given.reshape(filled.shape)
     mask = np.broadcast_to(seen.reshape(-1, *(1,) * (filled.ndim - 1)), filled.shape)
     if known.dtype.kind == "f":
@@ -116,7 +117,7 @@ def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tenso
         return torch.from_numpy(array)
     if array.dtype.kind in "iu" and not present.all() and int(np.abs(array[present]).max(initial=0)) > EXACT:
         raise InputError(
-            f"{modality.name!r} holds integers beyond 2^53, which no float beside them keeps; give fewer digits"
+            f"{modality.name!r} holds integers beyond 2^53, which a float array cannot hold exactly; give fewer digits"
         )
     with np.errstate(over="ignore"):
         stored = torch.from_numpy(array.astype(np.float32))
@@ -125,8 +126,8 @@ def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tenso
     if bool(wrong.any()):
         row = int(wrong.nonzero()[0])
         raise InputError(
-            f"{modality.name!r}, row {row}: values are not finite, or beyond float32; where it is absent, say "
-            f"'{modality.name}.mask' = False"
+            f"{modality.name!r}, row {row}: values are not finite, or beyond float32; if the row lacks this "
+            f"modality, set '{modality.name}.mask' to False"
         )
     check_suits(modality.likelihood, modality, stored[torch.from_numpy(present)])
     return stored
@@ -139,8 +140,8 @@ def _numbered(modality: Modality, array: np.ndarray, present: np.ndarray) -> np.
     codes = {word: code for code, word in enumerate(modality.feature_names)}
     if unknown := np.flatnonzero(present & ~np.isin(array, modality.feature_names)).tolist():
         raise InputError(
-            f"{modality.name!r}, row {unknown[0]}: {str(array[unknown[0]])!r} is none of the model's classes "
-            f"({', '.join(modality.feature_names[:20])}); correct it, or leave it out where it is missing"
+            f"{modality.name!r}, row {unknown[0]}: {str(array[unknown[0]])!r} is not a class of the model "
+            f"({', '.join(modality.feature_names[:20])}); correct it, or leave it empty if it is missing"
         )
     return np.array([codes.get(word, 0) for word in array.tolist()])
 
@@ -152,7 +153,7 @@ def _encoded(modality: Modality, vocabulary: Vocabulary, array: np.ndarray) -> T
     is_ids = array.shape[1:] == modality.stored_shape and array.dtype.kind in "iu"
     if not is_ids or array.min() < 0 or array.max() >= len(vocabulary):
         raise InputError(
-            f"{modality.name!r} is text: give one sentence a row, or token ids (rows, {vocabulary.length}) from 0 to "
+            f"{modality.name!r} is text: give one sentence per row, or token ids (rows, {vocabulary.length}) from 0 to "
             f"{len(vocabulary) - 1}"
         )
     return torch.from_numpy(array.astype(np.int16))

@@ -51,7 +51,7 @@ def check_format(path: Path, modalities: Sequence[Modality], source: Path | None
         needs_extra()
         if source is None or source.suffix.lower() != path.suffix:
             raise InputError(
-                f"--out {path}: it is added to the {path.suffix} file that came in; say --data FILE{path.suffix}"
+                f"--out {path}: it is added to the {path.suffix} file that came in; use --data FILE{path.suffix}"
             )
 
 

@@ -84,7 +84,7 @@ class Sheet:
             row = int(np.flatnonzero(first[inverse] != np.arange(len(names)))[0])
             where = f"{self.row(int(first[inverse][row]))} and {self.row(row)}"
             raise InputError(
-                f"{self.place(self.ids)}: {names[row]} is in {where}; give each row an id of its own, or drop one"
+                f"{self.place(self.ids)}: {names[row]} is in {where}; give each row a different id, or remove one"
             )
         return names
 
