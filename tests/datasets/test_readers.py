@@ -261,7 +261,7 @@ def toml(text: str) -> str:
 REFUSALS = [
     (lambda: csv("x.a,x.b\n1,u\n3,v\n"), r"d.csv, column 'x.b', line 2: 'u' is no number; give it no prefix"),
     (lambda: csv("x.a,x.b\n1,2\n3,oops\n5,6\n"), r"'x.b', line 3: 'oops' is no number; correct it, or leave it empty"),
-    (lambda: csv("id,a\n1,2\n7,3\n7,4\n"), r"d.csv, column 'id': 7 is in line 3 and line 4; give each row an id"),
+    (lambda: csv("id,a\n1,2\n7,3\n7,4\n"), r"d.csv, column 'id': 7 is in line 3 and line 4; give each row"),
     (lambda: csv("id,a\n1,2\n,3\n"), r"d.csv, column 'id', line 3: no id"),
     (lambda: csv("a,b,a\n1,2,3\n"), r"d.csv has two columns 'a'"),
     (lambda: csv("a;b\n1;2\n"), r"one column, whose name holds ';'; save it as columns separated by commas"),
@@ -306,8 +306,8 @@ def test_files_without_ids_are_joined_by_row_only_where_they_have_as_many():
     [
         (".ids", np.zeros(ROWS, int), r"'.ids' holds 0 twice, first in row 0"),
         (".ids", np.zeros((ROWS, 1), int), r"'.ids' is int64 \(60, 1\)"),
-        ("rna.features", np.array(["a", "a", "b", "c"]), "must be 4 different words"),
-        ("rna.features", np.array(["a", "b"]), "must be 4 different words"),
+        ("rna.features", np.array(["a", "a", "b", "c"]), "give 4 different words"),
+        ("rna.features", np.array(["a", "b"]), "give 4 different words"),
         ("dna.features", np.array(["a", "b"]), "unknown key 'dna.features'"),
     ],
 )
