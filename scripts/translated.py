@@ -103,7 +103,7 @@ def main() -> None:
 
 def draw(store: RunStore, runs: Mapping[str, Record]) -> None:
     with drawing():
-        figure = Figure(figsize=(11, 1.75 * len(SHOWN)), layout="constrained")
+        figure = Figure(figsize=(11, 1.45 * len(SHOWN)), layout="constrained")
         for axes, method in zip(figure.subplots(len(SHOWN), len(PANELS)), SHOWN, strict=True):
             record = runs[method]
             samples = store.samples(record.run_id)
