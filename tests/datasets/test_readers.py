@@ -297,7 +297,14 @@ def test_files_without_ids_are_joined_by_row_only_where_they_have_as_many():
     write(pl.DataFrame({"c": [1.0, 2], "d": [2.0, 5]}), "y.csv")
     assert read_parts("x.csv,y.csv").present.all()
     write(pl.DataFrame({"c": [1.0, 2, 4], "d": [2.0, 5, 4]}), "y.csv")
-    with pytest.raises(InputError, match=r"x.csv has no column of ids to join it by; add one called id"):
+    with pytest.raises(InputError, match=r"x.csv has no column of ids to join it by: none is called id"):
+        read_parts("x.csv,y.csv")
+
+
+def test_files_without_a_common_id_are_refused():
+    write(pl.DataFrame({"id": ["a", "b"], "x": [1.0, 2]}), "x.csv")
+    write(pl.DataFrame({"id": ["c", "d"], "y": [1.0, 2]}), "y.csv")
+    with pytest.raises(InputError, match=r"no id is in two files: x.csv has 'a', y.csv has 'c'"):
         read_parts("x.csv,y.csv")
 
 

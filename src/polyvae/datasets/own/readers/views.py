@@ -198,14 +198,20 @@ def _rows(sheets: Sequence[Sheet]) -> tuple[np.ndarray | None, dict[Sheet, np.nd
         nameless = next(sheet for sheet, ids in names.items() if ids is None)
         if known or any(sheet.frame.height != first.frame.height for sheet in sheets):
             raise InputError(
-                f"{nameless.path} has no column of ids to join it by; add one called id to every file, or say id = "
-                '"..." in a .toml'
+                f"{nameless.path} has no column of ids to join it by: none is called id, and the first one, "
+                f"{nameless.frame.columns[0]!r}, repeats words or holds numbers; give each row a different id there, "
+                'or write id = "..." in a .toml'
             )
         return None, dict.fromkeys(sheets)
     if any(ids.dtype.kind != known[0].dtype.kind for ids in known):
         names = {sheet: ids.astype(str) for sheet, ids in names.items() if ids is not None}
     rows = dict.fromkeys(name for ids in names.values() if ids is not None for name in ids.tolist())
     every = np.array(list(rows))
+    if len(sheets) > 1 and len(every) == sum(sheet.frame.height for sheet in sheets):
+        raise InputError(
+            f"no id is in two files: {first.path} has {str(known[0][0])!r}, {sheets[1].path} has {str(known[1][0])!r}; "
+            "write the ids of a row alike in all files"
+        )
     places: dict[Sheet, np.ndarray | None] = {}
     for sheet, ids in names.items():
         at = {} if ids is None else {name: place for place, name in enumerate(ids.tolist())}
