@@ -406,7 +406,7 @@ NOTES = (
     ),
     Note(
         both(have_images, carries_over),
-        "If content may be anywhere in a picture, try aligned_flows with a Normal likelihood: it alone has carried such "
+        "If content may be anywhere in a picture, use aligned_flows with a Normal likelihood: it alone carried such "
         "content over here [docs/results.md, Translated PolyMNIST]. Published: idmvae, for four places.",
     ),
 )
