@@ -10,13 +10,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from functools import partial, wraps
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from polyvae import __version__, escapes, plugins
+from polyvae import escapes, plugins
 from polyvae.errors import InputError, RunError
 
 COMMANDS = {  # name -> module in this folder, function; a module is imported when one of its commands is asked for
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise InputError(f"an argument holds the control character {found[0]!r}; leave it out")
         rest = _with_plugins([argument for argument in given if argument != "--debug"])
         if rest in ([], ["--version"]):
-            print(f"polyvae {__version__}" if rest else FIRST_STEPS)
+            print(f"polyvae {metadata.version('polyvae')}" if rest else FIRST_STEPS)
             return
         _asked_for(rest)()
     except BrokenPipeError:  # the reader of the output has closed it
