@@ -47,7 +47,7 @@ def test_impute_says_how_calibrated_it_is_wherever_the_run_is_named_from(trained
     if run.startswith("."):
         monkeypatch.chdir(trained)
     main(["impute", run.format(trained.name), "--store", "my store", "--data", str(data), "--out", "filled.npz"])
-    assert "intervals given all others held: a" in capsys.readouterr().out
+    assert "80 % intervals held this share of the truth on test rows: a" in capsys.readouterr().out
 
 
 def test_the_command_that_fit_prior_advises_works_as_printed(trained, capsys):

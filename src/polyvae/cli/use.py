@@ -129,6 +129,8 @@ def generate(
         raise InputError("--data holds rows to condition on; name the modalities to condition on with --given")
     if prior is not None and given is not None:
         raise InputError("--prior is for samples from the prior; leave out --given")
+    if out is not None:
+        out_file(out)
     vae = model.load(prior)
     wanted = None if targets is None else listed(targets)
     level = _level(vae, covariate)
@@ -196,6 +198,8 @@ def impute(
             row's own level.
         out: File to write. Default: imputed, with the file ending of the data or .npz.
     """
+    if out is not None:
+        out_file(out)
     vae = model.load()
     level = _level(vae, covariate)
     out = out_like(out, "imputed", data, vae.modalities)
