@@ -188,7 +188,7 @@ def test_no_worker_outlives_a_sweep_that_is_killed(tmp_path):
 def test_ctrl_c_once_finishes_what_is_under_way_and_twice_stops_at_once(twice, tmp_path):
     process = begun(tmp_path, epochs=100_000 if twice else 40)
     process.send_signal(signal.SIGINT)
-    while "no further one is started" not in (line := process.stdout.readline()):
+    while "no other is started" not in (line := process.stdout.readline()):
         assert line, "the sweep ended without saying that it stops"
     if twice:
         process.send_signal(signal.SIGINT)
