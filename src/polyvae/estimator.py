@@ -29,6 +29,8 @@ from polyvae.runs.run import run
 from polyvae.runs.saving import load, load_calibration
 
 CHUNK = 100  # rows at a time, at most
+# Parameters that are fields of `RunConfig`, by the same names.
+OF_RUN = ("method", "latent_dim", "beta", "epochs", "batch_size", "learning_rate", "patience", "device")
 WHOLE = "x"  # the one view of a table that is not cut into views
 
 
@@ -96,15 +98,8 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         self.seed_ = self._drawn_seed()
         config = RunConfig.from_dict(
             {
+                **{name: getattr(self, name) for name in OF_RUN},
                 "dataset": rows.name,
-                "method": self.method,
-                "latent_dim": self.latent_dim,
-                "beta": self.beta,
-                "epochs": self.epochs,
-                "batch_size": self.batch_size,
-                "learning_rate": self.learning_rate,
-                "patience": self.patience,
-                "device": self.device,
                 "seed": self.seed_,
                 "data_seed": self.seed_,
                 "metrics": "none",
@@ -261,8 +256,7 @@ def _training_rows(arrays: Mapping[str, Any]) -> MultimodalDataset:
     every, specs, values = np.arange(len(parts.present)), [], {}
     for name, present in zip(parts.values, parts.present.T, strict=True):
         spec, stored = interpret(name, parts.values[name], present, {}, every)
-        is_table = len(spec.shape) == 1 and not spec.is_classes
-        specs.append(replace(spec, has_gaps=is_table))
+        specs.append(replace(spec, has_gaps=spec.is_table))
         values[name] = torch.from_numpy(stored)
     return MultimodalDataset("arrays", tuple(specs), values, torch.from_numpy(parts.present))
 

@@ -135,6 +135,16 @@ class Modality:
         return self.shape[:1] if self.vocabulary else self.shape
 
     @property
+    def is_table(self) -> bool:
+        """Whether its values are one axis of numbers."""
+        return len(self.shape) == 1 and not self.is_classes
+
+    @property
+    def is_real_table(self) -> bool:
+        """Whether it is a table of any real numbers, for which there are calibrated intervals."""
+        return self.is_table and self.likelihood.takes_any_real
+
+    @property
     def bounds(self) -> tuple[float, float]:
         """What its values in original units lie between."""
         is_share = self.is_image or self.likelihood.is_one_hot or isinstance(self.likelihood, likelihoods.Bernoulli)

@@ -32,7 +32,7 @@ def embed(model: ModelFlags, *, data: str | None = None, given: str | None = Non
         given: Comma-separated modalities that rows are known by. Default: all that a row has.
         out: File to write. Default: codes.parquet, or codes and the ending of the data where they are .h5ad or .h5mu.
     """
-    vae = joint(model.load())
+    vae = joint(model.load(out=out))
     if out is None and (data is None or Path(data).suffix not in writers.OMICS):
         out = Path("codes.parquet")
     out = out_like(out, "codes", data, ())

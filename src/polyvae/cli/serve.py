@@ -5,9 +5,6 @@ from typing import Literal
 from polyvae import app
 from polyvae.cli.common import say
 from polyvae.cli.use import ModelFlags
-from polyvae.datasets.own.new_rows import load_like
-from polyvae.models import covariate_of
-from polyvae.runs.finished import plan_of
 from polyvae.runs.plan import device_named
 
 LOOPBACK = "127.0.0.1"
@@ -32,8 +29,7 @@ def serve(
         port: Port to listen on.
     """
     vae = model.load(prior)
-    rows = plan_of(model.folder).test if data is None else load_like(data, vae.modalities, covariate_of(vae))
-    blocks = app.page(vae, rows.to(device_named(model.device)), model.folder.name)
+    blocks = app.page(vae, model.rows(vae, data).to(device_named(model.device)), model.folder.name)
     if not model.quiet:
         say(f"http://{host}:{port}: stop with Ctrl+C")
     blocks.launch(server_name=host, server_port=port, share=False, quiet=True)

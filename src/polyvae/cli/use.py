@@ -73,10 +73,17 @@ class ModelFlags:
     def folder(self) -> Path:
         return RunStore(self.store).existing(self.run)
 
-    def load(self, prior: str | None = None) -> TrainableModel:
+    def load(self, prior: str | None = None, out: Path | None = None) -> TrainableModel:
+        """The model. out: refused first, if it cannot be written."""
+        if out is not None:
+            out_file(out)
         seeded(self.seed)
         use_threads(self.threads)
         return load(self.folder, weights=self.weights, prior=prior).to(device_named(self.device))
+
+    def rows(self, model: Model, data: str | None) -> MultimodalDataset:
+        """The rows of `data` in the model's form; without, the run's test rows."""
+        return plan_of(self.folder).test if data is None else load_like(data, model.modalities, covariate_of(model))
 
     @property
     def is_scored(self) -> bool:
@@ -129,9 +136,7 @@ def generate(
         raise InputError("--data holds rows to condition on; name the modalities to condition on with --given")
     if prior is not None and given is not None:
         raise InputError("--prior is for samples from the prior; leave out --given")
-    if out is not None:
-        out_file(out)
-    vae = model.load(prior)
+    vae = model.load(prior, out)
     wanted = None if targets is None else listed(targets)
     level = _level(vae, covariate)
     made = [m for m in vae.modalities if wanted is None or m.name in wanted]
@@ -146,7 +151,7 @@ def generate(
         parts = [vae.generate(number, targets=wanted, decode=decode, level=level) for number in counts]
     else:
         names = listed(given)
-        rows = plan_of(model.folder).test if data is None else load_like(data, vae.modalities, covariate_of(vae))
+        rows = model.rows(vae, data)
         used = _rows_to_use(rows, names, count)
         parts = [vae.generate(b, names, wanted, decode=decode, level=level) for b in model.batches(rows.rows(used))]
         inputs = _pictured(vae, _original(vae, rows.rows(used[:SHOWN]), names))
@@ -198,9 +203,7 @@ def impute(
             row's own level.
         out: File to write. Default: imputed, with the file ending of the data or .npz.
     """
-    if out is not None:
-        out_file(out)
-    vae = model.load()
+    vae = model.load(out=out)
     level = _level(vae, covariate)
     out = out_like(out, "imputed", data, vae.modalities)
     came_in = read_parts(data)

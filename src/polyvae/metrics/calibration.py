@@ -32,7 +32,7 @@ def calibrate(
     there. Rows that also chose the weights are not quite exchangeable with new ones.
     Raises InputError for rows that the model cannot fill in.
     """
-    tables = [m.name for m in model.modalities if len(m.shape) == 1 and m.likelihood.takes_any_real]
+    tables = [m.name for m in model.modalities if m.is_real_table]
     found = {}
     with scoring(model):
         for given in _patterns(rows.names, train.present):

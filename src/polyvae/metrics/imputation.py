@@ -49,7 +49,7 @@ def imputation(
     stands where nothing can be scored. Classes are no table.
     Raises NotDefined without a table, with one modality, or where no two rows can be scored.
     """
-    tables = [m.name for m in model.modalities if len(m.shape) == 1 and not m.is_classes]
+    tables = [m.name for m in model.modalities if m.is_table]
     if not tables or len(model.names) < 2:
         raise NotDefined("no table to fill in from another modality")
     scores: dict[str, float] = {}

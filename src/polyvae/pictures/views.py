@@ -21,11 +21,6 @@ CODES, ROWS, CELLS, PATTERNS = 500, 40, 150, 20  # at most
 DRAWS = 20  # some models draw slowly
 
 
-def is_drawn(modality: Modality) -> bool:
-    """Whether it is a table of real numbers."""
-    return len(modality.shape) == 1 and modality.likelihood.takes_any_real
-
-
 def write_views(
     model: Model,
     data: MultimodalDataset,
@@ -43,7 +38,7 @@ def write_views(
     first; none where all have all.
     """
     with measuring(model, data, least=0, seed=seed) as trial:
-        tables = [m for m in model.modalities if is_drawn(m)] if len(model.names) > 1 else []
+        tables = [m for m in model.modalities if m.is_real_table] if len(model.names) > 1 else []
         cells = {m.name: found for m in tables if (found := _cells(trial, m, calibration))}
         content = ViewsFile(codes=_codes(trial), cells=cells, patterns=_patterns(train))
     files.write_json(path, content)

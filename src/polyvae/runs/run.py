@@ -23,7 +23,7 @@ from polyvae.intervals import Calibration
 from polyvae.likelihoods import Counts
 from polyvae.models import Networks, TrainableModel
 from polyvae.pictures.grids import write_grids
-from polyvae.pictures.views import is_drawn, write_views
+from polyvae.pictures.views import write_views
 from polyvae.runs.evaluation import Say, evaluation_of, score
 from polyvae.runs.finished import completed
 from polyvae.runs.plan import Plan, make_plan, plugins_behind
@@ -235,7 +235,7 @@ def _draw(plan: Plan, model: TrainableModel, folder: Path, calibration: Calibrat
     try:
         if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
             write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
-        if any(is_drawn(modality) for modality in plan.modalities):
+        if any(modality.is_real_table for modality in plan.modalities):
             write_views(model, plan.test, plan.train, folder / VIEWS, calibration=calibration, seed=plan.config.seed)
     except Exception as reason:  # noqa: BLE001 whatever it is, the run is trained and scored
         return {keys.SAMPLES: f"the sample grids could not be drawn ({type(reason).__name__}: {reason})"}

@@ -11,11 +11,12 @@ import numpy as np
 
 from polyvae import files
 from polyvae.datasets.own.readers.content import HEADINGS, Headings
+from polyvae.datasets.own.readers.omics import FORMATS as OMICS
 from polyvae.datasets.own.readers.omics import needs_extra
+from polyvae.datasets.own.readers.tables import FORMATS as TABLES
 from polyvae.errors import InputError
 from polyvae.modality import Modality
 
-TABLES, OMICS = (".csv", ".tsv", ".parquet"), (".h5ad", ".h5mu")
 FORMATS = (".npz", *TABLES, *OMICS)
 FIELDS = (".sd", ".low", ".high")  # beside the values of a table
 CODES = "X_polyvae"  # by scanpy's convention of obsm

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from polyvae import archives
+from polyvae.datasets.own.readers import omics
 from polyvae.datasets.own.readers.content import Content
 from polyvae.datasets.own.readers.omics import open_omics, views_of_omics
 from polyvae.datasets.own.readers.tables import FORMATS, views_by_prefix, views_by_stem
@@ -23,7 +24,7 @@ READERS: dict[str, Callable[[Path], Content]] = {
     ".npz": lambda path: Content(archives.read_npz(path)),
     **dict.fromkeys(FORMATS, lambda path: joined(views_by_prefix(path))),
     ".toml": read_toml,
-    **dict.fromkeys((".h5ad", ".h5mu"), _read_omics),
+    **dict.fromkeys(omics.FORMATS, _read_omics),
 }
 PLAIN = ("", ".zip", ".npy")  # left to the reader of .npz, whose error says what such a file is
 

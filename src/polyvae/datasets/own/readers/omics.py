@@ -18,6 +18,7 @@ from polyvae.archives import check_memory
 from polyvae.datasets.own.readers.content import Sheet, View
 from polyvae.errors import InputError
 
+FORMATS = (".h5ad", ".h5mu")
 DERIVED = "X_"  # by scanpy's convention: X_pca, X_umap
 ROWS = "obs_names"
 

@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from polyvae.datasets.own.readers import omics
 from polyvae.datasets.own.readers.content import LABELS, Content, Headings, Sheet, View
 from polyvae.datasets.own.readers.omics import open_omics, view_of_matrix
 from polyvae.datasets.own.readers.pictures import read_pictures
@@ -125,7 +126,7 @@ def _sheets(file: Path, ids: str | None) -> dict[str, Sheet]:
     suffix = file.suffix.lower()
     if suffix in FORMATS:
         return {"": open_table(file, ids)}
-    if suffix in (".h5ad", ".h5mu"):
+    if suffix in omics.FORMATS:
         return open_omics(file)
     raise InputError(f"{file}: views are taken of {', '.join(FORMATS)}, .h5ad and .h5mu files")
 
