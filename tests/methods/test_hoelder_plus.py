@@ -17,19 +17,11 @@ from polyvae.models import MODELS
 from polyvae.models.contract import NotDefined
 from polyvae.models.pooled import Correction
 from polyvae.noise import RowNoise
+from support.linear import Encoder
 
 NAMES, SHARED, PRIVATE, ROWS = ("a", "b", "c"), 2, 3, 7
 BOTH = ("hoelder_plus", "hoelder_plusplus")
 PATTERNS = [p for size in (1, 2, 3) for p in itertools.combinations(NAMES, size)]
-
-
-class Encoder(nn.Module):
-    def __init__(self, width: int, latent: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(width, 2 * latent)
-
-    def forward(self, values):
-        return self.layer(values).chunk(2, -1)
 
 
 def model_of(name, *, private=PRIVATE, is_corrected=True, **options):

@@ -20,21 +20,13 @@ from polyvae.noise import RowNoise
 from polyvae.objectives import Draw, Q, Terms, elbo, elbo_of_terms, elbo_tight
 from polyvae.posteriors import Family
 from polyvae.runs.plan import make_plan
+from support.linear import Encoder
 
 NAMES, SHARED, PRIVATE, ROWS = ("a", "b", "c"), 2, 3, 5
 METHODS_HERE = [name for name, method in METHODS.items() if method.model.startswith("private")]
 PAIRS = [p for size in (1, 2, 3) for p in itertools.combinations(NAMES, size)]
 LAWS = {"normal": Normal, "laplace": Laplace}
 BOTH = pytest.mark.parametrize("family", [Family("laplace", "softmax"), Family()], ids=["laplace", "normal"])
-
-
-class Encoder(nn.Module):
-    def __init__(self, width: int, latent: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(width, 2 * latent)
-
-    def forward(self, values):
-        return self.layer(values).chunk(2, -1)
 
 
 def model_of(name, names=NAMES, *, family=None, make=None, prior=None, private=PRIVATE, **options):

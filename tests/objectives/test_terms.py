@@ -22,6 +22,7 @@ from polyvae.models.private import PrivateVAE
 from polyvae.networks.heads import GaussianHead
 from polyvae.objectives import PRIOR, Divergence, Draw, Mix, Q, Terms, elbo, elbo_of_terms, singles, terms
 from polyvae.subsets import Term
+from support.linear import Encoder
 
 NAMES, LATENT, PRIVATE = ("a", "b", "c"), 2, 3
 OF_TERMS = [name for name, method in METHODS.items() if method.recipe]
@@ -30,15 +31,6 @@ PATTERNS = [p for size in (1, 2, 3) for p in itertools.combinations(NAMES, size)
 
 def recipe_of(name, **options):
     return METHODS[name].terms_for(options)
-
-
-class Encoder(nn.Module):
-    def __init__(self, width, latent):
-        super().__init__()
-        self.layer = nn.Linear(width, 2 * latent)
-
-    def forward(self, values):
-        return self.layer(values).chunk(2, -1)
 
 
 def model_of(names=NAMES, make=subsets.mmvae, kind=MultimodalVAE):

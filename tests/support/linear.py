@@ -1,4 +1,4 @@
-"""A linear-Gaussian model whose likelihoods have closed forms."""
+"""Linear networks, and a linear-Gaussian model whose likelihoods have closed forms."""
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,17 @@ from polyvae.models.vae import MultimodalVAE
 
 NAMES = ("a", "b", "c")
 LATENT, FEATURES, SD = 2, 3, 0.7
+
+
+class Encoder(nn.Module):
+    """Mean and log variance, both linear in the values."""
+
+    def __init__(self, width: int, latent: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(width, 2 * latent)
+
+    def forward(self, values: Tensor) -> tuple[Tensor, ...]:
+        return self.layer(values).chunk(2, -1)
 
 
 class Exact(nn.Module):
