@@ -18,6 +18,7 @@ from polyvae.models import RULES, Blueprint, MultimodalVAE
 from polyvae.models.fused import FusedVAE, SetNetwork
 from polyvae.objectives.parts import subsets_of
 from polyvae.runs.plan import make_plan
+from support.arrays import TABLES, tables_with_gaps
 from support.linear import LATENT, drawn, linear_model, log_evidence
 
 NAMES = ("a", "b", "c")
@@ -276,10 +277,7 @@ def test_a_rule_takes_normal_posteriors_and_no_prior_expert():
 
 @pytest.mark.parametrize("name", [n for n in JOINT if n != "code_vae_official"])
 def test_it_is_trained_on_gaps_scored_and_loaded(name, tmp_path):
-    rng = np.random.default_rng(0)
-    names = ("m0", "m1", "m2")
-    arrays = {n: rng.normal(size=(80, 3)).astype("float32") for n in names}
-    arrays |= {f"{n}.mask": rng.random(80) > 0.3 for n in names[1:]}
+    arrays = tables_with_gaps(80)
     np.savez(tmp_path / "mine.npz", **arrays)
     config = pv.RunConfig(dataset="arrays", data=str(tmp_path / "mine.npz"), method=name, latent_dim=2, epochs=2)
     result = pv.run(config.with_(metrics="bound,objective,log_likelihood,imputation"), tmp_path / "runs")
@@ -292,8 +290,8 @@ def test_it_is_trained_on_gaps_scored_and_loaded(name, tmp_path):
     assert {k for k in fresh.state_dict() if k.startswith(("rule.", "weights."))} <= moved, (
         "all of the rule has learned"
     )
-    rows = Batch({n: torch.from_numpy(arrays[n][:5]) for n in names})
-    for given in (names, names[:1], names[1:]):
+    rows = Batch({n: torch.from_numpy(arrays[n][:5]) for n in TABLES})
+    for given in (TABLES, TABLES[:1], TABLES[1:]):
         assert all(v.isfinite().all() for v in model.generate(rows, given).values())
 
 

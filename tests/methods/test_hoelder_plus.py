@@ -17,6 +17,7 @@ from polyvae.models import MODELS
 from polyvae.models.contract import NotDefined
 from polyvae.models.pooled import Correction
 from polyvae.noise import RowNoise
+from support.arrays import TABLES, tables_with_gaps
 from support.linear import Encoder
 
 NAMES, SHARED, PRIVATE, ROWS = ("a", "b", "c"), 2, 3, 7
@@ -255,10 +256,7 @@ def test_hoelder_plusplus_offers_no_density():
 
 @pytest.mark.parametrize("name", BOTH)
 def test_it_learns_from_gaps_and_is_scored_loaded_and_sampled(name, tmp_path):
-    rng = np.random.default_rng(0)
-    names = ("m0", "m1", "m2")
-    arrays = {n: rng.normal(size=(80, 3)).astype("float32") for n in names}
-    arrays |= {f"{n}.mask": rng.random(80) > 0.3 for n in names[1:]}
+    arrays = tables_with_gaps(80)
     np.savez(tmp_path / "mine.npz", **arrays)
     config = pv.RunConfig(dataset="arrays", data=str(tmp_path / "mine.npz"), method=name, latent_dim=2, epochs=2)
     config = config.with_(method_options="private_dim=2", metrics="bound,objective,imputation")
@@ -270,6 +268,6 @@ def test_it_learns_from_gaps_and_is_scored_loaded_and_sampled(name, tmp_path):
     assert any(law.logits.any() for law in model.references.values()), "r has learned"
     if name == "hoelder_plusplus":
         assert all(head.out.weight.any() for head in model.heads.values())
-    rows = Batch({n: torch.from_numpy(arrays[n][:5]) for n in names})
-    for source, given in ((rows, names), (rows, names[:1]), (5, None)):
+    rows = Batch({n: torch.from_numpy(arrays[n][:5]) for n in TABLES})
+    for source, given in ((rows, TABLES), (rows, TABLES[:1]), (5, None)):
         assert all(v.isfinite().all() for v in model.generate(source, given).values())

@@ -27,6 +27,7 @@ from polyvae.runs.stages import stages_of
 from polyvae.theory import LinearGaussian
 from polyvae.training import parallel
 from polyvae.training.loop import exhausted, steps
+from support.arrays import tables_with_gaps
 from support.training import same
 
 STAGED = ("telbo", "jnf", "jnf_dcca")
@@ -464,9 +465,7 @@ def test_its_model_is_loaded_and_the_commands_use_it(run, tmp_path):
 
 
 def test_gaps_in_all_splits(tmp_path):
-    rng = np.random.default_rng(0)
-    arrays = {name: rng.normal(size=(120, 3)).astype("float32") for name in NAMES}
-    arrays |= {f"{name}.mask": rng.random(120) > 0.3 for name in NAMES[1:]}
+    arrays = tables_with_gaps(120)
     np.savez(tmp_path / "mine.npz", **arrays)
     config = pv.RunConfig(
         dataset="arrays", data=str(tmp_path / "mine.npz"), method="jnf", method_options=SHORT, latent_dim=2, epochs=3

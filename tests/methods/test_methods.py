@@ -18,6 +18,7 @@ from polyvae.methods.mvae_plus_random import elbo_with_random_subsets
 from polyvae.runs.plan import make_plan
 from polyvae.runs.stages import stages_of
 from polyvae.subsets import Listed, Term
+from support.arrays import tables_with_gaps
 
 NAMES = ("m0", "m1", "m2")
 TOY = pv.RunConfig(dataset="toy", modalities=3, latent_dim=3, epochs=2, train_size=120, test_size=40, batch_size=40)
@@ -166,9 +167,7 @@ def test_the_official_methods_run_resume_and_load(tmp_path):
 
 @pytest.mark.parametrize("method", ["jmvae", "telbo", "mvtcae_over_messages", "mmvm", "mmvae_plus", "mmvae_plusplus"])
 def test_methods_of_terms_are_trained_on_gaps_scored_and_loaded(method, tmp_path):
-    rng = np.random.default_rng(0)
-    arrays = {name: rng.normal(size=(120, 3)).astype("float32") for name in NAMES}
-    arrays |= {f"{name}.mask": rng.random(120) > 0.3 for name in NAMES[1:]}
+    arrays = tables_with_gaps(120)
     np.savez(tmp_path / "mine.npz", **arrays)
     config = pv.RunConfig(dataset="arrays", data=str(tmp_path / "mine.npz"), method=method, latent_dim=2, epochs=2)
     result = pv.run(config.with_(metrics="bound,objective,log_likelihood,imputation"), tmp_path / "runs")
