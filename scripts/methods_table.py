@@ -1,7 +1,8 @@
 """The table of docs/methods.md: `python scripts/methods_table.py`.
 
-Reads the records of `polyvae sweep methods`, and what `fit-prior` and `evaluate --prior gmm` added to them. Each cell
-is the mean over seeds, with the least and the most in brackets where they differ as printed.
+Reads the records of `polyvae sweep methods`, what `fit-prior` and `evaluate --prior gmm` added to them, and the times
+and memory of a step that `python benchmarks/methods.py` measured. Each cell is the mean over seeds, with the least and
+the most in brackets where they differ as printed.
 """
 
 import argparse
@@ -10,6 +11,7 @@ from pathlib import Path
 from statistics import mean
 
 from polyvae import RunStore
+from polyvae.files import read_json
 from polyvae.paper.experiments import configs_of
 from polyvae.paper.experiments.methods import METHODS
 from polyvae.runs.record import Record
@@ -57,19 +59,21 @@ def cell(values: Sequence[float | None], style: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kept = [Path("docs/results/records"), Path("docs/results/methods")]
+    steps = read_json(kept[-1] / "steps.json")
     parser.add_argument("--store", type=Path, nargs="+", default=kept, help="where records are")
     parser.add_argument("--preset", default="cpu")
     chosen = parser.parse_args()
     wanted = {config.with_(data_dir=None) for config in configs_of("methods", chosen.preset)}
     found = (record for store in chosen.store for record in RunStore(store).records())
     records = [record for record in found if record.config.with_(data_dir=None) in wanted]
-    print("| method | " + " | ".join(COLUMNS) + " |")
-    print("|---" * (len(COLUMNS) + 1) + "|")
+    heads = ("method", *COLUMNS, f"step of {steps['anchor']}'s", "MiB")
+    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for name in METHODS:
         runs = [record for record in records if record.config.method == name]
         if runs:
-            cells = (cell([read(run) for run in runs], style) for read, style in COLUMNS.values())
-            print(f"| `{name}` | " + " | ".join(cells) + " |")
+            cells = [cell([read(run) for run in runs], style) for read, style in COLUMNS.values()]
+            step = steps["methods"][name]
+            print(f"| `{name}` | {' | '.join(cells)} | {step['ratio'][0]:.2f} | {step['mib']:,} |")
 
 
 if __name__ == "__main__":
