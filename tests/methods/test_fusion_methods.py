@@ -584,7 +584,7 @@ def test_training_a_set_network_reaches_the_true_posterior_of_every_subset(name)
     rule = SetNetwork(LATENT, **options)
     model = FusedVAE(base.modalities, pairs, subsets.whole(NAMES), LATENT, rule=rule).double()
     optimiser = torch.optim.Adam(rule.parameters(), 3e-3)
-    steps = 3000
+    steps = 2000
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for step in range(steps):
         values = {n: v.double() for n, v in drawn(model, 128, step).values.items()}

@@ -870,9 +870,15 @@ def test_a_run_with_private_codes_is_scored_loaded_and_given_a_prior(tmp_path, c
     assert (model.latent_dim, model.shared_dim, type(model.prior.shared)) == (9, 3, priors.GaussianMixturePrior)
     assert any(law.logits.any() for law in model.references.values()), "r has learned"
     main(["fit-prior", result.run_id, "--kind", "gmm", "--components", "2", "--store", str(tmp_path)])
+    main(["fit-prior", result.run_id, "--kind", "pruned", "--components", "3", "--store", str(tmp_path)])
     main(["store", "check", "--store", str(tmp_path)])
-    assert "none damaged" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "3 of 4 clusters are kept" in shown
+    assert "none damaged" in shown
     assert pv.load(result.folder, prior="gmm").prior.means.shape == (2, 9)
+    pruned = pv.load(result.folder, prior="pruned")
+    assert pruned.prior.shared.means.shape == (3, 3)
+    assert all(value.isfinite().all() for value in pruned.generate(4).values())
 
 
 def test_two_trunks_share_nothing_and_run_together(monkeypatch):
