@@ -146,8 +146,7 @@ def _pruned(
 
     kept = sets[-1] if components else min(sets, key=criterion)
     few = own.kept(kept)
-    prior = few if whole is own else WithPrivate(few, own.latent_dim, whole.private_dim, whole.private.kind)
-    return prior, (len(kept), len(own.logits))
+    return whole.around(few) if isinstance(whole, WithPrivate) else few, (len(kept), len(own.logits))
 
 
 def _assigned(model: JointModel, prior: GaussianMixturePrior, data: MultimodalDataset, seed: int) -> Assigned:

@@ -23,6 +23,10 @@ class WithPrivate(Prior):
         self.private = Centred(private_dim, kind)
         self.has_closed_kl = shared.has_closed_kl
 
+    def around(self, shared: Prior) -> "WithPrivate":
+        """The same with another prior of the first dimensions."""
+        return WithPrivate(shared, self.shared_dim, self.private_dim, self.private.kind)
+
     def describe(self) -> dict[str, Any]:
         return self.shared.describe() | {"private": {"dim": self.private_dim, "kind": self.private.kind}}
 
