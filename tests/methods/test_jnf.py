@@ -308,6 +308,38 @@ def test_what_a_user_froze_stays_frozen(tmp_path):
     assert all(torch.equal(p, frozen[n]) for n, p in model.decoders["m0"].named_parameters())
 
 
+def test_what_a_stage_does_not_train_is_as_it_is_used(tmp_path):
+    """In the stage of the flows the joint encoder drops nothing and keeps its statistics, and encoders train."""
+    config = config_of("jnf")
+    names = make_plan(config).train.names
+
+    class Own(torch.nn.Sequential):
+        def forward(self, values):
+            return super().forward(values).chunk(2, -1)
+
+    def pair(shape):
+        features = torch.numel(torch.empty(shape))
+        norm, drop = torch.nn.BatchNorm1d(features), torch.nn.Dropout()
+        encoder = Own(torch.nn.Flatten(), norm, drop, torch.nn.Linear(features, 2 * config.latent_dim))
+        return encoder, torch.nn.Sequential(torch.nn.Linear(config.latent_dim, features), torch.nn.Unflatten(1, shape))
+
+    pairs = {m.name: pair(m.shape) for m in make_plan(config).modalities}
+    plan = make_plan(config, own=pairs)
+    model, seen = plan.build(), {}
+    parts = {"encoders": model.encoders[names[0]], "joint": model.joint.encoders[names[0]]}
+    for kind, encoder in parts.items():
+        for layer in (encoder[1], encoder[2]):
+            layer.register_forward_hook(lambda layer, i, o, kind=kind: seen.setdefault(kind, []).append(layer.training))
+    stages = stages_of(plan, model)
+    exhausted(steps(model, stages[:1], plan.rows_at, None, plan.config, tmp_path / "joint"))
+    assert all(seen.pop("joint"))
+    kept = parts["joint"][1].running_mean.clone()
+    exhausted(steps(model, stages[1:], plan.rows_at, None, plan.config, tmp_path / "flows"))
+    assert not any(seen["joint"])
+    assert all(seen["encoders"])
+    assert torch.equal(parts["joint"][1].running_mean, kept)
+
+
 # What rows lack, and the order of modalities.
 
 

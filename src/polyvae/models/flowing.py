@@ -132,18 +132,15 @@ class JointFlowVAE(JointEncoderVAE):
     @torch.no_grad()
     def standardise(self, data: MultimodalDataset) -> None:
         """Features are done: takes their mean and sd over all training rows."""
-        is_training = self.training
         encoders: list[Any] = [self.encoders[name] for name in self.names]
-        self.eval()
 
         def features(batch: Batch) -> tuple[Tensor, float]:
             found = [e.features(batch.values[name]) for name, e in zip(self.names, encoders, strict=True)]
             return torch.stack(found), 0.0
 
-        for encoder, shift, scale in zip(encoders, *moments(features, data, LEAST_SD), strict=True):
+        for encoder, shift, scale in zip(encoders, *moments(self, features, data, LEAST_SD), strict=True):
             encoder.shift.copy_(shift)
             encoder.scale.copy_(scale)
-        self.train(is_training)
 
     def log_density(self, experts: Posterior, name: str, z: Tensor) -> Tensor:
         """log q(z | x_name) at z (batch, latent), in nats: (batch,). experts: as `encode` gives them."""
