@@ -27,6 +27,7 @@ METHODS = {
     "telbo": Name("TELBO", "TELBO"),
     "jnf": Name("JNF", "JNF"),
     "jnf_dcca": Name("JNF-DCCA", "JNF-DCCA"),
+    "jnf_contrast": Name("JNF, contrast", "JNF, contrast"),
     "mmjsd": Name("mmJSD", "mmJSD"),
     "mmjsd_official": Name("official mmJSD", "mmJSD, official"),
     "idmvae": Name("IDMVAE", "IDMVAE"),

@@ -78,6 +78,7 @@ METHODS = {
         ("telbo", "#0072b2", "P"),
         ("jnf", "#009e73", "P"),
         ("jnf_dcca", "#009e73", "*"),
+        ("jnf_contrast", "#009e73", "h"),
         ("mmjsd", "#e69f00", "X"),
         ("mmjsd_official", "#d55e00", "X"),
         ("idmvae", "#d55e00", "P"),
