@@ -163,6 +163,10 @@ def test_the_loss_of_mmvae_plus_is_the_published_one(name, family):
     how = {"beta": 2.5, "samples": 3, "allocation": "exact", "generator": torch.Generator().manual_seed(5)}
     found = mmvae_plus.iwae(model, batch, model.mixture, **how)
     same(model, -found.loss, (each.logsumexp(0) - math.log(3)).mean())
+    printed = (
+        (each.softmax(0).detach() * each).sum(0).mean()
+    )  # the published "DReG", whose hook is on a copy of the draws
+    torch.testing.assert_close(gradients(model, -found.loss), gradients(model, printed), rtol=1e-6, atol=1e-6)
 
 
 def test_one_cluster_is_the_prior_of_mmvae_plus():

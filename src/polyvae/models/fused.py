@@ -51,11 +51,9 @@ class SetNetwork(nn.Module):
         self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), GaussianHead(width, latent_dim))
 
     def forward(self, experts: Posterior, member: Tensor) -> Posterior:
-        features = self.features(torch.cat([experts.mean, experts.logvar], -1)).movedim(
-            0, -2
-        )  # (batch, modality, width)
-        sets = torch.broadcast_shapes(member.shape, features.shape[:-1])
-        features, member = features.expand(*sets, -1), member.expand(sets)
+        each = self.features(torch.cat([experts.mean, experts.logvar], -1)).movedim(0, -2)  # (batch, modality, width)
+        sets = torch.broadcast_shapes(member.shape, each.shape[:-1])
+        features, member = each.expand(*sets, -1), member.expand(sets)
         if self.attention is not None:
             seen = self.attention(features.flatten(0, -3), src_key_padding_mask=~member.flatten(0, -2))
             features = seen.view_as(features)
