@@ -107,7 +107,7 @@ def generate(
     targets: str | None = None,
     data: str | None = None,
     decode: Literal["mean", "sample"] = "mean",
-    prior: Literal["gmm", "flow"] | None = None,
+    prior: SamplerKind | None = None,
     covariate: str | None = None,
     out: Path | None = None,
 ) -> None:
