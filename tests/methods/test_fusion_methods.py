@@ -25,6 +25,7 @@ NAMES = ("a", "b", "c")
 FUSED = [name for name, method in METHODS.items() if method.model in RULES and not method.recipe]
 JOINT = [name for name in FUSED if models.MODELS[METHODS[name].model].is_joint]
 PRIVATE = [name for name in FUSED if METHODS[name].model.startswith("private")]
+SETS = [name for name in FUSED if METHODS[name].model == "set_network"]
 PATTERNS = [p for size in (1, 2, 3) for p in itertools.combinations(NAMES, size)]
 LIKE = torch.zeros((), dtype=torch.float64)
 
@@ -94,7 +95,7 @@ def test_of_one_modality_it_is_the_vae(name, no_noise):
     model = model_of(name, ("a",))
     batch = batch_of(model)
     plain = {"model": model, "mixture": model.mixture}
-    if name != "masked":
+    if METHODS[name].model != "set_network":
         pairs = {"a": (model.encoders["a"], model.decoders["a"])}
         plain["model"] = MultimodalVAE(model.modalities, pairs, model.mixture, model.latent_dim).double()
     expected = objectives.elbo(**plain, batch=batch, beta=0.6).loss
@@ -159,7 +160,7 @@ def test_a_row_that_lacks_something_answers_as_a_whole_row_asked_for_as_much(nam
         torch.testing.assert_close(lacking.mean, model.posterior(batch, given, model.encode(batch)).mean)
 
 
-@pytest.mark.parametrize("name", [n for n in FUSED if n not in ("helvae", "gpoe")])
+@pytest.mark.parametrize("name", [n for n in FUSED if n not in ("helvae", "gpoe", "masked_attention")])
 def test_systematic_allocation_averages_to_the_exact_one(name, no_noise):
     """Value and gradients, those of learned weights of subsets included, with rows of every pattern."""
     model = model_of(name)
@@ -196,7 +197,8 @@ def exactly(monkeypatch):
 def linear(name, seed):
     """Linear decoders, with log p(x) in closed form, and random linear encoders below this method's rule."""
     base = linear_model(subsets.whole)
-    options = {"width": 4, "depth": 1, "rho": 0.4, "omega": 1.0}
+    options = {"width": 4, "depth": 1} if METHODS[name].model == "set_network" else {"rho": 0.4}
+    options |= {"blocks": 1, "heads": 2} if name == "masked_attention" else {}
     blueprint = Blueprint(base.modalities, base.mixture, LATENT, {}, METHODS[name].model, options=options)
     generator = torch.Generator().manual_seed(seed)
     pairs = {}
@@ -259,6 +261,8 @@ def test_options_out_of_their_range_are_refused_before_compute():
         ("masked", "width=0", "width=0: it must be from 1 to 8192"),
         ("masked", "width=100000000", "width=100000000: it must be from 1 to 8192"),
         ("masked", "depth=17", "depth=17: it must be from 1 to 16"),
+        ("masked_attention", "blocks=0", "blocks=0: it must be from 1 to 16; without any: masked"),
+        ("masked_attention", "heads=3", "heads=3: it must be at least 1, and divide width=256"),
     ):
         with pytest.raises(InputError, match=message):
             make_plan(toy.with_(method=method, method_options=options))
@@ -386,6 +390,22 @@ def test_the_best_weights_of_fixed_networks_are_those_of_a_boltzmann_law(no_nois
     torch.testing.assert_close(best, -2.0 * (each_bound(model, batch) / 2.0).logsumexp(0))
 
 
+def test_what_is_alike_for_all_subsets_is_no_noise_in_the_gradient_of_their_weights(no_noise, monkeypatch):
+    """A thousand nats more for every L_A: the same gradient of pi for the same draw of subsets."""
+    model, plain, found = model_of("code_vae"), code_vae.decoded, []
+    batch = with_gaps(batch_of(model), PATTERNS)
+
+    def more(model, batch, posterior, factor, generator):
+        log_likelihood, rate = plain(model, batch, posterior, factor, generator)
+        return log_likelihood, rate - 1000 * factor.sum(0)
+
+    for decoded in (plain, more):
+        monkeypatch.setattr(code_vae, "decoded", decoded)
+        loss = code_vae.objective(model, batch, model.mixture, generator=torch.Generator().manual_seed(0)).loss
+        found.append(gradients(model, loss)["weights.logits"])
+    torch.testing.assert_close(*found)
+
+
 def metrics_bound(model, batch):
     values = {n: v.float() for n, v in batch.values.items()}
     data = MultimodalDataset("rows", model.modalities, values, batch.present)
@@ -487,10 +507,11 @@ def test_with_true_posteriors_the_masked_bound_is_the_evidence_for_every_subset(
         torch.testing.assert_close(-loss, evidence)
 
 
-def test_no_subset_takes_the_masked_bound_above_the_evidence_and_all_is_the_elbo(exactly, monkeypatch):
+@pytest.mark.parametrize("name", SETS)
+def test_no_subset_takes_the_masked_bound_above_the_evidence_and_all_is_the_elbo(name, exactly, monkeypatch):
     """T1 for each subset, with random set networks; S = X is the ELBO of q_X in loss and gradient."""
     for seed in range(10):
-        model = linear("masked", seed)
+        model = linear(name, seed)
         values = drawn(model, 3, seed).values
         for given in PATTERNS:
             only(monkeypatch, given)
@@ -503,9 +524,10 @@ def test_no_subset_takes_the_masked_bound_above_the_evidence_and_all_is_the_elbo
             torch.testing.assert_close(found[key], value)
 
 
-def test_the_masked_bound_written_out(no_noise):
+@pytest.mark.parametrize("name", SETS)
+def test_the_masked_bound_written_out(name, no_noise):
     """Each row's mean over all 2^M sets, the empty one with the prior for its posterior."""
-    model = model_of("masked")
+    model = model_of(name)
     batch = with_gaps(batch_of(model), PATTERNS)
     experts, found = model.encode(batch), []
     for row, pattern in enumerate(PATTERNS):
@@ -530,15 +552,69 @@ def test_the_masked_bound_written_out(no_noise):
     torch.testing.assert_close(-loss, torch.stack(found).mean())
 
 
-def test_a_set_network_reads_its_members_alone():
-    network = SetNetwork(2, 8, 3).double()
-    experts = Gaussian(*torch.randn(2, 3, 5, 2, generator=torch.Generator().manual_seed(0)).double())
+@pytest.mark.parametrize("blocks", [0, 2])
+def test_a_set_network_reads_its_members_alone_in_any_order(blocks):
+    """Without the others it is the same, in value and gradient; experts of a set are exchangeable; all count."""
+    torch.manual_seed(0)
+    network = SetNetwork(2, 8, 3, blocks, 4).double()
+    experts = Gaussian(*torch.randn(2, 3, 5, 2, generator=torch.Generator().manual_seed(0)).double().requires_grad_())
     member = torch.tensor([[True, False, True]])
-    other = experts.like(experts.mean.clone().index_fill_(0, torch.tensor(1), 7.0), experts.logvar)
-    torch.testing.assert_close(network(experts, member), network(other, member))
+    fields = network(experts, member)
+    few = network(gaussian.picked(experts, [0, 2]), torch.ones(1, 2, dtype=torch.bool))
+    other_way_round = network(gaussian.picked(experts, [2, 1, 0]), member)
+    (of_three,) = torch.autograd.grad(fields.mean.sum(), experts.mean, retain_graph=True)
+    (of_two,) = torch.autograd.grad(few.mean.sum(), experts.mean, retain_graph=True)
+    assert not of_three[1].any()
+    for found in (few, other_way_round):
+        torch.testing.assert_close(tuple(found), tuple(fields))
+    torch.testing.assert_close(of_two, of_three)
+    several = network(experts, torch.stack([member.expand(5, -1), torch.ones(5, 3, dtype=torch.bool)]))
+    torch.testing.assert_close(several.mean[0], fields.mean)
+    assert not torch.allclose(several.mean[1], fields.mean)
     assert sum(isinstance(layer, torch.nn.Linear) for layer in network.features) == 3
     moved = experts.like(experts.mean, experts.logvar + 1)
     assert not torch.allclose(network(experts, member).mean, network(moved, member).mean)
+
+
+def test_attention_lets_what_one_member_adds_depend_on_the_others():
+    """Before the head: of deep sets, one more member adds the same to any set; with attention, it does not."""
+    torch.manual_seed(0)
+    experts = Gaussian(*torch.randn(2, 3, 1, 2).double())
+    sets = torch.tensor([[True, False, True], [False, False, True], [True, True, True], [False, True, True]])[:, None]
+    for blocks in (0, 1):
+        network = SetNetwork(2, 8, 1, blocks, 2).double()
+        seen = []
+        network.head.register_forward_pre_hook(lambda module, given, seen=seen: seen.append(given[0][:, 0]))
+        network(experts, sets)
+        beside_c, beside_b_and_c = seen[0][0] - seen[0][1], seen[0][2] - seen[0][3]
+        assert torch.allclose(beside_c, beside_b_and_c) == (blocks == 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SETS)
+def test_training_a_set_network_reaches_the_true_posterior_of_every_subset(name):
+    """T15 in spirit: with true decoders and linear experts fixed, the library's own loss is log p(X) at its optimum."""
+    base, generator = exact_model(), torch.manual_seed(0)
+    options = {"width": 64, "depth": 1} | ({"blocks": 1, "heads": 2} if name == "masked_attention" else {})
+    pairs = {n: (base.encoders[n], base.decoders[n]) for n in NAMES}
+    rule = SetNetwork(LATENT, **options)
+    model = FusedVAE(base.modalities, pairs, subsets.whole(NAMES), LATENT, rule=rule).double()
+    optimiser = torch.optim.Adam(rule.parameters(), 3e-3)
+    steps = 2000
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for step in range(steps):
+        values = {n: v.double() for n, v in drawn(model, 128, step).values.items()}
+        loss = METHODS[name].stages[0].objective(model, Batch(values), model.mixture, generator=generator).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    values = drawn(model, 1000, steps).values
+    batch = Batch({n: v.double() for n, v in values.items()})
+    with torch.no_grad():
+        for given in PATTERNS:
+            apart = gaussian.kl(base.posterior(batch, given).components, model.posterior(batch, given).components)
+            assert apart.mean() < 0.01, given
 
 
 def test_subsets_are_drawn_uniformly_from_what_rows_have():

@@ -41,7 +41,7 @@ SHORT = "iterations=2,leapfrog=1,step_size=.1"
 
 
 def config_of(method, **changes):
-    return CONFIG.with_(method=method, **({"method_options": SHORT} if method in FLOWS else {}) | changes)
+    return CONFIG.with_(method=method, **({"method_options": SHORT} if method.startswith("jnf") else {}) | changes)
 
 
 def built(method, names=NAMES, weights=None):
@@ -308,6 +308,38 @@ def test_what_a_user_froze_stays_frozen(tmp_path):
     assert all(torch.equal(p, frozen[n]) for n, p in model.decoders["m0"].named_parameters())
 
 
+def test_what_a_stage_does_not_train_is_as_it_is_used(tmp_path):
+    """In the stage of the flows the joint encoder drops nothing and keeps its statistics, and encoders train."""
+    config = config_of("jnf")
+    names = make_plan(config).train.names
+
+    class Own(torch.nn.Sequential):
+        def forward(self, values):
+            return super().forward(values).chunk(2, -1)
+
+    def pair(shape):
+        features = torch.numel(torch.empty(shape))
+        norm, drop = torch.nn.BatchNorm1d(features), torch.nn.Dropout()
+        encoder = Own(torch.nn.Flatten(), norm, drop, torch.nn.Linear(features, 2 * config.latent_dim))
+        return encoder, torch.nn.Sequential(torch.nn.Linear(config.latent_dim, features), torch.nn.Unflatten(1, shape))
+
+    pairs = {m.name: pair(m.shape) for m in make_plan(config).modalities}
+    plan = make_plan(config, own=pairs)
+    model, seen = plan.build(), {}
+    parts = {"encoders": model.encoders[names[0]], "joint": model.joint.encoders[names[0]]}
+    for kind, encoder in parts.items():
+        for layer in (encoder[1], encoder[2]):
+            layer.register_forward_hook(lambda layer, i, o, kind=kind: seen.setdefault(kind, []).append(layer.training))
+    stages = stages_of(plan, model)
+    exhausted(steps(model, stages[:1], plan.rows_at, None, plan.config, tmp_path / "joint"))
+    assert all(seen.pop("joint"))
+    kept = parts["joint"][1].running_mean.clone()
+    exhausted(steps(model, stages[1:], plan.rows_at, None, plan.config, tmp_path / "flows"))
+    assert not any(seen["joint"])
+    assert all(seen["encoders"])
+    assert torch.equal(parts["joint"][1].running_mean, kept)
+
+
 # What rows lack, and the order of modalities.
 
 
@@ -412,6 +444,30 @@ def test_the_rule_over_subsets_keeps_the_prior_that_was_trained():
         assert one.prior.describe()["kind"] == "gmm"
         torch.testing.assert_close(drawn(one), before, rtol=0, atol=0)
     assert not any("kept" in key for key in model.state_dict())
+
+
+def test_features_of_jnf_contrast_find_each_other_and_nothing_else_is_trained_with_them():
+    """The value is NT-Xent in a loop over pairs, of the rows that have both; its stage trains features alone."""
+    plan = make_plan(config_of("jnf_contrast", method_options=f"{SHORT},temperature=.5"))
+    model, batch = plan.build(), plan.train.batch(slice(0, 12))
+    batch = Batch(batch.values, torch.tensor([[n in p for n in NAMES] for p in (*PATTERNS, *PATTERNS[:5])]))
+    units = {n: nn.functional.normalize(model.encoders[n].features(batch.values[n]), dim=-1) for n in NAMES}
+    of_rows = torch.zeros(12, 3)
+    for index, (a, b) in enumerate(itertools.combinations(range(3), 2)):
+        rows = [i for i in range(12) if batch.present[i, a] and batch.present[i, b]]
+        both = torch.cat([units[NAMES[a]][rows], units[NAMES[b]][rows]])
+        log_share = (both @ both.T / 0.5).fill_diagonal_(-torch.inf).log_softmax(-1)
+        each = -torch.stack([log_share.diagonal(len(rows)), log_share.diagonal(-len(rows))]).mean(0)
+        of_rows[rows, index] = each
+    pairs = (batch.present.sum(-1) * (batch.present.sum(-1) - 1) / 2).clamp(min=1)
+    stage = stages_of(plan, model)[0]
+    loss = stage.loss(batch, None).loss
+    torch.testing.assert_close(loss, (of_rows.sum(-1) / pairs).mean())
+    loss.backward()
+    moved = {id(p) for p in model.parameters() if p.grad is not None}
+    assert moved == {*map(id, stage.parameters)} == {id(p) for e in model.encoders.values() for p in e.of_features()}
+    with pytest.raises(pv.InputError, match=r"temperature=0\.0: it must be above 0"):
+        make_plan(config_of("jnf_contrast", method_options="temperature=0"))
 
 
 def test_features_are_not_trained_by_a_team(monkeypatch):

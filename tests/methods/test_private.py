@@ -12,12 +12,13 @@ from torch.distributions import Laplace, MultivariateNormal, Normal, kl_divergen
 import polyvae as pv
 from polyvae import Batch, InputError, fitting, likelihoods, noise, posteriors, priors, subsets, waiting
 from polyvae.cli import main
-from polyvae.methods import METHODS
+from polyvae.methods import METHODS, mmvae_plus
 from polyvae.modality import Modality
 from polyvae.models import MODELS, MultimodalVAE
 from polyvae.networks.trunks import TwoTrunks
 from polyvae.noise import RowNoise
-from polyvae.objectives import Draw, Q, Terms, elbo, elbo_of_terms, elbo_tight
+from polyvae.objectives import Draw, Q, Terms, dreg_looser, elbo, elbo_of_terms, elbo_tight, iwae_looser
+from polyvae.objectives.weighting import weighted
 from polyvae.posteriors import Family
 from polyvae.runs.plan import make_plan
 from support.linear import Encoder
@@ -113,8 +114,8 @@ def at(law, numbers):
     return law.loc + law.scale * LAWS[type(law).__name__.lower()](0.0, 1.0).icdf(Normal(0.0, 1.0).cdf(numbers))
 
 
-def published(model, batch, beta, numbers, log_prior):
-    """MMVAE+ at K = 1, as in the paper. numbers: (row, source, latent), of z, w_a, w_b, w_c."""
+def log_weights(model, batch, beta, numbers, log_prior):
+    """What MMVAE+ averages over sources, (source, row). numbers: (row, source, latent), of z, w_a, w_b, w_c."""
     laws, unit, values = laws_of(model, batch), standard(model), []
     for index, source in enumerate(model.names):
         mine = numbers[:, index]
@@ -129,13 +130,13 @@ def published(model, batch, beta, numbers, log_prior):
         mixture = each.exp().mean(0).log()
         inside = log_prior(z) + unit.log_prob(w).sum(-1) - mixture - of_w.log_prob(w).sum(-1)
         values.append(value + beta * inside)
-    return sum(values) / len(values)
+    return torch.stack(values)
 
 
 @BOTH
 @pytest.mark.parametrize("name", ["mmvae_plus", "cmvae"])
 def test_the_loss_of_mmvae_plus_is_the_published_one(name, family):
-    """In loss and gradient; CMVAE with its clusters summed one by one (T13)."""
+    """In loss and gradient; CMVAE with its clusters summed one by one (T13). Also the looser bound of K = 3 draws."""
     prior = None
     if name == "cmvae":
         torch.manual_seed(3)
@@ -155,7 +156,17 @@ def test_the_loss_of_mmvae_plus_is_the_published_one(name, family):
 
     numbers = torch.randn(ROWS, 3 * model.latent_dim, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     found = elbo_of_terms(model, batch, recipe_of(name), beta=2.5, generator=torch.Generator().manual_seed(5))
-    same(model, -found.loss, published(model, batch, 2.5, numbers.view(ROWS, 3, -1), log_prior).mean())
+    same(model, -found.loss, log_weights(model, batch, 2.5, numbers.view(ROWS, 3, -1), log_prior).mean())
+    numbers = torch.randn(ROWS, 9 * model.latent_dim, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    draws = numbers.view(ROWS, 3, 3, -1).unbind(2)
+    each = torch.stack([log_weights(model, batch, 2.5, one, log_prior) for one in draws])
+    how = {"beta": 2.5, "samples": 3, "allocation": "exact", "generator": torch.Generator().manual_seed(5)}
+    found = mmvae_plus.iwae(model, batch, model.mixture, **how)
+    same(model, -found.loss, (each.logsumexp(0) - math.log(3)).mean())
+    printed = (
+        (each.softmax(0).detach() * each).sum(0).mean()
+    )  # the published "DReG", whose hook is on a copy of the draws
+    torch.testing.assert_close(gradients(model, -found.loss), gradients(model, printed), rtol=1e-6, atol=1e-6)
 
 
 def test_one_cluster_is_the_prior_of_mmvae_plus():
@@ -168,6 +179,90 @@ def test_one_cluster_is_the_prior_of_mmvae_plus():
         how = {"beta": 0.7, "generator": torch.Generator().manual_seed(2)}
         found.append(elbo_of_terms(model, batch_of(model), recipe_of("cmvae"), **how).loss)
     torch.testing.assert_close(*found)
+
+
+def test_one_draw_is_mmvae_plus(monkeypatch):
+    """In loss, parts and gradient, for rows of every pattern; DReG in value, as its gradient is another estimate."""
+    no_noise(monkeypatch)
+    model = model_of("mmvae_plus", family=Family("laplace", "softmax"))
+    batch = batch_of(model, len(PAIRS))
+    batch = Batch(batch.values, torch.tensor([[name in pattern for name in NAMES] for pattern in PAIRS]))
+    expected = elbo_of_terms(model, batch, recipe_of("mmvae_plus"), beta=0.7)
+    how = {"beta": 0.7, "samples": 1, "allocation": "exact"}
+    found = mmvae_plus.iwae(model, batch, model.mixture, **how)
+    same(model, found.loss, expected.loss)
+    torch.testing.assert_close((found.log_likelihood, found.kl), (expected.log_likelihood, expected.kl))
+    torch.testing.assert_close(mmvae_plus.dreg(model, batch, model.mixture, **how).loss, expected.loss)
+
+
+def test_both_gradients_of_k_draws_are_the_same_on_average():
+    """For encoders, at the same draws; a biased one, w^2 on the paths without scores, is told apart."""
+    model = model_of("mmvae_plus", names=("a", "b"))
+    rows = Batch({name: value[:1].expand(100, -1) for name, value in batch_of(model).values.items()})
+    how = {"beta": 0.6, "samples": 3, "allocation": "exact", "mixed": "shared"}
+
+    def drawn(kind, seed):
+        generator = torch.Generator().manual_seed(seed)
+        loss = weighted(model, rows, model.mixture, "term", kind, generator=generator, **how).loss
+        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.encoders.parameters()))])
+
+    kinds = ("plain", "doubly", "multivae")
+    plain, doubly, biased = (torch.stack([drawn(kind, seed) for seed in range(25)]) for kind in kinds)
+    for other, is_same in ((doubly, True), (biased, False)):
+        apart = other - plain
+        error = apart.std(0) / len(apart) ** 0.5
+        assert bool((apart.mean(0).abs() <= 4.5 * error + 1e-9).all()) is is_same
+    assert doubly.var(0).sum() < plain.var(0).sum()
+
+
+def test_one_source_a_row_has_the_same_bound_of_k_draws_on_average(monkeypatch):
+    no_noise(monkeypatch)
+    model = model_of("mmvae_plus")
+    batch = batch_of(model, len(PAIRS))
+    batch = Batch(batch.values, torch.tensor([[name in pattern for name in NAMES] for pattern in PAIRS]))
+    exact = mmvae_plus.iwae(model, batch, model.mixture, samples=2, allocation="exact").loss
+    generator, how = torch.Generator().manual_seed(0), {"samples": 2, "allocation": "systematic"}
+    with torch.no_grad():
+        found = [mmvae_plus.iwae(model, batch, model.mixture, generator=generator, **how).loss for _ in range(200)]
+    drawn = torch.stack(found)
+    assert abs(drawn.mean() - exact) < 4.5 * drawn.std() / len(drawn) ** 0.5
+
+
+@pytest.mark.parametrize("experts_are_equal", [True, False])
+def test_with_more_draws_the_bound_grows_to_its_known_limit(experts_are_equal):
+    """log p(X) + mean_m log E[q_m(z) / q(z | X)] under p(z | X): log p(X) itself where experts agree. r = p(w)."""
+    model, weights = toy(torch.Generator().manual_seed(1))
+    for encoder in model.encoders.values():
+        encoder.layer.weight.data *= 0.1
+        encoder.layer.bias.data = torch.zeros(6, dtype=torch.float64)
+    if not experts_are_equal:
+        model.encoders["a"].layer.bias.data[0] = 1.0
+    x = torch.randn(2, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    if experts_are_equal:
+        for encoder in model.encoders.values():
+            encoder.layer.weight.data[[0, 3]] = 0.0
+
+    def value(samples, rows):
+        batch = Batch({name: row.expand(rows, -1) for name, row in zip(model.names, x, strict=True)})
+        how = {"samples": samples, "allocation": "exact", "generator": torch.Generator().manual_seed(0), "chunk": 10**5}
+        with torch.no_grad():
+            return -mmvae_plus.iwae(model, batch, model.mixture, **how).loss.item()
+
+    z = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    log_posterior = Normal(0.0, 1.0).log_prob(z)
+    for m in range(2):
+        noise_of_m = torch.eye(2, dtype=torch.float64) + weights[m, :, 1:] @ weights[m, :, 1:].T
+        log_posterior = log_posterior + MultivariateNormal(z[:, None] * weights[m, :, 0], noise_of_m).log_prob(x[m])
+    posterior = log_posterior.softmax(0)
+    experts = model.encode(Batch({name: row[None] for name, row in zip(model.names, x, strict=True)}))
+    each = torch.stack([Normal(m[0, 0], (s[0, 0] / 2).exp()).log_prob(z) for m, s in zip(*experts, strict=True)]).exp()
+    shares = (posterior * each / each.mean(0)).sum(-1)
+    limit = evidence(weights, x) + shares.log().mean().item()
+    assert (limit == pytest.approx(evidence(weights, x), abs=1e-9)) is experts_are_equal
+    few, more, many = value(1, 4000), value(4, 4000), value(32, 1000)
+    assert few < more - 0.05 < many - 0.1
+    assert many < limit
+    assert value(50_000, 1) == pytest.approx(limit, abs=0.02)
 
 
 def test_without_anything_private_mmvae_plus_is_the_tight_bound_of_mmvae(monkeypatch):
@@ -184,24 +279,31 @@ def test_without_anything_private_mmvae_plus_is_the_tight_bound_of_mmvae(monkeyp
         pairs[name][1].weight.data = out.weight.data[:, :SHARED].clone()
         pairs[name][1].bias.data = out.bias.data.clone()
     plain = MultimodalVAE(model.modalities, pairs, model.mixture, SHARED).double()
-    batch, numbers = batch_of(model), torch.randn(ROWS, 3, SHARED, dtype=torch.float64)
+    batch, numbers = batch_of(model), torch.randn(ROWS, 6, SHARED, dtype=torch.float64)
 
     def normal(source, rows, width, like):
-        drawn = torch.randn(rows, 3, width // 3).to(like)
-        drawn[..., :SHARED] = numbers
+        drawn = torch.randn(rows, width // like.shape[-1], like.shape[-1]).to(like)
+        drawn[..., :SHARED] = numbers[:, : drawn.shape[1]]
         return drawn.flatten(1)
 
     monkeypatch.setattr(noise, "normal", normal)
     found = elbo_of_terms(model, batch, recipe_of("mmvae_plus"), beta=0.7).loss
     expected = elbo_tight(plain, batch, plain.mixture, beta=0.7, samples=1, allocation="exact").loss
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
-    wide, narrow = gradients(model, found), gradients(plain, expected)
-    for name in NAMES:
-        for kind in ("weight", "bias"):
-            key = f"encoders.{name}.layer.{kind}"
-            torch.testing.assert_close(wide[key][shared], narrow[key], rtol=1e-6, atol=1e-6)
-        key = f"decoders.{name}.weight"
-        torch.testing.assert_close(wide[key][:, :SHARED], narrow[key], rtol=1e-6, atol=1e-6)
+    k_draws = {"beta": 0.7, "samples": 2, "allocation": "exact"}
+    pairs = [(found, expected)]
+    pairs += [
+        (ours(model, batch, model.mixture, **k_draws).loss, theirs(plain, batch, plain.mixture, **k_draws).loss)
+        for ours, theirs in ((mmvae_plus.iwae, iwae_looser), (mmvae_plus.dreg, dreg_looser))
+    ]
+    for found, expected in pairs:
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+        wide, narrow = gradients(model, found), gradients(plain, expected)
+        for name in NAMES:
+            for kind in ("weight", "bias"):
+                key = f"encoders.{name}.layer.{kind}"
+                torch.testing.assert_close(wide[key][shared], narrow[key], rtol=1e-6, atol=1e-6)
+            key = f"decoders.{name}.weight"
+            torch.testing.assert_close(wide[key][:, :SHARED], narrow[key], rtol=1e-6, atol=1e-6)
 
 
 def test_the_form_with_one_source_a_row_is_l_s_where_r_is_the_prior():
@@ -772,9 +874,20 @@ def test_a_run_with_private_codes_is_scored_loaded_and_given_a_prior(tmp_path, c
     assert (model.latent_dim, model.shared_dim, type(model.prior.shared)) == (9, 3, priors.GaussianMixturePrior)
     assert any(law.logits.any() for law in model.references.values()), "r has learned"
     main(["fit-prior", result.run_id, "--kind", "gmm", "--components", "2", "--store", str(tmp_path)])
+    main(["fit-prior", result.run_id, "--kind", "pruned", "--components", "3", "--store", str(tmp_path)])
+    main(["evaluate", result.run_id, "--prior", "pruned", "--metrics", "bound", "--store", str(tmp_path), "--quiet"])
+    main(["generate", result.run_id, "--prior", "pruned", "--count", "4", "--out", str(tmp_path / "drawn.npz"),
+          "--store", str(tmp_path), "--quiet"])  # fmt: skip
+    assert np.isfinite(np.load(tmp_path / "drawn.npz")["m0"]).all()
     main(["store", "check", "--store", str(tmp_path)])
-    assert "none damaged" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "3 of 4 clusters are kept" in shown
+    assert "none damaged" in shown
     assert pv.load(result.folder, prior="gmm").prior.means.shape == (2, 9)
+    pruned = pv.load(result.folder, prior="pruned")
+    assert pruned.prior.shared.means.shape == (3, 3)
+    scores = pv.RunStore(tmp_path).record(result.run_id).metrics
+    assert scores["prior/pruned/bound/rate"] != scores["bound/rate"]
 
 
 def test_two_trunks_share_nothing_and_run_together(monkeypatch):

@@ -307,15 +307,6 @@ def test_each_stage_trains_its_own_and_codes_are_standardised_over_all_rows(tmp_
         assert not codes[~data.present[:, index], index].any()
 
 
-def test_frozen_autoencoders_no_longer_drop_anything():
-    model = make_plan(TOY).build().train()
-    assert model.autoencoders.training
-    model.freeze(make_plan(TOY).train)
-    assert model.network.training
-    for mode in (True, False, True):
-        assert (model.train(mode).network.training, model.autoencoders.training) == (mode, False)
-
-
 @pytest.mark.parametrize("given", [("m0",), ("m1", "m2"), NAMES])
 def test_autoencoders_know_nothing_of_what_is_absent(given):
     """T10, stage 1: loss and gradient are those of the model without the modality; its likelihoods are theirs alone."""

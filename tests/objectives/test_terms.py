@@ -197,7 +197,7 @@ def written(name, model, batch, beta):
         own = sum(scores(law.mean)[i] for i, law in enumerate(laws))
         rate = (kl_to_prior(whole) + sum(apart)) / (count + 1)
         return (sum(scores(whole.mean)) + own) / (2 * (count + 1)) - beta * rate
-    if name in ("telbo", "jnf", "jnf_dcca"):  # their first stage
+    if name in ("telbo", "jnf", "jnf_dcca", "jnf_contrast"):  # their first stage
         joint = gaussian.picked(experts, 3)
         return sum(scores(joint.mean)) - beta * kl_to_prior(joint)
     if name == "jmvae":

@@ -251,7 +251,7 @@ def test_what_cannot_be_fitted_is_refused(tmp_path):
     model = model_with("normal").eval()
     with pytest.raises(InputError, match="too few for 50 components"):
         fit_prior(model, Data(60), "gmm", components=50)
-    with pytest.raises(InputError, match="gmm or flow"):
+    with pytest.raises(InputError, match="choose gmm, flow or pruned"):
         fit_prior(model, Data(60), "vae", components=2)
     with pytest.raises(InputError, match="polyvae fit-prior"):
         load_prior(tmp_path, "gmm", 2)

@@ -170,7 +170,7 @@ def compiled(model, data, loss):
 
 
 QUICK = {"mopoe": {}, "mvae_plus": {}, "mvtcae": {}, "mmvae": {"objective": "dreg_looser"}}
-FLOWS = ("jnf", "jnf_dcca", "aligned_flows")  # zuko's flows break graphs
+FLOWS = ("jnf", "jnf_dcca", "jnf_contrast", "aligned_flows")  # zuko's flows break graphs
 LONG = [
     *((method, {}) for method in NAMES if method not in (*QUICK, *FLOWS)),
     *(("mmvae", {"objective": objective}) for objective in OBJECTIVES if objective != "dreg_looser"),

@@ -3,7 +3,6 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from rich.table import Column, Table
 
@@ -22,6 +21,7 @@ from polyvae.cli.common import (
 )
 from polyvae.cli.progress import Bar
 from polyvae.config import RunConfig
+from polyvae.fitting import SamplerKind
 from polyvae.runs import finished
 from polyvae.runs.record import Record
 from polyvae.runs.run import run as train_and_score
@@ -75,7 +75,7 @@ def evaluate(
     run: RunName,
     *,
     metrics: str = "all",
-    prior: Literal["gmm", "flow"] | None = None,
+    prior: SamplerKind | None = None,
     importance_samples: int | None = None,
     threads: RunThreads = None,
     device: str | None = None,

@@ -1,10 +1,9 @@
 """The command that opens a page to try out a model."""
 
-from typing import Literal
-
 from polyvae import app
 from polyvae.cli.common import say
 from polyvae.cli.use import ModelFlags
+from polyvae.fitting import SamplerKind
 from polyvae.runs.plan import device_named
 
 LOOPBACK = "127.0.0.1"
@@ -14,7 +13,7 @@ def serve(
     model: ModelFlags,
     *,
     data: str | None = None,
-    prior: Literal["gmm", "flow"] | None = None,
+    prior: SamplerKind | None = None,
     host: str = LOOPBACK,
     port: int = 7860,
 ) -> None:

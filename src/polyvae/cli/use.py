@@ -107,7 +107,7 @@ def generate(
     targets: str | None = None,
     data: str | None = None,
     decode: Literal["mean", "sample"] = "mean",
-    prior: Literal["gmm", "flow"] | None = None,
+    prior: SamplerKind | None = None,
     covariate: str | None = None,
     out: Path | None = None,
 ) -> None:
@@ -245,9 +245,10 @@ def fit_prior(
     Samples from the new prior lie where the model has learned to decode. `generate` and `evaluate` use it with --prior.
 
     Args:
-        kind: gmm: a Gaussian mixture, with full covariances if there are enough rows; flow: a normalising flow.
+        kind: gmm: a Gaussian mixture, with full covariances if there are enough rows; flow: a normalising flow;
+            pruned: the model's own mixture (cmvae, or --prior gmm) without the clusters that its codes do not need.
         components: Components of the Gaussian mixture. Default: one for every 5 rows per dimension of the code, from 1
-            to 20.
+            to 20. Of a pruned one: how many clusters to keep. Default: as many as have the least penalised entropy.
         seed: Seed of the fit.
     """
     if components is not None and components < 1:
@@ -259,7 +260,9 @@ def fit_prior(
     if not quiet:
         before, after = f"{fitted.before:,.1f} nats under the model's own prior", f"{fitted.after:,.1f} under {kind}"
         say(f"log density of held-out codes: {before}, {after}")
-        if fitted.after <= fitted.before:
+        if fitted.clusters is not None:
+            say("{} of {} clusters are kept".format(*fitted.clusters))
+        elif fitted.after <= fitted.before:
             say("it is no better than the model's prior; try " + ("fewer --components" if components else "more rows"))
             return
         plan = plan_of(RunStore(store).existing(run))

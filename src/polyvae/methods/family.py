@@ -1,4 +1,14 @@
-"""The family L_S: S says which posteriors are trained (paper, Definition 3). And its published objectives."""
+"""The family L_S (paper, Definition 3 and eq. 2): S, a set of subsets A with weights w_A, says what is trained.
+
+For a row with modalities X, q_A the product of the experts of A, and of N(0, I) where S says so, maximised:
+
+    sum_A w_A { E_{q_A} sum_m log p(x_m | z) - beta KL(q_A || p) }
+
+Members differ in S alone; in MVAE+ (eq. 84) a term predicts just what it encodes. `mmvae_official` and `unimodal_dreg`
+have the looser bound of K draws in its place, with the published gradient (`objectives.dreg_looser_official`):
+
+    sum_A w_A E log 1/K sum_k p(X | z_k) [ p(z_k) / sum_B w_B q_B(z_k) ]^beta,    z_k ~ q_A
+"""
 
 from dataclasses import replace
 

@@ -3,12 +3,13 @@
 For a row with modalities X, q_X the encoder that reads them all, one after the other, each with all else as it is:
 
     0.  maximised, jnf_dcca alone: sum_{m < n} the canonical correlations of g_m(x_m) and g_n(x_n) in a batch
+        minimised, jnf_contrast alone: mean_{m < n} NT-Xent(g_m(x_m), g_n(x_n))
     1.  maximised: E_{q_X} sum_m log p(x_m | z) - beta KL(q_X || p)
     2.  minimised: sum_m KL(q_X || q_m) at one draw of q_X, q_m(z | x_m) a flow over a Gaussian that an encoder gives
 
-The Gaussian is that of the modality's own encoder; in jnf_dcca it is read off the features g_m. Nothing biases q_X, and
-the best q_m is q_X averaged over x given x_m. At test time: all modalities, q_X; one, q_m; others, A, p^(1 - |A|) prod
-q_m, by HMC from a draw of a member. Published code divides by p once for any A, exact for |A| = 2 alone.
+The Gaussian is that of the modality's own encoder; with a stage 0 it is read off the features g_m. Nothing biases q_X,
+and the best q_m is q_X averaged over x given x_m. At test time: all modalities, q_X; one, q_m; others, A, p^(1 - |A|)
+prod q_m, by HMC from a draw of a member. Published code divides by p once for any A, exact for |A| = 2 alone.
 """
 
 from collections.abc import Iterable
@@ -23,11 +24,12 @@ from polyvae import gaussian, subsets
 from polyvae.methods.method import Method, Stage, parameters_of
 from polyvae.methods.telbo import JOINTLY, joint
 from polyvae.modality import Batch
-from polyvae.models import FeatureOptions, FlowOptions, JointFlowVAE
+from polyvae.models import ContrastOptions, FeatureOptions, FlowOptions, JointFlowVAE
 from polyvae.noise import Noise
 from polyvae.objectives import Bound
 from polyvae.objectives.canonical import canonical_correlation
 from polyvae.objectives.parts import bound_of, loss_alone, rsample
+from polyvae.objectives.regularisers import contrast
 from polyvae.subsets import SubsetMixture
 
 
@@ -48,6 +50,12 @@ def correlate(model: Any, batch: Batch, mixture: SubsetMixture, **settings: Any)
     pairs = combinations(zip(features, batch.present.unbind(-1), strict=True), 2)
     found = [canonical_correlation(a, b, seen=first & second) for (a, first), (b, second) in pairs]
     return loss_alone(-torch.stack(found).sum().to(features[0].dtype), batch)
+
+
+def align(model: Any, batch: Batch, mixture: SubsetMixture, **settings: Any) -> Bound:
+    """NT-Xent of the features of every two modalities, over the rows that have both."""
+    features = torch.stack([model.encoders[name].features(value) for name, value in batch.values.items()])
+    return loss_alone(contrast(features, batch.present, model.options.temperature), batch)
 
 
 def _features(model: Any) -> Iterable[nn.Parameter]:
@@ -71,17 +79,26 @@ JNF = Method(
         Stage("flows", follow, 0.25, parameters_of("encoders", "flows")),
     ),
 )
+DCCA = replace(
+    JNF,
+    name="jnf_dcca",
+    summary="jnf whose flows read features that modalities share",
+    options=FeatureOptions,
+    stages=(
+        Stage("features", correlate, 0.25, _features, compares_rows=True),
+        replace(JOINTLY, share=0.5),
+        Stage("flows", follow, 0.25, _heads, JointFlowVAE.standardise),
+    ),
+)
 ROWS = (
     JNF,
+    DCCA,
     replace(
-        JNF,
-        name="jnf_dcca",
-        summary="jnf whose flows read features that modalities share",
-        options=FeatureOptions,
-        stages=(
-            Stage("features", correlate, 0.25, _features, compares_rows=True),
-            replace(JOINTLY, share=0.5),
-            Stage("flows", follow, 0.25, _heads, JointFlowVAE.standardise),
-        ),
+        DCCA,
+        name="jnf_contrast",
+        summary="jnf_dcca with features that find each other by contrast",
+        source="Senellart & Allassonnière 2025",
+        options=ContrastOptions,
+        stages=(replace(DCCA.stages[0], objective=align), *DCCA.stages[1:]),
     ),
 )

@@ -1,4 +1,9 @@
-"""MVAE with ELBO sub-sampling as published (Wu & Goodman 2018, section 2.3): eq. 84, and random subsets each step."""
+"""MVAE with ELBO sub-sampling as published (Wu & Goodman 2018, section 2.3): eq. 84, and random subsets each step.
+
+With ELBO(A) = E_{q_A} sum_{m in A} log p(x_m | z) - beta KL(q_A || p), maximised:
+
+    ELBO(all) + sum_m ELBO({m}) + the sum of ELBO(A) over two random subsets A of 2 to M - 1 modalities
+"""
 
 from typing import Any
 

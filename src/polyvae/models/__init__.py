@@ -19,7 +19,7 @@ from polyvae.models.contract import (
     joint,
     mixture_of,
 )
-from polyvae.models.flowing import FeatureOptions, FlowOptions, JointFlowVAE
+from polyvae.models.flowing import ContrastOptions, FeatureOptions, FlowOptions, JointFlowVAE
 from polyvae.models.fused import RULES, CodeVAE, FusedVAE, HoelderVAE
 from polyvae.models.fusing import JOINT_EXPERT, JointEncoderVAE
 from polyvae.models.generation import TrainableModel, generate
@@ -75,6 +75,7 @@ __all__ = [
     "AlignedOptions",
     "Blueprint",
     "Codes",
+    "ContrastOptions",
     "FeatureOptions",
     "FlowOptions",
     "JointModel",

@@ -115,14 +115,6 @@ class AlignedFlows(TrainableModel):
         with blueprint.first_weights("aligned prior"):
             self.prior = priors.FlowPrior(options.aligned_dim)
         self.forms = grouped.forms(encoders)
-        self.is_frozen = False
-
-    def train(self, mode: bool = True) -> "AlignedFlows":
-        """What is frozen stays as it is used."""
-        super().train(mode)
-        for part in (self.vaes, self.aligners, self.heads):
-            part.train(mode and not self.is_frozen)
-        return self
 
     def directions(self, batch: Batch) -> Tensor:
         """g_m(x_m), unit vectors (modality, batch, dimension); of no meaning where a row lacks the modality."""
@@ -139,8 +131,6 @@ class AlignedFlows(TrainableModel):
     @torch.no_grad()
     def freeze(self, data: MultimodalDataset) -> None:
         """Codes are done: puts flows on the mean and sd that draws of w_m, or u, have over all training rows."""
-        self.is_frozen = True
-        self.train(self.training)
 
         def drawn(batch: Batch) -> tuple[Tensor, Tensor]:
             own, u = self.vaes.encode(batch), self.directions(batch)
@@ -148,7 +138,7 @@ class AlignedFlows(TrainableModel):
             return torch.cat([own.mean, u], -1), torch.cat([own.logvar.exp(), about], -1)
 
         (w, u), (w_sd, u_sd) = (
-            found.tensor_split([self.vaes.latent_dim], -1) for found in moments(drawn, data, LEAST_SD)
+            found.tensor_split([self.vaes.latent_dim], -1) for found in moments(self, drawn, data, LEAST_SD)
         )
         for name, mean, sd in zip(self.names, w, w_sd, strict=True):
             self.flow(name).shift.copy_(mean)

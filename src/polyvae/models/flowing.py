@@ -54,6 +54,17 @@ class FeatureOptions(FlowOptions):
         require(self.features >= 1, "features", self.features, "at least 1")
 
 
+@dataclass(frozen=True)
+class ContrastOptions(FeatureOptions):
+    """As `FeatureOptions`, with the temperature of the contrast that trains them."""
+
+    temperature: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.temperature > 0, "temperature", self.temperature, "above 0")
+
+
 class FeatureEncoder(nn.Module):
     """A few features of a modality, and a small network that makes of them what an encoder gives.
 
@@ -115,7 +126,8 @@ class JointFlowVAE(JointEncoderVAE):
         import zuko  # here: most runs have no flow, and it starts slowly
 
         given = dict(blueprint.options)
-        options = FeatureOptions(**given) if "features" in given else FlowOptions(**given)
+        kind = FeatureOptions if "features" in given else FlowOptions
+        options = (ContrastOptions if "temperature" in given else kind)(**given)
         arguments = JointEncoderVAE.arguments(blueprint)
         width, pairs, flows = blueprint.latent_dim, arguments["networks"], {}
         for name, (encoder, decoder) in pairs.items():
@@ -132,18 +144,15 @@ class JointFlowVAE(JointEncoderVAE):
     @torch.no_grad()
     def standardise(self, data: MultimodalDataset) -> None:
         """Features are done: takes their mean and sd over all training rows."""
-        is_training = self.training
         encoders: list[Any] = [self.encoders[name] for name in self.names]
-        self.eval()
 
         def features(batch: Batch) -> tuple[Tensor, float]:
             found = [e.features(batch.values[name]) for name, e in zip(self.names, encoders, strict=True)]
             return torch.stack(found), 0.0
 
-        for encoder, shift, scale in zip(encoders, *moments(features, data, LEAST_SD), strict=True):
+        for encoder, shift, scale in zip(encoders, *moments(self, features, data, LEAST_SD), strict=True):
             encoder.shift.copy_(shift)
             encoder.scale.copy_(scale)
-        self.train(is_training)
 
     def log_density(self, experts: Posterior, name: str, z: Tensor) -> Tensor:
         """log q(z | x_name) at z (batch, latent), in nats: (batch,). experts: as `encode` gives them."""

@@ -32,29 +32,38 @@ class ExpertWeights(nn.Module):
 
 
 class SetNetwork(nn.Module):
-    """A rule that is a network (deep sets): features of each member's mean and log variance, their sum, then a head.
+    """A rule that is a network: features of each member's mean and log variance, their sum, then a head (deep sets).
 
     Members have no order, and what is no member adds nothing. width, depth: of the layers before the sum.
+    blocks: of self-attention between them and the sum, in which members look at each other (set transformer; pre-norm,
+    no dropout), each with `heads` heads, which divide the width.
     """
 
-    def __init__(self, latent_dim: int, width: int, depth: int) -> None:
+    def __init__(self, latent_dim: int, width: int, depth: int, blocks: int = 0, heads: int = 1) -> None:
         super().__init__()
         widths = [2 * latent_dim, *[width] * depth]
         layers = (part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU()))
         self.features = nn.Sequential(*layers)
+        self.attention: nn.Module | None = None
+        if blocks:
+            block = nn.TransformerEncoderLayer(width, heads, width, dropout=0.0, batch_first=True, norm_first=True)
+            self.attention = nn.TransformerEncoder(block, blocks, nn.LayerNorm(width), enable_nested_tensor=False)
         self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), GaussianHead(width, latent_dim))
 
     def forward(self, experts: Posterior, member: Tensor) -> Posterior:
-        features = self.features(torch.cat([experts.mean, experts.logvar], -1))  # (modality, batch, width)
-        count, *rows = features.shape
-        beside = features.view(count, *(1,) * (member.dim() - 2), *rows)
-        pooled = torch.where(member.movedim(-1, 0)[..., None], beside, 0.0).sum(0)
+        each = self.features(torch.cat([experts.mean, experts.logvar], -1)).movedim(0, -2)  # (batch, modality, width)
+        sets = torch.broadcast_shapes(member.shape, each.shape[:-1])
+        features, member = each.expand(*sets, -1), member.expand(sets)
+        if self.attention is not None:
+            seen = self.attention(features.flatten(0, -3), src_key_padding_mask=~member.flatten(0, -2))
+            features = seen.view_as(features)
+        pooled = torch.where(member[..., None], features, 0.0).sum(-2)
         return experts.like(*gaussian.bounded(*self.head(pooled)))
 
 
 def _set_network(blueprint: Blueprint) -> Rule:
     with blueprint.first_weights("set network"):
-        return SetNetwork(blueprint.latent_dim, blueprint.options["width"], blueprint.options["depth"])
+        return SetNetwork(blueprint.latent_dim, **blueprint.options)
 
 
 def _correlated(blueprint: Blueprint) -> Rule:

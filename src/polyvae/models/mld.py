@@ -67,19 +67,10 @@ class LatentDiffusion(TrainableModel):
         self.centre: Tensor
         self.spread: Tensor
         self.updates: Tensor
-        self.is_frozen = False
-
-    def train(self, mode: bool = True) -> "LatentDiffusion":
-        """Frozen autoencoders stay as they are used."""
-        super().train(mode)
-        self.autoencoders.train(mode and not self.is_frozen)
-        return self
 
     def freeze(self, data: MultimodalDataset) -> None:
         """Autoencoders are done: takes mean and sd of the codes of all training rows."""
-        self.is_frozen = True
-        self.train(self.training)
-        centre, spread = moments(lambda batch: (self.autoencoders.encode(batch).mean, 0.0), data, LEAST_SD)
+        centre, spread = moments(self, lambda batch: (self.autoencoders.encode(batch).mean, 0.0), data, LEAST_SD)
         self.centre.copy_(centre)
         self.spread.copy_(spread)
 

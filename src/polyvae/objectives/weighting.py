@@ -5,6 +5,9 @@ posterior_S(z)), the density of the whole mixture below the line, a bound is sum
 group of all samples gives the tight bound, a group for every term of S the looser one (Shi et al. 2019), a group for
 every sample the plain mixture ELBO.
 
+With private codes, "shared" mixes z alone, as MMVAE+ does: l = log likelihood + beta (log prior(z) prior(w_m) - log
+posterior_S(z) posterior_m(w_m)) for a draw of the expert of m, and other decoders read draws of r in place of their w.
+
 Memory: all samples are first scored without gradients, a chunk at a time; then only those are scored again, with
 gradients, whose normalised weight is above 1e-7, the rounding of float32. After some training few are. (An accelerator
 would have to wait to know which: it scores all of them.) Decoders must treat rows alike in both passes: no dropout, no
@@ -25,7 +28,7 @@ from polyvae.covariate import beside
 from polyvae.errors import InputError
 from polyvae.gaussian import picked
 from polyvae.modality import Batch
-from polyvae.models.contract import JointModel
+from polyvae.models.contract import UNSEEN, JointModel, has_private_codes, shared_dim_of
 from polyvae.noise import Noise, of_draw
 from polyvae.objectives.parts import (
     Allocation,
@@ -41,6 +44,7 @@ from polyvae.subsets import SubsetMixture
 
 Grouping = Literal["all", "term", "sample"]
 Gradient = Literal["plain", "doubly", "official", "multivae"]
+Mixed = Literal["all", "shared"]
 NEGLIGIBLE = 1e-7
 CHUNK = 512
 
@@ -85,6 +89,7 @@ def weighted(
     grouping: Grouping,
     gradient: Gradient,
     *,
+    mixed: Mixed = "all",
     beta: float = 1.0,
     samples: int = 1,
     allocation: Allocation = "systematic",
@@ -94,6 +99,7 @@ def weighted(
 ) -> Bound:
     """The bound of `grouping`, with the gradient estimator `gradient`.
 
+    mixed: what the density of the mixture is of, the whole code or the shared one alone.
     Raises InputError as `elbo`, for samples or chunk below 1, and for an S whose terms do not all predict everything.
     """
     check(model, batch, mixture, beta)
@@ -107,7 +113,8 @@ def weighted(
     grid = _grid(omega, grouping, samples, allocation, generator)
     rows = torch.arange(len(batch.present), device=omega.device)
     z = rsample(picked(law, (grid.term.flatten(0, 1), rows)), generator).flatten(0, 1)
-    drawn = _Samples(model, batch, law, omega.log(), z, grid.term.flatten(), weights, beta)
+    shared = shared_dim_of(model) if mixed == "shared" else z.shape[-1]
+    drawn = _Samples(model, batch, law, omega.log(), z, grid.term.flatten(), weights, beta, mixture, shared)
     share = (grid.weight[:, None] * grid.log_share.exp()).flatten()
     by_index = waiting.is_free(share.device)
     pairs = torch.arange(len(share), device=share.device)
@@ -125,7 +132,8 @@ def weighted(
             heavy = (normalised[pairs] > NEGLIGIBLE).nonzero().squeeze(1)
             again, responsibility = pairs[heavy], responsibility[heavy]
         weight = grid.weight[:, None].expand_as(grid.term).flatten()[again] * normalised[again] / len(rows)
-        factor = _factor(normalised[again], responsibility, beta, gradient)
+        of_mixed, of_rest = (_factor(normalised[again], r, beta, gradient) for r in (responsibility, 1.0))
+        factor = drawn.by_block(of_mixed, of_rest)
         surrogate = -drawn.attached(again, weight, factor, gradient, chunk)
         loss = loss + surrogate - surrogate.detach()
     log_likelihood, kl = averages[:, :-1], averages[:, -1]
@@ -165,7 +173,7 @@ def _weighed(grid: Grid, log_weight: Tensor, pairs: Tensor) -> tuple[Tensor, Ten
     return value, torch.where(counts[:, None], (joint - total[:, None]).exp(), 0.0).flatten()
 
 
-def _factor(normalised: Tensor, responsibility: Tensor, beta: float, gradient: Gradient) -> Tensor:
+def _factor(normalised: Tensor, responsibility: Tensor | float, beta: float, gradient: Gradient) -> Tensor:
     """What the gradient that reaches a sample is multiplied by, beyond the sample's weight w (see `dreg`)."""
     if gradient in ("plain", "official"):
         return torch.ones_like(normalised)
@@ -176,7 +184,10 @@ def _factor(normalised: Tensor, responsibility: Tensor, beta: float, gradient: G
 
 @dataclass(frozen=True, eq=False)
 class _Samples:
-    """Samples z (pair, latent), each of a `term` of S (pair,) and of row pair % batch; `law`: all terms' posteriors."""
+    """Samples z (pair, latent), each of a `term` of S (pair,) and of row pair % batch; `law`: all terms' posteriors.
+
+    shared: the first dimensions, of which the mixture's density is; the density of the others is that of the own term.
+    """
 
     model: JointModel
     batch: Batch
@@ -186,6 +197,13 @@ class _Samples:
     term: Tensor
     weights: Tensor | None
     beta: float
+    mixture: SubsetMixture
+    shared: int
+
+    def by_block(self, mixed: Tensor, rest: Tensor) -> Tensor:
+        """(pair, latent): one number for the dimensions that the mixture's density is of, another for the others."""
+        unmixed = self.z.shape[-1] - self.shared
+        return torch.cat([mixed[:, None].expand(-1, self.shared), rest[:, None].expand(-1, unmixed)], -1)
 
     def scores(self, pairs: Tensor, chunk: int) -> Scores:
         parts = [self._score(part, self.z[part], self.law) for part in pairs.split(chunk)]
@@ -205,31 +223,50 @@ class _Samples:
         if gradient == "plain":
             return (weight * self._score(pairs, z, self.law).log_weight).sum()
         frozen = self.law.like(self.law.mean.detach(), self.law.logvar.detach())
-        scaled = z.detach() + factor[:, None] * (z - z.detach())
+        scaled = z.detach() + factor * (z - z.detach())
         total = (weight * self._score(pairs, scaled, frozen).log_weight).sum()
         if gradient != "doubly" or len(self.log_omega) == 1:
             return total
         own = self._own(self._share(pairs, z, frozen), pairs)
         others = self._share(pairs, z.detach(), frozen).exp().scatter(0, self.term[pairs][None], 0.0)
-        rest = (others * picked(self.law, (slice(None), pairs % len(self.batch.present))).log_prob(z.detach())).sum(0)
+        rest = (others * self._each(pairs, z.detach(), self.law)).sum(0)
         return total - self.beta * (weight * (own + rest)).sum()
 
     def _score(self, pairs: Tensor, z: Tensor, law: Posterior) -> Scores:
         rows = pairs % len(self.batch.present)
         read = beside(z, None if self.batch.level is None else self.batch.level[rows])
-        likelihoods = self.model.decode(dict.fromkeys(self.model.names, read))
+        likelihoods = self.model.decode({name: self._read(name, pairs, read) for name in self.model.names})
         columns = [likelihoods[name].log_prob(self.batch.values[name][rows]) for name in self.model.names]
         log_likelihood = torch.where(self.batch.present[rows], torch.stack(columns, -1), 0.0)
         each = self._joint(pairs, z, law)
-        log_ratio = each.logsumexp(0) - self.model.prior.log_prob(z)
+        log_ratio = each.logsumexp(0) + self._unmixed(pairs, z, law) - self.model.prior.log_prob(z)
         in_loss = log_likelihood if self.weights is None else log_likelihood * self.weights
         log_weight = in_loss.sum(-1) - self.beta * log_ratio
         return Scores(log_weight, log_ratio, self._own(each - each.logsumexp(0), pairs), log_likelihood)
 
     def _joint(self, pairs: Tensor, z: Tensor, law: Posterior) -> Tensor:
         """log omega_A + log posterior_A(z), (subset, pair)."""
-        rows = pairs % len(self.batch.present)
-        return self.log_omega[:, rows] + picked(law, (slice(None), rows)).log_prob(z)
+        return self.log_omega[:, pairs % len(self.batch.present)] + self._each(pairs, z, law)
+
+    def _each(self, pairs: Tensor, z: Tensor, law: Posterior) -> Tensor:
+        """log posterior_A(z) of what is mixed, (subset, pair)."""
+        index = slice(None), pairs % len(self.batch.present), slice(self.shared)
+        return picked(law, index).log_prob(z[:, : self.shared])
+
+    def _unmixed(self, pairs: Tensor, z: Tensor, law: Posterior) -> Tensor | float:
+        """log of the own term's density of the other dimensions, (pair,)."""
+        if self.shared == z.shape[-1]:
+            return 0.0
+        index = self.term[pairs], pairs % len(self.batch.present), slice(self.shared, None)
+        return picked(law, index).log_prob(z[:, self.shared :])
+
+    def _read(self, name: str, pairs: Tensor, codes: Tensor) -> Tensor:
+        """What decoder `name` reads of codes (pair, latent)."""
+        if self.shared == self.z.shape[-1] or not has_private_codes(self.model):
+            return codes
+        is_own = self.mixture.on(codes.device).matrix[self.term[pairs], self.model.names.index(name)]
+        kind = torch.full_like(self.term[pairs], UNSEEN.index("reference"))
+        return self.model.unseen(name, codes[None], is_own[None], kind[None])[0]
 
     def _share(self, pairs: Tensor, z: Tensor, law: Posterior) -> Tensor:
         """log of each term's share of the mixture density at z, (subset, pair)."""

@@ -19,12 +19,16 @@ class WithPrivate(Prior):
 
     def __init__(self, shared: Prior, shared_dim: int, private_dim: int, kind: Kind) -> None:
         super().__init__()
-        self.shared, self.shared_dim = shared, shared_dim
+        self.shared, self.shared_dim, self.private_dim = shared, shared_dim, private_dim
         self.private = Centred(private_dim, kind)
         self.has_closed_kl = shared.has_closed_kl
 
+    def around(self, shared: Prior) -> "WithPrivate":
+        """The same with another prior of the first dimensions."""
+        return WithPrivate(shared, self.shared_dim, self.private_dim, self.private.kind)
+
     def describe(self) -> dict[str, Any]:
-        return self.shared.describe()
+        return self.shared.describe() | {"private": {"dim": self.private_dim, "kind": self.private.kind}}
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
         codes = self.shared.sample(count, generator)

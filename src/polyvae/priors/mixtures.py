@@ -1,7 +1,7 @@
 """Priors that are mixtures: of Gaussians, and of the posteriors of pseudo-inputs."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -41,7 +41,17 @@ class GaussianMixturePrior(Prior):
             spread = spread + torch.einsum("nij,nj->ni", self.lower.tril(-1)[chosen], standard)
         return self.means[chosen] + spread
 
+    def kept(self, components: Sequence[int]) -> "GaussianMixturePrior":
+        """The mixture of these components alone, their weights in the same proportions."""
+        few = GaussianMixturePrior(self.latent_dim, len(components), full=self.lower is not None)
+        few.load_state_dict({name: value[list(components)] for name, value in self.state_dict().items()})
+        return few
+
     def log_prob(self, z: Tensor) -> Tensor:
+        return self.log_joint(z).logsumexp(-1)
+
+    def log_joint(self, z: Tensor) -> Tensor:
+        """log weight + log density of every component at z (..., latent): (..., component)."""
         apart = z.unsqueeze(-2) - self.means  # (..., component, latent)
         if self.lower is None:
             standard = apart * (-self.log_scale).exp()
@@ -52,7 +62,7 @@ class GaussianMixturePrior(Prior):
             standard = solved.permute(2, 0, 1).reshape(apart.shape)
         constant = 0.5 * self.latent_dim * math.log(2 * math.pi)
         each = -0.5 * standard.square().sum(-1) - self.log_scale.sum(-1) - constant
-        return (self.logits.log_softmax(0) + each).logsumexp(-1)
+        return self.logits.log_softmax(0) + each
 
 
 class VampPrior(Prior):

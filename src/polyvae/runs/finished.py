@@ -92,9 +92,11 @@ def fit_prior(
     plan = plan_of(folder, **changes)
     model = load(folder)
     check_has_prior(folder, model)
-    say(f"encoding training rows, then fitting a {kind} (about a minute)")
+    does = "pruning the clusters of the prior" if kind == "pruned" else f"fitting a {kind} (about a minute)"
+    say(f"encoding training rows, then {does}")
     with on_threads(plan.threads):
-        fitted = fitting.fit_prior(model.to(plan.device), plan.train, kind, components=components, seed=seed)
+        how = {"components": components, "beta": plan.config.beta, "seed": seed}
+        fitted = fitting.fit_prior(model.to(plan.device), plan.train, kind, **how)
     facts = {"seed": seed, "log_density_own_prior": fitted.before, "log_density": fitted.after}
     save_prior(folder, kind, fitted.prior, facts)
     return fitted

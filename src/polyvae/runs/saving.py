@@ -50,7 +50,7 @@ def load(
     networks: needed again where the run was made with networks of your own.
     weights: "model" (last), "model_best" (lowest validation loss), or "auto": those that the record's metrics are of,
     the best where the run held rows out for validation.
-    prior: one that was fitted afterwards (`polyvae fit-prior`) in place of the model's own: gmm or flow.
+    prior: one that was fitted afterwards (`polyvae fit-prior`) in place of the model's own: gmm, flow or pruned.
     Raises InputError for a missing or damaged file, weights that do not fit, are not finite or are not those that the
     record names, or a kind that no plug-in has registered.
     """

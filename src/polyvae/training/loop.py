@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from collections.abc import Generator as Generated
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -194,6 +194,7 @@ class _Loop:
             is_captured = self.device.type == "cuda" and self.team.size == 1
             self.update = Replayed(step, self.generator) if is_captured else step
         self.model.train()
+        _hold(self.model, {*map(id, stage.parameters)})
         shuffle = Generator().manual_seed(derive_seed(self.config.seed, "order", self.at.stage, self.at.epoch))
         return torch.randperm(len(data), generator=shuffle).to(self.device)
 
@@ -302,6 +303,17 @@ def _alone(model: nn.Module, parameters: Sequence[nn.Parameter]) -> Generated[No
     finally:
         for value in held:
             value.requires_grad_(True)
+
+
+def _hold(module: nn.Module, trained: Set[int]) -> None:
+    """Puts whatever has parameters, none of them trained, in the mode in which it is used: no dropout, and statistics
+    of batches as they are. trained: ids."""
+    for child in module.children():
+        own = [id(value) in trained for value in child.parameters()]
+        if own and not any(own):
+            child.eval()
+        else:
+            _hold(child, trained)
 
 
 def _adam(parameters: Sequence[nn.Parameter], states: dict[int, dict[str, Tensor]]) -> Adam:
