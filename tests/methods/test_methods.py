@@ -83,7 +83,7 @@ def test_objectives_enter_the_run_id_and_defaults_do_not():
     assert TOY.run_id() == TOY.with_(objective="auto", prior="auto", posterior="auto", objective_samples=None).run_id()
 
 
-def test_the_arithmetic_of_a_revised_objective_enters_the_id_and_others_keep_theirs():
+def test_revised_arithmetic_enters_the_id_and_others_keep_theirs():
     """So that no run whose encoders were trained with w^2 is taken for one of the published code."""
 
     def tail(method: str) -> dict[str, object]:
@@ -92,6 +92,7 @@ def test_the_arithmetic_of_a_revised_objective_enters_the_id_and_others_keep_the
         return {name: value for name, value in plan.identity.items() if name != "data"}
 
     assert tail("mmvae_official") == {"objective_revision": 2}
+    assert tail("code_vae") == {"method_revision": 2}
     assert tail("mmvae") == tail("mopoe") == {}
 
 

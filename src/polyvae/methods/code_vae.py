@@ -9,9 +9,10 @@ is the softmax of free logits, over the subsets that a row has. For fixed networ
 exp(L_A / omega). The sum without omega H(pi) is a bound, with it there is none. omega is 1 in the paper and 1000 in the
 published code (`official`), which keeps pi near uniform. At test time the posterior of A is q_A.
 
-Systematic allocation draws subsets uniformly, never from pi, with factor pi_A / u_A: unbiased also for pi's gradient.
-That gradient is of L_A less their mean over the batch, a baseline: most of L_A is alike for all A, and the factors of a
-batch sum to its size on average alone, so that their noise times thousands of nats would hide which A is better.
+Systematic allocation draws subsets uniformly, never from pi, with factor pi_A / u_A. The gradient of pi is that of L_A
+less a baseline, the mean of L_A over the batch. Without it, the estimate is unbiased and useless: the factors of a batch
+sum to its size only on average, and that noise, times the thousands of nats that all L_A share, hides which A is better.
+A row's own part of the baseline leaves a bias of one part in the batch size.
 """
 
 from dataclasses import dataclass, replace
@@ -81,6 +82,7 @@ CODE_VAE = Method(
     model="correlated",
     options=Options,
     is_bound=False,
+    revision=2,  # 1 had no baseline
 )
 ROWS = (
     CODE_VAE,

@@ -57,6 +57,7 @@ class Method:
     model: the kind of model that it trains (`models.MODELS`); one that is not joint needs an objective in every stage,
     and leaves no choice of prior, posterior or allocation. options: a frozen dataclass of settings of its own with
     defaults, which --method-options changes; the model's blueprint holds them.
+    revision: raised when the arithmetic of its stages changes, as `objectives.Objective.revision`.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Method:
     recipe: Callable[[tuple[str, ...], Any], Terms] | None = None
     is_bound: bool = True
     regularisers: Callable[[Any], tuple[Regulariser, ...]] | None = None
+    revision: int = 1
 
     def __post_init__(self) -> None:
         if self.regularisers is not None and self.recipe is None:

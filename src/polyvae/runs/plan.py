@@ -237,7 +237,7 @@ def _identity(
     settings: Settings,
 ) -> dict[str, Any]:
     """What a config only names: the data's content and the networks they ask for; own S, networks and code; arithmetic
-    of an objective that has changed since its first runs."""
+    of an objective or a method that has changed since its first runs."""
     names = blueprint.networks
     identity: dict[str, Any] = {"data": rows.identity_of(train, test, by_content)}
     if described := {name: names[name] for name in train.info.get("networks", {}) if name in names}:
@@ -246,6 +246,8 @@ def _identity(
     identity |= {"networks": _networks_identity(blueprint.own)} if blueprint.own else {}
     if settings.objective is not None and (revision := objective_named(settings.objective).revision) > 1:
         identity["objective_revision"] = revision
+    if method.revision > 1:
+        identity["method_revision"] = method.revision
     plugins = plugins_behind(config, blueprint)
     return identity | ({"plugins": sorted(plugins)} if plugins else {})
 
