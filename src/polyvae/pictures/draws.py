@@ -1,0 +1,65 @@
+"""What a reader of the report can ask a run: precomputed draws of pictures and text, for some rows and much that may be
+given."""
+
+import io
+from base64 import b64encode
+from collections.abc import Sequence
+from itertools import chain, combinations
+from pathlib import Path
+
+from PIL import Image
+
+from polyvae import files
+from polyvae.dataset import MultimodalDataset
+from polyvae.metrics.protocol import measuring
+from polyvae.models.contract import Model, code_draws
+from polyvae.pictures.grids import COLUMNS, decoded, example_rows, shown
+from polyvae.pictures.pages import Row, arrange
+from polyvae.schema import DrawsFile
+
+DRAWS = 4  # of each row and each thing given
+FEW = 4  # modalities, of which every subset is given; of more, single ones and all but one
+QUALITY = 90  # of WebP: a seventh of the size of PNG, without a difference that an eye finds
+
+
+def write_draws(model: Model, data: MultimodalDataset, path: Path, *, seed: int = 0, columns: int = COLUMNS) -> None:
+    """Writes what the model draws of images and text, given some of them, to a JSON file (`schema.DrawsFile`).
+
+    The rows are those of the sample grids; without any, nothing is written. Given nothing, draws are joint samples.
+    """
+    specs = {m.name: m for m in model.modalities if m.is_image or m.vocabulary}
+    with measuring(model, data, least=0, seed=seed) as trial:
+        if not (rows := tuple(example_rows(data, columns))):
+            return
+        batch = data.batch(rows)
+        lines: dict[str, list[Row]] = {name: [shown(m, batch.values[name])] for name, m in specs.items()}
+        sets = given_sets(tuple(specs))
+        for given in sets:
+            targets = tuple(name for name in specs if name not in given)
+            draw = code_draws(model, batch, given, targets) if given else lambda noise: model.prior_codes(len(rows), noise)
+            for i in range(DRAWS):
+                codes = draw(trial.noise(f"draws/{i}", rows))
+                drawn = decoded(model, {name: codes[name] for name in targets})
+                for name in targets:
+                    lines[name].append(drawn[name])
+    content = DrawsFile(
+        columns=len(rows),
+        draws=DRAWS,
+        given=[list(given) for given in sets],
+        images={name: _sheet(found) for name, found in lines.items() if specs[name].is_image},
+        texts={name: found for name, found in lines.items() if not specs[name].is_image},
+    )
+    files.write_json(path, content)
+
+
+def given_sets(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """What is given, nothing first: the proper subsets of up to four modalities, else single ones and all but one."""
+    sizes = range(1, len(names)) if len(names) <= FEW else (1, len(names) - 1)
+    return [(), *chain(*(combinations(names, size) for size in sizes))]
+
+
+def _sheet(lines: Sequence[Row]) -> str:
+    """The lines below each other as WebP in base64."""
+    buffer = io.BytesIO()
+    Image.fromarray(arrange([lines])).save(buffer, format="WEBP", quality=QUALITY, method=6)
+    return b64encode(buffer.getvalue()).decode()
