@@ -21,7 +21,9 @@ class Flat(Painter):
     """Paints whole pictures in the brightness of the digit: WebP does not keep a single pixel."""
 
     def decode(self, codes):
-        shades = {name: (code[:, 0] * STEP / 255)[:, None, None, None].expand(-1, *SHAPE) for name, code in codes.items()}
+        shades = {
+            name: (code[:, 0] * STEP / 255)[:, None, None, None].expand(-1, *SHAPE) for name, code in codes.items()
+        }
         return {name: Independent(Laplace(shade, 0.75), 3) for name, shade in shades.items()}
 
 

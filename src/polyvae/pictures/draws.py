@@ -36,7 +36,9 @@ def write_draws(model: Model, data: MultimodalDataset, path: Path, *, seed: int 
         sets = given_sets(tuple(specs))
         for given in sets:
             targets = tuple(name for name in specs if name not in given)
-            draw = code_draws(model, batch, given, targets) if given else lambda noise: model.prior_codes(len(rows), noise)
+            draw = (
+                code_draws(model, batch, given, targets) if given else lambda noise: model.prior_codes(len(rows), noise)
+            )
             for i in range(DRAWS):
                 codes = draw(trial.noise(f"draws/{i}", rows))
                 drawn = decoded(model, {name: codes[name] for name in targets})

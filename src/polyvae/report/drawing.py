@@ -1,6 +1,7 @@
 """The figures, drawn from the data that `figures` returns."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from polyvae.report.figures import Floored, Point, Trade, front, means, of_what, training_curves
+from polyvae.report.labels import place
 from polyvae.report.marks import Marks
 from polyvae.report.runs import Group, Series
 from polyvae.report.style import DASH, INK, MUTED, PAPER, Look, canvas, drawing
@@ -17,6 +19,7 @@ from polyvae.report.words import short, weights
 
 LARGE, SMALL = (5.6, 4.3), (3.9, 3.1)  # inches; about the width on the page, so that text keeps its size
 CROWDED = 20  # points from which on markers are small
+MARK, FAR = 7, 9  # pixels from a mark to the next name that may be, and from which on a line leads to it
 # One hue over whatever is behind it, so that the squares suit light and dark pages.
 OPACITY = ListedColormap([(0.0, 0.447, 0.698, 0.04 + 0.96 * i / 255) for i in range(256)])
 OFFSET: Any = {"textcoords": "offset points"}
@@ -42,12 +45,12 @@ def trade_off(data: Trade, group: Group, marks: Marks) -> Figure:
         if not is_log:
             axes.set_xlim(0, 1.18 * max(distances))
         axes.set_ylim(0, 1.06)
-        _names(axes, data.points)
         extractor, modality = group.compared or ("", "")
         axes.set_xlabel(f"Fréchet distance of {modality} ({extractor} features), lower is better")
         axes.set_ylabel("leave-one-out coherence, higher is better")
         axes.set_title(weights(group), loc="left", fontsize=8, color=MUTED)
         _good_corner(axes)
+        _names(figure, axes, data.points, series)
         _betas(figure, axes, data.points)
     return figure
 
@@ -150,18 +153,32 @@ def _front(axes: Axes, data: Trade) -> None:
         axes.step(x, y, where="post", color=MUTED, linewidth=5, alpha=0.22, zorder=0.5, solid_capstyle="round")
 
 
-def _names(axes: Axes, points: dict[str, list[Point]]) -> None:
-    """Each series' name beside its point of the lowest distance, moved up where two names would overlap."""
-    to_axes = axes.transScale + axes.transLimits
-    taken: list[tuple[float, float]] = []
-    nearest = {label: min(curve, key=lambda point: point[:3]) for label, curve in points.items()}
-    for label, point in sorted(nearest.items(), key=lambda item: item[1].coherence):
-        x, y = to_axes.transform(point[:2])
-        lift = max([0.0, *(high + 0.055 - y for other, high in taken if abs(other - x) < 0.3)])
-        taken.append((x, y + lift))
-        side, offset = ("right", -9) if x > 0.7 else ("left", 9)
-        height = axes.get_position().height * LARGE[1] * 72
-        axes.annotate(label, point[:2], (offset, lift * height - 3), color=INK, ha=side, **OFFSET)
+def _names(figure: Figure, axes: Axes, points: dict[str, list[Point]], series: Mapping[str, Series]) -> None:
+    """Each series' name beside its point of the lowest distance; a thin line leads to it where there is no room."""
+    looks = Counter(series[label].look.name for label in points)
+    names = {label: name if looks[name := series[label].look.name] == 1 else label for label in points}
+    nearest = np.array([min(curve, key=lambda point: point[:3])[:2] for curve in points.values()])
+    probes = [axes.annotate(names[label], (0, 0), in_layout=False) for label in points]
+    figure.draw_without_rendering()  # settles where the axes and the texts are
+    sizes = np.array([text.get_window_extent().size for text in probes])
+    for text in probes:
+        text.remove()
+    marks = axes.transData.transform([point[:2] for curve in points.values() for point in curve])
+    taken = [(*(mark - MARK), *(mark + MARK)) for mark in marks]
+    taken += [tuple(text.get_window_extent().extents) for text in axes.texts]
+    pixels = axes.transData.transform(nearest)
+    corners = place(pixels, sizes, taken, axes.get_window_extent().extents)
+    gaps = np.linalg.norm(pixels - np.clip(pixels, corners, corners + sizes), axis=1)
+    shifts = (corners - pixels) * 72 / figure.dpi
+    for (label, name), point, shift, gap in zip(names.items(), nearest, shifts, gaps, strict=True):
+        lead: Any = {
+            "arrowstyle": "-",
+            "color": series[label].look.colour,
+            "linewidth": 0.8,
+            "shrinkA": 1,
+            "shrinkB": 3,
+        }
+        axes.annotate(name, point, shift, color=INK, in_layout=False, arrowprops=lead if gap > FAR else None, **OFFSET)
 
 
 def _betas(figure: Figure, axes: Axes, points: dict[str, list[Point]]) -> None:

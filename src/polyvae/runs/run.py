@@ -231,8 +231,10 @@ def _calibrate(plan: Plan, model: TrainableModel, folder: Path, say: Say) -> Cal
 
 
 def _draw(plan: Plan, model: TrainableModel, folder: Path, calibration: Calibration | None) -> dict[str, str]:
-    """Draws the sample grids, and writes what a report shows of pictures and of tables; a note where that fails, since a
-    picture is no reason to lose a run."""
+    """Draws the sample grids, and writes what a report shows of pictures and tables; a note where that fails.
+
+    A picture is no reason to lose a run.
+    """
     try:
         if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
             write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
