@@ -24,8 +24,9 @@ from polyvae.report.marks import Marks
 from polyvae.report.reading import read_runs
 from polyvae.report.runs import condensed
 from polyvae.runs.store import RunStore
-from support.stores import PAPER, add_run, metrics_of
+from support.stores import PAPER, add_run, metrics_of, put_draws
 
+NAMES = ("m0", "m1", "m2")
 ONE_FIGURE = {"frechet/digits/unconditional/m0": 9.0, "coherence/leave_one_out": 0.5}
 
 
@@ -683,9 +684,9 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH to lay the page out")
-def test_nothing_overflows_a_phone(store, tmp_path):
+def test_nothing_overflows_a_phone_on_which_one_chooses_what_is_given(store, tmp_path):
     for method in ("unimodal", "mopoe"):
-        add_run(store, method, samples=True)
+        put_draws(store.folder(add_run(store, method, samples=True)), ("m0",) if method == "unimodal" else NAMES)
     add_run(store, "mvae", beta=32.0, error="x" * 300)
     page = html.escape(page_of(store, tmp_path))
     # A window cannot be as narrow as a phone, a frame can.
@@ -693,8 +694,12 @@ def test_nothing_overflows_a_phone(store, tmp_path):
     wrapper.write_text(
         '<!doctype html><title></title><iframe style="width:400px;height:800px;border:0" '
         f'srcdoc="{page}"></iframe><script>'
-        "onload = () => { const page = document.querySelector('iframe').contentDocument.documentElement;"
-        "document.title = page.scrollWidth + ' of ' + page.clientWidth; }</script>"
+        "onload = () => { const inner = document.querySelector('iframe').contentDocument, page = inner.documentElement;"
+        "const answers = inner.querySelector('.answers'), told = () => answers.querySelector('caption').textContent;"
+        "const said = [page.scrollWidth + ' of ' + page.clientWidth, told()];"
+        "inner.querySelectorAll('.rows input')[2].click(); inner.querySelectorAll('.given input')[6].click();"
+        "said.push(told(), answers.querySelector('tbody tr:last-child svg').getAttribute('viewBox'));"
+        "document.title = said.join(' | '); }</script>"
     )
     switches = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync --hide-scrollbars "
     switches += "--disable-background-networking --disable-component-update --virtual-time-budget=3000 --dump-dom"
@@ -702,4 +707,9 @@ def test_nothing_overflows_a_phone(store, tmp_path):
         [str(CHROMIUM), *switches.split(), f"--user-data-dir={tmp_path / 'profile'}", wrapper.as_uri()],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    assert re.findall(r"<title>(.*?)</title>", told.stdout)[0] == "400 of 400"
+    assert re.findall(r"<title>(.*?)</title>", told.stdout)[0].split(" | ") == [
+        "400 of 400",
+        "m1 and m2 given m0 of row 1",
+        "m0 given m1 and m2 of row 3",
+        f"{2 * 9 + 1} {(1 + 4 * 3) * 9 + 1} 8 8",  # of m0 the fourth thing given: nothing, m1, m2, m1 and m2
+    ]

@@ -8,6 +8,7 @@ from itertools import chain, combinations
 from pathlib import Path
 
 from PIL import Image
+from torch import Tensor
 
 from polyvae import files
 from polyvae.dataset import MultimodalDataset
@@ -32,7 +33,17 @@ def write_draws(model: Model, data: MultimodalDataset, path: Path, *, seed: int 
         if not (rows := tuple(example_rows(data, columns))):
             return
         batch = data.batch(rows)
-        lines: dict[str, list[Row]] = {name: [shown(m, batch.values[name])] for name, m in specs.items()}
+        images: dict[str, list[Tensor]] = {}
+        texts: dict[str, list[list[str]]] = {}
+
+        def add(name: str, row: Row) -> None:
+            if isinstance(row, list):
+                texts.setdefault(name, []).append(row)
+            else:
+                images.setdefault(name, []).append(row)
+
+        for name, modality in specs.items():
+            add(name, shown(modality, batch.values[name]))
         sets = given_sets(tuple(specs))
         for given in sets:
             targets = tuple(name for name in specs if name not in given)
@@ -43,13 +54,13 @@ def write_draws(model: Model, data: MultimodalDataset, path: Path, *, seed: int 
                 codes = draw(trial.noise(f"draws/{i}", rows))
                 drawn = decoded(model, {name: codes[name] for name in targets})
                 for name in targets:
-                    lines[name].append(drawn[name])
+                    add(name, drawn[name])
     content = DrawsFile(
         columns=len(rows),
         draws=DRAWS,
         given=[list(given) for given in sets],
-        images={name: _sheet(found) for name, found in lines.items() if specs[name].is_image},
-        texts={name: found for name, found in lines.items() if not specs[name].is_image},
+        images={name: _sheet(lines) for name, lines in images.items()},
+        texts=texts,
     )
     files.write_json(path, content)
 
@@ -60,7 +71,7 @@ def given_sets(names: Sequence[str]) -> list[tuple[str, ...]]:
     return [(), *chain(*(combinations(names, size) for size in sizes))]
 
 
-def _sheet(lines: Sequence[Row]) -> str:
+def _sheet(lines: Sequence[Tensor]) -> str:
     """The lines below each other as WebP in base64."""
     buffer = io.BytesIO()
     Image.fromarray(arrange([lines])).save(buffer, format="WEBP", quality=QUALITY, method=6)

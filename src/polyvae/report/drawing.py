@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from polyvae.report.figures import Floored, Point, Trade, front, means, of_what, training_curves
@@ -23,6 +24,15 @@ MARK, FAR = 7, 9  # pixels from a mark to the next name that may be, and from wh
 # One hue over whatever is behind it, so that the squares suit light and dark pages.
 OPACITY = ListedColormap([(0.0, 0.447, 0.698, 0.04 + 0.96 * i / 255) for i in range(256)])
 OFFSET: Any = {"textcoords": "offset points"}
+
+
+class Label(NamedTuple):
+    """Text at a point. lead: the colour of the line to the point if there is no room beside it; else it is dropped."""
+
+    text: str
+    at: tuple[float, float]
+    colour: str
+    lead: str = ""
 
 
 def trade_off(data: Trade, group: Group, marks: Marks) -> Figure:
@@ -51,7 +61,6 @@ def trade_off(data: Trade, group: Group, marks: Marks) -> Figure:
         axes.set_title(weights(group), loc="left", fontsize=8, color=MUTED)
         _good_corner(axes)
         _names(figure, axes, data.points, series)
-        _betas(figure, axes, data.points)
     return figure
 
 
@@ -154,46 +163,40 @@ def _front(axes: Axes, data: Trade) -> None:
 
 
 def _names(figure: Figure, axes: Axes, points: dict[str, list[Point]], series: Mapping[str, Series]) -> None:
-    """Each series' name beside its point of the lowest distance; a thin line leads to it where there is no room."""
+    """Each series' name beside its point of the lowest distance; a thin line leads to it where there is no room.
+
+    Then the first and last beta of each curve at its ends, where there is room.
+    """
     looks = Counter(series[label].look.name for label in points)
-    names = {label: name if looks[name := series[label].look.name] == 1 else label for label in points}
-    nearest = np.array([min(curve, key=lambda point: point[:3])[:2] for curve in points.values()])
-    probes = [axes.annotate(names[label], (0, 0), in_layout=False) for label in points]
+    names, betas = [], []
+    for label, members in points.items():
+        look = series[label].look
+        name = look.name if looks[look.name] == 1 else label
+        names.append(Label(name, min(members, key=lambda point: point[:3])[:2], INK, look.colour))
+        values, curve = sorted({point.beta for point in members}), means(members)
+        betas += [Label(f"β {values[i]:g}", curve[i], MUTED) for i in (0, -1) if len(values) > 1]
+    marks = [point[:2] for members in points.values() for point in members]
+    for labels in filter(None, (names, betas)):
+        _write(figure, axes, labels, marks)
+
+
+def _write(figure: Figure, axes: Axes, labels: Sequence[Label], marks: Sequence[tuple[float, float]]) -> None:
+    """Writes labels where they hide neither these marks nor other text."""
+    probes = [axes.annotate(label.text, (0, 0), in_layout=False) for label in labels]
     figure.draw_without_rendering()  # settles where the axes and the texts are
     sizes = np.array([text.get_window_extent().size for text in probes])
     for text in probes:
         text.remove()
-    marks = axes.transData.transform([point[:2] for curve in points.values() for point in curve])
-    taken = [(*(mark - MARK), *(mark + MARK)) for mark in marks]
-    taken += [tuple(text.get_window_extent().extents) for text in axes.texts]
-    pixels = axes.transData.transform(nearest)
-    corners = place(pixels, sizes, taken, axes.get_window_extent().extents)
-    gaps = np.linalg.norm(pixels - np.clip(pixels, corners, corners + sizes), axis=1)
-    shifts = (corners - pixels) * 72 / figure.dpi
-    for (label, name), point, shift, gap in zip(names.items(), nearest, shifts, gaps, strict=True):
-        lead: Any = {
-            "arrowstyle": "-",
-            "color": series[label].look.colour,
-            "linewidth": 0.8,
-            "shrinkA": 1,
-            "shrinkB": 3,
-        }
-        axes.annotate(name, point, shift, color=INK, in_layout=False, arrowprops=lead if gap > FAR else None, **OFFSET)
-
-
-def _betas(figure: Figure, axes: Axes, points: dict[str, list[Point]]) -> None:
-    """The first and last beta of each curve below its ends, where that hides no other text."""
-    figure.draw_without_rendering()  # settles where the texts are
-    taken = [text.get_window_extent() for text in axes.texts]
-    for members in points.values():
-        betas, curve = sorted({point.beta for point in members}), means(members)
-        for i in (0, -1) if len(betas) > 1 else ():
-            text = axes.annotate(f"β {betas[i]:g}", curve[i], (0, -13), color=MUTED, ha="center", **OFFSET)
-            box = text.get_window_extent()
-            if any(box.overlaps(other) for other in taken):
-                text.remove()
-            else:
-                taken.append(box)
+    taken = [(*(mark - MARK), *(mark + MARK)) for mark in axes.transData.transform(marks)]
+    taken += [tuple(Text.get_window_extent(text).extents) for text in axes.texts]
+    points = axes.transData.transform([label.at for label in labels])
+    corners = place(points, sizes, taken, axes.get_window_extent().extents)
+    gaps = np.linalg.norm(points - np.clip(points, corners, corners + sizes), axis=1)
+    for label, shift, gap in zip(labels, (corners - points) * 72 / figure.dpi, gaps, strict=True):
+        lead: Any = {"arrowstyle": "-", "color": label.lead, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 3}
+        if gap <= FAR or label.lead:
+            arrow = lead if gap > FAR else None
+            axes.annotate(label.text, label.at, shift, color=label.colour, in_layout=False, arrowprops=arrow, **OFFSET)
 
 
 def _marked_lines(axes: Axes, curves: dict[str, list[tuple[int, float]]], group: Group) -> None:
