@@ -46,6 +46,14 @@ def test_the_interval_has_to_be_on_that_side(store, coherence, says):
     assert finding.finding(group_of(store)).endswith(says)
 
 
+def test_every_method_is_at_the_beta_of_its_highest_coherence(store):
+    for beta, coherence, distance in ((0.3, 0.8, 300.0), (1.0, 0.2, 100.0)):
+        add(store, "mopoe", coherence, distance, beta=beta)
+    group = group_of(store)
+    assert finding.finding(group) == "MoPoE-VAE (0.80) carries the digit across modalities"
+    assert finding.beside(group).startswith("Each method is at the beta of its highest coherence.")
+
+
 def test_nothing_carried_is_said_of_all(store):
     for method in ("mvae", "mopoe"):
         add(store, method, 0.11, dataset="translated_polymnist")

@@ -190,21 +190,23 @@ def _pairs(group: Group, folder: Path) -> list[Chart]:
     return charts
 
 
-def _views(group: Group, folder: Path) -> list[Chart]:
-    """Tables: what rows lack, once, then the codes of each series and what it fills in."""
+def _views(group: Group, folder: Path) -> list[list[Chart]]:
+    """Tables: what rows lack; then a line for each series, with its codes and what it fills in."""
     shown = views.shown(group.series)
-    charts = []
+    lines: list[list[Chart]] = []
     if shown and (found := shown[0][1]["patterns"]):
         figure = views.patterns(found, group.modalities)
-        charts.append(_chart(figure, folder, f"patterns-{group.name}", "How many training rows have which modalities"))
+        lines.append([_chart(figure, folder, f"patterns-{group.name}", "How many training rows have which modalities")])
     for i, (series, of_run) in enumerate(shown):
+        line = []
         if of_run["codes"]:
             figure, alt = views.codes(of_run["codes"], series), f"Codes of {series.label} in a plane, by class"
-            charts.append(_chart(figure, folder, f"codes-{group.name}-{i}", alt))
+            line.append(_chart(figure, folder, f"codes-{group.name}-{i}", alt))
         for target, cells in [(name, cells) for name, cells in of_run["cells"].items() if cells][: views.MOST]:
             figure, alt = views.cells(cells, target, series), f"Cells of {target} that {series.label} filled in"
-            charts.append(_chart(figure, folder, f"cells-{group.name}-{i}-{escapes.file_name(target)}", alt))
-    return charts
+            line.append(_chart(figure, folder, f"cells-{group.name}-{i}-{escapes.file_name(target)}", alt))
+        lines.append(line)
+    return list(filter(None, lines))
 
 
 def _paper(groups: Sequence[Group], folder: Path, marks: Marks) -> list[tuple[paper.PaperFigure, list[Chart]]]:

@@ -38,6 +38,7 @@ class Label(NamedTuple):
 def trade_off(data: Trade, group: Group, marks: Marks) -> Figure:
     with canvas(LARGE) as (figure, axes):
         series = {s.label: s for s in group.series}
+        names = _short_names([series[label] for label in (*data.points, *data.lines)])
         distances = [p.distance for points in data.points.values() for p in points] + list(data.lines.values())
         if is_log := min(distances) > 0 and max(distances) > 10 * min(distances):
             axes.set_xscale("log")
@@ -50,7 +51,7 @@ def trade_off(data: Trade, group: Group, marks: Marks) -> Figure:
         for label, distance in data.lines.items():
             gid = marks.line(series[label].method)
             axes.axvline(distance, color=series[label].look.colour, dashes=(5, 2), gid=gid)
-            _beside(axes, distance, f"{label} {short(distance)}")
+            _beside(axes, distance, f"{names[label]} {short(distance)}")
         _limits(axes, group, is_log)
         if not is_log:
             axes.set_xlim(0, 1.18 * max(distances))
@@ -58,9 +59,9 @@ def trade_off(data: Trade, group: Group, marks: Marks) -> Figure:
         extractor, modality = group.compared or ("", "")
         axes.set_xlabel(f"Fréchet distance of {modality} ({extractor} features), lower is better")
         axes.set_ylabel("leave-one-out coherence, higher is better")
-        axes.set_title(weights(group), loc="left", fontsize=8, color=MUTED)
+        axes.set_title(weights(group), loc="left", fontsize=9, color=MUTED)
         _good_corner(axes)
-        _names(figure, axes, data.points, series)
+        _names(figure, axes, data.points, series, names)
     return figure
 
 
@@ -162,21 +163,31 @@ def _front(axes: Axes, data: Trade) -> None:
         axes.step(x, y, where="post", color=MUTED, linewidth=5, alpha=0.22, zorder=0.5, solid_capstyle="round")
 
 
-def _names(figure: Figure, axes: Axes, points: dict[str, list[Point]], series: Mapping[str, Series]) -> None:
+def _short_names(series: Sequence[Series]) -> dict[str, str]:
+    """Label -> the name of the method, where no other series has it."""
+    times = Counter(s.look.name for s in series)
+    return {s.label: s.look.name if times[s.look.name] == 1 else s.label for s in series}
+
+
+def _names(
+    figure: Figure,
+    axes: Axes,
+    points: dict[str, list[Point]],
+    series: Mapping[str, Series],
+    names: Mapping[str, str],
+) -> None:
     """Each series' name beside its point of the lowest distance; a thin line leads to it where there is no room.
 
     Then the first and last beta of each curve at its ends, where there is room.
     """
-    looks = Counter(series[label].look.name for label in points)
-    names, betas = [], []
+    of_series, betas = [], []
     for label, members in points.items():
-        look = series[label].look
-        name = look.name if looks[look.name] == 1 else label
-        names.append(Label(name, min(members, key=lambda point: point[:3])[:2], INK, look.colour))
+        nearest = min(members, key=lambda point: point[:3])[:2]
+        of_series.append(Label(names[label], nearest, INK, series[label].look.colour))
         values, curve = sorted({point.beta for point in members}), means(members)
         betas += [Label(f"β {values[i]:g}", curve[i], MUTED) for i in (0, -1) if len(values) > 1]
     marks = [point[:2] for members in points.values() for point in members]
-    for labels in filter(None, (names, betas)):
+    for labels in filter(None, (of_series, betas)):
         _write(figure, axes, labels, marks)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from polyvae import keys
 from polyvae.keys import LEAVE_ONE_OUT
-from polyvae.report.runs import Group, Series
+from polyvae.report.runs import Group, Run, Series, mean
 from polyvae.report.words import (
     count,
     filled_in,
@@ -22,7 +22,7 @@ from polyvae.runs import verdict
 CARRIES, FAILS = 0.5, 0.1  # of the way from chance to the ceiling
 MOST_NAMED = 4  # methods of a clause; of more, the best one and the reader's own
 CONTENT = {"polymnist": "the digit", "translated_polymnist": "the digit", "repeated_polymnist": "the digit"}
-CONTENT |= dict.fromkeys(("cub_captions", "toy_captions"), "what captions name")
+CONTENT |= dict.fromkeys(("cub", "toy_captions"), "what captions name")
 # Of one method and of several; then the same in a sentence that has said what is carried.
 CLAUSES = {
     "wholly": (("carries {} across modalities", "carry {} across modalities"),) * 2,
@@ -48,12 +48,12 @@ def finding(group: Group) -> str:
     measure = _measure(group)
     if measure is None:
         return verdict.in_short(scores_of_tables(group), group.modalities)
-    extents = [(series, _extent(series, measure)) for series in _ranked(group, measure.key)]
+    ranked = _ranked(group, measure.key)
     clauses: list[str] = []
     for extent, forms in CLAUSES.items():
-        if members := [series for series, found in extents if found == extent]:
+        if members := [scored for scored in ranked if _extent(*scored, measure) == extent]:
             verb = forms[bool(clauses)][len(members) > 1].format(measure.content)
-            clauses.append(f"{_names(members, measure.key)} {verb}")
+            clauses.append(f"{_names(members)} {verb}")
     return "; ".join(clauses)
 
 
@@ -68,7 +68,10 @@ def title(groups: Sequence[Group]) -> str:
 
 def beside(group: Group) -> str:
     """What the finding leaves open: quality, and how far the seeds go. The verdict on tables has said the latter."""
-    return "" if filled_in(group) else " ".join(filter(None, [_quality(group), seeds(group)]))
+    if filled_in(group):
+        return ""
+    betas = "Each method is at the beta of its highest coherence." if _measure(group) and group.has_betas else ""
+    return " ".join(filter(None, [betas, _quality(group), seeds(group)]))
 
 
 def _measure(group: Group) -> Measure | None:
@@ -81,43 +84,46 @@ def _measure(group: Group) -> Measure | None:
     return None
 
 
-def _ranked(group: Group, key: str) -> list[Series]:
-    """The series that stand for their method, best first."""
-    scored = [series for series in group.by_method.values() if series.value(key) is not None]
-    return sorted(scored, key=lambda series: -(series.value(key) or 0.0))
+def _ranked(group: Group, key: str) -> list[tuple[Series, float]]:
+    """The series that stand for their methods with the value at the beta that is best for it, best first."""
+    found = [(series, mean(_peak(series, key), key)) for series in group.by_method.values()]
+    scored = [(series, value) for series, value in found if value is not None]
+    return sorted(scored, key=lambda pair: -pair[1])
 
 
-def _extent(series: Series, measure: Measure) -> str:
+def _peak(series: Series, key: str) -> list[Run]:
+    """The runs at the beta of the highest mean."""
+    return max(series.by_beta.values(), key=lambda runs: mean(runs, key) or 0.0)
+
+
+def _extent(series: Series, value: float, measure: Measure) -> str:
     """By the ends of the interval, where it is known: what is doubtful is said to be in part."""
-    value = series.value(measure.key) or 0.0
-    ends = [value if (end := series.value(key)) is None else end for key in keys.interval(measure.key)]
+    runs = _peak(series, measure.key)
+    ends = [value if (end := mean(runs, key)) is None else end for key in keys.interval(measure.key)]
     low, high = ((end - measure.chance) / (measure.ceiling - measure.chance) for end in ends)
     return "wholly" if low >= CARRIES else "not" if high <= FAILS else "partly"
 
 
-def _names(members: Sequence[Series], key: str) -> str:
+def _names(members: Sequence[tuple[Series, float]]) -> str:
     """Each with its value: the best, the reader's own, and how many others there are."""
     most = MOST_NAMED if len(members) <= MOST_NAMED else 1
-    named = [series for i, series in enumerate(members) if i < most or series.is_own]
-    others = [series.value(key) or 0.0 for series in members if series not in named]
-    parts = [f"{series.look.name} ({share(series.value(key) or 0.0)})" for series in named]
+    parts = [f"{s.look.name} ({share(value)})" for i, (s, value) in enumerate(members) if i < most or s.is_own]
+    others = [value for i, (s, value) in enumerate(members) if i >= most and not s.is_own]
     rest = [f"{count(len(others), 'other')} ({span(others, share)})"] if others else []
     return joined(parts + rest)
 
 
 def _quality(group: Group) -> str:
     """Whether the most coherent method is also the one of the highest quality."""
-    coherent = _ranked(group, LEAVE_ONE_OUT)
+    coherent = [series for series, _ in _ranked(group, LEAVE_ONE_OUT)]
     if not group.compared or len(coherent) < 2:
         return ""
-    key, first = group.compared.key(), coherent[0]
-    scored = {s.method: distance for s in coherent if (distance := s.value(key)) is not None}
-    if first.method not in scored:
+    scored = [(distance, s) for s in coherent if (distance := s.value(group.compared.key())) is not None]
+    own = next((distance for distance, series in scored if series is coherent[0]), None)
+    if own is None:
         return ""
-    best = min(scored, key=scored.__getitem__)
-    found = f"samples of {group.compared.modality} (Fréchet distance {short(scored[best])}"
-    if best == first.method:
-        return f"{first.look.name} also has the best {found})."
-    return (
-        f"{group.by_method[best].look.name} has the best {found}; {first.look.name} has {short(scored[first.method])})."
-    )
+    distance, best = min(scored, key=lambda pair: pair[0])
+    found = f"samples of {group.compared.modality} (Fréchet distance {short(distance)}"
+    if best is coherent[0]:
+        return f"{best.look.name} also has the best {found})."
+    return f"{best.look.name} has the best {found}; {coherent[0].look.name} has {short(own)})."

@@ -267,8 +267,8 @@ def _ends(ranked: list[tuple[Series, float]], text: Callable[[float], str]) -> s
 
 
 def seeds(group: Group) -> str:
-    """What the number of seeds allows to say."""
-    counts = {series.label: len({run.config.seed for run in series.best}) for series in group.series}
+    """What the number of seeds allows to say of the series that stand for their methods."""
+    counts = {s.look.name: len({run.config.seed for run in s.best}) for s in group.by_method.values()}
     fewest, most = min(counts.values()), max(counts.values())
     if len(counts) == 1:
         return "" if fewest > 1 else "There is one seed; another seed may give different numbers."
