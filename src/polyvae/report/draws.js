@@ -1,6 +1,6 @@
 // Choose a row and what is given, and see what each method draws of the rest; without scripts, the strips show some of it.
 for (const place of document.querySelectorAll(".ask")) {
-  const { draws, columns, given, names, members } = JSON.parse(place.querySelector("script").textContent);
+  const { draws, columns, given, chosen, names, members } = JSON.parse(place.querySelector("script").textContent);
   const [rows, sets] = place.querySelectorAll("fieldset"), answers = place.querySelector(".answers");
   const make = (tag, fields, ...parts) => {
     const element = Object.assign(document.createElement(tag), fields);
@@ -45,7 +45,7 @@ for (const place of document.querySelectorAll(".ask")) {
     pick(rows, row, ...parts);
   }
   given.forEach((set, i) => pick(sets, i, set.length ? set.join(" + ") : "nothing"));
-  sets.querySelectorAll("input")[1].checked = true;
+  sets.querySelectorAll("input")[chosen].checked = true;
   place.addEventListener("change", show);
   place.hidden = false;
   show();

@@ -95,6 +95,7 @@ class Strips(NamedTuple):
             "columns": first.columns,
             "draws": first.draws,
             "given": first.given,
+            "chosen": first.given.index((self.pair.given,)),
             "names": first.names,
             "members": [
                 {
