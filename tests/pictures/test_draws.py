@@ -10,7 +10,7 @@ from PIL import Image
 from torch.distributions import Independent, Laplace
 
 from polyvae import files
-from polyvae.pictures.draws import DRAWS, given_sets, write_draws
+from polyvae.pictures.draws import DRAWS, _sheet, given_sets, write_draws
 from polyvae.pictures.grids import example_rows
 from polyvae.schema import DrawsFile
 from support.captions import DATA, Copier
@@ -51,6 +51,16 @@ def test_a_sheet_holds_the_rows_then_draws_for_each_thing_given(tmp_path):
         assert np.abs(cell - real).mean() < 5, "but for what WebP loses"
         drawn = pixels[1 + 29 * line + 14, 1 + 29 * column + 14, 0]
         assert drawn == pytest.approx(STEP * int(data.labels[row]), abs=5)
+
+
+def test_large_pictures_are_shrunk():
+    for lines, side in ((5, 100), (400, 39)):
+        code = _sheet([torch.full((1, 1, 160, 40), 0.5)] * lines)
+        with Image.open(io.BytesIO(b64decode(code))) as image:
+            down = (image.height - 1) // lines
+            assert image.height == 1 + lines * down < 2**14
+            assert down - 1 <= side
+            assert image.getpixel((5, 5))[0] == pytest.approx(128, abs=4)
 
 
 def test_text_is_kept_as_text(tmp_path):

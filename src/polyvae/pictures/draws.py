@@ -8,18 +8,20 @@ from itertools import chain, combinations
 from pathlib import Path
 
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from polyvae import files
 from polyvae.dataset import MultimodalDataset
 from polyvae.metrics.protocol import measuring
 from polyvae.models.contract import Model, code_draws
 from polyvae.pictures.grids import COLUMNS, decoded, example_rows, shown
-from polyvae.pictures.pages import Row, arrange
+from polyvae.pictures.pages import Row, arrange, coloured
 from polyvae.schema import DrawsFile
 
 DRAWS = 4  # of each row and each thing given
 FEW = 4  # modalities, of which every subset is given; of more, single ones and all but one
+LARGEST = 128  # pixels of a picture
+HIGHEST = 16_000  # pixels of a sheet, which WebP limits
 QUALITY = 90  # of WebP: a seventh of the size of PNG, without a difference that an eye finds
 
 
@@ -72,7 +74,15 @@ def given_sets(names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _sheet(lines: Sequence[Tensor]) -> str:
-    """The lines below each other as WebP in base64."""
+    """The lines below each other as WebP in base64; large pictures are shrunk by a whole factor."""
+    largest = min(LARGEST, HIGHEST // len(lines) - 1)
     buffer = io.BytesIO()
-    Image.fromarray(arrange([lines])).save(buffer, format="WEBP", quality=QUALITY, method=6)
+    Image.fromarray(arrange([[_shrunk(images, largest) for images in lines]])).save(buffer, "WEBP", quality=QUALITY)
     return b64encode(buffer.getvalue()).decode()
+
+
+def _shrunk(images: Tensor, largest: int) -> Tensor:
+    """Pictures (column, 3, height, width) of at most `largest` pixels to a side."""
+    drawn = coloured(images).float()
+    factor = -(-max(drawn.shape[-2:]) // largest)
+    return nn.functional.avg_pool2d(drawn, factor) if factor > 1 else drawn
