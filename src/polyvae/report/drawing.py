@@ -202,12 +202,16 @@ def _write(figure: Figure, axes: Axes, labels: Sequence[Label], marks: Sequence[
     taken += [tuple(Text.get_window_extent(text).extents) for text in axes.texts]
     points = axes.transData.transform([label.at for label in labels])
     corners = place(points, sizes, taken, axes.get_window_extent().extents)
-    gaps = np.linalg.norm(points - np.clip(points, corners, corners + sizes), axis=1)
-    for label, shift, gap in zip(labels, (corners - points) * 72 / figure.dpi, gaps, strict=True):
+    ends = np.clip(points, corners, corners + sizes)  # of the lines
+    gaps, shifts = np.linalg.norm(points - ends, axis=1), (corners - points) * 72 / figure.dpi
+    for i, label in enumerate(labels):
         lead: Any = {"arrowstyle": "-", "color": label.lead, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 3}
-        if gap <= FAR or label.lead:
-            arrow = lead if gap > FAR else None
-            axes.annotate(label.text, label.at, shift, color=label.colour, in_layout=False, arrowprops=arrow, **OFFSET)
+        lead["relpos"] = tuple((ends[i] - corners[i]) / sizes[i])
+        if gaps[i] <= FAR or label.lead:
+            arrow = lead if gaps[i] > FAR else None
+            axes.annotate(
+                label.text, label.at, shifts[i], color=label.colour, in_layout=False, arrowprops=arrow, **OFFSET
+            )
 
 
 def _marked_lines(axes: Axes, curves: dict[str, list[tuple[int, float]]], group: Group) -> None:
