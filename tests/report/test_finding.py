@@ -51,7 +51,7 @@ def test_every_method_is_at_the_beta_of_its_highest_coherence(store):
         add(store, "mopoe", coherence, distance, beta=beta)
     group = group_of(store)
     assert finding.finding(group) == "MoPoE-VAE (0.80) carries the digit across modalities"
-    assert finding.beside(group).startswith("Each method is at the beta of its highest coherence.")
+    assert finding.beside(group).startswith("Coherence and distance are each method's best over all betas.")
 
 
 def test_nothing_carried_is_said_of_all(store):

@@ -70,7 +70,8 @@ def beside(group: Group) -> str:
     """What the finding leaves open: quality, and how far the seeds go. The verdict on tables has said the latter."""
     if filled_in(group):
         return ""
-    betas = "Each method is at the beta of its highest coherence." if _measure(group) and group.has_betas else ""
+    what = "Coherence and distance are" if group.compared else "Coherence is"
+    betas = f"{what} each method's best over all betas." if _measure(group) and group.has_betas else ""
     return " ".join(filter(None, [betas, _quality(group), seeds(group)]))
 
 
