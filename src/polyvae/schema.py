@@ -90,6 +90,21 @@ class ViewsFile(TypedDict):
     patterns: list[PatternFile]
 
 
+class DrawsFile(TypedDict):
+    """draws.json: what a model draws of example rows (`pictures.draws`).
+
+    columns: how many rows there are. draws: how many of each. given: what is given, one after another; nothing: draws
+    from the prior. By modality, lines with a column per row: first the rows themselves, then for each of `given` that
+    the modality is not in, its draws. images: as sheets, WebP in base64, a white pixel around each cell.
+    """
+
+    columns: Size
+    draws: Size
+    given: list[list[str]]
+    images: dict[str, str]
+    texts: dict[str, list[list[str]]]
+
+
 def parsed(text: str) -> Any:
     """The content of JSON text. Raises ValueError for what is none, and for what no file of ours holds.
 

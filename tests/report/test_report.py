@@ -8,21 +8,25 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
+from polyvae.paper.names import OFFICIAL
 from polyvae.report import command, drawing, figures, grids, style, table, words, write_report
+from polyvae.report.album import Album
 from polyvae.report.marks import Marks
 from polyvae.report.reading import read_runs
 from polyvae.report.runs import condensed
 from polyvae.runs.store import RunStore
-from support.stores import PAPER, add_run, metrics_of
+from support.stores import PAPER, add_run, metrics_of, put_draws
 
+NAMES = ("m0", "m1", "m2")
 ONE_FIGURE = {"frechet/digits/unconditional/m0": 9.0, "coherence/leave_one_out": 0.5}
 
 
@@ -77,6 +81,32 @@ def test_the_plane_compares_the_methods_of_figure_12_only_at_a_budget_of_the_oth
     assert "MMVAE, official" not in figures.trade_off(only_group(store)).points
     add_run(store, "mvae", PAPER["mvae"], epochs=7)
     assert "MMVAE, official" in figures.trade_off(only_group(store)).points
+
+
+def overlaps(boxes):
+    """Pairs of names whose boxes overlap by more than a pixel."""
+    inner = {name: box.padded(-1) for name, box in boxes.items()}
+    return [(a, b) for a, b in combinations(inner, 2) if inner[a].overlaps(inner[b])]
+
+
+def test_names_of_twenty_methods_are_apart_and_near_their_points(store):
+    rng = np.random.default_rng(0)
+    for method in [name for name in style.METHODS if name not in ("unimodal", *OFFICIAL)][:20]:
+        coherence = rng.uniform(0.1, 0.9)
+        add_run(store, method, (200 + 250 * coherence + 40 * rng.random(), 0.1, 0.1, coherence, 0.9, 1300.0, 15.0))
+    group = only_group(store)
+    data = figures.trade_off(group)
+    figure = drawing.trade_off(data, group, Marks())
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    names = {text.get_text(): text for text in axes.texts if text.get_text() in data.points}
+    assert len(names) == 20
+    boxes = {name: Text.get_window_extent(text) for name, text in names.items()}
+    assert overlaps(boxes) == []
+    for name, box in boxes.items():
+        x, y = axes.transData.transform(data.points[name][0][:2])
+        gap = np.hypot(max(box.x0 - x, x - box.x1, 0), max(box.y0 - y, y - box.y1, 0))
+        assert gap < 0.2 * axes.get_window_extent().width, name
 
 
 def test_no_beta_hides_a_text_of_the_plane(store):
@@ -230,14 +260,14 @@ def test_the_caveat_counts_seeds(store, seeds, says):
     for seed in range(seeds):
         add_run(store, "mvae", seed=seed)
         add_run(store, "mopoe", seed=seed)
-    assert says in words.findings(only_group(store))["Seeds"]
+    assert says in words.seeds(only_group(store))
 
 
 def test_methods_with_one_seed_among_more_are_named(store):
     for seed in range(2):
         add_run(store, "mvae", seed=seed)
     add_run(store, "mopoe")
-    assert words.findings(only_group(store))["Seeds"] == "MoPoE-VAE has one seed, which cannot decide a ranking."
+    assert words.seeds(only_group(store)) == "MoPoE-VAE has one seed, which cannot decide a ranking."
 
 
 def test_what_was_run_counts(store):
@@ -391,6 +421,20 @@ def test_a_collapse_is_told_in_the_summary(store, tmp_path):
     assert expected in write_report(store, tmp_path).read_text()
 
 
+def test_a_number_that_is_not_to_be_trusted_is_never_the_best(store):
+    trusted = metrics_of(PAPER["mopoe"], ("m0", "m1", "m2")) | {"coherence/joint": 0.2}
+    add_run(store, "mopoe", metrics=trusted)
+    add_run(store, "mvae", metrics=trusted | {"coherence/joint": 0.1})
+    why = "not to be trusted: prior samples look collapsed"
+    add_run(store, "mmvae", metrics=trusted | {"coherence/joint": 0.9}, notes={"coherence/joint": why})
+    built = table.metrics_table(only_group(store))
+    place = [column.name for column in built.columns].index("joint")
+    cells = {row.run.config.method: row.cells[place] for row in built.rows}
+    assert {method for method, cell in cells.items() if cell.is_best} == {"mopoe"}
+    assert {method for method, cell in cells.items() if cell.is_doubted} == {"mmvae"}
+    assert f"MMVAE, joint: {why}." in built.notes
+
+
 def test_doubts_about_the_data_are_told_once(store, tmp_path):
     for method in ("mopoe", "mmvae"):
         add_run(store, method, notes={"data/m0": "feature 2 is -999 in 12 rows.", "coherence": "switched off"})
@@ -451,9 +495,10 @@ def test_grids_of_all_methods_stand_side_by_side(store):
     assert [(kind.title, len(kind.grids)) for kind in kinds if not kind.is_extra] == [
         ("Unconditional samples", 5),
         ("m1 given m0", 4),
+        ("m2 given m0", 4),
         ("Reconstructions", 5),
     ]
-    assert sum(kind.is_extra for kind in kinds) == 5
+    assert sum(kind.is_extra for kind in kinds) == 4
 
 
 def test_only_the_best_beta_is_embedded(store):
@@ -463,15 +508,16 @@ def test_only_the_best_beta_is_embedded(store):
     assert paths == {add_run(store, "mopoe", (8.0, *PAPER["mopoe"][1:]), beta=1.0)}
 
 
-def test_the_limit_leaves_out_the_folded_grids_first(store):
+def test_grids_beyond_the_room_of_the_page_lie_beside_it_the_folded_ones_first(store, tmp_path):
     add_run(store, "mopoe", samples=True)
     kinds = grids.kinds(only_group(store))
-    everything = grids.embed(kinds)
+    everything = grids.placed(kinds, Album(tmp_path, 10**6))
     shown = [grid.path for kind in kinds if not kind.is_extra for grid in kind.grids]
-    limit = sum(len(everything[path].uri) for path in shown)
-    kept = grids.embed(kinds, limit)
-    assert set(kept) == set(shown)
-    assert sum(len(picture.uri.partition(",")[2]) for picture in kept.values()) <= limit
+    room = sum(len(everything[path].uri.partition(",")[2]) for path in shown)
+    found = grids.placed(kinds, Album(tmp_path, room))
+    assert {path for path, picture in found.items() if picture.uri.startswith("data:")} == set(shown)
+    for path in set(found) - set(shown):
+        assert (tmp_path / found[path].uri).read_bytes() == path.read_bytes()
 
 
 @pytest.fixture
@@ -638,9 +684,9 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH to lay the page out")
-def test_nothing_overflows_a_phone(store, tmp_path):
+def test_nothing_overflows_a_phone_on_which_one_chooses_what_is_given(store, tmp_path):
     for method in ("unimodal", "mopoe"):
-        add_run(store, method, samples=True)
+        put_draws(store.folder(add_run(store, method, samples=True)), ("m0",) if method == "unimodal" else NAMES)
     add_run(store, "mvae", beta=32.0, error="x" * 300)
     page = html.escape(page_of(store, tmp_path))
     # A window cannot be as narrow as a phone, a frame can.
@@ -648,8 +694,12 @@ def test_nothing_overflows_a_phone(store, tmp_path):
     wrapper.write_text(
         '<!doctype html><title></title><iframe style="width:400px;height:800px;border:0" '
         f'srcdoc="{page}"></iframe><script>'
-        "onload = () => { const page = document.querySelector('iframe').contentDocument.documentElement;"
-        "document.title = page.scrollWidth + ' of ' + page.clientWidth; }</script>"
+        "onload = () => { const inner = document.querySelector('iframe').contentDocument, page = inner.documentElement;"
+        "const answers = inner.querySelector('.answers'), told = () => answers.querySelector('caption').textContent;"
+        "const said = [page.scrollWidth + ' of ' + page.clientWidth, told()];"
+        "inner.querySelectorAll('.rows input')[2].click(); inner.querySelectorAll('.given input')[6].click();"
+        "said.push(told(), answers.querySelector('tbody tr:last-child svg').getAttribute('viewBox'));"
+        "document.title = said.join(' | '); }</script>"
     )
     switches = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync --hide-scrollbars "
     switches += "--disable-background-networking --disable-component-update --virtual-time-budget=3000 --dump-dom"
@@ -657,4 +707,9 @@ def test_nothing_overflows_a_phone(store, tmp_path):
         [str(CHROMIUM), *switches.split(), f"--user-data-dir={tmp_path / 'profile'}", wrapper.as_uri()],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    assert re.findall(r"<title>(.*?)</title>", told.stdout)[0] == "400 of 400"
+    assert re.findall(r"<title>(.*?)</title>", told.stdout)[0].split(" | ") == [
+        "400 of 400",
+        "m1 and m2 given m0 of row 1",
+        "m0 given m1 and m2 of row 3",
+        f"{2 * 9 + 1} {(1 + 4 * 3) * 9 + 1} 8 8",  # of m0 the fourth thing given: nothing, m1, m2, m1 and m2
+    ]

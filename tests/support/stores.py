@@ -1,12 +1,15 @@
 """Run folders in the record schema, without training."""
 
+import io
 import json
+from base64 import b64encode
 from itertools import permutations
 
 import numpy as np
 from PIL import Image
 
 from polyvae.config import RunConfig
+from polyvae.pictures.draws import given_sets
 from polyvae.runs.record import Record, Resolved
 
 # method -> (distance on m0, joint, kappa, leave-one-out, self, distortion, rate), shaped like the paper's figures.
@@ -60,6 +63,23 @@ def picture(path, rows, columns, seed):
     colours = np.random.default_rng(seed).integers(0, 256, (rows, columns, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(colours.repeat(8, 0).repeat(8, 1)).save(path)
+
+
+def put_draws(folder, names=("m0", "m1", "m2"), texts=(), columns=10, draws=4):
+    """draws.json with pictures of 8 x 8 pixels, each in a colour of its own, and captions that say where they stand."""
+    sets = given_sets(names)
+    lines = {name: 1 + draws * sum(name not in given for given in sets) for name in names}
+    images = {}
+    for seed, name in enumerate(sorted(set(names) - set(texts))):
+        shape = (lines[name], columns, 3)
+        colours = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8).repeat(9, 0).repeat(9, 1)
+        buffer = io.BytesIO()
+        Image.fromarray(np.pad(colours, ((1, 0), (1, 0), (0, 0)))).save(buffer, format="WEBP")
+        images[name] = b64encode(buffer.getvalue()).decode()
+    said = {name: [[f"{name} {i} {j}" for j in range(columns)] for i in range(lines[name])] for name in texts}
+    given = [list(names) for names in sets]
+    content = {"columns": columns, "draws": draws, "given": given, "images": images, "texts": said}
+    (folder / "draws.json").write_text(json.dumps(content))
 
 
 def add_run(

@@ -35,18 +35,18 @@ def write_grids(
         raise InputError(f"none of {', '.join(model.names)} is an image or text; there is nothing to draw")
     with measuring(model, data, least=0, seed=seed) as trial:
         codes = model.prior_codes(columns, trial.noise("grids/unconditional", tuple(range(columns))))
-        samples = _rows(model, {m.name: codes[m.name] for m in specs})
+        samples = decoded(model, {m.name: codes[m.name] for m in specs})
         grids: dict[str, list[Sequence[Row]]] = {"unconditional": [[samples[m.name] for m in specs]]}
         if rows := tuple(example_rows(data, columns)):
             batch = data.batch(rows)
-            real = {m.name: _row(m, batch.values[m.name]) for m in specs}
+            real = {m.name: shown(m, batch.values[m.name]) for m in specs}
             noise = trial.noise("grids/reconstruction", rows)
-            rebuilt = _rows(model, model.posterior_codes(batch, data.names, tuple(real), noise))
+            rebuilt = decoded(model, model.posterior_codes(batch, data.names, tuple(real), noise))
             grids["reconstruction"] = [[real[name], rebuilt[name]] for name in real]
             for given, target in permutations(specs, 2):
                 draw = code_draws(model, batch, (given.name,), (target.name,))
                 noises = [trial.noise(f"grids/{i}", rows) for i in range(TEXT_DRAWS if target.vocabulary else DRAWS)]
-                drawn = [_rows(model, draw(noise))[target.name] for noise in noises]
+                drawn = [decoded(model, draw(noise))[target.name] for noise in noises]
                 grids[f"conditional_{given.name}_{target.name}"] = [[real[given.name]], drawn]
     paths = []
     for name, bands in grids.items():
@@ -66,13 +66,13 @@ def example_rows(data: MultimodalDataset, count: int) -> list[int]:
     return (chosen + [row for row in complete[: count + len(chosen)] if row not in chosen])[:count]
 
 
-def _row(modality: Modality, values: Tensor) -> Row:
+def shown(modality: Modality, values: Tensor) -> Row:
     """Model values (column, *shape) as a row of a page."""
     words = modality.vocabulary
     return words.decode(modality.to_original(values)) if words else values
 
 
-def _rows(model: Model, codes: Codes) -> dict[str, Row]:
+def decoded(model: Model, codes: Codes) -> dict[str, Row]:
     """What the decoders make of codes, by modality."""
     laws = model.decode(codes)
-    return {m.name: _row(m, laws[m.name].mean) for m in model.modalities if m.name in laws}
+    return {m.name: shown(m, laws[m.name].mean) for m in model.modalities if m.name in laws}

@@ -27,7 +27,7 @@ def write_page(path: Path, bands: Sequence[Tensor | Sequence[Row]]) -> None:
     pixels = arrange(cells, 2 * BAND_GAP if has_text else BAND_GAP)
     enlarge = 1 if has_text else ENLARGE
     with files.atomic(path) as temporary:
-        Image.fromarray(pixels.repeat(enlarge, 0).repeat(enlarge, 1)).save(temporary, format="PNG", optimize=True)
+        Image.fromarray(pixels.repeat(enlarge, 0).repeat(enlarge, 1)).save(temporary, format="PNG")
 
 
 def arrange(bands: Sequence[Tensor | Sequence[Tensor]], band_gap: int = BAND_GAP) -> np.ndarray:

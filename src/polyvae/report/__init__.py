@@ -17,7 +17,8 @@ from polyvae import escapes, files
 from polyvae.errors import InputError
 from polyvae.keys import LEAVE_ONE_OUT
 from polyvae.paper.claims import judge
-from polyvae.report import drawing, figures, grids, panels, paper, style, table, views, words
+from polyvae.report import drawing, draws, figures, finding, grids, panels, paper, style, table, views, words
+from polyvae.report.album import Album
 from polyvae.report.glossary import glossary
 from polyvae.report.marks import Marks
 from polyvae.report.overview import table_1
@@ -41,8 +42,8 @@ class Chart(NamedTuple):
 def write_report(store: RunStore, out: Path | str, on_damage: Damaged = lambda damage: None) -> Path:
     """Writes `index.html` and `figures/*.svg|png` below `out` from the records of `store`; returns the page.
 
-    The page is one file that loads nothing; runs and pictures that cannot be read are named on it,
-    and to `on_damage`.
+    The page is one file that loads nothing; only pictures beyond the first megabytes are loaded from `pictures/` beside
+    it. Runs and pictures that cannot be read are named on it, and to `on_damage`.
     Raises InputError when no finished run can be read.
     """
     folder = Path(out)
@@ -51,9 +52,14 @@ def write_report(store: RunStore, out: Path | str, on_damage: Damaged = lambda d
     swept = [group.name for group in paper.swept_groups(groups)]
     groups = sorted(groups, key=lambda group: (group.name not in swept, group.title))
     kinds = [grids.kinds(group) for group in groups]
-    pictures = grids.embed(chain(*kinds), on_damage=damages.append)
+    album = Album(folder, draws.ROOM)
+    strips = [draws.strips(condensed(group), album, damages.append) for group in groups]
+    pictures = grids.placed(chain(*kinds), Album(folder, grids.ROOM), damages.append)
     marks = Marks()
-    sections = [_section(group, shown, folder / "figures", marks) for group, shown in zip(groups, kinds, strict=True)]
+    sections = [
+        _section(group, shown, strip, folder / "figures", marks)
+        for group, shown, strip in zip(groups, kinds, strips, strict=True)
+    ]
     opening = [s for name in swept for s in sections if s["group"].name == name and s["trade"]]
     done = [run for group in groups for run in group.runs]
     listed = [run for section in sections for run in section["group"].runs]
@@ -71,8 +77,7 @@ def write_report(store: RunStore, out: Path | str, on_damage: Damaged = lambda d
         failed=failed,
         damages=damages,
         pictures=pictures,
-        left_out=sum(len(kind.grids) for kind in chain(*kinds)) - len(pictures),
-        headline=words.headline(groups),
+        headline=finding.title(groups),
         filled_in={group.title: said for group in groups if (said := words.filled_in(group))},
         commands=[(run.run_id, command(run)) for run in listed],
         is_condensed=is_condensed,
@@ -81,6 +86,7 @@ def write_report(store: RunStore, out: Path | str, on_damage: Damaged = lambda d
         store=store.root,
         glossary=glossary(key for run in done for key in run.metrics),
         unbounded=unbounded(groups),
+        unfolded=draws.UNFOLDED,
         marker_path=style.marker_path,
         dash=style.DASH,
     )  # fmt: skip
@@ -119,7 +125,9 @@ def environments(runs: Iterable[Run]) -> list[tuple[dict[str, Any], int]]:
     return [(json.loads(text), number) for text, number in counts.items()]
 
 
-def _section(group: Group, kinds: Sequence[grids.Kind], folder: Path, marks: Marks) -> dict[str, Any]:
+def _section(
+    group: Group, kinds: Sequence[grids.Kind], strips: draws.Strips | None, folder: Path, marks: Marks
+) -> dict[str, Any]:
     """What the page says about one data set. Its charts are saved in `folder`, too."""
     whole, group = group, condensed(group)
 
@@ -133,6 +141,9 @@ def _section(group: Group, kinds: Sequence[grids.Kind], folder: Path, marks: Mar
         "group": group,
         "dataset": group.dataset,
         "count": len(whole.runs),
+        "finding": finding.finding(whole),
+        "beside": finding.beside(whole),
+        "strips": strips,
         "facts": words.what_was_run(whole),
         "findings": words.findings(whole),
         "trade": chart("trade-off", trade, draw_trade, "Fréchet distance against leave-one-out coherence, per run"),
@@ -179,21 +190,23 @@ def _pairs(group: Group, folder: Path) -> list[Chart]:
     return charts
 
 
-def _views(group: Group, folder: Path) -> list[Chart]:
-    """Tables: what rows lack, once, then the codes of each series and what it fills in."""
+def _views(group: Group, folder: Path) -> list[list[Chart]]:
+    """Tables: what rows lack; then a line for each series, with its codes and what it fills in."""
     shown = views.shown(group.series)
-    charts = []
+    lines: list[list[Chart]] = []
     if shown and (found := shown[0][1]["patterns"]):
         figure = views.patterns(found, group.modalities)
-        charts.append(_chart(figure, folder, f"patterns-{group.name}", "How many training rows have which modalities"))
+        lines.append([_chart(figure, folder, f"patterns-{group.name}", "How many training rows have which modalities")])
     for i, (series, of_run) in enumerate(shown):
+        line = []
         if of_run["codes"]:
             figure, alt = views.codes(of_run["codes"], series), f"Codes of {series.label} in a plane, by class"
-            charts.append(_chart(figure, folder, f"codes-{group.name}-{i}", alt))
+            line.append(_chart(figure, folder, f"codes-{group.name}-{i}", alt))
         for target, cells in [(name, cells) for name, cells in of_run["cells"].items() if cells][: views.MOST]:
             figure, alt = views.cells(cells, target, series), f"Cells of {target} that {series.label} filled in"
-            charts.append(_chart(figure, folder, f"cells-{group.name}-{i}-{escapes.file_name(target)}", alt))
-    return charts
+            line.append(_chart(figure, folder, f"cells-{group.name}-{i}-{escapes.file_name(target)}", alt))
+        lines.append(line)
+    return list(filter(None, lines))
 
 
 def _paper(groups: Sequence[Group], folder: Path, marks: Marks) -> list[tuple[paper.PaperFigure, list[Chart]]]:

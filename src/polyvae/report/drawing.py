@@ -1,15 +1,18 @@
 """The figures, drawn from the data that `figures` returns."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from polyvae.report.figures import Floored, Point, Trade, front, means, of_what, training_curves
+from polyvae.report.labels import place
 from polyvae.report.marks import Marks
 from polyvae.report.runs import Group, Series
 from polyvae.report.style import DASH, INK, MUTED, PAPER, Look, canvas, drawing
@@ -17,14 +20,25 @@ from polyvae.report.words import short, weights
 
 LARGE, SMALL = (5.6, 4.3), (3.9, 3.1)  # inches; about the width on the page, so that text keeps its size
 CROWDED = 20  # points from which on markers are small
+MARK, FAR = 7, 9  # pixels from a mark to the next name that may be, and from which on a line leads to it
 # One hue over whatever is behind it, so that the squares suit light and dark pages.
 OPACITY = ListedColormap([(0.0, 0.447, 0.698, 0.04 + 0.96 * i / 255) for i in range(256)])
 OFFSET: Any = {"textcoords": "offset points"}
 
 
+class Label(NamedTuple):
+    """Text at a point. lead: the colour of the line to the point if there is no room beside it; else it is dropped."""
+
+    text: str
+    at: tuple[float, float]
+    colour: str
+    lead: str = ""
+
+
 def trade_off(data: Trade, group: Group, marks: Marks) -> Figure:
     with canvas(LARGE) as (figure, axes):
         series = {s.label: s for s in group.series}
+        names = _short_names([series[label] for label in (*data.points, *data.lines)])
         distances = [p.distance for points in data.points.values() for p in points] + list(data.lines.values())
         if is_log := min(distances) > 0 and max(distances) > 10 * min(distances):
             axes.set_xscale("log")
@@ -37,18 +51,17 @@ def trade_off(data: Trade, group: Group, marks: Marks) -> Figure:
         for label, distance in data.lines.items():
             gid = marks.line(series[label].method)
             axes.axvline(distance, color=series[label].look.colour, dashes=(5, 2), gid=gid)
-            _beside(axes, distance, f"{label} {short(distance)}")
+            _beside(axes, distance, f"{names[label]} {short(distance)}")
         _limits(axes, group, is_log)
         if not is_log:
             axes.set_xlim(0, 1.18 * max(distances))
         axes.set_ylim(0, 1.06)
-        _names(axes, data.points)
         extractor, modality = group.compared or ("", "")
         axes.set_xlabel(f"Fréchet distance of {modality} ({extractor} features), lower is better")
         axes.set_ylabel("leave-one-out coherence, higher is better")
-        axes.set_title(weights(group), loc="left", fontsize=8, color=MUTED)
+        axes.set_title(weights(group), loc="left", fontsize=9, color=MUTED)
         _good_corner(axes)
-        _betas(figure, axes, data.points)
+        _names(figure, axes, data.points, series, names)
     return figure
 
 
@@ -150,33 +163,55 @@ def _front(axes: Axes, data: Trade) -> None:
         axes.step(x, y, where="post", color=MUTED, linewidth=5, alpha=0.22, zorder=0.5, solid_capstyle="round")
 
 
-def _names(axes: Axes, points: dict[str, list[Point]]) -> None:
-    """Each series' name beside its point of the lowest distance, moved up where two names would overlap."""
-    to_axes = axes.transScale + axes.transLimits
-    taken: list[tuple[float, float]] = []
-    nearest = {label: min(curve, key=lambda point: point[:3]) for label, curve in points.items()}
-    for label, point in sorted(nearest.items(), key=lambda item: item[1].coherence):
-        x, y = to_axes.transform(point[:2])
-        lift = max([0.0, *(high + 0.055 - y for other, high in taken if abs(other - x) < 0.3)])
-        taken.append((x, y + lift))
-        side, offset = ("right", -9) if x > 0.7 else ("left", 9)
-        height = axes.get_position().height * LARGE[1] * 72
-        axes.annotate(label, point[:2], (offset, lift * height - 3), color=INK, ha=side, **OFFSET)
+def _short_names(series: Sequence[Series]) -> dict[str, str]:
+    """Label -> the name of the method, where no other series has it."""
+    times = Counter(s.look.name for s in series)
+    return {s.label: s.look.name if times[s.look.name] == 1 else s.label for s in series}
 
 
-def _betas(figure: Figure, axes: Axes, points: dict[str, list[Point]]) -> None:
-    """The first and last beta of each curve below its ends, where that hides no other text."""
-    figure.draw_without_rendering()  # settles where the texts are
-    taken = [text.get_window_extent() for text in axes.texts]
-    for members in points.values():
-        betas, curve = sorted({point.beta for point in members}), means(members)
-        for i in (0, -1) if len(betas) > 1 else ():
-            text = axes.annotate(f"β {betas[i]:g}", curve[i], (0, -13), color=MUTED, ha="center", **OFFSET)
-            box = text.get_window_extent()
-            if any(box.overlaps(other) for other in taken):
-                text.remove()
-            else:
-                taken.append(box)
+def _names(
+    figure: Figure,
+    axes: Axes,
+    points: dict[str, list[Point]],
+    series: Mapping[str, Series],
+    names: Mapping[str, str],
+) -> None:
+    """Each series' name beside its point of the lowest distance; a thin line leads to it where there is no room.
+
+    Then the first and last beta of each curve at its ends, where there is room.
+    """
+    of_series, betas = [], []
+    for label, members in points.items():
+        nearest = min(members, key=lambda point: point[:3])[:2]
+        of_series.append(Label(names[label], nearest, INK, series[label].look.colour))
+        values, curve = sorted({point.beta for point in members}), means(members)
+        betas += [Label(f"β {values[i]:g}", curve[i], MUTED) for i in (0, -1) if len(values) > 1]
+    marks = [point[:2] for members in points.values() for point in members]
+    for labels in filter(None, (of_series, betas)):
+        _write(figure, axes, labels, marks)
+
+
+def _write(figure: Figure, axes: Axes, labels: Sequence[Label], marks: Sequence[tuple[float, float]]) -> None:
+    """Writes labels where they hide neither these marks nor other text."""
+    probes = [axes.annotate(label.text, (0, 0), in_layout=False) for label in labels]
+    figure.draw_without_rendering()  # settles where the axes and the texts are
+    sizes = np.array([text.get_window_extent().size for text in probes])
+    for text in probes:
+        text.remove()
+    taken = [(*(mark - MARK), *(mark + MARK)) for mark in axes.transData.transform(marks)]
+    taken += [tuple(Text.get_window_extent(text).extents) for text in axes.texts]
+    points = axes.transData.transform([label.at for label in labels])
+    corners = place(points, sizes, taken, axes.get_window_extent().extents)
+    ends = np.clip(points, corners, corners + sizes)  # of the lines
+    gaps, shifts = np.linalg.norm(points - ends, axis=1), (corners - points) * 72 / figure.dpi
+    for i, label in enumerate(labels):
+        lead: Any = {"arrowstyle": "-", "color": label.lead, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 3}
+        lead["relpos"] = tuple((ends[i] - corners[i]) / sizes[i])
+        if gaps[i] <= FAR or label.lead:
+            arrow = lead if gaps[i] > FAR else None
+            axes.annotate(
+                label.text, label.at, shifts[i], color=label.colour, in_layout=False, arrowprops=arrow, **OFFSET
+            )
 
 
 def _marked_lines(axes: Axes, curves: dict[str, list[tuple[int, float]]], group: Group) -> None:

@@ -1,6 +1,5 @@
-"""Sample grids for the page: the best beta of each series, side by side, embedded within a limit."""
+"""Sample grids for the page: the best beta of each series, side by side."""
 
-import base64
 from collections.abc import Iterable
 from itertools import permutations
 from pathlib import Path
@@ -10,10 +9,13 @@ from PIL import Image
 
 from polyvae import archives, escapes
 from polyvae.errors import InputError
+from polyvae.report.album import Album
 from polyvae.report.runs import Group, Series
 from polyvae.runs.store import Damaged, raised, readable
 
-EMBED_LIMIT = 13_000_000  # characters of base64, so that the whole page stays below 15 MB
+UNFOLDED = 2  # pairs of given and target: both of two modalities
+ROOM = 8_000_000  # characters of base64 of all grids on the page
+WIDE = 1000  # pixels
 
 
 class Grid(NamedTuple):
@@ -26,9 +28,8 @@ class Kind(NamedTuple):
     """The same grid of several series."""
 
     title: str
-    caption: str
     grids: tuple[Grid, ...]
-    is_extra: bool = False  # folded on the page, first to be left out
+    is_extra: bool = False  # folded on the page
 
 
 class Picture(NamedTuple):
@@ -36,54 +37,38 @@ class Picture(NamedTuple):
     width: int
     height: int
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether its text could not be read if it shared a line with others."""
+        return self.width > WIDE
+
 
 def kinds(group: Group) -> list[Kind]:
     """Unconditional, conditional given one modality, reconstruction; only those that at least one run has."""
     one_given = [pair for pair in permutations(group.modalities, 2) if _grids(group, "conditional_{}_{}".format(*pair))]
     shown = [
-        Kind(
-            "Unconditional samples",
-            "Each column is one draw from the prior, decoded into every modality (rows). Look for sharp and varied "
-            "pictures, and for the same content within a column.",
-            _grids(group, "unconditional"),
-        ),
+        Kind("Unconditional samples", _grids(group, "unconditional")),
         *(
-            Kind(
-                f"{target} given {given}",
-                f"The first row shows the given {given}, and the rows below are samples of {target}. Look for the "
-                "content of the first row in its column (coherence), and for different styles (diversity).",
-                _grids(group, f"conditional_{given}_{target}"),
-                is_extra=i > 0,
-            )
+            Kind(f"{target} given {given}", _grids(group, f"conditional_{given}_{target}"), is_extra=i >= UNFOLDED)
             for i, (given, target) in enumerate(one_given)
         ),
-        Kind(
-            "Reconstructions",
-            "Below each row of test examples are their reconstructions from all modalities. Look for lost detail "
-            "and for changed content.",
-            _grids(group, "reconstruction"),
-        ),
+        Kind("Reconstructions", _grids(group, "reconstruction")),
     ]
     return [kind for kind in shown if kind.grids]
 
 
-def embed(all_kinds: Iterable[Kind], limit: int = EMBED_LIMIT, on_damage: Damaged = raised) -> dict[Path, Picture]:
-    """Pictures as data URIs, the folded kinds last, until `limit` characters are used.
+def placed(all_kinds: Iterable[Kind], album: Album, on_damage: Damaged = raised) -> dict[Path, Picture]:
+    """Where the page finds each grid; the folded ones come last to its room.
 
     on_damage: called for files that are not pictures, which are left out; by default, the first one is raised.
     """
-    chosen: list[Path] = []
-    for grid in (grid for kind in sorted(all_kinds, key=lambda kind: kind.is_extra) for grid in kind.grids):
-        size = 4 * (grid.path.stat().st_size // 3 + 1)
-        if size <= limit:
-            limit -= size
-            chosen.append(grid.path)
-    return dict(readable(lambda path: (path, _embedded(path)), chosen, on_damage))
+    ordered = [grid.path for kind in sorted(all_kinds, key=lambda kind: kind.is_extra) for grid in kind.grids]
+    return dict(readable(lambda path: (path, _placed(path, album)), ordered, on_damage))
 
 
-def _embedded(path: Path) -> Picture:
+def _placed(path: Path, album: Album) -> Picture:
     size = read_picture(path).size
-    return Picture(f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}", *size)
+    return Picture(album.place(path.read_bytes(), f"{path.parent.parent.name}-{path.stem}", "png"), *size)
 
 
 def _grids(group: Group, stem: str) -> tuple[Grid, ...]:

@@ -13,7 +13,7 @@ from polyvae import keys, schema
 from polyvae.config import DATA_OPTIONS, NOT_HASHED, RunConfig
 from polyvae.paper.claims.evidence import setting
 from polyvae.paper.names import OFFICIAL
-from polyvae.report.style import Look
+from polyvae.report.style import METHODS, Look
 from polyvae.runs.record import Record
 from polyvae.schema import ViewsFile
 
@@ -70,6 +70,11 @@ class Series:
     method: str
     runs: tuple[Run, ...]
     quality: str | None  # key of the Frechet distance that chooses the best beta
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the method is the reader's own: of a plug-in, or with a set S of their own."""
+        return self.method not in METHODS
 
     @cached_property
     def by_beta(self) -> dict[float, list[Run]]:
@@ -129,6 +134,14 @@ class Group:
         plain, official = ([s for s in self.series if (s.method in OFFICIAL) == is_12] for is_12 in (False, True))
         chosen = _at_one_setting(plain) | _at_one_setting(official)
         return {series.method: chosen[series.method] for series in self.series if series.method in chosen}
+
+    @property
+    def by_method(self) -> dict[str, Series]:
+        """Method -> the series that stands for it: its main one, else the one of the most runs."""
+        largest = {s.method: s for s in sorted(self.series, key=lambda s: len(s.runs))}
+        return {
+            method: self.main.get(method, largest[method]) for method in dict.fromkeys(s.method for s in self.series)
+        }
 
     @property
     def swept(self) -> tuple[Series, ...]:

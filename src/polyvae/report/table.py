@@ -1,4 +1,4 @@
-"""The metrics table: a row per run, a column per number, the best of each column marked, gaps explained."""
+"""The metrics table: a row per run, a column per number, the best of each column marked, gaps and doubts explained."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,13 +32,17 @@ class Column:
 
 
 class Cell(NamedTuple):
-    """title: why there is no value. extra: such as an interval."""
+    """title: why there is no value, or why it cannot be trusted. extra: such as an interval."""
 
     text: str
     value: float | None
     title: str = ""
     is_best: bool = False
     extra: str = ""
+
+    @property
+    def is_doubted(self) -> bool:
+        return self.value is not None and bool(self.title)
 
 
 class Row(NamedTuple):
@@ -97,7 +101,8 @@ def _table(group: Group, columns: list[Column]) -> Table:
 
 
 def _best(column: Column, group: Group) -> float | None:
-    values = [value for run in group.runs if (value := column.value(run)) is not None]
+    """Of the values that can be trusted; None where there is no choice, or none is better than another."""
+    values = [v for run in group.runs if (v := column.value(run)) is not None and not _doubt(column, run)]
     if column.better is None or len(values) < 2:
         return None
     return min(values) if column.better == "lower" else max(values)
@@ -108,15 +113,21 @@ def _cell(column: Column, run: Run, best: float | None) -> Cell:
     if value is None:
         why = next(filter(None, (reason(run, key) for key in column.keys)), column.why_not)
         return Cell(DASH, None, why)
-    return Cell(column.text(value), value, is_best=value == best, extra=column.extra(run))
+    doubt = _doubt(column, run)
+    return Cell(column.text(value), value, doubt, is_best=value == best and not doubt, extra=column.extra(run))
+
+
+def _doubt(column: Column, run: Run) -> str:
+    """Why a value cannot be trusted; empty where nothing is said against it."""
+    return next((run.notes[key] for key in column.keys if key in run.notes and key in run.metrics), "")
 
 
 def _notes(columns: list[Column], rows: list[Row]) -> list[str]:
-    """One sentence per reason: which columns of which methods it empties."""
+    """One sentence per reason: of which methods it empties columns, or makes them doubtful."""
     gaps: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         for column, cell in zip(columns, row.cells, strict=True):
-            if cell.value is None:
+            if cell.title:
                 gaps.setdefault((cell.title, row.series.look.name), []).append(column.name)
     merged: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for (why, method), names in gaps.items():

@@ -37,7 +37,7 @@ def codes(points: Sequence[CodeFile], series: Series) -> Figure:
             axes.scatter(x, y, c=[point["label"] for point in points], s=9, cmap="viridis", linewidths=0)
         else:
             _dots(axes, points, series.look.colour)
-        axes.set_title(f"codes of {series.label}", loc="left", fontsize=8, color=MUTED)
+        axes.set_title(f"codes of {series.label}", loc="left", fontsize=9, color=MUTED)
         axes.set(xlabel="first principal component", ylabel="second")
     return figure
 
@@ -51,7 +51,7 @@ def cells(found: Sequence[CellFile], target: str, series: Series) -> Figure:
         ends = [min(truth.min(), mean.min()), max(truth.max(), mean.max())]
         axes.plot(ends, ends, color=MUTED, linewidth=1, dashes=(5, 2))
         held = share(float(np.mean((low <= truth) & (truth <= high))))
-        axes.set_title(f"intervals hold {held} of {count(len(found), 'cell')}", loc="left", fontsize=8, color=MUTED)
+        axes.set_title(f"intervals hold {held} of {count(len(found), 'cell')}", loc="left", fontsize=9, color=MUTED)
         axes.set(xlabel=f"{target}, true (sd)", ylabel=f"filled in by {series.label} (sd)")
     return figure
 
@@ -67,7 +67,7 @@ def patterns(found: Sequence[PatternFile], modalities: Sequence[str]) -> Figure:
         axes.set_yticks([])
         for line, pattern in enumerate(found):
             axes.text(len(modalities) + 0.15, line + 0.5, f"{pattern['rows']:,}", color=INK, va="center")
-        axes.set_title("training rows that have these", loc="left", fontsize=8, color=MUTED)
+        axes.set_title("training rows that have these", loc="left", fontsize=9, color=MUTED)
         axes.invert_yaxis()
         axes.tick_params(length=0)
         axes.grid(False)

@@ -80,7 +80,7 @@ def weights(group: Group) -> str:
 
 
 def findings(group: Group) -> dict[str, str]:
-    """The results in one or two sentences each: quality, coherence, the paper's ordering, what the seeds allow."""
+    """The results in one or two sentences each: quality, coherence, the paper's ordering, what to beware of."""
     sentences = {
         "Quality": _quality(group),
         "Coherence": _coherence(group),
@@ -91,7 +91,7 @@ def findings(group: Group) -> dict[str, str]:
     }
     if not any(sentences.values()):
         sentences = {"Distortion": _bound(group)}
-    return {name: text for name, text in (sentences | {"Seeds": _seeds(group)}).items() if text}
+    return {name: text for name, text in sentences.items() if text}
 
 
 class Ordering(NamedTuple):
@@ -218,9 +218,14 @@ def _bound(group: Group) -> str:
 
 def filled_in(group: Group) -> str:
     """Whether models fill in tables better than simpler methods, and whether intervals are right."""
+    seeds_of = (len({run.config.seed for run in series.best}) for series in group.series)
+    return verdict(scores_of_tables(group), group.modalities, max(seeds_of))
+
+
+def scores_of_tables(group: Group) -> dict[str, dict[str, float]]:
+    """Of each series what it scored in filling in tables, means over seeds."""
     known = {key for run in group.runs for key in run.metrics if key.startswith("imputation/")}
-    scores = {s.label: {key: value for key in known if (value := s.value(key)) is not None} for s in group.series}
-    return verdict(scores, group.modalities, max(len({run.config.seed for run in s.best}) for s in group.series))
+    return {s.label: {key: value for key in known if (value := s.value(key)) is not None} for s in group.series}
 
 
 def imputation_key(group: Group, target: str, score: str = "rmse") -> str:
@@ -251,22 +256,27 @@ def _ranked(group: Group, key: str, *, lowest: bool) -> list[tuple[Series, float
 
 
 def _ends(ranked: list[tuple[Series, float]], text: Callable[[float], str]) -> str:
+    """The best, the worst, and where the reader's own methods are between them."""
     (best, top), (worst, bottom) = ranked[0], ranked[-1]
     if len(ranked) == 1:
         return f"{best.label} has {text(top)}"
-    return f"{best.label} is best with {text(top)}, and {worst.label} is worst with {text(bottom)}"
+    places = [(place, *scored) for place, scored in enumerate(ranked, start=1)][1:-1]
+    own = [f"{s.label} is number {place} of {len(ranked)} with {text(value)}" for place, s, value in places if s.is_own]
+    first = ", ".join([f"{best.label} is best with {text(top)}", *own])
+    return f"{first}, and {worst.label} is worst with {text(bottom)}"
 
 
-def _seeds(group: Group) -> str:
-    seeds = {series.label: len({run.config.seed for run in series.best}) for series in group.series}
-    fewest, most = min(seeds.values()), max(seeds.values())
-    if len(seeds) == 1:
+def seeds(group: Group) -> str:
+    """What the number of seeds allows to say of the series that stand for their methods."""
+    counts = {s.look.name: len({run.config.seed for run in s.best}) for s in group.by_method.values()}
+    fewest, most = min(counts.values()), max(counts.values())
+    if len(counts) == 1:
         return "" if fewest > 1 else "There is one seed; another seed may give different numbers."
     if most == 1:
         return "One seed cannot decide a ranking: run more seeds before you quote an order."
     if fewest == 1:
-        single = [label for label, number in seeds.items() if number == 1]
+        single = [label for label, number in counts.items() if number == 1]
         return f"{joined(single)} {'has' if len(single) == 1 else 'have'} one seed, which cannot decide a ranking."
     if fewest < ENOUGH_SEEDS:
-        return f"Means are over {span(seeds.values())} seeds; fewer than {ENOUGH_SEEDS} cannot decide a ranking."
-    return f"Means are over {span(seeds.values())} seeds; the ranking has not been tested."
+        return f"Means are over {span(counts.values())} seeds; fewer than {ENOUGH_SEEDS} cannot decide a ranking."
+    return f"Means are over {span(counts.values())} seeds; the ranking has not been tested."

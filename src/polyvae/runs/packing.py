@@ -15,12 +15,22 @@ from typing import IO, TypedDict
 from polyvae import files, schema
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
-from polyvae.runs.store import CONFIG, RECORD, VIEWS, Damaged, RunStore, raised, readable
+from polyvae.runs.store import CONFIG, DRAWS, RECORD, VIEWS, Damaged, RunStore, raised, readable
 from polyvae.runs.upkeep import idle
 
 FORMAT, MANIFEST = 1, "store.json"
 CARD = "README.md"
-KEPT = (CARD, CONFIG, "history.jsonl", "samples/*.png", VIEWS, "traceback.txt", "checkpoint/state.safetensors", RECORD)
+KEPT = (
+    CARD,
+    CONFIG,
+    "history.jsonl",
+    "samples/*.png",
+    VIEWS,
+    DRAWS,
+    "traceback.txt",
+    "checkpoint/state.safetensors",
+    RECORD,
+)
 WEIGHTS = (
     "model.json",
     "model.safetensors",

@@ -22,6 +22,7 @@ from polyvae.errors import InputError, RunError
 from polyvae.intervals import Calibration
 from polyvae.likelihoods import Counts
 from polyvae.models import Networks, TrainableModel
+from polyvae.pictures.draws import write_draws
 from polyvae.pictures.grids import write_grids
 from polyvae.pictures.views import write_views
 from polyvae.runs.evaluation import Say, evaluation_of, score
@@ -30,7 +31,7 @@ from polyvae.runs.plan import Plan, make_plan, plugins_behind
 from polyvae.runs.record import Record, Resolved, Weights
 from polyvae.runs.saving import checksums, load, load_best, save_calibration, save_model
 from polyvae.runs.stages import stages_of
-from polyvae.runs.store import VIEWS, RunStore
+from polyvae.runs.store import DRAWS, VIEWS, RunStore
 from polyvae.threads import on_threads
 from polyvae.training import parallel
 from polyvae.training.checkpoint import Progress
@@ -230,11 +231,14 @@ def _calibrate(plan: Plan, model: TrainableModel, folder: Path, say: Say) -> Cal
 
 
 def _draw(plan: Plan, model: TrainableModel, folder: Path, calibration: Calibration | None) -> dict[str, str]:
-    """Draws the sample grids, and writes what a report draws of tables; a note where that fails, since a picture is no
-    reason to lose a run."""
+    """Draws the sample grids, and writes what a report shows of pictures and tables; a note where that fails.
+
+    A picture is no reason to lose a run.
+    """
     try:
         if any(modality.is_image or modality.vocabulary for modality in plan.modalities):
             write_grids(model, plan.test, folder / "samples", seed=plan.config.seed)
+            write_draws(model, plan.test, folder / DRAWS, seed=plan.config.seed)
         if any(modality.is_real_table for modality in plan.modalities):
             write_views(model, plan.test, plan.train, folder / VIEWS, calibration=calibration, seed=plan.config.seed)
     except Exception as reason:  # noqa: BLE001 whatever it is, the run is trained and scored

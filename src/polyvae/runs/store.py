@@ -10,12 +10,12 @@ from polyvae import files
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.runs.record import Record
-from polyvae.schema import HistoryLine, ViewsFile
+from polyvae.schema import DrawsFile, HistoryLine, ViewsFile
 
 Damaged = Callable[[InputError], None]
 Item = TypeVar("Item")
 Read = TypeVar("Read")
-CONFIG, RECORD, VIEWS = "config.json", "record.json", "views.json"
+CONFIG, RECORD, VIEWS, DRAWS = "config.json", "record.json", "views.json", "draws.json"
 
 
 def raised(damage: InputError) -> None:
@@ -117,6 +117,11 @@ class RunStore:
         """What a report shows of tables, a `ViewsFile`, or None. Raises InputError when it is damaged."""
         path = self.folder(run_id) / VIEWS
         return files.read_object(path, ViewsFile) if path.is_file() else None
+
+    def draws(self, run_id: str) -> Any:
+        """What a report lets its reader choose from, a `DrawsFile`, or None. Raises InputError when it is damaged."""
+        path = self.folder(run_id) / DRAWS
+        return files.read_object(path, DrawsFile) if path.is_file() else None
 
     def begin(self, run_id: str, config: RunConfig) -> Path:
         """Makes the run's folder with its config and returns it; what a failed or killed try left behind goes.

@@ -88,7 +88,8 @@ def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
     is_whole = any(os.path.lexists(folder / name) for name in ("config.json", "model.json", "model.safetensors"))
     if record is None and not is_whole:
         return [("holds neither config.json nor record.json", "polyvae store gc, or delete the folder")]
-    reads: list[Callable[[], object]] = [partial(store.history, folder.name), partial(store.views, folder.name)]
+    beside = (store.history, store.views, store.draws)
+    reads: list[Callable[[], object]] = [partial(read, folder.name) for read in beside]
     reads += [partial(store.config, folder.name)] if is_whole else []
     faults = [fault for read in reads if (fault := _fault(read))]
     if record is None:

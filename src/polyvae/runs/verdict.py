@@ -40,16 +40,36 @@ def verdict(scores: Mapping[str, Mapping[str, float]], names: Sequence[str], see
 
     scores: name of a method -> its metrics, means over at most `seeds` seeds. names: of all modalities.
     """
-    every = [filled for method, metrics in scores.items() for filled in _filled(method, metrics, names)]
-    best = {filled.where: filled for filled in sorted(every, key=lambda filled: -filled.error)}
-    found = [best[where] for where in dict.fromkeys(filled.where for filled in every)]
-    if not found:
+    if not (found := _best(scores, names)):
         return ""
     ahead = sum(filled.gain > ALIKE for filled in found)
     lead = f" (better than simpler methods on {ahead} of {len(found)})" if len(found) > 1 else ""
     said = "; ".join(filled.said for filled in found)
     doubt = " With a single seed, small differences may be chance." if seeds == 1 else ""
     return f"Filling in tables{lead}: {said}.{_intervals(found)}{doubt}"
+
+
+def in_short(scores: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> str:
+    """The same as a headline: on how many tables a model is ahead, and whether its intervals are right."""
+    if not (found := _best(scores, names)):
+        return ""
+    ahead = [filled for filled in found if filled.gain > ALIKE]
+    what = found[0].where if len(found) == 1 else f"{len(ahead)} of {len(found)} tables"
+    plain = found[0].baseline if len(found) == 1 else "simpler methods"
+    if len(ahead) == 1 == len(found):
+        lead = f"{ahead[0].method} fills in {what} {100 * ahead[0].gain:.0f} % better than {plain}"
+    elif ahead:
+        lead = f"{' or '.join(dict.fromkeys(filled.method for filled in ahead))} fills in {what} better than {plain}"
+    else:
+        lead = f"No model fills in {what if len(found) == 1 else 'these tables'} better than {plain}"
+    return lead + _intervals_in_short(found)
+
+
+def _best(scores: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> list[Filled]:
+    """The best method for every table."""
+    every = [filled for method, metrics in scores.items() for filled in _filled(method, metrics, names)]
+    best = {filled.where: filled for filled in sorted(every, key=lambda filled: -filled.error)}
+    return [best[where] for where in dict.fromkeys(filled.where for filled in every)]
 
 
 def _filled(method: str, metrics: Mapping[str, float], names: Sequence[str]) -> Iterable[Filled]:
@@ -73,12 +93,24 @@ def _errors(metrics: Mapping[str, float], target: str) -> dict[str, tuple[float,
     }
 
 
+def _intervals_in_short(found: Sequence[Filled]) -> str:
+    held = [filled.coverage for filled in found if filled.coverage is not None]
+    if not held:
+        return ""
+    faults = " and some ".join(_faults(held))
+    return f"; some 80 % intervals are {faults}" if faults else "; 80 % intervals hold what they should"
+
+
 def _intervals(found: Sequence[Filled]) -> str:
     held = [filled.coverage for filled in found if filled.coverage is not None]
     if not held:
         return ""
     low, high = min(held), max(held)
     span = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
-    faults = ["too narrow"] * (low < 0.8 - RIGHT) + ["wider than necessary"] * (high > 0.8 + RIGHT)
+    faults = _faults(held)
     judged = f"but some are {' and some '.join(faults)}" if faults else "as they should"
     return f" 80 % intervals hold {span} of the truth on test rows, {judged}."
+
+
+def _faults(held: Sequence[float]) -> list[str]:
+    return ["too narrow"] * (min(held) < 0.8 - RIGHT) + ["wider than necessary"] * (max(held) > 0.8 + RIGHT)
