@@ -6,6 +6,7 @@ is the mean over seeds, with the least and the most in brackets where they diffe
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import mean
 
@@ -15,6 +16,7 @@ from polyvae.paper.experiments.methods import METHODS
 from polyvae.runs.record import Record
 
 Read = Callable[[Record], float | None]
+KEPT = (Path("docs/results/records"), Path("docs/results/methods"))
 
 
 def metric(key: str) -> Read:
@@ -54,22 +56,30 @@ def cell(values: Sequence[float | None], style: str) -> str:
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
+@cache
+def of_methods(stores: tuple[Path, ...] = KEPT, preset: str = "cpu") -> dict[str, list[Record]]:
+    """Method -> the runs of the experiment that these stores have, in its order."""
+    wanted = {config.with_(data_dir=None) for config in configs_of("methods", preset)}
+    found = (record for store in stores for record in RunStore(store).records())
+    records = [record for record in found if record.config.with_(data_dir=None) in wanted]
+    runs = {name: [record for record in records if record.config.method == name] for name in METHODS}
+    return {name: of for name, of in runs.items() if of}
+
+
+def table(stores: tuple[Path, ...] = KEPT, preset: str = "cpu") -> list[str]:
+    lines = ["| method | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for name, runs in of_methods(stores, preset).items():
+        cells = (cell([read(run) for run in runs], style) for read, style in COLUMNS.values())
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kept = [Path("docs/results/records"), Path("docs/results/methods")]
-    parser.add_argument("--store", type=Path, nargs="+", default=kept, help="where records are")
+    parser.add_argument("--store", type=Path, nargs="+", default=KEPT, help="where records are")
     parser.add_argument("--preset", default="cpu")
     chosen = parser.parse_args()
-    wanted = {config.with_(data_dir=None) for config in configs_of("methods", chosen.preset)}
-    found = (record for store in chosen.store for record in RunStore(store).records())
-    records = [record for record in found if record.config.with_(data_dir=None) in wanted]
-    print("| method | " + " | ".join(COLUMNS) + " |")
-    print("|---" * (len(COLUMNS) + 1) + "|")
-    for name in METHODS:
-        runs = [record for record in records if record.config.method == name]
-        if runs:
-            cells = (cell([read(run) for run in runs], style) for read, style in COLUMNS.values())
-            print(f"| `{name}` | " + " | ".join(cells) + " |")
+    print(*table(tuple(chosen.store), chosen.preset), sep="\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from polyvae import keys
+from polyvae.config import MODALITIES
 from polyvae.paper.claims.evidence import (
     CUB,
     POLYMNIST,
@@ -50,7 +51,7 @@ def setting_of(runs: Evidence, method: str) -> Fact:
     if not own:
         return Fact(f"{SHORT[method]}: no run", None, is_absent=True)
     config, seeds = own[0].config, {record.config.seed for record in own}
-    data = f"{len(own[0].resolved.modalities)} modalities, {own[0].resolved.steps:,} steps"
+    data = f"{config.modalities or MODALITIES} modalities, {config.epochs} epochs"
     options = f", {config.method_options}" if config.method_options else ""
     text = f"{SHORT[method]}: {data}{options}: {len(seeds)} seeds ({LEAST_SEEDS} needed)"
     return Fact(text, len(seeds) >= LEAST_SEEDS or None)
