@@ -24,7 +24,7 @@ from polyvae.paper.experiments import configs_of
 from polyvae.paper.names import DATASETS, FAMILY, METHODS, OFFICIAL
 from polyvae.runs.record import Record
 
-KEPT = tuple(Path("docs/results") / name for name in ("records", "translated", "methods", "curves"))
+KEPT = tuple(Path("docs/results") / name for name in ("records", "translated", "methods", "budget"))
 TESTED_AT_ONCE = 10  # Holm's correction multiplies the smallest p by the number of tested claims; this many is assumed
 MOST_SEEDS, FIRST_SEEDS = 12, 3  # beyond the first no budget is named; the second is assumed where one seed was run
 ALIKE = {"unimodal_dreg": "unimodal", "mmvae_official": "mmvae"}  # methods of figure 12 in the columns of others

@@ -121,8 +121,12 @@ def named(dataset: str, runs: Iterable[Evidence]) -> str:
     """A data set as the parts of a verdict call it, with what in the setting of the runs is not the paper's."""
     configs = [record.config for evidence in runs for record in evidence.records]
     other = {f"scale {c.scale:g}" for c in configs if c.scale not in (None, PAPER_SCALE)}
-    other |= {f"{c.likelihood} likelihood" for c in configs if c.likelihood not in PAPER_LIKELIHOOD}
+    other |= {_law(c.likelihood, c.likelihood_scale) for c in configs if c.likelihood not in PAPER_LIKELIHOOD}
     return f"{SHORT[dataset]} ({', '.join(sorted(other, reverse=True))})" if other else SHORT[dataset]
+
+
+def _law(likelihood: str, scale: str) -> str:
+    return f"{likelihood} likelihood{'' if scale == 'auto' else f' {scale}'}"
 
 
 def learned(dataset: str, runs: Collection[Evidence], methods: Sequence[str]) -> Fact:
@@ -268,7 +272,7 @@ def lost_coherence(runs: Evidence, methods: Sequence[str]) -> Parts:
 
 @claim("C10", "6", "A linear probe finds less on Translated PolyMNIST.")
 def probe_falls(records: Sequence[Record]) -> Parts:
-    yield from lost_accuracy(*(sweeps(records, dataset) for dataset in BOTH), JOINT)
+    yield from lost_accuracy(sweeps(records, POLYMNIST), sweeps(records, TRANSLATED), JOINT)
 
 
 def lost_accuracy(plain: Evidence, moved: Evidence, methods: Sequence[str], probe: Score = keys.LINEAR_PROBE) -> Parts:
