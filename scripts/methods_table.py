@@ -17,6 +17,7 @@ from polyvae.runs.record import Record
 
 Read = Callable[[Record], float | None]
 KEPT = (Path("docs/results/records"), Path("docs/results/methods"))
+PRESET = "cpu"
 
 
 def metric(key: str) -> Read:
@@ -57,7 +58,7 @@ def cell(values: Sequence[float | None], style: str) -> str:
 
 
 @cache
-def of_methods(stores: tuple[Path, ...] = KEPT, preset: str = "cpu") -> dict[str, list[Record]]:
+def of_methods(stores: tuple[Path, ...], preset: str) -> dict[str, list[Record]]:
     """Method -> the runs of the experiment that these stores have, in its order."""
     wanted = {config.with_(data_dir=None) for config in configs_of("methods", preset)}
     found = (record for store in stores for record in RunStore(store).records())
@@ -66,7 +67,7 @@ def of_methods(stores: tuple[Path, ...] = KEPT, preset: str = "cpu") -> dict[str
     return {name: of for name, of in runs.items() if of}
 
 
-def table(stores: tuple[Path, ...] = KEPT, preset: str = "cpu") -> list[str]:
+def table(stores: tuple[Path, ...] = KEPT, preset: str = PRESET) -> list[str]:
     lines = ["| method | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name, runs in of_methods(stores, preset).items():
         cells = (cell([read(run) for run in runs], style) for read, style in COLUMNS.values())
@@ -77,7 +78,7 @@ def table(stores: tuple[Path, ...] = KEPT, preset: str = "cpu") -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, nargs="+", default=KEPT, help="where records are")
-    parser.add_argument("--preset", default="cpu")
+    parser.add_argument("--preset", default=PRESET)
     chosen = parser.parse_args()
     print(*table(tuple(chosen.store), chosen.preset), sep="\n")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean
 
 from matplotlib.figure import Figure
-from methods_table import KEPT, cell, metric, of_methods
+from methods_table import KEPT, PRESET, cell, metric, of_methods
 
 from polyvae import files, keys
 from polyvae.methods import METHODS, Method
@@ -81,7 +81,7 @@ def lines(by_method: dict[str, list[Record]]) -> list[str]:
 
 
 def table() -> list[str]:
-    return lines(of_methods())
+    return lines(of_methods(KEPT, PRESET))
 
 
 def draw(by_method: dict[str, list[Record]]) -> None:
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, nargs="+", default=KEPT, help="where records are")
     parser.add_argument("--picture", action="store_true", help=f"also write {OUT.name}")
     chosen = parser.parse_args()
-    by_method = of_methods(tuple(chosen.store))
+    by_method = of_methods(tuple(chosen.store), PRESET)
     print(*lines(by_method), sep="\n")
     if chosen.picture:
         draw(by_method)
