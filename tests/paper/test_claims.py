@@ -452,7 +452,7 @@ TRANSLATED = "translated_polymnist"
 
 def test_a_later_method_is_free_of_the_limits_only_with_seeds_and_digits():
     assert after() == {"C9": "does not hold", "C10": "not decided", "C17": "does not hold"}
-    assert after(seeds=2)["C9"] == "not decided"
+    assert set(after(seeds=2).values()) == {"not decided"}
     assert after(coherence=0.1)["C9"] == after(coherence=0.1)["C17"] == "holds"
     assert after(distance=111.0)["C17"] == "holds", "1.1 of the unimodal VAE with the same likelihood"
     assert after(distance=105.0)["C17"] == "does not hold"

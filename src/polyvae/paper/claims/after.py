@@ -41,8 +41,7 @@ def both(records: Sequence[Record], method: str) -> Parts:
     for dataset in (TRANSLATED, CUB):
         runs = beside(records, dataset, method)
         if runs.method(method).records or dataset == TRANSLATED:
-            yield setting_of(runs, method)
-            yield from not_both(dataset, runs, [method])
+            yield from when(setting_of(runs, method), *not_both(dataset, runs, [method]))
 
 
 def setting_of(runs: Evidence, method: str) -> Fact:

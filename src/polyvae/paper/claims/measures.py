@@ -112,8 +112,12 @@ def part(text: str, test: Test) -> Part | Fact:
 
 def when(gate: Fact, *parts: Part | Fact) -> Parts:
     """The parts, which decide neither way unless the gate holds, and the gate."""
+    is_open = gate.holds is True
     for one in parts:
-        yield one._replace(counts=one.counts and gate.holds is True) if isinstance(one, Part) else one
+        if isinstance(one, Part):
+            yield one._replace(counts=one.counts and is_open)
+        else:
+            yield one if is_open else one._replace(holds=None)
     yield gate
 
 
