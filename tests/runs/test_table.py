@@ -105,5 +105,7 @@ def test_the_claims_are_a_table_to_read_and_to_keep(store, tmp_path, capsys):
     assert (tmp_path / "again.md").read_text() == "\n".join(lines) + "\n", "a run counts once, in however many stores"
     put(store, method=LATER, dataset="translated_polymnist", metrics={"coherence/leave_one_out": 0.7})
     main(["claims", "--store", str(store.root), "--out", str(tmp_path / "claims.md")])
-    _, second = (tmp_path / "claims.md").read_text().split("\n\n## After the paper: the same, of aligned flows\n\n")
+    _, second = (
+        (tmp_path / "claims.md").read_text().split("\n\n## After the paper: the same, asked of aligned flows\n\n")
+    )
     assert [line.split("|")[1].strip() for line in second.splitlines()[2:]] == [claim.name for claim in AFTER]

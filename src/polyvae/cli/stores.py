@@ -220,7 +220,7 @@ def claims(*, store: Stores = (STORE,), out: Path | None = None, quiet: Quiet = 
     verdicts = judge(records)
     tables = {"": verdicts}
     if any(record.config.method == LATER for record in records):
-        tables |= {f"After the paper: the same, of {METHODS[LATER].full}": judge(records, AFTER)}
+        tables |= {f"After the paper: the same, asked of {METHODS[LATER].full}": judge(records, AFTER)}
     if out is not None:
         pages = [f"## {title}\n\n{_markdown(own)}" if title else _markdown(own) for title, own in tables.items()]
         files.write_text(out, "\n\n".join(pages) + "\n")
