@@ -40,6 +40,12 @@ def block(process: subprocess.Popen, steps: int = STEPS) -> float:
     return 1000 * float(process.stdout.readline())
 
 
+def machine_name(threads: int) -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return f"{cpu}, {threads} threads, torch {torch.__version__}, Python {platform.python_version()}"
+
+
 def spread(values: list[float], unit: str) -> str:
     middle, low, high = (
         f"{v:,.0f}" if v >= 100 else f"{v:.3g}" for v in (statistics.median(values), min(values), max(values))
@@ -231,9 +237,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure (default: all)")
     parser.add_argument("--save", action="store_true", help="keep the new ratios in ratios.json")
     chosen = parser.parse_args()
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    machine = f"{cpu}, {chosen.threads} threads, torch {torch.__version__}, Python {platform.python_version()}"
+    machine = machine_name(chosen.threads)
     print(f"{datetime.date.today()}, {machine}, {torch.backends.cpu.get_cpu_capability()}")
     print(f"load average before: {os.getloadavg()[0]:.1f} (numbers from a busy machine do not hold)")
     has_peer = install_peer()

@@ -1,7 +1,8 @@
 """The table of docs/methods.md: `python scripts/methods_table.py`.
 
-Reads the records of `polyvae sweep methods`, and what `fit-prior` and `evaluate --prior gmm` added to them. Each cell
-is the mean over seeds, with the least and the most in brackets where they differ as printed.
+Reads the records of `polyvae sweep methods`, what `fit-prior` and `evaluate --prior gmm` added to them, and the times
+and memory of a step that `python benchmarks/methods.py` measured. Each cell is the mean over seeds, with the least and
+the most in brackets where they differ as printed.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from pathlib import Path
 from statistics import mean
 
 from polyvae import RunStore
+from polyvae.files import read_json
 from polyvae.paper.experiments import configs_of
 from polyvae.paper.experiments.methods import METHODS
 from polyvae.runs.record import Record
@@ -18,6 +20,7 @@ from polyvae.runs.record import Record
 Read = Callable[[Record], float | None]
 KEPT = (Path("docs/results/records"), Path("docs/results/methods"))
 PRESET = "cpu"
+STEPS = KEPT[-1] / "steps.json"
 
 
 def metric(key: str) -> Read:
@@ -68,10 +71,16 @@ def of_methods(stores: tuple[Path, ...], preset: str) -> dict[str, list[Record]]
 
 
 def table(stores: tuple[Path, ...] = KEPT, preset: str = PRESET) -> list[str]:
-    lines = ["| method | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    """Without the columns of the benchmark where it has not been run."""
+    steps = read_json(STEPS) if STEPS.is_file() else None
+    heads = ["method", *COLUMNS, *([f"step of {steps['anchor']}'s", "MiB"] if steps else [])]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, runs in of_methods(stores, preset).items():
-        cells = (cell([read(run) for run in runs], style) for read, style in COLUMNS.values())
-        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+        cells = [cell([read(run) for run in runs], style) for read, style in COLUMNS.values()]
+        if steps:
+            step = steps["methods"][name]
+            cells += [f"{step['ratio'][0]:.2f}", f"{step['mib']:,}"]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return lines
 
 
