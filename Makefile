@@ -41,10 +41,14 @@ lint: .venv/.ready
 
 RESULTS := run_id,dataset,modalities,method,only,beta,seed,seconds,bound/distortion,bound/rate,frechet/digits/unconditional/*,coherence/leave_one_out*,coherence/joint*,coherence/self/*,linear_probe/joint,log_likelihood/joint,log_likelihood/unconditional,diversity/digits/mean
 
-results: .venv/.ready  ## docs/results anew from the records in it: figures, table, claims, and the report (index.html, not kept in git)
+KEPT := docs/results/records docs/results/translated docs/results/methods
+
+results: .venv/.ready  ## docs/results and the tables of the pages anew from the records: figures, claims, the report (index.html, not in git)
 	@$(BIN)/polyvae report --store docs/results/records --out docs/results
 	@$(BIN)/polyvae records --store docs/results/records --columns '$(RESULTS)' --out docs/results/results.csv
-	@$(BIN)/polyvae claims --store docs/results/records --out docs/results/claims.md
+	@$(BIN)/polyvae claims --store $(KEPT) --out docs/results/claims.md
+	@$(BIN)/python scripts/table_1.py --picture > /dev/null
+	@$(BIN)/python scripts/pages.py
 
 docs: .venv/.ready  ## the pages are Markdown; this checks that their links and commands exist
 	@$(BIN)/pytest -q tests/test_docs.py

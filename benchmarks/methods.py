@@ -2,7 +2,7 @@
 
 PolyMNIST's shape with three modalities, conv_half, batch 64, one thread. Each method takes turns with MVAE, so that a
 ratio is one of neighbouring seconds; of a method with several stages the last is measured. The result is
-docs/results/methods/steps.json, which `scripts/methods_table.py` prints.
+docs/results/steps.json, which `scripts/methods_table.py` prints.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from run import block, machine_name, spread, worker
 from polyvae.files import write_json
 from polyvae.paper.experiments import configs_of
 
-KEPT = Path(__file__).parent.parent / "docs" / "results" / "methods" / "steps.json"
+KEPT = Path(__file__).parent.parent / "docs" / "results" / "steps.json"
 ANCHOR, BLOCKS, STEPS = "mvae", 5, 10
 
 

@@ -129,7 +129,6 @@ def worlds_of(effect: float) -> dict[str, World]:
     d, c, u = UNIT[FAR] * effect, UNIT[COHERENCE] * effect, 1000.0
     edge = 0.0 if effect else 1.0  # where an equality is claimed: at the margin, or in the middle, four units from it
     likelihood = {"mvae": u + 3 * d, "mmvae": u, "mopoe": u + 2 * d}
-    flat = dict.fromkeys(("mvae", "mmvae", "mopoe", "mvae_plus"), 0.3)
     return {
         "C1": World(both(lambda of: far({"unimodal": u, "mmvae": u + d, "mopoe": u + d}, of)), [0] * 4),
         "C2": World(both(lambda of: far({"unimodal": u, "mvae": u + 100 - d, "mopoe": u + 400}, of)), [0] * 2),
@@ -141,7 +140,7 @@ def worlds_of(effect: float) -> dict[str, World]:
             [Cell(m, {FAR: u, COHERENCE: 0.3 + c * (m != "mvae")}) for m in ("mvae", "mmvae", "mopoe")], [0] * 2
         ),
         "C8": World([Cell("mvae", {FAR: u, COHERENCE: tuple(0.3 + c * np.log10(BETAS))})], [0]),
-        "C9": World([Cell(m, {COHERENCE: mean - c}, MOVED) for m, mean in flat.items()], [0.3] * 4),
+        "C9": World([Cell(m, {COHERENCE: 0.3 - c}, MOVED) for m in _joint(u)], [0.3] * 3),
         "C10": World(both(lambda of: far(_joint(u), of, **{PROBE: 0.8 + c * (of == PLAIN)})), [0] * 3),
         "C11": World(
             [

@@ -7,6 +7,7 @@ the most in brackets where they differ as printed.
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import mean
 
@@ -17,6 +18,9 @@ from polyvae.paper.experiments.methods import METHODS
 from polyvae.runs.record import Record
 
 Read = Callable[[Record], float | None]
+KEPT = (Path("docs/results/records"), Path("docs/results/methods"))
+PRESET = "cpu"
+STEPS = KEPT[-1].parent / "steps.json"
 
 
 def metric(key: str) -> Read:
@@ -56,24 +60,36 @@ def cell(values: Sequence[float | None], style: str) -> str:
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
+@cache
+def of_methods(stores: tuple[Path, ...], preset: str) -> dict[str, list[Record]]:
+    """Method -> the runs of the experiment that these stores have, in its order."""
+    wanted = {config.with_(data_dir=None) for config in configs_of("methods", preset)}
+    found = (record for store in stores for record in RunStore(store).records())
+    records = [record for record in found if record.config.with_(data_dir=None) in wanted]
+    runs = {name: [record for record in records if record.config.method == name] for name in METHODS}
+    return {name: of for name, of in runs.items() if of}
+
+
+def table(stores: tuple[Path, ...] = KEPT, preset: str = PRESET) -> list[str]:
+    """Without the columns of the benchmark where it has not been run."""
+    steps = read_json(STEPS) if STEPS.is_file() else None
+    heads = ["method", *COLUMNS, *([f"step of {steps['anchor']}'s", "MiB"] if steps else [])]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name, runs in of_methods(stores, preset).items():
+        cells = [cell([read(run) for run in runs], style) for read, style in COLUMNS.values()]
+        if steps:
+            step = steps["methods"][name]
+            cells += [f"{step['ratio'][0]:.2f}", f"{step['mib']:,}"]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kept = [Path("docs/results/records"), Path("docs/results/methods")]
-    steps = read_json(kept[-1] / "steps.json")
-    parser.add_argument("--store", type=Path, nargs="+", default=kept, help="where records are")
-    parser.add_argument("--preset", default="cpu")
+    parser.add_argument("--store", type=Path, nargs="+", default=KEPT, help="where records are")
+    parser.add_argument("--preset", default=PRESET)
     chosen = parser.parse_args()
-    wanted = {config.with_(data_dir=None) for config in configs_of("methods", chosen.preset)}
-    found = (record for store in chosen.store for record in RunStore(store).records())
-    records = [record for record in found if record.config.with_(data_dir=None) in wanted]
-    heads = ("method", *COLUMNS, f"step of {steps['anchor']}'s", "MiB")
-    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
-    for name in METHODS:
-        runs = [record for record in records if record.config.method == name]
-        if runs:
-            cells = [cell([read(run) for run in runs], style) for read, style in COLUMNS.values()]
-            step = steps["methods"][name]
-            print(f"| `{name}` | {' | '.join(cells)} | {step['ratio'][0]:.2f} | {step['mib']:,} |")
+    print(*table(tuple(chosen.store), chosen.preset), sep="\n")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ PANELS = {
     "unconditional": "samples of all three",
 }
 SIDE, DRAWS = 28, 3
+KEPT = Path("docs/results/translated")
 
 
 def mean_of(start: str) -> Read:
@@ -53,7 +54,11 @@ COLUMNS: dict[str, tuple[Read, str]] = {
 }
 
 
-def table(settings: Mapping[str, list[Record]]) -> Iterable[str]:
+def table(store: Path = KEPT, preset: str = "cpu") -> list[str]:
+    return list(lines(runs_of(RunStore(store), preset)[0]))
+
+
+def lines(settings: Mapping[str, list[Record]]) -> Iterable[str]:
     yield "| method | " + " | ".join(COLUMNS) + " |"
     yield "|---" * (len(COLUMNS) + 1) + "|"
     for name, runs in settings.items():
@@ -81,20 +86,26 @@ def top(path: Path) -> Image.Image:
     return page.crop((0, 0, page.width, min(page.height, ENLARGE * height)))
 
 
+def runs_of(store: RunStore, preset: str) -> tuple[dict[str, list[Record]], dict[str, Record]]:
+    """Setting -> its runs; method -> of its runs the one that the experiment lists first."""
+    records = {trained(record.config): record for record in store.records()}
+    runs: dict[str, Record] = {}
+    settings: dict[str, list[Record]] = defaultdict(list)
+    for config in configs_of("translated_solved", preset):
+        if record := records.get(trained(config)):
+            runs.setdefault(config.method, record)
+            settings[name_of(config)].append(record)
+    return settings, runs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, default=Path("runs"), help="where the sweep kept its runs")
     parser.add_argument("--preset", default="cpu")
     chosen = parser.parse_args()
     store = RunStore(chosen.store)
-    records = {trained(record.config): record for record in store.records()}
-    runs: dict[str, Record] = {}  # of several runs of a method, the one that the experiment lists first
-    settings: dict[str, list[Record]] = defaultdict(list)
-    for config in configs_of("translated_solved", chosen.preset):
-        if record := records.get(trained(config)):
-            runs.setdefault(config.method, record)
-            settings[name_of(config)].append(record)
-    print(*table(settings), sep="\n")
+    settings, runs = runs_of(store, chosen.preset)
+    print(*lines(settings), sep="\n")
     if not all(method in runs and store.samples(runs[method].run_id) for method in SHOWN):
         print(f"no picture: {chosen.store} lacks pictures of some of {', '.join(SHOWN)}")
         return

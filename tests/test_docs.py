@@ -47,14 +47,30 @@ def test_the_walks_through_the_architecture_are_true():
         assert hasattr(import_module(f"polyvae.{place}"), name), step
 
 
-def test_the_tables_of_the_results_are_those_of_the_records(tmp_path):
+def test_the_tables_of_the_results_are_those_of_the_records(tmp_path, monkeypatch):
     """What `make results` wrote: a record that came later, or a claim that is judged anew, is in them."""
     from polyvae.cli import main
 
-    folder, columns = ROOT / "docs" / "results", re.findall(r"RESULTS := (.*)", (ROOT / "Makefile").read_text())[0]
-    for name, arguments in {"results.csv": ["records", "--columns", columns], "claims.md": ["claims"]}.items():
-        main([*arguments, "--store", str(folder / "records"), "--out", str(tmp_path / name), "--quiet"])
+    makefile = (ROOT / "Makefile").read_text()
+    columns, kept = (re.findall(rf"{name} := (.*)", makefile)[0] for name in ("RESULTS", "KEPT"))
+    monkeypatch.chdir(ROOT)
+    folder = ROOT / "docs" / "results"
+    for name, arguments in {
+        "results.csv": ["records", "--columns", columns, "--store", "docs/results/records"],
+        "claims.md": ["claims", "--store", *kept.split()],
+    }.items():
+        main([*arguments, "--out", str(tmp_path / name), "--quiet"])
         assert (tmp_path / name).read_text() == (folder / name).read_text(), f"run `make results`: {name} is old"
+
+
+def test_the_tables_of_the_pages_are_those_of_the_records(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    monkeypatch.chdir(ROOT)
+    pages = import_module("pages")
+    found = [command for page in PAGES for _, command, _ in pages.PLACE.findall(page.read_text())]
+    assert sorted(found) == sorted(pages.TABLES)
+    for page in PAGES:
+        assert pages.anew(text := page.read_text()) == text, f"run `make results`: a table of {page.name} is old"
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 
 from polyvae import InputError, RunStore
 from polyvae.cli import main
-from polyvae.paper.claims import CLAIMS
+from polyvae.paper.claims import AFTER, CLAIMS, LATER
 from polyvae.runs import table as records
 from support.stores import put
 from support.sweeping import TINY
@@ -101,3 +101,11 @@ def test_the_claims_are_a_table_to_read_and_to_keep(store, tmp_path, capsys):
     capsys.readouterr()
     main(["claims", "--store", str(store.root)])
     assert {"C1", "C18"} <= set(capsys.readouterr().out.split())
+    main(["claims", "--store", str(store.root), str(store.root), "--out", str(tmp_path / "again.md")])
+    assert (tmp_path / "again.md").read_text() == "\n".join(lines) + "\n", "a run counts once, in however many stores"
+    put(store, method=LATER, dataset="translated_polymnist", metrics={"coherence/leave_one_out": 0.7})
+    main(["claims", "--store", str(store.root), "--out", str(tmp_path / "claims.md")])
+    _, second = (
+        (tmp_path / "claims.md").read_text().split("\n\n## After the paper: the same, asked of aligned flows\n\n")
+    )
+    assert [line.split("|")[1].strip() for line in second.splitlines()[2:]] == [claim.name for claim in AFTER]

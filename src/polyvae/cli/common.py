@@ -19,6 +19,7 @@ from polyvae.files import read_settings
 from polyvae.threads import THREADS
 
 Store = Annotated[Path, tyro.conf.arg(metavar="DIR", help="Folder of the runs.")]
+Stores = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR...", help="Folders of the runs, one or more.")]
 Quiet = Annotated[bool, tyro.conf.arg(help="Print only errors.")]
 Threads = Annotated[int | None, tyro.conf.arg(help="CPU threads. Default: all cores that this process may use.")]
 OF_RUN = "CPU threads. Default: those of the run's config, usually 1."

@@ -16,6 +16,7 @@ from polyvae.cli.common import (
     UNFOLDED,
     Quiet,
     Store,
+    Stores,
     Terminal,
     Where,
     left_out,
@@ -27,7 +28,8 @@ from polyvae.cli.common import (
     table_of,
 )
 from polyvae.errors import InputError, RunError
-from polyvae.paper.claims import Verdict, judge
+from polyvae.paper.claims import AFTER, LATER, Verdict, judge
+from polyvae.paper.names import METHODS
 from polyvae.runs import packing, trackers, upkeep
 from polyvae.runs.record import Record
 from polyvae.runs.store import RunStore
@@ -203,25 +205,32 @@ def compare(
     say(f"{drawn} kinds of sample grids side by side: {out}" if drawn else "no sample grids to compare")
 
 
-def claims(*, store: Store = STORE, out: Path | None = None, quiet: Quiet = False) -> None:
-    """Test the paper's claims C1 to C18 against the runs of a store: statement, measured numbers, verdict.
+def claims(*, store: Stores = (STORE,), out: Path | None = None, quiet: Quiet = False) -> None:
+    """Test the paper's claims C1 to C18 against the runs of stores: statement, measured numbers, verdict.
 
-    A folder that holds only records will do as a store.
+    A second table puts the claims on the paper's failure case to a method that came after it, where there are its
+    runs. A folder that holds only records will do as a store.
 
     Args:
-        out: Markdown file for the table.
+        out: Markdown file for the tables.
     """
     if out is not None:
         out_file(out)
-    verdicts = judge(_ended(store))
+    records = list({record.run_id: record for one in store for record in _ended(one)}.values())
+    verdicts = judge(records)
+    tables = {"": verdicts}
+    if any(record.config.method == LATER for record in records):
+        tables |= {f"After the paper: the same, asked of {METHODS[LATER].full}": judge(records, AFTER)}
     if out is not None:
-        text = io.StringIO()
-        Terminal(file=text, width=UNFOLDED).print(_verdicts(verdicts, "<br>"))
-        files.write_text(out, text.getvalue().strip() + "\n")
+        pages = [f"## {title}\n\n{_markdown(own)}" if title else _markdown(own) for title, own in tables.items()]
+        files.write_text(out, "\n\n".join(pages) + "\n")
     if quiet:
         return
     if out is None:
-        show(_verdicts(verdicts, "\n" if Terminal().is_terminal else "; "))
+        for title, own in tables.items():
+            if title:
+                say(f"\n{title}")
+            show(_verdicts(own, "\n" if Terminal().is_terminal else "; "))
     counts = Counter(verdict.outcome for verdict in verdicts)
     said = f"{counts['holds']} hold, {counts['does not hold']} do not, {counts['not decided']} are not decided"
     say(f"{len(verdicts)} claims: {said}" if out is None else f"{len(verdicts)} claims ({said}): {out}")
@@ -231,6 +240,12 @@ def _ended(store: Path) -> list[Record]:
     if not (ended := RunStore(store).records(left_out)):
         raise InputError(f"no finished run in {store}; start one with `polyvae run`, or choose another --store")
     return ended
+
+
+def _markdown(verdicts: Iterable[Verdict]) -> str:
+    text = io.StringIO()
+    Terminal(file=text, width=UNFOLDED).print(_verdicts(verdicts, "<br>"))
+    return text.getvalue().strip()
 
 
 def _verdicts(verdicts: Iterable[Verdict], newline: str) -> Table:

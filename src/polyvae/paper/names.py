@@ -63,5 +63,6 @@ DATASETS = {
     "repeated_polymnist": Name("Repeated", "Repeated PolyMNIST"),
     "cub": Name("CUB", "CUB"),
 }
+FAMILY = ("unimodal", "mvae", "mvae_plus", "mmvae", "mopoe")  # the paper's own
 ALONE = ("unimodal", "unimodal_dreg")  # of one modality
 OFFICIAL = ("mmvae_official", "unimodal_dreg")  # trained as the published code of MMVAE does (figure 12)

@@ -10,11 +10,12 @@ member of the family that Holm corrects for.
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from polyvae.paper.claims.after import AFTER, LATER
 from polyvae.paper.claims.measures import ABSENT, CLAIMS, Claim, Fact, Part
 from polyvae.paper.claims.statistics import LEVEL, Test, holm
 from polyvae.runs.record import Record
 
-__all__ = ["CLAIMS", "Claim", "Fact", "Part", "Test", "Verdict", "judge"]
+__all__ = ["AFTER", "CLAIMS", "LATER", "Claim", "Fact", "Part", "Test", "Verdict", "judge"]
 
 Outcome = Literal["holds", "does not hold", "not decided"]
 
@@ -31,10 +32,13 @@ class Verdict(NamedTuple):
     p: float | None
 
 
-def judge(records: Iterable[Record]) -> list[Verdict]:
-    """A verdict on every claim, C1 to C18, from the records of a store, failed ones included."""
+def judge(records: Iterable[Record], claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
+    """A verdict on every claim, from the records of a store, failed ones included.
+
+    claims: one family, which Holm corrects for: the paper's own, C1 to C18, or `AFTER`.
+    """
     known = list(records)
-    measured = {claim.name: list(claim.measure(known)) for claim in CLAIMS}
+    measured = {claim.name: list(claim.measure(known)) for claim in claims}
     parts = {name: [p for p in own if isinstance(p, Part)] for name, own in measured.items()}
     tests = {name: [p.test for p in own if p.counts and p.test.seeds > 1] for name, own in parts.items()}
     whole = [
@@ -45,7 +49,7 @@ def judge(records: Iterable[Record]) -> list[Verdict]:
     adjusted = holm({name: max(t.p for t in tests[name]) for name in whole})
     against = holm({name: min(1.0, len(own) * min(t.p_against for t in own)) for name, own in tests.items() if own})
     return [
-        _verdict(claim, measured[claim.name], adjusted.get(claim.name), against.get(claim.name)) for claim in CLAIMS
+        _verdict(claim, measured[claim.name], adjusted.get(claim.name), against.get(claim.name)) for claim in claims
     ]
 
 

@@ -16,13 +16,17 @@ import numpy as np
 from polyvae import keys
 from polyvae.config import MODALITIES, NOT_HASHED
 from polyvae.paper.claims.statistics import chosen_in_turn
+from polyvae.paper.names import FAMILY, OFFICIAL
 from polyvae.runs.record import Record
 
 BySeed = dict[int, float]
 Score = str | Callable[[Record], float | None]
 
+POLYMNIST, TRANSLATED, REPEATED, CUB = "polymnist", "translated_polymnist", "repeated_polymnist", "cub"
 FIRST = ("m0", "image")  # the first modalities of PolyMNIST and of CUB
 VARIED = {"method", "beta", "seed", "only", *NOT_HASHED} - {"importance_samples", "subsets"}
+RECIPE = ("epochs", "latent_dim", "method_options")  # what a method with stages and private codes has otherwise
+ENOUGH = 0.5  # of `content`
 
 
 class Evidence:
@@ -90,12 +94,22 @@ def compared(records: Iterable[Record]) -> keys.Seen | None:
 
 
 def sweeps(records: Iterable[Record], dataset: str) -> Evidence:
-    """The runs on a data set whose common setting has the most pairs of method and beta."""
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if record.is_done and record.config.dataset == dataset:
-            groups[setting(record)].append(record)
-    return Evidence(_largest(groups, lambda record: (record.config.method, record.config.beta)))
+    """The runs on a data set at the setting at which most methods of the paper have left the plateau of the first
+    steps; of several settings, at that with the most pairs of method and beta.
+
+    Models on the plateau decide nothing, so any number of them must not hide a setting that can decide.
+    """
+    return Evidence(_largest(_by_setting(records, dataset), _count_learned, _count_pairs))
+
+
+def beside(records: Iterable[Record], dataset: str, method: str) -> Evidence:
+    """The runs of a method on a data set, at its setting with the most runs, and what they are compared with: runs of
+    others on the same data by the same networks and likelihoods, whatever their epochs, codes and options."""
+    known = list(records)
+    own = _largest(_by_setting((r for r in known if r.config.method == method), dataset))
+    shared = {setting(record, *RECIPE) for record in own}
+    others = [r for r in known if r.config.method != method and r.is_done and r.config.dataset == dataset]
+    return Evidence([*own, *sweeps([r for r in others if setting(r, *RECIPE) in shared], dataset).records])
 
 
 def by_modalities(records: Iterable[Record], dataset: str) -> dict[int, Evidence]:
@@ -104,19 +118,37 @@ def by_modalities(records: Iterable[Record], dataset: str) -> dict[int, Evidence
     for record in records:
         if record.is_done and record.config.dataset == dataset:
             groups[setting(record, "modalities"), record.config.beta].append(record)
-    chosen = _largest(groups, _count)
+    chosen = _largest(groups, lambda group: len(set(map(_count, group))))
     return {count: Evidence(r for r in chosen if _count(r) == count) for count in sorted(set(map(_count, chosen)))}
 
 
-def _largest(groups: Mapping[Any, list[Record]], kind: Callable[[Record], Any]) -> list[Record]:
-    """The group with the most different kinds of runs; of several, the one with the most runs."""
-    sizes = {key: (len(set(map(kind, group))), len(group), key) for key, group in groups.items()}
-    return groups[max(sizes, key=sizes.__getitem__)] if sizes else []
+def _by_setting(records: Iterable[Record], dataset: str) -> dict[str, list[Record]]:
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.is_done and record.config.dataset == dataset:
+            groups[setting(record)].append(record)
+    return groups
+
+
+def _largest(groups: Mapping[Any, list[Record]], *sizes: Callable[[list[Record]], int]) -> list[Record]:
+    """The group of the largest size; of several, by the next one, and at last the one with the most runs."""
+    of = {key: (*(size(group) for size in sizes), len(group), key) for key, group in groups.items()}
+    return groups[max(of, key=of.__getitem__)] if of else []
+
+
+def _count_pairs(group: Iterable[Record]) -> int:
+    return len({(record.config.method, record.config.beta) for record in group})
+
+
+def _count_learned(group: Iterable[Record]) -> int:
+    """The methods of the paper of which a run has left the plateau."""
+    able = (r for r in group if (content(r) or 0.0) >= ENOUGH)
+    return len({r.config.method for r in able} & {*FAMILY, *OFFICIAL})
 
 
 def setting(record: Record, *also: str) -> str:
     """What runs must share to be compared: everything but method, beta, seed, and `also`; and the data themselves,
-    of which the number of rows counts if `also` changes the data.
+    of which the number of rows alone counts where the number of modalities may differ.
 
     Of the networks only that of the first modality counts, since a unimodal run has no other.
     """
@@ -124,7 +156,7 @@ def setting(record: Record, *also: str) -> str:
     networks = record.resolved.networks or {"": config["network"]}
     first = next((networks[name] for name in FIRST if name in networks), next(iter(networks.values())))
     known = record.resolved
-    data = (known.train_rows, known.test_rows) if also else known.data
+    data = (known.train_rows, known.test_rows) if "modalities" in also else known.data
     return json.dumps(config | {"network": first, "content": data}, sort_keys=True)
 
 
@@ -162,6 +194,24 @@ def self_coherence(record: Record) -> float | None:
 def ceiling(record: Record) -> float:
     """The judge's accuracy on real data, mean over modalities."""
     return mean_below(keys.CEILING, record) or 1.0
+
+
+def content(record: Record) -> float | None:
+    """What shows that a model has left the plateau of the first steps, at least `ENOUGH` then; None if not measured.
+
+    The linear probe; on Translated PolyMNIST, where the paper's models fail it, the digits that survive in a model's
+    own reconstructions; on CUB the attributes that do, from chance to what the judge reads in real data.
+    """
+    if record.config.dataset == TRANSLATED:
+        return self_coherence(record)
+    return own_over_chance(record) if record.config.dataset == CUB else record.metrics.get(keys.LINEAR_PROBE)
+
+
+def own_over_chance(record: Record) -> float | None:
+    """Self-coherence, 0 at chance and 1 where the judge reads own reconstructions as well as real data; None where it
+    was not measured, or the judge reads nothing in real data."""
+    own, chance = self_coherence(record), record.metrics.get(keys.CHANCE, 0.0)
+    return None if own is None or ceiling(record) <= chance else (own - chance) / (ceiling(record) - chance)
 
 
 def _most_common(seen: Sequence[keys.Seen]) -> keys.Seen | None:

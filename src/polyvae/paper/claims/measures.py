@@ -1,6 +1,6 @@
 """The claims C1 to C18 of the paper, each with the function that measures it: from records to parts of a verdict."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -10,29 +10,35 @@ from scipy import stats
 from polyvae import keys
 from polyvae.keys import LEAVE_ONE_OUT
 from polyvae.paper.claims.evidence import (
+    CUB,
+    ENOUGH,
+    POLYMNIST,
+    REPEATED,
+    TRANSLATED,
     BySeed,
     Evidence,
     Score,
     by_modalities,
     ceiling,
+    content,
     difference,
     mean_below,
+    own_over_chance,
     paired,
     self_coherence,
     slopes,
     sweeps,
 )
 from polyvae.paper.claims.statistics import CHOSEN, Test, above, below, within
-from polyvae.paper.names import DATASETS, METHODS, OFFICIAL
+from polyvae.paper.names import DATASETS, FAMILY, METHODS, OFFICIAL
 from polyvae.runs.record import Record
 
-POLYMNIST, TRANSLATED, REPEATED, CUB = "polymnist", "translated_polymnist", "repeated_polymnist", "cub"
 BOTH = (POLYMNIST, TRANSLATED)
 SUBSAMPLING = ("mmvae", "mopoe")
 JOINT = ("mvae", "mmvae", "mopoe")
 SHORT = {key: name.short for key, name in (METHODS | DATASETS).items()}
 NON_INFERIOR = 0.25  # of the gap between MoPoE and unimodal
-LOW_COHERENCE, ENOUGH = 0.3, 0.5
+LOW_COHERENCE = 0.3
 # Effective samples. A log of a mean weight is too low by about (1 / ESS - 1 / K) / 2 nats, less than .1 from 5 on; that
 # expansion takes a mean of small relative variance, 1 / ESS - 1 / K, and with fewer samples the ESS itself is too high.
 EFFECTIVE = 5.0
@@ -40,6 +46,7 @@ EQUAL_DISTANCE, EQUAL_LIKELIHOOD = 0.1, 0.25  # of MVAE's distance; of the gap i
 AT_CHANCE, NO_CORRELATION = 0.05, 0.3
 LARGE_BETA = 9.0  # the largest of the paper's grid
 CLOSE, COHERENT = 1.1, 0.8  # of the unimodal distance, of the judge's accuracy
+PAPER_SCALE, PAPER_LIKELIHOOD = 0.5, ("auto", "laplace")
 ABSENT, OWN = "no run of this kind", "self-coherence (0 at chance, 1 as in real data)"
 
 # Of scores at betas that other seeds chose.
@@ -105,20 +112,32 @@ def part(text: str, test: Test) -> Part | Fact:
 
 def when(gate: Fact, *parts: Part | Fact) -> Parts:
     """The parts, which decide neither way unless the gate holds, and the gate."""
+    is_open = gate.holds is True
     for one in parts:
-        yield one._replace(counts=one.counts and gate.holds is True) if isinstance(one, Part) else one
+        if isinstance(one, Part):
+            yield one._replace(counts=one.counts and is_open)
+        else:
+            yield one if is_open else one._replace(holds=None)
     yield gate
 
 
-def learned(dataset: str, runs: Collection[Evidence], methods: Sequence[str]) -> Fact:
-    """Whether each method has left its plateau at its beta of the lowest distance: before that, models rank nothing.
+def named(dataset: str, runs: Iterable[Evidence]) -> str:
+    """A data set as the parts of a verdict call it, with what in the setting of the runs is not the paper's."""
+    configs = [record.config for evidence in runs for record in evidence.records]
+    other = {f"scale {c.scale:g}" for c in configs if c.scale not in (None, PAPER_SCALE)}
+    other |= {_law(c.likelihood, c.likelihood_scale) for c in configs if c.likelihood not in PAPER_LIKELIHOOD}
+    return f"{SHORT[dataset]} ({', '.join(sorted(other, reverse=True))})" if other else SHORT[dataset]
 
-    By the linear probe; on Translated, where the paper's models fail it, by the digits that survive in a model's own
-    reconstructions; on CUB by the attributes that do, from chance to what the judge reads in real data.
-    """
-    others: dict[str, tuple[Score, str]] = {TRANSLATED: (self_coherence, "self-coherence"), CUB: (_own, OWN)}
-    score, name = others.get(dataset, (keys.LINEAR_PROBE, "probe"))
-    return _enough(f"{SHORT[dataset]}: ", runs, methods, score, name, ENOUGH, "it has learned")
+
+def _law(likelihood: str, scale: str) -> str:
+    return f"{likelihood} likelihood{'' if scale == 'auto' else f' {scale}'}"
+
+
+def learned(dataset: str, runs: Collection[Evidence], methods: Sequence[str]) -> Fact:
+    """Whether each method has left its plateau (`content`) at its beta of the lowest distance: before that, models rank
+    nothing."""
+    name = {TRANSLATED: "self-coherence", CUB: OWN}.get(dataset, "probe")
+    return _enough(f"{named(dataset, runs)}: ", runs, methods, content, name, ENOUGH, "it has learned")
 
 
 def sampled(runs: Evidence, methods: Sequence[str]) -> Fact:
@@ -148,7 +167,7 @@ def gap(records: Sequence[Record]) -> Parts:
 
 def _to_unimodal(runs: Evidence, dataset: str) -> Parts:
     for method in SUBSAMPLING:
-        text = f"{SHORT[dataset]}: distance {SHORT[method]} - unimodal"
+        text = f"{named(dataset, [runs])}: distance {SHORT[method]} - unimodal"
         yield part(text, above_chosen(paired(runs.best(method), runs.best("unimodal"))))
 
 
@@ -163,7 +182,7 @@ def mvae_keeps_up(records: Sequence[Record]) -> Parts:
         unimodal, mvae, mopoe = (runs.best(method) for method in ("unimodal", "mvae", "mopoe"))
         gaps = difference(mopoe, unimodal)
         excess = [d - NON_INFERIOR * max(0.0, gaps[s]) for s, d in difference(mvae, unimodal).items() if s in gaps]
-        more = part(f"{SHORT[dataset]}: distance MVAE - unimodal - 25 % of the MoPoE gap", below_chosen(excess))
+        more = part(f"{named(dataset, [runs])}: distance MVAE - unimodal - 25 % of the MoPoE gap", below_chosen(excess))
         yield from when(learned(dataset, [runs], ("unimodal", "mvae", "mopoe")), more)
 
 
@@ -194,7 +213,8 @@ def repeated(records: Sequence[Record]) -> Parts:
 
 
 def _rises(runs: dict[int, Evidence], dataset: str) -> Parts:
-    curves = {f"{SHORT[dataset]}: distance of {SHORT[m]} per modality": _growth(runs, m, dataset) for m in SUBSAMPLING}
+    place = named(dataset, runs.values())
+    curves = {f"{place}: distance of {SHORT[m]} per modality": _growth(runs, m, dataset) for m in SUBSAMPLING}
     parts = [part(text, above(slopes(curve).values())) for text, curve in curves.items()]
     yield from when(learned(dataset, runs.values(), SUBSAMPLING), *parts)
 
@@ -202,7 +222,7 @@ def _rises(runs: dict[int, Evidence], dataset: str) -> Parts:
 def _rises_less(runs: dict[int, Evidence], dataset: str) -> Parts:
     mvae, mopoe = (_growth(runs, method, dataset) for method in ("mvae", "mopoe"))
     apart = slopes({count: difference(mvae[count], mopoe[count]) for count in runs})
-    less = part(f"{SHORT[dataset]}: distance per modality, MVAE - MoPoE", below(apart.values()))
+    less = part(f"{named(dataset, runs.values())}: distance per modality, MVAE - MoPoE", below(apart.values()))
     yield from when(learned(dataset, runs.values(), ("mvae", "mopoe")), less)
 
 
@@ -238,9 +258,14 @@ def coherence_over_beta(records: Sequence[Record]) -> Parts:
 
 @claim("C9", "4b", "On Translated PolyMNIST all lose coherence, though they can draw digits.")
 def translated_fails(records: Sequence[Record]) -> Parts:
-    runs = sweeps(records, TRANSLATED)
-    for method in (*JOINT, "mvae_plus"):
-        of_method, name = runs.method(method), SHORT[method]
+    yield from lost_coherence(sweeps(records, TRANSLATED), JOINT)
+
+
+def lost_coherence(runs: Evidence, methods: Sequence[str]) -> Parts:
+    """Of each method, the coherence on Translated PolyMNIST at its best beta, where digits survive its own
+    reconstructions."""
+    for method in methods:
+        of_method, name = runs.method(method), f"{SHORT[method]} on {named(TRANSLATED, [runs.method(method)])}"
         best = of_method.at_best(LEAVE_ONE_OUT, lowest=False)
         own = of_method.at_best(self_coherence, LEAVE_ONE_OUT, lowest=False)
         mean = float(np.mean(list(own.values()))) if own else 0.0
@@ -251,10 +276,15 @@ def translated_fails(records: Sequence[Record]) -> Parts:
 
 @claim("C10", "6", "A linear probe finds less on Translated PolyMNIST.")
 def probe_falls(records: Sequence[Record]) -> Parts:
-    plain, moved = (sweeps(records, dataset) for dataset in BOTH)
-    falls = {m: paired(*(runs.best(m, keys.LINEAR_PROBE) for runs in (plain, moved))) for m in JOINT}
-    parts = [part(f"{SHORT[m]}: accuracy PolyMNIST - Translated", above_chosen(v)) for m, v in falls.items()]
-    yield from when(learned(TRANSLATED, [moved], JOINT), *parts)
+    yield from lost_accuracy(sweeps(records, POLYMNIST), sweeps(records, TRANSLATED), JOINT)
+
+
+def lost_accuracy(plain: Evidence, moved: Evidence, methods: Sequence[str], probe: Score = keys.LINEAR_PROBE) -> Parts:
+    """Of each method, what a probe of the digit loses from PolyMNIST to Translated PolyMNIST."""
+    falls = {m: paired(*(runs.best(m, probe) for runs in (plain, moved))) for m in methods}
+    to = named(TRANSLATED, [moved])
+    parts = [part(f"{SHORT[m]}: accuracy PolyMNIST - {to}", above_chosen(v)) for m, v in falls.items()]
+    yield from when(learned(TRANSLATED, [moved], methods), *parts)
 
 
 @claim("C11", "7", "Likelihoods rank methods as distances do; MVAE is less far ahead.")
@@ -340,12 +370,13 @@ def subsampling_helps(records: Sequence[Record]) -> Parts:
 
 @claim("C16", "2, 4, 7", "Quality and likelihood do not tell how coherent a model is.")
 def quality_says_nothing(records: Sequence[Record]) -> Parts:
-    """Spearman's rank correlation over methods and betas, within each seed; margin .3."""
+    """Spearman's rank correlation over the paper's methods and betas, within each seed; margin .3."""
+    own = [r for r in records if r.config.method in FAMILY]
     for dataset in BOTH:
-        runs, parts = sweeps(records, dataset), []
+        runs, parts = sweeps(own, dataset), []
         for text, key in (("distance", runs.distance), ("log-likelihood", keys.LOG_LIKELIHOOD)):
             rho = [value for group in runs.complete() if (value := _correlation(group, key)) is not None]
-            text = f"{SHORT[dataset]}: rank correlation of coherence and {text}"
+            text = f"{named(dataset, [runs])}: rank correlation of coherence and {text}"
             parts.append(part(text, within(rho, NO_CORRELATION)))
         yield from when(learned(dataset, [runs], JOINT), *parts)
 
@@ -363,27 +394,29 @@ def _correlation(runs: Evidence, key: str) -> float | None:
 @claim("C17", "2, 4", "No model is both good and coherent on complex data.")
 def none_has_both(records: Sequence[Record]) -> Parts:
     for dataset in (TRANSLATED, CUB):
-        runs = sweeps(records, dataset)
-        alone = runs.best("unimodal")
-        scored = [r for r in runs.records if {runs.distance, LEAVE_ONE_OUT} <= set(r.metrics)]
-        if not alone or not scored:
-            yield absent(SHORT[dataset])
-            continue
-        limit = CLOSE * float(np.mean(list(alone.values())))
-        good = [r for r in scored if r.metrics[runs.distance] <= limit]
-        both = [r for r in good if r.metrics[LEAVE_ONE_OUT] >= COHERENT * ceiling(r)]
-        counted = f"{len(both)} of {len(scored)} runs have distance <= {limit:.3g}"
-        yield Fact(f"{SHORT[dataset]}: {counted} and coherence >= {COHERENT} of the judge's", not both)
-        own = max(_own(record) or 0.0 for record in scored)
-        text = f"{SHORT[dataset]}: best {OWN} {own:.2f} ({ENOUGH} needed: it draws something)"
-        yield Fact(text, own >= ENOUGH or bool(both) or None)
+        yield from not_both(dataset, sweeps(records, dataset), FAMILY)
 
 
-def _own(record: Record) -> float | None:
-    """Self-coherence, 0 at chance and 1 where the judge reads own reconstructions as well as real data; None where it
-    was not measured, or the judge reads nothing in real data."""
-    own, chance = self_coherence(record), record.metrics.get(keys.CHANCE, 0.0)
-    return None if own is None or ceiling(record) <= chance else (own - chance) / (ceiling(record) - chance)
+def not_both(dataset: str, runs: Evidence, methods: Sequence[str]) -> Parts:
+    """Whether no run of these methods is as good as the unimodal VAE and as coherent as the judge allows."""
+    alone, place = runs.best("unimodal"), named(dataset, [runs])
+    able = [r for r in runs.records if r.config.method in methods]
+    scored = [r for r in able if {runs.distance, LEAVE_ONE_OUT} <= set(r.metrics)]
+    if not alone or not scored:
+        yield absent(place)
+        return
+    limit = CLOSE * float(np.mean(list(alone.values())))
+    good = [r for r in scored if r.metrics[runs.distance] <= limit]
+    shares = [r.metrics[LEAVE_ONE_OUT] / ceiling(r) for r in good]
+    both = [share for share in shares if share >= COHERENT]
+    counted = (
+        f"{len(both)} of {len(scored)} runs have distance <= {limit:.3g} and coherence >= {COHERENT} of the judge's"
+    )
+    most = f" ({max(shares):.2f} at most in the {len(good)} of that distance)" if good else ""
+    yield Fact(f"{place}: {counted}{most}", not both)
+    own = max(own_over_chance(record) or 0.0 for record in scored)
+    text = f"{place}: best {OWN} {own:.2f} ({ENOUGH} needed: it draws something)"
+    yield Fact(text, own >= ENOUGH or bool(both) or None)
 
 
 @claim("C18", "2", "No run is unstable, as the paper's MVAE was at large beta.")
