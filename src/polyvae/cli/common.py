@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TextIO, TypeVar
+from typing import Annotated, Any, Literal, TextIO, TypeVar
 
 import torch
 import tyro
@@ -20,6 +20,8 @@ from polyvae.threads import THREADS
 
 Store = Annotated[Path, tyro.conf.arg(metavar="DIR", help="Folder of the runs.")]
 Quiet = Annotated[bool, tyro.conf.arg(help="Print only errors.")]
+LIVE = "Show training live in an experiment tracker, whose package must be installed: pip install 'polyvae[wandb]'."
+Log = Annotated[Literal["tensorboard", "wandb", "trackio", "mlflow"] | None, tyro.conf.arg(help=LIVE)]
 Threads = Annotated[int | None, tyro.conf.arg(help="CPU threads. Default: all cores that this process may use.")]
 OF_RUN = "CPU threads. Default: those of the run's config, usually 1."
 RunThreads = Annotated[int | None, tyro.conf.arg(help=OF_RUN)]

@@ -3,8 +3,9 @@
 import math
 import shlex
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Event
 from types import FrameType
 from typing import Annotated, Literal
@@ -12,15 +13,17 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from polyvae.cli.common import STORE, Quiet, Store, left_out, say, show, table_of
+from polyvae.cli.common import STORE, Log, Quiet, Store, left_out, say, show, table_of
 from polyvae.cli.progress import SweepTable
 from polyvae.config import RunConfig
 from polyvae.errors import InputError, RunError
 from polyvae.paper import experiments
 from polyvae.runs import upkeep
+from polyvae.runs.live import live
 from polyvae.runs.plan import make_plans
-from polyvae.runs.record import duration
+from polyvae.runs.record import Record, duration
 from polyvae.runs.store import RunStore
+from polyvae.runs.trackers import library_of
 from polyvae.sweeps import costs
 from polyvae.sweeps.executors import Resources
 from polyvae.sweeps.sweep import AT_ONCE, Watcher, sweep, work_left
@@ -46,6 +49,7 @@ def sweep_command(
     order: Literal["longest", "listed"] = "longest",
     data_dir: str | None = None,
     threads: int | None = None,
+    log: Log = None,
     retry_failed: bool = False,
     dry_run: bool = False,
     quiet: Quiet = False,
@@ -81,6 +85,8 @@ def sweep_command(
     place = RunStore(store)
     if minutes is not None and not 0 < minutes < math.inf:
         raise InputError(f"--minutes is {minutes:g}; it must be a finite number above 0")
+    if log is not None:
+        library_of(log, "--log")  # before anything else is done
     count = None if workers == "auto" and executor == "local" else 1 if workers == "auto" else workers
     fitting = AT_ONCE if torch.cuda.is_available() else min(2, CORES)
     expected = fitting if count is None else count
@@ -100,16 +106,17 @@ def sweep_command(
         return
     with SweepTable(place, configs, expected, quiet) as display, _interruptible(display.say) as stopping:
         watcher = Watcher(display.prepare, display.finished, display.poll, stopping.is_set, display.say)
-        records = sweep(
-            configs,
-            place,
-            workers=count,
-            executor=executor,
-            resources=resources,
-            minutes=minutes,
-            retry_failed=retry_failed,
-            watcher=watcher,
-        )
+        with _logging(watcher, log, place, known) as watching:
+            records = sweep(
+                configs,
+                place,
+                workers=count,
+                executor=executor,
+                resources=resources,
+                minutes=minutes,
+                retry_failed=retry_failed,
+                watcher=watching,
+            )
     failed = [record for record in records if not record.is_done]
     if failed:
         lines = "\n".join(f"  {record.run_id}: {record.error}" for record in failed)
@@ -124,6 +131,27 @@ def sweep_command(
         return
     if not quiet:
         say(f"{len(records)} runs done in {store}; see them with: polyvae report --store {shlex.quote(str(store))}")
+
+
+@contextmanager
+def _logging(watcher: Watcher, log: str | None, store: RunStore, known: Sequence[Record]) -> Generator[Watcher]:
+    """The watcher, through which a tracker also hears of the runs, if one was asked for; not of those known before."""
+    if log is None:
+        yield watcher
+        return
+    before = {record.run_id: record for record in known}
+    with live(log, store, watcher.on_note) as told:
+
+        def on_record(record: Record) -> None:
+            watcher.on_record(record)
+            if before.get(record.run_id) != record:
+                told.finished(record)
+
+        def on_poll(running: list[str]) -> None:
+            watcher.on_poll(running)
+            told.poll(running)
+
+        yield replace(watcher, on_record=on_record, on_poll=on_poll)
 
 
 @contextmanager
