@@ -45,7 +45,7 @@ ONLY = {  # what a room, or a part of one, is held to beyond its row
     "runs.upkeep": {"runs.record", "runs.saving", "runs.store", "files", "errors"},
     "runs.trackers": {"config", "runs.record", "runs.store", "errors"},
     "runs.live": {"config", "runs.record", "runs.store", "runs.trackers", "errors"},
-    "sweeps.costs": {"config", "errors", "methods", "objectives", "runs.record"},
+    "sweeps.costs": {"config", "errors", "files", "methods", "objectives", "runs.record"},
     "sweeps.executors": {"errors"},
     "paper.names": set(),
     "paper.claims": {"config", "keys", "runs.record", "paper.names"},

@@ -9,6 +9,7 @@ from polyvae import InputError, RunStore
 from polyvae.cli import main
 from polyvae.runs import live, trackers
 from polyvae.runs.trackers import point
+from polyvae.sweeps import sweep as sweeps
 from support.sweeping import CONFIGS, TINY, identity
 from support.trackers import Recorded, fake_trackio, fake_wandb
 
@@ -68,7 +69,8 @@ def test_an_interrupted_run_goes_on_in_the_tracker(tmp_path, told):
     assert early == whole[: len(early)]
 
 
-def test_a_sweep_tells_of_its_workers_runs_and_of_none_twice(tmp_path, told):
+def test_a_sweep_tells_of_its_runs_and_of_none_twice(tmp_path, told, monkeypatch):
+    monkeypatch.setattr(sweeps, "_share_a_gpu", lambda plans: True)  # in this process, which is quicker
     experiment, store = tmp_path / "mine.py", RunStore(tmp_path / "runs")
     experiment.write_text(
         "from polyvae import RunConfig\n"

@@ -3,7 +3,7 @@
 import math
 import shlex
 import signal
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
@@ -179,8 +179,9 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
     plans = make_plans(configs)
     left = {plan.run_id: work for plan in plans if (work := work_left(plan, store, retry_failed))}
     by_id = {plan.run_id: plan.config for plan in plans}
-    seconds = costs.estimate(list(by_id.values()), known.values())
-    expected = dict(zip(by_id, seconds or [None] * len(by_id), strict=True))
+    is_on_cpu = all(plan.device.type == "cpu" for plan in plans)
+    seconds, source = _expected(list(by_id.values()), known.values(), is_on_cpu=is_on_cpu and not is_for_gpu)
+    expected = dict(zip(by_id, seconds, strict=True))
     expected |= {run_id: known[run_id].seconds.get("evaluate") for run_id, work in left.items() if work == "score"}
     shown = table_of("run", "state", "expected")
     for run_id, cost in expected.items():
@@ -188,12 +189,30 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
         state += ", needs more metrics" * (left.get(run_id) == "score")
         shown.add_row(run_id, state, "?" if cost is None else duration(cost))
     show(shown)
-    time = duration(sum(expected[r] or 0 for r in left) / workers) if seconds else "unknown until a run is done"
     todo = [by_id[run_id] for run_id, work in left.items() if work == "run"]
-    if not seconds and is_for_gpu and (on_gpu := costs.estimate_on_gpu(todo)) is not None:
+    costs_left = [cost for run_id in left if (cost := expected[run_id]) is not None]
+    time = duration(sum(costs_left) / workers) if any(seconds) else "unknown until a run is done"
+    if any(seconds) and source:
+        missing = len(left) - len(costs_left)
+        time += f", estimated from {source}" + (f" ({missing} runs without an estimate)" if missing else "")
+    if not any(seconds) and is_for_gpu and (on_gpu := costs.estimate_on_gpu(todo)) is not None:
         time = f"about {duration(on_gpu)} on one H200, from step times measured there"
     with_models = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
     folders, runs = with_models[:50], sum(work == "run" for work in left.values())
     size = sum(map(upkeep.size, folders)) / len(folders) * runs / 1e6 if folders else None
     disk = "unknown" if size is None else f"{size:,.0f} MB"
     say(f"{len(by_id)} runs, {len(left)} to do; time with {workers} at a time: {time}; disk: {disk}")
+
+
+def _expected(
+    configs: Sequence[RunConfig], known: Iterable[Record], *, is_on_cpu: bool
+) -> tuple[Sequence[float | None], str]:
+    """(seconds of each run, what they are estimated from if not from runs of this store)."""
+    if (seconds := costs.estimate(configs, known)) is not None:
+        return seconds, ""
+    if not is_on_cpu:
+        return [None] * len(configs), ""
+    there = costs.estimate_elsewhere(configs)
+    scaled = sum(s is not None and not m for s, m in zip(there.seconds, there.is_measured, strict=True))
+    how = f", scaled for {scaled} of {len(configs)} runs" if scaled else ""
+    return there.seconds, f"runs on {there.machine}{how}"
