@@ -3,8 +3,9 @@
     python scripts/release_check.py [--python PYTHON] [--env DIR] [--keep DIR]
 
 What is built is the last commit, so that no stray file of the tree helps. --python: which Python. --env: an environment
-to install into, such as one that has PyTorch already; by default a new one, with the versions of constraints.txt. --keep: folder for the sdist and the
-wheel. Prints the sizes of what was installed and the times of a start. Exits with 1 at the first thing that fails.
+to install into, such as one that has PyTorch already; by default a new one, with the versions of constraints.txt.
+--keep: folder for the sdist and the wheel. Prints the sizes of what was installed and the times of a start. Exits with
+1 at the first thing that fails.
 """
 
 import argparse

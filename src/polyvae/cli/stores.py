@@ -4,7 +4,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich import box
@@ -27,10 +27,12 @@ from polyvae.cli.common import (
     table_of,
 )
 from polyvae.errors import InputError, RunError
-from polyvae.paper.claims import Verdict, judge
 from polyvae.runs import packing, trackers, upkeep
 from polyvae.runs.record import Record
 from polyvae.runs.store import RunStore
+
+if TYPE_CHECKING:
+    from polyvae.paper.claims import Verdict
 
 
 def records(
@@ -213,6 +215,8 @@ def claims(*, store: Store = STORE, out: Path | None = None, quiet: Quiet = Fals
     """
     if out is not None:
         out_file(out)
+    from polyvae.paper.claims import judge  # here: it starts slowly, with SciPy's statistics
+
     verdicts = judge(_ended(store))
     if out is not None:
         text = io.StringIO()
@@ -233,7 +237,7 @@ def _ended(store: Path) -> list[Record]:
     return ended
 
 
-def _verdicts(verdicts: Iterable[Verdict], newline: str) -> Table:
+def _verdicts(verdicts: Iterable["Verdict"], newline: str) -> Table:
     shown = Table("claim", "figure", "the paper says", "measured", "p", "verdict", box=box.MARKDOWN)
     for claim, outcome, numbers, p in verdicts:
         tested = "" if p is None else f"{p:.2g}"
