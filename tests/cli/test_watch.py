@@ -9,6 +9,7 @@ import pytest
 
 from polyvae import RunConfig, RunStore, files
 from polyvae.cli import main
+from polyvae.cli import watch as command
 from polyvae.cli.watch import sparkline
 from polyvae.runs import watching
 from polyvae.runs.plan import make_plan
@@ -90,6 +91,7 @@ def test_failures_come_with_their_reason_and_finished_runs_last(tmp_path, capsys
     shown = capsys.readouterr().out
     assert re.search(rf"^ ?{failed} +failed +loss is not finite$", shown, re.M)
     assert "history.jsonl is damaged" in shown
+    assert shown.count("took 4 s") == 10
     assert sum(name in shown for name in names) == 10
     assert "1 failed, 1 damaged, 12 done (the 10 latest are shown)" in shown
 
@@ -107,6 +109,22 @@ def test_a_sparkline_runs_from_the_lowest_to_the_highest():
     assert sparkline([3, 3]) == "▁▁"
     assert sparkline([]) == ""
     assert sparkline(range(1000), 8) == "▁▂▃▄▅▆▇█"
+
+
+def test_ctrl_c_ends_it_and_is_no_error(tmp_path, monkeypatch, capsys):
+    put(RunStore(tmp_path), seed=0)
+    looks = []
+
+    def interrupted(seconds):
+        looks.append(seconds)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.Terminal, "is_terminal", True)
+    monkeypatch.setattr(command.time, "sleep", interrupted)
+    main(["watch", "--store", str(tmp_path), "--seconds", "5"])
+    assert looks == [5.0, 5.0]
+    assert "1 done" in capsys.readouterr().out
 
 
 def test_a_store_that_is_not_there_is_named(tmp_path, capsys):

@@ -11,7 +11,7 @@ from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.methods import METHODS
 from polyvae.options import parsed
-from polyvae.runs.record import Record
+from polyvae.runs.record import Record, duration
 from polyvae.runs.store import CONFIG, HISTORY, RECORD, RunStore
 from polyvae.training import checkpoint
 
@@ -27,8 +27,8 @@ class Sight:
 
     state: waiting means begun, and left by its process. step of steps: how far training is, None where not known.
     losses: one per epoch of the last stage, in nats, of the validation rows if there are any. left: seconds of training
-    left. note: why it failed, or how this is known. written: when a file of the run was last written, as `time.time`
-    counts.
+    left. note: why it failed, how long it took, or how this is known. written: when a file of the run was last written,
+    as `time.time` counts.
     """
 
     run_id: str
@@ -68,8 +68,9 @@ def _ended(folder: Path, ended: dict[str, Sight]) -> Sight:
         except InputError as damage:
             ended[name] = Sight(name, "damaged", written, note=str(damage))
         else:
-            state: State = "done" if record.is_done else "failed"
-            ended[name] = Sight(name, state, written, note=(record.error or "").partition("\n")[0])
+            took = f"took {duration(record.total_seconds)}"
+            state, note = ("done", took) if record.is_done else ("failed", (record.error or "").partition("\n")[0])
+            ended[name] = Sight(name, state, written, note=note)
     return ended[name]
 
 
