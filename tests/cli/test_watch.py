@@ -75,7 +75,7 @@ def test_watching_writes_nothing_and_takes_no_lock(half_done, monkeypatch, capsy
     main(["watch", "--store", str(store.root)])
     shown = capsys.readouterr().out
     assert run_id in shown
-    assert "█████░░░░░ 46%" in shown
+    assert "███░░░ 46%" in shown
 
 
 def test_failures_come_with_their_reason_and_finished_runs_last(tmp_path, capsys):
@@ -89,9 +89,10 @@ def test_failures_come_with_their_reason_and_finished_runs_last(tmp_path, capsys
     assert [sight.state for sight in seen] == ["failed", "damaged", *["done"] * 12]
     main(["watch", "--once", "--store", str(store.root)])
     shown = capsys.readouterr().out
-    assert re.search(rf"^ ?{failed} +failed +loss is not finite$", shown, re.M)
+    assert re.search(rf"^ ?{failed} +failed +took 4 s$", shown, re.M)
+    assert f"\n{failed}: loss is not finite\n" in shown
     assert "history.jsonl is damaged" in shown
-    assert shown.count("took 4 s") == 10
+    assert shown.count("took 4 s") == 11
     assert sum(name in shown for name in names) == 10
     assert "1 failed, 1 damaged, 12 done (the 10 latest are shown)" in shown
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TextIO, TypeVar
 
 import torch
 import tyro
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -112,8 +112,8 @@ def table_of(*headings: str) -> Table:
     return Table(*columns, box=None, header_style="bold")
 
 
-def show(table: Table) -> None:
-    """Prints a table: folded to the width of a terminal; in a log, each row on one line of any length."""
+def show(table: Table | Group) -> None:
+    """Prints a table, or several things: folded to the width of a terminal; in a log, each row on one line."""
     terminal = Terminal()
     if terminal.is_terminal:
         terminal.print(table)

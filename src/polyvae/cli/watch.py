@@ -2,24 +2,24 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 
 from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from polyvae import escapes
-from polyvae.cli.common import STORE, Store, Terminal, say, show, table_of
+from polyvae.cli.common import STORE, Store, Terminal, show, table_of
 from polyvae.errors import InputError
 from polyvae.runs.record import duration
 from polyvae.runs.store import RunStore
 from polyvae.runs.watching import Sight, sights
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-CURVE, BAR = 16, 10  # characters
+CURVE, BAR = 8, 6  # characters
 ENDED = 10  # finished runs that are listed, the latest ones
 
 
@@ -37,26 +37,31 @@ def watch(*, store: Store = STORE, once: bool = False, seconds: float = 2.0) -> 
         raise InputError(f"--seconds is {seconds:g}; it must be from 0.1 to 3600")
     place, terminal, ended = RunStore(store), Terminal(), {}
     if once or not terminal.is_terminal:
-        seen = sights(place)
-        show(_table(seen))
-        say(_summary(seen, store))
+        show(_shown(sights(place), store))
         return
     with suppress(KeyboardInterrupt), Live(console=terminal, auto_refresh=False, transient=False) as view:
         while True:
-            seen = sights(place, ended)
-            view.update(Group(_table(seen), Text(escapes.terminal(_summary(seen, store)))), refresh=True)
+            view.update(_shown(sights(place, ended), store), refresh=True)
             time.sleep(seconds)
 
 
-def _table(seen: Sequence[Sight]) -> Table:
-    """What is under way, then what failed, then the runs that finished last."""
-    shown = table_of("run", "state", "training", "loss", "", "left", "")
-    kept = [sight for sight in seen if sight.state != "done"]
-    for sight in kept + [sight for sight in seen if sight.state == "done"][:ENDED]:
+def _shown(seen: Sequence[Sight], store: Path) -> Group:
+    """What is under way, then what failed, then the runs that finished last; what to know of them; and how many are."""
+    ended = [sight for sight in seen if sight.state == "done"]
+    listed = [sight for sight in seen if sight.state != "done"] + ended[:ENDED]
+    table = table_of("run", "state", "training", "loss", "", "time")
+    for column in table.columns[1:]:  # on a narrow terminal the long ids are folded, and nothing else
+        column.no_wrap = True
+    for sight in listed:
         last = f"{sight.losses[-1]:,.1f}" if sight.losses else ""
-        left = "" if sight.left is None else duration(sight.left)
-        shown.add_row(sight.run_id, sight.state, _progress(sight), last, sparkline(sight.losses), left, sight.note)
-    return shown
+        left = "" if sight.left is None else f"{duration(sight.left)} left"
+        took = "" if sight.took is None else f"took {duration(sight.took)}"
+        table.add_row(sight.run_id, sight.state, _progress(sight), last, sparkline(sight.losses), left or took)
+    counts = Counter(sight.state for sight in seen)
+    said = ", ".join(f"{count} {state}" for state, count in counts.items())
+    rest = f" (the {ENDED} latest are shown)" if len(ended) > ENDED else ""
+    lines = [f"{sight.run_id}: {sight.note}" for sight in listed if sight.note]
+    return Group(table, *(Text(escapes.terminal(line)) for line in (*lines, f"{store}: {said or 'no runs yet'}{rest}")))
 
 
 def _progress(sight: Sight) -> str:
@@ -79,10 +84,3 @@ def sparkline(values: Sequence[float], width: int = CURVE) -> str:
         return BLOCKS[0] * len(means)
     low, span = min(means), max(means) - min(means)
     return "".join(BLOCKS[round((value - low) / span * (len(BLOCKS) - 1))] for value in means)
-
-
-def _summary(seen: Iterable[Sight], store: object) -> str:
-    counts = Counter(sight.state for sight in seen)
-    said = ", ".join(f"{counts[state]} {state}" for state in counts)
-    others = max(0, counts["done"] - ENDED)
-    return f"{store}: {said or 'no runs yet'}" + (f" (the {ENDED} latest are shown)" if others else "")

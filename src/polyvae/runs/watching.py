@@ -11,7 +11,7 @@ from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.methods import METHODS
 from polyvae.options import parsed
-from polyvae.runs.record import Record, duration
+from polyvae.runs.record import Record
 from polyvae.runs.store import CONFIG, HISTORY, RECORD, RunStore
 from polyvae.training import checkpoint
 
@@ -27,8 +27,8 @@ class Sight:
 
     state: waiting means begun, and left by its process. step of steps: how far training is, None where not known.
     losses: one per epoch of the last stage, in nats, of the validation rows if there are any. left: seconds of training
-    left. note: why it failed, how long it took, or how this is known. written: when a file of the run was last written,
-    as `time.time` counts.
+    left. took: seconds of a run that has ended. note: why it failed, or what its state means. written: when a file of
+    the run was last written, as `time.time` counts.
     """
 
     run_id: str
@@ -38,6 +38,7 @@ class Sight:
     steps: int | None = None
     losses: tuple[float, ...] = ()
     left: float | None = None
+    took: float | None = None
     note: str = ""
 
 
@@ -68,9 +69,9 @@ def _ended(folder: Path, ended: dict[str, Sight]) -> Sight:
         except InputError as damage:
             ended[name] = Sight(name, "damaged", written, note=str(damage))
         else:
-            took = f"took {duration(record.total_seconds)}"
-            state, note = ("done", took) if record.is_done else ("failed", (record.error or "").partition("\n")[0])
-            ended[name] = Sight(name, state, written, note=note)
+            state: State = "done" if record.is_done else "failed"
+            reason = (record.error or "").partition("\n")[0]
+            ended[name] = Sight(name, state, written, took=record.total_seconds, note=reason)
     return ended[name]
 
 
@@ -95,7 +96,7 @@ def _under_way(store: RunStore, folder: Path, held: set[int]) -> Sight:
     if step is not None and steps is not None and state != "scoring":
         left = (steps - step) * _pace(history)
         left = max(0.0, left - (now - written)) if state == "running" else left
-    return Sight(name, state, written, step, steps, _losses(history), left, note)
+    return Sight(name, state, written, step, steps, _losses(history), left, note=note)
 
 
 def _held() -> set[int]:
