@@ -5,7 +5,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
 OLDEST := .venv-oldest/bin
 
-.PHONY: demo demo-translated test test-all test-oldest bench results docs lint
+.PHONY: demo demo-translated test test-all test-oldest release-check bench results docs lint
 
 .venv/.ready: pyproject.toml constraints.txt
 	@if command -v uv > /dev/null; then uv venv -q --allow-existing -p $(PY) .venv && uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[dev]'; \
@@ -32,6 +32,9 @@ test-oldest:  ## the suite, or TESTS of it, on the least version of each depende
 	@$(PY) -m venv .venv-oldest && $(OLDEST)/pip install -q --disable-pip-version-check uv
 	@$(OLDEST)/uv pip install -q -p $(OLDEST)/python --resolution lowest-direct -e '.[dev]'
 	@OMP_NUM_THREADS=1 $(OLDEST)/pytest -W default $(TESTS)  # old versions warn of new ones beside them
+
+release-check:  ## builds sdist and wheel of the last commit, installs the wheel without the tree, runs it; sizes and start times
+	@$(PY) scripts/release_check.py --python $(PY)
 
 bench: .venv/.ready  ## peaks of the machine, levers, ratios against MultiVae and against the stored ones (docs/performance.md)
 	@$(BIN)/python benchmarks/roofline.py && $(BIN)/python benchmarks/levers.py && $(BIN)/python benchmarks/run.py

@@ -3,6 +3,7 @@
 import doctest
 import re
 import shlex
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +18,13 @@ def test_links_lead_to_files(page):
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
     missing = [target for target in targets if not (page.parent / target).exists()]
     assert not missing
+
+
+def test_one_version_is_stated():
+    """That of pyproject.toml, which `polyvae --version` prints; a release repeats it in two files."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert re.findall(r"^## \[?(\d[^] ]*)", (ROOT / "CHANGELOG.md").read_text(), re.M)[0] == version
 
 
 def test_readme_is_short():

@@ -37,7 +37,8 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time a name is import
     from polyvae.runs.saving import load, load_calibration
     from polyvae.runs.store import RunStore
 
-__version__ = "0.1.0"
+    __version__: str
+
 __all__ = [
     "Batch",
     "Gaussian",
@@ -104,8 +105,11 @@ _PLACES = {  # of the names that are no modules
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"polyvae.{_PLACES.get(name, name)}")
-    value = getattr(module, name) if name in _PLACES else module
+    if name == "__version__":  # pyproject.toml states it
+        value = import_module("importlib.metadata").version("polyvae")
+    else:
+        module = import_module(f"polyvae.{_PLACES.get(name, name)}")
+        value = getattr(module, name) if name in _PLACES else module
     globals()[name] = value  # found at once from now on
     return value
 

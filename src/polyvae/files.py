@@ -159,8 +159,17 @@ def make_once(path: Path, make: Callable[[], tuple[Mapping[str, Tensor], Mapping
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, meta) of a file by `write_tensors`, memory-mapped. Raises InputError when missing or damaged."""
     with _readable(path), safe_open(path, framework="pt") as file:
-        meta = schema.parsed((file.metadata() or {}).get("meta", "{}"))
-        return {key: file.get_tensor(key) for key in file.keys()}, meta  # noqa: SIM118
+        return {key: file.get_tensor(key) for key in file.keys()}, _meta(file)  # noqa: SIM118
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """`meta` alone of a file by `write_tensors`. Raises InputError when missing or damaged."""
+    with _readable(path), safe_open(path, framework="pt") as file:
+        return _meta(file)
+
+
+def _meta(file: Any) -> dict[str, Any]:
+    return schema.parsed((file.metadata() or {}).get("meta", "{}"))
 
 
 def _text(path: Path, encoding: str = "utf-8") -> str:

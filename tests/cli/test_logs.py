@@ -24,6 +24,7 @@ PRINTING = (
     "evaluate RUN --metrics bound",
     "sweep mine.py --dry-run",
     "records",
+    "watch",
     "compare RUN OTHER --metrics all",
     "claims",
     "store check",

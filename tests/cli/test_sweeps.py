@@ -1,5 +1,7 @@
 """`polyvae sweep --dry-run`: the plan, without doing anything."""
 
+import re
+
 import pytest
 import torch
 
@@ -76,3 +78,15 @@ def test_a_preset_for_a_gpu_says_what_it_would_take_there(tmp_path, capsys):
     main(["sweep", str(experiment), "--preset", "gpu", "--store", str(tmp_path / "runs"), "--dry-run"])
     # 28.8 million decoded rows at 2.5 microseconds, and the scoring
     assert "about 79 s on one H200, from step times measured there" in capsys.readouterr().out
+
+
+def test_a_dry_run_on_a_new_cpu_says_whose_times_it_has(tmp_path, capsys):
+    experiment = tmp_path / "mine.py"
+    experiment.write_text(
+        "from polyvae import RunConfig\n"
+        "def configs(): return [RunConfig(modalities=2, network='conv_half', device='cpu', metrics='bound')]\n"
+    )
+    main(["sweep", str(experiment), "--store", str(tmp_path / "runs"), "--dry-run"])
+    assert re.search(
+        r"at a time: \d+ .*, estimated from runs on AMD EPYC, .* scaled for 1 of 1", capsys.readouterr().out
+    )

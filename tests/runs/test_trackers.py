@@ -13,6 +13,7 @@ from polyvae import InputError, RunConfig, RunStore
 from polyvae.cli import main
 from polyvae.runs import trackers
 from polyvae.runs.record import Record
+from support.trackers import Recorded
 
 METRICS = {"bound/loss": 12.5, "coherence/conditional/m0+m1/m2": 0.75}
 LINE = {"epoch": 0, "step": 8, "loss": 20.0, "log_likelihood": {"m0": -7.0}, "validation": {"loss": 21.0}, "stage": "a"}
@@ -35,20 +36,26 @@ def run_id(seed):
     return RunConfig(seed=seed).run_id()
 
 
-def test_a_tracker_is_told_settings_metrics_and_curves(store, tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setitem(trackers.TRACKERS, "mine", ("json", lambda library, runs, folder: told.extend(runs)))
+@pytest.fixture
+def told(monkeypatch):
+    """What a tracker called `mine` is told."""
+    kind, told = Recorded.kind()
+    monkeypatch.setitem(trackers.TRACKERS, "mine", kind)
+    return told
+
+
+def test_a_tracker_is_told_settings_metrics_and_curves(store, tmp_path, told):
     assert trackers.export(store, store.records(), "mine", tmp_path / "out") == 2
     assert [run.run_id for run in told] == sorted([run_id(0), run_id(1)]), "the failed run has nothing to tell"
-    assert (told[0].settings["dataset"], told[0].metrics) == ("polymnist", METRICS)
-    assert None not in told[0].settings.values()
-    assert told[0].curves[0] == (8, {"train/loss": 20.0, "train/log_likelihood/m0": -7.0, "validation/loss": 21.0})
-    assert [(step, numbers["train/loss"]) for step, numbers in told[0].curves] == [(8, 20.0), (16, 10.0)]
+    run = told[0]
+    assert (run.settings["dataset"], run.metrics, run.is_done) == ("polymnist", METRICS, True)
+    assert None not in run.settings.values()
+    assert run.points[0] == (8, {"train/loss": 20.0, "train/log_likelihood/m0": -7.0, "validation/loss": 21.0})
+    assert [(step, numbers["train/loss"]) for step, numbers in run.points] == [(8, 20.0), (16, 10.0)]
 
 
-def test_a_run_with_a_damaged_history_takes_no_other_with_it(store, tmp_path, monkeypatch):
-    told, damages = [], []
-    monkeypatch.setitem(trackers.TRACKERS, "mine", ("json", lambda library, runs, folder: told.extend(runs)))
+def test_a_run_with_a_damaged_history_takes_no_other_with_it(store, tmp_path, told):
+    damages = []
     (store.folder(run_id(0)) / "history.jsonl").write_text("{")
     assert trackers.export(store, store.records(), "mine", tmp_path / "out", damages.append) == 1
     assert [run.run_id for run in told] == [run_id(1)]
@@ -63,9 +70,9 @@ def test_what_cannot_be_exported_is_said(store, tmp_path, monkeypatch):
         trackers.export(store, records, "wandb", store.root)
     with pytest.raises(InputError, match="no finished run"):
         trackers.export(store, records[:0], "wandb", tmp_path / "out")
-    monkeypatch.setitem(trackers.TRACKERS, "gone", ("no_such_module", print))
-    with pytest.raises(InputError, match=r"polyvae\[trackers\]"):
-        trackers.export(store, records, "gone", tmp_path / "out")
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
+    with pytest.raises(InputError, match=r"--to wandb needs it installed .*pip install 'polyvae\[wandb\]'"):
+        trackers.export(store, records, "wandb", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -1,11 +1,19 @@
 """What runs cost, by records and by the method table."""
 
+import runpy
+from pathlib import Path
+from statistics import median
+
 import pytest
 
+from polyvae import RunStore
 from polyvae.config import RunConfig
 from polyvae.methods import METHODS
+from polyvae.paper import experiments
 from polyvae.sweeps import costs
 from support.stores import measured
+
+RESULTS = Path(__file__).parent.parent.parent / "docs" / "results"
 
 
 def test_costs_are_those_of_runs_that_differ_in_seed_and_beta():
@@ -58,3 +66,25 @@ def test_runs_of_methods_that_are_not_known_here_say_nothing_of_others():
 def test_samples_drawn_from_one_modality_cost_a_share():
     config = RunConfig(method="mmvae_official", modalities=3, objective_samples=4)
     assert costs.work(config) == pytest.approx(3 * costs.work(config.with_(allocation="systematic")))
+
+
+def test_before_any_run_costs_are_those_of_the_projects_own_records():
+    short = experiments.configs_of("fig02_quality_vs_beta", "cpu")[0]
+    other = short.with_(epochs=2 * short.epochs)
+    there = costs.estimate_elsewhere([short, other, RunConfig(dataset="toy"), short.with_(network="resnet")])
+    records = RunStore(RESULTS / "records").records()
+    own = [r.total_seconds for r in records if costs.kind(r.config) == costs.kind(short)]
+    assert len(own) > 5
+    assert there.seconds[0] == pytest.approx(median(own), abs=0.1)
+    assert 1.5 < there.seconds[1] / there.seconds[0] < 3, "scaled by what a run decodes"
+    assert there.seconds[2:] == [None, None], "neither the data nor the network was measured"
+    assert there.is_measured == [True, False, False, False]
+
+
+def test_the_table_of_measured_runs_is_the_one_that_its_command_writes(monkeypatch, tmp_path):
+    script = runpy.run_path(str(RESULTS.parent.parent / "scripts" / "measured_costs.py"))
+    monkeypatch.setitem(script["main"].__globals__, "MEASURED", tmp_path / "measured.json")
+    script["main"]()
+    assert (tmp_path / "measured.json").read_text() == costs.MEASURED.read_text(), (
+        "run scripts/measured_costs.py: records came later"
+    )

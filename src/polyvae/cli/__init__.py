@@ -1,4 +1,4 @@
-"""The command line: run | sweep | report | evaluate | records | export | store | theory | advise | data | ..."""
+"""The command line: run | sweep | watch | report | evaluate | records | export | store | theory | advise | ..."""
 
 import ast
 import inspect
@@ -22,6 +22,7 @@ from polyvae.errors import InputError, RunError
 COMMANDS = {  # name -> module in this folder, function; a module is imported when one of its commands is asked for
     "run": ("runs", "run"),
     "sweep": ("sweeps", "sweep_command"),
+    "watch": ("watch", "watch"),
     "report": ("runs", "report"),
     "evaluate": ("runs", "evaluate"),
     "compare": ("stores", "compare"),

@@ -4,11 +4,11 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TextIO, TypeVar
+from typing import Annotated, Any, Literal, TextIO, TypeVar
 
 import torch
 import tyro
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -21,6 +21,8 @@ from polyvae.threads import THREADS
 Store = Annotated[Path, tyro.conf.arg(metavar="DIR", help="Folder of the runs.")]
 Stores = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR...", help="Folders of the runs, one or more.")]
 Quiet = Annotated[bool, tyro.conf.arg(help="Print only errors.")]
+LIVE = "Show training live in an experiment tracker, whose package must be installed: pip install 'polyvae[wandb]'."
+Log = Annotated[Literal["tensorboard", "wandb", "trackio", "mlflow"] | None, tyro.conf.arg(help=LIVE)]
 Threads = Annotated[int | None, tyro.conf.arg(help="CPU threads. Default: all cores that this process may use.")]
 OF_RUN = "CPU threads. Default: those of the run's config, usually 1."
 RunThreads = Annotated[int | None, tyro.conf.arg(help=OF_RUN)]
@@ -111,8 +113,8 @@ def table_of(*headings: str) -> Table:
     return Table(*columns, box=None, header_style="bold")
 
 
-def show(table: Table) -> None:
-    """Prints a table: folded to the width of a terminal; in a log, each row on one line of any length."""
+def show(table: Table | Group) -> None:
+    """Prints a table, or several things: folded to the width of a terminal; in a log, each row on one line."""
     terminal = Terminal()
     if terminal.is_terminal:
         terminal.print(table)

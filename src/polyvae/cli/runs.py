@@ -9,6 +9,7 @@ from rich.table import Column, Table
 from polyvae import subsets
 from polyvae.cli.common import (
     STORE,
+    Log,
     Quiet,
     RunName,
     RunThreads,
@@ -47,11 +48,11 @@ class Flags(RunConfig):
         return RunConfig.from_dict(content)
 
 
-def run(config: Flags, *, store: Store = STORE, quiet: Quiet = False) -> None:
+def run(config: Flags, *, store: Store = STORE, log: Log = None, quiet: Quiet = False) -> None:
     """Train and score one model. Repeating the command resumes an interrupted run, or shows a finished one."""
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # only one process of torchrun prints
     with Bar(quiet) as bar:
-        result = train_and_score(config.config(), store, on_step=bar.step, say=bar.say)
+        result = train_and_score(config.config(), store, on_step=bar.step, say=bar.say, log=log)
     if not quiet:
         _print_record(result.record, result.folder)
         if said := verdict({result.record.config.method: result.metrics}, result.record.resolved.modalities, seeds=1):

@@ -4,7 +4,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich import box
@@ -28,11 +28,13 @@ from polyvae.cli.common import (
     table_of,
 )
 from polyvae.errors import InputError, RunError
-from polyvae.paper.claims import AFTER, LATER, Verdict, judge
 from polyvae.paper.names import METHODS
 from polyvae.runs import packing, trackers, upkeep
 from polyvae.runs.record import Record
 from polyvae.runs.store import RunStore
+
+if TYPE_CHECKING:
+    from polyvae.paper.claims import Verdict
 
 
 def records(
@@ -216,6 +218,8 @@ def claims(*, store: Stores = (STORE,), out: Path | None = None, quiet: Quiet = 
     """
     if out is not None:
         out_file(out)
+    from polyvae.paper.claims import AFTER, LATER, judge  # here: it starts slowly, with SciPy's statistics
+
     records = list({record.run_id: record for one in store for record in _ended(one)}.values())
     verdicts = judge(records)
     tables = {"": verdicts}
@@ -242,13 +246,13 @@ def _ended(store: Path) -> list[Record]:
     return ended
 
 
-def _markdown(verdicts: Iterable[Verdict]) -> str:
+def _markdown(verdicts: Iterable["Verdict"]) -> str:
     text = io.StringIO()
     Terminal(file=text, width=UNFOLDED).print(_verdicts(verdicts, "<br>"))
     return text.getvalue().strip()
 
 
-def _verdicts(verdicts: Iterable[Verdict], newline: str) -> Table:
+def _verdicts(verdicts: Iterable["Verdict"], newline: str) -> Table:
     shown = Table("claim", "figure", "the paper says", "measured", "p", "verdict", box=box.MARKDOWN)
     for claim, outcome, numbers, p in verdicts:
         tested = "" if p is None else f"{p:.2g}"

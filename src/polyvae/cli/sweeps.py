@@ -3,8 +3,9 @@
 import math
 import shlex
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Event
 from types import FrameType
 from typing import Annotated, Literal
@@ -12,15 +13,17 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from polyvae.cli.common import STORE, Quiet, Store, left_out, say, show, table_of
+from polyvae.cli.common import STORE, Log, Quiet, Store, left_out, say, show, table_of
 from polyvae.cli.progress import SweepTable
 from polyvae.config import RunConfig
 from polyvae.errors import InputError, RunError
 from polyvae.paper import experiments
 from polyvae.runs import upkeep
+from polyvae.runs.live import live
 from polyvae.runs.plan import make_plans
-from polyvae.runs.record import duration
+from polyvae.runs.record import Record, duration
 from polyvae.runs.store import RunStore
+from polyvae.runs.trackers import library_of
 from polyvae.sweeps import costs
 from polyvae.sweeps.executors import Resources
 from polyvae.sweeps.sweep import AT_ONCE, Watcher, sweep, work_left
@@ -46,6 +49,7 @@ def sweep_command(
     order: Literal["longest", "listed"] = "longest",
     data_dir: str | None = None,
     threads: int | None = None,
+    log: Log = None,
     retry_failed: bool = False,
     dry_run: bool = False,
     quiet: Quiet = False,
@@ -81,6 +85,8 @@ def sweep_command(
     place = RunStore(store)
     if minutes is not None and not 0 < minutes < math.inf:
         raise InputError(f"--minutes is {minutes:g}; it must be a finite number above 0")
+    if log is not None:
+        library_of(log, "--log")  # before anything else is done
     count = None if workers == "auto" and executor == "local" else 1 if workers == "auto" else workers
     fitting = AT_ONCE if torch.cuda.is_available() else min(2, CORES)
     expected = fitting if count is None else count
@@ -100,16 +106,17 @@ def sweep_command(
         return
     with SweepTable(place, configs, expected, quiet) as display, _interruptible(display.say) as stopping:
         watcher = Watcher(display.prepare, display.finished, display.poll, stopping.is_set, display.say)
-        records = sweep(
-            configs,
-            place,
-            workers=count,
-            executor=executor,
-            resources=resources,
-            minutes=minutes,
-            retry_failed=retry_failed,
-            watcher=watcher,
-        )
+        with _logging(watcher, log, place, known) as watching:
+            records = sweep(
+                configs,
+                place,
+                workers=count,
+                executor=executor,
+                resources=resources,
+                minutes=minutes,
+                retry_failed=retry_failed,
+                watcher=watching,
+            )
     failed = [record for record in records if not record.is_done]
     if failed:
         lines = "\n".join(f"  {record.run_id}: {record.error}" for record in failed)
@@ -124,6 +131,27 @@ def sweep_command(
         return
     if not quiet:
         say(f"{len(records)} runs done in {store}; see them with: polyvae report --store {shlex.quote(str(store))}")
+
+
+@contextmanager
+def _logging(watcher: Watcher, log: str | None, store: RunStore, known: Sequence[Record]) -> Generator[Watcher]:
+    """The watcher, through which a tracker also hears of the runs, if one was asked for; not of those known before."""
+    if log is None:
+        yield watcher
+        return
+    before = {record.run_id: record for record in known}
+    with live(log, store, watcher.on_note) as told:
+
+        def on_record(record: Record) -> None:
+            watcher.on_record(record)
+            if before.get(record.run_id) != record:
+                told.finished(record)
+
+        def on_poll(running: list[str]) -> None:
+            watcher.on_poll(running)
+            told.poll(running)
+
+        yield replace(watcher, on_record=on_record, on_poll=on_poll)
 
 
 @contextmanager
@@ -151,8 +179,9 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
     plans = make_plans(configs)
     left = {plan.run_id: work for plan in plans if (work := work_left(plan, store, retry_failed))}
     by_id = {plan.run_id: plan.config for plan in plans}
-    seconds = costs.estimate(list(by_id.values()), known.values())
-    expected = dict(zip(by_id, seconds or [None] * len(by_id), strict=True))
+    is_on_cpu = all(plan.device.type == "cpu" for plan in plans)
+    seconds, source = _expected(list(by_id.values()), known.values(), is_on_cpu=is_on_cpu and not is_for_gpu)
+    expected = dict(zip(by_id, seconds, strict=True))
     expected |= {run_id: known[run_id].seconds.get("evaluate") for run_id, work in left.items() if work == "score"}
     shown = table_of("run", "state", "expected")
     for run_id, cost in expected.items():
@@ -160,12 +189,30 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
         state += ", needs more metrics" * (left.get(run_id) == "score")
         shown.add_row(run_id, state, "?" if cost is None else duration(cost))
     show(shown)
-    time = duration(sum(expected[r] or 0 for r in left) / workers) if seconds else "unknown until a run is done"
     todo = [by_id[run_id] for run_id, work in left.items() if work == "run"]
-    if not seconds and is_for_gpu and (on_gpu := costs.estimate_on_gpu(todo)) is not None:
+    costs_left = [cost for run_id in left if (cost := expected[run_id]) is not None]
+    time = duration(sum(costs_left) / workers) if any(seconds) else "unknown until a run is done"
+    if any(seconds) and source:
+        missing = len(left) - len(costs_left)
+        time += f", estimated from {source}" + (f" ({missing} runs without an estimate)" if missing else "")
+    if not any(seconds) and is_for_gpu and (on_gpu := costs.estimate_on_gpu(todo)) is not None:
         time = f"about {duration(on_gpu)} on one H200, from step times measured there"
     with_models = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
     folders, runs = with_models[:50], sum(work == "run" for work in left.values())
     size = sum(map(upkeep.size, folders)) / len(folders) * runs / 1e6 if folders else None
     disk = "unknown" if size is None else f"{size:,.0f} MB"
     say(f"{len(by_id)} runs, {len(left)} to do; time with {workers} at a time: {time}; disk: {disk}")
+
+
+def _expected(
+    configs: Sequence[RunConfig], known: Iterable[Record], *, is_on_cpu: bool
+) -> tuple[Sequence[float | None], str]:
+    """(seconds of each run, what they are estimated from if not from runs of this store)."""
+    if (seconds := costs.estimate(configs, known)) is not None:
+        return seconds, ""
+    if not is_on_cpu:
+        return [None] * len(configs), ""
+    there = costs.estimate_elsewhere(configs)
+    scaled = sum(s is not None and not m for s, m in zip(there.seconds, there.is_measured, strict=True))
+    how = f", scaled for {scaled} of {len(configs)} runs" if scaled else ""
+    return there.seconds, f"runs on {there.machine}{how}"

@@ -10,9 +10,9 @@ exp(L_A / omega). The sum without omega H(pi) is a bound, with it there is none.
 published code (`official`), which keeps pi near uniform. At test time the posterior of A is q_A.
 
 Systematic allocation draws subsets uniformly, never from pi, with factor pi_A / u_A. The gradient of pi is that of L_A
-less a baseline, the mean of L_A over the batch. Without it, the estimate is unbiased and useless: the factors of a batch
-sum to its size only on average, and that noise, times the thousands of nats that all L_A share, hides which A is better.
-A row's own part of the baseline leaves a bias of one part in the batch size.
+less a baseline, the mean of L_A over the batch. Without it, the estimate is unbiased and useless: the factors of a
+batch sum to its size only on average, and that noise, times the thousands of nats that all L_A share, hides which A is
+better. A row's own part of the baseline leaves a bias of one part in the batch size.
 """
 
 from dataclasses import dataclass, replace

@@ -94,6 +94,14 @@ class Method:
         """Whether it minimises a function of a whole batch, such as a regulariser."""
         return self.regularisers is not None or any(stage.compares_rows for stage in self.stages)
 
+    def planned(self, options: Mapping[str, Any], epochs: int) -> list[tuple[Stage, int]]:
+        """Its stages with these options, and for how many of the epochs each goes on, at least one."""
+        chosen = self.chosen(options)
+        shares = [
+            getattr(chosen, stage.share) if isinstance(stage.share, str) else stage.share for stage in self.stages
+        ]
+        return [(stage, max(1, round(s * epochs))) for stage, s in zip(self.stages, shares, strict=True) if s]
+
     def regularisers_for(self, options: Mapping[str, Any]) -> tuple[Regulariser, ...]:
         """The regularisers with these options."""
         return () if self.regularisers is None else self.regularisers(self.chosen(options))

@@ -9,7 +9,6 @@ from typing import Unpack
 
 import numpy as np
 import torch
-from scipy.stats import wasserstein_distance
 
 from polyvae.dataset import MultimodalDataset
 from polyvae.keys import all_but, joined
@@ -69,6 +68,8 @@ def quality(tokens: Tokens, real: Tokens, known: Sequence[Counter[tuple[str, ...
     lengths, real_lengths = ([len(words) for words in captions] for captions in (tokens, real))
     scores = {"length": float(np.mean(lengths)) if lengths else math.nan, "length_distance": math.nan}
     if lengths and real_lengths:
+        from scipy.stats import wasserstein_distance  # here: SciPy's statistics start slowly
+
         scores["length_distance"] = float(wasserstein_distance(lengths, real_lengths))
     for n in (1, *SIZES):
         counts = _ngrams(tokens, n)

@@ -27,11 +27,13 @@ from polyvae.pictures.grids import write_grids
 from polyvae.pictures.views import write_views
 from polyvae.runs.evaluation import Say, evaluation_of, score
 from polyvae.runs.finished import completed
+from polyvae.runs.live import live
 from polyvae.runs.plan import Plan, make_plan, plugins_behind
 from polyvae.runs.record import Record, Resolved, Weights
 from polyvae.runs.saving import checksums, load, load_best, save_calibration, save_model
 from polyvae.runs.stages import stages_of
 from polyvae.runs.store import DRAWS, VIEWS, RunStore
+from polyvae.runs.trackers import library_of
 from polyvae.threads import on_threads
 from polyvae.training import parallel
 from polyvae.training.checkpoint import Progress
@@ -74,20 +76,26 @@ def run(
     networks: Networks | None = None,
     on_step: OnStep = lambda done, total, loss: None,
     say: Say = lambda text: None,
+    log: str | None = None,
 ) -> RunResult:
     """Trains and scores one model, or returns the finished run; an interrupted run goes on where it stopped.
 
     data: your own data set in place of `config.dataset`. test: its test rows; by default a share of `data`.
     networks: name -> (encoder, decoder) of your own.
+    on_step: called with (steps done, steps in all, loss in nats); on an accelerator, for 50 steps at a time.
+    say: called with a line of text when something else than training begins, and with what to know of the data.
+    log: tensorboard, wandb, trackio or mlflow, which then shows the run while it trains (`runs.live`).
     Raises InputError before any compute for bad input, RunError when the run fails (its record says why).
     """
+    if log is not None:
+        library_of(log, "--log")  # while nothing is loaded
     place = store if isinstance(store, RunStore) else RunStore(store)
     plan = make_plan(config, data, networks, test)
     for name, text in plan.whole_train.info.get("description", {}).items():
         say(f"{name}: {text}")
     with parallel.joined() as team:
         if team.leads:
-            record = run_one(plan, place, retries=True, on_step=on_step, say=say)
+            record = _logged(plan, place, log, on_step, say)
             team.tell(False)
         else:
             record = _follow(team, plan, place)
@@ -95,6 +103,23 @@ def run(
         where = f"; where: {place.folder(plan.run_id) / 'traceback.txt'}" if record else ""
         raise RunError(f"run {plan.run_id} failed: {record and record.error}{where}")
     return RunResult(plan.run_id, place.folder(plan.run_id), record)
+
+
+def _logged(plan: Plan, store: RunStore, log: str | None, on_step: OnStep, say: Say) -> Record | None:
+    """`run_one`, followed by the tracker `log`, unless the run has finished before."""
+    if log is None or store.is_done(plan.run_id):
+        return run_one(plan, store, retries=True, on_step=on_step, say=say)
+    with live(log, store, say) as told:
+        told.begin(plan.run_id, plan.config)
+
+        def step(done: int, total: int, loss: float) -> None:
+            told.step(plan.run_id, done, loss)
+            on_step(done, total, loss)
+
+        record = run_one(plan, store, retries=True, on_step=step, say=say)
+        if record is not None:
+            told.finished(record)
+        return record
 
 
 def run_one(*arguments: Any, **options: Any) -> Record | None:

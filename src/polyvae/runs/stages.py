@@ -26,15 +26,11 @@ def stages_of(plan: Plan, model: TrainableModel) -> list[TrainingStage]:
     """
     settings, config = plan.settings, plan.config
     regularisers = plan.method.regularisers_for(plan.blueprint.options)
-    options = plan.method.chosen(plan.blueprint.options)
     if plan.method.compares_rows and parallel.team().size > 1:
         raise InputError(f"method {plan.method.name} compares all rows of a batch; train it in one process")
     weights = torch.tensor([m.weight for m in plan.modalities], device=plan.device)
     stages = []
-    for stage in plan.method.stages:
-        share = getattr(options, stage.share) if isinstance(stage.share, str) else stage.share
-        if share == 0:
-            continue
+    for stage, epochs in plan.method.planned(plan.blueprint.options, config.epochs):
         added = [r for r in regularisers if stage.objective in (None, r.name)]
         objective = _objective_of(plan, stage, added)
         beta = torch.tensor(config.beta, device=plan.device) if stage.warm_up else config.beta
@@ -43,7 +39,6 @@ def stages_of(plan: Plan, model: TrainableModel) -> list[TrainingStage]:
             how = {"beta": beta, "weights": weights, "generator": generator, **settings.options}
             return objective(model, batch, plan.mixture, **how)
 
-        epochs = max(1, round(share * config.epochs))
         names = tuple(regulariser.name for regulariser in added)
         prepare = None if stage.prepare is None else partial(stage.prepare, model)
         warm = partial(_rise, beta, config.beta, stage.warm_up) if isinstance(beta, Tensor) else None

@@ -15,7 +15,8 @@ from polyvae.schema import DrawsFile, HistoryLine, ViewsFile
 Damaged = Callable[[InputError], None]
 Item = TypeVar("Item")
 Read = TypeVar("Read")
-CONFIG, RECORD, VIEWS, DRAWS = "config.json", "record.json", "views.json", "draws.json"
+CONFIG, HISTORY, RECORD = "config.json", "history.jsonl", "record.json"
+VIEWS, DRAWS = "views.json", "draws.json"
 
 
 def raised(damage: InputError) -> None:
@@ -107,7 +108,7 @@ class RunStore:
 
     def history(self, run_id: str) -> list[dict[str, Any]]:
         """One entry per epoch; empty when the folder holds only a record. Raises InputError when it is damaged."""
-        return files.read_json_lines(self.folder(run_id) / "history.jsonl", HistoryLine)
+        return files.read_json_lines(self.folder(run_id) / HISTORY, HistoryLine)
 
     def samples(self, run_id: str) -> dict[str, Path]:
         """Sample grids: file stem -> PNG file."""

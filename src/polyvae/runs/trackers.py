@@ -1,13 +1,18 @@
-"""Finished runs for experiment trackers, written afterwards and by one process, so that training needs none."""
+"""Experiment trackers: runs under way as their history grows (`runs.live`), and finished ones (`export`).
 
+Both read what runs write. Training knows no tracker, so neither its numbers nor its ids depend on one.
+"""
+
+import contextvars
 import os
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.runs.record import Record
 from polyvae.runs.store import Damaged, RunStore, raised, readable
@@ -16,20 +21,130 @@ PROJECT = "polyvae"
 Scalars = dict[str, float]
 
 
-class Tracked(NamedTuple):
-    """What a tracker is told of a run: its id, its settings, its metrics, and (step, numbers) of every epoch."""
+class Tracker(Protocol):
+    """One run in a tracker. Whoever logs a step again, after an interruption, logs the same numbers."""
 
-    run_id: str
-    settings: dict[str, Any]
-    metrics: Scalars
-    curves: list[tuple[int, Scalars]]
+    def log(self, step: int, numbers: Scalars) -> None:
+        """Adds a point to each of these curves; steps never fall."""
+
+    def finish(self, metrics: Scalars, *, is_done: bool) -> None:
+        """Adds the final metrics and closes the run, as done or as failed."""
 
 
-def tracked(store: RunStore, record: Record) -> Tracked:
-    """A finished run as trackers take it: settings without those left open, curves under `train/` and `validation/`."""
-    settings = {name: value for name, value in record.config.to_dict().items() if value is not None}
-    curves = [(line.pop("step"), dict(_scalars("train", line))) for line in store.history(record.run_id)]
-    return Tracked(record.run_id, settings, record.metrics, curves)
+class _TensorBoard:
+    """Event files in the folder of the run: `tensorboard --logdir STORE`."""
+
+    def __init__(self, library: Any, run_id: str, settings: dict[str, Any], folder: Path) -> None:
+        self.settings = settings
+        self.writer = library.SummaryWriter(str(folder / run_id), flush_secs=2)
+
+    def log(self, step: int, numbers: Scalars) -> None:
+        for name, value in numbers.items():
+            self.writer.add_scalar(name, value, step)
+
+    def finish(self, metrics: Scalars, *, is_done: bool) -> None:
+        if is_done:
+            self.writer.add_hparams(self.settings, metrics, run_name=".")
+        self.writer.close()
+
+
+class _Mlflow:
+    """In `folder`, or where MLFLOW_TRACKING_URI says. MLflow allows no + in names: m0+m1 becomes m0.m1."""
+
+    def __init__(self, library: Any, run_id: str, settings: dict[str, Any], folder: Path | None) -> None:
+        self.client = library.MlflowClient(tracking_uri=None if folder is None else folder.as_uri())
+        found = self.client.get_experiment_by_name(PROJECT)
+        experiment = self.client.create_experiment(PROJECT) if found is None else found.experiment_id
+        self.run = self.client.create_run(experiment, run_name=run_id).info.run_id
+        for name, value in settings.items():
+            self.client.log_param(self.run, name, value)
+
+    def log(self, step: int, numbers: Scalars) -> None:
+        for name, value in numbers.items():
+            self.client.log_metric(self.run, re.sub(r"[^\w\-. /]", ".", name), value, step=step)
+
+    def finish(self, metrics: Scalars, *, is_done: bool) -> None:
+        self.log(0, metrics)
+        self.client.set_terminated(self.run, "FINISHED" if is_done else "FAILED")
+
+
+class _Trackio:
+    """Where TRACKIO_DIR said when trackio was imported; `trackio show` opens it."""
+
+    def __init__(self, library: Any, run_id: str, settings: dict[str, Any], folder: Path | None) -> None:
+        how = {"project": PROJECT, "name": run_id, "config": settings, "resume": "allow", "embed": False}
+        # `init` ends the run that it finds in its context: several go side by side in contexts of their own.
+        self.run = contextvars.copy_context().run(partial(library.init, **how))
+        self.step = 0
+
+    def log(self, step: int, numbers: Scalars) -> None:
+        self.step = step
+        self.run.log(numbers, step=step)
+
+    def finish(self, metrics: Scalars, *, is_done: bool) -> None:
+        if metrics:
+            self.run.log(metrics, step=self.step + 1)
+        self.run.finish()
+
+
+class _Wandb:
+    """Offline in `folder`, for `wandb sync`; without one, as the user's own settings of wandb say."""
+
+    def __init__(self, library: Any, run_id: str, settings: dict[str, Any], folder: Path | None) -> None:
+        how = {"project": PROJECT, "name": run_id, "id": run_id, "resume": "allow", "reinit": "create_new"}
+        where = {} if folder is None else {"dir": str(folder), "mode": "offline", "resume": None}
+        self.run = library.init(**how | where, config=settings, settings={"console": "off"})
+
+    def log(self, step: int, numbers: Scalars) -> None:
+        if step >= self.run.step:  # else it was logged before an interruption
+            self.run.log(numbers, step=step)
+
+    def finish(self, metrics: Scalars, *, is_done: bool) -> None:
+        self.run.summary.update(metrics)
+        self.run.finish(exit_code=0 if is_done else 1)
+
+
+class Kind(NamedTuple):
+    """A row of the table. open: called with (module, run id, settings, folder).
+
+    lies_in_store: whether a live run is kept in its run's folder, else where the tracker itself keeps runs.
+    close: called with the module in the end.
+    """
+
+    module: str
+    open: Callable[[Any, str, dict[str, Any], Any], Tracker]
+    lies_in_store: bool = False
+    close: Callable[[Any], None] = lambda library: None
+
+
+TRACKERS = {
+    "tensorboard": Kind("torch.utils.tensorboard", _TensorBoard, lies_in_store=True),
+    "mlflow": Kind("mlflow", _Mlflow),
+    "trackio": Kind("trackio", _Trackio),
+    "wandb": Kind("wandb", _Wandb, close=lambda library: library.teardown()),  # its service writes late
+}
+
+
+def library_of(tracker: str, flag: str) -> Any:
+    """The module of a tracker. Raises InputError, naming the flag, for a name not in the table or not installed."""
+    if tracker not in TRACKERS:
+        raise InputError(f"no tracker {tracker!r}; choose {', '.join(TRACKERS)}")
+    try:
+        return import_module(TRACKERS[tracker].module)
+    except ImportError as error:
+        install = f"pip install 'polyvae[{tracker}]'"
+        raise InputError(f"{flag} {tracker} needs it installed ({error}): {install}") from error
+
+
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """Settings as trackers take them: without those left open."""
+    return {name: value for name, value in config.to_dict().items() if value is not None}
+
+
+def point(line: dict[str, Any]) -> tuple[int, Scalars]:
+    """(step, numbers) of a line of the history, under `train/` and `validation/`."""
+    numbers = dict(_scalars("train", line))
+    return int(numbers.pop("train/step")), numbers
 
 
 def export(store: RunStore, records: list[Record], tracker: str, folder: Path, on_damage: Damaged = raised) -> int:
@@ -38,22 +153,26 @@ def export(store: RunStore, records: list[Record], tracker: str, folder: Path, o
     on_damage: is told of those whose history cannot be read, which are left out; else the first is raised.
     Raises InputError for an unknown tracker, one that is not installed, a folder in use, or nothing to export.
     """
-    if tracker not in TRACKERS:
-        raise InputError(f"no tracker {tracker!r}; choose {', '.join(TRACKERS)}")
     done = [record for record in records if record.is_done]
     if not done:
         raise InputError(f"no finished run in {store.root} to export")
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"--out {folder} is not empty, and a second export would double its runs; name a new folder")
-    module, write = TRACKERS[tracker]
     os.environ |= {"TRACKIO_DIR": str(folder.absolute()), "MLFLOW_ALLOW_FILE_STORE": "true"}  # read by their imports
-    try:
-        library = import_module(module)
-    except ImportError as error:
-        raise InputError(f"--to {tracker} needs it installed ({error}): pip install 'polyvae[trackers]'") from error
+    library = library_of(tracker, "--to")
+    kind = TRACKERS[tracker]
     folder.mkdir(parents=True, exist_ok=True)
-    runs = readable(partial(tracked, store), done, on_damage)
-    write(library, runs, folder.absolute())
+
+    def with_history(record: Record) -> tuple[Record, list[dict[str, Any]]]:
+        return record, store.history(record.run_id)
+
+    runs = readable(with_history, done, on_damage)
+    for record, history in runs:
+        run = kind.open(library, record.run_id, settings_of(record.config), folder.absolute())
+        for line in history:
+            run.log(*point(line))
+        run.finish(record.metrics, is_done=True)
+    kind.close(library)
     return len(runs)
 
 
@@ -63,56 +182,3 @@ def _scalars(prefix: str, line: dict[str, Any]) -> Iterator[tuple[str, float]]:
             yield from _scalars(name if name == "validation" else f"{prefix}/{name}", value)
         elif isinstance(value, int | float) and f"{prefix}/{name}" != "train/epoch":
             yield f"{prefix}/{name}", float(value)
-
-
-def _tensorboard(library: Any, runs: list[Tracked], folder: Path) -> None:
-    for run in runs:
-        with library.SummaryWriter(str(folder / run.run_id)) as writer:
-            for step, numbers in run.curves:
-                for name, value in numbers.items():
-                    writer.add_scalar(name, value, step)
-            writer.add_hparams(run.settings, run.metrics, run_name=".")
-
-
-def _mlflow(library: Any, runs: list[Tracked], folder: Path) -> None:
-    """Into files: `mlflow ui --backend-store-uri FOLDER`. MLflow allows no + in names: m0+m1 becomes m0.m1."""
-    client = library.MlflowClient(tracking_uri=folder.as_uri())
-    experiment = client.create_experiment(PROJECT)
-    for run in runs:
-        run_id = client.create_run(experiment, run_name=run.run_id).info.run_id
-        for name, value in run.settings.items():
-            client.log_param(run_id, name, value)
-        for step, numbers in [*run.curves, (0, run.metrics)]:
-            for name, value in numbers.items():
-                client.log_metric(run_id, re.sub(r"[^\w\-. /]", ".", name), value, step=step)
-        client.set_terminated(run_id)
-
-
-def _trackio(library: Any, runs: list[Tracked], folder: Path) -> None:
-    """Into the folder that TRACKIO_DIR named at its import: TRACKIO_DIR=FOLDER trackio show."""
-    for run in runs:
-        library.init(project=PROJECT, name=run.run_id, config=run.settings, embed=False)
-        for step, numbers in run.curves:
-            library.log(numbers, step=step)
-        library.log(run.metrics, step=run.curves[-1][0] + 1 if run.curves else 1)
-        library.finish()
-
-
-def _wandb(library: Any, runs: list[Tracked], folder: Path) -> None:
-    """As offline runs, which `wandb sync FOLDER/wandb/offline-run-*` sends."""
-    for run in runs:
-        named = {"project": PROJECT, "name": run.run_id, "id": run.run_id}
-        offline = library.init(**named, config=run.settings, dir=str(folder), mode="offline")
-        for step, numbers in run.curves:
-            offline.log(numbers, step=step)
-        offline.summary.update(run.metrics)
-        offline.finish()
-    library.teardown()  # its service writes late
-
-
-TRACKERS: dict[str, tuple[str, Callable[[Any, list[Tracked], Path], None]]] = {
-    "tensorboard": ("torch.utils.tensorboard", _tensorboard),
-    "mlflow": ("mlflow", _mlflow),
-    "trackio": ("trackio", _trackio),
-    "wandb": ("wandb", _wandb),
-}  # name -> (module, what writes runs with it)

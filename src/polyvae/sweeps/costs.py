@@ -4,8 +4,12 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
+from typing import Any, TypedDict
 
+from polyvae import files
 from polyvae.config import MODALITIES, NOT_HASHED, RunConfig
 from polyvae.errors import InputError
 from polyvae.methods import METHODS, decoded
@@ -19,6 +23,22 @@ ON_A_GPU = {"conv_half": 2.5e-6, "conv": 7.0e-7, "resnet": 1.4e-6}
 SCORING = 7.0  # seconds a run there, while others wait
 DRAWN = 0.5  # what one of several samples costs, beside the one sample of an ELBO
 VARIED = {"seed", "beta", *NOT_HASHED}
+MEASURED = Path(__file__).parent / "measured.json"  # by scripts/measured_costs.py
+
+
+class RowFile(TypedDict):
+    """A kind of run: its settings that are not defaults, the median of the seconds, and of how many runs."""
+
+    settings: dict[str, Any]
+    seconds: float
+    runs: int
+
+
+class MeasuredFile(TypedDict):
+    """measured.json: what runs of this project took, and where."""
+
+    machine: str
+    rows: list[RowFile]
 
 
 def work(config: RunConfig) -> float:
@@ -46,13 +66,44 @@ def estimate(configs: Sequence[RunConfig], records: Iterable[Record]) -> list[fl
     for record in records:
         seconds = record.total_seconds
         if record.is_done and seconds > 0:
-            measured[_kind(record.config)].append(seconds)
+            measured[kind(record.config)].append(seconds)
             with suppress(InputError):  # of a method that is not registered here: it says nothing of others
                 rates.append(seconds / work(record.config))
     if not rates:
         return None
     rate = median(rates)
-    return [median(measured.get(_kind(config), [rate * work(config)])) for config in configs]
+    return [median(measured.get(kind(config), [rate * work(config)])) for config in configs]
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What runs would take on the machine where the results of this project were made, beside other work.
+
+    seconds: of each run, None where no run of its data set and network was measured. is_measured: whether runs that
+    differ in seed and beta alone were; the others are scaled by `work`.
+    """
+
+    machine: str
+    seconds: list[float | None]
+    is_measured: list[bool]
+
+
+def estimate_elsewhere(configs: Sequence[RunConfig]) -> Elsewhere:
+    """From the table that comes with the package, for a CPU on which nothing has run yet."""
+    content = files.read_object(MEASURED, MeasuredFile)
+    known: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for row in content["rows"]:
+        config = RunConfig.from_dict(row["settings"])
+        record = Record(run_id=config.run_id(), config=config, status="done", seconds={"all": row["seconds"]})
+        known[config.dataset, config.network].append(record)
+    seconds: list[float | None] = [None] * len(configs)
+    for pair, records in known.items():
+        places = [i for i, config in enumerate(configs) if (config.dataset, config.network) == pair]
+        found = estimate([configs[i] for i in places], records) or [None] * len(places)
+        for i, value in zip(places, found, strict=True):
+            seconds[i] = value
+    kinds = {kind(record.config) for records in known.values() for record in records}
+    return Elsewhere(content["machine"], seconds, [kind(config) in kinds for config in configs])
 
 
 def estimate_on_gpu(configs: Sequence[RunConfig]) -> float | None:
@@ -83,5 +134,6 @@ def longest_first(configs: Sequence[RunConfig], records: Iterable[Record]) -> li
     return [configs[i] for i in order]
 
 
-def _kind(config: RunConfig) -> str:
+def kind(config: RunConfig) -> str:
+    """What runs have in common that differ in seed and beta alone."""
     return json.dumps({k: v for k, v in config.to_dict().items() if k not in VARIED}, sort_keys=True)

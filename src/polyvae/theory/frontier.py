@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linprog
 
 from polyvae import subsets
 from polyvae.errors import InputError
@@ -48,6 +47,8 @@ def best_mix(law: Law, observed: float, *, least_share: float = 0.0) -> Mix:
         raise InputError(f"{count} modalities have too many subsets; at most {MOST_LP_MODALITIES}")
     bits = np.arange(1, 2**count)
     size = (bits[:, None] >> np.arange(count) & 1).sum(1)
+    from scipy.optimize import linprog  # here: it starts slowly, and training needs it nowhere
+
     solution = linprog(
         H.joint - H.values[bits],
         A_eq=np.stack([np.ones(len(bits)), size]),

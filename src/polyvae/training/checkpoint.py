@@ -1,9 +1,10 @@
 """Checkpoints: one safetensors file with weights, optimiser state, best weights and the place in the run."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,14 @@ def save(
     files.write_tensors(path, tensors, {"progress": asdict(progress), "sha256": files.digest(tensors)})
 
 
+def place(path: Path) -> Progress:
+    """The place in the run alone. Raises InputError when the file is damaged."""
+    meta = files.read_meta(path)
+    if (fault := schema.fault(meta, Meta)) is not None:
+        raise files.damaged(path, fault)
+    return _progress(meta)
+
+
 def load(path: Path, model: nn.Module) -> tuple[Progress, dict[str, Tensor], dict[int, dict[str, Tensor]]]:
     """Restores the model's weights; returns the place in the run, the best weights and the optimiser's state.
 
@@ -101,5 +110,8 @@ def load(path: Path, model: nn.Module) -> tuple[Progress, dict[str, Tensor], dic
     for name, value in parts["optimiser"].items():
         index, _, key = name.partition(".")
         states.setdefault(int(index), {})[key] = value
-    progress = {f.name: meta["progress"][f.name] for f in fields(Progress) if f.name in meta["progress"]}
-    return Progress(**progress), parts["best"], states
+    return _progress(meta), parts["best"], states
+
+
+def _progress(meta: Mapping[str, Any]) -> Progress:
+    return Progress(**{f.name: meta["progress"][f.name] for f in fields(Progress) if f.name in meta["progress"]})
