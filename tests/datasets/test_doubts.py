@@ -7,8 +7,8 @@ import torch
 import polyvae as pv
 from polyvae.config import RunConfig
 from polyvae.datasets import load
-from polyvae.datasets.own.arrays import read_parts
 from polyvae.datasets.own.new_rows import load_like
+from polyvae.datasets.own.reading import read_parts
 from polyvae.errors import InputError
 from polyvae.runs.plan import make_plan
 

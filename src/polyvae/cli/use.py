@@ -29,9 +29,10 @@ from polyvae.cli.common import (
 from polyvae.cli.progress import Bar
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own import writers
-from polyvae.datasets.own.arrays import read_parts
 from polyvae.datasets.own.new_rows import like, load_like, with_given
 from polyvae.datasets.own.parts import Parts
+from polyvae.datasets.own.reading import read_parts
+from polyvae.datasets.own.roles import Roles
 from polyvae.datasets.own.writers import Rows
 from polyvae.errors import InputError
 from polyvae.fitting import SamplerKind
@@ -81,9 +82,16 @@ class ModelFlags:
         use_threads(self.threads)
         return load(self.folder, weights=self.weights, prior=prior).to(device_named(self.device))
 
+    def parts(self, data: str) -> Parts:
+        """What `data` hold: columns have the roles that they had when the model was trained."""
+        store = RunStore(self.folder.parent)
+        return read_parts(data, Roles.of(store.config(self.folder.name)).for_new_rows())
+
     def rows(self, model: Model, data: str | None) -> MultimodalDataset:
         """The rows of `data` in the model's form; without, the run's test rows."""
-        return plan_of(self.folder).test if data is None else load_like(data, model.modalities, covariate_of(model))
+        if data is None:
+            return plan_of(self.folder).test
+        return load_like(self.parts(data), model.modalities, covariate_of(model))
 
     @property
     def is_scored(self) -> bool:
@@ -206,7 +214,7 @@ def impute(
     vae = model.load(out=out)
     level = _level(vae, covariate)
     out = out_like(out, "imputed", data, vae.modalities)
-    came_in = read_parts(data)
+    came_in = model.parts(data)
     rows, given = load_like(came_in, vae.modalities, covariate_of(vae)), like(came_in, vae.modalities)
     torch.manual_seed(derive_seed(model.seed, "impute"))
     calibration = load_calibration(model.folder) if model.is_scored else None
@@ -219,7 +227,7 @@ def impute(
         filled = _imputed(modality, rows.values[modality.name], lacking, [part[modality.name] for part in parts], draws)
         arrays |= _with_given(modality, filled, given.values.get(modality.name), seen)
         arrays[f"{modality.name}.mask"] = seen
-    written = writers.write(out, vae.modalities, arrays, rows_of(vae, given, data))
+    written = writers.write(out, vae.modalities, arrays, rows_of(given, data))
     if not model.quiet:
         absent = int((~rows.present).sum())
         said = f"{len(rows)} rows, {absent} missing modalities filled in from {draws} draws each"
@@ -296,11 +304,9 @@ def out_like(
     return out_file(path)
 
 
-def rows_of(model: Model, parts: Parts, data: str) -> Rows:
+def rows_of(parts: Parts, data: str) -> Rows:
     """The names of the rows of the data, for files made from them."""
-    covariate = covariate_of(model)
-    passed = {} if covariate is None else {covariate.name: parts.values[covariate.name]}
-    return Rows(parts.ids, parts.named_labels, passed, parts.headings, Path(data))
+    return Rows(parts.ids, parts.named_labels, parts.about, parts.headings, Path(data))
 
 
 def _trust(names: Sequence[str], folder: Path) -> list[str]:

@@ -13,6 +13,7 @@ class Parts(NamedTuple):
 
     ids: (row,), the names of the rows. features: name -> names of a table's columns, where there are any. classes:
     names of the labels, where there are any. settings: name -> what the file itself says as `modalities.json` does.
+    about: column -> (row,), words or integers: the covariate and the group, where they were asked for.
     """
 
     values: dict[str, np.ndarray]
@@ -23,6 +24,7 @@ class Parts(NamedTuple):
     classes: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = {}
     headings: Headings = HEADINGS
+    about: Mapping[str, np.ndarray] = {}
 
     @property
     def named_labels(self) -> np.ndarray | None:

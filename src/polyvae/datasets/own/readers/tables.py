@@ -14,7 +14,8 @@ import numpy as np
 
 from polyvae.archives import check_memory
 from polyvae.datasets.own.missing import AS_TEXT
-from polyvae.datasets.own.readers.content import ID, LABELS, Sheet, View
+from polyvae.datasets.own.readers.content import ID, Sheet, View
+from polyvae.datasets.own.roles import Roles, check_single_label
 from polyvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 MISSING = ("", "NA", "N/A", *AS_TEXT)
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 FORMATS = (*SEPARATORS, ".parquet")
+WORDS = "words are a view by themselves, without a prefix or in a .toml, or tell of the rows"
 ALONE = 20  # columns without a prefix; more are the features of one modality whose name was not said
 
 
@@ -39,10 +41,9 @@ def open_table(path: Path, ids: str | None = None) -> Sheet:
     return Sheet(path, frame, ids, first_line=2 if suffix in SEPARATORS else None)
 
 
-def views_by_prefix(path: Path) -> list[View]:
-    sheet = open_table(path)
-    groups: dict[str, list[str]] = {}
-    for column in _values_of(sheet):
+def views_by_prefix(sheet: Sheet, roles: Roles) -> list[View]:
+    path, groups = sheet.path, {}
+    for column in _values_of(sheet, roles):
         prefix, dot, feature = column.partition(".")
         groups.setdefault(prefix if prefix and dot and feature else column, []).append(column)
     alone = [name for name, columns in groups.items() if columns == [name]]
@@ -54,9 +55,10 @@ def views_by_prefix(path: Path) -> list[View]:
     return [view_of_columns(name, sheet, columns) for name, columns in groups.items()]
 
 
-def views_by_stem(paths: Sequence[Path]) -> list[View]:
-    sheets = [open_table(path) for path in paths]
-    return [view_of_columns(sheet.path.stem, sheet, _values_of(sheet)) for sheet in sheets]
+def views_by_stem(sheets: Sequence[Sheet], roles: Roles) -> list[View]:
+    """One for every sheet that has more than ids and what `roles` name."""
+    columns = {sheet: _values_of(sheet, roles) for sheet in sheets}
+    return [view_of_columns(sheet.path.stem, sheet, names) for sheet, names in columns.items() if names]
 
 
 def view_of_columns(name: str, sheet: Sheet, columns: Sequence[str], settings: dict[str, Any] | None = None) -> View:
@@ -79,8 +81,11 @@ def words(sheet: Sheet, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
     return np.array(values.cast(str).to_list(), dtype=object), ()
 
 
-def _values_of(sheet: Sheet) -> list[str]:
-    return [column for column in sheet.frame.columns if column not in (*LABELS, sheet.ids)]
+def _values_of(sheet: Sheet, roles: Roles) -> list[str]:
+    columns = [name for name in sheet.frame.columns if name not in roles.left_out]
+    if roles.label in columns:
+        check_single_label(str(roles.label), columns)
+    return [name for name in columns if name not in roles.named and name != sheet.ids]
 
 
 def _numbers(sheet: Sheet, columns: list[str], name: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -107,10 +112,10 @@ def _number(sheet: Sheet, column: str) -> "pl.Series":
     if not wrong.any():  # nothing is there
         return found
     row = int(wrong.arg_max() or 0)
-    fix = "correct it, or leave it empty if it is missing" if found.is_not_null().any() else "give it no prefix"
-    raise InputError(
-        f"{sheet.place(column)}, {sheet.row(row)}: {values[row]!r} is no number; {fix} (words are a view of their own)"
-    )
+    flags = ", ".join(f"--{role} {column}" for role in ("label", "covariate", "group"))
+    is_typo = bool(found.is_not_null().any())
+    fix = "correct it, or leave it empty if it is missing" if is_typo else f"{WORDS}: {flags} or --leave-out {column}"
+    raise InputError(f"{sheet.place(column)}, {sheet.row(row)}: {values[row]!r} is no number; {fix}")
 
 
 def _is_numeric(column: "pl.Series") -> bool:
