@@ -48,6 +48,7 @@ from polyvae.runs.finished import plan_of
 from polyvae.runs.plan import device_named
 from polyvae.runs.saving import load, load_calibration, scored_weights
 from polyvae.runs.store import RunStore
+from polyvae.runs.verdict import verdict
 
 CHUNK = 100  # rows at a time
 SHOWN = 20  # columns of the picture
@@ -190,8 +191,8 @@ def impute(
     """Fill in missing modalities and single missing cells, in the units of the data.
 
     This writes a file in the format of the data. Complete rows are copied unchanged.
-    .csv, .tsv, .parquet: the columns of the data. Beside OUT.csv, the tables OUT.sd.csv, OUT.low.csv and OUT.high.csv
-    have the same columns.
+    .csv, .tsv, .parquet: the columns of the data. Beside OUT.csv, the tables OUT.low.csv and OUT.high.csv have
+    the same columns (of classes and texts what was filled in), and OUT.sd.csv those of numbers.
     .h5ad, .h5mu: a copy, with layers["imputed"], "imputed_sd", "imputed_low" and "imputed_high".
     .npz: <name> holds the observed values, or the mean of the draws where they are missing. <name>.sd is the standard
     deviation of the draws (0 for an observed cell), <name>.low and <name>.high are the ends of an 80 % interval, and
@@ -310,18 +311,21 @@ def rows_of(parts: Parts, data: str) -> Rows:
 
 
 def _trust(names: Sequence[str], folder: Path) -> list[str]:
-    """Lines about intervals and errors, from the record."""
+    """Lines about errors and intervals, from the record: doubts, and the verdict or, of older runs, the coverage."""
     record = RunStore(folder.parent).record(folder.name)
-    metrics, notes = ({}, {}) if record is None else (record.metrics, record.notes)
-    held, worse = [], []
+    if record is None:
+        return []
+    metrics, held, worse = record.metrics, [], []
     for name in names:
         coverage, rmse = (keys.imputation(keys.all_but(name, names), name, score) for score in ("coverage", "rmse"))
         held += [f"{name} {metrics[coverage]:.0%}"] if coverage in metrics else []
-        worse += [f"{name}: {notes[rmse]}"] if rmse in notes else []
-    if held:
-        shares = ", ".join(held)
-        held = [f"Given all other modalities, 80 % intervals held this share of the truth on test rows: {shares}"]
-    return worse + held
+        worse += [f"{name}: {record.notes[rmse]}"] if rmse in record.notes else []
+    said = verdict({record.config.method: metrics}, names, seeds=1)
+    if held and not said:
+        said = (
+            f"Given all other modalities, 80 % intervals held this share of the truth on test rows: {', '.join(held)}"
+        )
+    return [*worse, *([said] if said else [])]
 
 
 def _rows_to_use(rows: MultimodalDataset, names: Sequence[str], count: int) -> list[int]:

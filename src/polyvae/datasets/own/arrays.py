@@ -87,13 +87,12 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
         levels = levels_of(covariate_of(options.covariate, by_row, train), by_row[chosen])
     description = {**parts.settings, **_description(source, parts.values)}
     specs, values, warnings = [], {}, {"label": doubts_of_labels(parts.labels)}
-    for column, (name, array) in enumerate(parts.values.items()):
-        entry, present = description.get(name, {}), parts.present[:, column]
-        spec, stored = interpret(name, array, present, entry, train, options.scaling, options.text_length)
-        if names := parts.features.get(name):
-            spec = replace(spec, feature_names=names)
+    for place, (name, array) in enumerate(parts.values.items()):
+        entry, present = description.get(name, {}), parts.present[:, place]
+        columns = parts.features.get(name, ())
+        spec, stored = interpret(name, array, present, entry, train, options.scaling, options.text_length, columns)
         specs.append(spec)
-        warnings[name] = doubts(spec, array, present, train)
+        warnings[name] = doubts(spec, array, present, train, parts.ids)
         values[name] = torch.from_numpy(stored[chosen])
     info = {
         "source": str(source) if source else "memory",

@@ -52,7 +52,7 @@ def load_like(
         present[:, column] = torch.from_numpy(here)
         array, note = _aligned(modality, parts.values[modality.name], parts.features.get(modality.name, ()))
         values[modality.name] = _stored(modality, array, here)
-        warnings[modality.name] = " ".join(filter(None, [note, doubts(modality, array, here)]))
+        warnings[modality.name] = " ".join(filter(None, [note, doubts(modality, array, here, ids=parts.ids)]))
     labels = None if parts.labels is None else torch.from_numpy(parts.labels)
     info = {"warnings": {name: text for name, text in warnings.items() if text}}
     return MultimodalDataset("arrays", tuple(modalities), values, present, labels, info, levels=levels, ids=parts.ids)

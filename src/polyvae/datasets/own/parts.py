@@ -35,3 +35,9 @@ class Parts(NamedTuple):
 def named(labels: np.ndarray | None, names: Sequence[str]) -> np.ndarray | None:
     """Labels as their names, where they have some."""
     return labels if labels is None or not len(names) else np.array(names)[labels]
+
+
+def called(row: int, ids: np.ndarray) -> str:
+    """A row in words: by its id, if the user gave ids, which else are the numbers of rows."""
+    is_number = ids.dtype.kind in "iu" and ids[row] == row
+    return f"row {row}" if is_number else f"row {row} (id {str(ids[row])!r})"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from polyvae.archives import NO_OBJECTS
 from polyvae.datasets.own.missing import without_marks
-from polyvae.datasets.own.parts import Parts
+from polyvae.datasets.own.parts import Parts, called
 from polyvae.datasets.own.readers import read
 from polyvae.datasets.own.readers.content import Content
 from polyvae.datasets.own.roles import LABELS, Roles
@@ -91,12 +91,6 @@ def _label_keys(arrays: Mapping[str, np.ndarray]) -> list[str]:
     if len(given) > 1:
         raise InputError("the data have both 'label' and 'labels'; keep only one")
     return given
-
-
-def called(row: int, ids: np.ndarray) -> str:
-    """A row in words: by its id, if the user gave ids, which else are the numbers of rows."""
-    is_number = ids.dtype.kind in "iu" and ids[row] == row
-    return f"row {row}" if is_number else f"row {row} (id {str(ids[row])!r})"
 
 
 def _of_each_row(
