@@ -32,7 +32,8 @@ class DataOptions:
     modalities: Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")] | None = None
     """Number of modalities of a generated data set. Default 5."""
     data: str | None = None
-    """Your own data: a .npz, .csv, .tsv, .parquet, .h5ad, .h5mu or .toml file, several (a.csv,b.csv) or a folder."""
+    """Your own data: a .npz, .csv, .tsv, .parquet, .h5ad, .h5mu or .toml file, several (a.csv,b.csv), a folder of them,
+    or one that Hugging Face's datasets saved."""
     test_data: str | None = None
     """Your own test rows, in files of the same columns. Default: a fifth of the rows of --data."""
     data_dir: str | None = None

@@ -91,8 +91,8 @@ def _answer(facts: Facts, advice: Advice) -> Iterator[str]:
     shares = [f"{max(0.0, share):.0%} of the variance of {name}" for name, share in facts.ridge.items()]
     if shares:
         yield (
-            f"Ridge regression explains {', '.join(shares)} from the other modalities ({facts.held_out} held-out rows). "
-            "A model is worth its while only if it does better: `polyvae run` says whether it does."
+            f"Ridge regression explains {', '.join(shares)} from the other modalities ({facts.held_out} held-out rows)."
+            " A model is worth its while only if it does better: `polyvae run` says whether it does."
         )
     for best in advice.choices[:1]:
         yield f"Method: {best.method}, since {'; '.join(best.reasons)}."

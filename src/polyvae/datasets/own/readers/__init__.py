@@ -8,7 +8,8 @@ from pathlib import Path
 
 from polyvae import archives
 from polyvae.datasets.own.readers import omics
-from polyvae.datasets.own.readers.content import Content
+from polyvae.datasets.own.readers.content import Content, Sheet
+from polyvae.datasets.own.readers.hf import is_data_set, open_data_set
 from polyvae.datasets.own.readers.omics import open_omics, views_of_omics
 from polyvae.datasets.own.readers.tables import FORMATS, open_table, views_by_prefix, views_by_stem
 from polyvae.datasets.own.readers.views import joined, read_toml
@@ -20,8 +21,8 @@ def _read_npz(path: Path, roles: Roles) -> Content:
     return Content(roles.applied(archives.read_npz(path)))
 
 
-def _read_table(path: Path, roles: Roles) -> Content:
-    sheet = open_table(path)
+def _read_table(path: Path, roles: Roles, open_sheet: Callable[[Path], Sheet] = open_table) -> Content:
+    sheet = open_sheet(path)
     return joined(views_by_prefix(sheet, roles), roles, [sheet])
 
 
@@ -45,6 +46,8 @@ def read(data: Path | str, roles: Roles) -> Content:
     Raises InputError that names the file, the column and the row, and the fix.
     """
     path = Path(data)
+    if is_data_set(path):
+        return _read_table(path, roles, open_data_set)
     if path.is_dir():
         found = (file for file in path.iterdir() if file.suffix.lower() in (*FORMATS, ".npy"))
         return _read_several(roles, path, sorted(found))

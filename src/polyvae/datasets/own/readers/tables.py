@@ -15,6 +15,7 @@ import numpy as np
 from polyvae.archives import check_memory
 from polyvae.datasets.own.missing import AS_TEXT
 from polyvae.datasets.own.readers.content import ID, Sheet, View
+from polyvae.datasets.own.readers.pictures import read_pictures
 from polyvae.datasets.own.roles import Roles, check_single_label
 from polyvae.errors import InputError
 
@@ -33,12 +34,16 @@ def open_table(path: Path, ids: str | None = None) -> Sheet:
 
     Raises InputError for what is no table.
     """
-    frame, suffix = _frame(path), path.suffix.lower()
+    return sheet_of(path, _frame(path), ids, 2 if path.suffix.lower() in SEPARATORS else None)
+
+
+def sheet_of(path: Path, frame: "pl.DataFrame", ids: str | None = None, first_line: int | None = None) -> Sheet:
+    """ids: as for `open_table`. Raises InputError for a frame without rows."""
     if not frame.width or not frame.height:
         raise InputError(f"{path} holds no rows; its first line must name the columns, and a row follow")
     if ids is None and (ID in frame.columns or _names_rows(frame)):
         ids = ID if ID in frame.columns else frame.columns[0]
-    return Sheet(path, frame, ids, first_line=2 if suffix in SEPARATORS else None)
+    return Sheet(path, frame, ids, first_line=first_line)
 
 
 def views_by_prefix(sheet: Sheet, roles: Roles) -> list[View]:
@@ -62,13 +67,38 @@ def views_by_stem(sheets: Sequence[Sheet], roles: Roles) -> list[View]:
 
 
 def view_of_columns(name: str, sheet: Sheet, columns: Sequence[str], settings: dict[str, Any] | None = None) -> View:
-    """Numbers, or the one column of words that there is."""
+    """Numbers, or the one column of words, of lists of numbers, or of the bytes of pictures that there is."""
+    import polars as pl
+
     columns = list(columns)
     if not columns:
         raise InputError(f"{sheet.path} has no column left for {name!r}; it holds ids and labels alone")
-    is_words = len(columns) == 1 and not _is_numeric(sheet.column(columns[0]))
-    read: Callable = partial(words, sheet, columns[0]) if is_words else partial(_numbers, sheet, columns, name)
+    only = sheet.column(columns[0]) if len(columns) == 1 else None
+    read: Callable = partial(_numbers, sheet, columns, name)
+    if only is not None and only.dtype == pl.Binary:
+        read = partial(read_pictures, sheet, columns[0], Path(), None)
+    elif only is not None and isinstance(only.dtype, pl.List | pl.Array):
+        read = partial(_lists, sheet, columns[0])
+    elif only is not None and not _is_numeric(only):
+        read = partial(words, sheet, columns[0])
     return View(name, sheet, read, settings or {})
+
+
+def _lists(sheet: Sheet, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Lists of numbers, nested to any depth, as an array whose rows are NaN where there is none."""
+    lists = sheet.column(column).to_list()
+    shapes = {np.shape(value) for value in lists if value is not None} if _are_even(lists) else set()
+    if len(shapes) != 1:
+        raise InputError(f"{sheet.place(column)} holds lists of different lengths; make them equal")
+    empty = np.full(next(iter(shapes)), np.nan)
+    return np.array([empty if value is None else value for value in lists]), ()
+
+
+def _are_even(lists: Sequence[Any]) -> bool:
+    try:
+        return all(np.asarray(value, dtype=float).ndim > 0 for value in lists if value is not None)
+    except ValueError:
+        return False
 
 
 def words(sheet: Sheet, column: str) -> tuple[np.ndarray, tuple[str, ...]]:

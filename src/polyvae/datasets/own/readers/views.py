@@ -36,6 +36,7 @@ import numpy as np
 
 from polyvae.datasets.own.readers import omics
 from polyvae.datasets.own.readers.content import Content, Headings, Sheet, View
+from polyvae.datasets.own.readers.hf import is_data_set, open_data_set
 from polyvae.datasets.own.readers.omics import open_omics, view_of_matrix
 from polyvae.datasets.own.readers.pictures import read_pictures
 from polyvae.datasets.own.readers.tables import FORMATS, open_table, view_of_columns, words
@@ -154,11 +155,15 @@ def _entry(path: Path, name: str, entry: Any, file: str | None) -> dict[str, Any
 
 def _sheets(file: Path, ids: str | None) -> dict[str, Sheet]:
     suffix = file.suffix.lower()
+    if is_data_set(file):
+        return {"": open_data_set(file, ids)}
     if suffix in FORMATS:
         return {"": open_table(file, ids)}
     if suffix in omics.FORMATS:
         return open_omics(file)
-    raise InputError(f"{file}: views are taken of {', '.join(FORMATS)}, .h5ad and .h5mu files")
+    raise InputError(
+        f"{file}: views are taken of {', '.join(FORMATS)}, .h5ad and .h5mu files, and of data sets of Hugging Face"
+    )
 
 
 def _view(
