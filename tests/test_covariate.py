@@ -234,7 +234,7 @@ def test_methods_and_networks_that_cannot_be_told_are_refused():
     for method in set(METHODS) - {*TAKING, "custom"}:
         with pytest.raises(InputError, match=f"method {method} takes none"):
             make_plan(CONFIG.with_(method=method), leveled())
-    with pytest.raises(InputError, match="--covariate batch is a key of --data"):
+    with pytest.raises(InputError, match="--covariate is about --data; leave it out"):
         make_plan(CONFIG.with_(covariate="batch"), leveled())
     own = {"a": (torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))}
     with pytest.raises(InputError, match="your own networks"):

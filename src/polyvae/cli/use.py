@@ -311,7 +311,7 @@ def rows_of(parts: Parts, data: str) -> Rows:
 
 
 def _trust(names: Sequence[str], folder: Path) -> list[str]:
-    """Lines about errors and intervals, from the record: doubts, and the verdict or, of older runs, the coverage."""
+    """Lines about errors and intervals, from the record: doubts, coverage, and the verdict."""
     record = RunStore(folder.parent).record(folder.name)
     if record is None:
         return []
@@ -320,12 +320,12 @@ def _trust(names: Sequence[str], folder: Path) -> list[str]:
         coverage, rmse = (keys.imputation(keys.all_but(name, names), name, score) for score in ("coverage", "rmse"))
         held += [f"{name} {metrics[coverage]:.0%}"] if coverage in metrics else []
         worse += [f"{name}: {record.notes[rmse]}"] if rmse in record.notes else []
-    said = verdict({record.config.method: metrics}, names, seeds=1)
-    if held and not said:
-        said = (
+    if held:
+        held = [
             f"Given all other modalities, 80 % intervals held this share of the truth on test rows: {', '.join(held)}"
-        )
-    return [*worse, *([said] if said else [])]
+        ]
+    said = verdict({record.config.method: metrics}, names, seeds=1)
+    return [*worse, *held, *filter(None, [said])]
 
 
 def _rows_to_use(rows: MultimodalDataset, names: Sequence[str], count: int) -> list[int]:

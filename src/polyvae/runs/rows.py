@@ -40,7 +40,7 @@ def load_splits(
     if data is not None:
         if told := [name for name in OF_FILES if getattr(config, name) is not None]:
             raise InputError(
-                f"{flag(told[0])} is about --data; a data set of your own has labels, levels, groups, test"
+                f"{flag(told[0])} is about --data; leave it out, since the data set was given as an object"
             )
         if test is None:
             train, test = _cut(data, config.test_size or max(1, len(data) // 5), config.data_seed, "--test-size")
