@@ -55,6 +55,7 @@ def test_a_released_default_never_changes():
         **dict.fromkeys(
             ("split_by", "crop", "scaling", "text_length", "data_options", "objective_samples", "prior_components")
         ),
+        **dict.fromkeys(("label", "group", "leave_out", "test_data")),
     }
 
 

@@ -206,7 +206,7 @@ def test_a_covariate_from_a_file_to_what_is_filled_in(tmp_path, capsys):
         ([*impute_new, "--covariate", "batch=Z"], "'Z' is none of those trained on: A, B"),
         (
             ["generate", name, *place, *out, "--given", "rna", "--data", str(tmp_path / "bare.npz")],
-            "'batch' is not a key of the data",
+            "'batch' is not in the data",
         ),
     ):
         with pytest.raises(SystemExit):
@@ -217,11 +217,11 @@ def test_a_covariate_from_a_file_to_what_is_filled_in(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"batch": None}, "'batch' is not a key"),
+        ({"batch": None}, "'batch' is not in the data"),
         ({"batch": np.linspace(0, 1, 40)}, "one word or integer per row"),
         ({"batch": np.array(["A"] * 39 + [None], object)}, "missing in row 39"),
         ({"batch": np.array([f"row {i}" for i in range(40)])}, "no training row has batch 'row "),
-        ({"rna": None, "surface": None}, "only the covariate"),
+        ({"rna": None, "surface": None}, "hold only batch"),
     ],
 )
 def test_covariates_that_are_none_are_refused(changes, words):
@@ -234,7 +234,7 @@ def test_methods_and_networks_that_cannot_be_told_are_refused():
     for method in set(METHODS) - {*TAKING, "custom"}:
         with pytest.raises(InputError, match=f"method {method} takes none"):
             make_plan(CONFIG.with_(method=method), leveled())
-    with pytest.raises(InputError, match="--covariate batch is a key of --data"):
+    with pytest.raises(InputError, match="--covariate is about --data; leave it out"):
         make_plan(CONFIG.with_(covariate="batch"), leveled())
     own = {"a": (torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))}
     with pytest.raises(InputError, match="your own networks"):

@@ -13,7 +13,7 @@ from polyvae.errors import InputError
 from polyvae.schema import Rule
 
 # Left out of the run id: what does not change the trained model, and what enters by its content instead.
-NOT_HASHED = {"device", "metrics", "importance_samples", "data_dir", "data", "subsets"}
+NOT_HASHED = {"device", "metrics", "importance_samples", "data_dir", "data", "test_data", "subsets"}
 
 LONGEST = 160  # bytes of names in a run id: file systems take 255
 OWN = "arrays"  # the data set of --data
@@ -32,7 +32,10 @@ class DataOptions:
     modalities: Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")] | None = None
     """Number of modalities of a generated data set. Default 5."""
     data: str | None = None
-    """Your own data: a .npz, .csv, .tsv, .parquet, .h5ad, .h5mu or .toml file, several (a.csv,b.csv) or a folder."""
+    """Your own data: a .npz, .csv, .tsv, .parquet, .h5ad, .h5mu or .toml file, several (a.csv,b.csv), a folder of them,
+    or one that Hugging Face's datasets saved."""
+    test_data: str | None = None
+    """Your own test rows, in files of the same columns. Default: a fifth of the rows of --data."""
     data_dir: str | None = None
     """Folder that holds mnist/, polymnist/, cub/ and backgrounds/. Default: $POLYVAE_DATA, else the embedded digits."""
     scale: Annotated[float, Rule(lambda v: 0 < v < 1, "between 0 and 1, exclusive")] | None = None
@@ -55,9 +58,15 @@ class DataOptions:
     standard."""
     text_length: Annotated[int, Rule(lambda v: 2 <= v <= 4096, "from 2 to 4,096")] | None = None
     """Largest number of tokens (words and punctuation marks) of your own texts, with the end token. Default 32."""
+    label: str | None = None
+    """Column (or key) of your own data with the class of a row. Default: label or labels, if there is one."""
     covariate: str | None = None
-    """Key of a covariate in your own data, such as batch: one word or integer per row. Encoders and decoders read it,
-    so codes need not hold it."""
+    """Column (or key) of a covariate in your own data, such as batch: one word or integer per row. Encoders and
+    decoders read it, so codes need not hold it."""
+    group: str | None = None
+    """Column (or key) of your own data, such as patient: rows of one group are never on both sides of a split."""
+    leave_out: str | None = None
+    """Columns, keys or modalities of your own data that are not read, comma-separated."""
     data_options: str | None = None
     """Options of a data set from a plug-in: name=value,name=value."""
 
@@ -70,7 +79,8 @@ class DataOptions:
 
 
 # What defines a generated data set beside its seed and its sizes. Files enter by their content.
-DATA_OPTIONS = tuple(field.name for field in fields(DataOptions) if field.name not in ("data", "data_dir"))
+PLACES = ("data", "test_data", "data_dir")
+DATA_OPTIONS = tuple(field.name for field in fields(DataOptions) if field.name not in PLACES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +99,7 @@ class RunConfig(DataOptions):
     train_size: Count | None = None
     """Number of training rows. Default: all."""
     test_size: Count | None = None
-    """Number of test rows. Default: all, or 20 % of your own data."""
+    """Number of test rows. Default: all, or 20 % of your own data. With --group: about so many."""
     validation_fraction: Annotated[float, Rule(lambda v: 0 <= v < 1, "at least 0 and below 1")] | None = None
     """Share of the training rows that is held out to choose the best weights. Default .1 for arrays, else 0."""
     method: str = "mopoe"

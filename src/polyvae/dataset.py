@@ -32,6 +32,7 @@ class MultimodalDataset:
     places: name -> Int64 (row,), which part of the picture shows what the label says, where that is known.
     levels: of a covariate, which encoders and decoders are told beside the values, or None.
     ids: (row,) integers or strings, the user's names of the rows; None where they have none.
+    groups: (row,) integers or strings, None where there are none. Rows of one group stay together in every split.
     """
 
     name: str
@@ -44,6 +45,7 @@ class MultimodalDataset:
     places: Mapping[str, Tensor] = field(default_factory=dict)
     levels: Levels | None = None
     ids: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         names = [m.name for m in self.modalities]
@@ -121,8 +123,9 @@ class MultimodalDataset:
     def rows(self, indices: Tensor | Sequence[int]) -> "MultimodalDataset":
         """Only the rows `indices`, in that order."""
         places = torch.as_tensor(indices)
-        ids = None if self.ids is None else self.ids[places.cpu().numpy()]
-        return replace(self.mapped(lambda tensor: tensor[places]), ids=ids)
+        at = places.cpu().numpy()
+        ids, groups = (None if names is None else names[at] for names in (self.ids, self.groups))
+        return replace(self.mapped(lambda tensor: tensor[places]), ids=ids, groups=groups)
 
     def at_epoch(self, epoch: int) -> "MultimodalDataset":
         """The same rows showing the variant of this epoch: all of them in turn; epoch 0 shows `values`."""
@@ -158,10 +161,29 @@ class MultimodalDataset:
         if self.levels is not None:
             digest.update(repr(self.levels.covariate.to_json()).encode())
             by_row = (*by_row, self.levels.index)
+        if self.groups is not None:  # they decide which rows are held out for validation
+            digest.update(repr(self.groups.tolist()).encode())
         for tensor in (*self.values.values(), self.present, *by_row, *self.variants.values()):
             digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
             digest.update(tensor.contiguous().cpu().numpy().tobytes())
         return digest.hexdigest()
+
+
+def cut(order: np.ndarray, count: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """(the rest, the rows held out): the first `count` of a shuffled `order` of all rows.
+
+    groups: (row,); whole groups are held out then, in a shuffled order, and as many as come nearest to `count` rows.
+    Raises InputError for a single group.
+    """
+    if groups is None:
+        return order[count:], order[:count]
+    names, first, of_row, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise InputError(f"all {len(groups)} rows are of the group {str(names[0])!r}; a split needs two groups")
+    shuffled = order.argsort()[first].argsort()  # each group stands where its first row does: large ones no earlier
+    taken = np.abs(sizes[shuffled].cumsum()[:-1] - count).argmin() + 1
+    is_held = np.isin(of_row, shuffled[:taken])[order]
+    return order[~is_held], order[is_held]
 
 
 def chosen_rows(count: int, limit: int | None, seed: int) -> list[int]:

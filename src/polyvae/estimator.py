@@ -15,9 +15,9 @@ from torch import Tensor
 
 from polyvae.config import RunConfig
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.own.arrays import read_parts
 from polyvae.datasets.own.columns import interpret
 from polyvae.datasets.own.new_rows import load_like, with_given
+from polyvae.datasets.own.reading import read_parts
 from polyvae.errors import InputError
 from polyvae.imputation import ImputedText, impute, rows_at_once
 from polyvae.metrics.log_likelihood import log_mean

@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import polars as pl
 import pytest
 
 from polyvae.cli import main
@@ -25,7 +26,7 @@ def test_it_prints_facts_ranking_and_commands(noisy, capsys):
     assert "classes 3" in shown
     assert "It is certain that modalities share something." in shown
     assert "Delta of mopoe" in shown
-    assert f"polyvae run --dataset arrays --data {noisy} --method mvae --latent-dim 8" in shown
+    assert f"polyvae run --data {noisy} --method mvae --latent-dim 8" in shown
     assert "for name in a b; do polyvae run" in shown
     assert "[docs/results.md, figure 7]" in shown
 
@@ -40,7 +41,7 @@ def test_delta_is_shown_where_it_bears_on_the_need_and_lines_fit_a_terminal(nois
     assert not any("Delta" in line for line in lines)
     commands = [line for line in lines if line.startswith(("  polyvae ", "  for name in "))]
     assert len(commands) >= 3
-    assert all(line.endswith(("--patience 20", "done", "imputed.npz")) for line in commands)
+    assert all(line.endswith(("--patience 20", "done", f"impute RUN --data {noisy}", "report")) for line in commands)
     assert max(len(line) for line in lines if line not in commands) <= 70
 
 
@@ -50,6 +51,29 @@ def test_what_looks_wrong_is_said(tmp_path, capsys):
     np.savez(tmp_path / "mine.npz", a=table, b=np.arange(100) % 3)
     main(["advise", "--data", str(tmp_path / "mine.npz"), "--need", "speed"])
     assert "Check a: " in capsys.readouterr().out
+
+
+def test_it_answers_first_in_the_files_that_were_given(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((240, 2))
+    y = x @ rng.standard_normal((2, 2)) + rng.standard_normal((240, 2)) * (0.0, 100.0)  # a half of y is noise
+    ids = [f"cell{row}" for row in range(240)]
+    for name, table in (("x", x), ("y", y)):
+        columns = {f"{name}{i}": column for i, column in enumerate(table.T)}
+        pl.DataFrame({"id": ids} | columns).write_csv(f"{name}.csv")
+    main(["advise", "--data", "x.csv,y.csv", "--threads", "1", "--out", "advice.json"])
+    answer, _, rest = capsys.readouterr().out.partition("What was measured:")
+    assert re.search(r"Ridge regression explains \d+% of the variance of x, \d+% of the variance of y from the", answer)
+    explained = json.loads((tmp_path / "advice.json").read_text())["facts"]["ridge"]["explained"]
+    assert explained["y"] == pytest.approx(0.5, abs=0.1)
+    assert re.search("Method: [a-z_]+, since .*\nWith --latent-dim 8", answer)
+    commands = [line.strip() for line in answer.splitlines() if line.startswith("  polyvae")]
+    assert [command.split()[1] for command in commands] == ["run", "impute", "report"]
+    assert commands[1] == "polyvae impute RUN --data x.csv,y.csv"
+    assert commands[0] not in rest
+    assert "README" not in answer + rest
+    assert ".npz" not in answer + rest
 
 
 def test_it_writes_json_and_says_nothing(noisy, tmp_path, capsys):
@@ -68,7 +92,7 @@ def test_generated_data_and_their_options(capsys):
     given = ["--dataset", "symbols", "--modalities", "3", "--only", "m0,m2", "--data-seed", "4"]
     main(["advise", *given, "--need", "speed", "--threads", "1"])
     shown = capsys.readouterr().out
-    assert "m1" not in shown.partition("Run the best methods")[0]
+    assert "m1" not in shown.partition("To compare")[0]
     (command,) = (line for line in shown.splitlines() if "--method mmvae " in line)
     assert "--dataset symbols --modalities 3" in command
     assert "--only m0,m2 --data-seed 4" in command

@@ -66,7 +66,9 @@ def test_what_is_imputed_has_the_rows_and_columns_that_came_in(trained, monkeypa
     files = [f"imputed{field}{suffix}" for field in ("", ".sd", ".low", ".high")]
     assert " ".join(files) in capsys.readouterr().out
     given, (filled, sd, low, high) = read(trained[1]), map(read, files)
-    assert filled.columns == given.columns
+    assert filled.columns == low.columns == high.columns == given.columns
+    assert sd.columns == [column for column in given.columns if column != "kind"]
+    assert low["kind"].equals(filled["kind"])
     assert filled["id"].to_list() == CELLS
     for column in given.columns:
         seen = given[column].is_not_null()

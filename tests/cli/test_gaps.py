@@ -7,8 +7,8 @@ import torch
 import polyvae as pv
 from polyvae.cli import main
 from polyvae.datasets import load
-from polyvae.datasets.own.arrays import read_parts
 from polyvae.datasets.own.new_rows import load_like
+from polyvae.datasets.own.reading import read_parts
 from polyvae.likelihoods import Bernoulli, Categorical, Laplace, Normal, with_gaps
 from polyvae.modality import Modality
 from polyvae.pictures.preview import describe, preview

@@ -1,6 +1,7 @@
 """What commands print into a log or a pipe: every row whole on one line, however narrow it is; and their --threads."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -66,6 +67,20 @@ def test_a_log_is_the_same_at_every_width(command, place, capsys, monkeypatch):
         shown.append(capsys.readouterr().out)
     assert shown[0] == shown[1] == shown[2] != ""
     assert "…" not in shown[0]
+
+
+def test_a_run_on_tables_says_the_verdict_and_what_to_do_next_before_all_metrics(place, capsys, monkeypatch):
+    folder, (run_id, _) = place
+    monkeypatch.chdir(folder)
+    words = next(line for line in PRINTING if line.startswith("run")).split()
+    main(words)
+    said = capsys.readouterr().out
+    first, second = (said.index(part) for part in ("Filling in tables", "next: polyvae report"))
+    assert first < second < said.index(f"{run_id}: done")
+    assert re.search("80 % intervals hold .* of the truth", said)
+    assert "imputation/m1/m0/nll" not in said
+    main([*words, "--print-metrics"])
+    assert "imputation/m1/m0/nll" in capsys.readouterr().out
 
 
 def test_every_command_is_looked_at():

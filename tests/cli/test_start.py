@@ -103,3 +103,39 @@ def test_commands_may_be_written_with_underscores(capsys):
         main(["fit_prior", "--help"])
     assert status.value.code == 0
     assert "--components" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("word", "nearest"), [("runn", " did you mean run?"), ("fitprior", " did you mean fit-prior?"), ("xyz", "")]
+)
+def test_an_unknown_command_is_one_line_with_the_nearest_one(word, nearest, capsys):
+    with pytest.raises(SystemExit) as status:
+        main([word, "--data", "x.csv"])
+    assert status.value.code == 2
+    said = f"polyvae: there is no command {word!r};{nearest} `polyvae --help` lists all\n"
+    assert capsys.readouterr().err == said
+
+
+def test_run_alone_asks_for_data_and_trains_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as status:
+        main(["run"])
+    assert status.value.code == 2
+    assert "which data? Your own: polyvae run --data FILE" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            "run --data a.csv --beta 2 --data b.csv --seed 1 --data=c.csv",
+            "run --data a.csv,b.csv,c.csv --beta 2 --seed 1",
+        ),
+        ("run --data=a.csv --data-seed 2", "run --data=a.csv --data-seed 2"),
+        ("run --data a.csv --data", "run --data a.csv --data"),
+        ("data info", "data info"),
+    ],
+)
+def test_data_that_are_given_twice_are_joined(given, expected):
+    assert cli._with_all_data(given.split()) == expected.split()

@@ -7,8 +7,8 @@ import torch
 import polyvae as pv
 from polyvae.config import RunConfig
 from polyvae.datasets import load
-from polyvae.datasets.own.arrays import read_parts
 from polyvae.datasets.own.new_rows import load_like
+from polyvae.datasets.own.reading import read_parts
 from polyvae.errors import InputError
 from polyvae.runs.plan import make_plan
 
@@ -122,6 +122,19 @@ def test_a_wild_value_is_named_by_row_and_feature():
     new = load_like({"x": x}, trained)
     assert "row 17, feature 1 is 6e+07" in new.info["warnings"]["x"]
     assert load_like({"x": table()}, trained).info["warnings"] == {}
+
+
+def test_rows_and_columns_go_by_their_names_where_they_have_some():
+    x = np.column_stack([table(), np.full(ROWS, 3.5)])
+    x[1, 1], x[GONE, 2] = 60e6, -999
+    named = {".ids": np.array([f"cell {row}" for row in range(ROWS)]), "x.features": np.array(["a", "CD3", "c", "d"])}
+    text = said(x=x, **named)["x"]
+    assert "row 1 (id 'cell 1'), 'CD3' is 6e+07" in text
+    assert "'c' is -999 in 12 rows" in text
+    assert "1 of 4 features ('d') are constant" in text
+    x[:, 1] = np.nan
+    with pytest.raises(InputError, match="modality 'x', 'CD3' is missing in every training row"):
+        said(x=x, **named)
 
 
 def test_robust_scaling_is_not_moved_by_a_wild_value():

@@ -8,7 +8,7 @@ from scipy import sparse
 
 from polyvae import archives
 from polyvae.cli import main
-from polyvae.datasets.own.arrays import read_parts
+from polyvae.datasets.own.reading import read_parts
 from polyvae.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of pandas and anndata about each other

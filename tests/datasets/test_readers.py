@@ -1,5 +1,6 @@
 """Files of every format: the same rows, ids, masks and names, whatever they came in; and every refusal."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,14 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from polyvae.config import RunConfig
 from polyvae.datasets import load
-from polyvae.datasets.own.arrays import read_parts
 from polyvae.datasets.own.new_rows import like, load_like
+from polyvae.datasets.own.reading import read_parts
+from polyvae.datasets.own.roles import Roles
 from polyvae.errors import InputError
 from polyvae.likelihoods import Bernoulli, Categorical, Normal
+from polyvae.runs.plan import make_plan
 
 ROWS = 60
 RNG = np.random.default_rng(5)
@@ -185,6 +189,154 @@ def test_settings_of_a_view_are_those_of_modalities_json():
     assert data.info["networks"] == {"protein": "mlp"}
 
 
+# Columns that are no modality
+
+SITES = np.array(["north", "south"])[np.arange(ROWS) // 2 % 2]
+DONORS = np.array([f"donor {row // 5}" for row in range(ROWS)])
+ROLES = Roles("kind", "site", "donor", ("note",))
+
+
+def told() -> pl.DataFrame:
+    return pl.DataFrame({"id": CELLS, "kind": TYPES, "site": SITES, "donor": DONORS, "note": ["a word"] * ROWS})
+
+
+def several_with(about: pl.DataFrame) -> str:
+    rna = pl.DataFrame({"id": CELLS} | dict(zip(GENES, RNA.T, strict=True)))
+    protein = pl.DataFrame({"id": CELLS[SEEN]} | dict(zip(TAGS, PROTEIN[SEEN].T, strict=True)))
+    return ",".join(
+        write(frame, name) for frame, name in ((rna, "rna.csv"), (protein, "protein.csv"), (about, "m.csv"))
+    )
+
+
+def one_with(about: pl.DataFrame) -> str:
+    return write(whole_table().drop("label").rename({"cell": "id"}).join(about, on="id"), "d.parquet")
+
+
+def npz_with(about: pl.DataFrame) -> str:
+    arrays = {"rna": RNA, "protein": np.where(SEEN[:, None], PROTEIN, np.nan), ".ids": CELLS}
+    np.savez("d.npz", **arrays, **{name: np.array(about[name].to_list()) for name in about.columns if name != "id"})
+    return "d.npz"
+
+
+@pytest.mark.parametrize("form", [several_with, one_with, npz_with])
+def test_columns_that_are_no_modality_are_found_by_name_in_every_form(form):
+    parts = read_parts(form(told()), ROLES)
+    assert list(parts.values) == ["rna", "protein"]
+    assert parts.ids.tolist() == CELLS.tolist()
+    assert parts.named_labels.tolist() == TYPES.tolist()
+    assert {name: column.tolist() for name, column in parts.about.items()} == {
+        "site": SITES.tolist(),
+        "donor": DONORS.tolist(),
+    }
+    for wrong in (replace(ROLES, label="kin"), replace(ROLES, group="kin"), replace(ROLES, left_out=("kin",))):
+        with pytest.raises(InputError, match=r"'kin' is not in the data; they hold kind"):
+            read_parts(form(told()), wrong)
+    lacking = form(told().drop("kind", "donor", "note"))
+    new = read_parts(lacking, ROLES.for_new_rows())
+    assert (new.labels, list(new.about)) == (None, ["site"])
+    with pytest.raises(InputError, match="covariate 'site' is not in the data"):
+        read_parts(form(told().drop("site")), ROLES.for_new_rows())
+
+
+def test_rows_are_those_of_the_views_and_the_rest_is_joined_by_id():
+    more = pl.concat([pl.DataFrame({"id": ["nobody"], "kind": "B"}), told().select("id", "kind").reverse()])
+    parts = read_parts(several_with(more), Roles(label="kind"))
+    assert sorted(parts.ids.tolist()) == CELLS.tolist()
+    kinds = dict(zip(CELLS.tolist(), TYPES.tolist(), strict=True))
+    assert parts.named_labels.tolist() == [kinds[name] for name in parts.ids.tolist()]
+
+
+def test_what_one_file_does_not_say_of_a_row_another_may():
+    rna = pl.DataFrame({"id": CELLS[:40], "g": RNA[:40, 0], "label": TYPES[:40]})
+    protein = pl.DataFrame({"id": CELLS[20:], "t": PROTEIN[20:, 0], "label": TYPES[20:]})
+    both = f"{write(rna, 'rna.csv')},{write(protein, 'protein.csv')}"
+    assert read_parts(both).named_labels.tolist() == TYPES.tolist()
+    write(protein.with_columns(label=pl.lit("B")), "protein.csv")
+    with pytest.raises(InputError, match=r"column 'label', id 'cell20': rna.csv says 'CD8 .*', and protein.csv 'B'"):
+        read_parts(both)
+    write(protein.drop("label"), "protein.csv")
+    with pytest.raises(InputError, match=r"'label' is missing in row 40 \(id 'cell40'\); .* --leave-out label"):
+        read_parts(both)
+    assert read_parts(both, Roles(left_out=("label",))).labels is None
+
+
+@pytest.mark.parametrize(
+    ("roles", "message"),
+    [
+        (Roles(label="kind"), r"m.csv, column 'site', line 2: 'north' is no number; words are .* --covariate site"),
+        (
+            replace(ROLES, group="rna", left_out=("note", "donor")),
+            r"group 'rna' is float64 \(60, 4\); it must be one word or integer per row",
+        ),
+        (replace(ROLES, covariate="g1", left_out=("note", "site")), r"rna.csv, column 'g1' holds fractions"),
+        (Roles(left_out=("rna", "protein", "m")), "the data hold no modality"),
+    ],
+)
+def test_roles_that_do_not_fit_are_refused(roles, message):
+    with pytest.raises(InputError, match=message):
+        read_parts(several_with(told()), roles)
+
+
+def test_a_column_is_used_or_left_out_and_the_label_is_one():
+    with pytest.raises(InputError, match="--group donor is also named by --leave-out"):
+        Roles(group="donor", left_out=("donor",))
+    for form in (one_with, npz_with):
+        data = form(told().with_columns(label=pl.lit("x")))
+        with pytest.raises(InputError, match=r"--label kind: there is a column 'label', too; .* --leave-out label"):
+            read_parts(data, ROLES)
+        assert read_parts(data, replace(ROLES, left_out=("label", "note"))).named_labels.tolist() == TYPES.tolist()
+
+
+def test_a_view_may_be_left_out_whole():
+    assert list(read_parts(FORMS["csv"](), Roles(left_out=("protein",))).values) == ["rna"]
+    assert read_parts(FORMS["csv"](), Roles(left_out=("rna.g1",))).features["rna"] == GENES[1:]
+    assert list(read_parts(as_npz(), Roles(left_out=("protein",))).values) == ["rna"]
+
+
+# Test rows in files by themselves
+
+
+def told_rows(about: pl.DataFrame) -> pl.DataFrame:
+    return whole_table().drop("label").rename({"cell": "id"}).join(about, on="id")
+
+
+def test_own_test_rows_come_in_the_units_of_the_training_rows():
+    frame = told_rows(told())
+    new, old = write(frame[:20], "new.csv"), write(frame[20:].select(reversed(frame.columns)), "old.parquet")
+    options = {"label": "kind", "covariate": "site", "group": "donor", "leave_out": "note"}
+    train, test = (load("arrays", data=old, test_data=new, split=split, **options) for split in ("train", "test"))
+    assert (train.ids.tolist(), test.ids.tolist()) == (CELLS[20:].tolist(), CELLS[:20].tolist())
+    assert (test.modalities, test.covariate) == (train.modalities, train.covariate)
+    scaled = test.batch(slice(None)).values["rna"]
+    expected = (RNA[:20] - RNA[20:].mean(0)) / RNA[20:].std(0)
+    np.testing.assert_allclose(scaled, expected[:, ::-1], rtol=1e-4, atol=1e-5)
+    names = test.info["label_names"]
+    assert [names[label] for label in test.labels] == TYPES[:20].tolist()
+    plan = make_plan(RunConfig(data=old, test_data=new, metrics="none", **options))
+    assert plan.test.ids.tolist() == CELLS[:20].tolist()
+    assert {*plan.train.ids, *plan.validation.ids} == {*CELLS[20:]}
+    other = make_plan(RunConfig(data=old, test_data=write(frame[:10], "fewer.csv"), metrics="none", **options))
+    assert other.run_id != plan.run_id
+    with pytest.raises(InputError, match="--test-size cuts test rows off the data, and --test-data are test rows"):
+        make_plan(RunConfig(data=old, test_data=new, test_size=5, **options))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda new: new.drop("rna.g3"), "test data lack 'rna.g3', which the training rows have; give both"),
+        (lambda new: new.drop("protein.CD3", "protein.CD19"), r"lack 'protein', .* \(3 columns differ\)"),
+        (lambda new: new.with_columns(age=pl.lit(3)), "test data have 'age' besides"),
+        (lambda new: new.with_columns(donor=pl.lit("donor 9")), "donor 'donor 9' has rows in both the data and"),
+    ],
+)
+def test_test_rows_of_other_columns_or_shared_groups_are_refused(change, message):
+    frame = told_rows(told())
+    new, old = write(change(frame[:20]), "new.csv"), write(frame[20:], "old.csv")
+    with pytest.raises(InputError, match=message):
+        load("arrays", data=old, test_data=new, split="test", label="kind", group="donor", leave_out="note,site")
+
+
 # Pictures
 
 
@@ -259,7 +411,7 @@ def toml(text: str) -> str:
 
 
 REFUSALS = [
-    (lambda: csv("x.a,x.b\n1,u\n3,v\n"), r"d.csv, column 'x.b', line 2: 'u' is no number; give it no prefix"),
+    (lambda: csv("x.a,x.b\n1,u\n3,v\n"), r"d.csv, column 'x.b', line 2: 'u' is no number; words .* or --leave-out x.b"),
     (lambda: csv("x.a,x.b\n1,2\n3,oops\n5,6\n"), r"'x.b', line 3: 'oops' is no number; correct it, or leave it empty"),
     (lambda: csv("id,a\n1,2\n7,3\n7,4\n"), r"d.csv, column 'id': 7 is in line 3 and line 4; give each row"),
     (lambda: csv("id,a\n1,2\n,3\n"), r"d.csv, column 'id', line 3: no id"),
@@ -278,7 +430,7 @@ REFUSALS = [
     (lambda: toml('[views.x]\nfile = "d.csv"\ncolumns = ["c"]'), r"no column 'c'; d.csv has id, a, b, word"),
     (lambda: toml('[views.x]\nfile = "d.csv"\ncolumns = ["a", "word"]'), r"'word', line 2: 'x' is no number"),
     (lambda: toml('[views.x]\nfile = "d.csv"\ntext = "word"\nclasses = "word"'), r"has 'text' and 'classes'; keep one"),
-    (lambda: toml('label = "kind"\n[views.x]\nfile = "d.csv"\ncolumns = ["a"]'), r"no file has a column 'kind'"),
+    (lambda: toml('label = "kind"\n[views.x]\nfile = "d.csv"\ncolumns = ["a"]'), r"label 'kind' is not in the data"),
     (lambda: toml('[views.x]\nfile = "d.csv"\nmod = "rna"'), r"mod 'rna' is not in d.csv"),
     (lambda: toml('[views.x]\nfile = "d.csv"\nimages = "word"'), r"column 'word', line 2: 'x': no such file"),
     (lambda: toml("[views.x"), r"v.toml is not valid TOML"),

@@ -1,9 +1,11 @@
 """Rows of a run on their device."""
 
+import numpy as np
 import pytest
 import torch
 
-from polyvae import InputError, RunConfig, waiting
+from polyvae import InputError, RunConfig, datasets, waiting
+from polyvae.dataset import cut
 from polyvae.runs.plan import make_plan
 from polyvae.runs.rows import on_device
 
@@ -31,3 +33,37 @@ def test_own_test_rows_are_scored_and_none_of_the_data_are_cut_off():
         make_plan(config.with_(test_size=3), data, test=test)
     with pytest.raises(InputError, match="other modalities"):
         make_plan(config, data, test=test.select(["m0"]))
+
+
+def test_no_split_takes_a_group_apart():
+    rng = np.random.default_rng(0)
+    patients = np.array([f"patient {i}" for i in rng.geometric(0.1, 200)])
+    data = {"x": rng.standard_normal((200, 3)), "y": rng.standard_normal((200, 2)), "patient": patients}
+    for seed in range(5):
+        parts = [
+            datasets.load("arrays", data=data, group="patient", split=split, seed=seed) for split in ("train", "test")
+        ]
+        assert [m.name for m in parts[0].modalities] == ["x", "y"]
+        plan = make_plan(RunConfig(metrics="none", data_seed=seed), parts[0], test=parts[1])
+        of_parts = [set(part.groups.tolist()) for part in (plan.train, plan.validation, plan.test)]
+        assert sum(map(len, of_parts)) == len(set(patients.tolist()))
+        assert set.union(*of_parts) == set(patients.tolist())
+        assert sum(map(len, (plan.train, plan.validation, plan.test))) == 200
+        cut_again = make_plan(RunConfig(metrics="none", data_seed=seed), parts[0])
+        assert set(cut_again.test.groups.tolist()).isdisjoint(cut_again.train.groups.tolist())
+
+
+def test_held_out_groups_have_about_the_rows_that_were_asked_for_and_are_any():
+    groups, seen = np.repeat(np.arange(40), 5), set()
+    for seed in range(60):
+        order = np.random.default_rng(seed).permutation(200)
+        rest, held = cut(order, 22, groups)
+        assert len(held) == 20
+        assert sorted([*rest, *held]) == list(range(200))
+        seen |= set(groups[held].tolist())
+    assert seen == set(range(40))
+    uneven = np.repeat([0, 1], [199, 1])  # a large group is held out no more often than a small one
+    counts = [len(cut(np.random.default_rng(seed).permutation(200), 20, uneven)[1]) for seed in range(200)]
+    assert np.mean(np.array(counts) == 1) == pytest.approx(0.5, abs=0.15)
+    with pytest.raises(InputError, match="all 5 rows are of the group 'a'; a split needs two groups"):
+        cut(np.arange(5), 1, np.array(["a"] * 5))

@@ -33,13 +33,15 @@ class Choice:
 class Advice:
     """choices: at most five methods, the best first. against: methods advised against. notes: for any method.
 
-    commands: what to run, in order; RUN stands for the chosen run.
+    first: the commands for the best method, in order; RUN stands for its run. commands: those of all methods and
+    baselines, and what follows them.
     """
 
     need: Need
     choices: tuple[Choice, ...]
     against: tuple[Choice, ...]
     notes: tuple[str, ...]
+    first: tuple[str, ...]
     commands: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -50,10 +52,11 @@ class Advice:
             ]
 
         advised = {"advised": listed(self.choices), "advised_against": listed(self.against)}
-        return {"need": self.need, **advised, "notes": list(self.notes), "commands": list(self.commands)}
+        commands = {"first": list(self.first), "commands": list(self.commands)}
+        return {"need": self.need, **advised, "notes": list(self.notes), **commands}
 
 
-def advise(facts: Facts, need: Need, data_flags: Sequence[str] = ("--dataset", "arrays")) -> Advice:
+def advise(facts: Facts, need: Need, data_flags: Sequence[str] = ("--data", "FILE")) -> Advice:
     """Ranks methods by their points, then by cost. data_flags: the flags of `polyvae run` that name the data."""
     ruled = [name for name in (UNIMODAL, *JOINT) if _rules_for(name, facts, need)]
     scored = [_choice(name, facts, need) for name in ruled]
@@ -67,8 +70,8 @@ def advise(facts: Facts, need: Need, data_flags: Sequence[str] = ("--dataset", "
         if facts.sharing == "something" and facts.sharing_of(name) == "nothing"
     )
     notes = (note.said(facts) for note in NOTES if note.holds(facts, need))
-    commands = [*_training(facts, need, choices, data_flags), *_afterwards(facts, need, data_flags)]
-    return Advice(need, choices, against, (*alone, *notes), tuple(commands))
+    training, then = _training(facts, need, choices, data_flags), _afterwards(facts, need, data_flags)
+    return Advice(need, choices, against, (*alone, *notes), (training[0], *then), (*training, *then))
 
 
 def _rules_for(name: str, facts: Facts, need: Need) -> list[Rule]:
@@ -107,17 +110,18 @@ def _training(facts: Facts, need: Need, choices: Sequence[Choice], data_flags: S
 
 def _afterwards(facts: Facts, need: Need, data_flags: Sequence[str]) -> list[str]:
     first, *rest = facts.names
+    report = _command("report")
     if need == "imputation" and "--data" in data_flags:
         file = data_flags[data_flags.index("--data") + 1]
-        return [_command("impute", "RUN", "--data", file, "--out", "imputed.npz")]
+        return [_command("impute", "RUN", "--data", file), report]
     if need == "coherence":
         judged = [] if facts.is_labelled else [_command("evaluate", "RUN", "--metrics", "label_free")]
-        return [_command("generate", "RUN", "--given", first, "--targets", ",".join(rest)), *judged]
+        return [_command("generate", "RUN", "--given", first, "--targets", ",".join(rest)), *judged, report]
     if need == "joint-samples":
-        return [_command("fit-prior", "RUN"), _command("generate", "RUN", "--prior", "gmm")]
+        return [_command("fit-prior", "RUN"), _command("generate", "RUN", "--prior", "gmm"), report]
     if need == "likelihoods":
-        return [_command("evaluate", "RUN", "--metrics", "log_likelihood", "--importance-samples", "1000")]
-    return []
+        return [_command("evaluate", "RUN", "--metrics", "log_likelihood", "--importance-samples", "1000"), report]
+    return [report]
 
 
 def _command(*words: str) -> str:

@@ -1,22 +1,27 @@
 """What is measured of a data set before a method is chosen: sizes, what is missing, how much modalities share."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from polyvae.audits.entropy_bounds import Interval
 from polyvae.audits.estimate import LEAST_ROWS, MOST_MODALITIES, Estimate, estimate
-from polyvae.dataset import MultimodalDataset, chosen_rows
+from polyvae.dataset import MultimodalDataset, chosen_rows, cut
 from polyvae.errors import InputError
+from polyvae.keys import all_but
+from polyvae.metrics.baselines import baselines
 from polyvae.modality import Modality
+from polyvae.noise import derive_seed
 
 LEAST = 50  # training rows; with fewer nothing about a method can be told
 ROWS = 4000  # that an estimate looks at
 SIDE = 4  # of the pictures that an estimate looks at
 FEATURES = 128  # of a table that an estimate looks at, at most
+TESTED, LEAST_HELD = 1000, 10  # rows that ridge regression is tested on, at most and at least
 SMALL = 0.02  # of an entropy counts as nothing
 REDUNDANT = 0.1  # of an entropy left given the others, at most
 
@@ -45,6 +50,7 @@ class Facts:
     """Of the training rows. complete: those with every modality and value, which an estimate looks at.
 
     bounds: intervals about them, in nats of the quantised data; None, with the reason in `unmeasured`.
+    ridge: table -> share of its variance that ridge regression explains from all others, on `held_out` rows.
     reduced: what an estimate saw less of: then Delta and an upper end of what is shared are not those of the data.
     """
 
@@ -55,6 +61,8 @@ class Facts:
     bounds: Estimate | None
     unmeasured: str = ""
     reduced: tuple[str, ...] = ()
+    ridge: Mapping[str, float] = field(default_factory=dict)
+    held_out: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -154,6 +162,7 @@ def measure(
     whole = torch.stack([~values.flatten(1).isnan().any(1) for values in data.values.values()]).all(0)
     complete = (whole & data.present.all(1)).nonzero().squeeze(1)
     facts = Facts(len(data), len(complete), data.labels is not None, views, None)
+    facts = replace(facts, **_by_ridge(data, complete, seed))
     if facts.count > MOST_MODALITIES:
         reason = f"an estimate takes at most {MOST_MODALITIES} modalities, here are {facts.count}"
         return replace(facts, unmeasured=reason)
@@ -164,6 +173,24 @@ def measure(
         return replace(facts, unmeasured=reason)
     seen, reduced = _reduced(data.rows(complete[chosen_rows(len(complete), ROWS, seed)]))
     return replace(facts, bounds=estimate(seen, seed=seed, on_part=on_part), reduced=reduced)
+
+
+def _by_ridge(data: MultimodalDataset, complete: torch.Tensor, seed: int) -> dict[str, Any]:
+    """`ridge` and `held_out`: a fifth of the complete rows, at most 1,000, is predicted from all other rows."""
+    order = np.random.default_rng(derive_seed(seed, "ridge")).permutation(len(data))
+    held = cut(order, max(1, min(len(data) // 5, TESTED)), data.groups)[1]
+    asked = np.intersect1d(held, complete.numpy())
+    if len(asked) < LEAST_HELD:
+        return {}
+    train, test = data.rows(np.setdiff1d(order, held).tolist()), data.batch(asked.tolist())
+    shares = {}
+    for modality in (m for m in data.modalities if m.is_table):
+        given = all_but(modality.name, data.names)
+        filled, truth = baselines(train, test, given, modality.name, seed), test.values[modality.name].double()
+        if "ridge" in filled:
+            left, whole = (float((filled[name] - truth).square().sum()) for name in ("ridge", "mean"))
+            shares[modality.name] = 1 - left / whole if whole else 0.0
+    return {"ridge": shares, "held_out": len(asked)}
 
 
 def _view(data: MultimodalDataset, column: int) -> View:

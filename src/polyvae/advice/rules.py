@@ -350,7 +350,7 @@ SETTINGS = (
     Setting(
         {"--batch-size": "32", "--validation-fraction": ".1", "--patience": "20"},
         "for a few hundred rows",
-        "README",
+        "docs/sharing.md",
         of(lambda facts: facts.rows < 1000),
     ),
     Setting(

@@ -15,7 +15,7 @@ import torch
 
 from polyvae.audits.conditionals import Score, network_model, table_model
 from polyvae.audits.entropy_bounds import LABELLED, End, EntropyBounds, Interval
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, cut
 from polyvae.datasets import load
 from polyvae.errors import InputError
 from polyvae.noise import derive_seed
@@ -62,11 +62,13 @@ def estimate(
     bins: int = 16,
     seed: int = 0,
     on_part: Callable[[str, int, int], None] = lambda name, done, total: None,
+    **options: Any,
 ) -> Estimate:
     """Intervals of Delta for `S` (default: MVAE, MMVAE, MoPoE), from files, arrays or a data set.
 
     bins: values of a quantised feature, by quantiles of the training rows. on_part: is told the part under way, how
     many are done, and of how many. A fifth of the rows is held out. An S over fewer modalities leaves the others out.
+    options: of the data set `arrays`, for files and arrays.
     Raises InputError for fewer than 200 complete rows, one modality, or more than 8, and for an S that does not fit.
     """
     if bins < 2:
@@ -74,7 +76,7 @@ def estimate(
     if isinstance(data, MultimodalDataset):
         parts = _cut(data, seed)
     else:
-        parts = tuple(load("arrays", data=data, split=split, seed=seed) for split in ("train", "test"))
+        parts = tuple(load("arrays", data=data, split=split, seed=seed, **options) for split in ("train", "test"))
     names = _names_of(parts[0], S)
     train, test = (_complete(part.select(names)) for part in parts)
     _check(train.names, len(train) + len(test))
@@ -122,8 +124,8 @@ def _names_of(data: MultimodalDataset, S: Mapping[str, SubsetMixture] | None) ->
 
 def _cut(data: MultimodalDataset, seed: int) -> tuple[MultimodalDataset, MultimodalDataset]:
     order = np.random.default_rng(derive_seed(seed, "estimate")).permutation(len(data))
-    test_rows = max(1, len(data) // 5)
-    return data.rows(order[test_rows:].tolist()), data.rows(order[:test_rows].tolist())
+    rest, held = cut(order, max(1, len(data) // 5), data.groups)
+    return data.rows(rest.tolist()), data.rows(held.tolist())
 
 
 def _complete(data: MultimodalDataset) -> MultimodalDataset:

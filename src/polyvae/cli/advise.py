@@ -41,7 +41,8 @@ class Flags(DataOptions):
     def words(self) -> list[str]:
         """The given flags, as `polyvae run` takes them."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        given = {"dataset": self.name} | given
+        if self.data is None:  # which else implies the data set
+            given = {"dataset": self.name} | given
         return [word for name, value in given.items() for word in (flag(name), str(value))]
 
 
@@ -74,12 +75,29 @@ def advise(
     if not quiet:
         judged = ", judged by coherence (there are no tables of numbers)" if fills_content(facts, need) else ""
         say(f"Need: {need}{judged}\n")
+        _say_folded(_answer(facts, advice))
+        say("\n".join(f"  {command}" for command in advice.first))
+        say("\nWhat was measured:\n")
         show(_views(facts))
         doubts = (f"Check {name}: {text}" for name, text in loaded.info.get("warnings", {}).items())
         _say_folded((*_said(facts, need), *doubts, ""))
         show(_ranking(advice.choices))
         _say_folded(_lines(advice))
-        say("\n".join(f"  {command}" for command in advice.commands))
+        say("\n".join(f"  {command}" for command in advice.commands if command not in advice.first))
+
+
+def _answer(facts: Facts, advice: Advice) -> Iterator[str]:
+    """What ridge regression does, the best method with its settings, and why: first of all."""
+    shares = [f"{max(0.0, share):.0%} of the variance of {name}" for name, share in facts.ridge.items()]
+    if shares:
+        yield (
+            f"Ridge regression explains {', '.join(shares)} from the other modalities ({facts.held_out} held-out rows)."
+            " A model is worth its while only if it does better: `polyvae run` says whether it does."
+        )
+    for best in advice.choices[:1]:
+        yield f"Method: {best.method}, since {'; '.join(best.reasons)}."
+        yield from (f"With {words}." for words in best.settings)
+    yield "RUN is the id that `polyvae run` prints:"
 
 
 def _say_folded(lines: Iterable[str]) -> None:
@@ -166,10 +184,7 @@ def _lines(advice: Advice) -> Iterator[str]:
         yield from ("", "Notes:")
         yield from (f"  {note}" for note in advice.notes)
     yield ""
-    yield (
-        "Run the best methods, and the baselines for comparison. RUN is the id that `polyvae run` prints; "
-        "`polyvae report` shows all runs."
-    )
+    yield "To compare, run the other methods and the baselines, too; `polyvae report` shows all runs."
 
 
 def _facts_json(facts: Facts) -> dict[str, Any]:
@@ -182,6 +197,7 @@ def _facts_json(facts: Facts) -> dict[str, Any]:
         "modalities": views,
         "unmeasured": facts.unmeasured,
         "reduced": list(facts.reduced),
+        "ridge": {"explained": dict(facts.ridge), "rows": facts.held_out},
     }
     if (bounds := facts.bounds) is not None:
         is_part = bool(facts.reduced)

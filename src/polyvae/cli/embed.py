@@ -10,7 +10,6 @@ from polyvae.cli.common import listed, say
 from polyvae.cli.use import CHUNK, ModelFlags, out_like, rows_of
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own import writers
-from polyvae.datasets.own.arrays import read_parts
 from polyvae.datasets.own.new_rows import load_like
 from polyvae.datasets.own.parts import named
 from polyvae.datasets.own.writers import Rows
@@ -46,8 +45,8 @@ def embed(model: ModelFlags, *, data: str | None = None, given: str | None = Non
         labels = None if rows.labels is None else rows.labels.numpy()
         about = Rows(rows.ids, named(labels, rows.info.get("label_names", ())))
     else:
-        parts = read_parts(data)
-        rows, about = load_like(parts, vae.modalities, covariate_of(vae)), rows_of(vae, parts, data)
+        parts = model.parts(data)
+        rows, about = load_like(parts, vae.modalities, covariate_of(vae)), rows_of(parts, data)
     codes = _codes(model, vae, rows, names)
     writers.write_codes(out, codes, about)
     if not model.quiet:

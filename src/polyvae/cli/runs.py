@@ -1,6 +1,7 @@
 """Commands that make runs, score them and report on them."""
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,15 +49,38 @@ class Flags(RunConfig):
         return RunConfig.from_dict(content)
 
 
-def run(config: Flags, *, store: Store = STORE, log: Log = None, quiet: Quiet = False) -> None:
-    """Train and score one model. Repeating the command resumes an interrupted run, or shows a finished one."""
+def run(
+    config: Flags, *, print_metrics: bool = False, store: Store = STORE, log: Log = None, quiet: Quiet = False
+) -> None:
+    """Train and score one model. Repeating the command resumes an interrupted run, or shows a finished one.
+
+    Args:
+        print_metrics: Print every metric, also where a verdict on tables says what matters.
+    """
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # only one process of torchrun prints
     with Bar(quiet) as bar:
         result = train_and_score(config.config(), store, on_step=bar.step, say=bar.say, log=log)
-    if not quiet:
-        _print_record(result.record, result.folder)
-        if said := verdict({result.record.config.method: result.metrics}, result.record.resolved.modalities, seeds=1):
-            say(said)
+    if quiet:
+        return
+    record = result.record
+    said = verdict({record.config.method: result.metrics}, record.resolved.modalities, seeds=1)
+    if not said or print_metrics:
+        _print_record(record, result.folder)
+    if said:
+        say(said)
+        say("\n".join(f"next: {command}" for command in _next(record, store)))
+    if said and not print_metrics:
+        for name, text in record.doubts.items():
+            say(f"{name}: {text}")
+        say(f"{record.run_id}: {record.status}, in {result.folder} ({len(record.metrics)} metrics: --print-metrics)")
+
+
+def _next(record: Record, store: Path) -> list[str]:
+    """What to do with a run on tables."""
+    place = [] if store == STORE else ["--store", str(store)]
+    data = record.config.data
+    imputing = [] if data is None else [["impute", record.run_id, "--data", data]]
+    return [shlex.join(["polyvae", *words, *place]) for words in (*imputing, ["report"])]
 
 
 def report(*, store: Store = STORE, out: Path = Path("report"), quiet: Quiet = False) -> None:

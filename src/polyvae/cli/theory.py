@@ -30,7 +30,7 @@ from polyvae.cli.common import (
     use_threads,
 )
 from polyvae.cli.progress import Bar
-from polyvae.config import DataOptions
+from polyvae.config import OWN, DataOptions
 from polyvae.errors import InputError
 from polyvae.runs.store import RunStore
 from polyvae.subsets import SubsetMixture
@@ -215,7 +215,8 @@ def _estimate(target: str | None, flags: Flags) -> Result:
         raise InputError("which data? Use: polyvae theory estimate --data FILE")
     mixtures = None if (own := flags.mixture) is None else exact.presets(own.names) | {"custom": own}
     with Bar(flags.quiet) as bar:
-        bounds = estimate(flags.data, S=mixtures, bins=flags.bins, seed=flags.seed, on_part=bar.part)
+        options = datasets.options_of(OWN, flags)
+        bounds = estimate(**options, S=mixtures, bins=flags.bins, seed=flags.seed, on_part=bar.part)
     ends = table_of("method", "Delta from", "to", "features alone from", "to")
     for name, interval in bounds.delta.items():
         ends.add_row(name, *(_nats(end.value) for end in (*interval, *bounds.factorised[name])))

@@ -29,9 +29,10 @@ from polyvae.cli.common import (
 from polyvae.cli.progress import Bar
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own import writers
-from polyvae.datasets.own.arrays import read_parts
 from polyvae.datasets.own.new_rows import like, load_like, with_given
 from polyvae.datasets.own.parts import Parts
+from polyvae.datasets.own.reading import read_parts
+from polyvae.datasets.own.roles import Roles
 from polyvae.datasets.own.writers import Rows
 from polyvae.errors import InputError
 from polyvae.fitting import SamplerKind
@@ -47,6 +48,7 @@ from polyvae.runs.finished import plan_of
 from polyvae.runs.plan import device_named
 from polyvae.runs.saving import load, load_calibration, scored_weights
 from polyvae.runs.store import RunStore
+from polyvae.runs.verdict import verdict
 
 CHUNK = 100  # rows at a time
 SHOWN = 20  # columns of the picture
@@ -81,9 +83,16 @@ class ModelFlags:
         use_threads(self.threads)
         return load(self.folder, weights=self.weights, prior=prior).to(device_named(self.device))
 
+    def parts(self, data: str) -> Parts:
+        """What `data` hold: columns have the roles that they had when the model was trained."""
+        store = RunStore(self.folder.parent)
+        return read_parts(data, Roles.of(store.config(self.folder.name)).for_new_rows())
+
     def rows(self, model: Model, data: str | None) -> MultimodalDataset:
         """The rows of `data` in the model's form; without, the run's test rows."""
-        return plan_of(self.folder).test if data is None else load_like(data, model.modalities, covariate_of(model))
+        if data is None:
+            return plan_of(self.folder).test
+        return load_like(self.parts(data), model.modalities, covariate_of(model))
 
     @property
     def is_scored(self) -> bool:
@@ -182,8 +191,8 @@ def impute(
     """Fill in missing modalities and single missing cells, in the units of the data.
 
     This writes a file in the format of the data. Complete rows are copied unchanged.
-    .csv, .tsv, .parquet: the columns of the data. Beside OUT.csv, the tables OUT.sd.csv, OUT.low.csv and OUT.high.csv
-    have the same columns.
+    .csv, .tsv, .parquet: the columns of the data. Beside OUT.csv, the tables OUT.low.csv and OUT.high.csv have
+    the same columns (of classes and texts what was filled in), and OUT.sd.csv those of numbers.
     .h5ad, .h5mu: a copy, with layers["imputed"], "imputed_sd", "imputed_low" and "imputed_high".
     .npz: <name> holds the observed values, or the mean of the draws where they are missing. <name>.sd is the standard
     deviation of the draws (0 for an observed cell), <name>.low and <name>.high are the ends of an 80 % interval, and
@@ -206,7 +215,7 @@ def impute(
     vae = model.load(out=out)
     level = _level(vae, covariate)
     out = out_like(out, "imputed", data, vae.modalities)
-    came_in = read_parts(data)
+    came_in = model.parts(data)
     rows, given = load_like(came_in, vae.modalities, covariate_of(vae)), like(came_in, vae.modalities)
     torch.manual_seed(derive_seed(model.seed, "impute"))
     calibration = load_calibration(model.folder) if model.is_scored else None
@@ -219,7 +228,7 @@ def impute(
         filled = _imputed(modality, rows.values[modality.name], lacking, [part[modality.name] for part in parts], draws)
         arrays |= _with_given(modality, filled, given.values.get(modality.name), seen)
         arrays[f"{modality.name}.mask"] = seen
-    written = writers.write(out, vae.modalities, arrays, rows_of(vae, given, data))
+    written = writers.write(out, vae.modalities, arrays, rows_of(given, data))
     if not model.quiet:
         absent = int((~rows.present).sum())
         said = f"{len(rows)} rows, {absent} missing modalities filled in from {draws} draws each"
@@ -299,26 +308,27 @@ def out_like(
     return out_file(path)
 
 
-def rows_of(model: Model, parts: Parts, data: str) -> Rows:
+def rows_of(parts: Parts, data: str) -> Rows:
     """The names of the rows of the data, for files made from them."""
-    covariate = covariate_of(model)
-    passed = {} if covariate is None else {covariate.name: parts.values[covariate.name]}
-    return Rows(parts.ids, parts.named_labels, passed, parts.headings, Path(data))
+    return Rows(parts.ids, parts.named_labels, parts.about, parts.headings, Path(data))
 
 
 def _trust(names: Sequence[str], folder: Path) -> list[str]:
-    """Lines about intervals and errors, from the record."""
+    """Lines about errors and intervals, from the record: doubts, coverage, and the verdict."""
     record = RunStore(folder.parent).record(folder.name)
-    metrics, notes = ({}, {}) if record is None else (record.metrics, record.notes)
-    held, worse = [], []
+    if record is None:
+        return []
+    metrics, held, worse = record.metrics, [], []
     for name in names:
         coverage, rmse = (keys.imputation(keys.all_but(name, names), name, score) for score in ("coverage", "rmse"))
         held += [f"{name} {metrics[coverage]:.0%}"] if coverage in metrics else []
-        worse += [f"{name}: {notes[rmse]}"] if rmse in notes else []
+        worse += [f"{name}: {record.notes[rmse]}"] if rmse in record.notes else []
     if held:
-        shares = ", ".join(held)
-        held = [f"Given all other modalities, 80 % intervals held this share of the truth on test rows: {shares}"]
-    return worse + held
+        held = [
+            f"Given all other modalities, 80 % intervals held this share of the truth on test rows: {', '.join(held)}"
+        ]
+    said = verdict({record.config.method: metrics}, names, seeds=1)
+    return [*worse, *held, *filter(None, [said])]
 
 
 def _rows_to_use(rows: MultimodalDataset, names: Sequence[str], count: int) -> list[int]:

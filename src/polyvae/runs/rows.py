@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from polyvae import datasets, likelihoods, waiting
-from polyvae.config import RunConfig, by_modality
-from polyvae.dataset import MultimodalDataset
+from polyvae.config import RunConfig, by_modality, flag
+from polyvae.dataset import MultimodalDataset, cut
 from polyvae.errors import InputError
 from polyvae.likelihoods import Counts, Likelihood
 from polyvae.methods import Method
@@ -23,6 +23,8 @@ from polyvae.noise import derive_seed
 
 # Published weights of images of 64x64 and captions of 32 words: the MMVAE code's and the MMVM code's.
 WEIGHTS = {"mmvae": {"image": str(32 / (3 * 64 * 64))}, "mmvm": {"caption": str(64 * 64 / 32)}}
+
+OF_FILES = ("label", "covariate", "group", "leave_out", "test_data")  # what a config says about the columns of --data
 
 
 def load_splits(
@@ -36,8 +38,10 @@ def load_splits(
     if config.pairing == "fresh" and (data is not None or (known is not None and "pairing" not in known.own_options)):
         raise InputError(f"--pairing fresh: data set {config.dataset!r} has no generator; leave --pairing out")
     if data is not None:
-        if config.covariate is not None:
-            raise InputError(f"--covariate {config.covariate} is a key of --data; a data set of your own has `levels`")
+        if told := [name for name in OF_FILES if getattr(config, name) is not None]:
+            raise InputError(
+                f"{flag(told[0])} is about --data; leave it out, since the data set was given as an object"
+            )
         if test is None:
             train, test = _cut(data, config.test_size or max(1, len(data) // 5), config.data_seed, "--test-size")
         else:
@@ -77,12 +81,13 @@ def _load(
 _load_once = lru_cache(maxsize=4)(_load)
 
 
-def _cut(data: MultimodalDataset, count: int, seed: int, flag: str) -> tuple[MultimodalDataset, MultimodalDataset]:
-    """(the rest, `count` rows), by a seeded shuffle."""
+def _cut(data: MultimodalDataset, count: int, seed: int, named: str) -> tuple[MultimodalDataset, MultimodalDataset]:
+    """(the rest, `count` rows), by a seeded shuffle; of groups only whole ones."""
     if not 0 < count < len(data):
-        raise InputError(f"{flag}: {count} of {len(data)} rows held out; leave at least one row on either side")
-    order = np.random.default_rng(derive_seed(seed, flag)).permutation(len(data))
-    return data.rows(torch.from_numpy(order[count:])), data.rows(torch.from_numpy(order[:count]))
+        raise InputError(f"{named}: {count} of {len(data)} rows held out; leave at least one row on either side")
+    order = np.random.default_rng(derive_seed(seed, named)).permutation(len(data))
+    rest, held = cut(order, count, data.groups)
+    return data.rows(torch.from_numpy(rest)), data.rows(torch.from_numpy(held))
 
 
 def narrowed(data: MultimodalDataset, config: RunConfig, method: Method) -> MultimodalDataset:

@@ -105,7 +105,8 @@ def shared(folder: Path, license: str) -> dict[str, bytes | Path]:
 
 
 def _without_paths(config: RunConfig) -> RunConfig:
-    return config.with_(data_dir=None, data=None if config.data is None else Path(config.data).name)
+    places = {"data": config.data, "test_data": config.test_data}
+    return config.with_(data_dir=None, **{key: Path(place).name for key, place in places.items() if place is not None})
 
 
 def _check_name(repository: str) -> None:

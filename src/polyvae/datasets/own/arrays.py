@@ -17,49 +17,52 @@ and shape, unless a `modalities.json` beside the file describes it: {"<name>": {
 | other numbers | table, standardised on the training rows, Normal with a learned scale per feature |
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from polyvae import files
-from polyvae.archives import NO_OBJECTS
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, cut
 from polyvae.datasets.own.columns import Scaling, interpret, taken_as
-from polyvae.datasets.own.covariates import covariate_of, levels_of, taken_out
+from polyvae.datasets.own.covariates import covariate_of, levels_of
 from polyvae.datasets.own.doubts import doubts, doubts_of_labels
-from polyvae.datasets.own.missing import without_marks
+from polyvae.datasets.own.new_rows import load_like
 from polyvae.datasets.own.parts import Parts
-from polyvae.datasets.own.readers import read
-from polyvae.datasets.own.readers.content import LABELS, Content
+from polyvae.datasets.own.reading import read_parts
+from polyvae.datasets.own.roles import Roles
 from polyvae.errors import InputError
+from polyvae.modality import Modality
 from polyvae.noise import derive_seed
 from polyvae.text import LENGTH
 
-IDS, FEATURES = ".ids", ".features"
-# What `polyvae impute` writes beside a modality; not read again.
-IMPUTED = (".sd", ".low", ".high", ".class", ".ids", ".draws")
 TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArraysOptions:
-    """data: a path (`readers.read`), or name -> array or tensor. test_size: rows of the test split, None: a fifth.
+    """data, test_data: a path (`readers.read`), or name -> array or tensor. test_size: rows that are cut off the data
+    for the test split, where there are no test_data; None: a fifth.
 
     scaling: of tables. standard: mean and standard deviation; robust: median and quartiles, and the model sees values
-    beyond ten times the spread clipped. text_length: token ids per text, including the end token. covariate: a key
-    with one word or integer per row, which encoders and decoders read; it is not a modality.
+    beyond ten times the spread clipped. text_length: token ids per text, including the end token.
+    Names of keys or columns that are no modality: label, the class of a row (default: label or labels); covariate, a
+    word or integer per row, which encoders and decoders read; group, whose rows no split takes apart; leave_out,
+    comma-separated.
     """
 
     data: Path | str | Mapping[str, Any] | None = None
+    test_data: Path | str | Mapping[str, Any] | None = None
     test_size: int | None = None
     scaling: Scaling = "standard"
     text_length: int = LENGTH
+    label: str | None = None
     covariate: str | None = None
+    group: str | None = None
+    leave_out: str | None = None
 
 
 def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
@@ -70,24 +73,26 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
     Raises InputError that names the key and the row.
     """
     data = options.data
+    if options.test_data is not None and split == "test":
+        return _own_test_rows(options, load_arrays(options, split="train", size=None, seed=seed), size)
     if data is None:
         raise InputError("the data set 'arrays' needs data: a file (--data FILE) or a mapping of arrays")
     source = None if isinstance(data, Mapping) else Path(data)
-    parts, levels = read_parts(data), None
-    train, test = _split(len(parts.present), options.test_size, seed)
+    parts, levels = read_parts(data, Roles.of(options)), None
+    groups = None if options.group is None else parts.about[options.group]
+    train, test = _split(len(parts.present), options, seed, groups)
     chosen = _limit(train if split == "train" else test, size, split)
     if options.covariate is not None:
-        parts, by_row = taken_out(parts, options.covariate)
+        by_row = parts.about[options.covariate]
         levels = levels_of(covariate_of(options.covariate, by_row, train), by_row[chosen])
     description = {**parts.settings, **_description(source, parts.values)}
     specs, values, warnings = [], {}, {"label": doubts_of_labels(parts.labels)}
-    for column, (name, array) in enumerate(parts.values.items()):
-        entry, present = description.get(name, {}), parts.present[:, column]
-        spec, stored = interpret(name, array, present, entry, train, options.scaling, options.text_length)
-        if names := parts.features.get(name):
-            spec = replace(spec, feature_names=names)
+    for place, (name, array) in enumerate(parts.values.items()):
+        entry, present = description.get(name, {}), parts.present[:, place]
+        columns = parts.features.get(name, ())
+        spec, stored = interpret(name, array, present, entry, train, options.scaling, options.text_length, columns)
         specs.append(spec)
-        warnings[name] = doubts(spec, array, present, train)
+        warnings[name] = doubts(spec, array, present, train, parts.ids)
         values[name] = torch.from_numpy(stored[chosen])
     info = {
         "source": str(source) if source else "memory",
@@ -102,134 +107,10 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
         info["label_names"] = list(parts.classes)
     labels = None if parts.labels is None else torch.from_numpy(parts.labels[chosen])
     present = torch.from_numpy(parts.present[chosen])
+    groups = None if groups is None else groups[chosen]
     return MultimodalDataset(
-        "arrays", tuple(specs), values, present, labels, info, levels=levels, ids=parts.ids[chosen]
+        "arrays", tuple(specs), values, present, labels, info, levels=levels, ids=parts.ids[chosen], groups=groups
     )
-
-
-def read_parts(data: Path | str | Mapping[str, Any]) -> Parts:
-    """Values, masks, labels and ids of files or a mapping, with checked keys, types and numbers of rows."""
-    content = Content(_from_memory(data)) if isinstance(data, Mapping) else read(data)
-    return _sort_keys(content.arrays)._replace(settings=content.settings, headings=content.headings)
-
-
-def _from_memory(data: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    return {str(key): _to_numpy(key, value) for key, value in data.items()}
-
-
-def _to_numpy(key: str, value: Any) -> np.ndarray:
-    if isinstance(value, Tensor):  # float64 because NumPy has no bfloat16
-        return (value.detach().cpu().double() if value.is_floating_point() else value.detach().cpu()).numpy()
-    try:
-        return np.asanyarray(value)  # a mask is kept
-    except ValueError as error:
-        raise InputError(f"{key!r} is not a rectangular array ({error}); give one array per modality") from error
-
-
-def _sort_keys(arrays: Mapping[str, np.ndarray]) -> Parts:
-    """Values, masks, labels and ids by their keys, checked for type and number of rows."""
-    features = {key.removesuffix(FEATURES): array for key, array in arrays.items() if key.endswith(FEATURES)}
-    arrays = {key: array for key, array in arrays.items() if not key.endswith(FEATURES)}
-    own = {key: _not_filled_in(key, arrays) for key in arrays if not _is_imputed(key, arrays)}
-    read = {key: without_marks(key, array) for key, array in own.items()}
-    arrays, here = {key: array for key, (array, _) in read.items()}, {key: seen for key, (_, seen) in read.items()}
-    given = [key for key in LABELS if key in arrays]
-    if len(given) > 1:
-        raise InputError("the data have both 'label' and 'labels'; keep only one")
-    values = {key: array for key, array in arrays.items() if key not in LABELS and "." not in key}
-    known = {*values, *given, IDS, *(f"{name}.mask" for name in values)}
-    arrays |= {f"{name}{FEATURES}": array for name, array in features.items() if name not in values}
-    if unknown := [key for key in arrays if key not in known]:
-        raise InputError(
-            f"unknown key {unknown[0]!r}; keys are <name>, <name>.mask, label and .ids (here: {', '.join(arrays)})"
-        )
-    if not values:
-        raise InputError("the data hold no modality; give at least one array besides the labels")
-    for key, array in arrays.items():
-        if array.dtype.kind not in ("biufU" if array.ndim == 1 else "biuf"):
-            raise InputError(
-                f"{key!r} has dtype {array.dtype}; give numbers, booleans, or one sentence per row ({NO_OBJECTS})"
-            )
-        if array.ndim == 0 or 0 in array.shape:
-            raise InputError(f"{key!r} has shape {array.shape}; it must have rows, and no axis may be empty")
-    first = next(iter(values))
-    rows = len(values[first])
-    for key, array in arrays.items():
-        if len(array) != rows:
-            raise InputError(f"{key!r} has {len(array)} rows but {first!r} has {rows}; make them equal")
-    present = np.stack([_mask(name, arrays.get(f"{name}.mask"), rows) & here[name] for name in values], 1)
-    if not present.any(1).all():
-        raise InputError(f"row {int(np.argmin(present.any(1)))} has no observed modality; remove such rows")
-    labels, classes = _labels(arrays, here, given)
-    ids = _ids(arrays.get(IDS, np.arange(rows)), here.get(IDS))
-    return Parts(values, present, labels, ids, _features(features, values), classes)
-
-
-def _is_imputed(key: str, arrays: Mapping[str, np.ndarray]) -> bool:
-    name, dot, field = key.rpartition(".")
-    return dot + field in IMPUTED and name in arrays and f"{name}.mask" in arrays
-
-
-def _not_filled_in(key: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The array with NaN in single cells that `impute` has filled in: those with an sd above 0 in observed rows."""
-    array, sd, mask = arrays[key], arrays.get(f"{key}.sd"), arrays.get(f"{key}.mask")
-    if (
-        sd is None
-        or mask is None
-        or sd.shape != array.shape
-        or mask.shape != array.shape[:1]
-        or array.dtype.kind != "f"
-    ):
-        return array
-    return np.where((sd > 0) & mask.reshape(-1, *(1,) * (sd.ndim - 1)), np.nan, array)
-
-
-def _mask(name: str, mask: np.ndarray | None, rows: int) -> np.ndarray:
-    if mask is None:
-        return np.ones(rows, bool)
-    if mask.dtype != bool or mask.ndim != 1:
-        raise InputError(f"'{name}.mask' is {mask.dtype} {mask.shape}; it must be Bool ({rows},), True where present")
-    return mask
-
-
-def _ids(ids: np.ndarray, here: np.ndarray | None) -> np.ndarray:
-    if ids.ndim != 1 or ids.dtype.kind not in "iuU":
-        raise InputError(f"'.ids' is {ids.dtype} {ids.shape}; ids must be one integer or word per row")
-    if here is not None and not here.all():
-        raise InputError(f"'.ids' is missing in row {int(np.argmin(here))}; give every row an id, or leave out the ids")
-    _, first, counts = np.unique(ids, return_index=True, return_counts=True)
-    if (counts > 1).any():
-        row = int(first[counts > 1][0])
-        raise InputError(f"'.ids' holds {ids[row]} twice, first in row {row}; give each row a different id")
-    return ids
-
-
-def _features(features: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> dict[str, tuple[str, ...]]:
-    for name, names in features.items():
-        columns = values[name].size // len(values[name])
-        if names.dtype.kind != "U" or names.shape != (columns,) or len(set(names.tolist())) < columns:
-            raise InputError(
-                f"'{name}{FEATURES}' is {names.dtype} {names.shape}; give {columns} different words, one per column"
-            )
-    return {name: tuple(names.tolist()) for name, names in features.items()}
-
-
-def _labels(
-    arrays: Mapping[str, np.ndarray], here: Mapping[str, np.ndarray], given: list[str]
-) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """(labels as integers, their names, if they were words)."""
-    if not given:
-        return None, ()
-    labels = arrays[given[0]]
-    if not here[given[0]].all():
-        row = int(np.argmin(here[given[0]]))
-        raise InputError(f"{given[0]!r} is missing in row {row}; label every row, or leave out the labels")
-    if labels.ndim != 1 or labels.dtype.kind not in "biuU":
-        raise InputError(f"{given[0]!r} is {labels.dtype} {labels.shape}; labels must be one integer or word per row")
-    if labels.dtype.kind == "U":
-        names, codes = np.unique(labels, return_inverse=True)
-        return codes.astype(np.int64), tuple(names.tolist())
-    return labels.astype(np.int64), ()
 
 
 def _description(source: Path | None, names: Iterable[str]) -> Mapping[str, Any]:
@@ -244,13 +125,58 @@ def _description(source: Path | None, names: Iterable[str]) -> Mapping[str, Any]
     return given
 
 
-def _split(rows: int, test_size: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _own_test_rows(options: ArraysOptions, train: MultimodalDataset, size: int | None) -> MultimodalDataset:
+    """The rows of `test_data`, in the units of the training rows.
+
+    Raises InputError where their columns differ from those of the training rows, or they share a group with them.
+    """
+    parts = read_parts(options.test_data or {}, Roles.of(options))
+    differing = sorted(_columns(train) ^ _columns_of(parts, train.modalities))
+    if differing:
+        lacking = [name for name in differing if name in _columns(train)]
+        said = f"lack {lacking[0]!r}, which the training rows have" if lacking else f"have {differing[0]!r} besides"
+        more = f" ({len(differing)} columns differ)" if len(differing) > 1 else ""
+        raise InputError(f"the test data {said}{more}; give both files the same columns, or use --leave-out")
+    test = load_like(parts, train.modalities, train.covariate)
+    groups = None if options.group is None else parts.about[options.group]
+    if shared := set() if groups is None or train.groups is None else {*groups.tolist()} & {*train.groups.tolist()}:
+        raise InputError(f"{options.group} {min(shared)!r} has rows in both the data and the test data; remove some")
+    names = list(train.info.get("label_names", ()))
+    names += [name for name in parts.classes if name not in names]
+    labels = parts.named_labels
+    if labels is not None and parts.classes:
+        labels = np.array([names.index(name) for name in labels.tolist()])
+    rows = {"train": len(train), "test": len(test), "used": len(test) if size is None else size}
+    info = {**train.info, "split": "test", "rows": rows, "warnings": test.info["warnings"]}
+    info |= {"label_names": names} if names else {}
+    test = replace(test, labels=None if labels is None else torch.from_numpy(labels), info=info, groups=groups)
+    return test if size is None else test.rows(_limit(np.arange(len(test)), size, "test").tolist())
+
+
+def _columns(data: MultimodalDataset) -> set[str]:
+    """The names of modalities, of the columns of tables, and of the label."""
+    of_tables = {f"{m.name}.{name}" for m in data.modalities if not m.is_classes for name in m.feature_names}
+    return {*data.names, *of_tables, *([] if data.labels is None else ["label"])}
+
+
+def _columns_of(parts: Parts, modalities: Sequence[Modality]) -> set[str]:
+    named = {m.name for m in modalities if m.feature_names and not m.is_classes}
+    of_tables = {f"{name}.{column}" for name in named & set(parts.features) for column in parts.features[name]}
+    return {*parts.values, *of_tables, *([] if parts.labels is None else ["label"])}
+
+
+def _split(rows: int, options: ArraysOptions, seed: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """(training rows, test rows). The data may themselves have been drawn from `default_rng(seed)`."""
+    test_size = options.test_size
+    if options.test_data is not None:
+        if test_size is not None:
+            raise InputError("--test-size cuts test rows off the data, and --test-data are test rows; leave one out")
+        return np.arange(rows), np.arange(0)
     test_rows = max(1, round(TEST_SHARE * rows)) if test_size is None else test_size
     if not 1 <= test_rows < rows:
         raise InputError(f"test_size {test_rows} of {rows} rows must leave at least one row on either side")
     order = np.random.default_rng(derive_seed(seed, "split")).random(rows).argsort()
-    return order[test_rows:], order[:test_rows]
+    return cut(order, test_rows, groups)
 
 
 def _limit(rows: np.ndarray, size: int | None, split: str) -> np.ndarray:

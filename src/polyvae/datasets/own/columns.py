@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from polyvae import likelihoods
-from polyvae.datasets.own.doubts import spread_of
+from polyvae.datasets.own.doubts import Names, spread_of
 from polyvae.errors import InputError
 from polyvae.likelihoods import Form
 from polyvae.modality import Modality, Standardise, text_modality
@@ -31,12 +31,16 @@ def interpret(
     train: np.ndarray,
     scaling: Scaling = "standard",
     text_length: int = LENGTH,
+    columns: tuple[str, ...] = (),
 ) -> tuple[Modality, np.ndarray]:
-    """The modality that `array` is, and its values as they are stored (uint8 for images of bytes, else float32)."""
+    """The modality that `array` is, and its values as they are stored (uint8 for images of bytes, else float32).
+
+    columns: names of the columns of a table, where it has some.
+    """
     _check_entry(name, entry)
     if not present[train].any():
         raise InputError(f"modality {name!r} is missing in every training row; leave it out")
-    names: tuple[str, ...] = ()
+    names = columns
     if array.dtype.kind == "U":
         if not _is_classes(name, array[present], entry.get("likelihood")):
             return _text(name, array, present, entry, train, text_length)
@@ -64,7 +68,7 @@ def interpret(
     )
     if array.ndim <= 2 and likelihood.takes_any_real:
         table = array.reshape(len(array), -1)
-        units = (_standardise if scaling == "standard" else _robust)(name, table, present, train)
+        units = (_standardise if scaling == "standard" else _robust)(spec, table, present, train)
         spec = replace(spec, transform=units)
     return spec, stored
 
@@ -194,32 +198,36 @@ def _table_kind(seen: np.ndarray) -> str:
     return "categorical" if seen.shape[1] > 1 and (seen.sum(1) == 1).all() else "bernoulli"
 
 
-def _seen(name: str, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> np.ndarray:
+def _seen(spec: Modality, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> np.ndarray:
     """The training rows where present, in double precision. Raises InputError for a feature that none of them has."""
     seen = table[train[present[train]]].astype(np.float64)
     if len(empty := np.flatnonzero(np.isnan(seen).all(0))):
-        raise InputError(f"modality {name!r}, feature {int(empty[0])} is missing in every training row; leave it out")
+        raise InputError(f"{_place(spec, int(empty[0]))} is missing in every training row; leave it out")
     return seen
 
 
-def _standardise(name: str, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> Standardise:
+def _place(spec: Modality, feature: int) -> str:
+    return f"modality {spec.name!r}, {Names(features=spec.feature_names).feature(feature)}"
+
+
+def _standardise(spec: Modality, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> Standardise:
     """Mean and sd per feature over the training rows where present; constant features get sd 1."""
-    seen = _seen(name, table, present, train)
+    seen = _seen(spec, table, present, train)
     gaps = np.isnan(seen).any()
     mean, sd = (np.nanmean(seen, 0), np.nanstd(seen, 0)) if gaps else (seen.mean(0), seen.std(0))
     constant = np.nanmin(seen, 0) == np.nanmax(seen, 0)
     lost = np.flatnonzero(~constant & (sd < RESOLUTION * np.abs(mean)))
     if len(lost):
         raise InputError(
-            f"modality {name!r}, feature {int(lost[0])} varies by {sd[lost[0]]:.3g} around {mean[lost[0]]:.6g}, too "
-            "little for float32; subtract a constant first"
+            f"{_place(spec, int(lost[0]))} varies by {sd[lost[0]]:.3g} around {mean[lost[0]]:.6g}, too little for "
+            "float32; subtract a constant first"
         )
     return Standardise(tuple(mean.tolist()), tuple(np.where(constant, 1.0, sd).tolist()))
 
 
-def _robust(name: str, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> Standardise:
+def _robust(spec: Modality, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> Standardise:
     """Median and spread per feature; where all but a few values are equal, their standard deviation."""
-    seen = _seen(name, table, present, train)
+    seen = _seen(spec, table, present, train)
     median, spread = spread_of(seen)
     sd = np.where(spread > 0, spread, np.nanstd(seen, 0))
     return Standardise(tuple(median.tolist()), tuple(np.where(sd > 0, sd, 1.0).tolist()), limit=CLIPPED)

@@ -1,8 +1,12 @@
 """What looks wrong in the user's arrays although it can be read: reported, never changed."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from polyvae.datasets.own.missing import AS_TEXT
+from polyvae.datasets.own.parts import called
 from polyvae.modality import Modality, Standardise
 from polyvae.text import Vocabulary, tokenise
 
@@ -17,8 +21,28 @@ LEAST_ZEROS = 0.05  # share of zeros in a table that may hold counts
 ROBUST = "--scaling robust"
 
 
-def doubts(modality: Modality, array: np.ndarray, present: np.ndarray, train: np.ndarray | None = None) -> str:
-    """Doubts about one array, in sentences; empty if there are none. present: Bool (row,).
+@dataclass(frozen=True)
+class Names:
+    """What rows and columns are called where the user has names for them; else they have numbers."""
+
+    ids: np.ndarray | None = None
+    features: Sequence[str] = ()
+
+    def row(self, row: int) -> str:
+        return f"row {row}" if self.ids is None else called(row, self.ids)
+
+    def feature(self, feature: int) -> str:
+        return repr(self.features[feature]) if self.features else f"feature {feature}"
+
+
+def doubts(
+    modality: Modality,
+    array: np.ndarray,
+    present: np.ndarray,
+    train: np.ndarray | None = None,
+    ids: np.ndarray | None = None,
+) -> str:
+    """Doubts about one array, in sentences; empty if there are none. present: Bool (row,). ids: names of the rows.
 
     train: its training rows; None for new rows of a trained model, which are compared with its training rows.
     """
@@ -28,9 +52,10 @@ def doubts(modality: Modality, array: np.ndarray, present: np.ndarray, train: np
     if not isinstance(units := modality.transform, Standardise) or not present.any():
         return ""
     table = np.where(present[:, None], array.reshape(len(array), -1).astype(np.float64), np.nan)
+    names = Names(ids, modality.feature_names)
     if train is None:
-        return " ".join(_wild(table, np.array(units.mean), np.array(units.sd)))
-    of_columns = [*_wild(table, *spread_of(table)), *_codes(table), *_constant(table[train])]
+        return " ".join(_wild(table, np.array(units.mean), np.array(units.sd), names))
+    of_columns = [*_wild(table, *spread_of(table), names), *_codes(table, names), *_constant(table[train], names)]
     return " ".join([*of_columns, *_counts(modality.name, table)])
 
 
@@ -43,20 +68,20 @@ def spread_of(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return median, spread
 
 
-def _wild(table: np.ndarray, centre: np.ndarray, spread: np.ndarray) -> list[str]:
+def _wild(table: np.ndarray, centre: np.ndarray, spread: np.ndarray, names: Names) -> list[str]:
     far = (np.abs(table - centre) > FAR * spread) & (spread > 0)
     if not far.any():
         return []
     row, feature = map(int, np.argwhere(far)[0])
     others = f", as are {int(far.sum()) - 1} more values" if far.sum() > 1 else ""
     return [
-        f"row {row}, feature {feature} is {table[row, feature]:.6g}, far from the rest (about {centre[feature]:.4g}, "
-        f"give or take {spread[feature]:.2g}){others}. One outlier can spoil a whole column: correct it, mask it, or "
-        f"train with {ROBUST}."
+        f"{names.row(row)}, {names.feature(feature)} is {table[row, feature]:.6g}, far from the rest (about "
+        f"{centre[feature]:.4g}, give or take {spread[feature]:.2g}){others}. One outlier can spoil a whole column: "
+        f"correct it, mask it, or train with {ROBUST}."
     ]
 
 
-def _codes(table: np.ndarray) -> list[str]:
+def _codes(table: np.ndarray, names: Names) -> list[str]:
     """Codes of missing values: far outside the range of all other values, and in more than one row."""
     for feature, column in enumerate(table.T):
         for code in (sign * value for value in CODES for sign in (1, -1)):
@@ -66,18 +91,19 @@ def _codes(table: np.ndarray) -> list[str]:
                 continue
             if max(others.min() - code, code - others.max()) > max(np.ptp(others), 1e-9):
                 return [
-                    f"feature {feature} is {code} in {count} rows, far from all other values. If that means missing, "
-                    "replace it by NaN."
+                    f"{names.feature(feature)} is {code} in {count} rows, far from all other values. If that means "
+                    "missing, replace it by NaN."
                 ]
     return []
 
 
-def _constant(seen: np.ndarray) -> list[str]:
+def _constant(seen: np.ndarray, names: Names) -> list[str]:
     known = seen[~np.isnan(seen).all(1)]
     constant = np.flatnonzero(np.nanmin(known, 0) == np.nanmax(known, 0))
     if not len(constant):
         return []
-    some = ", ".join(map(str, constant[:5].tolist())) + (", ..." if len(constant) > 5 else "")
+    shown = [names.feature(feature).removeprefix("feature ") for feature in constant[:5].tolist()]
+    some = ", ".join(shown) + (", ..." if len(constant) > 5 else "")
     return [
         f"{len(constant)} of {seen.shape[1]} features ({some}) are constant in the training rows. Leave them "
         "out: nothing can be learned from them, and they make likelihoods look too good."

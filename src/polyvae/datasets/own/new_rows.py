@@ -10,10 +10,11 @@ from torch import Tensor
 
 from polyvae.covariate import Covariate
 from polyvae.dataset import MultimodalDataset
-from polyvae.datasets.own.arrays import read_parts
-from polyvae.datasets.own.covariates import levels_of, taken_out
+from polyvae.datasets.own.covariates import levels_of
 from polyvae.datasets.own.doubts import doubts, doubts_of_labels
 from polyvae.datasets.own.parts import Parts
+from polyvae.datasets.own.reading import read_parts
+from polyvae.datasets.own.roles import Roles
 from polyvae.errors import InputError
 from polyvae.modality import Modality, check_suits
 from polyvae.text import Vocabulary
@@ -34,11 +35,9 @@ def load_like(
     Raises InputError for unknown keys, wrong shapes, and observed values that are not finite or that the likelihood
     does not take.
     """
-    parts = source if isinstance(source, Parts) else read_parts(source)
-    levels = None
-    if covariate is not None:
-        parts, column = taken_out(parts, covariate.name)
-        levels = levels_of(covariate, column)
+    roles = Roles(covariate=None if covariate is None else covariate.name)
+    parts = source if isinstance(source, Parts) else read_parts(source, roles.for_new_rows())
+    levels = None if covariate is None else levels_of(covariate, parts.about[covariate.name])
     known = {m.name: m for m in modalities}
     if unknown := sorted(set(parts.values) - set(known)):
         raise InputError(f"unknown key {unknown[0]!r}; the model has {', '.join(known)}")
@@ -53,7 +52,7 @@ def load_like(
         present[:, column] = torch.from_numpy(here)
         array, note = _aligned(modality, parts.values[modality.name], parts.features.get(modality.name, ()))
         values[modality.name] = _stored(modality, array, here)
-        warnings[modality.name] = " ".join(filter(None, [note, doubts(modality, array, here)]))
+        warnings[modality.name] = " ".join(filter(None, [note, doubts(modality, array, here, ids=parts.ids)]))
     labels = None if parts.labels is None else torch.from_numpy(parts.labels)
     info = {"warnings": {name: text for name, text in warnings.items() if text}}
     return MultimodalDataset("arrays", tuple(modalities), values, present, labels, info, levels=levels, ids=parts.ids)

@@ -13,6 +13,7 @@ class Parts(NamedTuple):
 
     ids: (row,), the names of the rows. features: name -> names of a table's columns, where there are any. classes:
     names of the labels, where there are any. settings: name -> what the file itself says as `modalities.json` does.
+    about: column -> (row,), words or integers: the covariate and the group, where they were asked for.
     """
 
     values: dict[str, np.ndarray]
@@ -23,6 +24,7 @@ class Parts(NamedTuple):
     classes: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = {}
     headings: Headings = HEADINGS
+    about: Mapping[str, np.ndarray] = {}
 
     @property
     def named_labels(self) -> np.ndarray | None:
@@ -33,3 +35,9 @@ class Parts(NamedTuple):
 def named(labels: np.ndarray | None, names: Sequence[str]) -> np.ndarray | None:
     """Labels as their names, where they have some."""
     return labels if labels is None or not len(names) else np.array(names)[labels]
+
+
+def called(row: int, ids: np.ndarray) -> str:
+    """A row in words: by its id, if the user gave ids, which else are the numbers of rows."""
+    is_number = ids.dtype.kind in "iu" and ids[row] == row
+    return f"row {row}" if is_number else f"row {row} (id {str(ids[row])!r})"

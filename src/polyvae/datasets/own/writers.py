@@ -19,6 +19,7 @@ from polyvae.modality import Modality
 
 FORMATS = (".npz", *TABLES, *OMICS)
 FIELDS = (".sd", ".low", ".high")  # beside the values of a table
+ENDS = (".low", ".high")
 CODES = "X_polyvae"  # by scanpy's convention of obsm
 
 Arrays = Mapping[str, np.ndarray]
@@ -66,7 +67,7 @@ def write(path: Path, modalities: Sequence[Modality], arrays: Arrays, rows: Rows
     """Writes arrays by the keys that `polyvae impute` has; returns the files: tables have one for each of FIELDS.
 
     modalities: those that are written. Of tables of numbers the columns are those that came in; of classes there is the
-    likeliest.
+    likeliest. The ends of intervals have all columns.
     """
     if path.suffix == ".npz":
         names = {f"{m.name}.features": np.array(m.feature_names) for m in modalities if m.feature_names}
@@ -77,9 +78,12 @@ def write(path: Path, modalities: Sequence[Modality], arrays: Arrays, rows: Rows
         return [path]
     written = []
     for end in ("", *FIELDS):
-        kept = [m for m in modalities if f"{m.name}{end}" in arrays and not (end and m.is_classes)]
+        found = {m.name: arrays.get(f"{m.name}{end}") for m in modalities}
+        if end in ENDS and any(values is not None for values in found.values()):  # classes and texts have no interval
+            found = {name: arrays[name] if values is None else values for name, values in found.items()}
+        kept = [(m, np.asarray(found[m.name])) for m in modalities if found[m.name] is not None]
         if kept:
-            columns = [part for m in kept for part in _columns(m, np.asarray(arrays[f"{m.name}{end}"]))]
+            columns = [part for m, values in kept for part in _columns(m, values)]
             written.append(path.with_name(f"{path.stem}{end}{path.suffix}"))
             _write_table(written[-1], _headed(rows) | dict(columns))
     return written

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from polyvae.datasets.own.roles import LABELS
 from polyvae.errors import InputError
 
 if TYPE_CHECKING:  # polars starts slowly
     import polars as pl
 
-LABELS, ID = ("label", "labels"), "id"
+ID = "id"
 
 
 class Headings(NamedTuple):

@@ -1,6 +1,8 @@
-"""A column that names picture files: bytes (row, channel, height, width), all of one size."""
+"""A column that names picture files, or holds their bytes: bytes (row, channel, height, width), all of one size."""
 
+import io
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -20,11 +22,16 @@ def read_pictures(sheet: Sheet, column: str, folder: Path, size: tuple[int, int]
     which the middle of each is cut and scaled; None: all must be of one size.
     Raises InputError that names the file and where the table names it.
     """
-    names = sheet.column(column).cast(str).to_list()
+    import polars as pl
+
+    values = sheet.column(column)
+    names = (values if values.dtype == pl.Binary else values.cast(str)).to_list()
     seen: list[Image.Image | None] = []
     for row, name in enumerate(names):
-        place = f"{sheet.place(column)}, {sheet.row(row)}: {name!r}"
-        seen.append(None if name is None else _read(folder / name, place, size))
+        shown = "its picture" if isinstance(name, bytes) else repr(name)
+        place = f"{sheet.place(column)}, {sheet.row(row)}: {shown}"
+        source = None if name is None else io.BytesIO(name) if isinstance(name, bytes) else folder / name
+        seen.append(None if source is None else _read(source, place, size))
         _check(seen, place, len(names))
     known = [image for image in seen if image is not None]
     if not known:
@@ -56,13 +63,14 @@ def _check(seen: list[Image.Image | None], place: str, rows: int) -> None:
         )
 
 
-def _read(path: Path, place: str, size: tuple[int, int] | None) -> Image.Image:
+def _read(source: Path | IO[bytes], place: str, size: tuple[int, int] | None) -> Image.Image:
     """The picture as L or RGB."""
     try:
-        with picture(path) as opened:
+        with picture(source) as opened:
             image = _plain(ImageOps.exif_transpose(opened))
     except InputError as error:
-        fix = "no such file; correct the name, or `folder`" if not path.exists() else error
+        is_lost = isinstance(source, Path) and not source.exists()
+        fix = "no such file; correct the name, or `folder`" if is_lost else error
         raise InputError(f"{place}: {fix}") from error
     return image if size is None else ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)
 

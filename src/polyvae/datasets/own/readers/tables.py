@@ -14,7 +14,9 @@ import numpy as np
 
 from polyvae.archives import check_memory
 from polyvae.datasets.own.missing import AS_TEXT
-from polyvae.datasets.own.readers.content import ID, LABELS, Sheet, View
+from polyvae.datasets.own.readers.content import ID, Sheet, View
+from polyvae.datasets.own.readers.pictures import read_pictures
+from polyvae.datasets.own.roles import Roles, check_single_label
 from polyvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 MISSING = ("", "NA", "N/A", *AS_TEXT)
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 FORMATS = (*SEPARATORS, ".parquet")
+WORDS = "words are a view by themselves, without a prefix or in a .toml, or tell of the rows"
 ALONE = 20  # columns without a prefix; more are the features of one modality whose name was not said
 
 
@@ -31,18 +34,21 @@ def open_table(path: Path, ids: str | None = None) -> Sheet:
 
     Raises InputError for what is no table.
     """
-    frame, suffix = _frame(path), path.suffix.lower()
+    return sheet_of(path, _frame(path), ids, 2 if path.suffix.lower() in SEPARATORS else None)
+
+
+def sheet_of(path: Path, frame: "pl.DataFrame", ids: str | None = None, first_line: int | None = None) -> Sheet:
+    """ids: as for `open_table`. Raises InputError for a frame without rows."""
     if not frame.width or not frame.height:
         raise InputError(f"{path} holds no rows; its first line must name the columns, and a row follow")
     if ids is None and (ID in frame.columns or _names_rows(frame)):
         ids = ID if ID in frame.columns else frame.columns[0]
-    return Sheet(path, frame, ids, first_line=2 if suffix in SEPARATORS else None)
+    return Sheet(path, frame, ids, first_line=first_line)
 
 
-def views_by_prefix(path: Path) -> list[View]:
-    sheet = open_table(path)
-    groups: dict[str, list[str]] = {}
-    for column in _values_of(sheet):
+def views_by_prefix(sheet: Sheet, roles: Roles) -> list[View]:
+    path, groups = sheet.path, {}
+    for column in _values_of(sheet, roles):
         prefix, dot, feature = column.partition(".")
         groups.setdefault(prefix if prefix and dot and feature else column, []).append(column)
     alone = [name for name, columns in groups.items() if columns == [name]]
@@ -54,19 +60,45 @@ def views_by_prefix(path: Path) -> list[View]:
     return [view_of_columns(name, sheet, columns) for name, columns in groups.items()]
 
 
-def views_by_stem(paths: Sequence[Path]) -> list[View]:
-    sheets = [open_table(path) for path in paths]
-    return [view_of_columns(sheet.path.stem, sheet, _values_of(sheet)) for sheet in sheets]
+def views_by_stem(sheets: Sequence[Sheet], roles: Roles) -> list[View]:
+    """One for every sheet that has more than ids and what `roles` name."""
+    columns = {sheet: _values_of(sheet, roles) for sheet in sheets}
+    return [view_of_columns(sheet.path.stem, sheet, names) for sheet, names in columns.items() if names]
 
 
 def view_of_columns(name: str, sheet: Sheet, columns: Sequence[str], settings: dict[str, Any] | None = None) -> View:
-    """Numbers, or the one column of words that there is."""
+    """Numbers, or the one column of words, of lists of numbers, or of the bytes of pictures that there is."""
+    import polars as pl
+
     columns = list(columns)
     if not columns:
         raise InputError(f"{sheet.path} has no column left for {name!r}; it holds ids and labels alone")
-    is_words = len(columns) == 1 and not _is_numeric(sheet.column(columns[0]))
-    read: Callable = partial(words, sheet, columns[0]) if is_words else partial(_numbers, sheet, columns, name)
+    only = sheet.column(columns[0]) if len(columns) == 1 else None
+    read: Callable = partial(_numbers, sheet, columns, name)
+    if only is not None and only.dtype == pl.Binary:
+        read = partial(read_pictures, sheet, columns[0], Path(), None)
+    elif only is not None and isinstance(only.dtype, pl.List | pl.Array):
+        read = partial(_lists, sheet, columns[0])
+    elif only is not None and not _is_numeric(only):
+        read = partial(words, sheet, columns[0])
     return View(name, sheet, read, settings or {})
+
+
+def _lists(sheet: Sheet, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Lists of numbers, nested to any depth, as an array whose rows are NaN where there is none."""
+    lists = sheet.column(column).to_list()
+    shapes = {np.shape(value) for value in lists if value is not None} if _are_even(lists) else set()
+    if len(shapes) != 1:
+        raise InputError(f"{sheet.place(column)} holds lists of different lengths; make them equal")
+    empty = np.full(next(iter(shapes)), np.nan)
+    return np.array([empty if value is None else value for value in lists]), ()
+
+
+def _are_even(lists: Sequence[Any]) -> bool:
+    try:
+        return all(np.asarray(value, dtype=float).ndim > 0 for value in lists if value is not None)
+    except ValueError:
+        return False
 
 
 def words(sheet: Sheet, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -79,8 +111,11 @@ def words(sheet: Sheet, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
     return np.array(values.cast(str).to_list(), dtype=object), ()
 
 
-def _values_of(sheet: Sheet) -> list[str]:
-    return [column for column in sheet.frame.columns if column not in (*LABELS, sheet.ids)]
+def _values_of(sheet: Sheet, roles: Roles) -> list[str]:
+    columns = [name for name in sheet.frame.columns if name not in roles.left_out]
+    if roles.label in columns:
+        check_single_label(str(roles.label), columns)
+    return [name for name in columns if name not in roles.named and name != sheet.ids]
 
 
 def _numbers(sheet: Sheet, columns: list[str], name: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -107,10 +142,10 @@ def _number(sheet: Sheet, column: str) -> "pl.Series":
     if not wrong.any():  # nothing is there
         return found
     row = int(wrong.arg_max() or 0)
-    fix = "correct it, or leave it empty if it is missing" if found.is_not_null().any() else "give it no prefix"
-    raise InputError(
-        f"{sheet.place(column)}, {sheet.row(row)}: {values[row]!r} is no number; {fix} (words are a view of their own)"
-    )
+    flags = ", ".join(f"--{role} {column}" for role in ("label", "covariate", "group"))
+    is_typo = bool(found.is_not_null().any())
+    fix = "correct it, or leave it empty if it is missing" if is_typo else f"{WORDS}: {flags} or --leave-out {column}"
+    raise InputError(f"{sheet.place(column)}, {sheet.row(row)}: {values[row]!r} is no number; {fix}")
 
 
 def _is_numeric(column: "pl.Series") -> bool:

@@ -26,7 +26,8 @@ and any setting of `modalities.json` (likelihood, scale, weight, network). Paths
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,12 @@ from typing import Any
 import numpy as np
 
 from polyvae.datasets.own.readers import omics
-from polyvae.datasets.own.readers.content import LABELS, Content, Headings, Sheet, View
+from polyvae.datasets.own.readers.content import Content, Headings, Sheet, View
+from polyvae.datasets.own.readers.hf import is_data_set, open_data_set
 from polyvae.datasets.own.readers.omics import open_omics, view_of_matrix
 from polyvae.datasets.own.readers.pictures import read_pictures
 from polyvae.datasets.own.readers.tables import FORMATS, open_table, view_of_columns, words
+from polyvae.datasets.own.roles import Roles
 from polyvae.errors import InputError
 
 SETTINGS = ("likelihood", "scale", "network", "weight")
@@ -46,7 +49,7 @@ OF_VIEW = ("file", "mod", *KINDS, "folder", "size", *SETTINGS)
 OF_FILE = ("id", "label", "file", "views")
 
 
-def read_toml(path: Path) -> Content:
+def read_toml(path: Path, roles: Roles) -> Content:
     """Raises InputError that names the view and the key."""
     content = _parsed(path)
     _check(content, OF_FILE, str(path))
@@ -56,38 +59,66 @@ def read_toml(path: Path) -> Content:
     entries = {name: _entry(path, name, entry, content.get("file")) for name, entry in views.items()}
     files = dict.fromkeys([entry["file"] for entry in entries.values()])
     sheets = {file: _sheets(path.parent / file, content.get("id")) for file in files}
-    label = content.get("label")
-    views = [_view(path, name, entries, sheets, label) for name in entries]
-    return joined(views, label, [sheet for parts in sheets.values() for sheet in parts.values()])
+    if roles.label is None and (label := content.get("label")) is not None:
+        roles = replace(roles, label=label)
+    views = [_view(path, name, entries, sheets, roles) for name in entries]
+    return joined(views, roles, [sheet for parts in sheets.values() for sheet in parts.values()])
 
 
-def joined(views: Sequence[View], label: str | None = None, others: Iterable[Sheet] = ()) -> Content:
-    """The views, a row for every id that any of their sheets has, in the order of their first appearance.
+def joined(views: Sequence[View], roles: Roles, sheets: Sequence[Sheet]) -> Content:
+    """The views, a row for every id that any of them has, in the order of their first appearance in `sheets`.
 
-    label: the column of classes; default: `label` or `labels`, if a sheet has one. others: sheets that have rows and
-    labels, too.
-    Raises InputError where ids are missing or wrong, or the label is in no sheet.
+    Label, covariate and group are looked for in all sheets: what one of them does not say of a row, another may.
+    Raises InputError where ids are missing or wrong, or a column that was named is in no sheet.
     """
+    columns = dict.fromkeys(name for sheet in sheets for name in sheet.frame.columns)
+    roles.check({**columns, **dict.fromkeys(view.name for view in views)})
+    views = [view for view in views if view.name not in roles.left_out]
     if not views:
         raise InputError("the data hold no modality; give at least one column besides ids and labels")
-    used = list(dict.fromkeys([*others, *(view.sheet for view in views)]))
-    rows, places = _rows(used)
+    rows, places = _rows(sheets, {view.sheet for view in views})
     arrays: dict[str, Any] = {} if rows is None else {".ids": rows}
     for view in views:
         values, features = view.read()
         arrays |= _placed(view.name, values, places[view.sheet])
         if len(features):
             arrays[f"{view.name}.features"] = np.array(features)
-    wanted = LABELS if label is None else (label,)
-    labelled = [(sheet, name) for sheet in used for name in wanted if name in sheet.frame.columns]
-    if label is not None and not labelled:
-        raise InputError(f"no file has a column {label!r}, the label; {used[0].shown}")
-    if labelled:
-        sheet, label = labelled[0]
-        arrays |= _placed("label", _classes(sheet, label), places[sheet])
-        arrays.pop("label.mask", None)  # a row without a label says so itself
+    label = next((name for name in roles.labels if name in columns and name not in roles.left_out), None)
+    if label is not None:
+        arrays["label"] = _of_rows(label, sheets, rows, places)
+    for name in roles.about:
+        if name in columns and name not in arrays:  # a view of that name says it already
+            arrays[name] = _of_rows(name, sheets, rows, places)
     settings = {view.name: view.settings for view in views if view.settings}
-    return Content(arrays, settings, Headings(next((s.ids for s in used if s.ids), None) or "id", label or "label"))
+    ids = next((sheet.ids for sheet in sheets if sheet.ids), None) or "id"
+    return Content(arrays, settings, Headings(ids, label or "label"))
+
+
+def _of_rows(
+    column: str, sheets: Sequence[Sheet], ids: np.ndarray | None, places: Mapping[Sheet, np.ndarray | None]
+) -> np.ndarray:
+    """What the sheets say of every row in a column: integers or words, None where none says anything.
+
+    Raises InputError where two of them differ.
+    """
+    found, first = np.array([], object), sheets[0]
+    for sheet in (sheet for sheet in sheets if column in sheet.frame.columns):
+        if sheet.column(column).dtype.is_float() and not sheet.column(column).is_null().all():
+            raise InputError(f"{sheet.place(column)} holds fractions; a row needs one word or integer there")
+        told = _placed("", _classes(sheet, column).astype(object), places[sheet])[""]
+        if not len(found):
+            found, first = told.copy(), sheet
+            continue
+        has, had = (np.array([value is not None for value in values]) for values in (told, found))
+        for row in np.flatnonzero(has & had):
+            if str(told[row]) != str(found[row]):
+                who = f"row {row}" if ids is None else f"id {str(ids[row])!r}"
+                raise InputError(
+                    f"column {column!r}, {who}: {first.path} says {str(found[row])!r}, and {sheet.path} "
+                    f"{str(told[row])!r}; correct one of them"
+                )
+        found[has & ~had] = told[has & ~had]
+    return found
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -124,11 +155,15 @@ def _entry(path: Path, name: str, entry: Any, file: str | None) -> dict[str, Any
 
 def _sheets(file: Path, ids: str | None) -> dict[str, Sheet]:
     suffix = file.suffix.lower()
+    if is_data_set(file):
+        return {"": open_data_set(file, ids)}
     if suffix in FORMATS:
         return {"": open_table(file, ids)}
     if suffix in omics.FORMATS:
         return open_omics(file)
-    raise InputError(f"{file}: views are taken of {', '.join(FORMATS)}, .h5ad and .h5mu files")
+    raise InputError(
+        f"{file}: views are taken of {', '.join(FORMATS)}, .h5ad and .h5mu files, and of data sets of Hugging Face"
+    )
 
 
 def _view(
@@ -136,7 +171,7 @@ def _view(
     name: str,
     entries: Mapping[str, dict[str, Any]],
     sheets: Mapping[str, Mapping[str, Sheet]],
-    label: str | None,
+    roles: Roles,
 ) -> View:
     entry = entries[name]
     parts, mod = sheets[entry["file"]], entry.get("mod", "")
@@ -152,14 +187,14 @@ def _view(
         folder = path.parent / entry.get("folder", ".")
         return View(name, sheet, partial(read_pictures, sheet, entry["images"], folder, _size(path, entry)), settings)
     if "columns" in entry or not sheet.matrices:
-        columns = entry.get("columns") or _left(sheet, entries.values(), entry["file"], label)
+        columns = entry.get("columns") or _left(sheet, entries.values(), entry["file"], roles)
         return view_of_columns(name, sheet, columns, settings)
     return view_of_matrix(name, sheet, entry.get("matrix", "X"), settings)
 
 
-def _left(sheet: Sheet, entries: Any, file: str, label: str | None) -> list[str]:
-    """The columns of a file that no view names, and that are neither ids nor labels."""
-    named = {sheet.ids, label, *(LABELS if label is None else ())}
+def _left(sheet: Sheet, entries: Any, file: str, roles: Roles) -> list[str]:
+    """The columns of a file that no view and no role names, and that are not ids."""
+    named = {sheet.ids, *roles.named}
     for entry in (entry for entry in entries if entry["file"] == file):
         named |= {*entry.get("columns", ()), *(entry.get(kind) for kind in ("text", "classes", "images"))}
     return [column for column in sheet.frame.columns if column not in named]
@@ -187,8 +222,10 @@ def _classes(sheet: Sheet, column: str) -> np.ndarray:
     return np.array(values.to_list(), object) if values.null_count() else values.to_numpy()
 
 
-def _rows(sheets: Sequence[Sheet]) -> tuple[np.ndarray | None, dict[Sheet, np.ndarray | None]]:
-    """(ids of all rows, sheet -> the places of its rows for each of them).
+def _rows(
+    sheets: Sequence[Sheet], have_views: Collection[Sheet]
+) -> tuple[np.ndarray | None, dict[Sheet, np.ndarray | None]]:
+    """(ids of all rows, sheet -> the places of its rows for each of them). Rows are those of sheets that have views.
 
     Places are -1 where the sheet lacks a row, None where all rows are its own, in its order.
     """
@@ -206,19 +243,20 @@ def _rows(sheets: Sequence[Sheet]) -> tuple[np.ndarray | None, dict[Sheet, np.nd
         return None, dict.fromkeys(sheets)
     if any(ids.dtype.kind != known[0].dtype.kind for ids in known):
         names = {sheet: ids.astype(str) for sheet, ids in names.items() if ids is not None}
-    rows = dict.fromkeys(name for ids in names.values() if ids is not None for name in ids.tolist())
-    every = np.array(list(rows))
+    every = dict.fromkeys(name for ids in names.values() if ids is not None for name in ids.tolist())
     if len(sheets) > 1 and len(every) == sum(sheet.frame.height for sheet in sheets):
         raise InputError(
             f"no id is in two files: {first.path} has {str(known[0][0])!r}, {sheets[1].path} has {str(known[1][0])!r}; "
             "write the ids of a row alike in all files"
         )
+    of_views = {name for sheet in have_views if (ids := names[sheet]) is not None for name in ids.tolist()}
+    rows = [name for name in every if name in of_views]
     places: dict[Sheet, np.ndarray | None] = {}
     for sheet, ids in names.items():
         at = {} if ids is None else {name: place for place, name in enumerate(ids.tolist())}
         found = np.array([at.get(name, -1) for name in rows])
         places[sheet] = None if np.array_equal(found, np.arange(sheet.frame.height)) else found
-    return every, places
+    return np.array(rows), places
 
 
 def _placed(name: str, values: np.ndarray, places: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -231,7 +269,5 @@ def _placed(name: str, values: np.ndarray, places: np.ndarray | None) -> dict[st
     if placed.dtype == object:
         placed[~seen] = None
         return {name: placed}
-    if name == "label":
-        return {name: np.ma.masked_array(placed, mask=~seen)}
     placed[~seen] = np.nan if placed.dtype.kind == "f" else 0
     return {name: placed, f"{name}.mask": seen}
