@@ -34,7 +34,7 @@ myst_enable_extensions = ["colon_fence", "attrs_inline"]
 myst_heading_anchors = 4
 nb_execution_mode = "force"
 nb_execution_in_temp = True
-nb_execution_timeout = 240
+nb_execution_timeout = 900  # seconds per cell, for machines that are busy
 nb_execution_show_tb = True
 nb_merge_streams = True
 
