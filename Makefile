@@ -51,6 +51,6 @@ results: .venv/.ready  ## docs/results anew from the records in it: figures, tab
 	else $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'; fi
 	@touch $@
 
-docs: .venv/.docs  ## the site, site/index.html: these pages, API, methods, and tutorials that it runs (some minutes on two cores)
-	@OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q -j 2 -b html -d site/.doctrees docs site
-	@echo site/index.html
+docs: .venv/.docs  ## the site, site/html/index.html: these pages, API, methods, and tutorials that it runs (some minutes on two cores)
+	@OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q -j 2 -b html -d site/doctrees docs site/html
+	@echo site/html/index.html
