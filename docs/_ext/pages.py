@@ -157,8 +157,8 @@ def _measured(name: str) -> Iterator[str]:
                 kept = [line for line in rows if re.match(rf"\| `({'|'.join((name, *BESIDE))})`", line)]
                 marked = (re.sub(r"^\| `\w+`", r"\g<0> ←", line) if f"| `{name}`" in line else line for line in kept)
                 anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-                source = f"From [{heading}](../{page}#{anchor}), which says how it was measured."
-                yield from_below(f"{source}\n\n{head}{rule}" + "\n".join(marked), page).replace("](../../", "](../")
+                yield f"From [{heading}](../{page}#{anchor}), which says how it was measured."
+                yield from_below(head + rule + "\n".join(marked), page)
 
 
 def _api() -> Iterator[tuple[str, str]]:
