@@ -30,7 +30,7 @@ def test_commands_in_the_pages_are_understood(page, capsys):
     """Each `polyvae ...` line with --help added: an unknown command or flag would exit with 2."""
     from polyvae.cli import main
 
-    for line in re.findall(r"^polyvae (.*?)(?:\s+#.*)?$", page.read_text().replace("\\\n", ""), re.M):
+    for line in re.findall(r"^!?polyvae (.*?)(?:\s+#.*)?$", page.read_text().replace("\\\n", ""), re.M):
         words = shlex.split(line)
         flags = [word for word in words if word.startswith("--")]
         with pytest.raises(SystemExit) as status:
