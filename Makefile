@@ -53,5 +53,11 @@ results: .venv/.ready  ## docs/results and the tables of the pages anew from the
 	@$(BIN)/python scripts/table_1.py --picture > /dev/null
 	@$(BIN)/python scripts/pages.py
 
-docs: .venv/.ready  ## the pages are Markdown; this checks that their links and commands exist
-	@$(BIN)/pytest -q tests/test_docs.py
+.venv/.docs: .venv/.ready
+	@if command -v uv > /dev/null; then uv pip install -q -p $(BIN)/python -c constraints.txt -e '.[docs]'; \
+	else $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'; fi
+	@touch $@
+
+docs: .venv/.docs  ## the site, site/html/index.html: these pages, API, methods, and tutorials that it runs (some minutes on two cores)
+	@OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q -j 2 -b html -d site/doctrees docs site/html
+	@echo site/html/index.html

@@ -39,21 +39,25 @@ def methods(name: Annotated[str | None, tyro.conf.Positional] = None) -> None:
 
 def _show_one(method: Method) -> None:
     say(f"{method.name}: {method.summary}\n")
-    rows = {
+    table = Table(box=None, show_header=False)
+    for heading, text in facts(method).items():
+        table.add_row(heading, text)
+    show(table)
+    if (file := file_of(method)) is not None:
+        say(f"\n{inspect.getdoc(file)}")
+
+
+def facts(method: Method) -> dict[str, str]:
+    """What the table of methods says of one, and its defaults, as heading -> text; the page of a method shows them."""
+    return {
         "source": method.source,
         "objective": _objective(method),
         "prior": method.prior if _is_joint(method) else ITS_OWN,
         "posterior": f"{method.family.kind}, {method.family.scale}" if _is_joint(method) else ITS_OWN,
         "joint bound": _is_bound(method),
         "cost": _cost(method),
-        "options": ", ".join(f"{key}={value}" for key, value in _defaults(method).items()) or "none",
+        "options": ", ".join(f"{key}={value}" for key, value in defaults(method).items()) or "none",
     }
-    table = Table(box=None, show_header=False)
-    for heading, text in rows.items():
-        table.add_row(heading, text)
-    show(table)
-    if (file := file_of(method)) is not None:
-        say(f"\n{inspect.getdoc(file)}")
 
 
 def _objective(method: Method) -> str:
@@ -64,7 +68,7 @@ def _objective(method: Method) -> str:
     return ", then ".join(f"{name}: {what}" for name, what in (first, *others)) if others else first[1]
 
 
-def _defaults(method: Method) -> dict[str, str]:
+def defaults(method: Method) -> dict[str, str]:
     """The method's own options, which --method-options changes."""
     if method.options is None:
         return {}
