@@ -20,6 +20,7 @@ from polyvae.judges.labelled import can_be_judged
 from polyvae.methods import METHODS, Method
 from polyvae.modality import Batch, Modality
 from polyvae.models import OWN, Blueprint, Networks, TrainableModel
+from polyvae.models.linear_start import start_linearly
 from polyvae.noise import derive_seed
 from polyvae.objectives import UNCOVERED, objective_named
 from polyvae.options import canonical, parsed
@@ -90,7 +91,9 @@ class Plan:
     def build(self) -> TrainableModel:
         """The untrained model, on the plan's device."""
         blueprint = replace(self.blueprint, seed=self.config.seed, pseudo_inputs=self._pseudo_inputs())
-        return models.build(blueprint).to(self.device)
+        model = models.build(blueprint)
+        start_linearly(model, self.train.to("cpu"), self.config.seed)
+        return model.to(self.device)
 
     def _pseudo_inputs(self) -> Batch | None:
         """Training rows, drawn by the run's seed, where the prior starts from some."""
