@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Unpack
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.distributions import Distribution, Independent, Laplace, Normal
 from torch.special import ndtr
 
@@ -23,6 +23,7 @@ from polyvae.modality import Batch
 from polyvae.models.contract import Model, NotDefined, code_draws
 from polyvae.noise import normal
 
+DRAWN = 10  # codes of a row, where an error is asked for after every epoch
 FAR_BEHIND = 1.1  # times the error of a simpler method
 
 
@@ -79,6 +80,27 @@ def imputation(
     if all(map(math.isnan, scores.values())):
         raise NotDefined("no table varies in the training rows and is in 2 test rows beside another modality")
     return {f"imputation/{key}": value for key, value in scores.items()}
+
+
+@torch.no_grad()
+def imputation_error(model: Model, data: MultimodalDataset) -> float:
+    """The mean over tables of log mean squared error, each filled in given all else that a row has.
+
+    Tables count alike, whatever their sizes and units. Of the mean of 10 draws, the same at every call. NaN where no
+    table has a row that also has something else.
+    """
+    found = []
+    for modality in model.modalities:
+        target, others = modality.name, all_but(modality.name, model.names)
+        able = data.present[:, data.names.index(target)] & (data.present.sum(-1) > 1)
+        if not modality.is_real_table or not bool(able.any()):
+            continue
+        batch = data.batch(able.nonzero().squeeze(1))
+        codes = code_draws(model, batch, others, (target,))
+        draws = [model.decode(codes(Generator(able.device).manual_seed(k)))[target].mean for k in range(DRAWN)]
+        squared = (torch.stack(draws).mean(0) - batch.values[target]).square()
+        found.append(float(squared.nanmean().clamp(min=1e-12).log()))
+    return sum(found) / len(found) if found else math.nan
 
 
 def warnings(scores: Mapping[str, float]) -> dict[str, str]:

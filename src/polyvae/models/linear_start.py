@@ -116,12 +116,13 @@ def start_linearly(model: Model, train: MultimodalDataset, seed: int = 0) -> Non
     found = factors(views, present, model.latent_dim)
     for name, (encoder, decoder) in pairs.items():
         factor, mean = found[name], centres[name].mean(0)
-        precision = np.diag(factor.precision).clip(LEAST)
-        weight = factor.message / precision[:, None]
-        _set(encoder.linear, weight, -weight @ mean)
-        encoder.head.logvar.bias.copy_(torch.from_numpy(-np.log(precision)))
-        if isinstance(model, FusedVAE) and isinstance(model.rule, Correlations):
+        is_dense = isinstance(model, FusedVAE) and isinstance(model.rule, Correlations)
+        if is_dense:
             model.rule.start(model.names.index(name), torch.from_numpy(factor.precision))
+        holds_prior = not is_dense and not bool(model.mixture.prior_experts.all())
+        weight, variance = _expert(factor, holds_prior=holds_prior)
+        _set(encoder.linear, weight, -weight @ mean)
+        encoder.head.logvar.bias.copy_(torch.from_numpy(np.log(variance)))
         if level is not None and model.by_level is not None:
             shift = -weight @ (centres[name] - mean).T
             model.by_level.bias[model.names.index(name), :, : model.latent_dim] = torch.from_numpy(shift.T).float()
@@ -131,6 +132,15 @@ def start_linearly(model: Model, train: MultimodalDataset, seed: int = 0) -> Non
             scale = model.decoders[name]
             if isinstance(scale, LearnedScale) and scale.log_scale.shape == mean.shape:
                 scale.start(torch.from_numpy(np.log(_left(name, found, views, present)) / 2))
+
+
+def _expert(factor: Factor, *, holds_prior: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (code, feature) and variance (code,) of a view's expert: its posterior alone, or its message alone."""
+    if holds_prior:
+        covariance = np.linalg.inv(np.eye(len(factor.message)) + factor.precision)
+        return covariance @ factor.message, np.diag(covariance)
+    precision = np.diag(factor.precision).clip(LEAST)
+    return factor.message / precision[:, None], 1 / precision
 
 
 def _pairs(model: Model) -> dict[str, tuple[LinearEncoder, LinearDecoder]]:

@@ -43,7 +43,7 @@ def stages_of(plan: Plan, model: TrainableModel) -> list[TrainingStage]:
             how = {"beta": beta, "weights": weights, "generator": generator, **settings.options}
             return objective(model, batch, plan.mixture, **how)
 
-        epochs = max(1, round(share * config.epochs))
+        epochs = max(1, round(share * config.sizes.epochs))
         names = tuple(regulariser.name for regulariser in added)
         prepare = None if stage.prepare is None else partial(stage.prepare, model)
         warm = partial(_rise, beta, config.beta, stage.warm_up) if isinstance(beta, Tensor) else None

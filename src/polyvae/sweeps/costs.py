@@ -32,7 +32,7 @@ def work(config: RunConfig) -> float:
     allocation = None if config.allocation == "auto" else config.allocation
     each = decoded(method, names, objective=objective, samples=config.objective_samples, allocation=allocation)
     share = DRAWN if objective_named(objective).draws else 1.0
-    rows = config.epochs * (config.train_size or ROWS)
+    rows = config.sizes.epochs * (config.train_size or ROWS)
     return rows * each * share * NETWORKS.get(config.network, 1.0)
 
 
