@@ -23,6 +23,7 @@ class LinearEncoder(nn.Module):
         self.linear = nn.Linear(size, latent_dim)
         self.deep = nn.Sequential(*_hidden(size), GaussianHead(HIDDEN, latent_dim))
         _silence(self.head.mean)
+        nn.init.zeros_(self.head.logvar.weight)
 
     @property
     def head(self) -> GaussianHead:

@@ -9,7 +9,7 @@ from polyvae.modality import Modality
 
 NETWORK, METHOD = "linear_mlp", "mopoe_dense"
 MOST_VIEWS = 10  # of the method, whose S lists all subsets
-STEPS = 6000
+STEPS = 4000
 
 
 def suited(config: RunConfig, rows: int, modalities: Sequence[Modality], described: Mapping[str, str]) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def suited(config: RunConfig, rows: int, modalities: Sequence[Modality], describ
 
     - latent_dim: one code for 16 rows, at most 64, and no more than features. Codes that are not needed cost little.
     - batch_size: about 20 steps an epoch; fewer rows a step than 16 are noise, more than 256 are no faster.
-    - epochs: at most 6,000 steps, from 20 to 300 passes; training stops after a tenth of them without gain.
+    - epochs: at most 4,000 steps, from 20 to 200 passes; training stops after an eighth of them without gain.
     - learning_rate .001, for tables: their networks start from factor analysis, near where they end.
     - validation_fraction: 40 rows, which the intervals need, too; from a tenth to a quarter.
     - method, network: for tables those that start as the exact linear model of any subset.
@@ -33,7 +33,7 @@ def suited(config: RunConfig, rows: int, modalities: Sequence[Modality], describ
     is_tables, several = len(tables) == len(modalities), len(modalities) > 1
     features = sum(math.prod(m.shape) for m in modalities)
     batch = config.batch_size or min(max(2 ** round(math.log2(rows / 20)), 16), 256)
-    epochs = config.epochs or min(max(STEPS * batch // rows, 20), 300)
+    epochs = config.epochs or min(max(STEPS * batch // rows, 20), 200)
     is_dense = is_tables and 1 < len(modalities) <= MOST_VIEWS and config.posterior in ("auto", "normal")
     networks = [f"{name}={NETWORK}" for name in tables if name not in described]
     found = {
@@ -41,7 +41,7 @@ def suited(config: RunConfig, rows: int, modalities: Sequence[Modality], describ
         "latent_dim": max(min(rows // 16, 64, features), 2) if is_tables else RELEASED["latent_dim"],
         "batch_size": batch,
         "epochs": epochs,
-        "patience": max(5, epochs // 10),
+        "patience": max(5, epochs // 8),
         "learning_rate": 1e-3 if is_tables else RELEASED["learning_rate"],
         "validation_fraction": round(min(max(0.1, 40 / rows), 0.25), 3),
         "network": ",".join(networks) or "auto",
