@@ -125,10 +125,11 @@ SIMULATED: dict[str, Callable[[int], Arrays]] = {
     "curved": curved,
     "drowned": drowned,
 }
-REAL = (
-    {"linnerud": linnerud, "airquality": airquality, "wine": wine, "cars": cars}
-    | {"diabetes": diabetes, "breast_cancer": breast_cancer, "pbmc": pbmc}
-)
+REAL = {"linnerud": linnerud, "airquality": airquality, "wine": wine, "cars": cars} | {
+    "diabetes": diabetes,
+    "breast_cancer": breast_cancer,
+    "pbmc": pbmc,
+}
 
 
 def patterns(names: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
@@ -145,10 +146,14 @@ def scored(arrays: Arrays, seed: int, **settings: object) -> dict[str, object]:
     given_to_model = views | ({"batch": extra["batch"].astype(str)} if "covariate" in settings else {})
     options = {"covariate": "batch"} if "covariate" in settings else {}
     train, test = (
-        pv.datasets.load("arrays", data=given_to_model, split=split, seed=seed, **options) for split in ("train", "test")
+        pv.datasets.load("arrays", data=given_to_model, split=split, seed=seed, **options)
+        for split in ("train", "test")
     )
     config = pv.RunConfig(
-        dataset="arrays", seed=seed, data_seed=seed, metrics="none",
+        dataset="arrays",
+        seed=seed,
+        data_seed=seed,
+        metrics="none",
         **{name: value for name, value in settings.items() if name != "covariate"},
     )
     started = time.process_time()
@@ -172,7 +177,12 @@ def scored(arrays: Arrays, seed: int, **settings: object) -> dict[str, object]:
         simple = baselines(train, whole, given, target, seed)
         named = {"polyvae": (filled.mean - truth) / sd} | {n: v - whole.values[target] for n, v in simple.items()}
         errors[key] = {name: math.sqrt(error.square().nanmean()) for name, error in named.items()}
-    found = {"errors": errors, "coverage": coverage, "seconds": seconds, "settings": dict(result.record.resolved.chosen)}
+    found = {
+        "errors": errors,
+        "coverage": coverage,
+        "seconds": seconds,
+        "settings": dict(result.record.resolved.chosen),
+    }
     return found | (knows(model, train, test, extra, seed) if extra else {})
 
 
@@ -220,11 +230,15 @@ def by_totalvi(seed: int) -> dict[str, float]:
 
 def jobs(mfeat: str | None, chosen: list[str] | None) -> dict[str, Callable[[int], dict[str, object]]]:
     """Name -> what is done for a seed."""
-    sets: dict[str, Callable[[int], Arrays]] = SIMULATED | {name: lambda _, load=load: load() for name, load in REAL.items()}
+    sets: dict[str, Callable[[int], Arrays]] = SIMULATED | {
+        name: lambda _, load=load: load() for name, load in REAL.items()
+    }
     if mfeat is not None:
+
         def digits(_: int) -> Arrays:
             arrays = dict(np.load(mfeat))
             return {n.removesuffix("s"): arrays[n] for n in arrays}  # labels -> label
+
         sets["mfeat"] = digits
     found = {name: lambda seed, load=load: scored(load(seed), seed) for name, load in sets.items()}
     found["cite_seq, --covariate batch"] = lambda seed: scored(SIMULATED["cite_seq"](seed), seed, covariate="batch")
@@ -246,8 +260,13 @@ def table(results: dict[str, list[dict]]) -> list[str]:
             means = {m: float(np.mean(v)) for m, v in errors.items()}
             simple = min(v for m, v in means.items() if m != "polyvae")
             held = [s["coverage"][key] for s in seeds]
-            cells = [spread(errors["polyvae"]), *(f"{means[m]:.3f}" if m in means else "" for m in ("mean", "ridge", "knn", "iterative"))]
-            lines.append(f"| {name} | {key} | {' | '.join(cells)} | {100 * (means['polyvae'] / simple - 1):+.1f} % | {spread(held)} |")
+            cells = [
+                spread(errors["polyvae"]),
+                *(f"{means[m]:.3f}" if m in means else "" for m in ("mean", "ridge", "knn", "iterative")),
+            ]
+            lines.append(
+                f"| {name} | {key} | {' | '.join(cells)} | {100 * (means['polyvae'] / simple - 1):+.1f} % | {spread(held)} |"
+            )
     lines += ["", "| set | ARI | batch accuracy | base rate | seconds |", "|---|---|---|---|---|"]
     for name, seeds in results.items():
         cells = [spread([s[k] for s in seeds]) if k in seeds[0] else "" for k in ("ari", "batch_accuracy", "base_rate")]

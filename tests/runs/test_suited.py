@@ -64,7 +64,9 @@ def test_a_run_is_known_by_the_settings_that_were_chosen(data):
     assert make_plan(chosen).run_id == plan.run_id
     assert make_plan(chosen).chosen == {}
     assert [p.run_id for p in make_plans([open_, chosen])] == [plan.run_id] * 2
-    assert plan.is_said.startswith("80 rows: mopoe_dense, 5 latent dimensions, batch 16, at most 200 epochs, stops after")
+    assert plan.is_said.startswith(
+        "80 rows: mopoe_dense, 5 latent dimensions, batch 16, at most 200 epochs, stops after"
+    )
 
 
 def test_weights_that_fill_in_best_are_kept(data, tmp_path):

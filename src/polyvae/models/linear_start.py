@@ -147,10 +147,15 @@ def _pairs(model: Model) -> dict[str, tuple[LinearEncoder, LinearDecoder]]:
     """The linear encoders and decoders of a joint model that read and write its z."""
     if not isinstance(model, MultimodalVAE) or model.family != Family():
         return {}
-    found = {name: (_found(model.encoders[name], LinearEncoder), _found(model.decoders[name], LinearDecoder))
-             for name in model.names}
-    return {name: (encoder, decoder) for name, (encoder, decoder) in found.items()
-            if encoder is not None and decoder is not None and encoder.linear.out_features == model.latent_dim}
+    found = {
+        name: (_found(model.encoders[name], LinearEncoder), _found(model.decoders[name], LinearDecoder))
+        for name in model.names
+    }
+    return {
+        name: (encoder, decoder)
+        for name, (encoder, decoder) in found.items()
+        if encoder is not None and decoder is not None and encoder.linear.out_features == model.latent_dim
+    }
 
 
 def _left(

@@ -12,7 +12,9 @@ MOST_VIEWS = 10  # of the method, whose S lists all subsets
 STEPS = 4000
 
 
-def suited(config: RunConfig, rows: int, modalities: Sequence[Modality], described: Mapping[str, str]) -> dict[str, Any]:
+def suited(
+    config: RunConfig, rows: int, modalities: Sequence[Modality], described: Mapping[str, str]
+) -> dict[str, Any]:
     """The settings that `config` leaves open, by what the data are; none where it leaves open no size of `Sizes`.
 
     rows: for training, validation rows included. described: networks that the data themselves name, by modality.
