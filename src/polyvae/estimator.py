@@ -50,8 +50,8 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     method, latent_dim, epochs, batch_size, learning_rate, patience: by default what suits the rows (`runs.suited`).
     method: as `polyvae methods` shows them. views: name -> slice, or list of column numbers or names; together they
     name every column once. settings: further fields of `RunConfig` by name, such as likelihood or network.
-    patience: epochs without gain on held-out rows (a tenth, of few rows up to a quarter) after which training stops; the
-    best weights are kept. draws: per row, of what is imputed, and importance samples of a likelihood.
+    patience: epochs without gain on held-out rows (a tenth, of few rows up to a quarter) after which training stops;
+    the best weights are kept. draws: per row, of what is imputed, and importance samples of a likelihood.
     random_state: of weights, the order of rows and all draws. verbose: prints the loss ten times.
 
     Fitted: model_, in eval mode and double precision, so that a row's code does not depend on the rows beside it;

@@ -127,7 +127,7 @@ def test_an_absent_modality_might_as_well_not_exist(name, no_noise):
         )
         assert found[0].isfinite()
         torch.testing.assert_close(found[0], expected[0])
-        own = dict.fromkeys(("rule.logits", "rule.roots"), [NAMES.index(n) for n in given])
+        own = {key: [NAMES.index(n) for n in given] for key in ("rule.logits", "rule.roots")}
         own["weights.logits"] = [i for i, p in enumerate(_by_bits(NAMES)) if set(p) <= set(given)]
         for key, value in found[1].items():
             if key in own:
