@@ -130,7 +130,7 @@ def test_an_interval_needs_two_draws(world):
 
 
 def test_what_is_never_negative_is_never_imputed_below_zero():
-    """Counts and sizes that are scored as real numbers; other features, and the identity of the data, stay as they are."""
+    """Counts that are scored as real numbers; other features, and the identity of the data, stay as they are."""
     rng = np.random.default_rng(0)
     table = np.stack([rng.poisson(0.3, 60), rng.normal(size=60)], 1).astype(float)
     data = load("arrays", data={"a": table, "b": rng.normal(size=(60, 2))})

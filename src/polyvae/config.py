@@ -23,7 +23,13 @@ Count = Annotated[int, Rule(lambda v: v >= 1, "at least 1"), Rule(lambda v: v < 
 Seed = Annotated[int, Rule(lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1")]
 ThreadCount = Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")]
 # What a config that leaves these open has where it is not the user's own data, and did before they could be left open.
-RELEASED = {"method": "mopoe", "latent_dim": 64, "epochs": 100, "batch_size": 256, "learning_rate": 5e-4}
+RELEASED: dict[str, Any] = {
+    "method": "mopoe",
+    "latent_dim": 64,
+    "epochs": 100,
+    "batch_size": 256,
+    "learning_rate": 5e-4,
+}
 
 Positive = Annotated[float, Rule(lambda v: 0 < v < float("inf"), "a finite number above 0")]
 
@@ -196,7 +202,8 @@ class RunConfig(DataOptions):
     @property
     def sizes(self) -> "Sizes":
         """The settings that may be left open, once they are chosen (`runs.suited`)."""
-        return Sizes(*(RELEASED[n] if (value := getattr(self, n)) is None else value for n in Sizes._fields))
+        given = {name: getattr(self, name) for name in Sizes._fields}
+        return Sizes(**{name: RELEASED[name] if value is None else value for name, value in given.items()})
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> "RunConfig":

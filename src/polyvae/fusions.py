@@ -53,9 +53,9 @@ def dense(experts: Law, member: Tensor, roots: Tensor) -> Law:
     """
     inverse = torch.where(member.movedim(-1, 0)[..., None], (-0.5 * _laid_out(experts, member)[1]).exp(), 0.0).double()
     told = (inverse.square() * _laid_out(experts, member)[0].double()).sum(0)
-    scaled = inverse[..., None] * roots.double().view(len(roots), *(1,) * (member.dim() - 1), *roots.shape[1:])
-    precision = torch.eye(roots.shape[-1]).to(told) + (scaled @ scaled.mT).sum(0)
-    root = torch.linalg.cholesky_ex(precision).L
+    correlations = roots.double() @ roots.double().mT
+    each = (d[..., None] * d[..., None, :] * r for d, r in zip(inverse, correlations, strict=True))
+    root = torch.linalg.cholesky_ex(sum(each, torch.eye(roots.shape[-1], dtype=told.dtype, device=told.device))).L
     mean = torch.cholesky_solve(told[..., None], root)[..., 0]
     variance = torch.cholesky_inverse(root).diagonal(dim1=-2, dim2=-1)
     return experts.like(mean.to(experts.mean), variance.log().to(experts.mean))

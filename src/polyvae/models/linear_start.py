@@ -61,7 +61,7 @@ def factors(views: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray], 
         found[name] = Factor(loadings, np.square(residual).mean(0).clip(LEAST))
     for _ in range(ROUNDS):
         found = _improved(found, views, present)
-    rotation = np.linalg.eigh(sum(factor.precision for factor in found.values()))[1][:, ::-1]
+    rotation = np.linalg.eigh(np.sum([factor.precision for factor in found.values()], 0))[1][:, ::-1]
     padding = ((0, 0), (0, codes - kept))
     return {name: Factor(np.pad(f.loadings @ rotation, padding), f.noise) for name, f in found.items()}
 
@@ -90,7 +90,7 @@ def _posterior(
     patterns, which = np.unique(np.stack([present[name] for name in views], 1), axis=0, return_inverse=True)
     precisions = np.stack([factor.precision for factor in found.values()])
     covariances = np.linalg.inv(np.eye(precisions.shape[1]) + np.tensordot(patterns.astype(float), precisions, 1))
-    told = sum(view @ found[name].message.T for name, view in views.items())  # 0 from what a row lacks
+    told = np.sum([view @ found[name].message.T for name, view in views.items()], 0)  # 0 from what a row lacks
     means = np.empty_like(told)
     for index, covariance in enumerate(covariances):
         means[which == index] = told[which == index] @ covariance
@@ -163,7 +163,7 @@ def _left(
     name: str, found: Mapping[str, Factor], views: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]
 ) -> np.ndarray:
     """Mean squares of what is left of a view, (feature,): over all views, and over all others, that codes are from."""
-    others = present | {name: np.zeros_like(present[name])}
+    others = {**present, name: np.zeros_like(present[name])}
     squares = []
     for given in (present, others):
         known = {n: view * given[n][:, None] for n, view in views.items()}

@@ -21,17 +21,14 @@ class LinearEncoder(nn.Module):
     def __init__(self, size: int, latent_dim: int) -> None:
         super().__init__()
         self.linear = nn.Linear(size, latent_dim)
-        self.deep = nn.Sequential(*_hidden(size), GaussianHead(HIDDEN, latent_dim))
+        self.deep = nn.Sequential(*_hidden(size))
+        self.head = GaussianHead(HIDDEN, latent_dim)
         _silence(self.head.mean)
         nn.init.zeros_(self.head.logvar.weight)
 
-    @property
-    def head(self) -> GaussianHead:
-        return self.deep[-1]
-
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
         flat = values.flatten(1)
-        mean, logvar = self.deep(flat)
+        mean, logvar = self.head(self.deep(flat))
         return self.linear(flat) + mean, logvar
 
 

@@ -82,8 +82,9 @@ class Resolved:
 
     By modality: networks (names), likelihoods (as JSON), weights (factors in the loss). objective, samples (None: it
     draws one), allocation, prior, components (None: it has none), family of the posteriors. is_bound: whether L_S is a
-    bound. chosen: settings of the config that the data have chosen, since nobody else did. data: identity of the content
-    of the whole data set. plugins: SHA-256 -> file. parameters: how many the model has. steps: taken in training.
+    bound. chosen: settings of the config that the data have chosen, since nobody else did. data: identity of the
+    content of the whole data set. plugins: SHA-256 -> file. parameters: how many the model
+    has. steps: taken in training.
     scored_weights: those that metrics and pictures are of: the last, or the best by validation rows.
     Of the scoring: metrics, those scored so far, at which importance_samples K; what they looked through: extractors
     (name -> SHA-256 of the weights), judge (its version and sha256), critic (SHA-256).
