@@ -219,13 +219,18 @@ class RunConfig(DataOptions):
     def with_(self, **changes: Any) -> "RunConfig":
         return replace(self, **changes)
 
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The fields that differ from their released default."""
+        defaults = {f.name: f.default for f in fields(self)} | RELEASED
+        return {name: value for name, value in self.to_dict().items() if value != defaults[name]}
+
     def run_id(self, content: Mapping[str, Any] | None = None) -> str:
         """A readable prefix and a hash of the canonical config.
 
         content: identities of what the config only names, or of what is passed as objects: data, S, networks.
         """
-        defaults = {f.name: f.default for f in fields(self)} | RELEASED
-        identity = {k: v for k, v in self.to_dict().items() if k not in NOT_HASHED and v != defaults[k]}
+        identity = {name: value for name, value in self.changed.items() if name not in NOT_HASHED}
         identity |= content or {}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         dataset = re.sub(r"[^\w-]", "_", self.dataset)  # the user's own data may be called anything

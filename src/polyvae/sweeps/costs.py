@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from statistics import median
 
-from polyvae.config import MODALITIES, NOT_HASHED, RunConfig
+from polyvae.config import MODALITIES, NOT_HASHED, RELEASED, RunConfig
 from polyvae.errors import InputError
 from polyvae.methods import METHODS, decoded
 from polyvae.objectives import objective_named
@@ -26,7 +26,7 @@ def work(config: RunConfig) -> float:
 
     Raises InputError for a method or objective that is not known here.
     """
-    method = METHODS.named(config.method)
+    method = METHODS.named(RELEASED["method"] if config.method == "auto" else config.method)  # about the same work
     names = config.only.split(",") if config.only else [f"m{i}" for i in range(config.modalities or MODALITIES)]
     objective = method.objective if config.objective == "auto" else config.objective
     allocation = None if config.allocation == "auto" else config.allocation
