@@ -1,18 +1,18 @@
 """A linear map and a multilayer perceptron side by side, for tables (wide and deep: Cheng et al. 2016).
 
-The perceptron's share of a mean is 0 at first, so a model starts as factor analysis, which `models.linear_start` fits
-to the training rows in closed form; training adds what a linear model misses.
+The perceptron adds next to nothing at first, so a model starts as factor analysis, which `models.linear_start` fits to
+the training rows; training adds what a linear model misses.
 """
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 from polyvae.modality import Modality
 from polyvae.networks.heads import GaussianHead
 
 HIDDEN = 128
+FIRST = 1e-4  # sd of the last weights
 
 
 class LinearEncoder(nn.Module):
@@ -23,8 +23,8 @@ class LinearEncoder(nn.Module):
         self.linear = nn.Linear(size, latent_dim)
         self.deep = nn.Sequential(*_hidden(size))
         self.head = GaussianHead(HIDDEN, latent_dim)
-        _silence(self.head.mean)
-        nn.init.zeros_(self.head.logvar.weight)
+        _hush(self.head.mean)
+        nn.init.normal_(self.head.logvar.weight, std=FIRST)
 
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
         flat = values.flatten(1)
@@ -40,7 +40,7 @@ class LinearDecoder(nn.Module):
         self.shape = shape
         self.linear = nn.Linear(latent_dim, math.prod(shape))
         self.deep = nn.Sequential(*_hidden(latent_dim), nn.Linear(HIDDEN, math.prod(shape)))
-        _silence(self.deep[-1])
+        _hush(self.deep[-1])
 
     def forward(self, codes: Tensor) -> Tensor:
         return (self.linear(codes) + self.deep(codes)).unflatten(1, self.shape)
@@ -55,7 +55,7 @@ def _hidden(width: int) -> tuple[nn.Module, ...]:
     return nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()
 
 
-def _silence(layer: nn.Module) -> None:
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.zero_()
+def _hush(layer: nn.Module) -> None:
+    """Makes what a last layer adds next to nothing; at 0, the layers before it would have no gradient."""
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=FIRST)
