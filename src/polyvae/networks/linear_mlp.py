@@ -12,7 +12,7 @@ from polyvae.modality import Modality
 from polyvae.networks.heads import GaussianHead
 
 HIDDEN = 128
-FIRST = 1e-4  # sd of the last weights
+FIRST = 1e-5  # sd of the last weights: messages are multiplied by precisions
 
 
 class LinearEncoder(nn.Module):
