@@ -53,7 +53,16 @@ def test_a_released_default_never_changes():
         **{"device": "auto", "metrics": "default", "importance_samples": 12},
         **dict.fromkeys(("objective", "prior", "posterior", "posterior_scale"), "auto"),
         **dict.fromkeys(
-            ("split_by", "crop", "scaling", "text_length", "data_options", "objective_samples", "prior_components")
+            (
+                "split_by",
+                "crop",
+                "scaling",
+                "text_length",
+                "data_options",
+                "objective_samples",
+                "prior_components",
+                "best_by",
+            )
         ),
         **dict.fromkeys(("label", "group", "leave_out", "test_data")),
     }

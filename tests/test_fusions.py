@@ -62,6 +62,24 @@ def test_uncorrelated_experts_are_multiplied():
     torch.testing.assert_close(fusions.correlated(experts, MEMBER, 0.0), product)
 
 
+def test_dense_experts_are_multiplied_as_matrices():
+    """T8: precisions D R R' D and the prior's, inverted for every subset and row; without correlation it is MVAE."""
+    experts, generator = experts_of(), torch.Generator().manual_seed(3)
+    roots = torch.randn(COUNT, LATENT, LATENT, generator=generator, dtype=torch.float64)
+    roots = roots / roots.norm(dim=-1, keepdim=True)
+    found = fusions.dense(experts, MEMBER, roots)
+    for index, members in enumerate(map(list, SUBSETS)):
+        inverse = (-0.5 * experts.logvar[members]).exp()
+        scaled = inverse[..., None] * roots[members][:, None]
+        covariance = torch.linalg.inv(torch.eye(LATENT).double() + (scaled @ scaled.mT).sum(0))
+        told = (inverse**2 * experts.mean[members]).sum(0)
+        torch.testing.assert_close(found.mean[index], (covariance @ told[..., None])[..., 0])
+        torch.testing.assert_close(found.logvar[index].exp(), covariance.diagonal(dim1=-2, dim2=-1))
+    plain = fusions.dense(experts, MEMBER, torch.eye(LATENT).double().repeat(COUNT, 1, 1))
+    product = gaussian.product(experts, MEMBER, torch.ones(len(SUBSETS), 1, dtype=torch.bool))
+    torch.testing.assert_close(plain, product)
+
+
 def test_what_correlation_costs_equal_experts_and_two_unequal_ones():
     rho, sd = 0.6, 0.7
     alike = Gaussian(experts_of().mean, torch.full((COUNT, ROWS, LATENT), 2 * math.log(sd), dtype=torch.float64))

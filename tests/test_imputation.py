@@ -1,11 +1,14 @@
 """Imputation against the exact conditional Gaussian of the toy law."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from polyvae import Batch, InputError, Modality, MultimodalVAE, impute, likelihoods, networks, subsets
+from polyvae.datasets import load
 from polyvae.datasets.toy import LATENT, NOISE, linear_gaussian
 from polyvae.modality import Standardise
 
@@ -124,3 +127,21 @@ def test_an_interval_needs_two_draws(world):
     model, weights = world
     with pytest.raises(InputError, match="at least 2"):
         impute(model, Batch(rows(weights, 2)), draws=1)
+
+
+def test_what_is_never_negative_is_never_imputed_below_zero():
+    """Counts that are scored as real numbers; other features, and the identity of the data, stay as they are."""
+    rng = np.random.default_rng(0)
+    table = np.stack([rng.poisson(0.3, 60), rng.normal(size=60)], 1).astype(float)
+    data = load("arrays", data={"a": table, "b": rng.normal(size=(60, 2))})
+    (modality, _), first = data.modalities, data.batch(slice(None))
+    assert modality.transform.from_zero == (True, False)
+    assert Modality.from_json(modality.to_json()) == modality
+    plain = replace(modality, transform=replace(modality.transform, from_zero=()))
+    assert data.with_modalities([plain, data.modalities[1]]).fingerprint == data.fingerprint
+    pairs = {m.name: networks.build("mlp", m, 2) for m in data.modalities}
+    model = MultimodalVAE(data.modalities, pairs, subsets.mvae(("a", "b")), 2)
+    filled = impute(model, Batch(first.values, torch.tensor([[False, True]]).expand(len(data), 2)))["a"]
+    assert filled.low[:, 0].min() == 0
+    assert min(part[:, 0].min() for part in (filled.mean, filled.high)) >= 0
+    assert filled.low[:, 1].min() < 0

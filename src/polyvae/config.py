@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from polyvae.errors import InputError
 from polyvae.schema import Rule
@@ -22,7 +22,25 @@ MODALITIES = 5  # of a generated data set, where a config does not say
 Count = Annotated[int, Rule(lambda v: v >= 1, "at least 1"), Rule(lambda v: v < 2**31, "below 2^31")]
 Seed = Annotated[int, Rule(lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1")]
 ThreadCount = Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")]
+# What a config that leaves these open has where it is not the user's own data, and did before they could be left open.
+RELEASED: dict[str, Any] = {
+    "method": "mopoe",
+    "latent_dim": 64,
+    "epochs": 100,
+    "batch_size": 256,
+    "learning_rate": 5e-4,
+}
+
 Positive = Annotated[float, Rule(lambda v: 0 < v < float("inf"), "a finite number above 0")]
+
+
+class Sizes(NamedTuple):
+    """How large a model is, and how long it is trained in which steps."""
+
+    latent_dim: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +119,10 @@ class RunConfig(DataOptions):
     test_size: Count | None = None
     """Number of test rows. Default: all, or 20 % of your own data. With --group: about so many."""
     validation_fraction: Annotated[float, Rule(lambda v: 0 <= v < 1, "at least 0 and below 1")] | None = None
-    """Share of the training rows that is held out to choose the best weights. Default .1 for arrays, else 0."""
-    method: str = "mopoe"
-    """Method; `polyvae methods` lists all."""
+    """Share of the training rows that is held out to choose the best weights. Default: .1 of your own data, of few rows
+    up to a quarter; else 0."""
+    method: str = "auto"
+    """Method; `polyvae methods` lists all. Default: mopoe; for your own tables mopoe_dense."""
     subsets: str | None = None
     """The terms of your own S as JSON text (`subsets.terms_text`), for --method custom."""
     beta: Annotated[float, Rule(lambda v: 0 <= v < float("inf"), "a finite number, at least 0")] = 1.0
@@ -126,7 +145,8 @@ class RunConfig(DataOptions):
     method_options: str | None = None
     """Options of the method, which `polyvae methods NAME` lists: name=value,name=value."""
     network: str = "auto"
-    """mlp, conv, conv_half, conv_wide, resnet, or transformer (text); one for all, or by modality (m0=conv,m1=mlp)."""
+    """mlp, linear_mlp (a linear map beside it), conv, conv_half, conv_wide, resnet, or transformer (text); one for all,
+    or by modality (m0=conv,m1=mlp)."""
     likelihood: str = "auto"
     """laplace, normal, student_t, laplace_8bit, bernoulli, categorical, ordinal or text (which, unlike categorical,
     scores no padding); for counts poisson, negative_binomial or zinb. One for all, or by modality."""
@@ -137,20 +157,25 @@ class RunConfig(DataOptions):
     modality_weights: str = "auto"
     """Factors of the log-likelihoods in the loss, for all or by modality. mmvae (image 0.0026) and mmvm (caption 128)
     are published sets for image and caption. Default 1."""
-    latent_dim: Count = 64
-    """Dimension of the latent space; `unimodal` uses latent_dim / M, as in the paper."""
-    epochs: Count = 100
-    """Passes over the training rows."""
-    batch_size: Count = 256
-    """Rows per step."""
-    learning_rate: Positive = 5e-4
-    """Learning rate of Adam."""
+    latent_dim: Count | None = None
+    """Dimension of the latent space; `unimodal` uses latent_dim / M, as in the paper. Default: 64; what suits your own
+    data."""
+    epochs: Count | None = None
+    """Passes over the training rows. Default: 100; what suits your own data."""
+    batch_size: Count | None = None
+    """Rows per step. Default: 256; what suits your own data."""
+    learning_rate: Positive | None = None
+    """Learning rate of Adam. Default: .0005; .001 for your own tables."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate within a stage. cosine: warm-up over 2 % of its steps, then a cosine down to zero."""
     gradient_clip: Positive | None = None
     """Largest gradient norm. Default: no clipping."""
     patience: Count | None = None
-    """Stop after this many epochs without a better validation loss. Default: train for all epochs."""
+    """Stop after this many epochs without better validation rows. Default: train for all epochs; what suits your own
+    data."""
+    best_by: Literal["loss", "imputation"] | None = None
+    """What the best weights are best at on validation rows: loss, or imputation, the error of tables filled in from all
+    others. Default: loss; for your own tables imputation."""
     seed: Seed = 0
     """Seed of the weights, the order of rows, the training noise and the metrics."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -169,11 +194,26 @@ class RunConfig(DataOptions):
             object.__setattr__(self, name, checked(name, getattr(self, name), hint))
         if self.data is not None and self.dataset == RunConfig.dataset:  # which takes none
             object.__setattr__(self, "dataset", OWN)
+        if self.dataset != OWN:
+            for name, value in RELEASED.items():
+                if getattr(self, name) in (None, "auto"):
+                    object.__setattr__(self, name, value)
         if self.threads == 1:  # written out or not, it is the same run
             object.__setattr__(self, "threads", None)
         for name in ("data_options", "method_options"):  # a=1,b=2 and b=2, a=1 are the same run
             if text := getattr(self, name):
                 object.__setattr__(self, name, ",".join(sorted(part.strip() for part in text.split(","))))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether settings are left to be chosen by the data. A record's config never is."""
+        return any(getattr(self, name) is None for name in Sizes._fields)
+
+    @property
+    def sizes(self) -> "Sizes":
+        """The settings that may be left open, once they are chosen (`runs.suited`)."""
+        given = {name: getattr(self, name) for name in Sizes._fields}
+        return Sizes(**{name: RELEASED[name] if value is None else value for name, value in given.items()})
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> "RunConfig":
@@ -189,13 +229,18 @@ class RunConfig(DataOptions):
     def with_(self, **changes: Any) -> "RunConfig":
         return replace(self, **changes)
 
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The fields that differ from their released default."""
+        defaults = {f.name: f.default for f in fields(self)} | RELEASED
+        return {name: value for name, value in self.to_dict().items() if value != defaults[name]}
+
     def run_id(self, content: Mapping[str, Any] | None = None) -> str:
         """A readable prefix and a hash of the canonical config.
 
         content: identities of what the config only names, or of what is passed as objects: data, S, networks.
         """
-        defaults = {f.name: f.default for f in fields(self)}
-        identity = {k: v for k, v in self.to_dict().items() if k not in NOT_HASHED and v != defaults[k]}
+        identity = {name: value for name, value in self.changed.items() if name not in NOT_HASHED}
         identity |= content or {}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         dataset = re.sub(r"[^\w-]", "_", self.dataset)  # the user's own data may be called anything

@@ -47,10 +47,11 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     NaN is what is missing: single cells, or a whole modality of a row. A row must have something. Later rows may lack
     any modality, whatever the training rows lacked.
 
+    method, latent_dim, epochs, batch_size, learning_rate, patience: by default what suits the rows (`runs.suited`).
     method: as `polyvae methods` shows them. views: name -> slice, or list of column numbers or names; together they
     name every column once. settings: further fields of `RunConfig` by name, such as likelihood or network.
-    patience: epochs without a better loss on held-out rows (a tenth) after which training stops; the best weights are
-    kept. draws: per row, of what is imputed, and importance samples of a likelihood.
+    patience: epochs without gain on held-out rows (a tenth, of few rows up to a quarter) after which training stops;
+    the best weights are kept. draws: per row, of what is imputed, and importance samples of a likelihood.
     random_state: of weights, the order of rows and all draws. verbose: prints the loss ten times.
 
     Fitted: model_, in eval mode and double precision, so that a row's code does not depend on the rows beside it;
@@ -60,15 +61,15 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     def __init__(
         self,
-        method: str = "mopoe",
+        method: str = "auto",
         *,
         views: Mapping[str, Any] | None = None,
-        latent_dim: int = 8,
+        latent_dim: int | None = None,
         beta: float = 1.0,
-        epochs: int = 200,
-        batch_size: int = 32,
-        learning_rate: float = 5e-4,
-        patience: int | None = 20,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        patience: int | None = None,
         settings: Mapping[str, Any] | None = None,
         draws: int = 50,
         device: str = "auto",
@@ -90,7 +91,7 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         self.verbose = verbose
 
     def fit(self, X: Any, y: object = None) -> Self:
-        """Trains the model on all rows but a tenth, which choose the weights. y is not looked at.
+        """Trains the model on all rows but those held out to choose the weights. y is not looked at.
 
         Raises InputError for rows or settings that cannot work, RunError where training fails.
         """

@@ -3,7 +3,7 @@
 Each takes the experts, fields (modality, batch, latent), and who takes part: member, Bool (batch, modality) or (subset,
 batch or 1, modality), nowhere empty. It returns fields of shape (batch, latent) or (subset, batch, latent). Members are
 read by mask alone, so a modality that is no member is as if it did not exist, and nothing is read from the device. One
-expert is returned as it is. No rule has a prior expert.
+expert is returned as it is. No rule but `dense` has a prior expert.
 """
 
 import math
@@ -41,6 +41,24 @@ def correlated(experts: Law, member: Tensor, rho: float) -> Law:
     # sum of squares, so that no rounding makes it negative
     precision = (apart * (inverse - mean_inverse)).sum(0) + count * mean_inverse * together
     return experts.like((inverse * (apart + together) * means).sum(0) / precision, -precision.log())
+
+
+def dense(experts: Law, member: Tensor, roots: Tensor) -> Law:
+    """The product of N(0, I) and of experts whose dimensions are correlated, by its marginals.
+
+    roots: (modality, latent, latent), rows of length 1. Expert m has the precision D R R' D, D the diagonal matrix of
+    its inverse standard deviations, and tells D^2 times its mean. So with R = I it is the product of experts with prior
+    expert, and with the right R and linear experts the exact posterior of factor analysis given any subset. Of this
+    Normal law the mean and the variances are kept. The linear algebra is in double precision.
+    """
+    inverse = torch.where(member.movedim(-1, 0)[..., None], (-0.5 * _laid_out(experts, member)[1]).exp(), 0.0).double()
+    told = (inverse.square() * _laid_out(experts, member)[0].double()).sum(0)
+    correlations = roots.double() @ roots.double().mT
+    each = (d[..., None] * d[..., None, :] * r for d, r in zip(inverse, correlations, strict=True))
+    root = torch.linalg.cholesky_ex(sum(each, torch.eye(roots.shape[-1], dtype=told.dtype, device=told.device))).L
+    mean = torch.cholesky_solve(told[..., None], root)[..., 0]
+    variance = torch.cholesky_inverse(root).diagonal(dim1=-2, dim2=-1)
+    return experts.like(mean.to(experts.mean), variance.log().to(experts.mean))
 
 
 def weighted(experts: Law, member: Tensor, logits: Tensor) -> Law:

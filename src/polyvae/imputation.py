@@ -82,7 +82,7 @@ def impute(
         low, high = interval(values)
         if calibration is not None:
             low, high = widened(low, high, _by_row(calibration, batch.present, model.names, index, low))
-        low, high = (end.clamp(*modality.bounds) for end in (low, high))
+        low, high = modality.within(low), modality.within(high)
         seen = batch.present[:, index].view(-1, *(1,) * len(modality.shape)) & ~observed.isnan()
         mean = torch.stack([drawn[name].mean for drawn in likelihoods]).mean(0)
         summary = Imputed(modality.to_original(mean), values.std(0), low, high)

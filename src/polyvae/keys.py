@@ -95,9 +95,9 @@ def imputation(given: Iterable[str], target: str, score: str) -> str:
     return f"imputation/{joined(given)}/{target}/{score}"
 
 
-def imputation_by(baseline: str, target: str) -> str:
+def imputation_by(baseline: str, target: str, score: str = "rmse") -> str:
     """The error of filling in by one of `BASELINES`, on the rows and from what the model fills in from."""
-    return f"imputation/{baseline}/{target}/rmse"
+    return f"imputation/{baseline}/{target}/{score}"
 
 
 def captions(score: str, source: str, target: str) -> str:

@@ -22,6 +22,7 @@ class UnitsFile(TypedDict):
 
     mean: list[float]
     sd: list[Positive]
+    from_zero: NotRequired[list[bool]]
 
 
 class WordsFile(TypedDict):
@@ -52,12 +53,14 @@ class ModalityFile(TypedDict):
 class Standardise:
     """A table's units: model value = (original - mean) / sd, per feature, fitted on the training rows.
 
-    limit: of the size of model values; what is beyond is clipped.
+    limit: of the size of model values; what is beyond is clipped. from_zero: by feature, whether no training row is
+    below 0 there, such as of counts, sizes and concentrations; values of a model are then none, either. Empty for none.
     """
 
     mean: tuple[float, ...]
     sd: tuple[float, ...]
     limit: float | None = None
+    from_zero: tuple[bool, ...] = ()
 
     @cached_property
     def _kept(self) -> dict[tuple[torch.device, torch.dtype], list[Tensor]]:
@@ -67,21 +70,28 @@ class Standardise:
     def _like(self, values: Tensor) -> list[Tensor]:
         key = values.device, values.dtype
         if key not in self._kept:
-            self._kept[key] = [torch.tensor(part, device=key[0], dtype=key[1]) for part in (self.mean, self.sd)]
+            least = [0.0 if is_from_zero else -math.inf for is_from_zero in self.from_zero] or [-math.inf]
+            parts = (self.mean, self.sd, least)
+            self._kept[key] = [torch.tensor(part, device=key[0], dtype=key[1]) for part in parts]
         return self._kept[key]
 
     def __call__(self, values: Tensor) -> Tensor:
-        mean, sd = self._like(values)
+        mean, sd, _ = self._like(values)
         scaled = (values - mean) / sd
         return scaled if self.limit is None else scaled.clamp(-self.limit, self.limit)
 
     def inverse(self, values: Tensor) -> Tensor:
-        mean, sd = self._like(values)
-        return values * sd + mean
+        mean, sd, least = self._like(values)
+        return torch.maximum(values * sd + mean, least)
+
+    def within(self, values: Tensor) -> Tensor:
+        """Values in original units, none below 0 where there are none."""
+        return torch.maximum(values, self._like(values)[-1])
 
     def to_json(self) -> dict[str, Any]:
         limit = {} if self.limit is None else {"limit": self.limit}
-        return {"mean": list(self.mean), "sd": list(self.sd)} | limit
+        from_zero = {"from_zero": list(self.from_zero)} if self.from_zero else {}
+        return {"mean": list(self.mean), "sd": list(self.sd)} | limit | from_zero
 
 
 @dataclass(frozen=True)
@@ -162,6 +172,10 @@ class Modality:
         """Model values (..., *shape) in the units of the user's data, within `bounds`."""
         return values.clamp(*self.bounds) if self.transform is None else self.transform.inverse(values)
 
+    def within(self, values: Tensor) -> Tensor:
+        """Values in the units of the user's data, none beyond what they can be."""
+        return self.transform.within(values) if isinstance(self.transform, Standardise) else values.clamp(*self.bounds)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -199,7 +213,9 @@ def text_modality(name: str, vocabulary: Vocabulary) -> Modality:
 def _transform(content: Mapping[str, Any]) -> Standardise | Vocabulary:
     if "words" in content:
         return Vocabulary(tuple(content["words"]), content["length"])
-    return Standardise(tuple(content["mean"]), tuple(content["sd"]), content.get("limit"))
+    return Standardise(
+        tuple(content["mean"]), tuple(content["sd"]), content.get("limit"), tuple(content.get("from_zero", ()))
+    )
 
 
 def check_suits(likelihood: Likelihood, modality: Modality, seen: Tensor) -> None:

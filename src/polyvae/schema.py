@@ -48,6 +48,12 @@ class Means(TypedDict):
     regulariser: NotRequired[dict[str, float | None]]
 
 
+class Held(Means):
+    """Means over what is held out. error: of tables filled in (`metrics.imputation_error`), if it chooses weights."""
+
+    error: NotRequired[float | None]
+
+
 class HistoryLine(Means):
     """A line of history.jsonl: an epoch."""
 
@@ -55,7 +61,7 @@ class HistoryLine(Means):
     step: Count
     stage: NotRequired[str]
     seconds: NotRequired[float]
-    validation: NotRequired[Means]
+    validation: NotRequired[Held]
 
 
 class CodeFile(TypedDict):

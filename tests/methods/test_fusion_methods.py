@@ -51,6 +51,9 @@ def model_of(name, names=NAMES, **options):
             model.references[n].logits.copy_(torch.tensor([ord(n) % 3, 0]))
             if method.model == "private_hoelder_reading":
                 torch.nn.init.normal_(model.heads[n].out.weight, generator=torch.Generator().manual_seed(ord(n)))
+        if name == "mopoe_dense":
+            for root, n in zip(model.rule.roots, names, strict=True):
+                root.copy_(torch.tensor([[1.0, ord(n) % 3], [0.5, 1.0]]))
         if name == "gpoe":
             model.rule.logits.copy_(torch.tensor([[ord(n) % 5, -(ord(n) % 2)] for n in names]))
         if method.model == "correlated":  # so that the softmax within what a row has is that of the smaller model
@@ -98,12 +101,16 @@ def test_of_one_modality_it_is_the_vae(name, no_noise):
     if METHODS[name].model != "set_network":
         pairs = {"a": (model.encoders["a"], model.decoders["a"])}
         plain["model"] = MultimodalVAE(model.modalities, pairs, model.mixture, model.latent_dim).double()
+    if name == "mopoe_dense":  # its rule holds the prior expert
+        plain["mixture"] = subsets.mvae(("a",))
+        model.rule.roots.data.copy_(torch.eye(2))
     expected = objectives.elbo(**plain, batch=batch, beta=0.6).loss
     wanted = gradients(plain["model"], expected)
     for allocation in ("exact", "systematic"):
         loss = objective_of(name)(model, batch, model.mixture, beta=0.6, allocation=allocation).loss
         torch.testing.assert_close(loss, expected)
         found = gradients(model, loss)
+        found.pop("rule.roots", None)  # which the VAE does not have
         for key, value in found.items():
             torch.testing.assert_close(value, wanted.get(key, torch.zeros_like(value)))
 
@@ -121,7 +128,7 @@ def test_an_absent_modality_might_as_well_not_exist(name, no_noise):
         )
         assert found[0].isfinite()
         torch.testing.assert_close(found[0], expected[0])
-        own = {"rule.logits": [NAMES.index(n) for n in given]}
+        own = {key: [NAMES.index(n) for n in given] for key in ("rule.logits", "rule.roots")}
         own["weights.logits"] = [i for i, p in enumerate(_by_bits(NAMES)) if set(p) <= set(given)]
         for key, value in found[1].items():
             if key in own:

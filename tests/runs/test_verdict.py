@@ -29,6 +29,20 @@ def test_a_gain_a_tie_and_a_loss_are_told_apart():
     assert "the column mean 1.000" in said(0.8, 1.2), "the best of the simpler methods counts"
 
 
+def test_a_difference_that_chance_explains_is_none():
+    noisy = {"imputation/ridge/protein/gain_se": 0.06}
+    found = verdict({"mopoe": scores(0.61, 0.66) | noisy}, ("rna", "protein"), 5)
+    assert "ridge is as good as mopoe on protein" in found
+    sure = {"imputation/ridge/protein/gain_se": 0.02}
+    assert "mopoe gains 8 ± 4 % on protein" in verdict({"mopoe": scores(0.61, 0.66) | sure}, ("rna", "protein"), 5)
+
+
+def test_the_simpler_method_is_chosen_by_validation_rows():
+    """Not by the test rows, on which the luckiest of four looks best."""
+    by_rows = {"imputation/ridge/protein/validation": 0.7, "imputation/mean/protein/validation": 0.6}
+    assert "the column mean 1.000" in verdict({"mopoe": scores(0.61, 0.66) | by_rows}, ("rna", "protein"), 5)
+
+
 def test_intervals_and_seeds_are_judged():
     assert "hold 0.81 of the truth on test rows, as they should." in said(0.6, 0.7, 0.81)
     assert "too narrow" in said(0.6, 0.7, 0.6)

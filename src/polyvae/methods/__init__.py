@@ -29,6 +29,7 @@ from polyvae.methods import (
     mmvae_plus,
     mmvae_plusplus,
     mmvm,
+    mopoe_dense,
     mopoe_style,
     mvtcae,
     telbo,
@@ -42,6 +43,7 @@ from polyvae.registry import Registry
 
 _FILES = (
     *(family, mvtcae, crmvae, jmvae, telbo, jnf, mmjsd, mmvm, helvae, hoelder, code_vae, gpoe, masked),
+    mopoe_dense,
     *(mmvae_plus, mmvae_plusplus, dmvae, mopoe_style, hoelder_plus, idmvae, contrastive_plus, mld, aligned_flows),
 )
 METHODS: Registry[Method] = Registry(

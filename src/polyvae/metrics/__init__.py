@@ -11,7 +11,7 @@ from polyvae.metrics.code_probe import code_probe
 from polyvae.metrics.coherence import coherence
 from polyvae.metrics.diversity import diversity
 from polyvae.metrics.frechet import frechet, frechet_distance, frechet_limit
-from polyvae.metrics.imputation import imputation
+from polyvae.metrics.imputation import imputation, imputation_error
 from polyvae.metrics.kernel import kernel_distance
 from polyvae.metrics.label_free import label_free
 from polyvae.metrics.latent import latent
@@ -61,6 +61,7 @@ __all__ = [
     "frechet_distance",
     "frechet_limit",
     "imputation",
+    "imputation_error",
     "kernel_distance",
     "label_free",
     "latent",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Unpack
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.distributions import Distribution, Independent, Laplace, Normal
 from torch.special import ndtr
 
@@ -23,6 +23,7 @@ from polyvae.modality import Batch
 from polyvae.models.contract import Model, NotDefined, code_draws
 from polyvae.noise import normal
 
+DRAWN = 10  # codes of a row, where an error is asked for after every epoch
 FAR_BEHIND = 1.1  # times the error of a simpler method
 
 
@@ -33,6 +34,7 @@ def imputation(
     *,
     draws: int = DRAWS,
     calibration: Calibration | None = None,
+    validation: MultimodalDataset | None = None,
     **options: Unpack[Options],
 ) -> dict[str, float]:
     """imputation/<given>/<target>/ + rmse, nll, coverage, for each table given all other modalities.
@@ -43,7 +45,9 @@ def imputation(
     of values inside the 80 % interval that `impute` gives with as many draws and the same `calibration`, .8 if it is
     right (Normal and Laplace).
     imputation/<baseline>/<target>/rmse: of the mean of the training rows and of what else `baselines` has, on the same
-    rows given the same.
+    rows given the same. gain, gain_se: the share of this error that the model saves, and its standard error over rows,
+    which are the same for both (`gain`). validation: the error on held-out rows, by which to choose a baseline before
+    the test rows are looked at.
     Rows count that have the target and all others; where fewer than 2 have, <given> is what most of the rows that have
     the target also have. Single missing values and features that are constant in the training rows do not count; NaN
     stands where nothing can be scored. Classes are no table.
@@ -72,13 +76,62 @@ def imputation(
             scores[f"{label}/nll"] = float(nll.mean())
             if not bool(inside.isnan().all()):
                 scores[f"{label}/coverage"] = float(inside.nanmean())
+            held = [] if validation is None else rows_with(validation, range(len(validation)), (*given, target))
             truth = data.batch(trial.rows)
-            for name, filled in baselines(train, truth, given, target, trial.seed).items():
-                errors = (filled.to(truth.present.device) - truth.values[target])[:, varies]
-                scores[f"{name}/{target}/rmse"] = math.sqrt(errors.square().nanmean(-1).nanmean())
+            asked = truth if validation is None or len(held) < 2 else _joined(truth, validation.batch(held))
+            for name, filled in baselines(train, asked, given, target, trial.seed).items():
+                errors = (filled.to(asked.present.device) - asked.values[target])[:, varies].square().nanmean(-1).cpu()
+                own, others = errors[: len(squared)], errors[len(squared) :]
+                scores[f"{name}/{target}/rmse"] = math.sqrt(own.nanmean())
+                scores[f"{name}/{target}/gain"], scores[f"{name}/{target}/gain_se"] = gain(squared, own)
+                if len(others):
+                    scores[f"{name}/{target}/validation"] = math.sqrt(others.nanmean())
     if all(map(math.isnan, scores.values())):
         raise NotDefined("no table varies in the training rows and is in 2 test rows beside another modality")
     return {f"imputation/{key}": value for key, value in scores.items()}
+
+
+def gain(squared: Tensor, of_other: Tensor) -> tuple[float, float]:
+    """1 - rmse / rmse of another method, and its standard error: squared errors (row,) of the same rows, NaN for none.
+
+    By the delta method: with A and B the mean squares, the ratio sqrt(A / B) varies as the mean over rows of
+    sqrt(A / B) (a / A - b / B) / 2.
+    """
+    known = ~(squared.isnan() | of_other.isnan())
+    a, b = squared[known].double(), of_other[known].double()
+    if not len(a) or not bool(b.any()):  # the other is without error
+        return math.nan, math.nan
+    ratio = (a.mean() / b.mean()).sqrt()
+    each = ratio * (a / a.mean() - b / b.mean()) / 2
+    return float(1 - ratio), float(each.std() / math.sqrt(len(each)))
+
+
+def _joined(first: Batch, second: Batch) -> Batch:
+    """The rows of both."""
+    values = {name: torch.cat([value, second.values[name]]) for name, value in first.values.items()}
+    level = None if first.level is None or second.level is None else torch.cat([first.level, second.level])
+    return Batch(values, torch.cat([first.present, second.present]), level=level)
+
+
+@torch.no_grad()
+def imputation_error(model: Model, data: MultimodalDataset) -> float:
+    """The mean over tables of log mean squared error, each filled in given all else that a row has.
+
+    Tables count alike, whatever their sizes and units. Of the mean of 10 draws, the same at every call. NaN where no
+    table has a row that also has something else.
+    """
+    found = []
+    for modality in model.modalities:
+        target, others = modality.name, all_but(modality.name, model.names)
+        able = data.present[:, data.names.index(target)] & (data.present.sum(-1) > 1)
+        if not modality.is_real_table or not bool(able.any()):
+            continue
+        batch = data.batch(able.nonzero().squeeze(1))
+        codes = code_draws(model, batch, others, (target,))
+        draws = [model.decode(codes(Generator(able.device).manual_seed(k)))[target].mean for k in range(DRAWN)]
+        squared = (torch.stack(draws).mean(0) - batch.values[target]).square()
+        found.append(float(squared.nanmean().clamp(min=1e-12).log()))
+    return sum(found) / len(found) if found else math.nan
 
 
 def warnings(scores: Mapping[str, float]) -> dict[str, str]:

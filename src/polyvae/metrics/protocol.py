@@ -34,7 +34,7 @@ class Evaluation:
     shifted: name -> test tuples with inputs unlike the training data.
     objective: what the run minimised, of a batch. beta: of the run, for L_S. samples: importance samples per row, for
     likelihoods.
-    calibration: of the model's intervals.
+    calibration: of the model's intervals. validation: rows that chose its weights, if there are some.
     cache: a folder for what is read in real data, the same for all runs on a data set.
     """
 
@@ -49,6 +49,7 @@ class Evaluation:
     beta: float = 1.0
     samples: int = 12
     calibration: Calibration | None = None
+    validation: MultimodalDataset | None = None
     batch_size: int = 500
     cache: Path | None = None
 

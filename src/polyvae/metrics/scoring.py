@@ -260,7 +260,14 @@ METRICS = Registry(
             of_posteriors=True,
         ),
         "imputation": Metric(
-            lambda s: imputation(s.model, s.on.test, s.on.train, calibration=s.on.calibration, **s.options),
+            lambda s: imputation(
+                s.model,
+                s.on.test,
+                s.on.train,
+                calibration=s.on.calibration,
+                validation=s.on.validation,
+                **s.options,
+            ),
             "tables filled in from the other modalities, beside simpler methods",
             warnings=imputation_warnings,
         ),

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from polyvae import fusions, gaussian, subsets
 from polyvae.errors import InputError
@@ -17,6 +18,7 @@ from polyvae.networks.heads import GaussianHead
 from polyvae.posteriors import Posterior
 from polyvae.subsets import Listed, SubsetMixture, Term
 
+LEAST = 1e-2  # of a precision in any direction, where correlations start from one
 Rule = Callable[[Any, Tensor], Any]  # (experts, members) -> posterior, as in `fusions`; a module if it has parameters
 
 
@@ -29,6 +31,23 @@ class ExpertWeights(nn.Module):
 
     def forward(self, experts: Posterior, member: Tensor) -> Posterior:
         return fusions.weighted(experts, member, self.logits)
+
+
+class Correlations(nn.Module):
+    """The rule `fusions.dense` with learned correlations, none at first."""
+
+    def __init__(self, modalities: int, latent_dim: int) -> None:
+        super().__init__()
+        self.roots = nn.Parameter(torch.eye(latent_dim).repeat(modalities, 1, 1))
+
+    def forward(self, experts: Posterior, member: Tensor) -> Posterior:
+        return fusions.dense(experts, member, functional.normalize(self.roots, dim=-1))
+
+    @torch.no_grad()
+    def start(self, modality: int, precision: Tensor) -> None:
+        """Sets the correlations to those of a precision (latent, latent), which need not have full rank."""
+        values, vectors = torch.linalg.eigh(precision + LEAST * torch.eye(len(precision)).to(precision))
+        self.roots[modality] = functional.normalize(vectors * values.sqrt(), dim=-1).to(self.roots)
 
 
 class SetNetwork(nn.Module):
@@ -82,6 +101,7 @@ RULES: Mapping[str, Callable[[Blueprint], Rule]] = {  # a kind of model -> its r
     "private_hoelder_reading": lambda blueprint: fusions.hellinger,
     "weighted": lambda blueprint: ExpertWeights(len(blueprint.modalities), blueprint.latent_dim),
     "correlated": _correlated,
+    "dense": lambda blueprint: Correlations(len(blueprint.modalities), blueprint.latent_dim),
     "set_network": _set_network,
 }
 

@@ -10,7 +10,7 @@ from functools import partial
 from torch import nn
 
 from polyvae.modality import Modality
-from polyvae.networks import caption, conv, mlp, resnet, transformer
+from polyvae.networks import caption, conv, linear_mlp, mlp, resnet, transformer
 from polyvae.registry import Registry
 
 Build = Callable[[Modality, int], tuple[nn.Module, nn.Module]]
@@ -18,6 +18,7 @@ NETWORKS: Registry[Build] = Registry(
     "network",
     {
         "mlp": mlp.build,
+        "linear_mlp": linear_mlp.build,
         "conv": conv.build,
         "conv_half": partial(conv.build, width=0.5),  # about a third of the work
         "conv_wide": partial(conv.build, width=0.5, features=256),  # room for a digit and its place

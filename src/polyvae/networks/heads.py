@@ -93,6 +93,11 @@ class LearnedScale(nn.Module):
         """The log scale that a parameter stands for, within [-7, 7]."""
         return 7 * torch.tanh(cls.SPEED * parameter / 7)
 
+    @torch.no_grad()
+    def start(self, log_scale: Tensor) -> None:
+        """Sets the parameter so that it stands for this log scale, which lies within (-7, 7)."""
+        self.log_scale.copy_(torch.atanh(log_scale / 7) * 7 / self.SPEED)
+
 
 def completed(modality: Modality, decoder: nn.Module) -> nn.Module:
     """The decoder with all parameters that the modality's likelihood takes. Raises InputError for none."""

@@ -23,7 +23,7 @@ from polyvae.report.glossary import glossary
 from polyvae.report.marks import Marks
 from polyvae.report.overview import table_1
 from polyvae.report.reading import TITLES, read_runs
-from polyvae.report.runs import Group, Run, Series, changed, condensed
+from polyvae.report.runs import Group, Run, Series, condensed
 from polyvae.runs.store import Damaged, RunStore
 from polyvae.runs.table import table as of_records
 from polyvae.runs.table import write
@@ -99,7 +99,7 @@ def write_report(store: RunStore, out: Path | str, on_damage: Damaged = lambda d
 
 def command(run: Run) -> str:
     """The shell command that repeats a run: its data set, its method and every field that is not at its default."""
-    values = {"dataset": run.config.dataset, "method": run.config.method} | changed(run.config)
+    values = {"dataset": run.config.dataset, "method": run.config.method} | run.config.changed
     flags = (f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in values.items())
     return f"polyvae run {' '.join(flags)}"
 

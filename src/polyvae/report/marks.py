@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from polyvae.report.runs import Run, changed
+from polyvae.report.runs import Run
 
 MOST_SEEDS = 12  # named on hover
 
@@ -18,7 +18,7 @@ class Marks:
         """The id of a mark that stands for these runs."""
         members = list(runs)
         first = members[0]
-        settings = {k: v for k, v in changed(first.config).items() if k not in ("metrics", "data_dir", "seed")}
+        settings = {k: v for k, v in first.config.changed.items() if k not in ("metrics", "data_dir", "seed")}
         lines = [f"{name.replace('_', ' ')} {value}" for name, value in settings.items()]
         seeds = [f"seed {run.config.seed}: {run.run_id}" for run in members[:MOST_SEEDS]]
         seeds += [f"and {len(members) - MOST_SEEDS:,} more seeds"] * (len(members) > MOST_SEEDS)

@@ -1,7 +1,7 @@
 """Runs as the report sees them: grouped by data set, then into series of one method over betas and seeds."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from polyvae import keys, schema
-from polyvae.config import DATA_OPTIONS, NOT_HASHED, RunConfig
+from polyvae.config import DATA_OPTIONS, NOT_HASHED
 from polyvae.paper.claims.evidence import setting
 from polyvae.paper.names import OFFICIAL
 from polyvae.report.style import METHODS, Look
@@ -228,11 +228,6 @@ def _in_short(terms: str) -> str:
         return ", ".join(f"{'+'.join(term['given'])} {term['weight']:.3g}" for term in schema.parsed(terms))
     except (ValueError, TypeError, LookupError):
         return terms
-
-
-def changed(config: RunConfig) -> dict[str, Any]:
-    """The fields that differ from their default."""
-    return {f.name: value for f in fields(config) if (value := getattr(config, f.name)) != f.default}
 
 
 def _scale(scale: float | None) -> str:

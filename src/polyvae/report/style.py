@@ -87,6 +87,7 @@ METHODS = {
         ("mmvm", "#009e73", "X"),
         ("mmvm_official", "#56b4e9", "X"),
         ("helvae", "#0072b2", "v"),
+        ("mopoe_dense", "#56b4e9", "D"),
         ("mohelvae", "#009e73", "v"),
         ("hoelder", "#e69f00", "v"),
         ("hoelder_plus", "#56b4e9", "h"),

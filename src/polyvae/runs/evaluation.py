@@ -81,6 +81,7 @@ def evaluation_of(plan: Plan, objective: BatchLoss | None = None, say: Say = lam
     return Evaluation(
         plan.test,
         train,
+        validation=plan.validation,
         objective=objective,
         seed=config.seed,
         beta=config.beta,

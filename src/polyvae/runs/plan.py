@@ -20,11 +20,13 @@ from polyvae.judges.labelled import can_be_judged
 from polyvae.methods import METHODS, Method
 from polyvae.modality import Batch, Modality
 from polyvae.models import OWN, Blueprint, Networks, TrainableModel
+from polyvae.models.linear_start import start_linearly
 from polyvae.noise import derive_seed
 from polyvae.objectives import UNCOVERED, objective_named
 from polyvae.options import canonical, parsed
 from polyvae.runs import rows
 from polyvae.runs.settings import Settings, settings_of
+from polyvae.runs.suited import said, suited
 from polyvae.subsets import SubsetMixture
 
 DEVICE = re.compile("cpu|(cuda|mps|xpu)(:[0-9]{1,3})?")
@@ -35,6 +37,7 @@ class Plan:
     """What one run will do, from its data to its model.
 
     content: identity of the whole data set, for those who compare runs; identity: what the run id adds to the config.
+    chosen: settings of `config` that the data have chosen, since nobody else did.
     rows_at: epoch -> training data of that epoch (new ones for fresh pairing). validation, test: held-out data. All
     lie on `device`. whole_train, whole_test: with the modalities that the run leaves out.
     attributes: what captions name. sampler: the data set's generator, if it has one.
@@ -44,6 +47,7 @@ class Plan:
     run_id: str
     content: str
     identity: dict[str, Any]
+    chosen: dict[str, Any]
     method: Method
     settings: Settings
     blueprint: Blueprint
@@ -80,6 +84,11 @@ class Plan:
     def threads(self) -> int:
         return self.config.threads or 1
 
+    @property
+    def is_said(self) -> str:
+        """The settings that the data have chosen, in one line; empty for none."""
+        return said(self.chosen, self.config, len(self.train) + len(self.validation or ())) if self.chosen else ""
+
     def lack(self, metric: str) -> str | None:
         """What the data lack for a metric, or None."""
         lack = metrics.unmet(metric, self.test)
@@ -90,7 +99,9 @@ class Plan:
     def build(self) -> TrainableModel:
         """The untrained model, on the plan's device."""
         blueprint = replace(self.blueprint, seed=self.config.seed, pseudo_inputs=self._pseudo_inputs())
-        return models.build(blueprint).to(self.device)
+        model = models.build(blueprint)
+        start_linearly(model, self.train.to("cpu"), self.config.seed)
+        return model.to(self.device)
 
     def _pseudo_inputs(self) -> Batch | None:
         """Training rows, drawn by the run's seed, where the prior starts from some."""
@@ -115,11 +126,13 @@ def make_plan(
     own: networks by modality name.
     Raises InputError, naming the flag, for anything that cannot work.
     """
-    config = _canonical(config if data is None else config.with_(dataset=data.name))
-    method = METHODS.named(config.method)
+    config = config if data is None else config.with_(dataset=data.name)
     wanted = metrics.metric_names(config.metrics, pretrained.installed())
     device = device_named(config.device)
     whole_train, whole_test = rows.load_splits(config, data, test)
+    chosen = _suited(config, whole_train)
+    config = _canonical(config.with_(**chosen))
+    method = METHODS.named(config.method)
     is_own = data is not None or config.dataset == "arrays"
     by_content = is_own or config.dataset in datasets.DATASETS.origins
     sampler = rows.sampler_of(config, data)
@@ -139,6 +152,7 @@ def make_plan(
         run_id=config.run_id(identity),
         content=rows.identity_of(whole_train, whole_test, by_content),
         identity=identity,
+        chosen=chosen,
         method=method,
         settings=settings,
         blueprint=blueprint,
@@ -160,12 +174,13 @@ def make_plans(configs: Iterable[RunConfig]) -> list[Plan]:
     """One plan per config, as from `make_plan`; runs that differ only in seed and beta are checked once."""
     by_kind: dict[RunConfig, Plan] = {}
     plans = []
-    for config in map(_canonical, configs):
+    for config in configs:
         seed = config.seed if config.pairing == "fresh" else 0  # new rows are drawn by the seed
         kind = config.with_(seed=seed, beta=1.0)
         if kind not in by_kind:
             by_kind[kind] = make_plan(config)
         plan = by_kind[kind]
+        config = _canonical(config.with_(**plan.chosen))
         plans.append(replace(plan, config=config, run_id=config.run_id(plan.identity)))
     return plans
 
@@ -208,7 +223,7 @@ def _blueprint(
     blueprint = Blueprint(
         modalities=train.modalities,
         mixture=mixture,
-        latent_dim=max(1, config.latent_dim // modalities) if method.is_single else config.latent_dim,
+        latent_dim=max(1, config.sizes.latent_dim // modalities) if method.is_single else config.sizes.latent_dim,
         networks=_network_names(config, train, own),
         kind=method.model,
         options=options,
@@ -262,6 +277,13 @@ def plugins_behind(config: RunConfig, blueprint: Blueprint) -> dict[str, str]:
         | networks.NETWORKS.origins_of(blueprint.networks.values())
         | likelihoods.LIKELIHOODS.origins_of(kinds)
     )
+
+
+def _suited(config: RunConfig, train: MultimodalDataset) -> dict[str, Any]:
+    """What suits the modalities that the run is of."""
+    only = None if config.only is None else [name.strip() for name in config.only.split(",")]
+    modalities = [m for m in train.modalities if only is None or m.name in only]
+    return suited(config, len(train), modalities, train.info.get("networks", {}))
 
 
 def _canonical(config: RunConfig) -> RunConfig:

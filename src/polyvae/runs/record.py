@@ -46,6 +46,7 @@ class ResolvedFacts(TypedDict, total=False):
     components: Size | None
     family: dict[str, str] | None
     is_bound: bool | None
+    chosen: dict[str, Any]
     train_rows: Count | None
     test_rows: Count | None
     data: str | None
@@ -81,8 +82,9 @@ class Resolved:
 
     By modality: networks (names), likelihoods (as JSON), weights (factors in the loss). objective, samples (None: it
     draws one), allocation, prior, components (None: it has none), family of the posteriors. is_bound: whether L_S is a
-    bound. data: identity of the content of the whole data set. plugins: SHA-256 -> file. parameters: how many the
-    model has. steps: taken in training.
+    bound. chosen: settings of the config that the data have chosen, since nobody else did. data: identity of the
+    content of the whole data set. plugins: SHA-256 -> file. parameters: how many the model
+    has. steps: taken in training.
     scored_weights: those that metrics and pictures are of: the last, or the best by validation rows.
     Of the scoring: metrics, those scored so far, at which importance_samples K; what they looked through: extractors
     (name -> SHA-256 of the weights), judge (its version and sha256), critic (SHA-256).
@@ -102,6 +104,7 @@ class Resolved:
     components: int | None = None
     family: Mapping[str, str] | None = None
     is_bound: bool | None = None
+    chosen: Mapping[str, Any] = field(default_factory=dict)
     train_rows: int | None = None
     test_rows: int | None = None
     data: str | None = None

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,8 @@ def run(
     plan = make_plan(config, data, networks, test)
     for name, text in plan.whole_train.info.get("description", {}).items():
         say(f"{name}: {text}")
+    if plan.is_said:
+        say(plan.is_said)
     with parallel.joined() as team:
         if team.leads:
             record = _logged(plan, place, log, on_step, say)
@@ -273,7 +275,10 @@ def _draw(plan: Plan, model: TrainableModel, folder: Path, calibration: Calibrat
 
 def _train(plan: Plan, model: TrainableModel, folder: Path, on_step: OnStep) -> Generator[None, None, Progress]:
     stages = stages_of(plan, model)
-    return steps(model, stages, plan.rows_at, plan.validation, plan.config, folder, on_step=on_step)
+    error = None
+    if plan.config.best_by == "imputation" and plan.validation is not None:
+        error = partial(metrics.imputation_error, model, plan.validation)
+    return steps(model, stages, plan.rows_at, plan.validation, plan.config, folder, error=error, on_step=on_step)
 
 
 def _resolved(plan: Plan) -> Resolved:
@@ -286,6 +291,7 @@ def _resolved(plan: Plan) -> Resolved:
         weights={m.name: m.weight for m in plan.modalities},
         **asdict(plan.settings),
         is_bound=plan.method.is_bound and plan.mixture.is_bound if plan.settings.prior else None,
+        chosen=plan.chosen,
         train_rows=len(plan.train),
         test_rows=len(plan.test),
         data=plan.content,

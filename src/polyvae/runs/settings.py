@@ -60,8 +60,8 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recip
         method.family.scale if config.posterior_scale == "auto" else config.posterior_scale,
     )
     _check_family(method, family, mixture)
-    if method.compares_rows and config.batch_size < 2:
-        raise InputError(f"--batch-size {config.batch_size}: method {method.name} compares rows; use at least 2")
+    if method.compares_rows and config.sizes.batch_size < 2:
+        raise InputError(f"--batch-size {config.sizes.batch_size}: method {method.name} compares rows; use at least 2")
     if recipe is not None:
         _check_terms(method, recipe(mixture.names), family, prior)
     return Settings(

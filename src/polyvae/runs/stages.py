@@ -30,7 +30,7 @@ def stages_of(plan: Plan, model: TrainableModel) -> list[TrainingStage]:
         raise InputError(f"method {plan.method.name} compares all rows of a batch; train it in one process")
     weights = torch.tensor([m.weight for m in plan.modalities], device=plan.device)
     stages = []
-    for stage, epochs in plan.method.planned(plan.blueprint.options, config.epochs):
+    for stage, epochs in plan.method.planned(plan.blueprint.options, config.sizes.epochs):
         added = [r for r in regularisers if stage.objective in (None, r.name)]
         objective = _objective_of(plan, stage, added)
         beta = torch.tensor(config.beta, device=plan.device) if stage.warm_up else config.beta

@@ -1,5 +1,6 @@
 """A verdict in words: whether models fill in tables better than simpler methods, and whether intervals are right."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,10 @@ BY = {"mean": "the column mean", "ridge": "ridge", "knn": "kNN", "iterative": "I
 
 @dataclass(frozen=True)
 class Filled:
-    """How well a method fills in a table: errors in the table's model units; `plain` is the best simpler method's."""
+    """How well a method fills in a table: errors in the table's model units; `plain` is the best simpler method's.
+
+    doubt: the standard error of the gain over rows, 0 where it is not known.
+    """
 
     method: str
     where: str
@@ -20,17 +24,28 @@ class Filled:
     baseline: str
     plain: float
     coverage: float | None
+    doubt: float = 0.0
 
     @property
     def gain(self) -> float:
         return 1 - self.error / self.plain
 
     @property
+    def least(self) -> float:
+        """The smallest gain that counts: a share of the error, and twice what chance makes of it."""
+        return max(ALIKE, 2 * self.doubt)
+
+    @property
+    def is_ahead(self) -> bool:
+        return self.gain > self.least
+
+    @property
     def said(self) -> str:
-        if self.gain > ALIKE:
+        if self.is_ahead:
             sizes = f"error {self.error:.3f}, {self.baseline} {self.plain:.3f}"
-            return f"{self.method} gains {100 * self.gain:.0f} % on {self.where} ({sizes})"
-        found = "is better than" if self.gain < -ALIKE else "is as good as"
+            give = f" ± {200 * self.doubt:.0f}" if self.doubt else ""
+            return f"{self.method} gains {100 * self.gain:.0f}{give} % on {self.where} ({sizes})"
+        found = "is better than" if self.gain < -self.least else "is as good as"
         sizes = f"error {self.plain:.3f}, {self.method} {self.error:.3f}"
         return f"{self.baseline} {found} {self.method} on {self.where} ({sizes})"
 
@@ -42,7 +57,7 @@ def verdict(scores: Mapping[str, Mapping[str, float]], names: Sequence[str], see
     """
     if not (found := _best(scores, names)):
         return ""
-    ahead = sum(filled.gain > ALIKE for filled in found)
+    ahead = sum(filled.is_ahead for filled in found)
     lead = f" (better than simpler methods on {ahead} of {len(found)})" if len(found) > 1 else ""
     said = "; ".join(filled.said for filled in found)
     doubt = " With a single seed, small differences may be chance." if seeds == 1 else ""
@@ -75,12 +90,14 @@ def _best(scores: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> li
 def _filled(method: str, metrics: Mapping[str, float], names: Sequence[str]) -> Iterable[Filled]:
     for target in names:
         plain = {BY[name]: metrics[key] for name in BY if (key := keys.imputation_by(name, target)) in metrics}
+        chosen = {BY[name]: metrics.get(keys.imputation_by(name, target, "validation"), math.inf) for name in BY}
+        doubts = {BY[name]: metrics.get(keys.imputation_by(name, target, "gain_se"), 0.0) for name in BY}
         for given, (error, coverage) in _errors(metrics, target).items():
             if plain:
-                baseline = min(plain, key=plain.__getitem__)
+                baseline = min(plain, key=lambda name: (chosen[name], plain[name]))  # by validation rows, if it can be
                 from_all = given == keys.joined(keys.all_but(target, names)) and len(names) > 2
                 where = target if from_all else f"{target} given {given.replace('+', ' and ')}"
-                yield Filled(method, where, error, baseline, plain[baseline], coverage)
+                yield Filled(method, where, error, baseline, plain[baseline], coverage, doubts[baseline])
 
 
 def _errors(metrics: Mapping[str, float], target: str) -> dict[str, tuple[float, float | None]]:

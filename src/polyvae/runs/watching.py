@@ -127,7 +127,7 @@ def _steps(config: RunConfig, history: list[dict[str, Any]]) -> int | None:
     method = METHODS[config.method]
     with suppress(InputError):
         options = parsed(config.method_options, method.options, "--method-options", config.method)
-        return history[0]["step"] * sum(epochs for _, epochs in method.planned(options, config.epochs))
+        return history[0]["step"] * sum(epochs for _, epochs in method.planned(options, config.sizes.epochs))
     return None
 
 

@@ -67,6 +67,7 @@ def steps(
     config: RunConfig,
     folder: Path,
     *,
+    error: Callable[[], float] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_step: Callable[[int, int, float], None] = lambda done, total, loss: None,
 ) -> Generated[None, None, Progress]:
@@ -74,12 +75,13 @@ def steps(
 
     So several models can take turns on one accelerator, each on a stream of its own. Closed, it leaves a checkpoint.
     rows: epoch -> training data. on_step: called with (steps done, steps in all, loss), on an accelerator for 50 steps
-    at a time, when their losses are read.
+    at a time, when their losses are read. error: of the model on what is held out; its last stage is best where that is
+    least, by default where the loss is.
     Writes history.jsonl; with validation data also model_best.safetensors. Of a team of processes (`parallel`), each
     takes its share of a batch and the first one writes.
     Raises RunError for a non-finite loss, naming epoch, step and term; the last good checkpoint is kept.
     """
-    return (yield from _Loop(model, stages, rows, validation, config, folder, checkpoint_seconds, on_step).run())
+    return (yield from _Loop(model, stages, rows, validation, config, folder, error, checkpoint_seconds, on_step).run())
 
 
 def batches_in(rows: int, batch_size: int) -> int:
@@ -90,9 +92,9 @@ def batches_in(rows: int, batch_size: int) -> int:
 def learning_rate(config: RunConfig, step: int, total: int) -> float:
     """The step size at `step` of a stage: constant, or a warm-up over 2 % of its steps and a cosine down to zero."""
     if config.schedule == "constant":
-        return config.learning_rate
+        return config.sizes.learning_rate
     warm = max(1, total // 50)
-    return config.learning_rate * min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * step / total)))
+    return config.sizes.learning_rate * min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * step / total)))
 
 
 @dataclass
@@ -105,6 +107,7 @@ class _Loop:
     validation: MultimodalDataset | None
     config: RunConfig
     folder: Path
+    error: Callable[[], float] | None
     checkpoint_seconds: float
     on_step: Callable[[int, int, float], None]
 
@@ -112,11 +115,11 @@ class _Loop:
         first = self.rows(0)
         self.device, self.names = next(self.model.parameters()).device, first.names
         self.team = parallel.team()
-        self.count = min(len(first), self.config.batch_size)
+        self.count = min(len(first), self.config.sizes.batch_size)
         self.team.check(self.count)
         self.unread: list[Tensor] = []
         self.read_every = 1 if waiting.is_free(self.device) else READ_EVERY
-        self.per_epoch = batches_in(len(first), self.config.batch_size)
+        self.per_epoch = batches_in(len(first), self.config.sizes.batch_size)
         self.total = self.per_epoch * sum(stage.epochs for stage in self.stages)
         self.file = self.folder / "checkpoint" / "state.safetensors"
         self.at, self.best, self.states = Progress(), {}, {}
@@ -165,7 +168,7 @@ class _Loop:
                     self._save(None)
 
     def _epoch(self, stage: TrainingStage) -> Generated[None]:
-        at, size = self.at, self.config.batch_size
+        at, size = self.at, self.config.sizes.batch_size
         with self.on_stream():
             order = self._open(stage)
         started = time.monotonic() - at.seconds
@@ -257,8 +260,11 @@ class _Loop:
             batch = data.batch(slice(start, start + VALIDATION_ROWS))
             _add(sums, _values(self._bound(stage, batch, generator)).tolist(), len(batch.present))
         entry = _means(sums, self.names, stage.regularisers)
-        if math.isfinite(entry["loss"]) and (self.at.best_loss is None or entry["loss"] < self.at.best_loss):
-            self.at.best_loss, self.at.best_epoch = entry["loss"], self.at.epoch
+        if self.error is not None and stage is self.stages[-1]:
+            entry["error"] = self.error()
+        least = entry.get("error", entry["loss"])
+        if math.isfinite(least) and (self.at.best_loss is None or least < self.at.best_loss):
+            self.at.best_loss, self.at.best_epoch = least, self.at.epoch
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         return entry
 

@@ -222,7 +222,7 @@ def _standardise(spec: Modality, table: np.ndarray, present: np.ndarray, train: 
             f"{_place(spec, int(lost[0]))} varies by {sd[lost[0]]:.3g} around {mean[lost[0]]:.6g}, too little for "
             "float32; subtract a constant first"
         )
-    return Standardise(tuple(mean.tolist()), tuple(np.where(constant, 1.0, sd).tolist()))
+    return Standardise(tuple(mean.tolist()), tuple(np.where(constant, 1.0, sd).tolist()), from_zero=_from_zero(seen))
 
 
 def _robust(spec: Modality, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> Standardise:
@@ -230,7 +230,13 @@ def _robust(spec: Modality, table: np.ndarray, present: np.ndarray, train: np.nd
     seen = _seen(spec, table, present, train)
     median, spread = spread_of(seen)
     sd = np.where(spread > 0, spread, np.nanstd(seen, 0))
-    return Standardise(tuple(median.tolist()), tuple(np.where(sd > 0, sd, 1.0).tolist()), limit=CLIPPED)
+    return Standardise(tuple(median.tolist()), tuple(np.where(sd > 0, sd, 1.0).tolist()), CLIPPED, _from_zero(seen))
+
+
+def _from_zero(seen: np.ndarray) -> tuple[bool, ...]:
+    """By feature, whether no value is below 0; empty where all have some."""
+    found = np.nanmin(seen, 0) >= 0
+    return tuple(found.tolist()) if found.any() else ()
 
 
 def taken_as(modality: Modality) -> str:

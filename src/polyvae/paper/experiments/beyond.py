@@ -47,8 +47,9 @@ def pairing(preset: str = "cpu") -> list[RunConfig]:
     24 runs (`cpu`; those with 60,000 tuples are runs of figure 2), 36 (`paper`).
     """
     base = budget(preset).with_(beta=1.0)
-    steps = base.epochs * (max(TUPLES) // base.batch_size)
-    fewer = [{"train_size": size, "epochs": round(steps / (size // base.batch_size))} for size in TUPLES[:-1]]
+    size_of_batch = base.sizes.batch_size
+    steps = base.sizes.epochs * (max(TUPLES) // size_of_batch)
+    fewer = [{"train_size": size, "epochs": round(steps / (size // size_of_batch))} for size in TUPLES[:-1]]
     settings = [base.with_(seed=seed, **c) for seed in SEEDS[preset] for c in ({"pairing": "fresh"}, *fewer, {})]
     return with_methods(settings, ("mvae", "mmvae", "mopoe"))
 

@@ -27,8 +27,10 @@ def translated_solved(preset: str = "cpu") -> list[RunConfig]:
     """
     base = budget(preset, TRANSLATED).with_(metrics=METRICS, **SETTING, **(LONGER if preset == "cpu" else {}))
     names = MODALITIES[: base.modalities]
-    of_ours, of_others = EPOCHS.get(preset, (base.epochs, base.epochs))
-    ours = base.with_(method=OURS, epochs=of_ours, latent_dim=base.latent_dim // len(names), method_options=SHARES)
+    of_ours, of_others = EPOCHS.get(preset, (base.sizes.epochs,) * 2)
+    ours = base.with_(
+        method=OURS, epochs=of_ours, latent_dim=base.sizes.latent_dim // len(names), method_options=SHARES
+    )
     first, *seeds = (ours.with_(method_options=f"{SHARES},{LIKELIER}", seed=seed) for seed in SEEDS)
     others = base.with_(epochs=of_others)
     published = with_methods([others.with_(**PUBLISHED)], ["unimodal"], names)

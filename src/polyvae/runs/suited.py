@@ -1,0 +1,64 @@
+"""Settings that suit the user's own data, where a config leaves them open. Measured: docs/applied.md."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from polyvae.config import OWN, RELEASED, RunConfig
+from polyvae.modality import Modality
+
+NETWORK, METHOD = "linear_mlp", "mopoe_dense"
+MOST_VIEWS = 10  # of the method, whose S lists all subsets
+STEPS = 4000
+
+
+def suited(
+    config: RunConfig, rows: int, modalities: Sequence[Modality], described: Mapping[str, str]
+) -> dict[str, Any]:
+    """The settings that `config` leaves open, by what the data are; none where it leaves open no size of `Sizes`.
+
+    rows: for training, validation rows included. described: networks that the data themselves name, by modality.
+
+    - latent_dim: one code for 16 rows, at most 64, and no more than features. Codes that are not needed cost little.
+    - batch_size: about 20 steps an epoch; fewer rows a step than 16 are noise, more than 256 are no faster.
+    - epochs: at most 4,000 steps, from 20 to 200 passes; training stops after an eighth of them without gain.
+    - learning_rate .001, for tables: their networks start from factor analysis, near where they end.
+    - validation_fraction: 40 rows, which the intervals need, too; from a tenth to a quarter.
+    - method, network: for tables those that start as the exact linear model of any subset.
+    - best_by: imputation, for tables beside another modality. A bound is mostly of what the large tables hold.
+    """
+    if config.dataset != OWN:
+        return {}
+    if not config.is_open:
+        return {"method": RELEASED["method"]} if config.method == "auto" else {}
+    tables = [m.name for m in modalities if m.is_table or (m.is_classes and m.vocabulary is None)]
+    is_tables, several = len(tables) == len(modalities), len(modalities) > 1
+    features = sum(math.prod(m.shape) for m in modalities)
+    batch = config.batch_size or min(max(2 ** round(math.log2(rows / 20)), 16), 256)
+    epochs = config.epochs or min(max(STEPS * batch // rows, 20), 200)
+    is_dense = is_tables and 1 < len(modalities) <= MOST_VIEWS and config.posterior in ("auto", "normal")
+    networks = [f"{name}={NETWORK}" for name in tables if name not in described]
+    found = {
+        "method": METHOD if is_dense else RELEASED["method"],
+        "latent_dim": max(min(rows // 16, 64, features), 2) if is_tables else RELEASED["latent_dim"],
+        "batch_size": batch,
+        "epochs": epochs,
+        "patience": max(5, epochs // 8),
+        "learning_rate": 1e-3 if is_tables else RELEASED["learning_rate"],
+        "validation_fraction": round(min(max(0.1, 40 / rows), 0.25), 3),
+        "network": ",".join(networks) or "auto",
+        "best_by": "imputation" if several and any(m.is_real_table for m in modalities) else "loss",
+    }
+    return {name: value for name, value in found.items() if getattr(config, name) in (None, "auto")}
+
+
+def said(found: Mapping[str, Any], config: RunConfig, rows: int) -> str:
+    """What was found, in one line; `config` holds it."""
+    stops = f", stops after {config.patience} without gain" if config.patience is not None else ""
+    parts = {
+        "method": config.method,
+        "latent_dim": f"{config.sizes.latent_dim} latent dimensions",
+        "batch_size": f"batch {config.sizes.batch_size}",
+        "epochs": f"at most {config.sizes.epochs} epochs{stops}",
+    }
+    return f"{rows:,} rows: {', '.join(text for name, text in parts.items() if name in found)}"

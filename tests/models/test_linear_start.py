@@ -1,0 +1,127 @@
+"""Where models of tables start: factor analysis, against its likelihood and the conditional law of its own Gaussian."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from polyvae import likelihoods, models, subsets
+from polyvae.covariate import Covariate, Levels
+from polyvae.dataset import MultimodalDataset
+from polyvae.modality import Batch, Modality
+from polyvae.models import Blueprint
+from polyvae.models.linear_start import Factor, _improved, factors, start_linearly
+
+SIZES, LATENT = {"a": 4, "b": 3, "c": 5}, 3
+PATTERNS = [p for size in (1, 2) for p in itertools.combinations(SIZES, size)]
+
+
+def rows(count=300, missing=0.0, seed=0):
+    """Views of a linear model, and who is there."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(count, LATENT))
+    views = {n: z @ rng.normal(size=(LATENT, p)) + 0.5 * rng.normal(size=(count, p)) for n, p in SIZES.items()}
+    present = rng.random((count, 3)) >= missing
+    present[np.arange(count), rng.integers(0, 3, count)] = True
+    seen = dict(zip(SIZES, present.T, strict=True))
+    return {n: view * seen[n][:, None] for n, view in views.items()}, seen
+
+
+def log_likelihood(found, views, seen):
+    """Of what rows have, by the covariance W W' + Psi of their features."""
+    total = 0.0
+    whole = covariance(found)
+    for row in range(len(next(iter(views.values())))):
+        there = np.concatenate([np.full(p, seen[n][row]) for n, p in SIZES.items()])
+        x, of_row = np.concatenate([view[row] for view in views.values()])[there], whole[np.ix_(there, there)]
+        total -= 0.5 * (np.linalg.slogdet(2 * np.pi * of_row)[1] + x @ np.linalg.solve(of_row, x))
+    return total
+
+
+def covariance(found):
+    loadings = np.vstack([factor.loadings for factor in found.values()])
+    return loadings @ loadings.T + np.diag(np.concatenate([factor.noise for factor in found.values()]))
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+def test_no_round_of_em_makes_the_rows_less_likely(missing):
+    views, seen = rows(80, missing)
+    rng = np.random.default_rng(5)
+    found = {n: Factor(rng.normal(size=(p, LATENT)), np.ones(p)) for n, p in SIZES.items()}
+    scores = []
+    for _ in range(8):
+        scores.append(log_likelihood(found, views, seen))
+        found = _improved(found, views, seen)
+    assert (np.diff(scores) > 0).all()
+
+
+def test_codes_are_rotated_until_all_views_together_know_them_one_by_one():
+    total = sum(factor.precision for factor in factors(*rows(), LATENT).values())
+    np.testing.assert_allclose(total, np.diag(np.diag(total)), atol=1e-8 * total.max())
+    assert (np.diff(np.diag(total)) < 0).all()
+
+
+def model_of(method, data):
+    names = tuple(SIZES)
+    blueprint = Blueprint(
+        modalities=data.modalities,
+        mixture={"dense": subsets.every, "joint": subsets.mvae}[method](names),
+        latent_dim=LATENT,
+        networks=dict.fromkeys(names, "linear_mlp"),
+        kind=method,
+        covariate=None if data.levels is None else data.levels.covariate,
+    )
+    return models.build(blueprint)
+
+
+def data_of(views, levels=None):
+    modalities = [Modality(n, (p,), likelihoods.Normal(None)) for n, p in SIZES.items()]
+    values = {n: torch.from_numpy(view).float() for n, view in views.items()}
+    return MultimodalDataset.complete("arrays", modalities, values, levels=levels)
+
+
+def test_a_model_fills_in_what_the_linear_model_does_given_any_subset():
+    """E[x_B | x_A] of the Gaussian with covariance W W' + Psi, for every A."""
+    views, seen = rows()
+    data = data_of(views)
+    model = model_of("dense", data)
+    start_linearly(model, data)
+    model, found = model.double(), factors({n: v - v.mean(0) for n, v in views.items()}, seen, LATENT)
+    whole = covariance(found)
+    place = np.repeat(np.arange(3), list(SIZES.values()))
+    batch = Batch({n: torch.from_numpy(view) for n, view in views.items()})
+    for given in PATTERNS:
+        inside = np.isin(place, [list(SIZES).index(n) for n in given])
+        x = np.hstack([views[n] - views[n].mean(0) for n in given])
+        expected = x @ np.linalg.solve(whole[np.ix_(inside, inside)], whole[np.ix_(inside, ~inside)])
+        decoded = model.decode(model.posterior(batch, given).mean)
+        found_here = torch.cat([decoded[n].mean - batch.values[n].mean(0) for n in SIZES if n not in given], -1)
+        np.testing.assert_allclose(found_here.detach().numpy(), expected, atol=0.03 * expected.std())
+
+
+def test_levels_of_a_covariate_are_left_to_decoders():
+    """Codes of a shift that is the batch alone know nothing of it, and decoders add it."""
+    views, _ = rows(400)
+    batch = np.random.default_rng(1).integers(0, 2, 400)
+    shifted = {n: view + 3.0 * batch[:, None] for n, view in views.items()}
+    levels = Levels(Covariate("batch", ("0", "1"), (0.5, 0.5)), torch.from_numpy(batch))
+    data = data_of(shifted, levels)
+    model = model_of("dense", data)
+    start_linearly(model, data)
+    whole = data.batch(slice(None))
+    codes = model.posterior(whole).mean.detach().numpy()
+    gap = np.abs(codes[batch == 1].mean(0) - codes[batch == 0].mean(0))
+    assert (gap < 0.01).all()
+    decoded = model.decode(torch.cat([torch.from_numpy(codes), whole.level], -1))["a"].mean.detach().numpy()
+    assert decoded[batch == 1].mean() - decoded[batch == 0].mean() == pytest.approx(3.0, abs=0.2)
+
+
+def test_other_networks_stay_as_they_are():
+    views, _ = rows(50)
+    data = data_of(views)
+    blueprint = Blueprint(data.modalities, subsets.mvae(tuple(SIZES)), LATENT, dict.fromkeys(SIZES, "mlp"))
+    model = models.build(blueprint)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    start_linearly(model, data)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -1,0 +1,77 @@
+"""Settings that the data choose: only those that nobody else has chosen, and by the same run id."""
+
+import numpy as np
+import pytest
+
+import polyvae as pv
+from polyvae.config import RELEASED
+from polyvae.likelihoods import Normal
+from polyvae.modality import Modality
+from polyvae.runs.plan import make_plan, make_plans
+from polyvae.runs.suited import suited
+
+OPEN = pv.RunConfig(dataset="arrays", data="a.npz")
+TABLES = [Modality(name, (20,), Normal(None)) for name in ("a", "b")]
+
+
+@pytest.fixture
+def data(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "two.npz", a=rng.normal(size=(100, 4)), b=rng.normal(size=(100, 3)))
+    return str(tmp_path / "two.npz")
+
+
+def test_what_is_said_stands():
+    given = {"method": "mvae", "latent_dim": 3, "patience": 7, "network": "mlp", "best_by": "loss"}
+    found = suited(OPEN.with_(**given), 500, TABLES, {})
+    assert not set(found) & set(given)
+    assert {"epochs", "batch_size", "learning_rate", "validation_fraction"} == set(found)
+
+
+def test_a_config_that_names_all_sizes_is_as_it_was_before_they_could_be_left_open(data):
+    sizes = {name: value for name, value in RELEASED.items() if name != "method"}
+    config = pv.RunConfig(data=data, metrics="none", **sizes)
+    assert not config.is_open
+    assert suited(config, 500, TABLES, {}) == {"method": "mopoe"}
+    assert make_plan(config).run_id == make_plan(config.with_(method="mopoe")).run_id
+
+
+@pytest.mark.parametrize("rows", [4, 16, 122, 480, 1600, 20_000, 1_000_000])
+def test_sizes_grow_with_the_rows(rows):
+    found = suited(OPEN, rows, TABLES, {})
+    assert 2 <= found["latent_dim"] <= 40
+    assert 16 <= found["batch_size"] <= 256
+    assert 20 <= found["epochs"] <= 200
+    assert found["patience"] <= found["epochs"]
+    assert 0.1 <= found["validation_fraction"] <= 0.25
+
+
+def test_pictures_and_generated_data_keep_the_released_settings():
+    picture = Modality("photo", (3, 32, 32), Normal(0.75))
+    found = suited(OPEN, 500, [TABLES[0], picture], {})
+    assert (found["method"], found["latent_dim"], found["learning_rate"]) == ("mopoe", 64, 5e-4)
+    assert found["network"] == "a=linear_mlp"
+    generated = pv.RunConfig()
+    assert suited(generated, 500, TABLES, {}) == {}
+    assert (generated.method, *generated.sizes) == tuple(RELEASED.values())
+
+
+def test_a_run_is_known_by_the_settings_that_were_chosen(data):
+    """Whether the data choose them or the user, it is the same run; and a record says which it was."""
+    open_, chosen = pv.RunConfig(data=data, metrics="none"), None
+    plan = make_plan(open_)
+    chosen = open_.with_(**plan.chosen)
+    assert make_plan(chosen).run_id == plan.run_id
+    assert make_plan(chosen).chosen == {}
+    assert [p.run_id for p in make_plans([open_, chosen])] == [plan.run_id] * 2
+    assert plan.is_said.startswith(
+        "80 rows: mopoe_dense, 5 latent dimensions, batch 16, at most 200 epochs, stops after"
+    )
+
+
+def test_weights_that_fill_in_best_are_kept(data, tmp_path):
+    result = pv.run(pv.RunConfig(data=data, epochs=4, metrics="none"), tmp_path / "store")
+    assert result.record.resolved.chosen["best_by"] == "imputation"
+    lines = pv.RunStore(tmp_path / "store").history(result.run_id)
+    errors = [line["validation"]["error"] for line in lines]
+    assert all(np.isfinite(errors))
