@@ -1,9 +1,9 @@
-"""The table of a sweep."""
+"""Progress on a terminal and elsewhere; the table of a sweep."""
 
 from dataclasses import replace
 
 from polyvae import RunStore
-from polyvae.cli.progress import SweepTable
+from polyvae.cli.progress import Bar, SweepTable
 from polyvae.config import RunConfig
 from support.stores import measured
 
@@ -27,3 +27,12 @@ def test_a_sweep_says_doubts_once_and_reasons_never(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert shown.count("data/x: row 3 is wild") == shown.count("bound/loss: no better than the mean") == 1
     assert "no labels" not in shown
+
+
+def test_colours_asked_for_in_a_notebook_redraw_no_lines(monkeypatch, capsys):
+    """Jupyter sets FORCE_COLOR, and its output is no terminal: every redrawn bar would stay as a line."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Bar(quiet=False) as bar:
+        bar.say("reading")
+        bar.step(1, 2, 0.5)
+    assert capsys.readouterr().out == "reading\n"

@@ -121,7 +121,7 @@ def test_ctrl_c_ends_it_and_is_no_error(tmp_path, monkeypatch, capsys):
         if len(looks) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(command.Terminal, "is_terminal", True)
+    monkeypatch.setattr(command.Terminal, "is_redrawn", True)
     monkeypatch.setattr(command.time, "sleep", interrupted)
     main(["watch", "--store", str(tmp_path), "--seconds", "5"])
     assert looks == [5.0, 5.0]

@@ -104,6 +104,11 @@ class Terminal(Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
 
+    @property
+    def is_redrawn(self) -> bool:
+        """Whether lines can be drawn again: not in a file or a notebook, of which FORCE_COLOR makes a terminal."""
+        return self.is_terminal and self.file.isatty()
+
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(escapes.terminal(text), **options)
 

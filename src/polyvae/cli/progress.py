@@ -22,7 +22,7 @@ class _Display:
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.console = Terminal()
-        self.is_live = self.console.is_terminal and not quiet
+        self.is_live = self.console.is_redrawn and not quiet
         what, note = (TextColumn(part, markup=False) for part in ("{task.description}", "{task.fields[note]}"))
         columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
         self.progress = Progress(*columns, console=self.console)

@@ -36,7 +36,7 @@ def watch(*, store: Store = STORE, once: bool = False, seconds: float = 2.0) -> 
     if not 0.1 <= seconds <= 3600:
         raise InputError(f"--seconds is {seconds:g}; it must be from 0.1 to 3600")
     place, terminal, ended = RunStore(store), Terminal(), {}
-    if once or not terminal.is_terminal:
+    if once or not terminal.is_redrawn:
         show(_shown(sights(place), store))
         return
     with suppress(KeyboardInterrupt), Live(console=terminal, auto_refresh=False, transient=False) as view:
