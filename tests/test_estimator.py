@@ -230,7 +230,7 @@ def test_the_python_of_the_page_runs():
     page = (Path(__file__).parent.parent / "docs" / "sharing.md").read_text()
     names: dict = {}
     exec(page.split("```python\n")[1].split("```")[0].replace("epochs=20", "epochs=2"), names)
-    assert names["codes"].shape == (200, 8)
+    assert names["codes"].shape == (200, 6)  # of 6 features
     assert np.isfinite(names["filled"]).all()
 
 

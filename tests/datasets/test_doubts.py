@@ -192,4 +192,4 @@ def test_robust_scaling_is_another_run_and_the_standard_one_is_as_before(tmp_pat
     plain, robust = make_plan(config), make_plan(config.with_(scaling="robust"))
     assert plain.run_id != robust.run_id
     assert robust.modalities[0].transform.limit == 10
-    assert plain.modalities[0].transform.to_json().keys() == {"mean", "sd"}
+    assert plain.modalities[0].transform.to_json().keys() == {"mean", "sd", "from_zero"}

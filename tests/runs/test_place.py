@@ -23,7 +23,7 @@ def trained(tmp_path, monkeypatch):
 
 
 FLAGS = shlex.split(
-    "--dataset arrays --data mine.npz --epochs 1 --latent-dim 2 --batch-size 16 --threads 1 --metrics imputation "
+    "--data mine.npz --method mopoe --network mlp --epochs 1 --latent-dim 2 --batch-size 16 --threads 1 --metrics imputation "
     "--quiet --store 'my store'"
 )
 
