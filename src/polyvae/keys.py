@@ -91,7 +91,7 @@ def code_probe(code: str, fact: str, modality: str) -> str:
 
 
 def imputation(given: Iterable[str], target: str, score: str) -> str:
-    """score: rmse, nll or coverage."""
+    """score: rmse, nll, coverage, or validation, which is the rmse on validation rows."""
     return f"imputation/{joined(given)}/{target}/{score}"
 
 

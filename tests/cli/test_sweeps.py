@@ -2,13 +2,15 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
-from polyvae import RunStore, run
+from polyvae import RunConfig, RunStore, run
 from polyvae.cli import main, sweeps
 from polyvae.runs.plan import make_plan
-from polyvae.runs.record import Record
+from polyvae.runs.record import Record, duration
+from support.stores import measured
 from support.sweeping import TINY
 
 
@@ -90,3 +92,16 @@ def test_a_dry_run_on_a_new_cpu_says_whose_times_it_has(tmp_path, capsys):
     assert re.search(
         r"at a time: \d+ .*, estimated from runs on AMD EPYC, .* scaled for 1 of 1", capsys.readouterr().out
     )
+
+
+def test_the_time_left_is_known_where_the_data_choose_the_settings(tmp_path, capsys, monkeypatch):
+    data, experiment = str(tmp_path / "own.npz"), tmp_path / "mine.py"
+    np.savez(data, a=np.random.default_rng(0).normal(size=(60, 3)), b=np.random.default_rng(1).normal(size=(60, 2)))
+    experiment.write_text(
+        "from polyvae import RunConfig\n"
+        f"def configs(): return [RunConfig(data={data!r}, seed=seed, metrics='none') for seed in range(3)]\n"
+    )
+    done = measured(make_plan(RunConfig(data=data, metrics="none")).config, 100.0)
+    monkeypatch.setattr(sweeps, "sweep", lambda *arguments, **options: [done])
+    main(["sweep", str(experiment), "--workers", "1", "--store", str(tmp_path / "runs")])
+    assert f"time is up: 1 runs done, 2 left (about {duration(200.0)} with 1 at a time)" in capsys.readouterr().out

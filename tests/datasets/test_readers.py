@@ -337,6 +337,21 @@ def test_test_rows_of_other_columns_or_shared_groups_are_refused(change, message
         load("arrays", data=old, test_data=new, split="test", label="kind", group="donor", leave_out="note,site")
 
 
+@pytest.mark.parametrize(
+    ("column", "old", "new", "message"),
+    [
+        ("label", [0, 1, 2], ["2", "10", "1"], "labels are integers in the data and words in the test data"),
+        ("label", ["a", "b", "c"], [7, 8, 9], "labels are words in the data and integers in the test data"),
+        ("donor", [1, 2, 3], ["3", "x", "y"], "donor '3' has rows in both the data and the test data"),
+    ],
+)
+def test_words_and_integers_in_two_files_are_not_mixed_up(column, old, new, message):
+    data, test = ({"a": RNA[:12], "b": RNA[:12, :2], column: np.repeat(values, 4)} for values in (old, new))
+    options = {"group": "donor"} if column == "donor" else {}
+    with pytest.raises(InputError, match=message):
+        load("arrays", data=data, test_data=test, split="test", **options)
+
+
 # Pictures
 
 

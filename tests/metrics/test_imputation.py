@@ -35,9 +35,28 @@ def test_imputation_of_the_exact_model_is_calibrated():
     assert SD < found["imputation/a+b/c/rmse"] < found["imputation/mean/c/rmse"]
 
 
+def test_validation_rows_are_scored_as_test_rows_are():
+    model = linear_model(subsets.mvae)
+    data = drawn(model, 60)
+    found = metrics.imputation(model, data, data, validation=data)
+    held = {key for key in found if key.endswith("/validation")}
+    assert {"imputation/a+b/c/validation", "imputation/ridge/c/validation"} <= held
+    for key in held:
+        assert found[key] == pytest.approx(found[key.replace("validation", "rmse")], rel=1e-6)
+
+
 def test_imputation_needs_a_table():
     with pytest.raises(NotDefined, match="no table"):
         metrics.imputation(vae(subsets.mopoe(NAMES)), painted(), painted())
+
+
+def test_rows_of_a_group_count_together_in_the_standard_error():
+    a, b = torch.from_numpy(np.random.default_rng(0).random((2, 50)))
+    twice, groups = [values.repeat(2) for values in (a, b)], np.tile([f"patient {i}" for i in range(50)], 2)
+    assert gain(*twice, groups) == pytest.approx(gain(a, b)), "a copy of a row tells nothing new"
+    assert gain(*twice)[1] < 0.75 * gain(a, b)[1]
+    assert gain(a, b, np.arange(50)) == pytest.approx(gain(a, b))
+    assert math.isnan(gain(a, b, np.zeros(50))[1])
 
 
 def test_the_gain_over_another_method_varies_as_its_standard_error_says():

@@ -3,19 +3,19 @@
 import math
 import shlex
 import signal
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
 from types import FrameType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
 
 from polyvae.cli.common import STORE, Log, Quiet, Store, left_out, say, show, table_of
 from polyvae.cli.progress import SweepTable
-from polyvae.config import RunConfig
+from polyvae.config import OWN, RunConfig
 from polyvae.errors import InputError, RunError
 from polyvae.paper import experiments
 from polyvae.runs import upkeep
@@ -90,13 +90,8 @@ def sweep_command(
     count = None if workers == "auto" and executor == "local" else 1 if workers == "auto" else workers
     fitting = AT_ONCE if torch.cuda.is_available() else min(2, CORES)
     expected = fitting if count is None else count
-    configs = experiments.configs_of(experiment, preset)
-    if where is not None:
-        from polyvae.runs import table  # here: SQL is rarely asked for, and polars starts slowly
-
-        configs = table.configs_where(configs, where)
     given = {name: value for name, value in (("data_dir", data_dir), ("threads", threads)) if value is not None}
-    configs = [config.with_(**given) for config in configs]
+    configs = _configs(experiment, preset, where, given)
     known = place.records(left_out)
     if order == "longest":
         configs = costs.longest_first(configs, known)
@@ -131,6 +126,18 @@ def sweep_command(
         return
     if not quiet:
         say(f"{len(records)} runs done in {store}; see them with: polyvae report --store {shlex.quote(str(store))}")
+
+
+def _configs(experiment: str, preset: str | None, where: str | None, given: Mapping[str, Any]) -> list[RunConfig]:
+    """The runs that are asked for. What they leave to the user's own data is settled, as it is in records."""
+    configs = experiments.configs_of(experiment, preset)
+    if where is not None:
+        from polyvae.runs import table  # here: SQL is rarely asked for, and polars starts slowly
+
+        configs = table.configs_where(configs, where)
+    configs = [config.with_(**given) for config in configs]
+    is_own = any(config.dataset == OWN for config in configs)
+    return [plan.config for plan in make_plans(configs)] if is_own else configs
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Unpack
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.distributions import Distribution, Independent, Laplace, Normal
@@ -37,7 +38,7 @@ def imputation(
     validation: MultimodalDataset | None = None,
     **options: Unpack[Options],
 ) -> dict[str, float]:
-    """imputation/<given>/<target>/ + rmse, nll, coverage, for each table given all other modalities.
+    """imputation/<given>/<target>/ + rmse, nll, coverage, validation, for each table given all other modalities.
 
     The predictive law of a row is the mixture of the likelihoods at `draws` posterior draws. rmse: of its mean, per
     feature, rows counting alike however many values they lack, in model units: standard deviations of the training rows
@@ -77,13 +78,18 @@ def imputation(
             if not bool(inside.isnan().all()):
                 scores[f"{label}/coverage"] = float(inside.nanmean())
             held = [] if validation is None else rows_with(validation, range(len(validation)), (*given, target))
-            truth = data.batch(trial.rows)
-            asked = truth if validation is None or len(held) < 2 else _joined(truth, validation.batch(held))
+            truth = asked = data.batch(trial.rows)
+            if validation is not None and len(held) > 1:
+                asked = _joined(truth, validation.batch(held))
+                of_held = replace(trial, data=validation, rows=held)
+                parts = [_scores(of_held, given, target, varies, *part, draws, None)[0] for part in of_held.batches()]
+                scores[f"{label}/validation"] = math.sqrt(torch.cat(parts).nanmean())
+            groups = None if data.groups is None else data.groups[trial.rows]
             for name, filled in baselines(train, asked, given, target, trial.seed).items():
                 errors = (filled.to(asked.present.device) - asked.values[target])[:, varies].square().nanmean(-1).cpu()
                 own, others = errors[: len(squared)], errors[len(squared) :]
                 scores[f"{name}/{target}/rmse"] = math.sqrt(own.nanmean())
-                scores[f"{name}/{target}/gain"], scores[f"{name}/{target}/gain_se"] = gain(squared, own)
+                scores[f"{name}/{target}/gain"], scores[f"{name}/{target}/gain_se"] = gain(squared, own, groups)
                 if len(others):
                     scores[f"{name}/{target}/validation"] = math.sqrt(others.nanmean())
     if all(map(math.isnan, scores.values())):
@@ -91,11 +97,12 @@ def imputation(
     return {f"imputation/{key}": value for key, value in scores.items()}
 
 
-def gain(squared: Tensor, of_other: Tensor) -> tuple[float, float]:
+def gain(squared: Tensor, of_other: Tensor, groups: np.ndarray | None = None) -> tuple[float, float]:
     """1 - rmse / rmse of another method, and its standard error: squared errors (row,) of the same rows, NaN for none.
 
     By the delta method: with A and B the mean squares, the ratio sqrt(A / B) varies as the mean over rows of
-    sqrt(A / B) (a / A - b / B) / 2.
+    sqrt(A / B) (a / A - b / B) / 2. groups: (row,); rows of one group go together, so these terms are summed by group
+    first (the cluster-robust variance of Liang and Zeger 1986). The standard error is NaN for a single row or group.
     """
     known = ~(squared.isnan() | of_other.isnan())
     a, b = squared[known].double(), of_other[known].double()
@@ -103,7 +110,10 @@ def gain(squared: Tensor, of_other: Tensor) -> tuple[float, float]:
         return math.nan, math.nan
     ratio = (a.mean() / b.mean()).sqrt()
     each = ratio * (a / a.mean() - b / b.mean()) / 2
-    return float(1 - ratio), float(each.std() / math.sqrt(len(each)))
+    if groups is not None:
+        _, of_row = np.unique(groups[known.numpy()], return_inverse=True)
+        each = torch.from_numpy(np.bincount(of_row, weights=each.numpy()))
+    return float(1 - ratio), float(each.std() * math.sqrt(len(each)) / len(a)) if len(each) > 1 else math.nan
 
 
 def _joined(first: Batch, second: Batch) -> Batch:

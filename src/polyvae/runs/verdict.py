@@ -1,8 +1,9 @@
 """A verdict in words: whether models fill in tables better than simpler methods, and whether intervals are right."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from polyvae import keys
 
@@ -15,7 +16,9 @@ BY = {"mean": "the column mean", "ridge": "ridge", "knn": "kNN", "iterative": "I
 class Filled:
     """How well a method fills in a table: errors in the table's model units; `plain` is the best simpler method's.
 
-    doubt: the standard error of the gain over rows, 0 where it is not known.
+    doubt: the standard error of the gain over rows, or over groups of them: infinite where all rows are of one group, 0
+    where a record does not tell. validation: the method's own error on validation rows. tried: of how many methods this
+    one is the best on the test rows, 1 where these had no part in the choice.
     """
 
     method: str
@@ -25,9 +28,13 @@ class Filled:
     plain: float
     coverage: float | None
     doubt: float = 0.0
+    validation: float | None = None
+    tried: int = 1
 
     @property
     def gain(self) -> float:
+        if not self.plain:
+            return -math.inf if self.error else 0.0
         return 1 - self.error / self.plain
 
     @property
@@ -40,19 +47,28 @@ class Filled:
         return self.gain > self.least
 
     @property
+    def chosen(self) -> str:
+        """How the method was chosen, where that flatters it."""
+        return f" (best of {self.tried} on these test rows)" if self.tried > 1 else ""
+
+    @property
     def said(self) -> str:
-        if self.is_ahead:
-            sizes = f"error {self.error:.3f}, {self.baseline} {self.plain:.3f}"
-            give = f" ± {200 * self.doubt:.0f}" if self.doubt else ""
-            return f"{self.method} gains {100 * self.gain:.0f}{give} % on {self.where} ({sizes})"
-        found = "is better than" if self.gain < -self.least else "is as good as"
-        sizes = f"error {self.plain:.3f}, {self.method} {self.error:.3f}"
-        return f"{self.baseline} {found} {self.method} on {self.where} ({sizes})"
+        if self.gain < -self.least:
+            sizes = f"error {self.plain:.3f}, {self.method} {self.error:.3f}"
+            return f"{self.baseline} is better than {self.method}{self.chosen} on {self.where} ({sizes})"
+        sizes = f"error {self.error:.3f}, {self.baseline} {self.plain:.3f}"
+        if not self.is_ahead:
+            pair = f"{self.method}{self.chosen} and {self.baseline}"
+            return f"no difference above {100 * ALIKE:.0f} % is shown between {pair} on {self.where} ({sizes})"
+        low, high = (100 * (self.gain + side * self.doubt) for side in (-2, 2))
+        within = f" (95 %: {low:.0f} to {high:.0f})" if self.doubt else ""
+        return f"{self.method}{self.chosen} gains {100 * self.gain:.0f} %{within} on {self.where} ({sizes})"
 
 
 def verdict(scores: Mapping[str, Mapping[str, float]], names: Sequence[str], seeds: int) -> str:
     """The best method against the best simpler method for every table, and the intervals; empty if there is no table.
 
+    Validation rows choose both, where every method has an error there.
     scores: name of a method -> its metrics, means over at most `seeds` seeds. names: of all modalities.
     """
     if not (found := _best(scores, names)):
@@ -68,7 +84,7 @@ def in_short(scores: Mapping[str, Mapping[str, float]], names: Sequence[str]) ->
     """The same as a headline: on how many tables a model is ahead, and whether its intervals are right."""
     if not (found := _best(scores, names)):
         return ""
-    ahead = [filled for filled in found if filled.gain > ALIKE]
+    ahead = [filled for filled in found if filled.is_ahead]
     what = found[0].where if len(found) == 1 else f"{len(ahead)} of {len(found)} tables"
     plain = found[0].baseline if len(found) == 1 else "simpler methods"
     if len(ahead) == 1 == len(found):
@@ -77,27 +93,45 @@ def in_short(scores: Mapping[str, Mapping[str, float]], names: Sequence[str]) ->
         lead = f"{' or '.join(dict.fromkeys(filled.method for filled in ahead))} fills in {what} better than {plain}"
     else:
         lead = f"No model fills in {what if len(found) == 1 else 'these tables'} better than {plain}"
-    return lead + _intervals_in_short(found)
+    chosen = max(ahead, key=lambda filled: filled.tried).chosen if ahead else ""
+    return lead + chosen + _intervals_in_short(found)
 
 
 def _best(scores: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> list[Filled]:
     """The best method for every table."""
-    every = [filled for method, metrics in scores.items() for filled in _filled(method, metrics, names)]
-    best = {filled.where: filled for filled in sorted(every, key=lambda filled: -filled.error)}
-    return [best[where] for where in dict.fromkeys(filled.where for filled in every)]
+    by_table: dict[str, list[Filled]] = defaultdict(list)
+    for method, metrics in scores.items():
+        for filled in _filled(method, metrics, names):
+            by_table[filled.where].append(filled)
+    return [_chosen(candidates) for candidates in by_table.values()]
+
+
+def _chosen(candidates: Sequence[Filled]) -> Filled:
+    """The one with the least error on validation rows; where a record lacks it, on the test rows."""
+    known = [(filled.validation, filled) for filled in candidates if filled.validation is not None]
+    if len(known) == len(candidates):
+        return min(known, key=lambda pair: pair[0])[1]
+    return replace(min(candidates, key=lambda filled: filled.error), tried=len(candidates))
 
 
 def _filled(method: str, metrics: Mapping[str, float], names: Sequence[str]) -> Iterable[Filled]:
     for target in names:
         plain = {BY[name]: metrics[key] for name in BY if (key := keys.imputation_by(name, target)) in metrics}
         chosen = {BY[name]: metrics.get(keys.imputation_by(name, target, "validation"), math.inf) for name in BY}
-        doubts = {BY[name]: metrics.get(keys.imputation_by(name, target, "gain_se"), 0.0) for name in BY}
+        doubts = {BY[name]: _doubt(metrics, name, target) for name in BY}
         for given, (error, coverage) in _errors(metrics, target).items():
             if plain:
                 baseline = min(plain, key=lambda name: (chosen[name], plain[name]))  # by validation rows, if it can be
                 from_all = given == keys.joined(keys.all_but(target, names)) and len(names) > 2
                 where = target if from_all else f"{target} given {given.replace('+', ' and ')}"
-                yield Filled(method, where, error, baseline, plain[baseline], coverage, doubts[baseline])
+                held = metrics.get(keys.imputation((given,), target, "validation"))
+                yield Filled(method, where, error, baseline, plain[baseline], coverage, doubts[baseline], held)
+
+
+def _doubt(metrics: Mapping[str, float], baseline: str, target: str) -> float:
+    """The standard error of the gain; infinite where a gain has none, 0 where a record has neither."""
+    gain, error = (keys.imputation_by(baseline, target, score) for score in ("gain", "gain_se"))
+    return metrics.get(error, math.inf if gain in metrics else 0.0)
 
 
 def _errors(metrics: Mapping[str, float], target: str) -> dict[str, tuple[float, float | None]]:

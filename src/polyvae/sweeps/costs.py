@@ -1,4 +1,4 @@
-"""What runs will cost, from what finished ones have cost."""
+"""What runs will cost, from what finished ones have cost. Configs are those of plans, which leave nothing open."""
 
 import json
 from collections import Counter, defaultdict

@@ -128,7 +128,8 @@ def _description(source: Path | None, names: Iterable[str]) -> Mapping[str, Any]
 def _own_test_rows(options: ArraysOptions, train: MultimodalDataset, size: int | None) -> MultimodalDataset:
     """The rows of `test_data`, in the units of the training rows.
 
-    Raises InputError where their columns differ from those of the training rows, or they share a group with them.
+    Raises InputError where their columns differ from those of the training rows, or labels are words in one file and
+    integers in the other, or they share a group.
     """
     parts = read_parts(options.test_data or {}, Roles.of(options))
     differing = sorted(_columns(train) ^ _columns_of(parts, train.modalities))
@@ -139,8 +140,15 @@ def _own_test_rows(options: ArraysOptions, train: MultimodalDataset, size: int |
         raise InputError(f"the test data {said}{more}; give both files the same columns, or use --leave-out")
     test = load_like(parts, train.modalities, train.covariate)
     groups = None if options.group is None else parts.about[options.group]
-    if shared := set() if groups is None or train.groups is None else {*groups.tolist()} & {*train.groups.tolist()}:
+    # as words, since one file may hold as words what the other holds as integers
+    known = [set() if names is None else {*names.astype(str).tolist()} for names in (groups, train.groups)]
+    if shared := known[0] & known[1]:
         raise InputError(f"{options.group} {min(shared)!r} has rows in both the data and the test data; remove some")
+    kinds = ["words" if is_words else "integers" for is_words in ("label_names" in train.info, parts.classes)]
+    if parts.labels is not None and kinds[0] != kinds[1]:
+        raise InputError(
+            f"labels are {kinds[0]} in the data and {kinds[1]} in the test data; write them alike in both files"
+        )
     names = list(train.info.get("label_names", ()))
     names += [name for name in parts.classes if name not in names]
     labels = parts.named_labels
