@@ -7,11 +7,18 @@ for (const place of document.querySelectorAll(".ask")) {
     element.append(...parts);
     return element;
   };
+  const drawing = (tag, attributes) => { // no markup is built from text: ids and names come from the store
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  };
   const cell = (member, name, line, column) => {
     if (!member.sheets[name]) return make("span", { className: "text" }, member.texts[name][line][column]);
     const [id, across, down] = member.sheets[name];
-    const box = `${column * across + 1} ${line * down + 1} ${across - 1} ${down - 1}`;
-    return make("div", { innerHTML: `<svg viewBox="${box}" aria-hidden="true"><use href="#${id}"/></svg>` }).firstChild;
+    const viewBox = `${column * across + 1} ${line * down + 1} ${across - 1} ${down - 1}`;
+    const svg = drawing("svg", { viewBox, "aria-hidden": "true" });
+    svg.append(drawing("use", { href: `#${id}` }));
+    return svg;
   };
   const pick = (field, value, ...parts) => {
     const kind = `${field.className}-${[...document.querySelectorAll(".ask")].indexOf(place)}`;
