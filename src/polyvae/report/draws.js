@@ -1,6 +1,6 @@
 // Choose a row and what is given, and see what each method draws of the rest; without scripts, the strips show some of it.
 for (const place of document.querySelectorAll(".ask")) {
-  const { draws, columns, given, chosen, names, members } = JSON.parse(place.querySelector("script").textContent);
+  const { columns, given, chosen, names, members } = JSON.parse(place.querySelector("script").textContent);
   const [rows, sets] = place.querySelectorAll("fieldset"), answers = place.querySelector(".answers");
   const make = (tag, fields, ...parts) => {
     const element = Object.assign(document.createElement(tag), fields);
@@ -35,15 +35,16 @@ for (const place of document.querySelectorAll(".ask")) {
     const asked = names.filter((name) => !known.includes(name));
     const title = known.length ? `${named(asked)} given ${named(known)} of row ${row + 1}` : `joint samples of ${named(asked)}`;
     for (const part of rows.querySelectorAll("[data-name]")) part.classList.toggle("known", known.includes(part.dataset.name));
-    const line = (name) => 1 + draws * given.filter((set) => !set.includes(name)).indexOf(known);
-    const all = Array.from({ length: draws }, (_, i) => i);
+    const drawn = (member, name) => {
+      const first = 1 + member.draws * given.filter((set) => !set.includes(name)).indexOf(known);
+      return Array.from({ length: member.draws }, (_, i) => cell(member, name, first + i, row));
+    };
     answers.replaceChildren(make("table", {},
       make("caption", {}, title),
       make("thead", {}, make("tr", {}, ...["", ...asked].map((name) => make("th", { scope: "col" }, name)))),
       make("tbody", {},
         ...(known.length ? [answer("in the data", "", asked, (name) => [cell(members[0], name, 0, row)])] : []),
-        ...members.map((member) =>
-          answer(member.label, member.method, asked, (name) => all.map((i) => cell(member, name, line(name) + i, row)))))));
+        ...members.map((member) => answer(member.label, member.method, asked, (name) => drawn(member, name))))));
     apply();
   };
   for (let row = 0; row < columns; row++) {
