@@ -64,7 +64,7 @@ def test_a_run_with_a_damaged_history_takes_no_other_with_it(store, tmp_path, to
 
 def test_what_cannot_be_exported_is_said(store, tmp_path, monkeypatch):
     records = store.records()
-    with pytest.raises(InputError, match="choose tensorboard, mlflow, trackio, wandb"):
+    with pytest.raises(InputError, match="--to 'aim' is no tracker; choose tensorboard, mlflow, trackio, wandb"):
         trackers.export(store, records, "aim", tmp_path / "out")
     with pytest.raises(InputError, match="is not empty"):
         trackers.export(store, records, "wandb", store.root)

@@ -143,7 +143,7 @@ TRACKERS = {
 def library_of(tracker: str, flag: str) -> Any:
     """The module of a tracker. Raises InputError, naming the flag, for a name not in the table or not installed."""
     if tracker not in TRACKERS:
-        raise InputError(f"no tracker {tracker!r}; choose {', '.join(TRACKERS)}")
+        raise InputError(f"{flag} {tracker!r} is no tracker; choose {', '.join(TRACKERS)}")
     try:
         return import_module(TRACKERS[tracker].module)
     except ImportError as error:
