@@ -8,7 +8,7 @@ for (const place of document.querySelectorAll(".ask")) {
     return element;
   };
   const drawing = (tag, attributes) => { // no markup is built from text: ids and names come from the store
-    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    const element = document.createElementNS(document.querySelector("svg").namespaceURI, tag);
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
     return element;
   };
