@@ -14,6 +14,7 @@ import argparse
 import importlib.util
 import json
 import math
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -293,7 +294,7 @@ def main() -> None:
             print(f"{name}: left out, {NEEDS[name]} is not installed", flush=True)
             continue
         for seed in range(chosen.seeds):
-            path = chosen.out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
+            path = chosen.out / f"{re.sub(r'[^A-Za-z0-9_]+', '-', name)}-{seed}.json"
             if not path.is_file():
                 files.write_json(path, job(seed))
                 print(f"{name}, seed {seed}", flush=True)

@@ -29,6 +29,14 @@ def test_one_version_is_stated():
     assert re.findall(r"^## \[?(\d[^] ]*)", (ROOT / "CHANGELOG.md").read_text(), re.M)[0] == version
 
 
+def test_the_readme_counts_the_methods():
+    """Without `custom`, which is any S of the user's."""
+    from polyvae.methods import METHODS
+
+    assert re.findall(r"(\d+) published and new methods", (ROOT / "README.md").read_text()) == [str(len(METHODS) - 1)]
+    assert f"| methods | {len(METHODS) - 1}, and yours" in (ROOT / "README.md").read_text()
+
+
 def test_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) < 120
 

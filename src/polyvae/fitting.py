@@ -78,7 +78,7 @@ def fit_prior(
     """
     latent_model, clusters = joint(model), None
     codes = aggregated_posterior(latent_model, data, seed)
-    is_test = torch.arange(len(codes), device=codes.device) % HELD_OUT == HELD_OUT - 1
+    is_test = _is_held_out(len(codes)).to(codes.device)
     train, test = codes[~is_test], codes[is_test]
     if not len(test):
         raise InputError(f"{len(codes)} training rows are too few to fit a prior; there must be at least {HELD_OUT}")
@@ -94,6 +94,11 @@ def fit_prior(
     with torch.no_grad():
         before, after = (float(law.log_prob(test).mean()) for law in (latent_model.prior, prior))
     return Fitted(prior, before, after, clusters)
+
+
+def _is_held_out(count: int) -> Tensor:
+    """Bool (row,), of the rows that are encoded."""
+    return torch.arange(count) % HELD_OUT == HELD_OUT - 1
 
 
 def _mixture(codes: Tensor, components: int | None, seed: int) -> GaussianMixturePrior:
@@ -150,8 +155,9 @@ def _pruned(
 
 
 def _assigned(model: JointModel, prior: GaussianMixturePrior, data: MultimodalDataset, seed: int) -> Assigned:
-    """One draw of each q(z | x_m) of a row, for up to 20,000 rows."""
-    chosen = torch.as_tensor(chosen_rows(len(data), LARGEST_FIT, seed))
+    """One draw of each q(z | x_m) of a row, for up to 20,000 rows without those held out."""
+    rows = torch.as_tensor(chosen_rows(len(data), LARGEST_FIT, seed))
+    chosen = rows[~_is_held_out(len(rows))]
     present = data.present[chosen].T
     log_joint = torch.zeros(*present.shape, len(prior.logits), dtype=torch.float64, device=prior.means.device)
     for m, name in enumerate(model.names):

@@ -4,6 +4,7 @@ import os
 import re
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,15 @@ def test_a_run_is_running_while_a_process_holds_it_and_then_waits(half_done):
     assert sight.losses == tuple(line["loss"] for line in history)
     pace = sum(line["seconds"] for line in history[-5:]) / 20
     assert sight.left == pytest.approx(26 * pace)
+
+
+def test_a_lock_may_go_while_it_is_looked_at(half_done, monkeypatch):
+    store, run_id = half_done
+    age(store.folder(run_id), 1000)
+    lock, is_file = store.root / ".locks" / run_id, Path.is_file
+    lock.unlink(missing_ok=True)
+    monkeypatch.setattr(Path, "is_file", lambda path: path == lock or is_file(path))
+    assert [sight.state for sight in sights(store)] == ["waiting"]
 
 
 def test_where_locks_are_not_seen_a_fresh_file_tells(half_done, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """Hugging Face data sets on disk: the rows, types and pictures that were saved. Lists and pictures in Parquet, too."""
 
 import io
+import json
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -98,6 +99,25 @@ def test_a_saved_data_set_is_read_as_parquet_is(monkeypatch):
     assert [len(load("arrays", split=split, **options)) for split in ("train", "test")] == [30, 10]
     Path("v.toml").write_text('file = "whole"\nlabel = "kind"\n[views.photo]\nimages = "photo"\nsize = 3\n')
     assert read_parts("v.toml").values["photo"].shape == (ROWS, 3, 3, 3)
+
+
+@pytest.mark.filterwarnings("ignore")  # of datasets and its packages
+def test_a_picture_without_its_bytes_is_no_missing_value(monkeypatch):
+    pytest.importorskip("datasets.load")
+    datasets = import_module("datasets")
+    monkeypatch.setattr(datasets.arrow_dataset, "generate_fingerprint", lambda *rows: "0")
+    known, lost = {"bytes": as_png(PIXELS[0]), "path": None}, {"bytes": None, "path": "gone.png"}
+    parts = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+    for name, rows in {"missing": [known, None], "lost": [known, lost]}.items():
+        features = datasets.Features(day=datasets.Value("float64"), photo=parts)
+        datasets.Dataset.from_dict({"day": [1.0, 2.0], "photo": rows}, features=features).save_to_disk(name)
+        info = Path(name, "dataset_info.json")  # as releases wrote it that saved paths alone
+        content = json.loads(info.read_text())
+        content["features"]["photo"] = {"_type": "Image"}
+        info.write_text(json.dumps(content))
+    assert read_parts("missing").present.tolist() == [[True, True], [True, False]]
+    with pytest.raises(InputError, match=r"lost, column 'photo', row 1: only the path 'gone.png' .* was saved"):
+        read_parts("lost")
 
 
 def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch):

@@ -114,6 +114,19 @@ def test_clusters_that_no_code_is_from_are_dropped_and_the_others_stay(tmp_path)
     torch.testing.assert_close(load_prior(tmp_path, "pruned", 2).log_prob(z), fitted.prior.log_prob(z))
 
 
+def test_held_out_rows_have_no_say():
+    """A cluster that codes of held-out rows alone are from is dropped, and their density shows it."""
+    prior = priors.GaussianMixturePrior(2, 4)
+    prior.means.data = torch.cat([CENTRES, IDLE[:1]])
+    model = model_with(prior)
+    data = rows_in_clusters(model)
+    for values in data.values.values():
+        values[9::10] = IDLE[0]
+    fitted = fit_prior(model, data, "pruned", beta=2.5)
+    torch.testing.assert_close(fitted.prior.means, CENTRES)
+    assert fitted.after < fitted.before - 100
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_what_is_kept_of_a_mixture_has_the_conditional_density(full):
     torch.manual_seed(0)

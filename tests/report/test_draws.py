@@ -2,6 +2,10 @@
 
 import json
 import re
+import shutil
+import subprocess
+from collections import Counter
+from html.parser import HTMLParser
 
 import pytest
 
@@ -113,6 +117,36 @@ def test_hostile_captions_are_escaped(store, tmp_path):
     page = write_report(store, tmp_path / "page").read_text()
     assert attack not in page
     assert "<img src=x" not in page
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ATTACK = 'x"><image href=x onerror=y>'  # in HTML an img, in SVG an image
+
+
+def elements(page):
+    """How many elements of each kind a page has."""
+    found = Counter()
+    parser = HTMLParser()
+    parser.handle_starttag = parser.handle_startendtag = lambda tag, attributes: found.update([tag])
+    parser.feed(page)
+    return found
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH to run the page's script")
+def test_a_hostile_run_id_and_hostile_names_add_no_element(store, tmp_path):
+    folder = add(store, names=(ATTACK, "caption"), texts=("caption",), metrics={})
+    record = json.loads((folder / "record.json").read_text())
+    (folder / "record.json").write_text(json.dumps(record | {"run_id": ATTACK}))
+    folder.rename(store.root / ATTACK)
+    page = write_report(store, tmp_path / "page")
+    switches = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --dump-dom"
+    told = subprocess.run(
+        [str(CHROMIUM), *switches.split(), f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    written, shown = elements(page.read_text()), elements(told.stdout)
+    assert shown["use"] > written["use"], "the script ran"
+    assert (written["image"], written["img"]) == (shown["image"], shown["img"]) == (1, 0), "one sheet"
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,13 @@ def test_without_a_measure_the_headline_says_what_was_run(store):
     assert finding.title([group_of(store)]) == "MoPoE-VAE on PolyMNIST"
 
 
+@pytest.mark.parametrize("ceiling", [0.1, 0.08, 0.15])
+def test_a_judge_that_reads_nothing_decides_nothing(store, ceiling):
+    blind = {f"coherence/ceiling/{name}": ceiling for name in NAMES} | {"coherence/chance": 0.1}
+    add_run(store, "mopoe", metrics=metrics_of(PAPER["mopoe"], NAMES) | blind)
+    assert finding.finding(group_of(store)) == ""
+
+
 @pytest.mark.parametrize(
     ("error", "coverage", "said"),
     [

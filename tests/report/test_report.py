@@ -687,6 +687,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 def test_nothing_overflows_a_phone_on_which_one_chooses_what_is_given(store, tmp_path):
     for method in ("unimodal", "mopoe"):
         put_draws(store.folder(add_run(store, method, samples=True)), ("m0",) if method == "unimodal" else NAMES)
+    put_draws(store.folder(add_run(store, "mmvae")), NAMES, draws=2)
     add_run(store, "mvae", beta=32.0, error="x" * 300)
     page = html.escape(page_of(store, tmp_path))
     # A window cannot be as narrow as a phone, a frame can.
@@ -698,7 +699,8 @@ def test_nothing_overflows_a_phone_on_which_one_chooses_what_is_given(store, tmp
         "const answers = inner.querySelector('.answers'), told = () => answers.querySelector('caption').textContent;"
         "const said = [page.scrollWidth + ' of ' + page.clientWidth, told()];"
         "inner.querySelectorAll('.rows input')[2].click(); inner.querySelectorAll('.given input')[6].click();"
-        "said.push(told(), answers.querySelector('tbody tr:last-child svg').getAttribute('viewBox'));"
+        "const first = (method) => answers.querySelector(`tr[data-method=${method}] svg`).getAttribute('viewBox');"
+        "said.push(told(), first('mopoe'), first('mmvae'));"
         "document.title = said.join(' | '); }</script>"
     )
     switches = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync --hide-scrollbars "
@@ -712,4 +714,5 @@ def test_nothing_overflows_a_phone_on_which_one_chooses_what_is_given(store, tmp
         "m1 and m2 given m0 of row 1",
         "m0 given m1 and m2 of row 3",
         f"{2 * 9 + 1} {(1 + 4 * 3) * 9 + 1} 8 8",  # of m0 the fourth thing given: nothing, m1, m2, m1 and m2
+        f"{2 * 9 + 1} {(1 + 2 * 3) * 9 + 1} 8 8",  # of a method with two draws of each
     ]

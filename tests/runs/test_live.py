@@ -42,7 +42,7 @@ def test_a_run_is_told_as_it_goes_and_does_not_notice(tmp_path, told):
     pv.run(CONFIG, store, log="wandb", on_step=lambda done, total, loss: seen.append(len(told[0].points)))
     assert identity(plain) == identity(store), "ids, metrics, weights and history"
     (run,), (record,) = told, store.records()
-    assert (run.run_id, run.settings["method"], run.is_done) == (record.run_id, "mopoe", True)
+    assert (run.run_id, run.settings["method"], run.end) == (record.run_id, "mopoe", "done")
     assert [p for p in run.points if "step/loss" not in p[1]] == curves(store, run.run_id)
     assert [p for p in run.points if "step/loss" in p[1]] == [(50, {"step/loss": each[50]})]
     assert run.points == sorted(run.points, key=lambda p: p[0]), "steps never fall"
@@ -60,9 +60,9 @@ def test_an_interrupted_run_goes_on_in_the_tracker(tmp_path, told):
 
     with pytest.raises(KeyboardInterrupt):
         pv.run(CONFIG, store, log="wandb", on_step=stop)
-    assert (told[0].is_done, told[0].metrics) == (False, {})
+    assert (told[0].end, told[0].metrics) == ("interrupted", {})
     pv.run(CONFIG, store, log="wandb")
-    assert (told[0].run_id, told[1].is_done) == (told[1].run_id, True)
+    assert (told[0].run_id, told[1].end) == (told[1].run_id, "done")
     early, whole = (losses(run.points) for run in told)
     assert whole == losses(curves(store, told[0].run_id))
     assert 5 < len(early) < len(whole) == 13
@@ -87,13 +87,17 @@ def test_a_sweep_tells_of_its_runs_and_of_none_twice(tmp_path, told, monkeypatch
     assert len(told) == 2
 
 
-def test_a_tracker_that_fails_costs_no_run(tmp_path, told, monkeypatch):
+@pytest.mark.parametrize("where", ["log", "finish", "close"])
+def test_a_tracker_that_fails_costs_no_run(where, tmp_path, told, monkeypatch):
     said = []
 
-    def broken(self, step, numbers):
+    def broken(*arguments):
         raise OSError("the network is down")
 
-    monkeypatch.setattr(Recorded, "log", broken)
+    if where == "close":
+        monkeypatch.setitem(trackers.TRACKERS, "wandb", trackers.TRACKERS["wandb"]._replace(close=broken))
+    else:
+        monkeypatch.setattr(Recorded, where, broken)
     result = pv.run(CONFIG, tmp_path, log="wandb", say=said.append)
     assert result.record.is_done
     assert [line for line in said if "--log" in line] == [

@@ -48,7 +48,7 @@ def test_a_tracker_is_told_settings_metrics_and_curves(store, tmp_path, told):
     assert trackers.export(store, store.records(), "mine", tmp_path / "out") == 2
     assert [run.run_id for run in told] == sorted([run_id(0), run_id(1)]), "the failed run has nothing to tell"
     run = told[0]
-    assert (run.settings["dataset"], run.metrics, run.is_done) == ("polymnist", METRICS, True)
+    assert (run.settings["dataset"], run.metrics, run.end) == ("polymnist", METRICS, "done")
     assert None not in run.settings.values()
     assert run.points[0] == (8, {"train/loss": 20.0, "train/log_likelihood/m0": -7.0, "validation/loss": 21.0})
     assert [(step, numbers["train/loss"]) for step, numbers in run.points] == [(8, 20.0), (16, 10.0)]
@@ -64,7 +64,7 @@ def test_a_run_with_a_damaged_history_takes_no_other_with_it(store, tmp_path, to
 
 def test_what_cannot_be_exported_is_said(store, tmp_path, monkeypatch):
     records = store.records()
-    with pytest.raises(InputError, match="choose tensorboard, mlflow, trackio, wandb"):
+    with pytest.raises(InputError, match="--to 'aim' is no tracker; choose tensorboard, mlflow, trackio, wandb"):
         trackers.export(store, records, "aim", tmp_path / "out")
     with pytest.raises(InputError, match="is not empty"):
         trackers.export(store, records, "wandb", store.root)
@@ -99,6 +99,28 @@ def test_mlflow_reads_it_back(store, tmp_path):
     assert found.data.metrics["coherence/conditional/m0.m1/m2"] == 0.75
     history = client.get_metric_history(found.info.run_id, "train/loss")
     assert [(point.step, point.value) for point in history] == [(8, 20.0), (16, 10.0)]
+
+
+def test_mlflow_goes_on_with_a_run_that_was_interrupted(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tmp_path.as_uri())
+    client = mlflow.MlflowClient()
+
+    def runs():
+        return client.search_runs([client.get_experiment_by_name("polyvae").experiment_id])
+
+    for steps, end, status in (([1, 2], "interrupted", "KILLED"), ([1, 2, 3], "done", "FINISHED")):
+        told = trackers.TRACKERS["mlflow"].open(mlflow, "a'b", {"seed": 0}, None)
+        for step in steps:
+            told.log(step, {"train/loss": 10.0 - step})
+        told.finish({}, end)
+        (found,) = runs()
+        assert found.info.status == status
+    history = client.get_metric_history(found.info.run_id, "train/loss")
+    assert [(point.step, point.value) for point in history] == [(1, 9.0), (2, 8.0), (3, 7.0)], "no point twice"
+    trackers.TRACKERS["mlflow"].open(mlflow, "a'b", {"seed": 0}, None)
+    assert len(runs()) == 2, "a finished run is left as it is"
 
 
 def test_wandb_keeps_it_offline(store, tmp_path):

@@ -10,13 +10,13 @@ class Recorded:
 
     def __init__(self, library, run_id, settings, folder):
         self.run_id, self.settings, self.folder = run_id, settings, folder
-        self.points, self.metrics, self.is_done = [], {}, None
+        self.points, self.metrics, self.end = [], {}, None
 
     def log(self, step, numbers):
         self.points.append((step, numbers))
 
-    def finish(self, metrics, *, is_done):
-        self.metrics, self.is_done = metrics, is_done
+    def finish(self, metrics, end):
+        self.metrics, self.end = metrics, end
 
     @staticmethod
     def kind():

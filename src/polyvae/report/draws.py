@@ -93,7 +93,6 @@ class Strips(NamedTuple):
             return {}
         return {
             "columns": first.columns,
-            "draws": first.draws,
             "given": first.given,
             "chosen": first.given.index((self.pair.given,)),
             "names": first.names,
@@ -101,6 +100,7 @@ class Strips(NamedTuple):
                 {
                     "label": member.series.label,
                     "method": member.series.method,
+                    "draws": member.draws,
                     "sheets": {name: [s.name, s.across, s.down] for name, s in member.sheets.items()},
                     "texts": member.texts,
                 }
@@ -113,8 +113,9 @@ class Strips(NamedTuple):
 def strips(group: Group, album: Album, on_damage: Damaged) -> Strips | None:
     """Of the first run at the best beta of each series that kept draws; None where none did.
 
-    Of many series, those that are the reader's own come first, then those of the highest coherence. Series that draw
-    other rows than the first, or are given something else, are left out; with one modality nothing can be given.
+    Of many series, those that are the reader's own come first, then those of the highest coherence. All runs of a group
+    have the same test rows. Series that draw another number of rows than the first, or are given something else, are
+    left out; with one modality nothing can be given.
     """
     found = readable(partial(_drawn, album=album), _chosen(group), on_damage)
     drawn = [member for member in found if member is not None]

@@ -20,6 +20,7 @@ from polyvae.report.words import (
 from polyvae.runs import verdict
 
 CARRIES, FAILS = 0.5, 0.1  # of the way from chance to the ceiling
+READS = 0.1  # of a judge over chance; below it coherence says nothing
 MOST_NAMED = 4  # methods of a clause; of more, the best one and the reader's own
 CONTENT = {"polymnist": "the digit", "translated_polymnist": "the digit", "repeated_polymnist": "the digit"}
 CONTENT |= dict.fromkeys(("cub", "toy_captions"), "what captions name")
@@ -77,9 +78,9 @@ def beside(group: Group) -> str:
 
 def _measure(group: Group) -> Measure | None:
     content = CONTENT.get(group.dataset, "the class")
-    if _ranked(group, LEAVE_ONE_OUT):
-        ceiling = 1.0 if group.ceiling is None else group.ceiling
-        return Measure(LEAVE_ONE_OUT, group.value(keys.CHANCE) or 0.0, ceiling, content)
+    chance, ceiling = group.value(keys.CHANCE) or 0.0, 1.0 if group.ceiling is None else group.ceiling
+    if ceiling - chance >= READS and _ranked(group, LEAVE_ONE_OUT):
+        return Measure(LEAVE_ONE_OUT, chance, ceiling, content)
     if _ranked(group, keys.LABEL_FREE):
         return Measure(keys.LABEL_FREE, 0.0, 1.0, "content")
     return None

@@ -27,8 +27,8 @@ class _Run:
 class Live:
     """Tells a tracker of the runs of a store.
 
-    A tracker that cannot start the first run raises InputError. Later faults of a tracker cost no run: they are said
-    once, and nothing more is logged.
+    A tracker that cannot start the first run raises InputError. Later faults of a tracker cost no run: the first is
+    said, and nothing more is logged.
     """
 
     name: str
@@ -70,14 +70,15 @@ class Live:
         """Logs the rest of the history and the final metrics, and closes the run in the tracker."""
         self.begin(record.run_id, record.config)
         self._catch_up(record.run_id)
-        self._tell(record.run_id, lambda run: run.tracker.finish(record.metrics, is_done=record.is_done))
+        self._tell(record.run_id, lambda run: run.tracker.finish(record.metrics, record.status))
         self.runs.pop(record.run_id, None)
 
     def close(self) -> None:
         """Closes the runs that have not finished; the same command goes on with them."""
         for run_id in list(self.runs):
-            self._tell(run_id, lambda run: run.tracker.finish({}, is_done=False))
-        TRACKERS[self.name].close(self.library)
+            self._tell(run_id, lambda run: run.tracker.finish({}, "interrupted"))
+        with self._guarded():
+            TRACKERS[self.name].close(self.library)
 
     def _catch_up(self, run_id: str) -> None:
         path = self.store.folder(run_id) / HISTORY
@@ -95,15 +96,21 @@ class Live:
 
     def _tell(self, run_id: str, what: Callable[[_Run], None]) -> None:
         if run_id in self.runs:
-            try:
+            with self._guarded():
                 what(self.runs[run_id])
-            except Exception as reason:  # noqa: BLE001 as above
-                self._give_up(reason)
+
+    @contextmanager
+    def _guarded(self) -> Generator[None]:
+        try:
+            yield
+        except Exception as reason:  # noqa: BLE001 as above
+            self._give_up(reason)
 
     def _give_up(self, reason: Exception) -> None:
         self.runs.clear()
+        if not self.is_silent:
+            self.say(f"--log {self.name} failed ({_said(reason)}): nothing more is logged, and the runs go on")
         self.is_silent = True
-        self.say(f"--log {self.name} failed ({_said(reason)}): nothing more is logged, and the runs go on")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
@@ -19,6 +19,7 @@ from polyvae.runs.store import Damaged, RunStore, raised, readable
 
 PROJECT = "polyvae"
 Scalars = dict[str, float]
+End = Literal["done", "failed", "interrupted"]
 
 
 class Tracker(Protocol):
@@ -27,8 +28,8 @@ class Tracker(Protocol):
     def log(self, step: int, numbers: Scalars) -> None:
         """Adds a point to each of these curves; steps never fall."""
 
-    def finish(self, metrics: Scalars, *, is_done: bool) -> None:
-        """Adds the final metrics and closes the run, as done or as failed."""
+    def finish(self, metrics: Scalars, end: End) -> None:
+        """Adds the final metrics and closes the run."""
 
 
 class _TensorBoard:
@@ -42,30 +43,44 @@ class _TensorBoard:
         for name, value in numbers.items():
             self.writer.add_scalar(name, value, step)
 
-    def finish(self, metrics: Scalars, *, is_done: bool) -> None:
-        if is_done:
+    def finish(self, metrics: Scalars, end: End) -> None:
+        if end == "done":
             self.writer.add_hparams(self.settings, metrics, run_name=".")
         self.writer.close()
 
 
 class _Mlflow:
-    """In `folder`, or where MLFLOW_TRACKING_URI says. MLflow allows no + in names: m0+m1 becomes m0.m1."""
+    """In `folder`, or where MLFLOW_TRACKING_URI says. MLflow allows no + in names: m0+m1 becomes m0.m1.
+
+    A run of this name that has not finished is gone on with, and its points are not logged twice.
+    """
 
     def __init__(self, library: Any, run_id: str, settings: dict[str, Any], folder: Path | None) -> None:
         self.client = library.MlflowClient(tracking_uri=None if folder is None else folder.as_uri())
         found = self.client.get_experiment_by_name(PROJECT)
         experiment = self.client.create_experiment(PROJECT) if found is None else found.experiment_id
-        self.run = self.client.create_run(experiment, run_name=run_id).info.run_id
-        for name, value in settings.items():
-            self.client.log_param(self.run, name, value)
+        unfinished = self.client.search_runs([experiment], "status != 'FINISHED'")
+        self.last: dict[str, int] = {}  # step of each curve
+        if begun := next((run for run in unfinished if run.info.run_name == run_id), None):
+            self.run = begun.info.run_id
+            self.client.update_run(self.run, "RUNNING")
+            for name in begun.data.metrics:
+                self.last[name] = max(point.step for point in self.client.get_metric_history(self.run, name))
+        else:
+            self.run = self.client.create_run(experiment, run_name=run_id).info.run_id
+            for name, value in settings.items():
+                self.client.log_param(self.run, name, value)
 
     def log(self, step: int, numbers: Scalars) -> None:
-        for name, value in numbers.items():
-            self.client.log_metric(self.run, re.sub(r"[^\w\-. /]", ".", name), value, step=step)
+        for full, value in numbers.items():
+            name = re.sub(r"[^\w\-. /]", ".", full)
+            if step > self.last.get(name, -1):
+                self.client.log_metric(self.run, name, value, step=step)
+                self.last[name] = step
 
-    def finish(self, metrics: Scalars, *, is_done: bool) -> None:
+    def finish(self, metrics: Scalars, end: End) -> None:
         self.log(0, metrics)
-        self.client.set_terminated(self.run, "FINISHED" if is_done else "FAILED")
+        self.client.set_terminated(self.run, {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}[end])
 
 
 class _Trackio:
@@ -81,7 +96,7 @@ class _Trackio:
         self.step = step
         self.run.log(numbers, step=step)
 
-    def finish(self, metrics: Scalars, *, is_done: bool) -> None:
+    def finish(self, metrics: Scalars, end: End) -> None:
         if metrics:
             self.run.log(metrics, step=self.step + 1)
         self.run.finish()
@@ -99,9 +114,9 @@ class _Wandb:
         if step >= self.run.step:  # else it was logged before an interruption
             self.run.log(numbers, step=step)
 
-    def finish(self, metrics: Scalars, *, is_done: bool) -> None:
+    def finish(self, metrics: Scalars, end: End) -> None:
         self.run.summary.update(metrics)
-        self.run.finish(exit_code=0 if is_done else 1)
+        self.run.finish(exit_code=0 if end == "done" else 1)
 
 
 class Kind(NamedTuple):
@@ -128,7 +143,7 @@ TRACKERS = {
 def library_of(tracker: str, flag: str) -> Any:
     """The module of a tracker. Raises InputError, naming the flag, for a name not in the table or not installed."""
     if tracker not in TRACKERS:
-        raise InputError(f"no tracker {tracker!r}; choose {', '.join(TRACKERS)}")
+        raise InputError(f"{flag} {tracker!r} is no tracker; choose {', '.join(TRACKERS)}")
     try:
         return import_module(TRACKERS[tracker].module)
     except ImportError as error:
@@ -171,7 +186,7 @@ def export(store: RunStore, records: list[Record], tracker: str, folder: Path, o
         run = kind.open(library, record.run_id, settings_of(record.config), folder.absolute())
         for line in history:
             run.log(*point(line))
-        run.finish(record.metrics, is_done=True)
+        run.finish(record.metrics, "done")
     kind.close(library)
     return len(runs)
 

@@ -79,8 +79,7 @@ def _under_way(store: RunStore, folder: Path, held: set[int]) -> Sight:
     name, now = folder.name, time.time()
     times = {path: _written(folder / path) for path in (CONFIG, HISTORY, CHECKPOINT, WEIGHTS)}
     written = max(times.values())
-    lock = store.root / ".locks" / name
-    is_held = lock.is_file() and lock.stat().st_ino in held
+    is_held = _inode(store.root / ".locks" / name) in held
     try:
         config, history = store.config(name), store.history(name)
     except InputError as damage:
@@ -100,10 +99,19 @@ def _under_way(store: RunStore, folder: Path, held: set[int]) -> Sight:
 
 
 def _held() -> set[int]:
-    """The inodes of files that a process of this machine has locked; none where the system does not tell."""
+    """The inodes of files that a process of this machine has locked; none where the system does not tell.
+
+    Not the device: on Btrfs and in containers the system gives another one here than where it is asked about the file.
+    """
     if not LOCKS.is_file():
         return set()
     return {int(inode) for inode in re.findall(r"^\d+: [A-Z]+ .*?:(\d+) \S+ \S+$", LOCKS.read_text(), re.M)}
+
+
+def _inode(path: Path) -> int | None:
+    with suppress(FileNotFoundError):  # a lock is removed when it is released
+        return path.stat().st_ino
+    return None
 
 
 def _written(path: Path) -> float:

@@ -31,8 +31,8 @@ def open_data_set(path: Path, ids: str | None = None) -> Sheet:
         raise InputError(f"{path} holds the splits {', '.join(splits)}; name one, or two: --data {named}")
     try:
         load_from_disk = import_module("datasets.load").load_from_disk  # a folder of the user's may be called datasets
-    except ModuleNotFoundError:
-        raise InputError("datasets is not installed: pip install 'polyvae[hf]'") from None
+    except ImportError as error:
+        raise InputError(f"{path} needs datasets installed ({error}): pip install 'polyvae[hf]'") from error
     try:
         loaded = load_from_disk(str(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -41,6 +41,7 @@ def open_data_set(path: Path, ids: str | None = None) -> Sheet:
     table = loaded.with_format("arrow")[:]
     columns = {name: _plain(table.column(name)) for name in table.column_names}
     frame = pl.DataFrame({name: pl.from_arrow(column) for name, column in columns.items()})
+    _check_pictures(path, frame, loaded.features)
     return sheet_of(path, frame.with_columns(_changed(loaded.features, pl)), ids)
 
 
@@ -49,13 +50,29 @@ def _plain(column: Any) -> Any:
     return column.cast(column.type.storage_type) if hasattr(column.type, "storage_type") else column
 
 
+def _is_picture(feature: Any) -> bool:
+    return type(feature).__name__ == "Image"
+
+
+def _check_pictures(path: Path, frame: Any, features: Any) -> None:
+    """Raises InputError for a picture of which only the path was saved: the file may be gone, or another one."""
+    for name in filter(lambda name: _is_picture(features[name]), features):
+        content, source = (frame[name].struct.field(part) for part in ("bytes", "path"))
+        rows = (content.is_null() & source.is_not_null()).arg_true()
+        if len(rows):
+            raise InputError(
+                f"{path}, column {name!r}, row {rows[0]}: only the path {source[rows[0]]!r} of the picture was saved, "
+                "without its bytes; save the data set again with a newer release of datasets"
+            )
+
+
 def _changed(features: Any, pl: Any) -> list[Any]:
-    """Class labels by name; pictures as their bytes, or else as the names of their files."""
+    """Class labels by name, pictures as their bytes."""
     changed = []
     for name, feature in features.items():
         if hasattr(feature, "int2str"):
             names = dict(enumerate(feature.names))
             changed.append(pl.col(name).replace_strict(names, default=None, return_dtype=pl.String))
-        elif type(feature).__name__ == "Image":
+        elif _is_picture(feature):
             changed.append(pl.col(name).struct.field("bytes").alias(name))
     return changed
