@@ -23,8 +23,8 @@ def trained(tmp_path, monkeypatch):
 
 
 FLAGS = shlex.split(
-    "--data mine.npz --method mopoe --network mlp --epochs 1 --latent-dim 2 --batch-size 16 --threads 1 --metrics imputation "
-    "--quiet --store 'my store'"
+    "--data mine.npz --method mopoe --network mlp --epochs 1 --latent-dim 2 --batch-size 16 --threads 1 --quiet "
+    "--metrics imputation --store 'my store'"
 )
 
 
