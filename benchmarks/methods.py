@@ -14,7 +14,6 @@ from pathlib import Path
 from run import block, machine_name, spread, worker
 
 from polyvae.files import write_json
-from polyvae.methods import METHODS
 from polyvae.paper.experiments import configs_of
 
 KEPT = Path(__file__).parent.parent / "docs" / "results" / "steps.json"
@@ -24,7 +23,7 @@ ANCHOR, BLOCKS, STEPS = "mvae", 5, 10
 def step_of(method: str, latent: int) -> list[str | int]:
     modalities = 1 if method == "unimodal" else 3
     shape = ("--network", "conv_half", "--modalities", modalities, "--latent", latent, "--rows", 64)
-    return [sys.executable, "ours.py", method, *shape, "--threads", 1, "--allocation", METHODS[method].allocation]
+    return [sys.executable, "ours.py", method, *shape, "--threads", 1]
 
 
 def main() -> None:

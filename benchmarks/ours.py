@@ -37,7 +37,7 @@ stage, recipe, objective = method.stages[-1], method.terms_for(options), objecti
 loss = stage.objective or (OfTerms(recipe, method.regularisers_for(options)) if recipe else objective.function)
 how = {"beta": 1.0, "weights": torch.ones(len(names)), "generator": None}
 if models.is_joint(model):
-    how["allocation"] = chosen.allocation
+    how["allocation"] = chosen.allocation if mixture.is_bound else "exact"  # as runs do
 if objective.draws:
     how["samples"] = chosen.samples
 optimiser = torch.optim.Adam(list(stage.parameters(model)), lr=5e-4, fused=True)
