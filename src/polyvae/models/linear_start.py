@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from polyvae.dataset import MultimodalDataset, chosen_rows
 from polyvae.models.contract import Model
-from polyvae.models.fused import Correlations, FusedVAE
+from polyvae.models.fused import LEAST_PRECISION, Correlations, FusedVAE
 from polyvae.models.vae import MultimodalVAE
 from polyvae.networks.heads import LearnedScale
 from polyvae.networks.linear_mlp import LinearDecoder, LinearEncoder
@@ -25,7 +25,7 @@ from polyvae.posteriors import Family
 
 MOST_ROWS = 3000
 ROUNDS = 20  # of EM: it nears ridge regression within them, and has not begun to fit noise
-LEAST = 1e-2  # variance of the noise of a standardised feature, and precision of a message
+LEAST_NOISE = 1e-2  # variance of the noise of a standardised feature
 
 
 class Factor(NamedTuple):
@@ -58,7 +58,7 @@ def factors(views: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray], 
     for name, view in views.items():
         loadings = np.linalg.lstsq(scores[present[name]], view[present[name]], rcond=None)[0].T
         residual = view[present[name]] - scores[present[name]] @ loadings.T
-        found[name] = Factor(loadings, np.square(residual).mean(0).clip(LEAST))
+        found[name] = Factor(loadings, np.square(residual).mean(0).clip(LEAST_NOISE))
     for _ in range(ROUNDS):
         found = _improved(found, views, present)
     rotation = np.linalg.eigh(np.sum([factor.precision for factor in found.values()], 0))[1][:, ::-1]
@@ -79,7 +79,7 @@ def _improved(
         crossed = view[seen].T @ mean[seen]
         loadings = np.linalg.solve(second, crossed.T).T
         noise = (np.square(view[seen]).sum(0) - (loadings * crossed).sum(1)) / seen.sum()
-        result[name] = Factor(loadings, noise.clip(LEAST))
+        result[name] = Factor(loadings, noise.clip(LEAST_NOISE))
     return result
 
 
@@ -140,7 +140,7 @@ def _expert(factor: Factor, *, holds_prior: bool) -> tuple[np.ndarray, np.ndarra
     if holds_prior:
         covariance = np.linalg.inv(np.eye(len(factor.message)) + factor.precision)
         return covariance @ factor.message, np.diag(covariance)
-    precision = np.diag(factor.precision).clip(LEAST)
+    precision = np.diag(factor.precision) + LEAST_PRECISION  # as in `Correlations.start`, or the two would not fit
     return factor.message / precision[:, None], 1 / precision
 
 
@@ -170,7 +170,7 @@ def _left(
         means, _, _ = _posterior(found, known, given)
         seen = present[name]
         squares.append(np.square(views[name][seen] - means[seen] @ found[name].loadings.T).mean(0))
-    return np.mean(squares, 0).clip(LEAST)
+    return np.mean(squares, 0).clip(LEAST_NOISE)
 
 
 def _found(network: nn.Module, kind: type[Any]) -> Any:

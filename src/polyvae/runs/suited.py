@@ -24,7 +24,7 @@ def suited(
     - epochs: at most 4,000 steps, from 20 to 200 passes; training stops after an eighth of them without gain.
     - learning_rate .001, for tables: their networks start from factor analysis, near where they end.
     - validation_fraction: 40 rows, which the intervals need, too; from a tenth to a quarter.
-    - method, network: for tables those that start as the exact linear model of any subset.
+    - method, network: for tables those that start as factor analysis given any subset.
     - best_by: imputation, for tables beside another modality. A bound is mostly of what the large tables hold.
     """
     if config.dataset != OWN:
