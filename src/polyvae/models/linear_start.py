@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polyvae.dataset import MultimodalDataset, chosen_rows
+from polyvae.dataset import MultimodalDataset
 from polyvae.models.contract import Model
 from polyvae.models.fused import LEAST_PRECISION, Correlations, FusedVAE
 from polyvae.models.vae import MultimodalVAE
 from polyvae.networks.heads import LearnedScale
 from polyvae.networks.linear_mlp import LinearDecoder, LinearEncoder
+from polyvae.noise import derive_seed
 from polyvae.posteriors import Family
 
 MOST_ROWS = 3000
@@ -101,15 +102,17 @@ def _posterior(
 def start_linearly(model: Model, train: MultimodalDataset, seed: int = 0) -> None:
     """Sets the linear maps of a joint model with Normal posteriors; other models, and other networks, stay as they are.
 
-    Of at most 3,000 rows, drawn by `seed`. A covariate's levels are taken out of the views first: decoders add them.
+    Of at most 3,000 rows, drawn by `seed`; a view that no row has stays as it is, too. A covariate's levels are taken out of the views first: decoders add them.
     Views of other values than real numbers count as if they were real, and their decoders learn from the start.
     """
-    pairs = _pairs(model)
+    seen = dict(zip(train.names, train.present.T.numpy(), strict=True))
+    pairs = {name: pair for name, pair in _pairs(model).items() if seen[name].any()}
     if not isinstance(model, MultimodalVAE) or not pairs:
         return
-    batch = train.batch(chosen_rows(len(train), MOST_ROWS, seed))
+    rows = _drawn(np.stack([seen[name] for name in pairs], 1), seed)
+    batch = train.batch(rows.tolist())
     level = None if batch.level is None else batch.level.double().numpy()
-    present = {name: batch.present[:, train.names.index(name)].numpy() for name in pairs}
+    present = {name: seen[name][rows] for name in pairs}
     views, centres = {}, {}
     for name in pairs:
         table = _read(model.encoders[name], batch.values[name])
@@ -133,6 +136,14 @@ def start_linearly(model: Model, train: MultimodalDataset, seed: int = 0) -> Non
             scale = model.decoders[name]
             if isinstance(scale, LearnedScale) and scale.log_scale.shape == mean.shape:
                 scale.start(torch.from_numpy(np.log(_left(name, found, views, present)) / 2))
+
+
+def _drawn(present: np.ndarray, seed: int) -> np.ndarray:
+    """At most 3,000 rows, ascending, which hold as many of each view as of the others, if there are; (row, view)."""
+    order = np.random.default_rng(derive_seed(seed, "rows")).permutation(len(present))
+    seen = present[order]
+    place = np.where(seen, seen.cumsum(0), len(seen) + 1).min(1)  # among the rows that have a view, of the rarest one
+    return np.sort(order[np.argsort(place, kind="stable")[:MOST_ROWS]])
 
 
 def _expert(factor: Factor, *, holds_prior: bool) -> tuple[np.ndarray, np.ndarray]:
