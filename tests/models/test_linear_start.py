@@ -16,6 +16,7 @@ from polyvae.models.linear_start import LEAST_PRECISION, Factor, _improved, fact
 from polyvae.networks.linear_mlp import LinearDecoder, LinearEncoder
 
 SIZES, LATENT = {"a": 4, "b": 3, "c": 5}, 3
+NORMAL = likelihoods.Normal(None)
 PATTERNS = [p for size in (1, 2) for p in itertools.combinations(SIZES, size)]
 
 
@@ -77,8 +78,8 @@ def model_of(method, data, latent=LATENT):
     return models.build(blueprint)
 
 
-def data_of(views, levels=None, present=None):
-    modalities = [Modality(n, (p,), likelihoods.Normal(None)) for n, p in SIZES.items()]
+def data_of(views, levels=None, present=None, likelihood=NORMAL):
+    modalities = [Modality(n, (p,), likelihood) for n, p in SIZES.items()]
     values = {n: torch.from_numpy(view).float() for n, view in views.items()}
     data = MultimodalDataset.complete("arrays", modalities, values, levels=levels)
     return data if present is None else replace(data, present=present)
@@ -169,6 +170,28 @@ def test_a_view_that_no_row_has_stays_as_it_is():
     assert all(torch.equal(after[name], before[name]) for name in before if ".c." in name)
     assert all(value.isfinite().all() for value in after.values())
     assert not torch.equal(after["encoders.a.linear.weight"], before["encoders.a.linear.weight"])
+
+
+@pytest.mark.parametrize(
+    "likelihood", [likelihoods.Laplace(None), likelihoods.StudentT(None), likelihoods.StudentT(None, freedom=10)]
+)
+def test_every_likelihood_starts_with_the_same_standard_deviation(likelihood):
+    sds = []
+    for each in (NORMAL, likelihood):
+        data = data_of(rows()[0], likelihood=each)
+        model = model_of("dense", data)
+        start_linearly(model, data)
+        sds.append(model.decode(torch.zeros(1, LATENT))["b"].base_dist.stddev.detach())
+    torch.testing.assert_close(*sds)
+
+
+def test_a_scale_starts_finite_whatever_the_units_and_tails():
+    views = {n: 1e4 * view for n, view in rows(50)[0].items()}
+    for likelihood in (NORMAL, likelihoods.StudentT(None, freedom=1.5)):
+        data = data_of(views, likelihood=likelihood)
+        model = model_of("dense", data)
+        start_linearly(model, data)
+        assert all(value.isfinite().all() for value in model.state_dict().values())
 
 
 def test_levels_of_a_covariate_are_left_to_decoders():

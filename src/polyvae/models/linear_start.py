@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from polyvae.dataset import MultimodalDataset
+from polyvae.likelihoods import LocationScale
 from polyvae.models.contract import Model
 from polyvae.models.fused import LEAST_PRECISION, Correlations, FusedVAE
 from polyvae.models.vae import MultimodalVAE
@@ -102,8 +103,10 @@ def _posterior(
 def start_linearly(model: Model, train: MultimodalDataset, seed: int = 0) -> None:
     """Sets the linear maps of a joint model with Normal posteriors; other models, and other networks, stay as they are.
 
-    Of at most 3,000 rows, drawn by `seed`; a view that no row has stays as it is, too. A covariate's levels are taken out of the views first: decoders add them.
-    Views of other values than real numbers count as if they were real, and their decoders learn from the start.
+    Of at most 3,000 rows, drawn by `seed`; a view that no row has stays as it is, too. A covariate's levels are taken
+    out of the views first: decoders add them. Views of other values than real numbers count as if they were real, and
+    their decoders learn from the start. Single missing cells count as 0, as encoders read them, so that where many are
+    missing loadings start too small; training does not count them.
     """
     seen = dict(zip(train.names, train.present.T.numpy(), strict=True))
     pairs = {name: pair for name, pair in _pairs(model).items() if seen[name].any()}
@@ -130,12 +133,14 @@ def start_linearly(model: Model, train: MultimodalDataset, seed: int = 0) -> Non
         if level is not None and model.by_level is not None:
             shift = -weight @ (centres[name] - mean).T
             model.by_level.bias[model.names.index(name), :, : model.latent_dim] = torch.from_numpy(shift.T).float()
-        if model.modalities[model.names.index(name)].likelihood.takes_any_real:
+        likelihood = model.modalities[model.names.index(name)].likelihood
+        if likelihood.takes_any_real:
             levels = (centres[name] - mean).T if level is not None else factor.loadings[:, :0]
             _set(decoder.linear, np.hstack([factor.loadings, levels]), mean)
             scale = model.decoders[name]
-            if isinstance(scale, LearnedScale) and scale.log_scale.shape == mean.shape:
-                scale.start(torch.from_numpy(np.log(_left(name, found, views, present)) / 2))
+            if isinstance(scale, LearnedScale) and isinstance(likelihood, LocationScale) and likelihood.has_sd:
+                sd = np.sqrt(_left(name, found, views, present)).reshape(scale.log_scale.shape)
+                scale.start(torch.from_numpy(np.log(sd / likelihood.sd)))
 
 
 def _drawn(present: np.ndarray, seed: int) -> np.ndarray:
