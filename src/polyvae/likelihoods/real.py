@@ -1,6 +1,7 @@
 """Likelihoods of real numbers."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -29,6 +30,9 @@ class LocationScale(OfNumbers):
     @property
     def parameters(self) -> int:
         return 2 if self.scale is None else 1
+
+    @abstractmethod
+    def __call__(self, params: Tensor, event_dims: int) -> Distribution: ...
 
     @property
     def sd(self) -> float:
