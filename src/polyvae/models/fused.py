@@ -107,7 +107,7 @@ RULES: Mapping[str, Callable[[Blueprint], Rule]] = {  # a kind of model -> its r
 
 
 class FusedVAE(MultimodalVAE):
-    """The posterior of a subset is rule(experts, members). Without prior expert, of Normal posteriors.
+    """The posterior of a subset is rule(experts, members), of Normal posteriors. S has no prior expert; a rule may.
 
     Raises InputError for an S with prior experts, and for other families of posteriors.
     """

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from polyvae.config import OWN, RELEASED, RunConfig
+from polyvae.config import OWN, RELEASED, RunConfig, Sizes, flag
 from polyvae.modality import Modality
 
 NETWORK, METHOD = "linear_mlp", "mopoe_dense"
@@ -54,6 +54,10 @@ def suited(
 
 def said(found: Mapping[str, Any], config: RunConfig, rows: int) -> str:
     """What was found, in one line; `config` holds it."""
+    if set(found) == {"method"}:
+        return (
+            f"method {config.method}: with all of {', '.join(map(flag, Sizes._fields))} given, the data choose nothing"
+        )
     stops = f", stops after {config.patience} without gain" if config.patience is not None else ""
     parts = {
         "method": config.method,
