@@ -2,10 +2,10 @@
 
 Factor analysis is the linear model of the form of a multimodal VAE: x_m = c_m + W_m z + noise, whose covariance Psi_m
 is diagonal. The posterior of z given any subset A is Normal, with precision I + sum_A W_m' Psi_m^-1 W_m, so each view
-brings a message (Rubin & Thayer 1982). A model that starts there fills in about what ridge regression would, and
-training adds what is not linear. EM starts from the principal components of all views side by side, each divided by
-its first singular value, so that a large view does not drown a small one (multiple factor analysis, Escofier & Pages
-1994).
+brings a message (Rubin & Thayer 1982). A model that starts there fills in about what ridge regression would
+(docs/applied.md), and training adds what is not linear. EM starts from the principal components of all views side by
+side, each divided by its first singular value, so that a large view does not drown a small one (multiple factor
+analysis, Escofier & Pages 1994).
 """
 
 from collections.abc import Mapping
