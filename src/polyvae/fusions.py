@@ -3,7 +3,8 @@
 Each takes the experts, fields (modality, batch, latent), and who takes part: member, Bool (batch, modality) or (subset,
 batch or 1, modality), nowhere empty. It returns fields of shape (batch, latent) or (subset, batch, latent). Members are
 read by mask alone, so a modality that is no member is as if it did not exist, and nothing is read from the device. One
-expert is returned as it is. No rule but `dense` has a prior expert.
+expert is returned as it is, except by `dense`, which multiplies it by the prior, and by `over_messages`, which holds a
+power of the prior.
 """
 
 import math

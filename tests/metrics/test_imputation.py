@@ -1,13 +1,14 @@
 """Imputation scores of the exact model."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from polyvae import metrics, subsets
-from polyvae.metrics.imputation import gain
+from polyvae import imputation, metrics, subsets
+from polyvae.metrics.imputation import DRAWN, gain
 from polyvae.models.contract import NotDefined
 from support.linear import SD, covariance, drawn, linear_model
 from support.painters import (
@@ -68,3 +69,31 @@ def test_the_gain_over_another_method_varies_as_its_standard_error_says():
     assert found[:, 0].mean() == pytest.approx(1 - math.sqrt(1.25 / 1.64), abs=0.01)
     assert found[:, 1].mean() == pytest.approx(found[:, 0].std(), rel=0.1)
     assert all(map(math.isnan, gain(squared[0], torch.zeros(80))))
+
+
+def test_the_error_that_chooses_weights_is_that_of_imputation_in_parts_that_fit_into_memory(monkeypatch):
+    model = linear_model(subsets.mvae)
+    data, decoded = drawn(model, 400), []
+    scores = metrics.imputation(model, data, data)
+    expected = np.mean([2 * math.log(scores[f"imputation/{key}/rmse"]) for key in ("b+c/a", "a+c/b", "a+b/c")])
+    whole, decode = metrics.imputation_error(model, data), model.decode
+    width = sum(math.prod(modality.shape) for modality in model.modalities)
+    monkeypatch.setattr(imputation, "MOST_VALUES", 7 * DRAWN * width)
+    monkeypatch.setattr(model, "decode", lambda codes: decoded.append(len(next(iter(codes.values())))) or decode(codes))
+    in_parts = metrics.imputation_error(model, data)
+    assert max(decoded) == 7
+    assert sum(decoded) == 3 * DRAWN * 400
+    assert (whole, in_parts) == pytest.approx((expected, expected), abs=0.05)
+    assert metrics.imputation_error(model, data) == in_parts
+
+
+def test_the_error_that_chooses_weights_skips_gaps_but_not_a_model_that_says_nothing():
+    model = linear_model(subsets.mvae)
+    data = drawn(model, 50)
+    values = {**data.values, "c": data.values["c"].clone()}
+    values["c"][0, 0] = math.nan
+    model.encoders["c"].register_forward_pre_hook(lambda _, given: tuple(value.nan_to_num() for value in given))
+    assert math.isfinite(metrics.imputation_error(model, replace(data, values=values)))
+    for parameter in model.decoders["c"].parameters():
+        parameter.data.fill_(math.nan)
+    assert math.isnan(metrics.imputation_error(model, data))

@@ -1,5 +1,7 @@
 """Settings that the data choose: only those that nobody else has chosen, and by the same run id."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from polyvae.modality import Modality
 from polyvae.runs.plan import make_plan, make_plans
 from polyvae.runs.suited import suited
 
+OPEN_OBJECT = pv.RunConfig(dataset="arrays")
 OPEN = pv.RunConfig(dataset="arrays", data="a.npz")
 TABLES = [Modality(name, (20,), Normal(None)) for name in ("a", "b")]
 
@@ -33,7 +36,11 @@ def test_a_config_that_names_all_sizes_is_as_it_was_before_they_could_be_left_op
     config = pv.RunConfig(data=data, metrics="none", **sizes)
     assert not config.is_open
     assert suited(config, 500, TABLES, {}) == {"method": "mopoe"}
-    assert make_plan(config).run_id == make_plan(config.with_(method="mopoe")).run_id
+    plan = make_plan(config)
+    assert plan.run_id == make_plan(config.with_(method="mopoe")).run_id
+    assert plan.is_said.startswith(
+        "method mopoe: with all of --latent-dim, --epochs, --batch-size, --learning-rate given"
+    )
 
 
 @pytest.mark.parametrize("rows", [4, 16, 122, 480, 1600, 20_000, 1_000_000])
@@ -67,6 +74,14 @@ def test_a_run_is_known_by_the_settings_that_were_chosen(data):
     assert plan.is_said.startswith(
         "80 rows: mopoe_dense, 5 latent dimensions, batch 16, at most 200 epochs, stops after"
     )
+
+
+def test_data_that_are_passed_choose_whatever_they_are_called(data):
+    mine = replace(pv.datasets.load("arrays", data=data), name="mine")
+    chosen, released = (make_plan(config.with_(metrics="none"), mine) for config in (OPEN_OBJECT, pv.RunConfig()))
+    assert (chosen.config.dataset, chosen.config.method) == ("mine", "mopoe_dense")
+    assert (released.config.method, *released.config.sizes) == tuple(RELEASED.values())
+    assert make_plan(chosen.config, mine).run_id == chosen.run_id
 
 
 def test_weights_that_fill_in_best_are_kept(data, tmp_path):

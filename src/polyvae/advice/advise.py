@@ -9,6 +9,7 @@ from typing import Any
 from polyvae.advice.facts import Facts
 from polyvae.advice.rules import JOINT, NOTES, NOTHING_SHARED, RULES, SETTINGS, Need, Rule
 from polyvae.methods import METHODS, cost
+from polyvae.runs.suited import METHOD
 
 SHOWN = 5
 UNIMODAL, BASELINE = "unimodal", "mvae"
@@ -101,7 +102,8 @@ def _training(facts: Facts, need: Need, choices: Sequence[Choice], data_flags: S
     others = {name: _choice(name, facts, need).flags for name in (BASELINE, UNIMODAL) if name not in named}
     commands = []
     for method, flags in (named | others).items():
-        command = _command("run", *data_flags, "--method", method, *flags)
+        is_default = method == METHOD and "--data" in data_flags  # which the run chooses for such data
+        command = _command("run", *data_flags, *(() if is_default else ("--method", method)), *flags)
         if METHODS[method].is_single:
             command = f"for name in {' '.join(facts.names)}; do {command} --only $name; done"
         commands.append(command)

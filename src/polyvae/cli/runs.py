@@ -54,6 +54,9 @@ def run(
 ) -> None:
     """Train and score one model. Repeating the command resumes an interrupted run, or shows a finished one.
 
+    Your own data choose the settings that you leave out. If you give all four of --latent-dim, --epochs, --batch-size
+    and --learning-rate, they choose nothing: what you leave out is then as for generated data.
+
     Args:
         print_metrics: Print every metric, also where a verdict on tables says what matters.
     """

@@ -9,7 +9,7 @@ from polyvae.likelihoods.base import SCALE, Form, Likelihood, OfNumbers
 from polyvae.likelihoods.counts import Counts, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from polyvae.likelihoods.discrete import END, Bernoulli, Categorical, Ordinal, Text
 from polyvae.likelihoods.gaps import with_gaps
-from polyvae.likelihoods.real import BinnedLaplace, Laplace, Normal, StudentT
+from polyvae.likelihoods.real import BinnedLaplace, Laplace, LocationScale, Normal, StudentT
 from polyvae.registry import Registry
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Form",
     "Laplace",
     "Likelihood",
+    "LocationScale",
     "NegativeBinomial",
     "Normal",
     "OfNumbers",

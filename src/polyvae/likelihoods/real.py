@@ -1,8 +1,9 @@
 """Likelihoods of real numbers."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +18,7 @@ from polyvae.likelihoods.base import SCALE, Form, OfNumbers, log1mexp
 
 
 @dataclass(frozen=True)
-class _LocationScale(OfNumbers):
+class LocationScale(OfNumbers):
     """scale: a fixed number > 0, or None for one learned scale per feature."""
 
     scale: float | None = SCALE
@@ -30,6 +31,18 @@ class _LocationScale(OfNumbers):
     def parameters(self) -> int:
         return 2 if self.scale is None else 1
 
+    @abstractmethod
+    def __call__(self, params: Tensor, event_dims: int) -> Distribution: ...
+
+    @property
+    def sd(self) -> float:
+        """The standard deviation where the scale is 1; inf for Student's t of at most 2 degrees."""
+        return float(replace(self, scale=None)(torch.zeros(2, 1), 1).stddev)
+
+    @property
+    def has_sd(self) -> bool:
+        return math.isfinite(self.sd)
+
     def location_and_scale(self, params: Tensor, event_dims: int) -> tuple[Tensor, Tensor]:
         if self.scale is not None:
             return params, params.new_full((), self.scale)  # unlike new_tensor, no copy from the host
@@ -38,7 +51,7 @@ class _LocationScale(OfNumbers):
 
 
 @dataclass(frozen=True)
-class Laplace(_LocationScale):
+class Laplace(LocationScale):
     """Laplace density."""
 
     takes_any_real: ClassVar[bool] = True
@@ -52,7 +65,7 @@ class Laplace(_LocationScale):
 
 
 @dataclass(frozen=True)
-class Normal(_LocationScale):
+class Normal(LocationScale):
     """Normal density."""
 
     takes_any_real: ClassVar[bool] = True
@@ -66,7 +79,7 @@ class Normal(_LocationScale):
 
 
 @dataclass(frozen=True)
-class StudentT(_LocationScale):
+class StudentT(LocationScale):
     """Student's t: tails that make single wild values cheap. freedom: its degrees, above 1, so that there is a mean."""
 
     freedom: float = 4.0
@@ -84,7 +97,7 @@ class StudentT(_LocationScale):
 
 
 @dataclass(frozen=True)
-class BinnedLaplace(_LocationScale):
+class BinnedLaplace(LocationScale):
     """Probability of an 8-bit value k / 255: the Laplace mass of its bin, outer bins open. Nats of discrete data."""
 
     def unfit(self, seen: Tensor, form: Form) -> str | None:

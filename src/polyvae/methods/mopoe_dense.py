@@ -7,8 +7,9 @@ For a row with modalities X, the mean over all non-empty subsets A of them, maxi
 q_A is the product of the prior and of experts with full precision matrices, D_m(x) R_m R_m' D_m(x), R_m learned and the
 same for all rows (`fusions.dense`), and of it the mean and the variances in each dimension. A product of diagonal
 experts counts what several views tell alike as often as it is told. This one does not: with linear networks it holds
-the exact posterior of factor analysis given any subset, where a model with `linear_mlp` networks starts
-(`models.linear_start`). "systematic" has one subset a row, "exact" all of them.
+the posterior of factor analysis given any subset. A model with `linear_mlp` networks starts there
+(`models.linear_start`), with .01 added to the precision of every expert, so that none is 0. "systematic" has one subset
+a row, "exact" all of them.
 """
 
 from polyvae import subsets

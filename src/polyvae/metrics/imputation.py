@@ -127,8 +127,8 @@ def _joined(first: Batch, second: Batch) -> Batch:
 def imputation_error(model: Model, data: MultimodalDataset) -> float:
     """The mean over tables of log mean squared error, each filled in given all else that a row has.
 
-    Tables count alike, whatever their sizes and units. Of the mean of 10 draws, the same at every call. NaN where no
-    table has a row that also has something else.
+    Tables count alike, whatever their sizes and units. Of the mean of 10 draws, the same at every call; as many rows at
+    a time as `rows_at_once` says. NaN where no table has a row that also has something else.
     """
     found = []
     for modality in model.modalities:
@@ -136,11 +136,16 @@ def imputation_error(model: Model, data: MultimodalDataset) -> float:
         able = data.present[:, data.names.index(target)] & (data.present.sum(-1) > 1)
         if not modality.is_real_table or not bool(able.any()):
             continue
-        batch = data.batch(able.nonzero().squeeze(1))
-        codes = code_draws(model, batch, others, (target,))
-        draws = [model.decode(codes(Generator(able.device).manual_seed(k)))[target].mean for k in range(DRAWN)]
-        squared = (torch.stack(draws).mean(0) - batch.values[target]).square()
-        found.append(float(squared.nanmean().clamp(min=1e-12).log()))
+        rows = able.nonzero().squeeze(1)
+        noises = [Generator(able.device).manual_seed(k) for k in range(DRAWN)]
+        total = torch.zeros(2, dtype=torch.float64, device=able.device)  # of squared errors, of values
+        for ids in rows.split(rows_at_once(model, DRAWN, len(rows))):
+            batch = data.batch(ids)
+            codes, value = code_draws(model, batch, others, (target,)), batch.values[target]
+            mean = torch.stack([model.decode(codes(noise))[target].mean for noise in noises]).mean(0)
+            known = ~value.isnan()
+            total += torch.stack([torch.where(known, (mean - value).square(), 0.0).sum(), known.sum()])
+        found.append(float((total[0] / total[1]).clamp(min=1e-12).log()))
     return sum(found) / len(found) if found else math.nan
 
 

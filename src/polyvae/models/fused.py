@@ -18,7 +18,7 @@ from polyvae.networks.heads import GaussianHead
 from polyvae.posteriors import Posterior
 from polyvae.subsets import Listed, SubsetMixture, Term
 
-LEAST = 1e-2  # of a precision in any direction, where correlations start from one
+LEAST_PRECISION = 1e-2  # added in every direction to a precision that correlations start from
 Rule = Callable[[Any, Tensor], Any]  # (experts, members) -> posterior, as in `fusions`; a module if it has parameters
 
 
@@ -45,8 +45,8 @@ class Correlations(nn.Module):
 
     @torch.no_grad()
     def start(self, modality: int, precision: Tensor) -> None:
-        """Sets the correlations to those of a precision (latent, latent), which need not have full rank."""
-        values, vectors = torch.linalg.eigh(precision + LEAST * torch.eye(len(precision)).to(precision))
+        """Sets the correlations to those of precision + LEAST_PRECISION I; precision (latent, latent), of any rank."""
+        values, vectors = torch.linalg.eigh(precision + LEAST_PRECISION * torch.eye(len(precision)).to(precision))
         self.roots[modality] = functional.normalize(vectors * values.sqrt(), dim=-1).to(self.roots)
 
 
@@ -107,7 +107,7 @@ RULES: Mapping[str, Callable[[Blueprint], Rule]] = {  # a kind of model -> its r
 
 
 class FusedVAE(MultimodalVAE):
-    """The posterior of a subset is rule(experts, members). Without prior expert, of Normal posteriors.
+    """The posterior of a subset is rule(experts, members), of Normal posteriors. S has no prior expert; a rule may.
 
     Raises InputError for an S with prior experts, and for other families of posteriors.
     """

@@ -2,10 +2,10 @@
 
 Factor analysis is the linear model of the form of a multimodal VAE: x_m = c_m + W_m z + noise, whose covariance Psi_m
 is diagonal. The posterior of z given any subset A is Normal, with precision I + sum_A W_m' Psi_m^-1 W_m, so each view
-brings a message (Rubin & Thayer 1982). A model that starts there fills in about what ridge regression would, and
-training adds what is not linear. EM starts from the principal components of all views side by side, each divided by
-its first singular value, so that a large view does not drown a small one (multiple factor analysis, Escofier & Pages
-1994).
+brings a message (Rubin & Thayer 1982). A model that starts there fills in about what ridge regression would
+(docs/applied.md), and training adds what is not linear. EM starts from the principal components of all views side by
+side, each divided by its first singular value, so that a large view does not drown a small one (multiple factor
+analysis, Escofier & Pages 1994).
 """
 
 from collections.abc import Mapping
@@ -15,17 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polyvae.dataset import MultimodalDataset, chosen_rows
+from polyvae.dataset import MultimodalDataset
+from polyvae.likelihoods import LocationScale
 from polyvae.models.contract import Model
-from polyvae.models.fused import Correlations, FusedVAE
+from polyvae.models.fused import LEAST_PRECISION, Correlations, FusedVAE
 from polyvae.models.vae import MultimodalVAE
 from polyvae.networks.heads import LearnedScale
 from polyvae.networks.linear_mlp import LinearDecoder, LinearEncoder
+from polyvae.noise import derive_seed
 from polyvae.posteriors import Family
 
 MOST_ROWS = 3000
 ROUNDS = 20  # of EM: it nears ridge regression within them, and has not begun to fit noise
-LEAST = 1e-2  # variance of the noise of a standardised feature, and precision of a message
+LEAST_NOISE = 1e-2  # variance of the noise of a standardised feature
 
 
 class Factor(NamedTuple):
@@ -58,7 +60,7 @@ def factors(views: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray], 
     for name, view in views.items():
         loadings = np.linalg.lstsq(scores[present[name]], view[present[name]], rcond=None)[0].T
         residual = view[present[name]] - scores[present[name]] @ loadings.T
-        found[name] = Factor(loadings, np.square(residual).mean(0).clip(LEAST))
+        found[name] = Factor(loadings, np.square(residual).mean(0).clip(LEAST_NOISE))
     for _ in range(ROUNDS):
         found = _improved(found, views, present)
     rotation = np.linalg.eigh(np.sum([factor.precision for factor in found.values()], 0))[1][:, ::-1]
@@ -79,7 +81,7 @@ def _improved(
         crossed = view[seen].T @ mean[seen]
         loadings = np.linalg.solve(second, crossed.T).T
         noise = (np.square(view[seen]).sum(0) - (loadings * crossed).sum(1)) / seen.sum()
-        result[name] = Factor(loadings, noise.clip(LEAST))
+        result[name] = Factor(loadings, noise.clip(LEAST_NOISE))
     return result
 
 
@@ -101,15 +103,19 @@ def _posterior(
 def start_linearly(model: Model, train: MultimodalDataset, seed: int = 0) -> None:
     """Sets the linear maps of a joint model with Normal posteriors; other models, and other networks, stay as they are.
 
-    Of at most 3,000 rows, drawn by `seed`. A covariate's levels are taken out of the views first: decoders add them.
-    Views of other values than real numbers count as if they were real, and their decoders learn from the start.
+    Of at most 3,000 rows, drawn by `seed`; a view that no row has stays as it is, too. A covariate's levels are taken
+    out of the views first: decoders add them. Views of other values than real numbers count as if they were real, and
+    their decoders learn from the start. Single missing cells count as 0, as encoders read them, so that where many are
+    missing loadings start too small; training does not count them.
     """
-    pairs = _pairs(model)
+    seen = dict(zip(train.names, train.present.T.numpy(), strict=True))
+    pairs = {name: pair for name, pair in _pairs(model).items() if seen[name].any()}
     if not isinstance(model, MultimodalVAE) or not pairs:
         return
-    batch = train.batch(chosen_rows(len(train), MOST_ROWS, seed))
+    rows = _drawn(np.stack([seen[name] for name in pairs], 1), seed)
+    batch = train.batch(rows.tolist())
     level = None if batch.level is None else batch.level.double().numpy()
-    present = {name: batch.present[:, train.names.index(name)].numpy() for name in pairs}
+    present = {name: seen[name][rows] for name in pairs}
     views, centres = {}, {}
     for name in pairs:
         table = _read(model.encoders[name], batch.values[name])
@@ -127,12 +133,22 @@ def start_linearly(model: Model, train: MultimodalDataset, seed: int = 0) -> Non
         if level is not None and model.by_level is not None:
             shift = -weight @ (centres[name] - mean).T
             model.by_level.bias[model.names.index(name), :, : model.latent_dim] = torch.from_numpy(shift.T).float()
-        if model.modalities[model.names.index(name)].likelihood.takes_any_real:
+        likelihood = model.modalities[model.names.index(name)].likelihood
+        if likelihood.takes_any_real:
             levels = (centres[name] - mean).T if level is not None else factor.loadings[:, :0]
             _set(decoder.linear, np.hstack([factor.loadings, levels]), mean)
             scale = model.decoders[name]
-            if isinstance(scale, LearnedScale) and scale.log_scale.shape == mean.shape:
-                scale.start(torch.from_numpy(np.log(_left(name, found, views, present)) / 2))
+            if isinstance(scale, LearnedScale) and isinstance(likelihood, LocationScale) and likelihood.has_sd:
+                sd = np.sqrt(_left(name, found, views, present)).reshape(scale.log_scale.shape)
+                scale.start(torch.from_numpy(np.log(sd / likelihood.sd)))
+
+
+def _drawn(present: np.ndarray, seed: int) -> np.ndarray:
+    """At most 3,000 rows, ascending, which hold as many of each view as of the others, if there are; (row, view)."""
+    order = np.random.default_rng(derive_seed(seed, "rows")).permutation(len(present))
+    seen = present[order]
+    place = np.where(seen, seen.cumsum(0), len(seen) + 1).min(1)  # among the rows that have a view, of the rarest one
+    return np.sort(order[np.argsort(place, kind="stable")[:MOST_ROWS]])
 
 
 def _expert(factor: Factor, *, holds_prior: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +156,7 @@ def _expert(factor: Factor, *, holds_prior: bool) -> tuple[np.ndarray, np.ndarra
     if holds_prior:
         covariance = np.linalg.inv(np.eye(len(factor.message)) + factor.precision)
         return covariance @ factor.message, np.diag(covariance)
-    precision = np.diag(factor.precision).clip(LEAST)
+    precision = np.diag(factor.precision) + LEAST_PRECISION  # as in `Correlations.start`, or the two would not fit
     return factor.message / precision[:, None], 1 / precision
 
 
@@ -170,7 +186,7 @@ def _left(
         means, _, _ = _posterior(found, known, given)
         seen = present[name]
         squares.append(np.square(views[name][seen] - means[seen] @ found[name].loadings.T).mean(0))
-    return np.mean(squares, 0).clip(LEAST)
+    return np.mean(squares, 0).clip(LEAST_NOISE)
 
 
 def _found(network: nn.Module, kind: type[Any]) -> Any:

@@ -95,8 +95,8 @@ class LearnedScale(nn.Module):
 
     @torch.no_grad()
     def start(self, log_scale: Tensor) -> None:
-        """Sets the parameter so that it stands for this log scale, which lies within (-7, 7)."""
-        self.log_scale.copy_(torch.atanh(log_scale / 7) * 7 / self.SPEED)
+        """Sets the parameter so that it stands for this log scale, or nearly for one beyond (-7, 7)."""
+        self.log_scale.copy_(torch.atanh((log_scale / 7).clamp(-0.99, 0.99)) * 7 / self.SPEED)
 
 
 def completed(modality: Modality, decoder: nn.Module) -> nn.Module:

@@ -122,16 +122,16 @@ def make_plan(
 ) -> Plan:
     """Loads (or reuses) the data and checks every name and number of `config` against them.
 
-    data: the user's own data set in place of `config.dataset`. test: its test rows; by default, a part of `data`.
-    own: networks by modality name.
+    data: the user's own data set in place of `config.dataset`, for which they choose the settings that are left open if
+    that is "arrays". test: its test rows; by default, a part of `data`. own: networks by modality name.
     Raises InputError, naming the flag, for anything that cannot work.
     """
-    config = config if data is None else config.with_(dataset=data.name)
     wanted = metrics.metric_names(config.metrics, pretrained.installed())
     device = device_named(config.device)
-    whole_train, whole_test = rows.load_splits(config, data, test)
-    chosen = _suited(config, whole_train)
-    config = _canonical(config.with_(**chosen))
+    named = {} if data is None else {"dataset": data.name}
+    whole_train, whole_test = rows.load_splits(config.with_(**named), data, test)
+    chosen = _suited(config, whole_train)  # before other data than "arrays" get the released settings
+    config = _canonical(config.with_(**named, **chosen))
     method = METHODS.named(config.method)
     is_own = data is not None or config.dataset == "arrays"
     by_content = is_own or config.dataset in datasets.DATASETS.origins

@@ -80,7 +80,8 @@ def run(
 ) -> RunResult:
     """Trains and scores one model, or returns the finished run; an interrupted run goes on where it stopped.
 
-    data: your own data set in place of `config.dataset`. test: its test rows; by default a share of `data`.
+    data: your own data set in place of `config.dataset`. They choose the settings that RunConfig(dataset="arrays")
+    leaves open; any other config has those of generated data. test: its test rows; by default a share of `data`.
     networks: name -> (encoder, decoder) of your own.
     on_step: called with (steps done, steps in all, loss in nats); on an accelerator, for 50 steps at a time.
     say: called with a line of text when something else than training begins, and with what to know of the data.

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from polyvae.config import OWN, RELEASED, RunConfig
+from polyvae.config import OWN, RELEASED, RunConfig, Sizes, flag
 from polyvae.modality import Modality
 
 NETWORK, METHOD = "linear_mlp", "mopoe_dense"
@@ -24,7 +24,7 @@ def suited(
     - epochs: at most 4,000 steps, from 20 to 200 passes; training stops after an eighth of them without gain.
     - learning_rate .001, for tables: their networks start from factor analysis, near where they end.
     - validation_fraction: 40 rows, which the intervals need, too; from a tenth to a quarter.
-    - method, network: for tables those that start as the exact linear model of any subset.
+    - method, network: for tables those that start as factor analysis given any subset.
     - best_by: imputation, for tables beside another modality. A bound is mostly of what the large tables hold.
     """
     if config.dataset != OWN:
@@ -54,6 +54,10 @@ def suited(
 
 def said(found: Mapping[str, Any], config: RunConfig, rows: int) -> str:
     """What was found, in one line; `config` holds it."""
+    if set(found) == {"method"}:
+        return (
+            f"method {config.method}: with all of {', '.join(map(flag, Sizes._fields))} given, the data choose nothing"
+        )
     stops = f", stops after {config.patience} without gain" if config.patience is not None else ""
     parts = {
         "method": config.method,
