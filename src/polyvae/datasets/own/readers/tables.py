@@ -184,7 +184,8 @@ def _number(sheet: Sheet, column: str) -> "pl.Series":
         )
     raise InputError(
         f"{sheet.place(column)} holds words (such as {values[row]!r}): leave it out with --leave-out {column}, or use "
-        f"it as --label {column}, --covariate {column} or --group {column}; a view of words is a file or a .toml by itself"
+        f"it as --label {column}, --covariate {column} or --group {column}; a view of words is a file by itself, or "
+        "named in a .toml"
     )
 
 
