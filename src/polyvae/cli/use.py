@@ -202,8 +202,8 @@ def impute(
     data; imputed values then count as missing.
 
     Intervals of whole real-valued tables are calibrated on the run's validation rows, for each pattern of given
-    modalities. Without validation rows, and for single cells, they are the model's own. The record holds their
-    coverage on test rows (imputation/.../coverage).
+    modalities; standard deviations are not. Without validation rows, and for single cells, intervals are the model's
+    own. The record holds their coverage on test rows (imputation/.../coverage).
 
     Args:
         data: The rows, as `run` takes them; a modality that they do not name is missing everywhere.
@@ -235,6 +235,8 @@ def impute(
         say(f"{' '.join(map(str, written))}: {said}")
         for line in _trust(vae.names, model.folder) if model.is_scored else ():
             say(line)
+        if calibration is not None:
+            say("low and high are calibrated on validation rows; sd is not: it is the spread of the model's own draws")
         for name, text in rows.info["warnings"].items():
             say(f"{name}: {text}", file=sys.stderr)
 

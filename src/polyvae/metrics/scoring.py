@@ -396,8 +396,8 @@ def evaluate(
 ) -> tuple[dict[str, float], dict[str, str]]:
     """(metrics, notes) of the metrics called `names`; a note says why a metric is not defined, or not to be trusted.
 
-    say: is told which metric comes next, of those that have what they need. Raises InputError for an unknown name, before
-    any is measured.
+    say: is told which metric comes next, of those that have what they need. Raises InputError for an unknown name,
+    before any is measured.
     """
     wanted = metric_names(",".join(names) or "none")
     scoring = Scoring(model, evaluation, wanted)
