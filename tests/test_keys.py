@@ -27,6 +27,12 @@ def test_inputs_are_joined_in_the_order_of_the_data():
     assert keys.captions("perplexity", keys.joined(names[:2]), "m2") == "captions/perplexity/m0+m1/m2"
 
 
+def test_notes_are_about_modalities():
+    assert keys.in_words(keys.imputation(("m0", "m1"), "m2", "rmse")) == "m2 from m0 and m1"
+    assert keys.in_words(keys.of(keys.DATA, "m0")) == "m0"
+    assert keys.in_words("bound/loss") == "bound/loss"
+
+
 def test_below_a_stem_lies_what_follows_it():
     metrics = {"coherence/self/m0": 0.5, "coherence/self/m1": 0.7, "coherence/selfless": 1.0, "coherence/joint": 0.2}
     assert keys.below(keys.SELF_COHERENCE, metrics) == {"m0": 0.5, "m1": 0.7}

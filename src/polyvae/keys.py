@@ -105,6 +105,16 @@ def captions(score: str, source: str, target: str) -> str:
     return f"captions/{score}/{source}/{target}"
 
 
+def in_words(key: str) -> str:
+    """What a note with this key is about: a modality of the data, or one that is filled in; else the key."""
+    metric, *parts = key.split("/")
+    if metric == DATA and parts:
+        return "/".join(parts)
+    if metric == "imputation" and len(parts) == 3 and parts[2] == "rmse":
+        return f"{parts[1]} from {' and '.join(parts[0].split('+'))}"
+    return key
+
+
 def of(stem: str, *parts: object) -> str:
     return "/".join(map(str, (stem, *parts)))
 

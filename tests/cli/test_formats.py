@@ -158,6 +158,20 @@ def test_columns_in_another_order_come_back_as_they_were_given(trained, monkeypa
         assert back[name].filter(seen).to_list() == frame[name].filter(seen).to_list()
 
 
+def test_new_rows_of_one_view_are_a_file_of_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for view in ("rna", "protein"):
+        columns = {name: name.removeprefix(f"{view}.") for name in table().columns if name.startswith(view)}
+        table().select("id", *columns).rename(columns).write_csv(f"{view}.csv")
+    name = run("rna.csv,protein.csv", "--threads", "1", "--quiet")
+    main(["impute", name, "--data", "rna.csv", "--draws", "3", "--quiet"])
+    main(["embed", name, "--data", "rna.csv", "--out", "codes.csv", "--quiet"])
+    filled = pl.read_csv("imputed.csv")
+    assert filled["id"].to_list() == CELLS
+    assert filled.select("^protein.*$").null_count().sum_horizontal().item() == 0
+    assert pl.read_csv("codes.csv")["z0"].null_count() == 0
+
+
 def test_a_covariate_is_passed_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     frame = table().drop("kind").with_columns(batch=pl.int_range(ROWS) % 2 + 1)

@@ -25,7 +25,7 @@ def test_a_sweep_says_doubts_once_and_reasons_never(tmp_path, capsys):
     for config in listed:
         table.finished(replace(measured(config, 1.0), metrics={"bound/loss": 1.0}, notes=notes))
     shown = capsys.readouterr().out
-    assert shown.count("data/x: row 3 is wild") == shown.count("bound/loss: no better than the mean") == 1
+    assert shown.count("  x: row 3 is wild") == shown.count("bound/loss: no better than the mean") == 1
     assert "no labels" not in shown
 
 

@@ -130,12 +130,15 @@ def test_run_alone_asks_for_data_and_trains_nothing(tmp_path, monkeypatch, capsy
     [
         (
             "run --data a.csv --beta 2 --data b.csv --seed 1 --data=c.csv",
-            "run --data a.csv,b.csv,c.csv --beta 2 --seed 1",
+            "run --beta 2 --seed 1 --data a.csv,b.csv,c.csv",
         ),
+        ("impute --data=a.csv b.csv RUN --draws 5", "impute RUN --draws 5 --data a.csv,b.csv"),
+        ("impute --data a.csv arrays-beta0.5-a1", "impute --data a.csv arrays-beta0.5-a1"),
+        ("run --data a.csv b.csv --data", "run --data a.csv b.csv --data"),
         ("run --data=a.csv --data-seed 2", "run --data=a.csv --data-seed 2"),
         ("run --data a.csv --data", "run --data a.csv --data"),
         ("data info", "data info"),
     ],
 )
-def test_data_that_are_given_twice_are_joined(given, expected):
+def test_several_files_of_data_are_joined(given, expected):
     assert cli._with_all_data(given.split()) == expected.split()

@@ -263,7 +263,10 @@ def test_what_one_file_does_not_say_of_a_row_another_may():
 @pytest.mark.parametrize(
     ("roles", "message"),
     [
-        (Roles(label="kind"), r"m.csv, column 'site', line 2: 'north' is no number; words are .* --covariate site"),
+        (
+            Roles(label="kind"),
+            r"m.csv, column 'site' holds words \(such as 'north'\): leave it out .* --covariate site",
+        ),
         (
             replace(ROLES, group="rna", left_out=("note", "donor")),
             r"group 'rna' is float64 \(60, 4\); it must be one word or integer per row",
@@ -291,6 +294,36 @@ def test_a_view_may_be_left_out_whole():
     assert list(read_parts(FORMS["csv"](), Roles(left_out=("protein",))).values) == ["rna"]
     assert read_parts(FORMS["csv"](), Roles(left_out=("rna.g1",))).features["rna"] == GENES[1:]
     assert list(read_parts(as_npz(), Roles(left_out=("protein",))).values) == ["rna"]
+
+
+def test_a_forgotten_column_of_a_file_about_rows_is_named():
+    data = several_with(told().with_columns(age=pl.int_range(ROWS) % 60))
+    roles = {"label": "kind", "covariate": "site", "group": "donor"}
+    said = load("arrays", data=data, **roles, leave_out="note").info["warnings"]["m"]
+    assert said == "m.csv is a view of age alone; if it only tells of the rows, use --leave-out age."
+    assert "m" not in load("arrays", data=data, **roles, leave_out="note,age").info["warnings"]
+    few = read_parts(f"{write(pl.DataFrame({'id': CELLS, 'a': RNA[:, 0]}), 'few.csv')},{as_several()}")
+    assert not few.doubts, "a small view by itself is one"
+
+
+# New rows of a trained model
+
+
+def test_a_file_of_new_rows_is_the_view_that_its_name_or_its_columns_say():
+    trained = load("arrays", data=as_several()).modalities
+    rna = pl.read_csv("rna.csv")
+    for name in ("rna.csv", "new.csv", "new.parquet"):
+        found = load_like(write(rna.reverse(), name), trained)
+        assert found.present.sum(0).tolist() == [ROWS, 0]
+        np.testing.assert_allclose(found.values["rna"].flip(0), RNA, rtol=1e-5)
+    assert load_like(f"{write(rna, 'new.csv')},protein.parquet", trained).present.all(1).any()
+    assert load_like(write(whole_table(), "all.csv"), trained).present.all(1).any()
+    with pytest.raises(InputError, match="'rna' lacks 1 of the 4 columns"):
+        load_like(write(rna.drop("g1"), "rna.csv"), trained)
+    with pytest.raises(
+        InputError, match=r"new.csv holds no view of the model, which has rna, protein; call .* rna.csv"
+    ):
+        load_like(write(rna.drop("g1"), "new.csv"), trained)
 
 
 # Test rows in files by themselves
@@ -426,7 +459,7 @@ def toml(text: str) -> str:
 
 
 REFUSALS = [
-    (lambda: csv("x.a,x.b\n1,u\n3,v\n"), r"d.csv, column 'x.b', line 2: 'u' is no number; words .* or --leave-out x.b"),
+    (lambda: csv("x.a,x.b\n1,u\n3,v\n"), r"d.csv, column 'x.b' holds words .*: leave it out with --leave-out x.b"),
     (lambda: csv("x.a,x.b\n1,2\n3,oops\n5,6\n"), r"'x.b', line 3: 'oops' is no number; correct it, or leave it empty"),
     (lambda: csv("id,a\n1,2\n7,3\n7,4\n"), r"d.csv, column 'id': 7 is in line 3 and line 4; give each row"),
     (lambda: csv("id,a\n1,2\n,3\n"), r"d.csv, column 'id', line 3: no id"),
@@ -443,7 +476,7 @@ REFUSALS = [
     (lambda: toml('[views.x]\nfile = "d.csv"\ncolumn = ["a"]'), r"\[views.x\]: unknown key 'column'; keys are file"),
     (lambda: toml('[views.x]\ncolumns = ["a"]'), r"\[views.x\]: file is None; give its name"),
     (lambda: toml('[views.x]\nfile = "d.csv"\ncolumns = ["c"]'), r"no column 'c'; d.csv has id, a, b, word"),
-    (lambda: toml('[views.x]\nfile = "d.csv"\ncolumns = ["a", "word"]'), r"'word', line 2: 'x' is no number"),
+    (lambda: toml('[views.x]\nfile = "d.csv"\ncolumns = ["a", "word"]'), r"'word' holds words \(such as 'x'\)"),
     (lambda: toml('[views.x]\nfile = "d.csv"\ntext = "word"\nclasses = "word"'), r"has 'text' and 'classes'; keep one"),
     (lambda: toml('label = "kind"\n[views.x]\nfile = "d.csv"\ncolumns = ["a"]'), r"label 'kind' is not in the data"),
     (lambda: toml('[views.x]\nfile = "d.csv"\nmod = "rna"'), r"mod 'rna' is not in d.csv"),

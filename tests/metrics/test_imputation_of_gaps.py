@@ -83,5 +83,8 @@ def test_a_model_that_is_worse_than_the_mean_is_named():
     assert "no better than the mean of the training rows (1.0000)" in warnings(scores)["imputation/a/b/rmse"]
     assert not warnings({**scores, "imputation/a/b/rmse": 0.5, "imputation/ridge/b/rmse": 0.47})
     behind = warnings({**scores, "imputation/a/b/rmse": 0.5, "imputation/ridge/b/rmse": 0.4})
-    assert "ridge is far better (0.4000)" in behind["imputation/a/b/rmse"]
+    assert "ridge is far better (0.4000, here 0.5000)" in behind["imputation/a/b/rmse"]
     assert "--modality-weights b=10" in behind["imputation/a/b/rmse"]
+    both = warnings({**scores, "imputation/a/b/rmse": 0.5, **{f"imputation/ridge/{name}/rmse": 0.2 for name in "ab"}})
+    assert len(both) == 2
+    assert not any("weight" in text for text in both.values()), "no other table has taken the capacity"

@@ -111,7 +111,16 @@ def test_what_a_metric_lacks_is_said():
     assert "no labels" in unmet("coherence", replace(data, labels=None))
     assert "one class" in unmet("linear_probe", replace(data, labels=torch.ones(ROWS, dtype=torch.long)))
     assert "is an image" in unmet("frechet_effnet", drawn(linear_model(), 9))
+    assert "is text" in unmet("captions", data)
     assert "at least 200" in unmet("frechet_limit", data)
+
+
+def test_only_metrics_that_can_be_scored_are_announced():
+    model, data, lines = vae(subsets.mopoe(NAMES)), painted(), []
+    names = ["bound", "captions", "kid", "latent"]
+    _, notes = metrics.evaluate(model, Evaluation(data, data, None), names, lines.append)
+    assert lines == ["scoring bound (1 of 2)", "scoring latent (2 of 2)"]
+    assert {"captions", "kid"} <= set(notes)
 
 
 def test_one_pass_gives_what_each_metric_finds_alone():

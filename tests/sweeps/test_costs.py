@@ -24,6 +24,9 @@ def test_costs_are_those_of_runs_that_differ_in_seed_and_beta():
     assert known == 40.0
     assert scaled == pytest.approx(40.0 * 3 * 2), "three times the epochs, twice the modalities"
     assert costs.estimate(asked, []) is None
+    other = measured(RunConfig(dataset="toy", epochs=10), 0.5)
+    assert costs.estimate(asked, [other]) is None, "seconds of small data say nothing of large ones"
+    assert costs.estimate(asked, [*records, other]) == [known, scaled]
 
 
 def test_the_longest_come_first_and_equal_ones_stay_in_order():

@@ -45,6 +45,7 @@ COMMANDS = {  # name -> module in this folder, function; a module is imported wh
     "pull": ("share", "pull"),
     "serve": ("serve", "serve"),
 }
+JOINED = (".csv", ".tsv", ".parquet", ".npy")  # files that are read together
 CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f]")  # but tab and newline
 GUIDE = """Train multimodal variational autoencoders, compare them, and use them to generate and impute.
 
@@ -108,14 +109,19 @@ def _checked(arguments: Sequence[str]) -> Sequence[str]:
 
 
 def _with_all_data(arguments: Sequence[str]) -> list[str]:
-    """`--data a --data b` as `--data a,b`: of a flag that is given twice only the last would count."""
+    """`--data a.csv b.csv` and `--data a --data b` as `--data a,b`: of a flag given twice only the last would count."""
     words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--data=") else [word])]
-    at = [place for place, word in enumerate(words[:-1]) if word == "--data"]
-    if len(at) < 2:
-        return list(arguments)
-    files = ",".join(words[place + 1] for place in at)
-    gone = {further for place in at[1:] for further in (place, place + 1)}
-    return [files if place == at[0] + 1 else word for place, word in enumerate(words) if place not in gone]
+    kept: list[str] = []
+    files: list[str] = []
+    before = ""
+    for word in words:
+        if before == "--data" or (files and before == files[-1] and word.endswith(JOINED) and not word.startswith("-")):
+            files.append(word)
+        elif word != "--data":
+            kept.append(word)
+        before = word
+    is_whole = before != "--data"  # else the error is about the file that is lacking
+    return [*kept, "--data", ",".join(files)] if is_whole and len(files) > 1 else list(arguments)
 
 
 def _asked_for(arguments: Sequence[str]) -> Callable[[], None]:

@@ -45,7 +45,7 @@ def embed(model: ModelFlags, *, data: str | None = None, given: str | None = Non
         labels = None if rows.labels is None else rows.labels.numpy()
         about = Rows(rows.ids, named(labels, rows.info.get("label_names", ())))
     else:
-        parts = model.parts(data)
+        parts = model.parts(data, vae)
         rows, about = load_like(parts, vae.modalities, covariate_of(vae)), rows_of(parts, data)
     codes = _codes(model, vae, rows, names)
     writers.write_codes(out, codes, about)

@@ -18,17 +18,18 @@ NAMES_SHOWN = ("m0", "m1", "m2", "m3", "m4")
 ITS_OWN = "its own"
 
 
-def methods(name: Annotated[str | None, tyro.conf.Positional] = None) -> None:
-    """List all methods; with a name, show what that method maximises, its options and its defaults.
+def methods(names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME...")] = ()) -> None:
+    """List all methods; with names, show what those methods maximise, their options and their defaults.
 
     joint bound: whether the objective bounds log p of all modalities. cost: number of modalities that are encoded +
     decoded per row and step, on average, with 5 modalities.
 
     Args:
-        name: A method of the list.
+        names: Methods of the list. Default: all, a line each.
     """
-    if name is not None:
-        _show_one(METHODS.named(name))
+    for method in [METHODS.named(name) for name in names]:
+        _show_one(method)
+    if names:
         return
     table = table_of("method", "what it is", "joint bound", "cost", "source")
     table.columns[0].no_wrap = table.columns[3].no_wrap = True

@@ -6,6 +6,7 @@ from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from polyvae import keys
 from polyvae.cli.common import Terminal, say
 from polyvae.config import RunConfig
 from polyvae.runs.record import Record, duration
@@ -101,7 +102,7 @@ class SweepTable(_Display):
             self.progress.remove_task(self.tasks.pop(run_id))
         outcome = f"{record.total_seconds:,.0f} s" if record.is_done else f"failed: {record.error}"
         self.say(f"[{len(self.records)} of {len(self.configs)}] {run_id}: {outcome}")
-        for doubt in (f"  {name}: {text}" for name, text in record.doubts.items()):
+        for doubt in (f"  {keys.in_words(name)}: {text}" for name, text in record.doubts.items()):
             if doubt not in self.doubts:  # runs share their data
                 self.doubts.add(doubt)
                 self.say(doubt)

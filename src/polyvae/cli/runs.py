@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.table import Column, Table
 
-from polyvae import subsets
+from polyvae import keys, subsets
 from polyvae.cli.common import (
     STORE,
     Log,
@@ -74,7 +74,7 @@ def run(
         say("\n".join(f"next: {command}" for command in _next(record, store)))
     if said and not print_metrics:
         for name, text in record.doubts.items():
-            say(f"{name}: {text}")
+            say(f"{keys.in_words(name)}: {text}")
         say(f"{record.run_id}: {record.status}, in {result.folder} ({len(record.metrics)} metrics: --print-metrics)")
 
 

@@ -204,6 +204,8 @@ def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed:
         time += f", estimated from {source}" + (f" ({missing} runs without an estimate)" if missing else "")
     if not any(seconds) and is_for_gpu and (on_gpu := costs.estimate_on_gpu(todo)) is not None:
         time = f"about {duration(on_gpu)} on one H200, from step times measured there"
+    if any(plan.config.dataset != OWN and plan.run_id in left for plan in plans):
+        time += "; before that, each data set is prepared once, with its judge or critic: about a minute"
     with_models = [path.parent for run_id in known if (path := store.folder(run_id) / "model.safetensors").is_file()]
     folders, runs = with_models[:50], sum(work == "run" for work in left.values())
     size = sum(map(upkeep.size, folders)) / len(folders) * runs / 1e6 if folders else None

@@ -83,16 +83,16 @@ class ModelFlags:
         use_threads(self.threads)
         return load(self.folder, weights=self.weights, prior=prior).to(device_named(self.device))
 
-    def parts(self, data: str) -> Parts:
+    def parts(self, data: str, model: Model) -> Parts:
         """What `data` hold: columns have the roles that they had when the model was trained."""
         store = RunStore(self.folder.parent)
-        return read_parts(data, Roles.of(store.config(self.folder.name)).for_new_rows())
+        return read_parts(data, Roles.of(store.config(self.folder.name)).for_new_rows(model.modalities))
 
     def rows(self, model: Model, data: str | None) -> MultimodalDataset:
         """The rows of `data` in the model's form; without, the run's test rows."""
         if data is None:
             return plan_of(self.folder).test
-        return load_like(self.parts(data), model.modalities, covariate_of(model))
+        return load_like(self.parts(data, model), model.modalities, covariate_of(model))
 
     @property
     def is_scored(self) -> bool:
@@ -202,8 +202,8 @@ def impute(
     data; imputed values then count as missing.
 
     Intervals of whole real-valued tables are calibrated on the run's validation rows, for each pattern of given
-    modalities. Without validation rows, and for single cells, they are the model's own. The record holds their
-    coverage on test rows (imputation/.../coverage).
+    modalities; standard deviations are not. Without validation rows, and for single cells, intervals are the model's
+    own. The record holds their coverage on test rows (imputation/.../coverage).
 
     Args:
         data: The rows, as `run` takes them; a modality that they do not name is missing everywhere.
@@ -215,7 +215,7 @@ def impute(
     vae = model.load(out=out)
     level = _level(vae, covariate)
     out = out_like(out, "imputed", data, vae.modalities)
-    came_in = model.parts(data)
+    came_in = model.parts(data, vae)
     rows, given = load_like(came_in, vae.modalities, covariate_of(vae)), like(came_in, vae.modalities)
     torch.manual_seed(derive_seed(model.seed, "impute"))
     calibration = load_calibration(model.folder) if model.is_scored else None
@@ -235,6 +235,8 @@ def impute(
         say(f"{' '.join(map(str, written))}: {said}")
         for line in _trust(vae.names, model.folder) if model.is_scored else ():
             say(line)
+        if calibration is not None:
+            say("low and high are calibrated on validation rows; sd is not: it is the spread of the model's own draws")
         for name, text in rows.info["warnings"].items():
             say(f"{name}: {text}", file=sys.stderr)
 

@@ -16,7 +16,7 @@ from polyvae import keys
 from polyvae.dataset import MultimodalDataset
 from polyvae.imputation import DRAWS, rows_at_once
 from polyvae.intervals import Calibration, interval, widened
-from polyvae.keys import all_but, joined
+from polyvae.keys import BASELINES, all_but, joined
 from polyvae.metrics.baselines import baselines
 from polyvae.metrics.pairs import Subset
 from polyvae.metrics.protocol import Options, Trial, measuring, rows_with
@@ -150,23 +150,28 @@ def imputation_error(model: Model, data: MultimodalDataset) -> float:
 
 
 def warnings(scores: Mapping[str, float]) -> dict[str, str]:
-    """Key -> that the model is no better there than the mean of the training rows, or far behind a simpler method."""
+    """Key -> that the model is no better there than the mean of the training rows, or far behind a simpler method.
+
+    More weight is advised only where the model keeps up in another table.
+    """
+    own = (key.split("/") for key in scores if key.endswith("/rmse"))
+    errors = {
+        target: keys.imputation((given,), target, "rmse") for _, given, target, _ in own if given not in BASELINES
+    }
+    plain = {t: {name: scores.get(keys.imputation_by(name, t), math.inf) for name in BASELINES} for t in errors}
+    behind = {t for t, key in errors.items() if scores[key] > FAR_BEHIND * min(plain[t].values())}
     worse = {}
-    for key, value in scores.items():
-        _, given, target, score = key.split("/")
-        if score != "rmse" or given in keys.BASELINES:
-            continue
-        by = {name: scores.get(keys.imputation_by(name, target), math.inf) for name in keys.BASELINES}
+    for target, key in errors.items():
+        by = plain[target]
         best = min(by, key=by.__getitem__)
-        if value >= by["mean"]:
+        if scores[key] >= by["mean"]:
             worse[key] = (
                 f"no better than the mean of the training rows ({by['mean']:.4f}): do not fill in {target} by it"
             )
-        elif value > FAR_BEHIND * by[best]:
-            worse[key] = (
-                f"{best} is far better ({by[best]:.4f}): train longer, or, if the other tables are much wider, give "
-                f"{target} more weight (--modality-weights {target}=10)"
-            )
+        elif target in behind:
+            weight = f", or, if the other tables are wider, give {target} more weight: --modality-weights {target}=10"
+            longer = f"{best} is far better ({by[best]:.4f}, here {scores[key]:.4f}): train longer"
+            worse[key] = longer if len(behind) == len(errors) else longer + weight
     return worse
 
 

@@ -152,6 +152,7 @@ class Metric:
     needs: str | None = None
     needs_labels: bool = False
     needs_images: bool = False
+    needs_text: bool = False
     least: int = 2
     pairs: Literal["labels", "moments"] | None = None
     keys: tuple[str, ...] = ()
@@ -274,6 +275,7 @@ METRICS = Registry(
         "captions": Metric(
             lambda s: captions(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.options),
             "quality of text: likelihood a word, variety, real word order, length",
+            needs_text=True,
             by_prior=("captions/*/unconditional/*",),
         ),
         "label_free": Metric(
@@ -347,6 +349,8 @@ def unmet(name: str, data: MultimodalDataset) -> str | None:
     metric = METRICS[name]
     if metric.needs_images and not any(m.is_image for m in data.modalities):
         return f"none of {', '.join(data.names)} is an image"
+    if metric.needs_text and not any(m.vocabulary for m in data.modalities):
+        return "no modality is text"
     if metric.needs_labels and data.labels is None:
         return f"data set {data.name!r} has no labels"
     if metric.needs_labels and data.labels is not None and len(data.labels.unique()) < 2:
@@ -392,16 +396,21 @@ def evaluate(
 ) -> tuple[dict[str, float], dict[str, str]]:
     """(metrics, notes) of the metrics called `names`; a note says why a metric is not defined, or not to be trusted.
 
-    say: is told which metric comes next. Raises InputError for an unknown name, before any is measured.
+    say: is told which metric comes next, of those that have what they need. Raises InputError for an unknown name,
+    before any is measured.
     """
     wanted = metric_names(",".join(names) or "none")
     scoring = Scoring(model, evaluation, wanted)
     values: dict[str, float] = {}
     notes: dict[str, str] = {}
-    for place, name in enumerate(wanted, 1):
-        say(f"scoring {name} ({place} of {len(wanted)})")
-        if (lack := unmet(name, evaluation.test)) is not None:
-            notes[name] = lack
+    lack = {name: unmet(name, evaluation.test) for name in wanted}
+    unread = evaluation.judge is None  # what needs a judge then ends at once
+    told = [name for name in wanted if lack[name] is None and not (unread and METRICS[name].needs == "judge")]
+    for name in wanted:
+        if name in told:
+            say(f"scoring {name} ({told.index(name) + 1} of {len(told)})")
+        if (reason := lack[name]) is not None:
+            notes[name] = reason
             continue
         try:
             with torch.no_grad(), _exact_convolutions():

@@ -36,7 +36,7 @@ METHODS = {
     "mmvm": Name("MMVM", "MMVM"),
     "mmvm_official": Name("official MMVM", "MMVM, official"),
     "helvae": Name("HELVAE", "HELVAE"),
-    "mopoe_dense": Name("dense MoPoE", "MoPoE-VAE, dense experts"),
+    "mopoe_dense": Name("dense MoPoE", "dense MoPoE-VAE"),
     "mohelvae": Name("MoHELVAE", "MoHELVAE"),
     "hoelder": Name("Hölder", "Hölder mixture"),
     "hoelder_plus": Name("Hölder+", "Hölder+"),

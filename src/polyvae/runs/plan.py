@@ -87,7 +87,8 @@ class Plan:
     @property
     def is_said(self) -> str:
         """The settings that the data have chosen, in one line; empty for none."""
-        return said(self.chosen, self.config, len(self.train) + len(self.validation or ())) if self.chosen else ""
+        rows = {"train": len(self.train), "validate": len(self.validation or ()), "test": len(self.test)}
+        return said(self.chosen, self.config, rows) if self.chosen else ""
 
     def lack(self, metric: str) -> str | None:
         """What the data lack for a metric, or None."""

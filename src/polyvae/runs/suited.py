@@ -52,8 +52,8 @@ def suited(
     return {name: value for name, value in found.items() if getattr(config, name) in (None, "auto")}
 
 
-def said(found: Mapping[str, Any], config: RunConfig, rows: int) -> str:
-    """What was found, in one line; `config` holds it."""
+def said(found: Mapping[str, Any], config: RunConfig, rows: Mapping[str, int]) -> str:
+    """What was found, in one line; `config` holds it. rows: what for -> how many."""
     if set(found) == {"method"}:
         return (
             f"method {config.method}: with all of {', '.join(map(flag, Sizes._fields))} given, the data choose nothing"
@@ -65,4 +65,5 @@ def said(found: Mapping[str, Any], config: RunConfig, rows: int) -> str:
         "batch_size": f"batch {config.sizes.batch_size}",
         "epochs": f"at most {config.sizes.epochs} epochs{stops}",
     }
-    return f"{rows:,} rows: {', '.join(text for name, text in parts.items() if name in found)}"
+    uses = ", ".join(f"{count:,} to {use}" for use, count in rows.items() if count)
+    return f"{sum(rows.values()):,} rows: {uses}; {', '.join(text for name, text in parts.items() if name in found)}"

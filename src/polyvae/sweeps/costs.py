@@ -59,11 +59,12 @@ def work(config: RunConfig) -> float:
 def estimate(configs: Sequence[RunConfig], records: Iterable[Record]) -> list[float] | None:
     """Seconds of each run: the median of finished runs that differ in seed and beta alone, else by `work`.
 
-    None when no run has finished yet, since nothing is known of this machine then.
+    Runs of data or networks that no config has do not count: work says nothing across them. None when no other run has
+    finished yet, since nothing is known of this machine then.
     """
     measured: dict[str, list[float]] = defaultdict(list)
-    rates = []
-    for record in records:
+    pairs, rates = {(config.dataset, config.network) for config in configs}, []
+    for record in (r for r in records if (r.config.dataset, r.config.network) in pairs):
         seconds = record.total_seconds
         if record.is_done and seconds > 0:
             measured[kind(record.config)].append(seconds)
@@ -123,7 +124,7 @@ def left(configs: Sequence[RunConfig], records: Iterable[Record]) -> float | Non
             ended[config.run_id()] -= 1
         else:
             waiting.append(config)
-    costs = estimate(waiting, known)
+    costs = estimate(waiting, known) if waiting else []
     return None if costs is None else sum(costs)
 
 

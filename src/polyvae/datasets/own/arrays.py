@@ -92,7 +92,8 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
         columns = parts.features.get(name, ())
         spec, stored = interpret(name, array, present, entry, train, options.scaling, options.text_length, columns)
         specs.append(spec)
-        warnings[name] = doubts(spec, array, present, train, parts.ids)
+        doubt = doubts(spec, array, present, train, parts.ids)
+        warnings[name] = " ".join(filter(None, [parts.doubts.get(name), doubt]))
         values[name] = torch.from_numpy(stored[chosen])
     info = {
         "source": str(source) if source else "memory",

@@ -36,7 +36,7 @@ def load_like(
     does not take.
     """
     roles = Roles(covariate=None if covariate is None else covariate.name)
-    parts = source if isinstance(source, Parts) else read_parts(source, roles.for_new_rows())
+    parts = source if isinstance(source, Parts) else read_parts(source, roles.for_new_rows(modalities))
     levels = None if covariate is None else levels_of(covariate, parts.about[covariate.name])
     known = {m.name: m for m in modalities}
     if unknown := sorted(set(parts.values) - set(known)):

@@ -13,7 +13,8 @@ class Parts(NamedTuple):
 
     ids: (row,), the names of the rows. features: name -> names of a table's columns, where there are any. classes:
     names of the labels, where there are any. settings: name -> what the file itself says as `modalities.json` does.
-    about: column -> (row,), words or integers: the covariate and the group, where they were asked for.
+    about: column -> (row,), words or integers: the covariate and the group, where they were asked for. doubts: name ->
+    why it may not be meant as a modality.
     """
 
     values: dict[str, np.ndarray]
@@ -25,6 +26,7 @@ class Parts(NamedTuple):
     settings: Mapping[str, Mapping[str, Any]] = {}
     headings: Headings = HEADINGS
     about: Mapping[str, np.ndarray] = {}
+    doubts: Mapping[str, str] = {}
 
     @property
     def named_labels(self) -> np.ndarray | None:

@@ -27,7 +27,8 @@ def read_parts(data: Path | str | Mapping[str, Any], roles: Roles = NO_ROLES) ->
     Raises InputError that names the key, or the file and the column, and the row.
     """
     content = Content(roles.applied(_from_memory(data))) if isinstance(data, Mapping) else read(data, roles)
-    return _sort_keys(content.arrays, roles)._replace(settings=content.settings, headings=content.headings)
+    parts = _sort_keys(content.arrays, roles)
+    return parts._replace(settings=content.settings, headings=content.headings, doubts=content.doubts)
 
 
 def _from_memory(data: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -1,11 +1,12 @@
 """What the user says of columns that are no modality: the label, the covariate, the group, and what is left out."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Protocol, Self
 
 from polyvae.errors import InputError
+from polyvae.modality import Modality
 
 LABELS = ("label", "labels")
 PARTS = ("", ".mask", ".features")  # of the keys of a modality
@@ -29,7 +30,7 @@ class Roles:
     """Names of columns or keys.
 
     label: default `label` or `labels`, where there is one. must_be_there: False for new rows of a trained model, which
-    may lack the label, the group, and what is left out.
+    may lack the label, the group, and what is left out. views: those of that model, with the names of their columns.
     """
 
     label: str | None = None
@@ -37,6 +38,7 @@ class Roles:
     group: str | None = None
     left_out: tuple[str, ...] = ()
     must_be_there: bool = True
+    views: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises InputError for a column that is left out and used."""
@@ -49,8 +51,9 @@ class Roles:
         left_out = () if options.leave_out is None else tuple(name.strip() for name in options.leave_out.split(","))
         return cls(options.label, options.covariate, options.group, left_out)
 
-    def for_new_rows(self) -> Self:
-        return replace(self, must_be_there=False)
+    def for_new_rows(self, modalities: Sequence[Modality] = ()) -> Self:
+        views = {m.name: () if m.is_classes else m.feature_names for m in modalities}
+        return replace(self, must_be_there=False, views=views)
 
     @property
     def labels(self) -> tuple[str, ...]:

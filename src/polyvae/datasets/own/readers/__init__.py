@@ -4,6 +4,7 @@ A format is one line in `READERS`: .npz has its arrays by name already, the othe
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from polyvae import archives
@@ -11,7 +12,7 @@ from polyvae.datasets.own.readers import omics
 from polyvae.datasets.own.readers.content import Content, Sheet
 from polyvae.datasets.own.readers.hf import is_data_set, open_data_set
 from polyvae.datasets.own.readers.omics import open_omics, views_of_omics
-from polyvae.datasets.own.readers.tables import FORMATS, open_table, views_by_prefix, views_by_stem
+from polyvae.datasets.own.readers.tables import FORMATS, forgotten, open_table, views_by_prefix, views_by_stem
 from polyvae.datasets.own.readers.views import joined, read_toml
 from polyvae.datasets.own.roles import Roles
 from polyvae.errors import InputError
@@ -76,4 +77,4 @@ def _read_several(roles: Roles, place: Path, paths: list[Path]) -> Content:
     if unknown := [path for path in paths if path.suffix.lower() not in FORMATS]:
         raise InputError(f"{unknown[0]}: several files must be {', '.join(FORMATS)}; name others in a .toml")
     sheets = [open_table(path) for path in paths]
-    return joined(views_by_stem(sheets, roles), roles, sheets)
+    return replace(joined(views_by_stem(sheets, roles), roles, sheets), doubts=forgotten(sheets, roles))

@@ -31,12 +31,13 @@ class Content:
     """What was read, in the user's units.
 
     arrays: the keys of `datasets.own.arrays`: <name>, <name>.mask, <name>.features, label, .ids.
-    settings: <name> -> what modalities.json may say of it.
+    settings: <name> -> what modalities.json may say of it. doubts: <name> -> why it may not be meant as a modality.
     """
 
     arrays: Mapping[str, Any]
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     headings: Headings = HEADINGS
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

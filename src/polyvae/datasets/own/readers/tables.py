@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MISSING = ("", "NA", "N/A", *AS_TEXT)
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 FORMATS = (*SEPARATORS, ".parquet")
-WORDS = "words are a view by themselves, without a prefix or in a .toml, or tell of the rows"
+FEW = 2  # columns beside some that tell of the rows; they may do so, too
 ALONE = 20  # columns without a prefix; more are the features of one modality whose name was not said
 
 
@@ -47,10 +47,12 @@ def sheet_of(path: Path, frame: "pl.DataFrame", ids: str | None = None, first_li
 
 
 def views_by_prefix(sheet: Sheet, roles: Roles) -> list[View]:
-    path, groups = sheet.path, {}
-    for column in _values_of(sheet, roles):
+    path, groups, values = sheet.path, {}, _values_of(sheet, roles)
+    for column in values:
         prefix, dot, feature = column.partition(".")
         groups.setdefault(prefix if prefix and dot and feature else column, []).append(column)
+    if groups and roles.views and not groups.keys() & roles.views.keys():  # new rows of one view, which is the file
+        return [view_of_columns(_view_in(sheet, values, roles), sheet, values)]
     alone = [name for name, columns in groups.items() if columns == [name]]
     if len(alone) > ALONE:
         raise InputError(
@@ -63,7 +65,40 @@ def views_by_prefix(sheet: Sheet, roles: Roles) -> list[View]:
 def views_by_stem(sheets: Sequence[Sheet], roles: Roles) -> list[View]:
     """One for every sheet that has more than ids and what `roles` name."""
     columns = {sheet: _values_of(sheet, roles) for sheet in sheets}
-    return [view_of_columns(sheet.path.stem, sheet, names) for sheet, names in columns.items() if names]
+    return [view_of_columns(_view_in(sheet, names, roles), sheet, names) for sheet, names in columns.items() if names]
+
+
+def forgotten(sheets: Sequence[Sheet], roles: Roles) -> dict[str, str]:
+    """View -> that its one or two columns stand beside those that tell of the rows, and may do so, too."""
+    found = {}
+    for sheet in sheets:
+        columns = _values_of(sheet, roles)
+        if 0 < len(columns) <= FEW and not roles.named.isdisjoint(sheet.frame.columns):
+            named = ",".join(columns)
+            found[sheet.path.stem] = (
+                f"{sheet.path.name} is a view of {' and '.join(columns)} alone; if it only tells of the rows, use "
+                f"--leave-out {named}."
+            )
+    return found
+
+
+def _view_in(sheet: Sheet, columns: Sequence[str], roles: Roles) -> str:
+    """The name of the file; of new rows that of the model's view which has this name, or else only columns of these.
+
+    Raises InputError where no view of the model does, or several do.
+    """
+    name = sheet.path.stem
+    if not roles.views or name in roles.views:
+        return name
+    found = [view for view, features in roles.views.items() if features and {*features} <= {*columns}]
+    if len(found) != 1:
+        which, first = ", ".join(found or roles.views), next(iter(found or roles.views))
+        said = f"could be any of {which}" if found else f"holds no view of the model, which has {which}"
+        raise InputError(
+            f"{sheet.path} {said}; call the file {first}{sheet.path.suffix}, or the column {columns[0]} "
+            f"{first}.{columns[0]} and so on"
+        )
+    return found[0]
 
 
 def view_of_columns(name: str, sheet: Sheet, columns: Sequence[str], settings: dict[str, Any] | None = None) -> View:
@@ -142,10 +177,16 @@ def _number(sheet: Sheet, column: str) -> "pl.Series":
     if not wrong.any():  # nothing is there
         return found
     row = int(wrong.arg_max() or 0)
-    flags = ", ".join(f"--{role} {column}" for role in ("label", "covariate", "group"))
-    is_typo = bool(found.is_not_null().any())
-    fix = "correct it, or leave it empty if it is missing" if is_typo else f"{WORDS}: {flags} or --leave-out {column}"
-    raise InputError(f"{sheet.place(column)}, {sheet.row(row)}: {values[row]!r} is no number; {fix}")
+    if found.is_not_null().any():
+        raise InputError(
+            f"{sheet.place(column)}, {sheet.row(row)}: {values[row]!r} is no number; correct it, or leave it empty "
+            "if it is missing"
+        )
+    raise InputError(
+        f"{sheet.place(column)} holds words (such as {values[row]!r}): leave it out with --leave-out {column}, or use "
+        f"it as --label {column}, --covariate {column} or --group {column}; a view of words is a file by itself, or "
+        "named in a .toml"
+    )
 
 
 def _is_numeric(column: "pl.Series") -> bool:
