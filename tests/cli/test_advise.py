@@ -26,7 +26,7 @@ def test_it_prints_facts_ranking_and_commands(noisy, capsys):
     assert "classes 3" in shown
     assert "It is certain that modalities share something." in shown
     assert "Delta of mopoe" in shown
-    assert f"polyvae run --data {noisy} --method mvae --latent-dim 8" in shown
+    assert f"polyvae run --data {noisy} --method mvae\n" in shown
     assert "for name in a b; do polyvae run" in shown
     assert "[docs/results.md, figure 7]" in shown
 
@@ -41,7 +41,7 @@ def test_delta_is_shown_where_it_bears_on_the_need_and_lines_fit_a_terminal(nois
     assert not any("Delta" in line for line in lines)
     commands = [line for line in lines if line.startswith(("  polyvae ", "  for name in "))]
     assert len(commands) >= 3
-    assert all(line.endswith(("--patience 20", "done", f"impute RUN --data {noisy}", "report")) for line in commands)
+    assert all(re.search(rf"({noisy}|--[\w-]+ \S+|done|report)$", line) for line in commands)  # not folded
     assert max(len(line) for line in lines if line not in commands) <= 70
 
 
@@ -67,11 +67,11 @@ def test_it_answers_first_in_the_files_that_were_given(tmp_path, monkeypatch, ca
     assert re.search(r"Ridge regression explains \d+% of the variance of x, \d+% of the variance of y from the", answer)
     explained = json.loads((tmp_path / "advice.json").read_text())["facts"]["ridge"]["explained"]
     assert explained["y"] == pytest.approx(0.5, abs=0.1)
-    assert re.search("Method: [a-z_]+, since .*\nWith --latent-dim 8", answer)
+    assert re.search("Method: mopoe_dense, since ", answer)
     commands = [line.strip() for line in answer.splitlines() if line.startswith("  polyvae")]
     assert [command.split()[1] for command in commands] == ["run", "impute", "report"]
     assert commands[1] == "polyvae impute RUN --data x.csv,y.csv"
-    assert commands[0] not in rest
+    assert f"{commands[0]}\n" not in rest
     assert "README" not in answer + rest
     assert ".npz" not in answer + rest
 
@@ -93,7 +93,7 @@ def test_generated_data_and_their_options(capsys):
     main(["advise", *given, "--need", "speed", "--threads", "1"])
     shown = capsys.readouterr().out
     assert "m1" not in shown.partition("To compare")[0]
-    (command,) = (line for line in shown.splitlines() if "--method mmvae " in line)
+    (command,) = (line for line in shown.splitlines() if line.endswith("--method mmvae"))
     assert "--dataset symbols --modalities 3" in command
     assert "--only m0,m2 --data-seed 4" in command
 
