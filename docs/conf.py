@@ -9,6 +9,7 @@ sys.path.insert(0, str(DOCS / "_ext"))
 # The notebooks call `polyvae` and train: with the environment of this build, on one thread, beside each other.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["TTY_COMPATIBLE"] = "0"  # a kernel asks for colours, which a page would show as codes
 
 import polyvae  # noqa: E402
 

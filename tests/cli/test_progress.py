@@ -30,8 +30,10 @@ def test_a_sweep_says_doubts_once_and_reasons_never(tmp_path, capsys):
 
 
 def test_colours_asked_for_in_a_notebook_redraw_no_lines(monkeypatch, capsys):
-    """Jupyter sets FORCE_COLOR, and its output is no terminal: every redrawn bar would stay as a line."""
+    """What a cell shows is no terminal, though `!polyvae` has one: every redrawn bar would stay as a line."""
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     with Bar(quiet=False) as bar:
         bar.say("reading")
         bar.step(1, 2, 0.5)

@@ -106,8 +106,8 @@ class Terminal(Console):
 
     @property
     def is_redrawn(self) -> bool:
-        """Whether lines can be drawn again: not in a file or a notebook, of which FORCE_COLOR makes a terminal."""
-        return self.is_terminal and self.file.isatty()
+        """Whether lines can be drawn again: not in a file, nor in a notebook, whose kernel asks for colours."""
+        return self.is_terminal and self.file.isatty() and "JPY_PARENT_PID" not in os.environ
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(escapes.terminal(text), **options)
