@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import median
 
 from polyvae import RunStore, files
-from polyvae.config import RunConfig
 from polyvae.runs.record import Record
 from polyvae.sweeps.costs import MEASURED, kind
 
@@ -22,12 +21,12 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results"
 def table(records: list[Record]) -> dict:
     """The content of measured.json. All runs must be of one kind of machine, which it names."""
     (machine,) = Counter(map(machine_of, records))
-    runs, defaults = defaultdict(list), RunConfig().to_dict()
+    runs = defaultdict(list)
     for record in records:
         runs[kind(record.config)].append(record)
     rows = []
     for _, alike in sorted(runs.items()):
-        given = {name: value for name, value in alike[0].config.to_dict().items() if value != defaults[name]}
+        given = alike[0].config.changed
         settings = {name: given[name] for name in sorted(given) if name not in ("beta", "data_dir", "metrics", "seed")}
         rows.append(
             {"settings": settings, "seconds": round(median(r.total_seconds for r in alike), 1), "runs": len(alike)}

@@ -269,6 +269,11 @@ def by_modality(text: str, names: tuple[str, ...], field: str) -> dict[str, str]
     return values
 
 
+def listed(text: str) -> list[str]:
+    """The names in 'a,b'."""
+    return [name.strip() for name in text.split(",")]
+
+
 def flag(field: str) -> str:
     """The command-line flag of a field, for error messages."""
     return f"--{field.replace('_', '-')}"

@@ -52,8 +52,9 @@ def dense(experts: Law, member: Tensor, roots: Tensor) -> Law:
     expert, and with the right R and linear experts the exact posterior of factor analysis given any subset. Of this
     Normal law the mean and the variances are kept. The linear algebra is in double precision.
     """
-    inverse = torch.where(member.movedim(-1, 0)[..., None], (-0.5 * _laid_out(experts, member)[1]).exp(), 0.0).double()
-    told = (inverse.square() * _laid_out(experts, member)[0].double()).sum(0)
+    means, logvars = _laid_out(experts, member)
+    inverse = torch.where(member.movedim(-1, 0)[..., None], (-0.5 * logvars).exp(), 0.0).double()
+    told = (inverse.square() * means.double()).sum(0)
     correlations = roots.double() @ roots.double().mT
     each = (d[..., None] * d[..., None, :] * r for d, r in zip(inverse, correlations, strict=True))
     root = torch.linalg.cholesky_ex(sum(each, torch.eye(roots.shape[-1], dtype=told.dtype, device=told.device))).L

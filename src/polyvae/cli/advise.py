@@ -14,9 +14,9 @@ from polyvae.advice.advise import advise as advise_on
 from polyvae.advice.facts import Facts, measure
 from polyvae.advice.rules import Need, fills_content, of_the_joint_law
 from polyvae.audits.entropy_bounds import Interval
-from polyvae.cli.common import Quiet, Terminal, Threads, listed, out_file, say, seeded, show, table_of, use_threads
+from polyvae.cli.common import Quiet, Terminal, Threads, out_file, say, seeded, show, table_of, use_threads
 from polyvae.cli.progress import Bar
-from polyvae.config import OWN, DataOptions, flag
+from polyvae.config import OWN, DataOptions, flag, listed
 from polyvae.errors import InputError
 
 

@@ -37,11 +37,6 @@ UNFOLDED = 10_000  # columns
 T = TypeVar("T")
 
 
-def listed(text: str) -> list[str]:
-    """The names in 'a,b'."""
-    return [name.strip() for name in text.split(",")]
-
-
 def out_file(path: Path, *endings: str, name: str = "--out") -> Path:
     """The value of --out, or of the argument `name`: a file that a command will write.
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from polyvae.cli.common import listed, say
+from polyvae.cli.common import say
 from polyvae.cli.use import CHUNK, ModelFlags, out_like, rows_of
+from polyvae.config import listed
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own import writers
 from polyvae.datasets.own.new_rows import load_like

@@ -20,13 +20,13 @@ from polyvae.cli.common import (
     Terminal,
     Where,
     left_out,
-    listed,
     out_file,
     out_folder,
     say,
     show,
     table_of,
 )
+from polyvae.config import listed
 from polyvae.errors import InputError, RunError
 from polyvae.paper.names import METHODS
 from polyvae.runs import packing, trackers, upkeep

@@ -20,13 +20,13 @@ from polyvae.cli.common import (
     RunThreads,
     Store,
     Threads,
-    listed,
     out_file,
     say,
     seeded,
     use_threads,
 )
 from polyvae.cli.progress import Bar
+from polyvae.config import listed
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own import writers
 from polyvae.datasets.own.new_rows import like, load_like, with_given

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Unpack
 
@@ -82,8 +82,8 @@ def imputation(
             if validation is not None and len(held) > 1:
                 asked = _joined(truth, validation.batch(held))
                 of_held = replace(trial, data=validation, rows=held)
-                parts = [_scores(of_held, given, target, varies, *part, draws, None)[0] for part in of_held.batches()]
-                scores[f"{label}/validation"] = math.sqrt(torch.cat(parts).nanmean())
+                held_out = [_squared(of_held, given, target, varies, *part, draws) for part in of_held.batches()]
+                scores[f"{label}/validation"] = math.sqrt(torch.cat(held_out).nanmean())
             groups = None if data.groups is None else data.groups[trial.rows]
             for name, filled in baselines(train, asked, given, target, trial.seed).items():
                 errors = (filled.to(asked.present.device) - asked.values[target])[:, varies].square().nanmean(-1).cpu()
@@ -187,6 +187,28 @@ def _given(trial: Trial[Model], target: str) -> Subset:
     return given if count >= 2 else ()
 
 
+def _laws(
+    trial: Trial[Model], given: Subset, target: str, ids: tuple[int, ...], batch: Batch, draws: int
+) -> Iterator[Distribution]:
+    """The likelihood of the target at every draw of a code."""
+    codes = code_draws(trial.model, batch, given, (target,))
+    for draw in range(draws):
+        yield trial.model.decode(codes(trial.noise(f"imputation/{draw}", ids)))[target]
+
+
+def _error(means: list[Tensor], value: Tensor, varies: Tensor) -> Tensor:
+    """Squared error of the mean of means, (row,)."""
+    return (torch.stack(means).mean(0) - value)[:, varies].square().nanmean(-1)
+
+
+def _squared(
+    trial: Trial[Model], given: Subset, target: str, varies: Tensor, ids: tuple[int, ...], batch: Batch, draws: int
+) -> Tensor:
+    """The squared error of `_scores` alone."""
+    means = [law.mean for law in _laws(trial, given, target, ids, batch, draws)]
+    return _error(means, batch.values[target], varies).cpu()
+
+
 def _scores(
     trial: Trial[Model],
     given: Subset,
@@ -198,17 +220,15 @@ def _scores(
     factor: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Squared error, nll in nats per feature, and share inside the interval, each (row,); the last NaN if undefined."""
-    model, value = trial.model, batch.values[target]
+    value = batch.values[target]
     whole = bool(varies.all())
     means, scores, drawn = [], [], []
-    codes = code_draws(model, batch, given, (target,))
     noise = normal(trial.noise("imputation/values", ids), len(ids), draws * value[0].numel(), like=value)
-    for draw, of_draw in enumerate(noise.chunk(draws, 1)):
-        likelihood = model.decode(codes(trial.noise(f"imputation/{draw}", ids)))[target]
+    for of_draw, likelihood in zip(noise.chunk(draws, 1), _laws(trial, given, target, ids, batch, draws), strict=True):
         means.append(likelihood.mean)
         scores.append((likelihood.log_prob(value) if whole else _by_feature(likelihood, value, varies)).double())
         drawn.append(_drawn(likelihood, of_draw))
-    squared = (torch.stack(means).mean(0) - value)[:, varies].square().nanmean(-1)
+    squared = _error(means, value, varies)
     known = (~value[:, varies].isnan()).sum(-1)
     nll = (math.log(draws) - torch.stack(scores).logsumexp(0)) / known.clamp(min=1)
     low, high = interval(torch.stack(drawn))

@@ -108,12 +108,12 @@ def start_linearly(model: Model, train: MultimodalDataset, seed: int = 0) -> Non
     their decoders learn from the start. Single missing cells count as 0, as encoders read them, so that where many are
     missing loadings start too small; training does not count them.
     """
-    seen = dict(zip(train.names, train.present.T.numpy(), strict=True))
-    pairs = {name: pair for name, pair in _pairs(model).items() if seen[name].any()}
-    if not isinstance(model, MultimodalVAE) or not pairs:
+    if not isinstance(model, MultimodalVAE) or not (pairs := _pairs(model)):
         return
+    seen = dict(zip(train.names, train.present.T.cpu().numpy(), strict=True))
+    pairs = {name: pair for name, pair in pairs.items() if seen[name].any()}
     rows = _drawn(np.stack([seen[name] for name in pairs], 1), seed)
-    batch = train.batch(rows.tolist())
+    batch = train.batch(rows.tolist()).to("cpu")
     level = None if batch.level is None else batch.level.double().numpy()
     present = {name: seen[name][rows] for name in pairs}
     views, centres = {}, {}

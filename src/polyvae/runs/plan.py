@@ -12,7 +12,7 @@ import torch
 
 from polyvae import datasets, likelihoods, metrics, models, networks, subsets
 from polyvae.attributes import Attribute
-from polyvae.config import RunConfig, by_modality
+from polyvae.config import RunConfig, by_modality, listed
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.judges import pretrained
@@ -101,7 +101,7 @@ class Plan:
         """The untrained model, on the plan's device."""
         blueprint = replace(self.blueprint, seed=self.config.seed, pseudo_inputs=self._pseudo_inputs())
         model = models.build(blueprint)
-        start_linearly(model, self.train.to("cpu"), self.config.seed)
+        start_linearly(model, self.train, self.config.seed)
         return model.to(self.device)
 
     def _pseudo_inputs(self) -> Batch | None:
@@ -282,7 +282,7 @@ def plugins_behind(config: RunConfig, blueprint: Blueprint) -> dict[str, str]:
 
 def _suited(config: RunConfig, train: MultimodalDataset) -> dict[str, Any]:
     """What suits the modalities that the run is of."""
-    only = None if config.only is None else [name.strip() for name in config.only.split(",")]
+    only = None if config.only is None else listed(config.only)
     modalities = [m for m in train.modalities if only is None or m.name in only]
     return suited(config, len(train), modalities, train.info.get("networks", {}))
 
@@ -307,7 +307,7 @@ def _check_pseudo_inputs(settings: Settings, train: MultimodalDataset) -> None:
 
 def _check_metrics(plan: Plan) -> None:
     """Metrics asked for by name must be defined here; for `default` and `all`, the record notes undefined ones."""
-    asked, test = [part.strip() for part in plan.config.metrics.split(",")], plan.test
+    asked, test = listed(plan.config.metrics), plan.test
     if plan.metrics and len(test) < 2 and {"default", "all"} & set(asked):
         raise InputError("--test-size is 1; metrics need at least 2 test rows (or use --metrics none)")
     for name in plan.metrics:

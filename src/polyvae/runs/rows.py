@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from polyvae import datasets, likelihoods, waiting
-from polyvae.config import RunConfig, by_modality, flag
+from polyvae.config import RunConfig, by_modality, flag, listed
 from polyvae.dataset import MultimodalDataset, cut
 from polyvae.errors import InputError
 from polyvae.likelihoods import Counts, Likelihood
@@ -91,7 +91,7 @@ def _cut(data: MultimodalDataset, count: int, seed: int, named: str) -> tuple[Mu
 
 
 def narrowed(data: MultimodalDataset, config: RunConfig, method: Method) -> MultimodalDataset:
-    chosen = list(data.names) if config.only is None else [name.strip() for name in config.only.split(",")]
+    chosen = list(data.names) if config.only is None else listed(config.only)
     if method.is_single and len(chosen) != 1:
         raise InputError(f"method unimodal needs exactly one modality, got {', '.join(chosen)}; use --only {chosen[0]}")
     return data.select(chosen)
@@ -106,7 +106,7 @@ def scored(data: MultimodalDataset, config: RunConfig, train: MultimodalDataset)
     scales = by_modality(config.likelihood_scale, data.names, "likelihood_scale")
     named = WEIGHTS.get(config.modality_weights)
     weights = by_modality(config.modality_weights, data.names, "modality_weights") if named is None else named
-    with_library = [] if config.library is None else [name.strip() for name in config.library.split(",")]
+    with_library = [] if config.library is None else listed(config.library)
     if unknown := [name for name in with_library if name not in data.names]:
         raise InputError(f"--library names modality {unknown[0]!r}; known: {', '.join(data.names)}")
     modalities = []

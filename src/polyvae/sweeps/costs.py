@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any, TypedDict
 
 from polyvae import files
-from polyvae.config import MODALITIES, NOT_HASHED, RELEASED, RunConfig
+from polyvae.config import MODALITIES, NOT_HASHED, RELEASED, RunConfig, listed
 from polyvae.errors import InputError
 from polyvae.methods import METHODS, decoded
 from polyvae.objectives import objective_named
@@ -47,7 +47,7 @@ def work(config: RunConfig) -> float:
     Raises InputError for a method or objective that is not known here.
     """
     method = METHODS.named(RELEASED["method"] if config.method == "auto" else config.method)  # about the same work
-    names = config.only.split(",") if config.only else [f"m{i}" for i in range(config.modalities or MODALITIES)]
+    names = listed(config.only) if config.only else [f"m{i}" for i in range(config.modalities or MODALITIES)]
     objective = method.objective if config.objective == "auto" else config.objective
     allocation = None if config.allocation == "auto" else config.allocation
     each = decoded(method, names, objective=objective, samples=config.objective_samples, allocation=allocation)

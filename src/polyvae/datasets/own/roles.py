@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Protocol, Self
 
+from polyvae.config import listed
 from polyvae.errors import InputError
 from polyvae.modality import Modality
 
@@ -48,7 +49,7 @@ class Roles:
 
     @classmethod
     def of(cls, options: Options) -> Self:
-        left_out = () if options.leave_out is None else tuple(name.strip() for name in options.leave_out.split(","))
+        left_out = () if options.leave_out is None else tuple(listed(options.leave_out))
         return cls(options.label, options.covariate, options.group, left_out)
 
     def for_new_rows(self, modalities: Sequence[Modality] = ()) -> Self:
