@@ -9,7 +9,7 @@ from typing import Any
 from polyvae import files
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
-from polyvae.paper.experiments import beyond, birds, methods, polymnist, quick, solved
+from polyvae.paper.experiments import beyond, birds, methods, normal, polymnist, quick, solved
 from polyvae.paper.experiments.common import PRESETS
 from polyvae.registry import Origin, entries_from
 
@@ -27,6 +27,8 @@ EXPERIMENTS: dict[str, Callable[..., list[RunConfig]]] = {
     "fig04_coherence_vs_beta": polymnist.quality_vs_beta,  # the same runs
     "fig11_repeated_modalities": polymnist.repeated_modalities,
     "fig12_official_mmvae": polymnist.official_mmvae,
+    "fig11_normal": normal.repeated_modalities,
+    "fig12_normal": normal.official_mmvae,
     "fig13_elbo_subsampling": polymnist.elbo_subsampling,
     "translated_official": polymnist.translated_official,
     "bounds": beyond.bounds,

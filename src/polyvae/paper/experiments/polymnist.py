@@ -30,8 +30,8 @@ NETWORKS = dict.fromkeys(PRESETS, ("conv", "conv_half")) | {"paper": ("conv", "r
 # The samples K of figure 12 are not stated in the paper. `paper` takes the 30 of the published README. `cpu` takes 4,
 # two passes over the digits (1,874 steps), and gives each row one modality's samples (`systematic`): the expectation of
 # the published objective, which decodes the samples of every modality, at a third of the cost.
-_FEW = {"objective_samples": 4, "allocation": "systematic"}
-OFFICIAL_BUDGETS = {"cpu": {"epochs": 2, **_FEW}, "gpu_small": _FEW, "gpu": _FEW, "paper": {}}
+FEW_SAMPLES = {"objective_samples": 4, "allocation": "systematic"}
+OFFICIAL_BUDGETS = {"cpu": {"epochs": 2, **FEW_SAMPLES}, "gpu_small": FEW_SAMPLES, "gpu": FEW_SAMPLES, "paper": {}}
 
 
 def quality_vs_beta(preset: str = "cpu") -> list[RunConfig]:
