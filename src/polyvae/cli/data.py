@@ -9,6 +9,7 @@ import tyro
 
 from polyvae import datasets
 from polyvae.cli.common import Quiet, out_file, say, seeded, show, table_of
+from polyvae.cli.grouped import grouped
 from polyvae.config import OWN, DataOptions
 from polyvae.datasets.download import download_mnist
 from polyvae.errors import InputError
@@ -23,7 +24,7 @@ def data(
     name: Annotated[str | None, tyro.conf.Positional] = None,
     *,
     split: Literal["train", "test"] = "train",
-    data: DataOptions,
+    data: Annotated[DataOptions, tyro.conf.arg(name="", constructor=grouped(DataOptions))],
     size: int | None = None,
     seed: int = 0,
     out: Path = Path("preview.png"),

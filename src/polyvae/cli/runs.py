@@ -4,7 +4,9 @@ import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from rich.table import Column, Table
 
 from polyvae import keys, subsets
@@ -21,6 +23,7 @@ from polyvae.cli.common import (
     say,
     subsets_in,
 )
+from polyvae.cli.grouped import grouped
 from polyvae.cli.progress import Bar
 from polyvae.config import RunConfig
 from polyvae.fitting import SamplerKind
@@ -50,7 +53,12 @@ class Flags(RunConfig):
 
 
 def run(
-    config: Flags, *, print_metrics: bool = False, store: Store = STORE, log: Log = None, quiet: Quiet = False
+    config: Annotated[Flags, tyro.conf.arg(name="", constructor=grouped(Flags))],
+    *,
+    print_metrics: bool = False,
+    store: Store = STORE,
+    log: Log = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train and score one model. Repeating the command resumes an interrupted run, or shows a finished one.
 
