@@ -78,7 +78,7 @@ def run(
     if not said or print_metrics:
         _print_record(record, result.folder)
     if said:
-        say(said)
+        say("\n".join(said))
         say("\n".join(f"next: {command}" for command in _next(record, store)))
     if said and not print_metrics:
         for name, text in record.doubts.items():

@@ -329,8 +329,7 @@ def _trust(names: Sequence[str], folder: Path) -> list[str]:
         held = [
             f"Given all other modalities, 80 % intervals held this share of the truth on test rows: {', '.join(held)}"
         ]
-    said = verdict({record.config.method: metrics}, names, seeds=1)
-    return [*worse, *held, *filter(None, [said])]
+    return [*worse, *held, *verdict({record.config.method: metrics}, names, seeds=1)]
 
 
 def _rows_to_use(rows: MultimodalDataset, names: Sequence[str], count: int) -> list[int]:
