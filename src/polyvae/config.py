@@ -243,10 +243,15 @@ class RunConfig(DataOptions):
         identity = {name: value for name, value in self.changed.items() if name not in NOT_HASHED}
         identity |= content or {}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return f"{self.id_prefix}{digest[:10]}"
+
+    @property
+    def id_prefix(self) -> str:
+        """What a run id says in words."""
         dataset = re.sub(r"[^\w-]", "_", self.dataset)  # the user's own data may be called anything
         method = re.sub(r"[/\\\x00-\x1f\x7f]", "_", self.method)
         name = f"{dataset}-{method}".encode()[:LONGEST].decode(errors="ignore")
-        return f"{name}-b{self.beta:g}-s{self.seed}-{digest[:10]}"
+        return f"{name}-b{self.beta:g}-s{self.seed}-"
 
 
 @cache

@@ -99,11 +99,12 @@ def _answer(facts: Facts, advice: Advice) -> Iterator[str]:
     if shares:
         yield (
             f"Ridge regression explains {', '.join(shares)} from the other modalities ({facts.held_out} held-out rows)."
-            " A model is worth its while only if it does better: `polyvae run` says whether it does."
         )
+        yield "A model is worth training only if it does better; `polyvae run` says whether it does."
     for best in advice.choices[:1]:
-        yield f"Method: {best.method}, since {'; '.join(best.reasons)}."
-        yield from (f"With {words}." for words in best.settings)
+        yield f"Method: {best.method}"
+        yield from (f"  because: {reason}" for reason in best.reasons)
+        yield from (f"  with {words}" for words in best.settings)
     yield "RUN is the id that `polyvae run` prints:"
 
 
