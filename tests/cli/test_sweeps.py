@@ -1,7 +1,6 @@
 """`polyvae sweep --dry-run`: the plan, without doing anything."""
 
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from polyvae.cli import main, sweeps
 from polyvae.runs import plan
 from polyvae.runs.plan import make_plan
 from polyvae.runs.record import Record, duration
+from polyvae.sweeps import sweep as sweeping
 from support.stores import measured
 from support.sweeping import TINY
 
@@ -102,7 +102,7 @@ def test_the_data_are_planned_once_and_workers_record_what_they_chose(tmp_path, 
     given = {"data": data, "epochs": 1, "metrics": "none"}
     experiment.write_text(f"from polyvae import RunConfig\ndef configs(): return [RunConfig(**{given!r})]\n")
     planned = []
-    monkeypatch.setattr(sys.modules["polyvae.sweeps.sweep"], "_share_a_gpu", lambda plans: True)  # in this process
+    monkeypatch.setattr(sweeping, "_share_a_gpu", lambda plans: True)  # in this process
     monkeypatch.setattr(plan, "make_plan", lambda config: planned.append(config) or make_plan(config))
     main(["sweep", str(experiment), "--workers", "1", "--quiet", "--store", str(store.root)])
     (record,) = store.records()

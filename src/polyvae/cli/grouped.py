@@ -26,11 +26,11 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("only", "train_size", "test_size", "validation_fraction", "data_seed"),
     ),
     "training": (
-        "How a model is trained.",
+        "How the model is trained.",
         ("batch_size", "learning_rate", "schedule", "gradient_clip", "patience", "best_by"),
     ),
     "model": (
-        "What a model is made of.",
+        "What the model is built from.",
         (
             "network",
             "likelihood",

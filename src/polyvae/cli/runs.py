@@ -62,11 +62,11 @@ def run(
 ) -> None:
     """Train and score one model. Repeating the command resumes an interrupted run, or shows a finished one.
 
-    Your own data choose the settings that you leave out. If you give all four of --latent-dim, --epochs, --batch-size
-    and --learning-rate, they choose nothing: what you leave out is then as for generated data.
+    Settings that you leave out are chosen to suit your own data. If you give all four of --latent-dim, --epochs,
+    --batch-size and --learning-rate, nothing is chosen: what you leave out then has the defaults of generated data.
 
     Args:
-        print_metrics: Print every metric, also where a verdict on tables says what matters.
+        print_metrics: Print every metric, even where a verdict on tables says what matters.
     """
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # only one process of torchrun prints
     with Bar(quiet) as bar:
