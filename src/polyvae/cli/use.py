@@ -330,8 +330,10 @@ def _trust(names: Sequence[str], folder: Path) -> list[str]:
         return []
     metrics, held, worse = record.metrics, [], []
     for name in names:
-        coverage, rmse = (keys.imputation(keys.all_but(name, names), name, score) for score in ("coverage", "rmse"))
-        held += [f"{name} {metrics[coverage]:.0%}"] if coverage in metrics else []
+        given = keys.all_but(name, names)
+        coverage, doubt, rmse = (keys.imputation(given, name, score) for score in ("coverage", "coverage_se", "rmse"))
+        within = f" (95 %: ± {2 * metrics[doubt]:.0%})" if doubt in metrics else ""
+        held += [f"{name} {metrics[coverage]:.0%}{within}"] if coverage in metrics else []
         worse += [f"{name}: {record.notes[rmse]}"] if rmse in record.notes else []
     if held:
         held = [

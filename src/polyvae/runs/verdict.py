@@ -61,8 +61,7 @@ class Filled:
             return f"{self.baseline} is better than {self.method}{self.chosen} on {self.where} ({sizes})"
         sizes = f"error {self.error:.3f}, {self.baseline} {self.plain:.3f}"
         if not self.is_ahead:
-            pair = f"{self.method}{self.chosen} and {self.baseline}"
-            return f"{pair} show no difference above {100 * ALIKE:.0f} % on {self.where} ({sizes})"
+            return f"{self.method}{self.chosen} does not differ clearly from {self.baseline} on {self.where} ({sizes})"
         low, high = (100 * (self.gain + side * self.doubt) for side in (-2, 2))
         within = f" (95 %: {low:.0f} to {high:.0f})" if self.doubt else ""
         return f"{self.method}{self.chosen} gains {100 * self.gain:.0f} %{within} on {self.where} ({sizes})"
@@ -178,7 +177,7 @@ def _intervals(found: Sequence[Filled]) -> str:
     within = f" (95 %: ± {doubt:.2f}{' at most' * (len(held) > 1)})" if doubt else ""
     faults = _faults(found)
     judged = f"but some are {' and some '.join(faults)}" if faults else "as they should"
-    return f"80 % intervals hold {span}{within} of the truth on test rows, {judged}."
+    return f"80 % intervals hold {span} of the truth on test rows{within}, {judged}."
 
 
 def _faults(found: Sequence[Filled]) -> list[str]:
