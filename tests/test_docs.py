@@ -56,6 +56,16 @@ def test_commands_in_the_pages_are_understood(page, capsys):
         assert set(flags) - EVERYWHERE <= set(re.findall(r"--[\w-]+", shown)), line
 
 
+def test_the_files_of_a_run_are_listed():
+    from polyvae.runs.packing import CARD, KEPT, WEIGHTS
+
+    page = (ROOT / "docs" / "experiments.md").read_text()
+    listed = " ".join(re.findall(r"^\| (`.*?`) \|", page, re.M))
+    assert not [
+        name for name in {*KEPT, *WEIGHTS} - {CARD} if name not in listed and f"{name.split('/')[0]}/" not in listed
+    ]
+
+
 def test_the_walks_through_the_architecture_are_true():
     """Every step that docs/architecture.md names is there."""
     walk = re.findall(r"^      ([a-z]\w*(?:\.\w+)+) ", (ROOT / "docs" / "architecture.md").read_text(), re.M)

@@ -117,10 +117,10 @@ class RunConfig(DataOptions):
     train_size: Count | None = None
     """Number of training rows. Default: all."""
     test_size: Count | None = None
-    """Number of test rows. Default: all, or 20 % of your own data. With --group: about so many."""
+    """Number of test rows. Default: all, or 20 % of your own data. With --group: approximately."""
     validation_fraction: Annotated[float, Rule(lambda v: 0 <= v < 1, "at least 0 and below 1")] | None = None
-    """Share of the training rows that is held out to choose the best weights. Default: .1 of your own data, of few rows
-    up to a quarter; else 0."""
+    """Share of the training rows that is held out to choose the best weights. Default: .1 of your own data (if
+    they have few rows, up to a quarter), else 0."""
     method: str = "auto"
     """Method; `polyvae methods` lists all. Default: mopoe; for your own tables mopoe_dense."""
     subsets: str | None = None
@@ -158,12 +158,12 @@ class RunConfig(DataOptions):
     """Factors of the log-likelihoods in the loss, for all or by modality. mmvae (image 0.0026) and mmvm (caption 128)
     are published sets for image and caption. Default 1."""
     latent_dim: Count | None = None
-    """Dimension of the latent space; `unimodal` uses latent_dim / M, as in the paper. Default: 64; what suits your own
-    data."""
+    """Dimension of the latent space; `unimodal` uses latent_dim / M, as in the paper. Default: 64, or what suits your
+    own data."""
     epochs: Count | None = None
-    """Passes over the training rows. Default: 100; what suits your own data."""
+    """Passes over the training rows. Default: 100, or what suits your own data."""
     batch_size: Count | None = None
-    """Rows per step. Default: 256; what suits your own data."""
+    """Rows per step. Default: 256, or what suits your own data."""
     learning_rate: Positive | None = None
     """Learning rate of Adam. Default: .0005; .001 for your own tables."""
     schedule: Literal["constant", "cosine"] = "constant"
@@ -171,11 +171,11 @@ class RunConfig(DataOptions):
     gradient_clip: Positive | None = None
     """Largest gradient norm. Default: no clipping."""
     patience: Count | None = None
-    """Stop after this many epochs without better validation rows. Default: train for all epochs; what suits your own
-    data."""
+    """Stop after this many epochs without gain on validation rows. Default: train for all epochs, or what suits your
+    own data."""
     best_by: Literal["loss", "imputation"] | None = None
-    """What the best weights are best at on validation rows: loss, or imputation, the error of tables filled in from all
-    others. Default: loss; for your own tables imputation."""
+    """How the best weights are chosen on validation rows: by the loss, or by imputation, the error of tables that are
+    filled in from all others. Default: loss; for your own tables imputation."""
     seed: Seed = 0
     """Seed of the weights, the order of rows, the training noise and the metrics."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -243,10 +243,15 @@ class RunConfig(DataOptions):
         identity = {name: value for name, value in self.changed.items() if name not in NOT_HASHED}
         identity |= content or {}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return f"{self.id_prefix}{digest[:10]}"
+
+    @property
+    def id_prefix(self) -> str:
+        """What a run id says in words."""
         dataset = re.sub(r"[^\w-]", "_", self.dataset)  # the user's own data may be called anything
         method = re.sub(r"[/\\\x00-\x1f\x7f]", "_", self.method)
         name = f"{dataset}-{method}".encode()[:LONGEST].decode(errors="ignore")
-        return f"{name}-b{self.beta:g}-s{self.seed}-{digest[:10]}"
+        return f"{name}-b{self.beta:g}-s{self.seed}-"
 
 
 @cache

@@ -1,4 +1,7 @@
-"""The two ways in which polyvae refuses to go on."""
+"""The two ways in which polyvae refuses to go on, and what to write in place of an unknown name."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class InputError(ValueError):
@@ -7,3 +10,14 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """A run that cannot go on: finished work and the last good checkpoint are kept (exit status 1)."""
+
+
+def choices(name: str, known: Iterable[str]) -> str:
+    """What an error about the unknown `name` advises: the nearest of the known names, then all of them."""
+    listed = f"choose one of {', '.join(known := list(known))}"
+    return f"{did_you_mean(name, known)} Or {listed}" if did_you_mean(name, known) else listed
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'did you mean mopoe?' for 'mopo'; empty if no known name is near."""
+    return "".join(f"did you mean {near}?" for near in get_close_matches(name, list(known), 1))

@@ -5,7 +5,7 @@ from dataclasses import fields
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from polyvae.errors import InputError
+from polyvae.errors import InputError, choices
 
 TRUTHS = {"true": True, "false": False}
 
@@ -49,7 +49,9 @@ def parsed(text: str | None, options: type[Any] | None, flag: str, owner: str) -
     for part in text.split(","):
         name, _, value = (piece.strip() for piece in part.partition("="))
         if name not in known:
-            raise InputError(f"{flag} {text!r}: no option {name!r}; {owner} has {', '.join(known) or 'none'}")
+            raise InputError(
+                f"{flag} {text!r}: no option {name!r} of {owner}; {choices(name, known) if known else 'it has none'}"
+            )
         if name in values:
             raise InputError(f"{flag} {text!r} names {name} twice; keep one value")
         values[name] = _typed(value, hints[name], f"{flag} {name}={value}")

@@ -4,11 +4,10 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from polyvae.errors import InputError
+from polyvae.errors import InputError, choices
 
 Entry = TypeVar("Entry")
 
@@ -66,11 +65,8 @@ class Registry(dict[str, Entry], Generic[Entry]):
     def named(self, name: str) -> Entry:
         """The entry called `name`. Raises InputError that lists the choices."""
         if name not in self:
-            near = get_close_matches(name, self, 1)
-            choices = f"{f'did you mean {near[0]}? Or ' if near else ''}choose one of {', '.join(self)}"
-            raise InputError(
-                f"unknown {self.what} {name!r}; {choices}, or load the plug-in that adds it (--plugin FILE.py)"
-            )
+            plugin = "or load the plug-in that adds it (--plugin FILE.py)"
+            raise InputError(f"unknown {self.what} {name!r}; {choices(name, self)}, {plugin}")
         return self[name]
 
     def origins_of(self, names: Iterable[str]) -> dict[str, str]:

@@ -67,7 +67,7 @@ def test_it_answers_first_in_the_files_that_were_given(tmp_path, monkeypatch, ca
     assert re.search(r"Ridge regression explains \d+% of the variance of x, \d+% of the variance of y from the", answer)
     explained = json.loads((tmp_path / "advice.json").read_text())["facts"]["ridge"]["explained"]
     assert explained["y"] == pytest.approx(0.5, abs=0.1)
-    assert re.search("Method: mopoe_dense, since ", answer)
+    assert re.search("Method: mopoe_dense\n  because: ", answer)
     commands = [line.strip() for line in answer.splitlines() if line.startswith("  polyvae")]
     assert [command.split()[1] for command in commands] == ["run", "impute", "report"]
     assert commands[1] == "polyvae impute RUN --data x.csv,y.csv"

@@ -364,13 +364,18 @@ def test_pipes_get_plain_lines_and_quiet_nothing(capsys):
     assert "step 2 of 2" in shown.out
 
 
-def test_looking_around(capsys):
+def test_looking_around(monkeypatch, capsys):
     main(["methods"])
     main(["data", "list"])
     main(["data", "info", "toy", "--modalities", "2"])
     shown = capsys.readouterr().out
     for word in ("mvae_plus", "translated_polymnist", '"rows": 2000'):
         assert word in shown
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    main(["data", "info", "toy", "--modalities", "2"])
+    shown = capsys.readouterr().out
+    assert shown.startswith("toy: 2,000 rows (train)\n")
+    assert '"' not in shown
     main(["data", "preview", "toy", "--out", "toy.png"])
     assert Path("toy.png").read_bytes().startswith(b"\x89PNG")
 

@@ -1,5 +1,6 @@
 """From the files that people have to what a model makes of them, in the form that came in."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,8 @@ import torch
 import polyvae as pv
 from polyvae import imputation
 from polyvae.cli import main, use
+from polyvae.cli.use import out_like
+from polyvae.errors import InputError
 from polyvae.imputation import rows_at_once
 from polyvae.likelihoods import Normal
 from polyvae.modality import Modality
@@ -120,7 +123,8 @@ def test_codes_are_those_of_the_model_by_row_and_subset(trained, monkeypatch, ca
         with torch.no_grad():
             np.testing.assert_allclose(codes[known], model.embed(batch, given), rtol=1e-4, atol=1e-5)
     assert "30 rows have nothing of protein: their codes are NaN" in capsys.readouterr().out
-    main(["embed", trained[2], "--out", "codes.csv", "--quiet"])
+    main(["embed", trained[2], "--out", "codes.csv"])
+    assert re.match(r"codes\.csv: \d+ rows, the run's test rows \(--data names others\), ", capsys.readouterr().out)
     test = pv.datasets.load("arrays", data=trained[1], split="test")
     assert pl.read_csv("codes.csv")["id"].to_list() == test.ids.tolist()
 
@@ -194,6 +198,16 @@ def test_what_each_column_is_taken_for_is_said(tmp_path, monkeypatch, capsys):
     assert "kind: classes (2: B, CD4 T), categorical, weight 1" in said
     main(["data", "info", "--data", "cells.csv"])
     assert '"CD4 T": ' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("data", ["rna.csv,protein.csv", "."])
+def test_no_file_of_the_data_is_written_over(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("rna.csv", "protein.csv"):
+        Path(name).write_text("id,x\n1,2\n")
+    with pytest.raises(InputError, match=r"--out protein\.csv is a file of --data, which it would replace"):
+        out_like(Path("protein.csv"), "imputed", data, ())
+    assert out_like(Path("filled.csv"), "imputed", data, ()) == Path("filled.csv")
 
 
 @pytest.mark.parametrize(("width", "draws"), [(3, 50), (20_000, 50), (20_000, 1000), (10**6, 50)])

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import pytest
 
 import polyvae
 from polyvae import cli
-from polyvae.cli import COMMANDS, main
+from polyvae.cli import COMMANDS, advise, main, runs
+from polyvae.cli.grouped import GROUPS
+from polyvae.config import DataOptions, RunConfig, flag
 
 RARE = {
     "jinja2",
@@ -90,12 +93,41 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"polyvae {polyvae.__version__}\n"
 
 
-def test_unknown_flags_are_looked_for_in_all_commands(capsys):
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "run --metric none",
+            "polyvae run has no flag --metric; did you mean --metrics? `polyvae run --help` explains",
+        ),
+        ("run --draws=3", "polyvae run has no flag --draws; polyvae impute has it. `polyvae run --help` explains"),
+        ("run --epochs ten", "Error parsing --epochs: no type matching INT could be instantiated from ['ten']; "),
+        ("run --precision fp3", "invalid choice 'fp3' for argument '--precision'. Expected one of ('fp32', 'bf16');"),
+        ("impute RUN", "Missing from polyvae impute: --data STR The rows"),
+        ("run --dataset toy more", "Unrecognized options: more; `polyvae run --help` explains"),
+        ("--quik", "Unrecognized options: --quik; `polyvae --help` explains"),
+        ("sweep quik", "no experiment 'quik'; did you mean quick? Or choose one of quick, "),
+        ("run --dataset toy --metrics imputatio", "--metrics names 'imputatio'; did you mean imputation? Or "),
+    ],
+)
+def test_a_mistyped_word_is_one_line_with_what_was_meant(words, said, capsys):
     with pytest.raises(SystemExit) as status:
-        main(["run", "--metric", "none"])
+        main(words.split())
     assert status.value.code == 2
-    said = capsys.readouterr().err
-    assert all(f"polyvae {command} --help" in said for command in ("run", "evaluate", "compare"))
+    error = capsys.readouterr().err
+    assert error.startswith(f"polyvae: {said}")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("command", "flags"), [("run", runs.Flags), ("advise", advise.Flags), ("data", DataOptions)])
+def test_help_shows_every_setting_once_and_what_most_runs_need_first(command, flags, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = re.findall(r"^  (--[a-z]\S*)", capsys.readouterr().out, re.M)
+    assert len(shown) == len(set(shown))
+    assert {flag(field.name) for field in fields(flags)} <= set(shown)
+    assert {field.name for field in fields(RunConfig)} == {name for _, names in GROUPS.values() for name in names}
+    assert shown.index("--data") < shown.index("--label") < shown.index("--modalities")
 
 
 def test_commands_may_be_written_with_underscores(capsys):

@@ -8,8 +8,10 @@ import torch
 
 from polyvae import RunConfig, RunStore, run
 from polyvae.cli import main, sweeps
+from polyvae.runs import plan
 from polyvae.runs.plan import make_plan
 from polyvae.runs.record import Record, duration
+from polyvae.sweeps import sweep as sweeping
 from support.stores import measured
 from support.sweeping import TINY
 
@@ -92,6 +94,20 @@ def test_a_dry_run_on_a_new_cpu_says_whose_times_it_has(tmp_path, capsys):
     assert re.search(
         r"at a time: \d+ .*, estimated from runs on AMD EPYC, .* scaled for 1 of 1", capsys.readouterr().out
     )
+
+
+def test_the_data_are_planned_once_and_workers_record_what_they_chose(tmp_path, monkeypatch):
+    data, experiment, store = str(tmp_path / "own.npz"), tmp_path / "mine.py", RunStore(tmp_path / "runs")
+    np.savez(data, a=np.random.default_rng(0).normal(size=(60, 3)), b=np.random.default_rng(1).normal(size=(60, 2)))
+    given = {"data": data, "epochs": 1, "metrics": "none"}
+    experiment.write_text(f"from polyvae import RunConfig\ndef configs(): return [RunConfig(**{given!r})]\n")
+    planned = []
+    monkeypatch.setattr(sweeping, "_share_a_gpu", lambda plans: True)  # in this process
+    monkeypatch.setattr(plan, "make_plan", lambda config: planned.append(config) or make_plan(config))
+    main(["sweep", str(experiment), "--workers", "1", "--quiet", "--store", str(store.root)])
+    (record,) = store.records()
+    assert record.resolved.chosen == make_plan(RunConfig(**given)).chosen != {}
+    assert len(planned) == 1
 
 
 def test_the_time_left_is_known_where_the_data_choose_the_settings(tmp_path, capsys, monkeypatch):

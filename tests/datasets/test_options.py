@@ -108,7 +108,7 @@ def test_a_data_set_of_ones_own_has_options_of_its_own(rings, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("width=2", "no option 'width'; data set 'rings' has radius, count, noisy, kind, title"),
+        ("width=2", "no option 'width' of data set 'rings'; choose one of radius, count, noisy, kind, title"),
         ("radius=wide", "--data-options radius=wide: it must be float"),
         ("count=1.5", "count=1.5: it must be int"),
         ("noisy=yes", "noisy=yes: it must be true, false"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from polyvae import imputation, metrics, subsets
-from polyvae.metrics.imputation import DRAWN, gain
+from polyvae.metrics.imputation import DRAWN, gain, standard_error
 from polyvae.models.contract import NotDefined
 from support.linear import SD, covariance, drawn, linear_model
 from support.painters import (
@@ -29,7 +29,8 @@ def test_imputation_of_the_exact_model_is_calibrated():
     block, rest = full[6:, 6:], full[6:, :6]
     conditional = block - rest @ torch.linalg.solve(full[:6, :6], rest.T)
     assert found["imputation/a+b/c/rmse"] == pytest.approx(math.sqrt(conditional.diagonal().mean()), rel=0.05)
-    assert found["imputation/a+b/c/coverage"] == pytest.approx(0.8, abs=0.03)
+    assert found["imputation/a+b/c/coverage"] == pytest.approx(0.8, abs=3 * found["imputation/a+b/c/coverage_se"])
+    assert 0 < found["imputation/a+b/c/coverage_se"] < 0.4 / math.sqrt(600)
     entropy = 0.5 * float(torch.logdet(2 * math.pi * math.e * conditional)) / 3
     assert found["imputation/a+b/c/nll"] == pytest.approx(entropy, abs=0.05)
     assert found["imputation/mean/c/rmse"] == pytest.approx(math.sqrt(block.diagonal().mean()), rel=0.05)
@@ -58,6 +59,14 @@ def test_rows_of_a_group_count_together_in_the_standard_error():
     assert gain(*twice)[1] < 0.75 * gain(a, b)[1]
     assert gain(a, b, np.arange(50)) == pytest.approx(gain(a, b))
     assert math.isnan(gain(a, b, np.zeros(50))[1])
+
+
+def test_the_coverage_has_the_standard_error_of_a_share():
+    """Of rows with one value each: sqrt(share (1 - share) / (n - 1)). Rows without a value do not count."""
+    inside = torch.tensor([1.0] * 40 + [0.0] * 10 + [math.nan] * 7)
+    assert standard_error(inside) == pytest.approx(math.sqrt(0.8 * 0.2 / 49))
+    pairs = np.repeat(np.arange(57), 2)
+    assert standard_error(inside.repeat_interleave(2), pairs) == pytest.approx(standard_error(inside), rel=1e-6)
 
 
 def test_the_gain_over_another_method_varies_as_its_standard_error_says():

@@ -147,7 +147,7 @@ def test_run_ids_of_the_cpu_presets_never_change():
 
 
 def test_an_unknown_preset_is_named():
-    with pytest.raises(InputError, match="choose cpu, gpu_small, gpu, paper"):
+    with pytest.raises(InputError, match="choose one of cpu, gpu_small, gpu, paper"):
         configs_of("pairing", "large")
     with pytest.raises(InputError, match="quick has no presets"):
         configs_of("quick", "cpu")

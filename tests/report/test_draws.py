@@ -134,7 +134,7 @@ def elements(page):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH to run the page's script")
 def test_a_hostile_run_id_and_hostile_names_add_no_element(store, tmp_path):
-    folder = add(store, names=(ATTACK, "caption"), texts=("caption",), metrics={})
+    folder = add(store, names=(ATTACK, "constructor"), texts=("constructor",), metrics={})  # also a name in scripts
     record = json.loads((folder / "record.json").read_text())
     (folder / "record.json").write_text(json.dumps(record | {"run_id": ATTACK}))
     folder.rename(store.root / ATTACK)

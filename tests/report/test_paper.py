@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polyvae.paper.claims import AFTER, AFTER_THE_PAPER, LATER, judge_later
 from polyvae.report import figures, write_report
 from polyvae.report.overview import table_1
 from polyvae.report.paper import paper_figures, swept_groups
@@ -222,6 +223,16 @@ def test_one_beta_makes_no_figure_of_the_paper(tmp_path):
     text = write_report(store, tmp_path / "report").read_text()
     assert 'id="paper"' not in text
     assert 'id="claims"' not in text
+
+
+def test_claims_after_the_paper_are_judged_where_their_runs_are(tmp_path):
+    metrics = {"bound/loss": 1.0, "bound/distortion": 1.0, "bound/rate": 0.5}
+    elsewhere, store = RunStore(tmp_path / "elsewhere"), RunStore(tmp_path / "runs")
+    for dataset, place in (("toy", elsewhere), ("translated_polymnist", store)):
+        add_run(place, LATER, metrics=metrics, dataset=dataset, epochs=1)
+    assert judge_later(elsewhere.records()) == []
+    after = write_report(store, tmp_path / "report").read_text().partition(AFTER_THE_PAPER)[2]
+    assert re.findall(r'<tr><th scope="row">(C\d+)</th>', after) == [claim.name for claim in AFTER]
 
 
 needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on PATH")

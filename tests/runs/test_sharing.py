@@ -184,6 +184,11 @@ def other_id(place: Path) -> None:
     (place / "record.json").write_text(json.dumps(record | {"run_id": "../out"}))
 
 
+def id_of_another_run(place: Path) -> None:
+    record = json.loads((place / "record.json").read_text())
+    (place / "record.json").write_text(json.dumps(record | {"run_id": "polymnist-mvae-b1-s0-0123456789"}))
+
+
 def failed(place: Path) -> None:
     record = json.loads((place / "record.json").read_text())
     (place / "record.json").write_text(json.dumps(record | {"status": "failed"}))
@@ -194,6 +199,7 @@ def failed(place: Path) -> None:
     [
         (other_weights, "checksum is not the recorded one"),
         (other_id, "the name of a folder"),
+        (id_of_another_run, "calls itself polymnist-mvae-b1-s0-0123456789, which is not what its config says"),
         (failed, "failed or is not finished"),
         (lambda place: (place / "model.safetensors").unlink(), "no file"),
         (lambda place: (place / "record.json").unlink(), "no file"),

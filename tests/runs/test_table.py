@@ -34,6 +34,13 @@ def test_the_table_holds_every_setting_and_metric(store):
     assert empty.schema == frame.select(empty.columns).schema, "an empty store has the same settings"
 
 
+def test_an_overview_shows_how_well_tables_are_filled_in(store):
+    own = {"imputation/a/b/rmse": 0.5, "imputation/a/b/coverage": 0.8, "imputation/b/a/rmse": 0.6}
+    put(store, metrics=own | {"imputation/a/b/nll": 1.0, "imputation/ridge/b/rmse": 0.4})
+    shown = records.overview(records.table(store.records())).columns
+    assert set(own) == {name for name in shown if name.startswith("imputation/")}
+
+
 def test_a_metric_takes_no_other_column(store):
     taken = dict.fromkeys(("run_id", "beta", "seconds", "status", "error"), 7.5)
     run_id = put(store, metrics=taken)

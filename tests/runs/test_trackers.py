@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from polyvae import InputError, RunConfig, RunStore
+from polyvae import InputError, RunConfig, RunError, RunStore
 from polyvae.cli import main
 from polyvae.runs import trackers
 from polyvae.runs.record import Record
@@ -60,6 +60,15 @@ def test_a_run_with_a_damaged_history_takes_no_other_with_it(store, tmp_path, to
     assert trackers.export(store, store.records(), "mine", tmp_path / "out", damages.append) == 1
     assert [run.run_id for run in told] == [run_id(1)]
     assert run_id(0) in str(damages[0])
+
+
+def test_a_tracker_that_fails_is_closed_and_named(store, tmp_path, told, monkeypatch):
+    closed = []
+    kind = trackers.TRACKERS["mine"]._replace(open=lambda *arguments: 1 / 0, close=closed.append)
+    monkeypatch.setitem(trackers.TRACKERS, "mine", kind)
+    with pytest.raises(RunError, match=r"--to mine failed \(ZeroDivisionError: .* remove it and try again"):
+        trackers.export(store, store.records(), "mine", tmp_path / "out")
+    assert len(closed) == 1
 
 
 def test_what_cannot_be_exported_is_said(store, tmp_path, monkeypatch):

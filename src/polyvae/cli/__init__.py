@@ -8,17 +8,17 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import redirect_stderr
-from difflib import get_close_matches
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial, wraps
 from importlib import import_module, metadata
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from polyvae import escapes, plugins
-from polyvae.errors import InputError, RunError
+from polyvae.errors import InputError, RunError, did_you_mean
 
 COMMANDS = {  # name -> module in this folder, function; a module is imported when one of its commands is asked for
     "run": ("runs", "run"),
@@ -101,8 +101,8 @@ def _checked(arguments: Sequence[str]) -> Sequence[str]:
     """The arguments. Raises InputError for an unknown command, and for `run` alone: it would train for hours."""
     first = arguments[0].replace("_", "-")
     if not first.startswith("-") and first not in COMMANDS:
-        nearest = "".join(f" did you mean {name}?" for name in get_close_matches(first, COMMANDS, 1))
-        raise InputError(f"there is no command {arguments[0]!r};{nearest} `polyvae --help` lists all")
+        said = (f"there is no command {arguments[0]!r};", did_you_mean(first, COMMANDS), "`polyvae --help` lists all")
+        raise InputError(" ".join(filter(None, said)))
     if arguments == ["run"]:
         raise InputError(RUN_ALONE)
     return arguments
@@ -125,18 +125,48 @@ def _with_all_data(arguments: Sequence[str]) -> list[str]:
 
 
 def _asked_for(arguments: Sequence[str]) -> Callable[[], None]:
-    """The command in the arguments, with its values. Raises SystemExit after help, and for bad arguments."""
-    named = [name for word in arguments if (name := word.replace("_", "-")) in COMMANDS][:1]
-    if named or not {"-h", "--help"}.isdisjoint(arguments):
-        known = {name: _function(name) for name in named}
-        with redirect_stderr(io.StringIO()):
-            try:
-                return _parsed(arguments, known)
-            except SystemExit as ended:
-                if not ended.code:
-                    raise
-    # Parsed again with all flags: the error can then name the command that has a misplaced flag.
-    return _parsed(arguments, {name: _function(name) for name in COMMANDS})
+    """The command in the arguments, with its values. Raises SystemExit after help, InputError for bad arguments."""
+    named = next((name for word in arguments if (name := word.replace("_", "-")) in COMMANDS), None)
+    known = {} if named is None else {named: _function(named)}
+    with redirect_stderr(io.StringIO()):
+        try:
+            return _parsed(arguments, known)
+        except SystemExit as ended:
+            if not ended.code:
+                raise
+    help_of = "polyvae --help" if named is None else f"polyvae {named} --help"
+    fault = None if named is None else _unknown_flag(named, arguments)
+    raise InputError(f"{fault or _first_paragraph(_printed(arguments, known))} `{help_of}` explains")
+
+
+def _unknown_flag(command: str, arguments: Sequence[str]) -> str | None:
+    """What is wrong with the first flag that the command does not have: mistyped, or of another command."""
+    own = _flags(command)
+    flags = (word.split("=")[0].replace("_", "-") for word in arguments if word.startswith("--"))
+    if (flag := next((flag for flag in flags if flag not in own), None)) is None:
+        return None
+    if near := did_you_mean(flag.strip("-"), (name.strip("-") for name in own)):
+        return f"polyvae {command} has no flag {flag}; {near.replace('mean ', 'mean --')}"
+    others = [f"polyvae {other}" for other in COMMANDS if flag in _flags(other)]
+    return f"polyvae {command} has no flag {flag}; " + f"{', '.join(others)} has it." * bool(others)
+
+
+def _flags(command: str) -> list[str]:
+    """The flags that the help of a command names."""
+    return re.findall(r"--[\w-]+", _printed([command, "--help"], {command: _function(command)}))
+
+
+def _first_paragraph(said: str) -> str:
+    """The first words below the title of an error, on one line: what follows repeats the help."""
+    lines = (line.strip() for line in said.splitlines()[2:])
+    return " ".join(takewhile(lambda line: line.strip("-"), lines)).rstrip(".") + ";"
+
+
+def _printed(arguments: Sequence[str], known: Mapping[str, Callable[..., None]]) -> str:
+    """Help, or an error, without the boxes and colours of a terminal."""
+    with redirect_stdout(io.StringIO()) as said, redirect_stderr(said), suppress(SystemExit):
+        _parsed(arguments, known)
+    return said.getvalue()
 
 
 def _parsed(arguments: Sequence[str], known: Mapping[str, Callable[..., None]]) -> Callable[[], None]:
@@ -147,7 +177,7 @@ def _parsed(arguments: Sequence[str], known: Mapping[str, Callable[..., None]]) 
         prog="polyvae",
         description="\n\n".join(filter(None, [GUIDE, added])),
         args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone),
     )
 
 

@@ -4,8 +4,9 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
 from rich.table import Table
 
 from polyvae import datasets, files
@@ -15,6 +16,7 @@ from polyvae.advice.facts import Facts, measure
 from polyvae.advice.rules import Need, fills_content, of_the_joint_law
 from polyvae.audits.entropy_bounds import Interval
 from polyvae.cli.common import Quiet, Terminal, Threads, out_file, say, seeded, show, table_of, use_threads
+from polyvae.cli.grouped import grouped
 from polyvae.cli.progress import Bar
 from polyvae.config import OWN, DataOptions, flag, listed
 from polyvae.errors import InputError
@@ -47,7 +49,12 @@ class Flags(DataOptions):
 
 
 def advise(
-    *, data: Flags, need: Need = "imputation", out: Path | None = None, threads: Threads = None, quiet: Quiet = False
+    *,
+    data: Annotated[Flags, tyro.conf.arg(name="", constructor=grouped(Flags))],
+    need: Need = "imputation",
+    out: Path | None = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
 ) -> None:
     """Recommend methods for a data set, from what can be measured before training, with reasons, settings and commands.
 
@@ -92,11 +99,12 @@ def _answer(facts: Facts, advice: Advice) -> Iterator[str]:
     if shares:
         yield (
             f"Ridge regression explains {', '.join(shares)} from the other modalities ({facts.held_out} held-out rows)."
-            " A model is worth its while only if it does better: `polyvae run` says whether it does."
         )
+        yield "A model is worth training only if it does better; `polyvae run` says whether it does."
     for best in advice.choices[:1]:
-        yield f"Method: {best.method}, since {'; '.join(best.reasons)}."
-        yield from (f"With {words}." for words in best.settings)
+        yield f"Method: {best.method}"
+        yield from (f"  because: {reason}" for reason in best.reasons)
+        yield from (f"  with {words}" for words in best.settings)
     yield "RUN is the id that `polyvae run` prints:"
 
 

@@ -52,7 +52,8 @@ def embed(model: ModelFlags, *, data: str | None = None, given: str | None = Non
     writers.write_codes(out, codes, about)
     if not model.quiet:
         lost = int(np.isnan(codes).any(1).sum())
-        say(f"{out}: {len(codes)} rows, codes of {codes.shape[1]} dimensions given {','.join(names)}")
+        which = "" if data is not None else ", the run's test rows (--data names others)"
+        say(f"{out}: {len(codes)} rows{which}, codes of {codes.shape[1]} dimensions given {','.join(names)}")
         if lost:
             say(f"{lost} rows have nothing of {','.join(names)}: their codes are NaN")
 

@@ -4,7 +4,9 @@ import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from rich.table import Column, Table
 
 from polyvae import keys, subsets
@@ -21,6 +23,7 @@ from polyvae.cli.common import (
     say,
     subsets_in,
 )
+from polyvae.cli.grouped import grouped
 from polyvae.cli.progress import Bar
 from polyvae.config import RunConfig
 from polyvae.fitting import SamplerKind
@@ -50,15 +53,20 @@ class Flags(RunConfig):
 
 
 def run(
-    config: Flags, *, print_metrics: bool = False, store: Store = STORE, log: Log = None, quiet: Quiet = False
+    config: Annotated[Flags, tyro.conf.arg(name="", constructor=grouped(Flags))],
+    *,
+    print_metrics: bool = False,
+    store: Store = STORE,
+    log: Log = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train and score one model. Repeating the command resumes an interrupted run, or shows a finished one.
 
-    Your own data choose the settings that you leave out. If you give all four of --latent-dim, --epochs, --batch-size
-    and --learning-rate, they choose nothing: what you leave out is then as for generated data.
+    Settings that you leave out are chosen to suit your own data. If you give all four of --latent-dim, --epochs,
+    --batch-size and --learning-rate, nothing is chosen: what you leave out then has the defaults of generated data.
 
     Args:
-        print_metrics: Print every metric, also where a verdict on tables says what matters.
+        print_metrics: Print every metric, even where a verdict on tables says what matters.
     """
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # only one process of torchrun prints
     with Bar(quiet) as bar:
@@ -70,7 +78,7 @@ def run(
     if not said or print_metrics:
         _print_record(record, result.folder)
     if said:
-        say(said)
+        say("\n".join(said))
         say("\n".join(f"next: {command}" for command in _next(record, store)))
     if said and not print_metrics:
         for name, text in record.doubts.items():

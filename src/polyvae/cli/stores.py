@@ -28,7 +28,6 @@ from polyvae.cli.common import (
 )
 from polyvae.config import listed
 from polyvae.errors import InputError, RunError
-from polyvae.paper.names import METHODS
 from polyvae.runs import packing, trackers, upkeep
 from polyvae.runs.record import Record
 from polyvae.runs.store import RunStore
@@ -218,13 +217,15 @@ def claims(*, store: Stores = (STORE,), out: Path | None = None, quiet: Quiet = 
     """
     if out is not None:
         out_file(out)
-    from polyvae.paper.claims import AFTER, LATER, judge  # here: it starts slowly, with SciPy's statistics
+    from polyvae.paper.claims import (
+        AFTER_THE_PAPER,
+        judge,
+        judge_later,
+    )  # here: it starts slowly, with SciPy's statistics
 
     records = list({record.run_id: record for one in store for record in _ended(one)}.values())
     verdicts = judge(records)
-    tables = {"": verdicts}
-    if any(record.config.method == LATER for record in records):
-        tables |= {f"After the paper: the same, asked of {METHODS[LATER].full}": judge(records, AFTER)}
+    tables = {"": verdicts} | ({AFTER_THE_PAPER: later} if (later := judge_later(records)) else {})
     if out is not None:
         pages = [f"## {title}\n\n{_markdown(own)}" if title else _markdown(own) for title, own in tables.items()]
         files.write_text(out, "\n\n".join(pages) + "\n")

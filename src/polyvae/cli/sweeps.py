@@ -20,7 +20,7 @@ from polyvae.errors import InputError, RunError
 from polyvae.paper import experiments
 from polyvae.runs import upkeep
 from polyvae.runs.live import live
-from polyvae.runs.plan import make_plans
+from polyvae.runs.plan import Plan, make_plans
 from polyvae.runs.record import Record, duration
 from polyvae.runs.store import RunStore
 from polyvae.runs.trackers import library_of
@@ -91,19 +91,21 @@ def sweep_command(
     fitting = AT_ONCE if torch.cuda.is_available() else min(2, CORES)
     expected = fitting if count is None else count
     given = {name: value for name, value in (("data_dir", data_dir), ("threads", threads)) if value is not None}
-    configs = _configs(experiment, preset, where, given)
+    plans = {plan.config: plan for plan in make_plans(_configs(experiment, preset, where, given))}
+    configs = list(plans)
     known = place.records(left_out)
     if order == "longest":
         configs = costs.longest_first(configs, known)
+    plans = {config: plans[config] for config in configs}
     resources = Resources(expected, cpus, gpus, address, partition, job_minutes)
     if dry_run:
-        _show(configs, place, expected, retry_failed, is_for_gpu=(preset or "").startswith("gpu"))
+        _show(list(plans.values()), place, expected, retry_failed, is_for_gpu=(preset or "").startswith("gpu"))
         return
     with SweepTable(place, configs, expected, quiet) as display, _interruptible(display.say) as stopping:
         watcher = Watcher(display.prepare, display.finished, display.poll, stopping.is_set, display.say)
         with _logging(watcher, log, place, known) as watching:
             records = sweep(
-                configs,
+                list(plans.values()),
                 place,
                 workers=count,
                 executor=executor,
@@ -119,7 +121,7 @@ def sweep_command(
         raise RunError(f"{len(failed)} of {len(records)} runs failed ({others}):\n{lines}")
     if stopping.is_set():
         raise KeyboardInterrupt
-    if left := len({*configs}) - len(records):
+    if left := len(configs) - len(records):
         seconds = costs.left(configs, records)
         how_long = "" if seconds is None else f" (about {duration(seconds / expected)} with {expected} at a time)"
         say(f"time is up: {len(records)} runs done, {left} left{how_long}; the same command resumes")
@@ -129,15 +131,13 @@ def sweep_command(
 
 
 def _configs(experiment: str, preset: str | None, where: str | None, given: Mapping[str, Any]) -> list[RunConfig]:
-    """The runs that are asked for. What they leave to the user's own data is settled, as it is in records."""
+    """The runs that are asked for."""
     configs = experiments.configs_of(experiment, preset)
     if where is not None:
         from polyvae.runs import table  # here: SQL is rarely asked for, and polars starts slowly
 
         configs = table.configs_where(configs, where)
-    configs = [config.with_(**given) for config in configs]
-    is_own = any(config.dataset == OWN for config in configs)
-    return [plan.config for plan in make_plans(configs)] if is_own else configs
+    return [config.with_(**given) for config in configs]
 
 
 @contextmanager
@@ -180,10 +180,9 @@ def _interruptible(say: Callable[[str], None]) -> Generator[Event]:
             signal.signal(number, handler)
 
 
-def _show(configs: list[RunConfig], store: RunStore, workers: int, retry_failed: bool, *, is_for_gpu: bool) -> None:
+def _show(plans: Sequence[Plan], store: RunStore, workers: int, retry_failed: bool, *, is_for_gpu: bool) -> None:
     """Prints the plan: one row per run, then the time and disk space still needed, as estimated from finished runs."""
     known = {record.run_id: record for record in store.records(left_out)}
-    plans = make_plans(configs)
     left = {plan.run_id: work for plan in plans if (work := work_left(plan, store, retry_failed))}
     by_id = {plan.run_id: plan.config for plan in plans}
     is_on_cpu = all(plan.device.type == "cpu" for plan in plans)

@@ -29,6 +29,7 @@ from polyvae.cli.common import (
     table_of,
     use_threads,
 )
+from polyvae.cli.grouped import grouped
 from polyvae.cli.progress import Bar
 from polyvae.config import OWN, DataOptions
 from polyvae.errors import InputError
@@ -79,7 +80,7 @@ def theory(
     action: Annotated[Literal["discrepancy", "audit", "floors", "estimate", "tradeoff"], tyro.conf.Positional],
     target: Annotated[str | None, tyro.conf.Positional] = None,
     *,
-    law: Flags,
+    law: Annotated[Flags, tyro.conf.arg(name="", constructor=grouped(Flags))],
     out: Path | None = None,
 ) -> None:
     """Show in nats what sub-sampling of modalities costs.

@@ -210,7 +210,8 @@ def impute(
         draws: Draws per row.
         covariate: Impute as if missing values were measured at this level of the covariate (batch=B). Default: the
             row's own level.
-        out: File to write. Default: imputed, with the file ending of the data or .npz.
+        out: File to write, in place of one of this name, but never of the data. Default: imputed, with the file ending
+            of the data or .npz.
     """
     vae = model.load(out=out)
     level = _level(vae, covariate)
@@ -303,10 +304,17 @@ def out_like(
     modalities: Sequence[Modality],
     formats: Sequence[str] = writers.FORMATS,
 ) -> Path:
-    """--out, by default `stem` in the format of the data. Raises InputError if it cannot hold the modalities."""
+    """--out, by default `stem` in the format of the data.
+
+    Raises InputError if it cannot hold the modalities, or is a file of the data.
+    """
     source = None if data is None else Path(data)
     path = Path(stem + writers.format_of(source, modalities, formats)) if out is None else out
     writers.check_format(path, modalities, source, formats)
+    parts = [] if data is None else [Path(part) for part in listed(data)]
+    read = (part / path.name if part.is_dir() else part for part in parts)
+    if path.exists() and any(file.exists() and path.samefile(file) for file in read):
+        raise InputError(f"--out {path} is a file of --data, which it would replace; name another file")
     return out_file(path)
 
 
@@ -322,15 +330,16 @@ def _trust(names: Sequence[str], folder: Path) -> list[str]:
         return []
     metrics, held, worse = record.metrics, [], []
     for name in names:
-        coverage, rmse = (keys.imputation(keys.all_but(name, names), name, score) for score in ("coverage", "rmse"))
-        held += [f"{name} {metrics[coverage]:.0%}"] if coverage in metrics else []
+        given = keys.all_but(name, names)
+        coverage, doubt, rmse = (keys.imputation(given, name, score) for score in ("coverage", "coverage_se", "rmse"))
+        within = f" (95 %: ± {2 * metrics[doubt]:.0%})" if doubt in metrics else ""
+        held += [f"{name} {metrics[coverage]:.0%}{within}"] if coverage in metrics else []
         worse += [f"{name}: {record.notes[rmse]}"] if rmse in record.notes else []
     if held:
         held = [
             f"Given all other modalities, 80 % intervals held this share of the truth on test rows: {', '.join(held)}"
         ]
-    said = verdict({record.config.method: metrics}, names, seeds=1)
-    return [*worse, *held, *filter(None, [said])]
+    return [*worse, *held, *verdict({record.config.method: metrics}, names, seeds=1)]
 
 
 def _rows_to_use(rows: MultimodalDataset, names: Sequence[str], count: int) -> list[int]:

@@ -44,7 +44,7 @@ def imputation(
     feature, rows counting alike however many values they lack, in model units: standard deviations of the training rows
     where the table is standardised, else those of the data, such as counts. nll: in nats per feature. coverage: share
     of values inside the 80 % interval that `impute` gives with as many draws and the same `calibration`, .8 if it is
-    right (Normal and Laplace).
+    right (Normal and Laplace). coverage_se: its standard error over rows (`standard_error`).
     imputation/<baseline>/<target>/rmse: of the mean of the training rows and of what else `baselines` has, on the same
     rows given the same. gain, gain_se: the share of this error that the model saves, and its standard error over rows,
     which are the same for both (`gain`). validation: the error on held-out rows, by which to choose a baseline before
@@ -75,8 +75,10 @@ def imputation(
             label = f"{joined(given)}/{target}"
             scores[f"{label}/rmse"] = math.sqrt(squared.nanmean())
             scores[f"{label}/nll"] = float(nll.mean())
+            groups = None if data.groups is None else data.groups[trial.rows]
             if not bool(inside.isnan().all()):
                 scores[f"{label}/coverage"] = float(inside.nanmean())
+                scores[f"{label}/coverage_se"] = standard_error(inside, groups)
             held = [] if validation is None else rows_with(validation, range(len(validation)), (*given, target))
             truth = asked = data.batch(trial.rows)
             if validation is not None and len(held) > 1:
@@ -84,7 +86,6 @@ def imputation(
                 of_held = replace(trial, data=validation, rows=held)
                 held_out = [_squared(of_held, given, target, varies, *part, draws) for part in of_held.batches()]
                 scores[f"{label}/validation"] = math.sqrt(torch.cat(held_out).nanmean())
-            groups = None if data.groups is None else data.groups[trial.rows]
             for name, filled in baselines(train, asked, given, target, trial.seed).items():
                 errors = (filled.to(asked.present.device) - asked.values[target])[:, varies].square().nanmean(-1).cpu()
                 own, others = errors[: len(squared)], errors[len(squared) :]
@@ -101,19 +102,30 @@ def gain(squared: Tensor, of_other: Tensor, groups: np.ndarray | None = None) ->
     """1 - rmse / rmse of another method, and its standard error: squared errors (row,) of the same rows, NaN for none.
 
     By the delta method: with A and B the mean squares, the ratio sqrt(A / B) varies as the mean over rows of
-    sqrt(A / B) (a / A - b / B) / 2. groups: (row,); rows of one group go together, so these terms are summed by group
-    first (the cluster-robust variance of Liang and Zeger 1986). The standard error is NaN for a single row or group.
+    sqrt(A / B) (a / A - b / B) / 2. groups: (row,), as in `standard_error`.
     """
     known = ~(squared.isnan() | of_other.isnan())
-    a, b = squared[known].double(), of_other[known].double()
-    if not len(a) or not bool(b.any()):  # the other is without error
+    a, b = (errors.double().where(known, torch.nan) for errors in (squared, of_other))
+    of_a, of_b = float(a.nanmean()), float(b.nanmean())
+    if not of_b > 0:  # no row counts, or the other is without error
         return math.nan, math.nan
-    ratio = (a.mean() / b.mean()).sqrt()
-    each = ratio * (a / a.mean() - b / b.mean()) / 2
+    ratio = math.sqrt(of_a / of_b)
+    return 1 - ratio, standard_error(ratio * (a / of_a - b / of_b) / 2, groups)
+
+
+def standard_error(values: Tensor, groups: np.ndarray | None = None) -> float:
+    """That of the mean of `values` (row,), of which those that are NaN do not count.
+
+    groups: (row,); rows of one group go together, so deviations are summed by group first (the cluster-robust variance
+    of Liang and Zeger 1986). NaN for a single row or group.
+    """
+    known = ~values.isnan()
+    rows = int(known.sum())
+    each = values[known].double() - values[known].double().mean()
     if groups is not None:
         _, of_row = np.unique(groups[known.numpy()], return_inverse=True)
         each = torch.from_numpy(np.bincount(of_row, weights=each.numpy()))
-    return float(1 - ratio), float(each.std() * math.sqrt(len(each)) / len(a)) if len(each) > 1 else math.nan
+    return float(each.std()) * math.sqrt(len(each)) / rows if len(each) > 1 else math.nan
 
 
 def _joined(first: Batch, second: Batch) -> Batch:

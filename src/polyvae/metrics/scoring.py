@@ -12,7 +12,7 @@ import torch
 
 from polyvae import keys
 from polyvae.dataset import MultimodalDataset, chosen_rows
-from polyvae.errors import InputError
+from polyvae.errors import InputError, choices
 from polyvae.judges import digits, labelled
 from polyvae.judges.extractors import AttributeJudge, Judge
 from polyvae.judges.pretrained import EXTRACTORS, ExtractorSource
@@ -376,7 +376,7 @@ def metric_names(text: str, installed: Iterable[str] = ()) -> tuple[str, ...]:
         raise InputError(f"--metrics {text!r} says none, and others too; say either")
     names = tuple(dict.fromkeys(name for part in parts for name in groups.get(part, (part,))))
     if unknown := [name for name in names if name not in METRICS]:
-        raise InputError(f"--metrics names {unknown[0]!r}; known: {', '.join(METRICS)}, default, all, none")
+        raise InputError(f"--metrics names {unknown[0]!r}; {choices(unknown[0], [*METRICS, *groups])}")
     return names
 
 

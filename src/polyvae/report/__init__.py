@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from polyvae import escapes, files
 from polyvae.errors import InputError
 from polyvae.keys import LEAVE_ONE_OUT
-from polyvae.paper.claims import judge
+from polyvae.paper.claims import AFTER_THE_PAPER, judge, judge_later
 from polyvae.report import drawing, draws, figures, finding, grids, panels, paper, style, table, views, words
 from polyvae.report.album import Album
 from polyvae.report.glossary import glossary
@@ -62,15 +62,18 @@ def write_report(store: RunStore, out: Path | str, on_damage: Damaged = lambda d
     ]
     opening = [s for name in swept for s in sections if s["group"].name == name and s["trade"]]
     done = [run for group in groups for run in group.runs]
+    later = judge_later(ended := [*done, *failed])
     listed = [run for section in sections for run in section["group"].runs]
     if is_condensed := len(listed) < len(done):
-        write(of_records([*done, *failed]), folder / RUNS)
+        write(of_records(ended), folder / RUNS)
     page = _environment().get_template("page.html.j2").render(
         sections=sections,
         opening=opening,
         table_1=table_1([section["group"] for section in opening]),
         paper=_paper(groups, folder / "figures", marks),
-        verdicts=judge([*done, *failed]) if swept else [],
+        verdicts=judge(ended) if swept or later else [],
+        later=later,
+        after=AFTER_THE_PAPER,
         choices=choices(done),
         looks=style.looks(run.config.method for run in done),
         marks=marks.known,

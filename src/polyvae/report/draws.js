@@ -13,7 +13,7 @@ for (const place of document.querySelectorAll(".ask")) {
     return element;
   };
   const cell = (member, name, line, column) => {
-    if (!member.sheets[name]) return make("span", { className: "text" }, member.texts[name][line][column]);
+    if (!Object.hasOwn(member.sheets, name)) return make("span", { className: "text" }, member.texts[name][line][column]);
     const [id, across, down] = member.sheets[name];
     const viewBox = `${column * across + 1} ${line * down + 1} ${across - 1} ${down - 1}`;
     const svg = drawing("svg", { viewBox, "aria-hidden": "true" });

@@ -219,7 +219,7 @@ def _bound(group: Group) -> str:
 def filled_in(group: Group) -> str:
     """Whether models fill in tables better than simpler methods, and whether intervals are right."""
     seeds_of = (len({run.config.seed for run in series.best}) for series in group.series)
-    return verdict(scores_of_tables(group), group.modalities, max(seeds_of))
+    return " ".join(verdict(scores_of_tables(group), group.modalities, max(seeds_of)))
 
 
 def scores_of_tables(group: Group) -> dict[str, dict[str, float]]:

@@ -171,11 +171,17 @@ def make_plan(
     return plan
 
 
-def make_plans(configs: Iterable[RunConfig]) -> list[Plan]:
-    """One plan per config, as from `make_plan`; runs that differ only in seed and beta are checked once."""
+def make_plans(configs: Iterable[RunConfig | Plan]) -> list[Plan]:
+    """One plan per config, as from `make_plan`; runs that differ only in seed and beta are checked once.
+
+    A plan stands for itself.
+    """
     by_kind: dict[RunConfig, Plan] = {}
     plans = []
     for config in configs:
+        if isinstance(config, Plan):
+            plans.append(config)
+            continue
         seed = config.seed if config.pairing == "fresh" else 0  # new rows are drawn by the seed
         kind = config.with_(seed=seed, beta=1.0)
         if kind not in by_kind:

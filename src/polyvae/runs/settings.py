@@ -5,7 +5,7 @@ from typing import Any
 
 from polyvae import priors
 from polyvae.config import RunConfig, flag
-from polyvae.errors import InputError
+from polyvae.errors import InputError, choices
 from polyvae.methods import Method
 from polyvae.models import MODELS, RULES
 from polyvae.models.vae import check_products
@@ -77,7 +77,7 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recip
 def _prior(config: RunConfig, method: Method) -> str:
     prior = method.prior if config.prior == "auto" else config.prior
     if prior not in priors.PRIORS:
-        raise InputError(f"--prior {prior} is unknown; choose one of {', '.join(priors.PRIORS)}")
+        raise InputError(f"--prior {prior} is unknown; {choices(prior, priors.PRIORS)}")
     if config.prior_components is not None and prior not in priors.MIXTURES:
         raise InputError(f"--prior-components applies to the priors {', '.join(priors.MIXTURES)}, not to {prior}")
     if method.model in OVER_NORMAL and prior != "normal":

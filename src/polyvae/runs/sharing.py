@@ -69,6 +69,8 @@ def pull(repository: str, store: RunStore, revision: str | None = None) -> tuple
         record = Record.read(fetched / RECORD)
         if not record.is_done:
             raise InputError(f"the run in {repository} failed or is not finished; there is nothing to use")
+        if not record.run_id.startswith(record.config.id_prefix):  # the rest of it hashes data that are not here
+            raise InputError(f"the run in {repository} calls itself {record.run_id}, which is not what its config says")
         for path in packing.plain_files(fetched):
             name = str(path.relative_to(fetched))
             if packing.is_known(name, weights=True):

@@ -15,6 +15,7 @@ from polyvae.runs.record import Record
 TYPES = {bool: pl.Boolean, int: pl.Int64, float: pl.Float64, str: pl.String}
 WRITERS = {".parquet": "write_parquet", ".csv": "write_csv"}
 FIRST = ("run_id", "status", "error", "dataset", "method", "beta", "seed")
+TABLES = 3  # that are filled in, in an overview
 SHOWN = ("run_id", "status", "seconds", keys.LOSS, keys.LEAVE_ONE_OUT, keys.Seen("digits", "m0").key())
 
 
@@ -68,10 +69,16 @@ def columns(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 
 def overview(frame: pl.DataFrame) -> pl.DataFrame:
-    """What tells runs apart: the id, how it ended, settings that differ, the first numbers of each kind."""
+    """What tells runs apart: the id, how it ended, settings that differ, the first numbers of each kind.
+
+    Of tables that are filled in, error and coverage of the first few.
+    """
     differing = (field.name for field in fields(RunConfig) if frame[field.name].n_unique() > 1)
     settings = [name for name in differing if name not in NOT_HASHED]
-    names = dict.fromkeys((*SHOWN[:2], *settings, *SHOWN[2:]))
+    parts = (name.split("/") for name in frame.columns if name.startswith("imputation/") and name.endswith("/rmse"))
+    filled = [keys.imputation((given,), target, "") for _, given, target, _ in parts if given not in keys.BASELINES]
+    tables = [f"{stem}{score}" for stem in filled[:TABLES] for score in ("rmse", "coverage")]
+    names = dict.fromkeys((*SHOWN[:2], *settings, *SHOWN[2:], *tables))
     return frame.select([name for name in names if name in frame.columns])
 
 

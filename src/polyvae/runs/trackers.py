@@ -7,13 +7,14 @@ import contextvars
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from polyvae.config import RunConfig
-from polyvae.errors import InputError
+from polyvae.errors import InputError, RunError
 from polyvae.runs.record import Record
 from polyvae.runs.store import Damaged, RunStore, raised, readable
 
@@ -166,7 +167,8 @@ def export(store: RunStore, records: list[Record], tracker: str, folder: Path, o
     """Writes the finished ones of `records` into a new `folder` of the tracker; returns their number. Nothing is sent.
 
     on_damage: is told of those whose history cannot be read, which are left out; else the first is raised.
-    Raises InputError for an unknown tracker, one that is not installed, a folder in use, or nothing to export.
+    Raises InputError for an unknown tracker, one that is not installed, a folder in use, or nothing to export, RunError
+    where the tracker fails.
     """
     done = [record for record in records if record.is_done]
     if not done:
@@ -182,12 +184,19 @@ def export(store: RunStore, records: list[Record], tracker: str, folder: Path, o
         return record, store.history(record.run_id)
 
     runs = readable(with_history, done, on_damage)
-    for record, history in runs:
-        run = kind.open(library, record.run_id, settings_of(record.config), folder.absolute())
-        for line in history:
-            run.log(*point(line))
-        run.finish(record.metrics, "done")
-    kind.close(library)
+    try:
+        with ExitStack() as stack:
+            stack.callback(kind.close, library)
+            for record, history in runs:
+                run = kind.open(library, record.run_id, settings_of(record.config), folder.absolute())
+                for line in history:
+                    run.log(*point(line))
+                run.finish(record.metrics, "done")
+    except Exception as reason:  # a tracker may raise anything
+        raise RunError(
+            f"--to {tracker} failed ({type(reason).__name__}: {reason}); "
+            f"{folder} is not complete: remove it and try again"
+        ) from reason
     return len(runs)
 
 

@@ -9,6 +9,7 @@ from polyvae import keys
 
 ALIKE = 0.02  # share of an error: a smaller difference counts as a tie
 RIGHT = 0.03  # how far the coverage of a right interval may be from .8
+NARROW, WIDE = "too narrow", "wider than necessary"
 BY = {"mean": "the column mean", "ridge": "ridge", "knn": "kNN", "iterative": "IterativeImputer"}
 
 
@@ -18,7 +19,8 @@ class Filled:
 
     doubt: the standard error of the gain over rows, or over groups of them: infinite where all rows are of one group, 0
     where a record does not tell. validation: the method's own error on validation rows. tried: of how many methods this
-    one is the best on the test rows, 1 where these had no part in the choice.
+    one is the best on the test rows, 1 where these had no part in the choice. spread: the standard error of the
+    coverage, 0 where a record does not tell.
     """
 
     method: str
@@ -30,6 +32,7 @@ class Filled:
     doubt: float = 0.0
     validation: float | None = None
     tried: int = 1
+    spread: float = 0.0
 
     @property
     def gain(self) -> float:
@@ -58,26 +61,33 @@ class Filled:
             return f"{self.baseline} is better than {self.method}{self.chosen} on {self.where} ({sizes})"
         sizes = f"error {self.error:.3f}, {self.baseline} {self.plain:.3f}"
         if not self.is_ahead:
-            pair = f"{self.method}{self.chosen} and {self.baseline}"
-            return f"no difference above {100 * ALIKE:.0f} % is shown between {pair} on {self.where} ({sizes})"
+            return f"{self.method}{self.chosen} does not differ clearly from {self.baseline} on {self.where} ({sizes})"
         low, high = (100 * (self.gain + side * self.doubt) for side in (-2, 2))
         within = f" (95 %: {low:.0f} to {high:.0f})" if self.doubt else ""
         return f"{self.method}{self.chosen} gains {100 * self.gain:.0f} %{within} on {self.where} ({sizes})"
 
+    @property
+    def interval_fault(self) -> str | None:
+        """What is wrong with the intervals, beyond what chance makes of their coverage on few test rows."""
+        if self.coverage is None or abs(self.coverage - 0.8) <= max(RIGHT, 2 * self.spread):
+            return None
+        return NARROW if self.coverage < 0.8 else WIDE
 
-def verdict(scores: Mapping[str, Mapping[str, float]], names: Sequence[str], seeds: int) -> str:
-    """The best method against the best simpler method for every table, and the intervals; empty if there is no table.
+
+def verdict(scores: Mapping[str, Mapping[str, float]], names: Sequence[str], seeds: int) -> list[str]:
+    """Sentences: the best method against the best simpler one for every table, then the intervals; [] without a table.
 
     Validation rows choose both, where every method has an error there.
     scores: name of a method -> its metrics, means over at most `seeds` seeds. names: of all modalities.
     """
     if not (found := _best(scores, names)):
-        return ""
+        return []
     ahead = sum(filled.is_ahead for filled in found)
-    lead = f" (better than simpler methods on {ahead} of {len(found)})" if len(found) > 1 else ""
-    said = "; ".join(filled.said for filled in found)
-    doubt = " With a single seed, small differences may be chance." if seeds == 1 else ""
-    return f"Filling in tables{lead}: {said}.{_intervals(found)}{doubt}"
+    sentences = [f"{filled.said}." for filled in found]
+    if len(found) > 1:
+        sentences.insert(0, f"better than simpler methods on {ahead} of {len(found)}.")
+    doubt = "With a single seed, small differences may be chance." if seeds == 1 else ""
+    return [f"Filling in tables: {sentences[0]}", *sentences[1:], *filter(None, (_intervals(found), doubt))]
 
 
 def in_short(scores: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> str:
@@ -119,13 +129,19 @@ def _filled(method: str, metrics: Mapping[str, float], names: Sequence[str]) -> 
         plain = {BY[name]: metrics[key] for name in BY if (key := keys.imputation_by(name, target)) in metrics}
         chosen = {BY[name]: metrics.get(keys.imputation_by(name, target, "validation"), math.inf) for name in BY}
         doubts = {BY[name]: _doubt(metrics, name, target) for name in BY}
-        for given, (error, coverage) in _errors(metrics, target).items():
+        for given, error in _errors(metrics, target).items():
             if plain:
                 baseline = min(plain, key=lambda name: (chosen[name], plain[name]))  # by validation rows, if it can be
                 from_all = given == keys.joined(keys.all_but(target, names)) and len(names) > 2
                 where = target if from_all else f"{target} given {given.replace('+', ' and ')}"
-                held = metrics.get(keys.imputation((given,), target, "validation"))
-                yield Filled(method, where, error, baseline, plain[baseline], coverage, doubts[baseline], held)
+                held, coverage, spread = (
+                    metrics.get(keys.imputation((given,), target, score))
+                    for score in ("validation", "coverage", "coverage_se")
+                )
+                yield Filled(
+                    *(method, where, error, baseline, plain[baseline], coverage, doubts[baseline], held),
+                    spread=spread or 0.0,
+                )
 
 
 def _doubt(metrics: Mapping[str, float], baseline: str, target: str) -> float:
@@ -134,21 +150,20 @@ def _doubt(metrics: Mapping[str, float], baseline: str, target: str) -> float:
     return metrics.get(error, math.inf if gain in metrics else 0.0)
 
 
-def _errors(metrics: Mapping[str, float], target: str) -> dict[str, tuple[float, float | None]]:
-    """given -> error and coverage of a target."""
+def _errors(metrics: Mapping[str, float], target: str) -> dict[str, float]:
+    """given -> error of a target."""
     parts = {key: key.split("/") for key in metrics if key.startswith("imputation/")}
     return {
-        part[1]: (metrics[key], metrics.get(keys.of(keys.stem(key), "coverage")))
+        part[1]: metrics[key]
         for key, part in parts.items()
         if part[2:] == [target, "rmse"] and part[1] not in keys.BASELINES
     }
 
 
 def _intervals_in_short(found: Sequence[Filled]) -> str:
-    held = [filled.coverage for filled in found if filled.coverage is not None]
-    if not held:
+    if all(filled.coverage is None for filled in found):
         return ""
-    faults = " and some ".join(_faults(held))
+    faults = " and some ".join(_faults(found))
     return f"; some 80 % intervals are {faults}" if faults else "; 80 % intervals hold what they should"
 
 
@@ -158,10 +173,13 @@ def _intervals(found: Sequence[Filled]) -> str:
         return ""
     low, high = min(held), max(held)
     span = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
-    faults = _faults(held)
+    doubt = 2 * max(filled.spread for filled in found)
+    within = f" (95 %: ± {doubt:.2f}{' at most' * (len(held) > 1)})" if doubt else ""
+    faults = _faults(found)
     judged = f"but some are {' and some '.join(faults)}" if faults else "as they should"
-    return f" 80 % intervals hold {span} of the truth on test rows, {judged}."
+    return f"80 % intervals hold {span} of the truth on test rows{within}, {judged}."
 
 
-def _faults(held: Sequence[float]) -> list[str]:
-    return ["too narrow"] * (min(held) < 0.8 - RIGHT) + ["wider than necessary"] * (max(held) > 0.8 + RIGHT)
+def _faults(found: Sequence[Filled]) -> list[str]:
+    there = {filled.interval_fault for filled in found}
+    return [fault for fault in (NARROW, WIDE) if fault in there]

@@ -1,14 +1,14 @@
 """Many runs on one store: the same command again does only what is missing."""
 
 import time
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -60,10 +60,15 @@ TUPLE_FIELDS = ("only", "validation_fraction", "likelihood", "library", "likelih
 
 @dataclass(frozen=True)
 class _Task:
-    """What a worker process is told. plugins: files that it has to load first. deadline: as `time.time` counts."""
+    """What a worker process is told.
+
+    chosen: settings of `config` that the data have chosen. plugins: files that it has to load first. deadline: as
+    `time.time` counts.
+    """
 
     run_id: str
     config: RunConfig
+    chosen: Mapping[str, Any]
     store: Path
     retries: bool
     plugins: tuple[str, ...]
@@ -75,7 +80,7 @@ class _TimeIsUp(Exception):
 
 
 def sweep(
-    configs: Sequence[RunConfig],
+    configs: Sequence[RunConfig | Plan],
     store: RunStore,
     *,
     workers: int | None = 1,
@@ -107,7 +112,7 @@ def sweep(
     _make_judges(wanted, watcher)
     run_ids = list(dict.fromkeys(plan.run_id for plan in plans))
     told = (store.root.absolute(), retry_failed, plugins.loaded(), deadline)
-    todo = {plan.run_id: _Task(plan.run_id, plan.config, *told) for plan in wanted}
+    todo = {plan.run_id: _Task(plan.run_id, plan.config, plan.chosen, *told) for plan in wanted}
     cost = {} if minutes is None else _costs(todo, store)
     known: dict[str, Record] = {}  # another sweep may do a failed run again, and its record is gone for a while
 
@@ -271,7 +276,7 @@ def _steps(task: _Task) -> Generator[None, None, int]:
     store = RunStore(task.store)
     try:
         plugins.load_all(task.plugins)
-        plan = make_plan(task.config)
+        plan = replace(make_plan(task.config), chosen=task.chosen)  # its config leaves the data nothing to choose
         if plan.run_id != task.run_id:
             raise InputError("its data or a plug-in changed while the sweep was under way; start the sweep again")
         taken = steps_of(plan, store, wait=False, retries=task.retries)

@@ -6,7 +6,7 @@ from functools import cached_property, reduce
 
 import numpy as np
 
-from polyvae.errors import InputError
+from polyvae.errors import InputError, choices
 from polyvae.theory.information import Entropies, check_names, check_table, entropies
 
 MOST_AXES = 32  # of an array in any NumPy
@@ -119,7 +119,7 @@ GENERATORS: dict[str, Callable[..., DiscreteLaw]] = {
 def generator(kind: str, modalities: int = 3, symbols: int = 2, seed: int = 0) -> DiscreteLaw:
     """The certified law of that kind. Raises InputError for an unknown kind or sizes below 1 or beyond 10^7 cells."""
     if kind not in GENERATORS:
-        raise InputError(f"unknown generator {kind!r}; choose one of {', '.join(GENERATORS)}")
+        raise InputError(f"unknown generator {kind!r}; {choices(kind, GENERATORS)}")
     if modalities < 1 or symbols < 1 or seed < 0:
         sizes = f"{modalities}, {symbols}, {seed}"
         raise InputError(f"a generator needs modalities and symbols >= 1 and seed >= 0, got {sizes}")

@@ -13,9 +13,12 @@ from typing import Literal, NamedTuple
 from polyvae.paper.claims.after import AFTER, LATER
 from polyvae.paper.claims.measures import ABSENT, CLAIMS, Claim, Fact, Part
 from polyvae.paper.claims.statistics import LEVEL, Test, holm
+from polyvae.paper.names import DATASETS, METHODS
 from polyvae.runs.record import Record
 
-__all__ = ["AFTER", "CLAIMS", "LATER", "Claim", "Fact", "Part", "Test", "Verdict", "judge"]
+__all__ = ["AFTER", "CLAIMS", "LATER", "Claim", "Fact", "Part", "Test", "Verdict", "judge", "judge_later"]
+
+AFTER_THE_PAPER = f"After the paper: the same, asked of {METHODS[LATER].full}"  # the title of what `judge_later` finds
 
 Outcome = Literal["holds", "does not hold", "not decided"]
 
@@ -51,6 +54,13 @@ def judge(records: Iterable[Record], claims: Sequence[Claim] = CLAIMS) -> list[V
     return [
         _verdict(claim, measured[claim.name], adjusted.get(claim.name), against.get(claim.name)) for claim in claims
     ]
+
+
+def judge_later(records: Iterable[Record]) -> list[Verdict]:
+    """A verdict on the claims of `AFTER`; [] where there are no runs of that method on the paper's data sets."""
+    known = list(records)
+    there = any(run.config.method == LATER and run.config.dataset in DATASETS for run in known)
+    return judge(known, AFTER) if there else []
 
 
 def _verdict(claim: Claim, parts: Sequence[Part | Fact], p: float | None, against: float | None) -> Verdict:

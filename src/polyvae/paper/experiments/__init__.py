@@ -8,7 +8,7 @@ from typing import Any
 
 from polyvae import files
 from polyvae.config import RunConfig
-from polyvae.errors import InputError
+from polyvae.errors import InputError, choices
 from polyvae.paper.experiments import beyond, birds, methods, normal, polymnist, quick, solved
 from polyvae.paper.experiments.common import PRESETS
 from polyvae.registry import Origin, entries_from
@@ -47,12 +47,12 @@ def configs_of(name_or_file: str, preset: str | None = None) -> list[RunConfig]:
     """
     if name_or_file in EXPERIMENTS:
         if preset not in (None, *PRESETS):
-            raise InputError(f"no preset {preset!r}; choose {', '.join(PRESETS)}")
+            raise InputError(f"no preset {preset!r}; {choices(preset, PRESETS)}")
         return _call(EXPERIMENTS[name_or_file], name_or_file, preset)
     path = Path(name_or_file)
     if path.suffix != ".py" or not path.is_file():
         raise InputError(
-            f"no experiment {name_or_file!r}; choose {', '.join(EXPERIMENTS)}, or a .py file with configs()"
+            f"no experiment {name_or_file!r}; {choices(name_or_file, EXPERIMENTS)}, or a .py file with configs()"
         )
     try:
         with entries_from(Origin(str(path.absolute()), files.sha256(path))):  # it may be a plug-in, too
