@@ -64,7 +64,7 @@ def evaluation_of(plan: Plan, objective: BatchLoss | None = None, say: Say = lam
     objective: of the trained model, in nats. say: is told what is under way.
     Raises InputError when a metric asks for an extractor that is not at hand, before anything is measured.
     """
-    train, config = plan.train, plan.config
+    train, config = plan.train.held(plan.config.data_seed), plan.config
     needs = {METRICS[name].needs for name in plan.metrics}
     at_hand = {name: source.load() for name, source in pretrained.EXTRACTORS.items() if name in needs}
     extras: dict[str, Any] = {"extractors": at_hand}
