@@ -55,7 +55,8 @@ def judge_of(plan: Plan, say: Say) -> Judge | AttributeJudge | None:
         return judge_for(whole, plan.whole_test, device=plan.device)
     if plan.attributes:
         return attribute_judge_for(plan.whole_train, plan.attributes, device=plan.device)
-    return labelled_judge_for(plan.whole_train, plan.whole_test, device=plan.device)
+    train, test = (data.held(plan.config.data_seed) for data in (plan.whole_train, plan.whole_test))
+    return labelled_judge_for(train, test, device=plan.device)
 
 
 def evaluation_of(plan: Plan, objective: BatchLoss | None = None, say: Say = lambda text: None) -> Evaluation:

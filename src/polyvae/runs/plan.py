@@ -39,8 +39,8 @@ class Plan:
     content: identity of the whole data set, for those who compare runs; identity: what the run id adds to the config.
     chosen: settings of `config` that the data have chosen, since nobody else did.
     rows_at: epoch -> training data of that epoch (new ones for fresh pairing). validation, test: held-out data. All
-    lie on `device`; training rows may be in files, and then a sample of the others is held (`MultimodalDataset.held`).
-    whole_train, whole_test: with the modalities that the run leaves out.
+    lie on `device`. Where rows are in files, those for validation and test are the sample that is held in memory.
+    whole_train, whole_test: all of them, with the modalities that the run leaves out.
     attributes: what captions name. sampler: the data set's generator, if it has one.
     """
 
@@ -147,14 +147,12 @@ def make_plan(
             row = int((~covered).nonzero()[0])
             raise InputError(f"{split} row {row} has nothing that a term of S encodes; {UNCOVERED}")
     identity = _identity(config, train, test, by_content, method, blueprint, settings)
-    content = rows.identity_of(whole_train, whole_test, by_content)
     train, validation = rows.with_validation(train, config, is_own)
-    whole_train, whole_test, test = (part.held(config.data_seed) for part in (whole_train, whole_test, test))
     _check_pseudo_inputs(settings, train)
     plan = Plan(
         config=config,
         run_id=config.run_id(identity),
-        content=content,
+        content=rows.identity_of(whole_train, whole_test, by_content),
         identity=identity,
         chosen=chosen,
         method=method,
@@ -162,7 +160,7 @@ def make_plan(
         blueprint=blueprint,
         rows_at=rows.rows_by_epoch(rows.on_device(train, device), config, sampler),
         validation=None if validation is None else rows.on_device(validation.held(config.data_seed), device),
-        test=rows.on_device(test, device),
+        test=rows.on_device(test.held(config.data_seed), device),
         whole_train=whole_train,
         whole_test=whole_test,
         attributes=attributes,
