@@ -6,7 +6,7 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -54,6 +54,20 @@ def open_npy(path: Path) -> Array:
             f"{path} is too large to be read at once, and lies column by column; save numpy.ascontiguousarray of it"
         )
     return FileRows(path, start, shape[0], dtype, shape[1:], dtype, shape)
+
+
+def write_npy(path: Path, parts: Iterable[np.ndarray], rows: int) -> None:
+    """Writes the parts of an array of `rows` rows, one after the other."""
+    with path.open("wb") as file:
+        for index, part in enumerate(parts):
+            if not index:
+                write_header(file, part.dtype, (rows, *part.shape[1:]))
+            file.write(np.ascontiguousarray(part).data)
+
+
+def write_header(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """What a .npy file begins with; the values follow, row by row."""
+    npy.write_array_header_1_0(file, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -119,8 +133,8 @@ def check_memory(path: Path, asked: int) -> None:
     """Raises InputError for more than `most_memory`."""
     if asked > (most := most_memory()):
         raise InputError(
-            f"{path} holds arrays of {asked / 1e9:,.1f} GB, and this machine can take {most / 1e9:,.1f} GB; use fewer rows "
-            "or smaller types, or save each modality as NAME.npy in one folder, from which rows are read by batch"
+            f"{path} holds arrays of {asked / 1e9:,.1f} GB, and this machine can take {most / 1e9:,.1f} GB; use fewer "
+            "rows or smaller types, or save each modality as NAME.npy in one folder, from which rows are read by batch"
         )
 
 

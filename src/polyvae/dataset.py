@@ -18,7 +18,7 @@ from polyvae.file_rows import FileRows, parts
 from polyvae.modality import Batch, Modality
 from polyvae.noise import derive_seed
 
-MOST_HELD = 2**25  # values of rows in files, where rows must be held
+MOST_HELD, MOST_HELD_ROWS = 2**24, 10_000  # values of rows in files, and rows, where they must be held
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,11 +163,11 @@ class MultimodalDataset:
         return self.mapped(lambda tensor: tensor[places], ids=ids, groups=groups, in_files=in_files)
 
     def held(self, seed: int = 0) -> "MultimodalDataset":
-        """Rows in memory: of rows in files as many as have 2^25 values, drawn by `seed`; else these rows."""
+        """Rows in memory: of rows in files at most 10,000 and 2^24 values, drawn by `seed`; else these rows."""
         if not self.in_files:
             return self
         width = sum(math.prod(modality.stored_shape) for modality in self.modalities)
-        chosen = self.rows(chosen_rows(len(self), max(1, MOST_HELD // width), seed))
+        chosen = self.rows(chosen_rows(len(self), max(1, min(MOST_HELD // width, MOST_HELD_ROWS)), seed))
         values = {name: chosen._taken(name, slice(None)) for name in chosen.names}
         return replace(chosen, values=values, in_files={})
 

@@ -24,7 +24,8 @@ class FileRows:
     """Rows of a .npy file. It stands for the array of them: indexed, it reads them.
 
     start: of the first row, in bytes. held: rows in the file. kind, inner: type and shape of a row there. dtype, shape:
-    of what stands for them. at: (row,), which rows of the file these are, in this order; None: all of them.
+    of what stands for them. at: (row,), which rows of the file these are, in this order; None: all of them; -1: none,
+    which is a row of NaN.
     """
 
     path: Path
@@ -53,6 +54,8 @@ class FileRows:
         found = np.empty((len(places), *self.inner), self.kind)
         if found.size:
             self._read(places, found.reshape(-1).view(np.uint8).data)
+            if (places < 0).any():
+                found[places < 0] = np.nan
         return found.reshape(len(places), *self.shape[1:]).astype(self.dtype, copy=False)
 
     def chosen(self, rows: Places) -> "FileRows":
@@ -70,7 +73,8 @@ class FileRows:
             return
         size = self._row_size
         with self.path.open("rb", buffering=0) as file:
-            for place in np.sort(self._places(rows)).tolist():
+            places = self._places(rows)
+            for place in np.sort(places[places >= 0]).tolist():
                 os.posix_fadvise(file.fileno(), self.start + place * size, size, os.POSIX_FADV_WILLNEED)
 
     @property
@@ -87,9 +91,11 @@ class FileRows:
     def _read(self, places: np.ndarray, into: memoryview) -> None:
         """Neighbours in the file are read at once, and all in its order."""
         size, order = self._row_size, np.argsort(places, kind="stable")
-        steps = (np.diff(places[order]) != 1) | (np.diff(order) != 1)
-        firsts = np.flatnonzero(np.concatenate([[True], steps]))
-        counts = np.diff([*firsts.tolist(), len(places)])
+        order = order[places[order] >= 0]
+        is_first = np.ones(len(order), bool)
+        is_first[1:] = (np.diff(places[order]) != 1) | (np.diff(order) != 1)
+        firsts = np.flatnonzero(is_first)
+        counts = np.diff([*firsts.tolist(), len(order)])
         try:
             with self.path.open("rb", buffering=0) as file:
                 for to, count in zip(order[firsts].tolist(), counts.tolist(), strict=True):
@@ -117,3 +123,8 @@ def parts(array: Array, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
     count = len(array) if rows is None else len(rows)
     for start in range(0, count, size):
         yield array[slice(start, start + size) if rows is None else rows[start : start + size]]
+
+
+def thinned(array: FileRows, rows: np.ndarray) -> np.ndarray:
+    """Every n-th of `rows`, so that they have at most 2^22 values."""
+    return rows[:: -(-len(rows) * prod(array.shape[1:]) // MOST) or 1]

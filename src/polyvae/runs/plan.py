@@ -87,9 +87,12 @@ class Plan:
 
     @property
     def is_said(self) -> str:
-        """The settings that the data have chosen, in one line; empty for none."""
+        """The settings that the data have chosen, and how rows are read, in one line; empty for none."""
         rows = {"train": len(self.train), "validate": len(self.validation or ()), "test": len(self.test)}
-        return said(self.chosen, self.config, rows) if self.chosen else ""
+        parts = [said(self.chosen, self.config, rows)] if self.chosen else []
+        if self.train.in_files:
+            parts.append(f"rows are read from files by batch; {rows['test']:,} test rows are scored")
+        return "; ".join(parts)
 
     def lack(self, metric: str) -> str | None:
         """What the data lack for a metric, or None."""

@@ -104,7 +104,7 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
         "split": split,
         "seed": seed,
         "rows": {"train": len(train), "test": len(test), "used": len(chosen)},
-        "description": {m.name: taken_as(m) for m in specs},
+        "description": {m.name: taken_as(m) + ", read by batch" * (m.name in in_files) for m in specs},
         "warnings": {name: text for name, text in warnings.items() if text},
         "networks": {name: entry["network"] for name, entry in description.items() if "network" in entry},
     }

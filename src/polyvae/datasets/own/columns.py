@@ -11,7 +11,7 @@ from torch import Tensor
 from polyvae import likelihoods
 from polyvae.datasets.own.doubts import Names, spread_of
 from polyvae.errors import InputError
-from polyvae.file_rows import MOST, Array, FileRows, parts
+from polyvae.file_rows import Array, FileRows, parts, thinned
 from polyvae.likelihoods import Form
 from polyvae.modality import Modality, Standardise, text_modality
 from polyvae.text import LENGTH, Vocabulary, tokenise
@@ -282,8 +282,8 @@ def _robust(spec: Modality, table: Array, rows: np.ndarray) -> Standardise:
     Of rows in a file every n-th counts, so that 2^22 values are held: no part has the median of the whole.
     """
     whole = _moments(spec, table, rows)
-    step = -(-len(rows) * table.shape[1] // MOST) if isinstance(table, FileRows) else 1
-    median, spread = spread_of(table[rows[::step]].astype(np.float64))
+    held = thinned(table, rows) if isinstance(table, FileRows) else rows
+    median, spread = spread_of(table[held].astype(np.float64))
     sd = np.where(spread > 0, spread, whole.sd)
     units = tuple(median.tolist()), tuple(np.where(sd > 0, sd, 1.0).tolist())
     return Standardise(*units, CLIPPED, _from_zero(whole.least))

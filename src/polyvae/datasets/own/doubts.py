@@ -7,7 +7,7 @@ import numpy as np
 
 from polyvae.datasets.own.missing import AS_TEXT
 from polyvae.datasets.own.parts import called
-from polyvae.file_rows import MOST, Array, FileRows
+from polyvae.file_rows import Array, FileRows, thinned
 from polyvae.modality import Modality, Standardise
 from polyvae.text import Vocabulary, tokenise
 
@@ -56,7 +56,7 @@ def doubts(
     at = None
     if isinstance(array, FileRows):
         here = np.flatnonzero(present) if train is None else train[present[train]]
-        at = np.sort(here)[:: -(-len(here) * (array.size // len(array)) // MOST) or 1]
+        at = thinned(array, np.sort(here))
         array, present, train = array[at], np.ones(len(at), bool), None if train is None else np.arange(len(at))
     if array.dtype.kind == "U":
         long = _of_text(modality.vocabulary, array, present) if modality.vocabulary else []

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from polyvae import files
+from polyvae import archives, files
 from polyvae.datasets.own.readers.content import HEADINGS, Headings
 from polyvae.datasets.own.readers.omics import FORMATS as OMICS
 from polyvae.datasets.own.readers.omics import needs_extra
@@ -109,8 +109,7 @@ def write_parts(path: Path, parts: Iterable[Arrays], rows: int, whole: Arrays) -
                 if key not in opened:
                     temporary = stack.enter_context(files.atomic(path / f"{key}.npy"))
                     opened[key] = stack.enter_context(temporary.open("wb"))
-                    header = {"descr": array.dtype.str, "fortran_order": False, "shape": (rows, *array.shape[1:])}
-                    np.lib.format.write_array_header_1_0(opened[key], header)
+                    archives.write_header(opened[key], array.dtype, (rows, *array.shape[1:]))
                 opened[key].write(np.ascontiguousarray(array).data)
         for key, values in whole.items():
             with files.atomic(path / f"{key}.npy") as temporary, temporary.open("wb") as file:
