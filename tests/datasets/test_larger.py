@@ -3,21 +3,22 @@
 import os
 import re
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from polyvae import archives, file_rows, run
+from polyvae import archives, dataset, file_rows, run
+from polyvae.cli import main, use
 from polyvae.config import RunConfig
 from polyvae.datasets import load
 from polyvae.datasets.own.columns import interpret
 from polyvae.datasets.own.new_rows import load_like
 from polyvae.errors import InputError
 from polyvae.file_rows import FileRows, parts
-
-SHORT = {"epochs": 2, "batch_size": 32, "latent_dim": 3, "learning_rate": 1e-3, "metrics": "bound,imputation"}
+from polyvae.runs.plan import make_plan
 
 
 def own(rows=240):
@@ -66,11 +67,10 @@ def test_rows_of_a_file_are_those_of_the_array(tmp_path, dtype, monkeypatch):
     order, mask = rng.permutation(30)[:17], rng.random(30) > 0.5
     for places in (order, mask, slice(4, 9), slice(None), slice(3, 3), np.array([5, 5, 2]), order[:0]):
         assert np.array_equal(rows[places], array[places])
-        assert np.array_equal(rows.chosen(places)[:], array[places])
-        assert np.array_equal(
-            rows.chosen(order)[places[:17] if places is mask else slice(2)],
-            array[order][places[:17] if places is mask else slice(2)],
-        )
+        chosen = rows.chosen(places)
+        assert np.array_equal(chosen[:], array[places])
+        assert np.array_equal(chosen[::2][:3], array[places][::2][:3])
+    assert np.array_equal(rows.chosen(order)[np.array([3, 0])], array[order][[3, 0]])
     wide = rows.stored(np.float32, (6,))
     assert np.array_equal(wide[order], array[order].reshape(17, 6).astype(np.float32))
     rows.expect(order)  # what it does cannot be seen
@@ -109,7 +109,8 @@ def test_rows_in_files_are_the_same_data(tmp_path, split, scaling, monkeypatch):
     if scaling == "standard":  # medians are of fewer rows where fewer are held
         monkeypatch.setattr(file_rows, "MOST", 100)
     files = load("arrays", data=folder, split=split, scaling=scaling)
-    assert set(files.in_files) == {"genes", "protein", "photo"} and not memory.in_files
+    assert set(files.in_files) == {"genes", "protein", "photo"}
+    assert not memory.in_files
     assert files.modalities == memory.modalities  # means and deviations to the last bit
     assert files.fingerprint == memory.fingerprint
     assert files.info["warnings"] == memory.info["warnings"]
@@ -119,46 +120,115 @@ def test_rows_in_files_are_the_same_data(tmp_path, split, scaling, monkeypatch):
         assert all(
             value.allclose(other.values[name], equal_nan=True, rtol=0, atol=0) for name, value in one.values.items()
         )
-    assert files.held().fingerprint == memory.fingerprint and not files.held().in_files
+    assert files.held().fingerprint == memory.fingerprint
+    assert not files.held().in_files
     new = load_like(folder, files.modalities)
     assert set(new.in_files) == set(files.in_files)
     whole = torch.arange(len(new)).flip(0)
-    everything = load_like({k: v for k, v in own().items()}, memory.modalities)
+    everything = load_like(own(), memory.modalities)
     assert all(
         value.allclose(everything.batch(whole).values[name], equal_nan=True, rtol=0, atol=0)
         for name, value in new.batch(whole).values.items()
     )
 
 
-def test_a_run_is_the_same_run_on_rows_in_files(tmp_path, monkeypatch):
-    folder = saved(tmp_path / "own", own() | {"photo": own()["photo"].reshape(-1, 64)})
-    config = RunConfig(dataset="arrays", data=str(folder), method="mopoe", **SHORT)
-    memory = run(config, tmp_path / "memory")
-    monkeypatch.setenv("POLYVAE_MEMORY", "5e-6")
-    monkeypatch.setattr(file_rows, "MOST", 100)
-    files = run(config, tmp_path / "files")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(a folder of tables, a store with a run on them in memory)."""
+    folder = tmp_path_factory.mktemp("larger")
+    tables = saved(folder / "own", {name: array for name, array in own(120).items() if name != "photo"})
+    np.save(tables / ".ids.npy", np.array([f"c{row}" for row in range(120)]))
+    return tables, run(config_of(tables), folder / "store")
+
+
+def config_of(folder):
+    sizes = {"epochs": 2, "batch_size": 32, "latent_dim": 2, "learning_rate": 1e-3}
+    return RunConfig(dataset="arrays", data=str(folder), metrics="bound", **sizes)
+
+
+def test_a_run_is_the_same_run_on_rows_in_files(trained, tmp_path, small_memory):
+    folder, memory = trained
+    assert load("arrays", data=folder).in_files
+    files = run(config_of(folder), tmp_path)
     assert files.run_id == memory.run_id
     assert files.record.resolved.sha256 == memory.record.resolved.sha256
     assert files.metrics == pytest.approx(memory.metrics, nan_ok=True)
     assert files.notes == memory.notes
 
 
-@pytest.mark.parametrize("rows", [2000, 8000])
-def test_memory_does_not_grow_with_rows(tmp_path, rows, monkeypatch):
-    """NumPy tells tracemalloc what it allocates, so what reading and a pass over all batches hold at most is known."""
-    monkeypatch.setenv("POLYVAE_MEMORY", "1e-3")
-    monkeypatch.setattr(file_rows, "MOST", 5000)
-    wide = np.random.default_rng(0).standard_normal((rows, 250)).astype(np.float32)
-    folder = saved(tmp_path / "own", {"a": wide, "b": wide[:, ::-1].copy()})
-    del wide
+@pytest.mark.parametrize("block", [10**6, 150])
+def test_codes_and_what_is_imputed_are_written_in_parts(trained, tmp_path, small_memory, monkeypatch, block):
+    """One part holds what the rows in memory have; in several, draws differ, and nothing else does."""
+    folder, memory = trained
+    place = [memory.run_id, "--store", str(memory.folder.parent), "--data", str(folder), "--quiet"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(use, "BLOCK", block)
+    main(["impute", *place, "--draws", "40"])
+    main(["embed", *place])
+    monkeypatch.setenv("POLYVAE_MEMORY", "1")
+    main(["impute", *place, "--draws", "40", "--out", "whole.npz"])
+    main(["embed", *place, "--out", "whole"])
+    monkeypatch.setattr(file_rows, "MOST", 10**6)
+    codes = {name: np.load(name / "codes.npy") for name in map(Path, ("codes", "whole"))}
+    assert np.allclose(codes[Path("codes")], codes[Path("whole")], atol=1e-6)
+    assert np.load("codes/.ids.npy")[:2].tolist() == ["c0", "c1"]
+    given = {key: np.load(folder / f"{key}.npy") for key in ("genes", "genes.mask", "protein", "label")}
+    with np.load("whole.npz") as whole:
+        parts_of = {path.name.removesuffix(".npy"): np.load(path) for path in Path("imputed").iterdir()}
+        assert set(parts_of) == set(whole.files)
+        for key, array in whole.items():
+            assert (parts_of[key].dtype, parts_of[key].shape) == (array.dtype, array.shape)
+            if block > 10**5 or key in ("label", ".ids", "protein", "protein.sd", "genes.mask"):
+                assert np.array_equal(parts_of[key], array)
+        seen = given["genes.mask"][:, None] & ~np.isnan(given["genes"])
+        assert np.array_equal(parts_of["genes"][seen], given["genes"][seen])
+        spread = whole["genes.sd"][~seen]
+        assert (np.abs(parts_of["genes"] - whole["genes"])[~seen] < 1.5 * spread).all()  # sqrt(2 / 40) sd, 6.7 times
+    monkeypatch.setenv("POLYVAE_MEMORY", "5e-6")
+    with pytest.raises(InputError, match=r"'genes' was filled in, as 'genes\.sd' beside it says, and is too large"):
+        load("arrays", data="imputed")
+
+
+def test_a_single_file_has_no_place_for_what_is_imputed_in_parts(trained, tmp_path, small_memory, capsys):
+    folder, memory = trained
+    place = [memory.run_id, "--store", str(memory.folder.parent), "--data", str(folder)]
+    with pytest.raises(SystemExit):
+        main(["impute", *place, "--out", str(tmp_path / "x.npz")])
+    assert "x.npz: name a folder, without an ending" in capsys.readouterr().err
+
+
+def test_what_must_be_held_is_a_sample(trained, small_memory, monkeypatch):
+    folder, _ = trained
+    monkeypatch.setattr(dataset, "MOST_HELD_ROWS", 8)
+    plan = make_plan(config_of(folder))
+    assert (len(plan.test), len(plan.validation), len(plan.train.held(0))) == (8, 8, 8)
+    assert len(plan.train) > 60
+    assert plan.test.fingerprint == make_plan(config_of(folder)).test.fingerprint
+    assert plan.is_said.endswith("rows are read from files by batch; 8 test rows are scored")
+
+
+def peak_of(folder, rows):
+    """Bytes that loading and a pass over all batches hold at most: NumPy tells tracemalloc what it allocates."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (rows, 3, 32, 32), dtype=np.uint8)
+    data = saved(folder / str(rows), {"a": pictures, "b": rng.standard_normal((rows, 20))})
+    del pictures
     tracemalloc.start()
-    data = load("arrays", data=folder, test_size=10)
-    for start in range(0, len(data), 100):
-        data.batch(torch.arange(start, min(start + 100, len(data))))
-    data.fingerprint  # noqa: B018
+    train = load("arrays", data=data, test_size=10)
+    assert set(train.in_files) == {"a", "b"}
+    for start in range(0, len(train), 50):
+        train.batch(torch.arange(start, min(start + 50, len(train))))
+    assert train.fingerprint
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 1.5e6 + 150 * rows  # 8,000 rows have 16 MB; ids, masks and orders have some bytes a row
+    return peak
+
+
+def test_memory_does_not_grow_with_rows(tmp_path, monkeypatch):
+    monkeypatch.setenv("POLYVAE_MEMORY", "1e-4")
+    monkeypatch.setattr(file_rows, "MOST", 2**12)
+    few, many = (peak_of(tmp_path, rows) for rows in (300, 1100))
+    assert many - few < 800 * 300  # a row has 3,232 bytes; ids, masks and orders have some
 
 
 def test_moments_do_not_depend_on_parts(monkeypatch):
@@ -170,7 +240,8 @@ def test_moments_do_not_depend_on_parts(monkeypatch):
     monkeypatch.setattr(file_rows, "MOST", 31)
     assert interpret("x", table, present, {}, train)[0] == whole
     seen = table[train[present[train]]].astype(float)
-    assert whole.transform.mean == tuple(np.nanmean(seen, 0)) and whole.transform.sd == tuple(np.nanstd(seen, 0))
+    assert whole.transform.mean == tuple(np.nanmean(seen, 0))
+    assert whole.transform.sd == tuple(np.nanstd(seen, 0))
 
 
 def test_bad_values_are_named_by_their_row(tmp_path, small_memory):
@@ -216,6 +287,6 @@ def test_single_columns_and_words_are_held(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     arrays = {"x": rng.standard_normal((200, 30)), "kind": np.array(["u", "v"] * 100), "age": rng.random(200)}
     data = load("arrays", data=saved(tmp_path / "own", arrays))
-    assert set(data.in_files) == {"x"} and set(data.values) == {"kind", "age"}
+    assert (set(data.in_files), set(data.values)) == ({"x"}, {"kind", "age"})
     assert data.names == ("age", "kind", "x")
     assert re.search("read by batch", data.info["description"]["x"])
