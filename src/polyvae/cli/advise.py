@@ -65,7 +65,6 @@ def advise(
         out_file(out)
     seed = seeded(data.data_seed)
     loaded = datasets.load(data.name, split="train", seed=seed, **datasets.options_of(data.name, data))
-    loaded = loaded.held(seed)
     if data.only is not None:
         loaded = loaded.select(listed(data.only))
     with Bar(quiet) as bar:

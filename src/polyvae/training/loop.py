@@ -168,9 +168,9 @@ class _Loop:
                     self._save(None)
 
     def _epoch(self, stage: TrainingStage) -> Generated[None]:
-        at, size, data = self.at, self.config.sizes.batch_size, self.rows(self.at.epoch)
+        at, size = self.at, self.config.sizes.batch_size
         with self.on_stream():
-            order = self._open(stage)
+            order, data = self._open(stage), self.rows(self.at.epoch)
         started = time.monotonic() - at.seconds
         for index in range(at.batch, batches_in(len(order), size)):
             with self.on_stream():
