@@ -53,7 +53,7 @@ def open_npy(path: Path) -> Array:
         raise InputError(
             f"{path} is too large to be read at once, and lies column by column; save numpy.ascontiguousarray of it"
         )
-    return FileRows(path, start, shape[0], dtype, shape[1:], dtype, shape)
+    return FileRows(path, start, dtype, shape[1:], dtype, shape)
 
 
 def write_npy(path: Path, parts: Iterable[np.ndarray], rows: int) -> None:

@@ -57,10 +57,8 @@ class MultimodalDataset:
         names = [m.name for m in self.modalities]
         if (reason := keys.collision(names)) is not None:
             raise InputError(f"data set {self.name!r}: {reason}")
-        if list(self.values) != [name for name in names if name not in self.in_files] or self.in_files.keys() - {
-            *names
-        }:
-            given = [*self.values, *self.in_files]
+        given = [*self.values, *self.in_files]
+        if list(self.values) != [name for name in names if name not in self.in_files] or len(given) != len(names):
             raise InputError(f"data set {self.name!r}: values for {given} but modalities {names}")
         rows = len(self.present)
         for modality in self.modalities:

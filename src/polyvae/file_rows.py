@@ -23,14 +23,12 @@ Places = np.ndarray | slice
 class FileRows:
     """Rows of a .npy file. It stands for the array of them: indexed, it reads them.
 
-    start: of the first row, in bytes. held: rows in the file. kind, inner: type and shape of a row there. dtype, shape:
-    of what stands for them. at: (row,), which rows of the file these are, in this order; None: all of them; -1: none,
-    which is a row of NaN.
+    start: of the first row, in bytes. kind, inner: type and shape of a row there. dtype, shape: of what stands for all
+    rows. at: (row,), which rows of the file these are, in this order, -1 for none, which is a row of NaN; None: all.
     """
 
     path: Path
     start: int
-    held: int
     kind: np.dtype
     inner: tuple[int, ...]
     dtype: np.dtype
@@ -56,7 +54,8 @@ class FileRows:
             self._read(places, found.reshape(-1).view(np.uint8).data)
             if (places < 0).any():
                 found[places < 0] = np.nan
-        return found.reshape(len(places), *self.shape[1:]).astype(self.dtype, copy=False)
+        with np.errstate(over="ignore"):  # as in memory: what overflows becomes infinite
+            return found.reshape(len(places), *self.shape[1:]).astype(self.dtype, copy=False)
 
     def chosen(self, rows: Places) -> "FileRows":
         """Some of the rows, in the order of `rows`; nothing is read."""

@@ -73,7 +73,12 @@ def test_rows_of_a_file_are_those_of_the_array(tmp_path, dtype, monkeypatch):
     assert np.array_equal(rows.chosen(order)[np.array([3, 0])], array[order][[3, 0]])
     wide = rows.stored(np.float32, (6,))
     assert np.array_equal(wide[order], array[order].reshape(17, 6).astype(np.float32))
-    rows.expect(order)  # what it does cannot be seen
+    told = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, start, size, advice: told.append((start, size, advice)))
+    rows.expect(order)
+    content, size = (tmp_path / "x.npy").read_bytes(), array[0].nbytes
+    assert {(size, os.POSIX_FADV_WILLNEED)} == {(width, advice) for _, width, advice in told}
+    assert [content[start : start + size] for start, _, _ in told] == [row.tobytes() for row in array[np.sort(order)]]
     assert [len(part) for part in parts(rows)] == [3] * 10
     assert np.array_equal(np.concatenate(list(parts(rows, order))), array[order])
 
@@ -146,10 +151,20 @@ def config_of(folder):
     return RunConfig(dataset="arrays", data=str(folder), metrics="bound", **sizes)
 
 
-def test_a_run_is_the_same_run_on_rows_in_files(trained, tmp_path, small_memory):
+def test_a_run_is_the_same_run_on_rows_in_files(trained, tmp_path, small_memory, monkeypatch):
     folder, memory = trained
-    assert load("arrays", data=folder).in_files
+    told, read, as_it_was = [], [], FileRows.__getitem__
+
+    def logged(rows, places):
+        read.extend([places.tolist()] if isinstance(places, np.ndarray) else [])
+        return as_it_was(rows, places)
+
+    monkeypatch.setattr(FileRows, "__getitem__", logged)
+    monkeypatch.setattr(FileRows, "expect", lambda rows, places: told.append((len(read), places.tolist())))
     files = run(config_of(folder), tmp_path)
+    batches = [(at, rows) for at, rows in told if len(rows) == 32]
+    assert batches
+    assert all(rows in read[at + 2 : at + 4] for at, rows in batches)  # after the batch of the step, of two tables
     assert files.run_id == memory.run_id
     assert files.record.resolved.sha256 == memory.record.resolved.sha256
     assert files.metrics == pytest.approx(memory.metrics, nan_ok=True)

@@ -25,13 +25,15 @@ def embed(model: ModelFlags, *, data: str | None = None, given: str | None = Non
     """Write the code of every row: the posterior mean of z, in the order of the rows, beside their ids and labels.
 
     .csv, .tsv, .parquet: columns z0, z1, ...; .npz: `codes` (row, dimension), `.ids` and `label`; .h5ad, .h5mu: a copy
-    of what came in, with obsm["X_polyvae"]. A row that has nothing of what is given has no code: NaN. Of a model with
-    private codes it is the shared one.
+    of what came in, with obsm["X_polyvae"]. A folder (--out without an ending) has the arrays of .npz as .npy files; of
+    data that are larger than memory it is the only form. A row that has nothing of what is given has no code: NaN. Of a
+    model with private codes it is the shared one.
 
     Args:
         data: The rows, as `run` takes them. Default: the run's test rows.
         given: Comma-separated modalities that rows are known by. Default: all that a row has.
-        out: File to write. Default: codes.parquet, or codes and the ending of the data where they are .h5ad or .h5mu.
+        out: File or folder to write. Default: codes.parquet, or codes and the ending of the data where they are .h5ad
+            or .h5mu.
     """
     vae = joint(model.load(out=out))
     names = list(vae.names) if given is None else listed(given)
