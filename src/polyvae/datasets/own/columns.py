@@ -47,7 +47,7 @@ def interpret(
         if not _is_classes(name, array[present], entry.get("likelihood")):
             return _text(name, array, present, entry, train, text_length)
         array, names = _numbered(array, present)
-    _check_finite(name, array, present)
+    has_gaps = _has_gaps(name, array, present)
     wanted = entry.get("likelihood")
     if array.ndim > 2:
         stored, kind, scale = _image(name, array, present), "laplace", likelihoods.SCALE
@@ -61,7 +61,6 @@ def interpret(
     else:
         stored, scale = _as_table(array), None
         kind = _table_kind(stored, present)
-    has_gaps = stored.dtype.kind == "f" and any(np.isnan(seen).any() for seen in _seen(stored, present))
     if wanted is not None:
         for seen in _seen(stored, present):
             known = np.nan_to_num(seen) if has_gaps else seen
@@ -156,15 +155,18 @@ def _as_table(array: Array) -> Array:
         return array.reshape(len(array), -1).astype(np.float32)
 
 
-def _check_finite(name: str, array: Array, present: np.ndarray) -> None:
+def _has_gaps(name: str, array: Array, present: np.ndarray) -> bool:
+    """Whether single values are missing in rows that are present. Raises InputError for others that are not finite."""
     if array.dtype.kind != "f":
-        return
-    first = 0
+        return False
+    first, has_gaps = 0, False
     for part in parts(array):
+        here = present[first : first + len(part)]
         with np.errstate(over="ignore"):
             table = part.reshape(len(part), -1).astype(np.float32, copy=False)
-        finite = np.isfinite(table) | (np.isnan(table) & (array.ndim <= 2))
-        wrong = np.flatnonzero(present[first : first + len(part)] & ~finite.all(1))
+        gaps = np.isnan(table) & (array.ndim <= 2)
+        finite = np.isfinite(table) | gaps
+        wrong = np.flatnonzero(here & ~finite.all(1))
         if len(wrong):
             what = "infinite or beyond float32" if array.ndim <= 2 else "NaN, infinite or beyond float32"
             some = f"{int((~finite[wrong[0]]).sum())} of {finite.shape[1]}"
@@ -173,7 +175,8 @@ def _check_finite(name: str, array: Array, present: np.ndarray) -> None:
                 f"observed; fill them in, or give a mask '{name}.mask' (Bool per row, False where the whole modality "
                 "is missing)"
             )
-        first += len(part)
+        first, has_gaps = first + len(part), has_gaps or bool(gaps[here].any())
+    return has_gaps
 
 
 def _image(name: str, array: Array, present: np.ndarray) -> Array:
