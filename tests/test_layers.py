@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "polyvae"
 # Rooms (folders and single files of the package) from the ground up; each knows only those below its own row.
 LAYERS = (
     {"errors", "waiting"},
-    {"schema", "escapes"},
+    {"schema", "escapes", "file_rows"},
     {"archives", "files", "registry", "keys"},
     {"config", "noise", "threads", "subsets", "likelihoods", "options", "plugins", "intervals"},
     {"gaussian", "text", "theory"},

@@ -6,7 +6,7 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.lib import format as npy
 from PIL import Image
 
 from polyvae.errors import InputError
+from polyvae.file_rows import Array, FileRows
 
 ENCRYPTED = 1  # the bit of a zip member's flags
 PACKED, LARGE = 200, 2**28  # more bytes than LARGE out of PACKED times fewer are a bomb, or had better not be packed
@@ -35,6 +36,38 @@ def read_npy(path: Path) -> np.ndarray:
             return _array(file, held)
         except UNREADABLE as error:
             raise InputError(f"{path} is no readable table ({error}); save it with numpy.save") from error
+
+
+def open_npy(path: Path) -> Array:
+    """The rows of a .npy file, left there if each has several values. Raises InputError as `read_npy` does."""
+    with _opened(path) as file:
+        try:
+            held = path.stat().st_size
+            shape, is_by_column, dtype = _header(file, held)
+            start = file.tell()
+        except UNREADABLE as error:
+            raise InputError(f"{path} is no readable table ({error}); save it with numpy.save") from error
+    if prod(shape[1:]) == 1 or dtype.kind not in "biuf":
+        return read_npy(path)
+    if is_by_column:
+        raise InputError(
+            f"{path} is too large to be read at once, and lies column by column; save numpy.ascontiguousarray of it"
+        )
+    return FileRows(path, start, dtype, shape[1:], dtype, shape)
+
+
+def write_npy(path: Path, parts: Iterable[np.ndarray], rows: int) -> None:
+    """Writes the parts of an array of `rows` rows, one after the other."""
+    with path.open("wb") as file:
+        for index, part in enumerate(parts):
+            if not index:
+                write_header(file, part.dtype, (rows, *part.shape[1:]))
+            file.write(np.ascontiguousarray(part).data)
+
+
+def write_header(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """What a .npy file begins with; the values follow, row by row."""
+    npy.write_array_header_1_0(file, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -84,13 +117,24 @@ def check_unpacked(place: str, size: int, packed: int) -> None:
         )
 
 
+def most_memory() -> int:
+    """Bytes that data may take: $POLYVAE_MEMORY (in GB), else half of this machine's memory, since they are copied once
+    on their way. Raises InputError for a value that is no number."""
+    given = os.environ.get("POLYVAE_MEMORY")
+    if given is None:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    try:
+        return int(1e9 * float(given))
+    except (ValueError, OverflowError):
+        raise InputError(f"POLYVAE_MEMORY is {given!r}; give a number of gigabytes, such as 8") from None
+
+
 def check_memory(path: Path, asked: int) -> None:
-    """Raises InputError beyond half of this machine's memory: data are copied once on their way."""
-    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    if asked > most:
+    """Raises InputError for more than `most_memory`."""
+    if asked > (most := most_memory()):
         raise InputError(
             f"{path} holds arrays of {asked / 1e9:,.1f} GB, and this machine can take {most / 1e9:,.1f} GB; use fewer "
-            "rows, or smaller types"
+            "rows or smaller types, or save each modality as NAME.npy in one folder, from which rows are read by batch"
         )
 
 
@@ -127,11 +171,18 @@ def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name:
 
 def _array(file: IO[bytes], held: int) -> np.ndarray:
     """The array in a .npy stream of `held` bytes. Raises ValueError for one that asks for more, or for objects."""
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     start = file.tell()
+    _header(file, held)
+    file.seek(start)
+    return npy.read_array(file, allow_pickle=False)
+
+
+def _header(file: IO[bytes], held: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """(shape, whether it lies column by column, type) of a .npy stream. Raises ValueError as `_array` does."""
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     version = npy.read_magic(file)
     try:
-        shape, _, dtype = readers.get(version, readers[2, 0])(file)
+        shape, is_by_column, dtype = readers.get(version, readers[2, 0])(file)
     except (SyntaxError, TokenError, RecursionError, MemoryError, TypeError, OverflowError) as error:
         raise ValueError(f"its header is damaged: {type(error).__name__}") from error
     if dtype.hasobject:
@@ -139,5 +190,4 @@ def _array(file: IO[bytes], held: int) -> np.ndarray:
     asked, there = prod(shape) * dtype.itemsize, held - file.tell()
     if min(shape, default=1) < 0 or asked != there:
         raise ValueError(f"its header says {dtype} {shape}, {asked:,} bytes, and there are {there:,}")
-    file.seek(start)
-    return npy.read_array(file, allow_pickle=False)
+    return shape, is_by_column, dtype

@@ -1,6 +1,7 @@
-"""A multimodal data set in memory: compact storage, float batches by index."""
+"""A multimodal data set, in memory or in files: compact storage, float batches by index."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,8 +14,11 @@ from torch import Tensor
 from polyvae import keys
 from polyvae.covariate import Covariate, Levels
 from polyvae.errors import InputError
+from polyvae.file_rows import FileRows, parts
 from polyvae.modality import Batch, Modality
 from polyvae.noise import derive_seed
+
+MOST_HELD, MOST_HELD_ROWS = 2**24, 10_000  # values of rows in files, and rows, where they must be held
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,7 @@ class MultimodalDataset:
     places: name -> Int64 (row,), which part of the picture shows what the label says, where that is known.
     levels: of a covariate, which encoders and decoders are told beside the values, or None.
     ids: (row,) integers or strings, the user's names of the rows; None where they have none.
+    in_files: name -> the same of modalities whose rows are left in a file until a batch is asked for; not in `values`.
     groups: (row,) integers or strings, None where there are none. Rows of one group stay together in every split.
     """
 
@@ -46,17 +51,19 @@ class MultimodalDataset:
     levels: Levels | None = None
     ids: np.ndarray | None = None
     groups: np.ndarray | None = None
+    in_files: Mapping[str, FileRows] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [m.name for m in self.modalities]
         if (reason := keys.collision(names)) is not None:
             raise InputError(f"data set {self.name!r}: {reason}")
-        if list(self.values) != names:
-            raise InputError(f"data set {self.name!r}: values for {list(self.values)} but modalities {names}")
+        given = [*self.values, *self.in_files]
+        if list(self.values) != [name for name in names if name not in self.in_files] or len(given) != len(names):
+            raise InputError(f"data set {self.name!r}: values for {given} but modalities {names}")
         rows = len(self.present)
         for modality in self.modalities:
             name, expected = modality.name, (rows, *modality.stored_shape)
-            dtype, shape = self.values[name].dtype, tuple(self.values[name].shape)
+            dtype, shape = self.dtype(name), tuple(self._stored(name).shape)
             if dtype not in ((torch.int16,) if modality.vocabulary else (torch.uint8, torch.float32)):
                 accepted = "uint8 (for value / 255), float32, or int16 for text"
                 raise InputError(f"modality {name!r} is {dtype}; give {accepted}")
@@ -89,6 +96,19 @@ class MultimodalDataset:
     def covariate(self) -> Covariate | None:
         return None if self.levels is None else self.levels.covariate
 
+    def dtype(self, name: str) -> torch.dtype:
+        """The type of a modality's stored values."""
+        return self._taken(name, slice(0)).dtype
+
+    def _stored(self, name: str) -> Tensor | FileRows:
+        return self.in_files[name] if name in self.in_files else self.values[name]
+
+    def _taken(self, name: str, rows: Tensor | slice) -> Tensor:
+        if name not in self.in_files:
+            return _take(self.values[name], rows)
+        places = rows if isinstance(rows, slice) else rows.cpu().numpy()
+        return torch.from_numpy(self.in_files[name][places]).to(self.present.device)
+
     @cached_property
     def is_complete(self) -> bool:
         """Whether every row has every modality."""
@@ -97,11 +117,24 @@ class MultimodalDataset:
     def batch(self, indices: Tensor | Sequence[int] | slice) -> Batch:
         """The rows `indices` as float32 in model units."""
         rows = indices if isinstance(indices, slice) else torch.as_tensor(indices, device=self.present.device)
-        values = {m.name: _to_model(m, _take(self.values[m.name], rows)) for m in self.modalities}
+        values = {m.name: _to_model(m, self._taken(m.name, rows)) for m in self.modalities}
         label = None if self.labels is None else _take(self.labels, rows)
         levels = self.levels
         level = None if levels is None else levels.covariate.one_hot(_take(levels.index, rows))
         return Batch.known(values, _take(self.present, rows), label, is_complete=self.is_complete, level=level)
+
+    def expect(self, indices: Tensor) -> None:
+        """Has these rows fetched, where they are in files, while something else is computed."""
+        for values in self.in_files.values():
+            values.expect(indices.cpu().numpy())
+
+    def seen(self, name: str) -> Iterator[Tensor]:
+        """Stored values of the rows that have this modality; of those in a file, in parts."""
+        here = self.present[:, self.names.index(name)]
+        if name in self.in_files:
+            yield from map(torch.from_numpy, parts(self.in_files[name], here.nonzero()[:, 0].cpu().numpy()))
+        else:
+            yield self.values[name][here]
 
     def select(self, names: Sequence[str]) -> "MultimodalDataset":
         """Only the named modalities, in data set order, without the rows that then have nothing observed."""
@@ -113,19 +146,28 @@ class MultimodalDataset:
         modalities = tuple(self.modalities[i] for i in columns)
         seen = self.present[:, columns].any(-1)
         source = self if bool(seen.all()) else self.rows(seen.nonzero().squeeze(1))
-        values = {m.name: source.values[m.name] for m in modalities}
-        present = source.present[:, columns]
-        variants, places = (
-            {name: value for name, value in of.items() if name in values} for of in (source.variants, source.places)
-        )
-        return replace(source, modalities=modalities, values=values, present=present, variants=variants, places=places)
+        by_name = {
+            of: {name: value for name, value in getattr(source, of).items() if name in names}
+            for of in ("values", "in_files", "variants", "places")
+        }
+        return replace(source, modalities=modalities, present=source.present[:, columns], **by_name)
 
     def rows(self, indices: Tensor | Sequence[int]) -> "MultimodalDataset":
         """Only the rows `indices`, in that order."""
         places = torch.as_tensor(indices)
         at = places.cpu().numpy()
         ids, groups = (None if names is None else names[at] for names in (self.ids, self.groups))
-        return replace(self.mapped(lambda tensor: tensor[places]), ids=ids, groups=groups)
+        in_files = {name: values.chosen(at) for name, values in self.in_files.items()}
+        return self.mapped(lambda tensor: tensor[places], ids=ids, groups=groups, in_files=in_files)
+
+    def held(self, seed: int = 0) -> "MultimodalDataset":
+        """Rows in memory: of rows in files at most 10,000 and 2^24 values, drawn by `seed`; else these rows."""
+        if not self.in_files:
+            return self
+        width = sum(math.prod(modality.stored_shape) for modality in self.modalities)
+        chosen = self.rows(chosen_rows(len(self), max(1, min(MOST_HELD // width, MOST_HELD_ROWS)), seed))
+        values = {name: chosen._taken(name, slice(None)) for name in chosen.names}
+        return replace(chosen, values=values, in_files={})
 
     def at_epoch(self, epoch: int) -> "MultimodalDataset":
         """The same rows showing the variant of this epoch: all of them in turn; epoch 0 shows `values`."""
@@ -141,8 +183,8 @@ class MultimodalDataset:
     def to(self, device: torch.device | str) -> "MultimodalDataset":
         return self.mapped(lambda tensor: tensor.to(device))
 
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> "MultimodalDataset":
-        """The data set with a function applied to every tensor."""
+    def mapped(self, change: Callable[[Tensor], Tensor], **others: Any) -> "MultimodalDataset":
+        """The data set with a function applied to every tensor. others: fields that are replaced beside them."""
         return replace(
             self,
             values={name: change(value) for name, value in self.values.items()},
@@ -151,6 +193,7 @@ class MultimodalDataset:
             variants={name: change(value) for name, value in self.variants.items()},
             places={name: change(value) for name, value in self.places.items()},
             levels=None if self.levels is None else self.levels._replace(index=change(self.levels.index)),
+            **others,
         )
 
     @cached_property
@@ -166,9 +209,12 @@ class MultimodalDataset:
             by_row = (*by_row, self.levels.index)
         if self.groups is not None:  # they decide which rows are held out for validation
             digest.update(repr(self.groups.tolist()).encode())
-        for tensor in (*self.values.values(), self.present, *by_row, *self.variants.values()):
-            digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
-            digest.update(tensor.contiguous().cpu().numpy().tobytes())
+        stored = [(self.dtype(name), self._stored(name)) for name in self.names]
+        stored += [(tensor.dtype, tensor) for tensor in (self.present, *by_row, *self.variants.values())]
+        for dtype, values in stored:
+            digest.update(str((dtype, tuple(values.shape))).encode())
+            for part in parts(values.cpu().numpy() if isinstance(values, Tensor) else values):
+                digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
 

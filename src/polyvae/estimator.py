@@ -183,7 +183,7 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     def _drawn_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _fitted(self, X: Any) -> tuple[Any, tuple[dict[str, np.ndarray], MultimodalDataset]]:
+    def _fitted(self, X: Any) -> tuple[Any, tuple[Mapping[str, Any], MultimodalDataset]]:
         """The model, and of X the arrays by name as they were given, and the rows in the model's form."""
         check_is_fitted(self, "model_")
         parts = read_parts(self._by_name(X, reset=False))

@@ -146,7 +146,7 @@ class Facts:
 def measure(
     data: MultimodalDataset, *, seed: int = 0, on_part: Callable[[str, int, int], None] = lambda name, done, total: None
 ) -> Facts:
-    """The facts of training rows. on_part: as in `estimate`.
+    """The facts of training rows, of rows in files those of a sample. on_part: as in `estimate`.
 
     An estimate takes at most 4,000 complete rows, pictures of 4 x 4 and 128 evenly spaced features of a table: what it
     finds shared is shared by the whole data as well (data processing), and nothing else is concluded from a part.
@@ -158,6 +158,7 @@ def measure(
         )
     if len(data) < LEAST:
         raise InputError(f"{len(data)} training rows; advice needs at least {LEAST}. Collect more, or pool data")
+    data = data.held(seed)
     views = tuple(_view(data, column) for column in range(len(data.names)))
     whole = torch.stack([~values.flatten(1).isnan().any(1) for values in data.values.values()]).all(0)
     complete = (whole & data.present.all(1)).nonzero().squeeze(1)

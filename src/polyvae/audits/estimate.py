@@ -68,6 +68,7 @@ def estimate(
 
     bins: values of a quantised feature, by quantiles of the training rows. on_part: is told the part under way, how
     many are done, and of how many. A fifth of the rows is held out. An S over fewer modalities leaves the others out.
+    Of rows in files a sample is looked at (`MultimodalDataset.held`).
     options: of the data set `arrays`, for files and arrays.
     Raises InputError for fewer than 200 complete rows, one modality, or more than 8, and for an S that does not fit.
     """
@@ -78,7 +79,7 @@ def estimate(
     else:
         parts = tuple(load("arrays", data=data, split=split, seed=seed, **options) for split in ("train", "test"))
     names = _names_of(parts[0], S)
-    train, test = (_complete(part.select(names)) for part in parts)
+    train, test = (_complete(part.select(names).held(seed)) for part in parts)
     _check(train.names, len(train) + len(test))
     edges = {name: edges_of(_flat(train, name), bins) for name in train.names}
     rows, test_rows = ({n: quantised(_flat(part, n), edges[n]) for n in edges} for part in (train, test))

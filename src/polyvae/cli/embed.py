@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from polyvae.cli.common import say
-from polyvae.cli.use import CHUNK, ModelFlags, out_like, rows_of
+from polyvae.cli.use import ModelFlags, out_like, rows_of
 from polyvae.config import listed
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own import writers
@@ -24,18 +25,17 @@ def embed(model: ModelFlags, *, data: str | None = None, given: str | None = Non
     """Write the code of every row: the posterior mean of z, in the order of the rows, beside their ids and labels.
 
     .csv, .tsv, .parquet: columns z0, z1, ...; .npz: `codes` (row, dimension), `.ids` and `label`; .h5ad, .h5mu: a copy
-    of what came in, with obsm["X_polyvae"]. A row that has nothing of what is given has no code: NaN. Of a model with
-    private codes it is the shared one.
+    of what came in, with obsm["X_polyvae"]. A folder (--out without an ending) has the arrays of .npz as .npy files; of
+    data that are larger than memory it is the only form. A row that has nothing of what is given has no code: NaN. Of a
+    model with private codes it is the shared one.
 
     Args:
         data: The rows, as `run` takes them. Default: the run's test rows.
         given: Comma-separated modalities that rows are known by. Default: all that a row has.
-        out: File to write. Default: codes.parquet, or codes and the ending of the data where they are .h5ad or .h5mu.
+        out: File or folder to write. Default: codes.parquet, or codes and the ending of the data where they are .h5ad
+            or .h5mu.
     """
     vae = joint(model.load(out=out))
-    if out is None and (data is None or Path(data).suffix not in writers.OMICS):
-        out = Path("codes.parquet")
-    out = out_like(out, "codes", data, ())
     names = list(vae.names) if given is None else listed(given)
     if unknown := [name for name in names if name not in vae.names]:
         raise InputError(f"--given names {unknown[0]!r}; the model has {', '.join(vae.names)}")
@@ -48,24 +48,32 @@ def embed(model: ModelFlags, *, data: str | None = None, given: str | None = Non
     else:
         parts = model.parts(data, vae)
         rows, about = load_like(parts, vae.modalities, covariate_of(vae)), rows_of(parts, data)
-    codes = _codes(model, vae, rows, names)
-    writers.write_codes(out, codes, about)
+    if out is None and not rows.in_files and (data is None or Path(data).suffix not in writers.OMICS):
+        out = Path("codes.parquet")
+    out = out_like(out, "codes", data, (), (writers.FOLDER,) if rows.in_files else writers.FORMATS)
+    able = rows.present[:, [vae.names.index(name) for name in names]].any(1)
+    codes = (_codes(model, vae, block, able[place], names) for place, block in model.blocks(rows))
+    if out.suffix == writers.FOLDER:
+        writers.write_parts(out, ({"codes": part} for part in codes), len(rows), writers.named(about))
+    else:
+        writers.write_codes(out, next(codes), about)
     if not model.quiet:
-        lost = int(np.isnan(codes).any(1).sum())
+        lost = int((~able).sum())
         which = "" if data is not None else ", the run's test rows (--data names others)"
-        say(f"{out}: {len(codes)} rows{which}, codes of {codes.shape[1]} dimensions given {','.join(names)}")
+        say(f"{out}: {len(rows)} rows{which}, codes of {shared_dim_of(vae)} dimensions given {','.join(names)}")
         if lost:
             say(f"{lost} rows have nothing of {','.join(names)}: their codes are NaN")
 
 
 @torch.no_grad()
-def _codes(model: ModelFlags, vae: JointModel, rows: MultimodalDataset, names: Sequence[str]) -> np.ndarray:
-    """(row, dimension), NaN for rows that have nothing of `names`."""
-    columns = [vae.names.index(name) for name in names]
-    able = rows.present[:, columns].any(1).nonzero().squeeze(1)
+def _codes(
+    model: ModelFlags, vae: JointModel, rows: MultimodalDataset, able: Tensor, names: Sequence[str]
+) -> np.ndarray:
+    """(row, dimension), NaN for rows that are not `able`: those that have nothing of `names`."""
     width = shared_dim_of(vae)
     codes = torch.full((len(rows), width), torch.nan)
-    means = [vae.posterior(batch, names).mean[:, :width].cpu() for batch in model.batches(rows.rows(able), CHUNK)]
+    batches = model.batches(rows.rows(able.nonzero()[:, 0]), is_shown=not rows.in_files)
+    means = [vae.posterior(batch, names).mean[:, :width].cpu() for batch in batches]
     if means:
         codes[able] = torch.cat(means)
     return codes.numpy()

@@ -28,7 +28,7 @@ def serve(
         port: Port to listen on.
     """
     vae = model.load(prior)
-    blocks = app.page(vae, model.rows(vae, data).to(device_named(model.device)), model.folder.name)
+    blocks = app.page(vae, model.rows(vae, data).held(model.seed).to(device_named(model.device)), model.folder.name)
     if not model.quiet:
         say(f"http://{host}:{port}: stop with Ctrl+C")
     blocks.launch(server_name=host, server_port=port, share=False, quiet=True)

@@ -1,8 +1,10 @@
 """Commands that use a trained model."""
 
+import math
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,13 +23,14 @@ from polyvae.cli.common import (
     Store,
     Threads,
     out_file,
+    out_folder,
     say,
     seeded,
     use_threads,
 )
 from polyvae.cli.progress import Bar
 from polyvae.config import listed
-from polyvae.dataset import MultimodalDataset
+from polyvae.dataset import MultimodalDataset, chunks
 from polyvae.datasets.own import writers
 from polyvae.datasets.own.new_rows import like, load_like, with_given
 from polyvae.datasets.own.parts import Parts
@@ -51,6 +54,7 @@ from polyvae.runs.store import RunStore
 from polyvae.runs.verdict import verdict
 
 CHUNK = 100  # rows at a time
+BLOCK = 2**22  # values of rows in files that are held, with all that is made of them
 SHOWN = 20  # columns of the picture
 Arrays = dict[str, Any]  # name -> array or tensor
 
@@ -78,7 +82,7 @@ class ModelFlags:
     def load(self, prior: str | None = None, out: Path | None = None) -> TrainableModel:
         """The model. out: refused first, if it cannot be written."""
         if out is not None:
-            out_file(out)
+            out_place(out)
         seeded(self.seed)
         use_threads(self.threads)
         return load(self.folder, weights=self.weights, prior=prior).to(device_named(self.device))
@@ -99,13 +103,25 @@ class ModelFlags:
         """Whether the metrics in the record, and the calibration, belong to these weights."""
         return self.weights in ("auto", scored_weights(self.folder))
 
-    def batches(self, rows: MultimodalDataset, size: int = CHUNK) -> Iterator[Batch]:
-        """The rows on the device, `size` at a time, with a progress bar."""
+    def batches(self, rows: MultimodalDataset, size: int = CHUNK, *, is_shown: bool = True) -> Iterator[Batch]:
+        """The rows on the device, `size` at a time, with a progress bar if it `is_shown`."""
         device = device_named(self.device)
-        with Bar(self.quiet) as bar:
+        with Bar(self.quiet) if is_shown else nullcontext() as bar:
             for start in range(0, len(rows), size):
-                bar.rows(start, len(rows))
+                if bar is not None:
+                    bar.rows(start, len(rows))
                 yield rows.batch(slice(start, start + size)).to(device)
+
+    def blocks(self, rows: MultimodalDataset) -> Iterator[tuple[slice, MultimodalDataset]]:
+        """(their places, rows in memory): all at once if they are there; else some at a time, with a progress bar."""
+        if not rows.in_files:
+            yield slice(None), rows
+            return
+        size = max(1, BLOCK // sum(math.prod(m.stored_shape) for m in rows.modalities))
+        with Bar(self.quiet) as bar:
+            for part in chunks(range(len(rows)), size):
+                bar.rows(part[0], len(rows))
+                yield slice(part[0], part[-1] + 1), rows.rows(part).held()
 
 
 def generate(
@@ -194,6 +210,8 @@ def impute(
     .csv, .tsv, .parquet: the columns of the data. Beside OUT.csv, the tables OUT.low.csv and OUT.high.csv have
     the same columns (of classes and texts what was filled in), and OUT.sd.csv those of numbers.
     .h5ad, .h5mu: a copy, with layers["imputed"], "imputed_sd", "imputed_low" and "imputed_high".
+    A folder (--out without an ending) has the same arrays as .npz, each in a .npy file; of data that are larger than
+    memory it is the only form.
     .npz: <name> holds the observed values, or the mean of the draws where they are missing. <name>.sd is the standard
     deviation of the draws (0 for an observed cell), <name>.low and <name>.high are the ends of an 80 % interval, and
     <name>.mask is True in rows where the modality was observed. For classes, <name> holds probabilities (the truth if
@@ -210,26 +228,34 @@ def impute(
         draws: Draws per row.
         covariate: Impute as if missing values were measured at this level of the covariate (batch=B). Default: the
             row's own level.
-        out: File to write, in place of one of this name, but never of the data. Default: imputed, with the file ending
-            of the data or .npz.
+        out: File or folder to write, in place of one of this name, but never of the data. Default: imputed, with the
+            file ending of the data or .npz.
     """
     vae = model.load(out=out)
     level = _level(vae, covariate)
-    out = out_like(out, "imputed", data, vae.modalities)
     came_in = model.parts(data, vae)
     rows, given = load_like(came_in, vae.modalities, covariate_of(vae)), like(came_in, vae.modalities)
+    out = out_like(out, "imputed", data, vae.modalities, (writers.FOLDER,) if rows.in_files else writers.FORMATS)
     torch.manual_seed(derive_seed(model.seed, "impute"))
     calibration = load_calibration(model.folder) if model.is_scored else None
     fill = partial(impute_batch, vae, draws=draws, calibration=calibration, level=level)
-    lacking = _lacking(rows)
-    parts = [fill(batch) for batch in model.batches(rows.rows(lacking), rows_at_once(vae, draws, CHUNK))]
-    arrays: Arrays = {}
-    for index, modality in enumerate(vae.modalities):
-        seen = rows.present[:, index].numpy()
-        filled = _imputed(modality, rows.values[modality.name], lacking, [part[modality.name] for part in parts], draws)
-        arrays |= _with_given(modality, filled, given.values.get(modality.name), seen)
-        arrays[f"{modality.name}.mask"] = seen
-    written = writers.write(out, vae.modalities, arrays, rows_of(given, data))
+
+    def filled_in(place: slice, block: MultimodalDataset) -> Arrays:
+        lacking, arrays, size = _lacking(block), {}, rows_at_once(vae, draws, CHUNK)
+        parts = [fill(batch) for batch in model.batches(block.rows(lacking), size, is_shown=not rows.in_files)]
+        for index, modality in enumerate(vae.modalities):
+            name, seen = modality.name, block.present[:, index].numpy()
+            filled = _imputed(modality, block.values[name], lacking, [part[name] for part in parts], draws)
+            known = given.values[name][place] if name in given.values else None
+            arrays |= _with_given(modality, filled, known, seen) | {f"{name}.mask": seen}
+        return arrays
+
+    made, about = (filled_in(*block) for block in model.blocks(rows)), rows_of(given, data)
+    if out.suffix == writers.FOLDER:
+        written = [out]
+        writers.write_parts(out, made, len(rows), writers.features_of(vae.modalities) | writers.named(about))
+    else:
+        written = writers.write(out, vae.modalities, next(made), about)
     if not model.quiet:
         absent = int((~rows.present).sum())
         said = f"{len(rows)} rows, {absent} missing modalities filled in from {draws} draws each"
@@ -312,10 +338,15 @@ def out_like(
     path = Path(stem + writers.format_of(source, modalities, formats)) if out is None else out
     writers.check_format(path, modalities, source, formats)
     parts = [] if data is None else [Path(part) for part in listed(data)]
-    read = (part / path.name if part.is_dir() else part for part in parts)
+    read = (part / path.name if part.is_dir() and path.suffix else part for part in parts)
     if path.exists() and any(file.exists() and path.samefile(file) for file in read):
         raise InputError(f"--out {path} is a file of --data, which it would replace; name another file")
-    return out_file(path)
+    return out_place(path)
+
+
+def out_place(path: Path) -> Path:
+    """--out: a file, or a folder, whose name has no ending. Raises InputError if it cannot be written."""
+    return out_file(path) if path.suffix else out_folder(path)
 
 
 def rows_of(parts: Parts, data: str) -> Rows:

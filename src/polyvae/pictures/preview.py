@@ -61,14 +61,14 @@ def describe(dataset: MultimodalDataset) -> dict[str, Any]:
     facts = []
     for column, modality in enumerate(dataset.modalities):
         here = dataset.present[:, column]
-        values = dataset.values[modality.name][here]
-        values = values[~values.isnan()]
+        known = (values[~values.isnan()] for values in dataset.seen(modality.name))
+        ends = [(values.min().item(), values.max().item()) for values in known if len(values)]
         facts.append(
             {
                 **modality.to_json(),
                 **(_text_facts(dataset, modality, here) if modality.vocabulary else {}),
-                "dtype": str(values.dtype).removeprefix("torch."),
-                "range": [values.min().item(), values.max().item()] if len(values) else None,
+                "dtype": str(dataset.dtype(modality.name)).removeprefix("torch."),
+                "range": [min(low for low, _ in ends), max(high for _, high in ends)] if ends else None,
                 "present": round(float(here.float().mean()), 4),
             }
         )

@@ -55,7 +55,8 @@ def judge_of(plan: Plan, say: Say) -> Judge | AttributeJudge | None:
         return judge_for(whole, plan.whole_test, device=plan.device)
     if plan.attributes:
         return attribute_judge_for(plan.whole_train, plan.attributes, device=plan.device)
-    return labelled_judge_for(plan.whole_train, plan.whole_test, device=plan.device)
+    train, test = (data.held(plan.config.data_seed) for data in (plan.whole_train, plan.whole_test))
+    return labelled_judge_for(train, test, device=plan.device)
 
 
 def evaluation_of(plan: Plan, objective: BatchLoss | None = None, say: Say = lambda text: None) -> Evaluation:
@@ -64,7 +65,7 @@ def evaluation_of(plan: Plan, objective: BatchLoss | None = None, say: Say = lam
     objective: of the trained model, in nats. say: is told what is under way.
     Raises InputError when a metric asks for an extractor that is not at hand, before anything is measured.
     """
-    train, config = plan.train, plan.config
+    train, config = plan.train.held(plan.config.data_seed), plan.config
     needs = {METRICS[name].needs for name in plan.metrics}
     at_hand = {name: source.load() for name, source in pretrained.EXTRACTORS.items() if name in needs}
     extras: dict[str, Any] = {"extractors": at_hand}

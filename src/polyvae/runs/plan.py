@@ -39,7 +39,8 @@ class Plan:
     content: identity of the whole data set, for those who compare runs; identity: what the run id adds to the config.
     chosen: settings of `config` that the data have chosen, since nobody else did.
     rows_at: epoch -> training data of that epoch (new ones for fresh pairing). validation, test: held-out data. All
-    lie on `device`. whole_train, whole_test: with the modalities that the run leaves out.
+    lie on `device`. Where rows are in files, those for validation and test are the sample that is held in memory.
+    whole_train, whole_test: all of them, with the modalities that the run leaves out.
     attributes: what captions name. sampler: the data set's generator, if it has one.
     """
 
@@ -86,9 +87,12 @@ class Plan:
 
     @property
     def is_said(self) -> str:
-        """The settings that the data have chosen, in one line; empty for none."""
+        """The settings that the data have chosen, and how rows are read, in one line; empty for none."""
         rows = {"train": len(self.train), "validate": len(self.validation or ()), "test": len(self.test)}
-        return said(self.chosen, self.config, rows) if self.chosen else ""
+        parts = [said(self.chosen, self.config, rows)] if self.chosen else []
+        if self.train.in_files:
+            parts.append(f"rows are read from files by batch; {rows['test']:,} test rows are scored")
+        return "; ".join(parts)
 
     def lack(self, metric: str) -> str | None:
         """What the data lack for a metric, or None."""
@@ -158,8 +162,8 @@ def make_plan(
         settings=settings,
         blueprint=blueprint,
         rows_at=rows.rows_by_epoch(rows.on_device(train, device), config, sampler),
-        validation=None if validation is None else rows.on_device(validation, device),
-        test=rows.on_device(test, device),
+        validation=None if validation is None else rows.on_device(validation.held(config.data_seed), device),
+        test=rows.on_device(test.held(config.data_seed), device),
         whole_train=whole_train,
         whole_test=whole_test,
         attributes=attributes,

@@ -110,7 +110,7 @@ def scored(data: MultimodalDataset, config: RunConfig, train: MultimodalDataset)
     if unknown := [name for name in with_library if name not in data.names]:
         raise InputError(f"--library names modality {unknown[0]!r}; known: {', '.join(data.names)}")
     modalities = []
-    for modality, present in zip(data.modalities, data.present.T, strict=True):
+    for modality in data.modalities:
         kind, scale = kinds.get(modality.name), scales.get(modality.name)
         likelihood = _likelihood(modality, kind, scale)
         if modality.name in with_library:
@@ -118,7 +118,8 @@ def scored(data: MultimodalDataset, config: RunConfig, train: MultimodalDataset)
         if isinstance(modality.transform, Standardise) and not likelihood.takes_any_real:
             modality = replace(modality, transform=None)  # what is scored are the values themselves
         if type(likelihood) is not type(modality.likelihood):
-            check_suits(likelihood, modality, data.values[modality.name][present])
+            for seen in data.seen(modality.name):
+                check_suits(likelihood, modality, seen)
         weight = _number(weights.get(modality.name, str(modality.weight)), "--modality-weights")
         modalities.append(replace(modality, likelihood=likelihood, weight=weight))
     return data.with_modalities(modalities)
@@ -146,7 +147,7 @@ def _with_library(likelihood: Likelihood, modality: Modality, train: MultimodalD
     if modality.has_gaps or modality.shape == (1,):
         reason = "single values are missing" if modality.has_gaps else "it has a single feature"
         raise InputError(f"--library {name}: {reason}, so that a row's total is no known depth; leave the flag out")
-    totals = train.values[name][train.present[:, train.names.index(name)]].sum(-1)
+    totals = torch.cat([seen.sum(-1) for seen in train.seen(name)])
     return replace(likelihood, library=float(totals.median()))
 
 

@@ -170,10 +170,11 @@ class _Loop:
     def _epoch(self, stage: TrainingStage) -> Generated[None]:
         at, size = self.at, self.config.sizes.batch_size
         with self.on_stream():
-            order = self._open(stage)
+            order, data = self._open(stage), self.rows(self.at.epoch)
         started = time.monotonic() - at.seconds
         for index in range(at.batch, batches_in(len(order), size)):
             with self.on_stream():
+                data.expect(order[(index + 1) * size : (index + 2) * size])
                 self._step(stage, order[index * size : (index + 1) * size])
                 at.batch, at.seconds = index + 1, time.monotonic() - started
                 if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
@@ -194,7 +195,7 @@ class _Loop:
         data = self.rows(self.at.epoch)
         if data is not self.data:
             self.data, step = data, partial(self._update, stage, data)
-            is_captured = self.device.type == "cuda" and self.team.size == 1
+            is_captured = self.device.type == "cuda" and self.team.size == 1 and not data.in_files
             self.update = Replayed(step, self.generator) if is_captured else step
         self.model.train()
         _hold(self.model, {*map(id, stage.parameters)})

@@ -35,6 +35,7 @@ from polyvae.datasets.own.parts import Parts
 from polyvae.datasets.own.reading import read_parts
 from polyvae.datasets.own.roles import Roles
 from polyvae.errors import InputError
+from polyvae.file_rows import FileRows
 from polyvae.modality import Modality
 from polyvae.noise import derive_seed
 from polyvae.text import LENGTH
@@ -86,7 +87,7 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
         by_row = parts.about[options.covariate]
         levels = levels_of(covariate_of(options.covariate, by_row, train), by_row[chosen])
     description = {**parts.settings, **_description(source, parts.values)}
-    specs, values, warnings = [], {}, {"label": doubts_of_labels(parts.labels)}
+    specs, values, in_files, warnings = [], {}, {}, {"label": doubts_of_labels(parts.labels)}
     for place, (name, array) in enumerate(parts.values.items()):
         entry, present = description.get(name, {}), parts.present[:, place]
         columns = parts.features.get(name, ())
@@ -94,13 +95,16 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
         specs.append(spec)
         doubt = doubts(spec, array, present, train, parts.ids)
         warnings[name] = " ".join(filter(None, [parts.doubts.get(name), doubt]))
-        values[name] = torch.from_numpy(stored[chosen])
+        if isinstance(stored, FileRows):
+            in_files[name] = stored.chosen(chosen)
+        else:
+            values[name] = torch.from_numpy(stored[chosen])
     info = {
         "source": str(source) if source else "memory",
         "split": split,
         "seed": seed,
         "rows": {"train": len(train), "test": len(test), "used": len(chosen)},
-        "description": {m.name: taken_as(m) for m in specs},
+        "description": {m.name: taken_as(m) + ", read by batch" * (m.name in in_files) for m in specs},
         "warnings": {name: text for name, text in warnings.items() if text},
         "networks": {name: entry["network"] for name, entry in description.items() if "network" in entry},
     }
@@ -109,9 +113,8 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
     labels = None if parts.labels is None else torch.from_numpy(parts.labels[chosen])
     present = torch.from_numpy(parts.present[chosen])
     groups = None if groups is None else groups[chosen]
-    return MultimodalDataset(
-        "arrays", tuple(specs), values, present, labels, info, levels=levels, ids=parts.ids[chosen], groups=groups
-    )
+    about: dict[str, Any] = {"levels": levels, "ids": parts.ids[chosen], "groups": groups}
+    return MultimodalDataset("arrays", tuple(specs), values, present, labels, info, in_files=in_files, **about)
 
 
 def _description(source: Path | None, names: Iterable[str]) -> Mapping[str, Any]:

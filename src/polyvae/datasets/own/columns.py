@@ -1,8 +1,8 @@
 """How one of the user's arrays is interpreted: image, classes or table, with its likelihood and scaling."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from polyvae import likelihoods
 from polyvae.datasets.own.doubts import Names, spread_of
 from polyvae.errors import InputError
+from polyvae.file_rows import Array, FileRows, parts, thinned
 from polyvae.likelihoods import Form
 from polyvae.modality import Modality, Standardise, text_modality
 from polyvae.text import LENGTH, Vocabulary, tokenise
@@ -25,39 +26,45 @@ RESOLUTION = 1e-5  # a feature's sd below this share of its mean drowns in float
 
 def interpret(
     name: str,
-    array: np.ndarray,
+    array: Array,
     present: np.ndarray,
     entry: Mapping[str, Any],
     train: np.ndarray,
     scaling: Scaling = "standard",
     text_length: int = LENGTH,
     columns: tuple[str, ...] = (),
-) -> tuple[Modality, np.ndarray]:
+) -> tuple[Modality, Array]:
     """The modality that `array` is, and its values as they are stored (uint8 for images of bytes, else float32).
 
+    Rows in a file stay there; they are looked at in parts, as large arrays in memory are.
     columns: names of the columns of a table, where it has some.
     """
     _check_entry(name, entry)
     if not present[train].any():
         raise InputError(f"modality {name!r} is missing in every training row; leave it out")
     names = columns
-    if array.dtype.kind == "U":
+    if isinstance(array, np.ndarray) and array.dtype.kind == "U":
         if not _is_classes(name, array[present], entry.get("likelihood")):
             return _text(name, array, present, entry, train, text_length)
         array, names = _numbered(array, present)
-    _check_finite(name, array, present)
+    has_gaps = _has_gaps(name, array, present)
     wanted = entry.get("likelihood")
     if array.ndim > 2:
         stored, kind, scale = _image(name, array, present), "laplace", likelihoods.SCALE
-    elif array.ndim == 1 and array.dtype.kind in "iu" and wanted in (None, "categorical", "ordinal"):
+    elif (
+        isinstance(array, np.ndarray)
+        and array.ndim == 1
+        and array.dtype.kind in "iu"
+        and wanted in (None, "categorical", "ordinal")
+    ):
         stored, kind, scale = _one_hot(name, array, present), "categorical", None
     else:
         stored, scale = _as_table(array), None
-        kind = _table_kind(stored[present])
-    has_gaps = bool(np.isnan(stored[present]).any())
+        kind = _table_kind(stored, present)
     if wanted is not None:
-        known = np.nan_to_num(stored[present]) if has_gaps else stored[present]
-        _check_fit(name, wanted, torch.from_numpy(known), Form(is_image=array.ndim > 2))
+        for seen in _seen(stored, present):
+            known = np.nan_to_num(seen) if has_gaps else seen
+            _check_fit(name, wanted, torch.from_numpy(known), Form(is_image=array.ndim > 2))
     kind = wanted or kind
     if "scale" in entry and not likelihoods.has_scale(kind):
         raise InputError(f"modalities.json, {name!r}: likelihood {kind!r} has no scale; leave it out")
@@ -67,8 +74,8 @@ def interpret(
         name, stored.shape[1:], likelihood, entry.get("weight", 1.0), has_gaps=has_gaps, feature_names=names
     )
     if array.ndim <= 2 and likelihood.takes_any_real:
-        table = array.reshape(len(array), -1)
-        units = (_standardise if scaling == "standard" else _robust)(spec, table, present, train)
+        table = array if isinstance(array, FileRows) else array.reshape(len(array), -1)
+        units = (_standardise if scaling == "standard" else _robust)(spec, table, train[present[train]])
         spec = replace(spec, transform=units)
     return spec, stored
 
@@ -136,29 +143,43 @@ def _check_entry(name: str, entry: Any) -> None:
             raise InputError(f"{place}: {key} {value!r} must be a {kind}")
 
 
-def _as_table(array: np.ndarray) -> np.ndarray:
+def _seen(array: Array, present: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows that are present, in parts."""
+    return parts(array, np.flatnonzero(present))
+
+
+def _as_table(array: Array) -> Array:
+    if isinstance(array, FileRows):
+        return array.stored(np.float32, (array.size // len(array),))
     with np.errstate(over="ignore"):  # what overflows becomes infinite, which is an error unless it is masked
         return array.reshape(len(array), -1).astype(np.float32)
 
 
-def _check_finite(name: str, array: np.ndarray, present: np.ndarray) -> None:
+def _has_gaps(name: str, array: Array, present: np.ndarray) -> bool:
+    """Whether single values are missing in rows that are present. Raises InputError for others that are not finite."""
     if array.dtype.kind != "f":
-        return
-    table = _as_table(array)
-    finite = np.isfinite(table) | (np.isnan(table) & (array.ndim <= 2))
-    wrong = np.flatnonzero(present & ~finite.all(1))
-    if not len(wrong):
-        return
-    row = int(wrong[0])
-    what = "infinite or beyond float32" if array.ndim <= 2 else "NaN, infinite or beyond float32"
-    some = f"{int((~finite[row]).sum())} of {finite.shape[1]}"
-    raise InputError(
-        f"modality {name!r}, row {row}: {some} values are {what}, but the row counts as observed; fill them in, "
-        f"or give a mask '{name}.mask' (Bool per row, False where the whole modality is missing)"
-    )
+        return False
+    first, has_gaps = 0, False
+    for part in parts(array):
+        here = present[first : first + len(part)]
+        with np.errstate(over="ignore"):
+            table = part.reshape(len(part), -1).astype(np.float32, copy=False)
+        gaps = np.isnan(table) & (array.ndim <= 2)
+        finite = np.isfinite(table) | gaps
+        wrong = np.flatnonzero(here & ~finite.all(1))
+        if len(wrong):
+            what = "infinite or beyond float32" if array.ndim <= 2 else "NaN, infinite or beyond float32"
+            some = f"{int((~finite[wrong[0]]).sum())} of {finite.shape[1]}"
+            raise InputError(
+                f"modality {name!r}, row {first + int(wrong[0])}: {some} values are {what}, but the row counts as "
+                f"observed; fill them in, or give a mask '{name}.mask' (Bool per row, False where the whole modality "
+                "is missing)"
+            )
+        first, has_gaps = first + len(part), has_gaps or bool(gaps[here].any())
+    return has_gaps
 
 
-def _image(name: str, array: np.ndarray, present: np.ndarray) -> np.ndarray:
+def _image(name: str, array: Array, present: np.ndarray) -> Array:
     if array.ndim > 4:
         raise InputError(
             f"modality {name!r} has {array.ndim} axes; images are (row, height, width) or (row, channel, height, width)"
@@ -168,15 +189,18 @@ def _image(name: str, array: np.ndarray, present: np.ndarray) -> np.ndarray:
             f"modality {name!r} has shape {array.shape}, channels last; use transpose(0, 3, 1, 2), or, if axis 1 holds "
             "the channels, swap height and width"
         )
-    images = array[:, None] if array.ndim == 3 else array
-    if array.dtype == np.uint8:
-        return images
-    seen = images[present]
-    if array.dtype.kind not in "bf" or seen.min() < 0 or seen.max() > 1:
-        raise InputError(
-            f"images {name!r} are {array.dtype} from {seen.min()} to {seen.max()}; give uint8, or float in [0, 1]"
-        )
-    return images.astype(np.float32)
+    if array.dtype != np.uint8:
+        ends = [(seen.min(), seen.max()) for seen in _seen(array, present)]
+        least, most = min(low for low, _ in ends), max(high for _, high in ends)
+        if array.dtype.kind not in "bf" or least < 0 or most > 1:
+            raise InputError(
+                f"images {name!r} are {array.dtype} from {least} to {most}; give uint8, or float in [0, 1]"
+            )
+    stored = np.uint8 if array.dtype == np.uint8 else np.float32
+    shape = (1, *array.shape[1:]) if array.ndim == 3 else array.shape[1:]
+    if isinstance(array, FileRows):
+        return array.stored(stored, shape)
+    return array.reshape(len(array), *shape).astype(stored, copy=False)
 
 
 def _one_hot(name: str, array: np.ndarray, present: np.ndarray) -> np.ndarray:
@@ -191,51 +215,86 @@ def _one_hot(name: str, array: np.ndarray, present: np.ndarray) -> np.ndarray:
     return stored
 
 
-def _table_kind(seen: np.ndarray) -> str:
+def _table_kind(stored: Array, present: np.ndarray) -> str:
     """The guessed likelihood of a table."""
-    if not np.isin(seen[~np.isnan(seen)], (0, 1)).all():
+    if not all(np.isin(seen[~np.isnan(seen)], (0, 1)).all() for seen in _seen(stored, present)):
         return "normal"
-    return "categorical" if seen.shape[1] > 1 and (seen.sum(1) == 1).all() else "bernoulli"
+    is_one_hot = stored.shape[1] > 1 and all((seen.sum(1) == 1).all() for seen in _seen(stored, present))
+    return "categorical" if is_one_hot else "bernoulli"
 
 
-def _seen(spec: Modality, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """The training rows where present, in double precision. Raises InputError for a feature that none of them has."""
-    seen = table[train[present[train]]].astype(np.float64)
-    if len(empty := np.flatnonzero(np.isnan(seen).all(0))):
+class _Moments(NamedTuple):
+    """Of each feature: (feature,)."""
+
+    mean: np.ndarray
+    sd: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
+
+
+def _moments(spec: Modality, table: Array, rows: np.ndarray) -> _Moments:
+    """Over the rows, without NaN. Sums run in the order of rows, so parts of any size give the same.
+
+    Raises InputError for a feature that no row has.
+    """
+    total = squares = count = np.zeros(0)
+    least, most = np.full(spec.shape, np.inf), np.full(spec.shape, -np.inf)
+    for part in _doubles(table, rows):
+        known = ~np.isnan(part)
+        least, most = np.fmin(least, np.fmin.reduce(part)), np.fmax(most, np.fmax.reduce(part))
+        total, count = _summed(total, np.where(known, part, 0.0)), _summed(count, known.astype(np.float64))
+    if len(empty := np.flatnonzero(count == 0)):
         raise InputError(f"{_place(spec, int(empty[0]))} is missing in every training row; leave it out")
-    return seen
+    mean = total / count
+    for part in _doubles(table, rows):
+        squares = _summed(squares, np.square(np.where(np.isnan(part), 0.0, part - mean)))
+    return _Moments(mean, np.sqrt(squares / count), least, most)
+
+
+def _doubles(table: Array, rows: np.ndarray) -> Iterator[np.ndarray]:
+    return (part.reshape(len(part), -1).astype(np.float64) for part in parts(table, rows))
+
+
+def _summed(before: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Row after row, as NumPy adds up the rows of one array; before: of those before, or empty. It changes `part`."""
+    if len(before):
+        part[0] += before
+    return part.sum(0)
 
 
 def _place(spec: Modality, feature: int) -> str:
     return f"modality {spec.name!r}, {Names(features=spec.feature_names).feature(feature)}"
 
 
-def _standardise(spec: Modality, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> Standardise:
-    """Mean and sd per feature over the training rows where present; constant features get sd 1."""
-    seen = _seen(spec, table, present, train)
-    gaps = np.isnan(seen).any()
-    mean, sd = (np.nanmean(seen, 0), np.nanstd(seen, 0)) if gaps else (seen.mean(0), seen.std(0))
-    constant = np.nanmin(seen, 0) == np.nanmax(seen, 0)
+def _standardise(spec: Modality, table: Array, rows: np.ndarray) -> Standardise:
+    """Mean and sd per feature over the rows; constant features get sd 1."""
+    mean, sd, least, most = _moments(spec, table, rows)
+    constant = least == most
     lost = np.flatnonzero(~constant & (sd < RESOLUTION * np.abs(mean)))
     if len(lost):
         raise InputError(
             f"{_place(spec, int(lost[0]))} varies by {sd[lost[0]]:.3g} around {mean[lost[0]]:.6g}, too little for "
             "float32; subtract a constant first"
         )
-    return Standardise(tuple(mean.tolist()), tuple(np.where(constant, 1.0, sd).tolist()), from_zero=_from_zero(seen))
+    return Standardise(tuple(mean.tolist()), tuple(np.where(constant, 1.0, sd).tolist()), from_zero=_from_zero(least))
 
 
-def _robust(spec: Modality, table: np.ndarray, present: np.ndarray, train: np.ndarray) -> Standardise:
-    """Median and spread per feature; where all but a few values are equal, their standard deviation."""
-    seen = _seen(spec, table, present, train)
-    median, spread = spread_of(seen)
-    sd = np.where(spread > 0, spread, np.nanstd(seen, 0))
-    return Standardise(tuple(median.tolist()), tuple(np.where(sd > 0, sd, 1.0).tolist()), CLIPPED, _from_zero(seen))
+def _robust(spec: Modality, table: Array, rows: np.ndarray) -> Standardise:
+    """Median and spread per feature; where all but a few values are equal, their standard deviation.
+
+    Of rows in a file every n-th counts, so that 2^22 values are held: no part has the median of the whole.
+    """
+    whole = _moments(spec, table, rows)
+    held = thinned(table, rows) if isinstance(table, FileRows) else rows
+    median, spread = spread_of(table[held].astype(np.float64))
+    sd = np.where(spread > 0, spread, whole.sd)
+    units = tuple(median.tolist()), tuple(np.where(sd > 0, sd, 1.0).tolist())
+    return Standardise(*units, CLIPPED, _from_zero(whole.least))
 
 
-def _from_zero(seen: np.ndarray) -> tuple[bool, ...]:
+def _from_zero(least: np.ndarray) -> tuple[bool, ...]:
     """By feature, whether no value is below 0; empty where all have some."""
-    found = np.nanmin(seen, 0) >= 0
+    found = least >= 0
     return tuple(found.tolist()) if found.any() else ()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from polyvae.datasets.own.missing import AS_TEXT
 from polyvae.datasets.own.parts import called
+from polyvae.file_rows import Array, FileRows, thinned
 from polyvae.modality import Modality, Standardise
 from polyvae.text import Vocabulary, tokenise
 
@@ -23,12 +24,17 @@ ROBUST = "--scaling robust"
 
 @dataclass(frozen=True)
 class Names:
-    """What rows and columns are called where the user has names for them; else they have numbers."""
+    """What rows and columns are called where the user has names for them; else they have numbers.
+
+    at: which of the rows are looked at; None: all.
+    """
 
     ids: np.ndarray | None = None
     features: Sequence[str] = ()
+    at: np.ndarray | None = None
 
     def row(self, row: int) -> str:
+        row = row if self.at is None else int(self.at[row])
         return f"row {row}" if self.ids is None else called(row, self.ids)
 
     def feature(self, feature: int) -> str:
@@ -37,22 +43,30 @@ class Names:
 
 def doubts(
     modality: Modality,
-    array: np.ndarray,
+    array: Array,
     present: np.ndarray,
     train: np.ndarray | None = None,
     ids: np.ndarray | None = None,
 ) -> str:
     """Doubts about one array, in sentences; empty if there are none. present: Bool (row,). ids: names of the rows.
 
-    train: its training rows; None for new rows of a trained model, which are compared with its training rows.
+    train: its training rows; None for new rows of a trained model, which are compared with its training rows. Of rows
+    in a file, every n-th training row that is present is looked at, so that 2^22 values are held.
     """
+    at = None
+    if isinstance(array, FileRows):
+        here = np.flatnonzero(present) if train is None else train[present[train]]
+        at = thinned(array, np.sort(here))
+        array, present, train = array[at], np.ones(len(at), bool), None if train is None else np.arange(len(at))
     if array.dtype.kind == "U":
         long = _of_text(modality.vocabulary, array, present) if modality.vocabulary else []
         return " ".join([*long, *_marks(array, present)])
     if not isinstance(units := modality.transform, Standardise) or not present.any():
         return ""
     table = np.where(present[:, None], array.reshape(len(array), -1).astype(np.float64), np.nan)
-    names = Names(ids, modality.feature_names)
+    names = Names(ids, modality.feature_names, at)
+    if at is not None and np.isnan(table).all(0).any():  # a feature that hardly any row has
+        return ""
     if train is None:
         return " ".join(_wild(table, np.array(units.mean), np.array(units.sd), names))
     of_columns = [*_wild(table, *spread_of(table), names), *_codes(table, names), *_constant(table[train], names)]

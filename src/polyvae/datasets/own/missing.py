@@ -4,18 +4,21 @@ import numpy as np
 
 from polyvae.archives import NO_OBJECTS
 from polyvae.errors import InputError
+from polyvae.file_rows import Array, FileRows, parts
 
 MARKS = ("NoneType", "NAType", "NaTType")  # types of None, pandas.NA and pandas.NaT
 AS_TEXT = ("nan", "NaN", "<NA>", "NaT", "None", "null")  # what `astype(str)` makes of them
 NUMBERS = (int, float, np.number, np.bool_)  # bool is an int
 
 
-def without_marks(key: str, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def without_marks(key: str, array: Array) -> tuple[Array, np.ndarray]:
     """The array as plain numbers or strings, and Bool (row,): whether the row has any value.
 
     Missing values are NaN in floats, and integers with single gaps become floats. Otherwise a missing row is 0 or "".
     Raises InputError for objects that are neither strings nor numbers, and for named columns in one array.
     """
+    if isinstance(array, FileRows):
+        return array, _have_some(array)
     if names := array.dtype.names:
         raise InputError(
             f"{key!r} holds named columns ({', '.join(names)}); give each as an array, {key}[{names[0]!r}]"
@@ -33,6 +36,13 @@ def without_marks(key: str, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values = values.copy()
     values[missing] = {"f": np.nan, "U": ""}.get(values.dtype.kind, 0)
     return values, here
+
+
+def _have_some(array: FileRows) -> np.ndarray:
+    """Bool (row,): whether the row has a value that is not NaN."""
+    if array.dtype.kind != "f":
+        return np.ones(len(array), bool)
+    return np.concatenate([~np.isnan(part).reshape(len(part), -1).all(1) for part in parts(array)])
 
 
 def _missing(array: np.ndarray) -> np.ndarray:

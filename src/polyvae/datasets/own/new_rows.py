@@ -16,6 +16,7 @@ from polyvae.datasets.own.parts import Parts
 from polyvae.datasets.own.reading import read_parts
 from polyvae.datasets.own.roles import Roles
 from polyvae.errors import InputError
+from polyvae.file_rows import Array, FileRows, parts
 from polyvae.modality import Modality, check_suits
 from polyvae.text import Vocabulary
 
@@ -36,26 +37,31 @@ def load_like(
     does not take.
     """
     roles = Roles(covariate=None if covariate is None else covariate.name)
-    parts = source if isinstance(source, Parts) else read_parts(source, roles.for_new_rows(modalities))
-    levels = None if covariate is None else levels_of(covariate, parts.about[covariate.name])
+    read = source if isinstance(source, Parts) else read_parts(source, roles.for_new_rows(modalities))
+    levels = None if covariate is None else levels_of(covariate, read.about[covariate.name])
     known = {m.name: m for m in modalities}
-    if unknown := sorted(set(parts.values) - set(known)):
+    if unknown := sorted(set(read.values) - set(known)):
         raise InputError(f"unknown key {unknown[0]!r}; the model has {', '.join(known)}")
-    rows, values, present = len(parts.present), {}, torch.zeros(len(parts.present), len(known), dtype=torch.bool)
-    given, warnings = list(parts.values), {"label": doubts_of_labels(parts.labels)}
+    rows, present = len(read.present), torch.zeros(len(read.present), len(known), dtype=torch.bool)
+    values, in_files = {}, {}
+    given, warnings = list(read.values), {"label": doubts_of_labels(read.labels)}
     for column, modality in enumerate(modalities):
-        here = parts.present[:, given.index(modality.name)] if modality.name in given else np.zeros(rows, bool)
+        here = read.present[:, given.index(modality.name)] if modality.name in given else np.zeros(rows, bool)
         if not here.any():
             stored = torch.int16 if modality.vocabulary else torch.float32
             values[modality.name] = torch.zeros(rows, *modality.stored_shape, dtype=stored)
             continue
         present[:, column] = torch.from_numpy(here)
-        array, note = _aligned(modality, parts.values[modality.name], parts.features.get(modality.name, ()))
-        values[modality.name] = _stored(modality, array, here)
-        warnings[modality.name] = " ".join(filter(None, [note, doubts(modality, array, here, ids=parts.ids)]))
-    labels = None if parts.labels is None else torch.from_numpy(parts.labels)
+        array, note = _aligned(modality, read.values[modality.name], read.features.get(modality.name, ()))
+        if isinstance(array, FileRows):
+            in_files[modality.name] = _in_file(modality, array, here)
+        else:
+            values[modality.name] = _stored(modality, array, here)
+        warnings[modality.name] = " ".join(filter(None, [note, doubts(modality, array, here, ids=read.ids)]))
+    labels = None if read.labels is None else torch.from_numpy(read.labels)
     info = {"warnings": {name: text for name, text in warnings.items() if text}}
-    return MultimodalDataset("arrays", tuple(modalities), values, present, labels, info, levels=levels, ids=parts.ids)
+    about: dict[str, Any] = {"levels": levels, "ids": read.ids, "in_files": in_files}
+    return MultimodalDataset("arrays", tuple(modalities), values, present, labels, info, **about)
 
 
 def like(parts: Parts, modalities: Sequence[Modality]) -> Parts:
@@ -68,7 +74,7 @@ def like(parts: Parts, modalities: Sequence[Modality]) -> Parts:
     return parts._replace(values=values, features=features)
 
 
-def _aligned(modality: Modality, array: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, str]:
+def _aligned(modality: Modality, array: Array, names: Sequence[str]) -> tuple[Array, str]:
     """(the columns that the modality has, in its order; what was left out, in words)."""
     wanted = modality.feature_names
     if modality.is_classes or not wanted or not names or tuple(names) == wanted:
@@ -78,6 +84,11 @@ def _aligned(modality: Modality, array: np.ndarray, names: Sequence[str]) -> tup
         raise InputError(
             f"{modality.name!r} lacks {len(lacking)} of the {len(wanted)} columns that the model was trained on, such "
             f"as {lacking[0]!r}; add them, empty where they are missing"
+        )
+    if isinstance(array, FileRows):
+        raise InputError(
+            f"{modality.name!r} has other columns than the model, or in another order, and is too large to be read at "
+            f"once; save the {len(wanted)} columns in the order of training"
         )
     further = f"{len(names) - len(wanted)} columns that the model does not know are left out."
     return array[:, [places[name] for name in wanted]], further if len(names) > len(wanted) else ""
@@ -120,16 +131,37 @@ def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tenso
         )
     with np.errstate(over="ignore"):
         stored = torch.from_numpy(array.astype(np.float32))
+    _check(modality, stored, np.arange(len(array)), present)
+    return stored
+
+
+def _in_file(modality: Modality, array: FileRows, present: np.ndarray) -> FileRows:
+    """As `_stored`, of what is neither text nor classes by number: rows in files have several values each."""
+    shape = array.shape[1:]
+    if shape != modality.shape and (1, *shape) != modality.shape:
+        raise InputError(f"{modality.name!r} has shape {array.shape}; the model takes {('rows', *modality.shape)}")
+    is_bytes = modality.is_image and array.dtype == np.uint8
+    stored = array.stored(np.uint8 if is_bytes else np.float32, modality.shape)
+    first = 0
+    for part in () if is_bytes else map(torch.from_numpy, parts(stored)):
+        rows = np.arange(first, first := first + len(part))
+        _check(modality, part, rows, present[rows])
+    return stored
+
+
+def _check(modality: Modality, stored: Tensor, rows: np.ndarray, present: np.ndarray) -> None:
+    """Raises InputError for observed values that are not finite or that the likelihood does not take. rows: their
+    numbers."""
     fine = stored.isfinite() | (stored.isnan() & modality.has_gaps)
-    wrong = ~fine.flatten(1).all(1) & torch.from_numpy(present)
+    here = torch.from_numpy(present)
+    wrong = ~fine.flatten(1).all(1) & here
     if bool(wrong.any()):
-        row = int(wrong.nonzero()[0])
+        row = int(rows[int(wrong.nonzero()[0])])
         raise InputError(
             f"{modality.name!r}, row {row}: values are not finite, or beyond float32; if the row lacks this "
             f"modality, set '{modality.name}.mask' to False"
         )
-    check_suits(modality.likelihood, modality, stored[torch.from_numpy(present)])
-    return stored
+    check_suits(modality.likelihood, modality, stored[here])
 
 
 def _numbered(modality: Modality, array: np.ndarray, present: np.ndarray) -> np.ndarray:

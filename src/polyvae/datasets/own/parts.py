@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from polyvae.datasets.own.readers.content import HEADINGS, Headings
+from polyvae.file_rows import Array
 
 
 class Parts(NamedTuple):
@@ -17,7 +18,7 @@ class Parts(NamedTuple):
     why it may not be meant as a modality.
     """
 
-    values: dict[str, np.ndarray]
+    values: dict[str, Array]
     present: np.ndarray
     labels: np.ndarray | None
     ids: np.ndarray

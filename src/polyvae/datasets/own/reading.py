@@ -14,6 +14,7 @@ from polyvae.datasets.own.readers import read
 from polyvae.datasets.own.readers.content import Content
 from polyvae.datasets.own.roles import LABELS, Roles
 from polyvae.errors import InputError
+from polyvae.file_rows import Array, FileRows
 
 IDS, FEATURES = ".ids", ".features"
 # What `polyvae impute` writes beside a modality; not read again.
@@ -44,12 +45,12 @@ def _to_numpy(key: str, value: Any) -> np.ndarray:
         raise InputError(f"{key!r} is not a rectangular array ({error}); give one array per modality") from error
 
 
-def _sort_keys(arrays: Mapping[str, np.ndarray], roles: Roles) -> Parts:
-    """Values, masks, labels and ids by their keys, checked for type and number of rows."""
+def _sort_keys(arrays: Mapping[str, Any], roles: Roles) -> Parts:
+    """Values, masks, labels and ids by their keys, checked for type and number of rows; values may be in files."""
     features = {key.removesuffix(FEATURES): array for key, array in arrays.items() if key.endswith(FEATURES)}
     arrays = {key: array for key, array in arrays.items() if not key.endswith(FEATURES)}
     own = {key: _not_filled_in(key, arrays) for key in arrays if not _is_imputed(key, arrays)}
-    read = {key: without_marks(key, array) for key, array in own.items()}
+    read: dict[str, Any] = {key: without_marks(key, array) for key, array in own.items()}
     arrays, here = {key: array for key, (array, _) in read.items()}, {key: seen for key, (_, seen) in read.items()}
     given = _label_keys(arrays)
     values = {key: array for key, array in arrays.items() if key not in LABELS and "." not in key}
@@ -114,7 +115,7 @@ def _is_imputed(key: str, arrays: Mapping[str, np.ndarray]) -> bool:
     return dot + field in IMPUTED and name in arrays and f"{name}.mask" in arrays
 
 
-def _not_filled_in(key: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def _not_filled_in(key: str, arrays: Mapping[str, Any]) -> Array:
     """The array with NaN in single cells that `impute` has filled in: those with an sd above 0 in observed rows."""
     array, sd, mask = arrays[key], arrays.get(f"{key}.sd"), arrays.get(f"{key}.mask")
     if (
@@ -125,6 +126,11 @@ def _not_filled_in(key: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         or array.dtype.kind != "f"
     ):
         return array
+    if isinstance(array, FileRows) or isinstance(sd, FileRows):
+        raise InputError(
+            f"{key!r} was filled in, as '{key}.sd' beside it says, and is too large to be read as if it were not; "
+            "give the data that it was made from"
+        )
     return np.where((sd > 0) & mask.reshape(-1, *(1,) * (sd.ndim - 1)), np.nan, array)
 
 

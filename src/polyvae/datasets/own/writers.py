@@ -1,15 +1,17 @@
-"""Files for what a model makes of the user's rows: .npz by name, or the form that came in (tables, AnnData, MuData)."""
+"""Files for what a model makes of the user's rows: arrays by name in a .npz or a folder of .npy files, or the form that
+came in (tables, AnnData, MuData)."""
 
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from polyvae import files
+from polyvae import archives, files
 from polyvae.datasets.own.readers.content import HEADINGS, Headings
 from polyvae.datasets.own.readers.omics import FORMATS as OMICS
 from polyvae.datasets.own.readers.omics import needs_extra
@@ -17,7 +19,8 @@ from polyvae.datasets.own.readers.tables import FORMATS as TABLES
 from polyvae.errors import InputError
 from polyvae.modality import Modality
 
-FORMATS = (".npz", *TABLES, *OMICS)
+FOLDER = ""  # the ending of a folder, which holds one .npy file per array
+FORMATS = (".npz", *TABLES, *OMICS, FOLDER)
 FIELDS = (".sd", ".low", ".high")  # beside the values of a table
 ENDS = (".low", ".high")
 CODES = "X_polyvae"  # by scanpy's convention of obsm
@@ -46,7 +49,11 @@ def check_format(path: Path, modalities: Sequence[Modality], source: Path | None
     Tables have no place for pictures, and AnnData is added to: it needs the file that came in.
     """
     if path.suffix not in formats:
-        raise InputError(f"--out {path}: name a {', '.join(formats)} file")
+        endings = ", ".join(filter(None, formats))
+        known = [f"a {endings} file"] * bool(endings) + ["a folder, without an ending"] * (FOLDER in formats)
+        raise InputError(f"--out {path}: name {' or '.join(known)}")
+    if path.suffix == FOLDER and (texts := [m.name for m in modalities if m.vocabulary]):
+        raise InputError(f"--out {path}: .npy files have no place for the texts of {texts[0]!r}; name a .npz file")
     if path.suffix in TABLES and (images := [m.name for m in modalities if m.is_image]):
         raise InputError(f"--out {path}: a table has no place for the pictures of {images[0]!r}; name a .npz file")
     if path.suffix in OMICS:
@@ -58,9 +65,9 @@ def check_format(path: Path, modalities: Sequence[Modality], source: Path | None
 
 
 def format_of(source: Path | None, modalities: Sequence[Modality], formats: Sequence[str]) -> str:
-    """The ending of a file like the one that came in, or .npz."""
-    suffix = "" if source is None else source.suffix.lower()
-    return suffix if suffix in formats and not any(m.is_image for m in modalities) else ".npz"
+    """The ending of a file like the one that came in, or else the first of `formats`."""
+    suffix = source.suffix.lower() if source else ""
+    return suffix if suffix and suffix in formats and not any(m.is_image for m in modalities) else formats[0]
 
 
 def write(path: Path, modalities: Sequence[Modality], arrays: Arrays, rows: Rows) -> list[Path]:
@@ -70,8 +77,7 @@ def write(path: Path, modalities: Sequence[Modality], arrays: Arrays, rows: Rows
     likeliest. The ends of intervals have all columns.
     """
     if path.suffix == ".npz":
-        names = {f"{m.name}.features": np.array(m.feature_names) for m in modalities if m.feature_names}
-        write_npz(path, dict(arrays) | names | _named(rows))
+        write_npz(path, dict(arrays) | features_of(modalities) | named(rows))
         return [path]
     if path.suffix in OMICS:
         _write_omics(path, rows, lambda data: _add_imputed(data, modalities, arrays, rows))
@@ -89,10 +95,36 @@ def write(path: Path, modalities: Sequence[Modality], arrays: Arrays, rows: Rows
     return written
 
 
+def write_parts(path: Path, parts: Iterable[Arrays], rows: int, whole: Arrays) -> None:
+    """Writes a folder of .npy files: parts of `rows` rows one after the other, so that none need more memory than one
+    part; and arrays that are there as a whole.
+
+    Every part has the same keys. Whole numbers are written as floats where another part may have been filled in.
+    """
+    with ExitStack() as stack:
+        opened: dict[str, IO[bytes]] = {}
+        for part in parts:
+            for key, values in part.items():
+                array = _as_floats(key, np.asarray(values))
+                if key not in opened:
+                    temporary = stack.enter_context(files.atomic(path / f"{key}.npy"))
+                    opened[key] = stack.enter_context(temporary.open("wb"))
+                    archives.write_header(opened[key], array.dtype, (rows, *array.shape[1:]))
+                opened[key].write(np.ascontiguousarray(array).data)
+        for key, values in whole.items():
+            with files.atomic(path / f"{key}.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, values, allow_pickle=False)
+
+
+def _as_floats(key: str, array: np.ndarray) -> np.ndarray:
+    is_table = array.dtype.kind in "iu" and array.ndim < 4 and ("." not in key or key.endswith(ENDS))
+    return array.astype(np.result_type(array, np.float32)) if is_table else array
+
+
 def write_codes(path: Path, codes: np.ndarray, rows: Rows) -> None:
     """Codes (row, dimension): columns z0, z1, ... of a table, `codes` of .npz, obsm of AnnData."""
     if path.suffix == ".npz":
-        write_npz(path, {"codes": codes} | _named(rows))
+        write_npz(path, {"codes": codes} | named(rows))
     elif path.suffix in TABLES:
         _write_table(path, _headed(rows) | {f"z{place}": column for place, column in enumerate(codes.T)})
     else:
@@ -107,9 +139,15 @@ def write_npz(path: Path, values: Mapping[str, Any]) -> None:
                 np.lib.format.write_array(file, np.asarray(value), allow_pickle=False)
 
 
-def _named(rows: Rows) -> dict[str, np.ndarray]:
-    named = {".ids": rows.ids, "label": rows.labels, **rows.passed}
-    return {key: value for key, value in named.items() if value is not None}
+def features_of(modalities: Sequence[Modality]) -> dict[str, np.ndarray]:
+    """<name>.features of those that have names of features."""
+    return {f"{m.name}.features": np.array(m.feature_names) for m in modalities if m.feature_names}
+
+
+def named(rows: Rows) -> dict[str, np.ndarray]:
+    """Names of rows, their labels and what is passed on, by the keys of arrays."""
+    about = {".ids": rows.ids, "label": rows.labels, **rows.passed}
+    return {key: value for key, value in about.items() if value is not None}
 
 
 def _headed(rows: Rows) -> dict[str, np.ndarray]:

@@ -73,7 +73,9 @@ def _read_several(roles: Roles, place: Path, paths: list[Path]) -> Content:
     if len(kinds) > 1:
         raise InputError(f"{place} holds .npy arrays beside tables; keep one kind, or name the files in a .toml")
     if kinds == {True}:
-        return Content(roles.applied({path.stem: archives.read_npy(path) for path in paths}))
+        is_large = sum(path.stat().st_size for path in paths if path.is_file()) > archives.most_memory()
+        read_array = archives.open_npy if is_large else archives.read_npy
+        return Content(roles.applied({path.stem: read_array(path) for path in paths}))
     if unknown := [path for path in paths if path.suffix.lower() not in FORMATS]:
         raise InputError(f"{unknown[0]}: several files must be {', '.join(FORMATS)}; name others in a .toml")
     sheets = [open_table(path) for path in paths]

@@ -9,9 +9,12 @@ import numpy as np
 
 from polyvae.datasets.own.roles import LABELS
 from polyvae.errors import InputError
+from polyvae.file_rows import Array
 
 if TYPE_CHECKING:  # polars starts slowly
     import polars as pl
+
+    from polyvae.datasets.own.readers.scanned import Scanned
 
 ID = "id"
 
@@ -50,7 +53,7 @@ class Sheet:
     """
 
     path: Path
-    frame: "pl.DataFrame"
+    frame: "pl.DataFrame | Scanned"
     ids: str | None = None
     matrices: Mapping[str, Callable[[], tuple[np.ndarray, Sequence[str]]]] = field(default_factory=dict)
     first_line: int | None = None
@@ -95,10 +98,11 @@ class Sheet:
 class View:
     """What a modality takes of a sheet.
 
-    read: () -> ((row, ...) of the sheet, names of features or ()); objects may be None where a row has nothing.
+    read: () -> ((row, ...) of the sheet, names of features or ()); objects may be None where a row has nothing, and
+    numbers in a file.
     """
 
     name: str
     sheet: Sheet
-    read: Callable[[], tuple[np.ndarray, Sequence[str]]]
+    read: Callable[[], tuple[Array, Sequence[str]]]
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -6,6 +6,7 @@ quantities, words are classes or text. What is empty or reads NA, NaN or null is
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,10 @@ from polyvae.archives import check_memory
 from polyvae.datasets.own.missing import AS_TEXT
 from polyvae.datasets.own.readers.content import ID, Sheet, View
 from polyvae.datasets.own.readers.pictures import read_pictures
+from polyvae.datasets.own.readers.scanned import Scanned
 from polyvae.datasets.own.roles import Roles, check_single_label
 from polyvae.errors import InputError
+from polyvae.file_rows import Array
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,7 +40,9 @@ def open_table(path: Path, ids: str | None = None) -> Sheet:
     return sheet_of(path, _frame(path), ids, 2 if path.suffix.lower() in SEPARATORS else None)
 
 
-def sheet_of(path: Path, frame: "pl.DataFrame", ids: str | None = None, first_line: int | None = None) -> Sheet:
+def sheet_of(
+    path: Path, frame: "pl.DataFrame | Scanned", ids: str | None = None, first_line: int | None = None
+) -> Sheet:
     """ids: as for `open_table`. Raises InputError for a frame without rows."""
     if not frame.width or not frame.height:
         raise InputError(f"{path} holds no rows; its first line must name the columns, and a row follow")
@@ -153,13 +158,19 @@ def _values_of(sheet: Sheet, roles: Roles) -> list[str]:
     return [name for name in columns if name not in roles.named and name != sheet.ids]
 
 
-def _numbers(sheet: Sheet, columns: list[str], name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    import polars as pl
-
-    typed = pl.DataFrame([_number(sheet, column) for column in columns])
-    values = np.ascontiguousarray(typed.to_numpy())
+def _numbers(sheet: Sheet, columns: list[str], name: str) -> tuple[Array, tuple[str, ...]]:
+    if isinstance(sheet.frame, Scanned):
+        values = sheet.frame.by_row(columns, lambda frame: _table(replace(sheet, frame=frame), columns))
+    else:
+        values = _table(sheet, columns)
     features = tuple(column.removeprefix(f"{name}.") for column in columns)
     return values, () if features == (name,) else features
+
+
+def _table(sheet: Sheet, columns: list[str]) -> np.ndarray:
+    import polars as pl
+
+    return np.ascontiguousarray(pl.DataFrame([_number(sheet, column) for column in columns]).to_numpy())
 
 
 def _number(sheet: Sheet, column: str) -> "pl.Series":
@@ -195,16 +206,18 @@ def _is_numeric(column: "pl.Series") -> bool:
     return column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)
 
 
-def _frame(path: Path) -> "pl.DataFrame":
+def _frame(path: Path) -> "pl.DataFrame | Scanned":
     import polars as pl
 
     if not path.is_file():
         raise InputError(f"{path} is a folder, a pipe or a device; name a file" if path.exists() else f"no file {path}")
-    check_memory(path, path.stat().st_size)
     suffix = path.suffix.lower()
+    if suffix in SEPARATORS:
+        check_memory(path, path.stat().st_size)
     try:
         if suffix not in SEPARATORS:
-            return pl.read_parquet(path)
+            scanned = Scanned(path)
+            return scanned if scanned.is_large else pl.read_parquet(path)
         with path.open("rb") as file:
             header = file.readline()
         frame = pl.read_csv(
@@ -236,7 +249,7 @@ def _twice(columns: Sequence[str]) -> Iterator[str]:
             yield name
 
 
-def _names_rows(frame: "pl.DataFrame") -> bool:
+def _names_rows(frame: "pl.DataFrame | Scanned") -> bool:
     """Whether the first column names rows: it has no name (as pandas writes an index), or holds different words."""
     import polars as pl
 

@@ -42,6 +42,7 @@ from polyvae.datasets.own.readers.pictures import read_pictures
 from polyvae.datasets.own.readers.tables import FORMATS, open_table, view_of_columns, words
 from polyvae.datasets.own.roles import Roles
 from polyvae.errors import InputError
+from polyvae.file_rows import Array, FileRows
 
 SETTINGS = ("likelihood", "scale", "network", "weight")
 KINDS = ("columns", "text", "classes", "images", "matrix")
@@ -259,11 +260,14 @@ def _rows(
     return np.array(rows), places
 
 
-def _placed(name: str, values: np.ndarray, places: np.ndarray | None) -> dict[str, np.ndarray]:
+def _placed(name: str, values: Array, places: np.ndarray | None) -> dict[str, Any]:
     """The values in the order of all rows, with a mask where some lack them."""
     if places is None:
         return {name: values}
-    placed, seen = values[places], places >= 0
+    seen = places >= 0
+    if isinstance(values, FileRows):
+        return {name: values.chosen(places)} | ({} if seen.all() else {f"{name}.mask": seen})
+    placed = values[places]
     if seen.all():
         return {name: placed}
     if placed.dtype == object:
