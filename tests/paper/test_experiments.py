@@ -13,7 +13,8 @@ from polyvae.paper.experiments import EXPERIMENTS, configs_of
 from polyvae.runs.plan import make_plans
 from polyvae.theory import discrepancy
 
-ONE_SIZE = ("quick", "quick-long", "label-free", "fig02_more_seeds", "quick_captions", "cub_captions", "dial")
+NORMAL = ("fig11_normal", "fig12_normal")
+ONE_SIZE = (*NORMAL, "quick", "quick-long", "label-free", "fig02_more_seeds", "quick_captions", "cub_captions", "dial")
 PRESETS = [
     name
     for name in EXPERIMENTS
@@ -31,6 +32,8 @@ GOLDEN = {
     "translated_official": "8295cee92725",
     "bounds": "673b2bf19b7c",
     "fig02_more_seeds": "003a3265ae74",
+    "fig11_normal": "fbb980317b00",
+    "fig12_normal": "d2e5f2c82dfb",
 }  # SHA-256 of the run ids of each list
 DIAL = ["d2962e4140", "976b7c9aa9", "0d6648fac1", "0a07abf0c5", "15e0fe84d0"]
 FIRST_TEST_DIGITS = "b813e98fe075750783a97741a997d45837405414d76c89cba71ac823a933560c"  # what the dial's data once were
@@ -140,9 +143,16 @@ def test_pairing_compares_equal_numbers_of_steps():
     assert max(steps) - min(steps) < 30
 
 
+def test_a_normal_likelihood_is_shown_on_the_runs_of_figure_11():
+    changed = {"likelihood": "laplace", "likelihood_scale": "auto", "learning_rate": 3e-3, "epochs": 3, "metrics": ""}
+    once, now = configs_of("fig11_repeated_modalities"), configs_of("fig11_normal")
+    plain = {config.with_(metrics="") for config in once if config.method != "unimodal"}
+    assert plain == {config.with_(**changed) for config in now if config.seed < 2}
+
+
 def test_run_ids_of_the_cpu_presets_never_change():
     """Committed results are found by them."""
-    ids = {name: "".join(c.run_id() for c in configs_of(name)) for name in [*PRESETS, "fig02_more_seeds"]}
+    ids = {name: "".join(c.run_id() for c in configs_of(name)) for name in [*PRESETS, *NORMAL, "fig02_more_seeds"]}
     assert {name: hashlib.sha256(text.encode()).hexdigest()[:12] for name, text in ids.items()} == GOLDEN
 
 
