@@ -22,7 +22,8 @@ SHORT = {
 
 def repeated_modalities() -> list[RunConfig]:
     """Figure 11: quality as the number of modalities of one kind grows from 2 to 5. 36 runs."""
-    return with_methods(grid(budget("cpu", REPEATED).with_(**SHORT), seed=SEEDS, modalities=COUNTS), JOINT)
+    base = budget("cpu", REPEATED).with_(background=0, **SHORT)
+    return with_methods(grid(base, seed=SEEDS, modalities=COUNTS), JOINT)
 
 
 def official_mmvae() -> list[RunConfig]:
