@@ -27,6 +27,7 @@ from polyvae.noise import RowNoise
 from polyvae.objectives import OBJECTIVES
 from polyvae.posteriors import Family, of_scale
 from polyvae.runs.saving import load_prior, save_model, save_prior
+from support.mixtures import random_mixture
 
 MODALITIES = tuple(Modality(n, (3,), likelihoods.Normal(0.5)) for n in "ab")
 
@@ -75,10 +76,7 @@ def test_draws_belong_to_rows(kind):
 
 @pytest.mark.parametrize("full", [False, True])
 def test_the_mixture_is_that_of_torch(full):
-    torch.manual_seed(0)
-    prior = priors.GaussianMixturePrior(3, 4, full=full)
-    for parameter in prior.parameters():
-        parameter.data.normal_()
+    prior = random_mixture(3, 4, full)
     root = torch.diag_embed(prior.log_scale.exp()) + (prior.lower.tril(-1) if full else 0)
     theirs = distributions.MixtureSameFamily(
         distributions.Categorical(logits=prior.logits), distributions.MultivariateNormal(prior.means, scale_tril=root)

@@ -14,6 +14,7 @@ from polyvae.models.vae import MultimodalVAE
 from polyvae.priors.pruning import Assigned, fewer
 from polyvae.runs.saving import load_prior, save_prior
 from support.linear import Encoder
+from support.mixtures import random_mixture
 
 CENTRES = torch.tensor([[-4.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
 IDLE = torch.tensor([[0.0, -30.0], [20.0, 20.0], [-20.0, 20.0], [30.0, 0.0]])
@@ -129,10 +130,7 @@ def test_held_out_rows_have_no_say():
 
 @pytest.mark.parametrize("full", [False, True])
 def test_what_is_kept_of_a_mixture_has_the_conditional_density(full):
-    torch.manual_seed(0)
-    prior = priors.GaussianMixturePrior(2, 5, full=full)
-    for parameter in prior.parameters():
-        parameter.data.normal_()
+    prior = random_mixture(2, 5, full)
     z, kept = torch.randn(6, 2), [3, 1]
     few = prior.kept(kept)
     expected = prior.log_joint(z)[:, kept].logsumexp(-1) - prior.logits.log_softmax(0)[kept].logsumexp(0)
