@@ -12,7 +12,8 @@ from polyvae.covariate import Covariate, Levels
 from polyvae.dataset import MultimodalDataset
 from polyvae.modality import Batch, Modality
 from polyvae.models import Blueprint
-from polyvae.models.linear_start import LEAST_PRECISION, Factor, _improved, factors, start_linearly
+from polyvae.models.factor_analysis import Factor, factors, improved
+from polyvae.models.linear_start import LEAST_PRECISION, start_linearly
 from polyvae.networks.linear_mlp import LinearDecoder, LinearEncoder
 
 SIZES, LATENT = {"a": 4, "b": 3, "c": 5}, 3
@@ -55,7 +56,7 @@ def test_no_round_of_em_makes_the_rows_less_likely(missing):
     scores = []
     for _ in range(8):
         scores.append(log_likelihood(found, views, seen))
-        found = _improved(found, views, seen)
+        found = improved(found, views, seen)
     assert (np.diff(scores) > 0).all()
 
 

@@ -20,13 +20,13 @@ from polyvae.judges.labelled import can_be_judged
 from polyvae.methods import METHODS, Method
 from polyvae.modality import Batch, Modality
 from polyvae.models import OWN, Blueprint, Networks, TrainableModel
-from polyvae.models.linear_start import start_linearly
+from polyvae.models.linear_start import errors_by_codes, start_linearly
 from polyvae.noise import derive_seed
 from polyvae.objectives import UNCOVERED, objective_named
 from polyvae.options import canonical, parsed
 from polyvae.runs import rows
 from polyvae.runs.settings import Settings, settings_of
-from polyvae.runs.suited import said, suited
+from polyvae.runs.suited import NETWORK, best, numbers_of_codes, said, suited
 from polyvae.subsets import SubsetMixture
 
 DEVICE = re.compile("cpu|(cuda|mps|xpu)(:[0-9]{1,3})?")
@@ -37,7 +37,8 @@ class Plan:
     """What one run will do, from its data to its model.
 
     content: identity of the whole data set, for those who compare runs; identity: what the run id adds to the config.
-    chosen: settings of `config` that the data have chosen, since nobody else did.
+    chosen: settings of `config` that the data have chosen, since nobody else did. tried: of those that were chosen by
+    their errors, setting -> value -> error (`models.linear_start.errors_by_codes`).
     rows_at: epoch -> training data of that epoch (new ones for fresh pairing). validation, test: held-out data. All
     lie on `device`. whole_train, whole_test: with the modalities that the run leaves out.
     attributes: what captions name. sampler: the data set's generator, if it has one.
@@ -48,6 +49,7 @@ class Plan:
     content: str
     identity: dict[str, Any]
     chosen: dict[str, Any]
+    tried: dict[str, dict[int, float]]
     method: Method
     settings: Settings
     blueprint: Blueprint
@@ -88,7 +90,7 @@ class Plan:
     def is_said(self) -> str:
         """The settings that the data have chosen, in one line; empty for none."""
         rows = {"train": len(self.train), "validate": len(self.validation or ()), "test": len(self.test)}
-        return said(self.chosen, self.config, rows) if self.chosen else ""
+        return said(self.chosen, self.config, rows, self.tried) if self.chosen else ""
 
     def lack(self, metric: str) -> str | None:
         """What the data lack for a metric, or None."""
@@ -148,12 +150,19 @@ def make_plan(
     identity = _identity(config, train, test, by_content, method, blueprint, settings)
     train, validation = rows.with_validation(train, config, is_own)
     _check_pseudo_inputs(settings, train)
+    errors = _errors_by_codes(blueprint, train, config.data_seed) if "latent_dim" in chosen else {}
+    if errors and (codes := best(errors)) is not None:
+        chosen |= {"latent_dim": codes}
+        config, blueprint = config.with_(latent_dim=codes), replace(blueprint, latent_dim=codes)
+    else:
+        errors = {}
     plan = Plan(
         config=config,
         run_id=config.run_id(identity),
         content=rows.identity_of(whole_train, whole_test, by_content),
         identity=identity,
         chosen=chosen,
+        tried={"latent_dim": errors} if errors else {},
         method=method,
         settings=settings,
         blueprint=blueprint,
@@ -285,6 +294,14 @@ def _suited(config: RunConfig, train: MultimodalDataset) -> dict[str, Any]:
     only = None if config.only is None else listed(config.only)
     modalities = [m for m in train.modalities if only is None or m.name in only]
     return suited(config, len(train), modalities, train.info.get("networks", {}))
+
+
+def _errors_by_codes(blueprint: Blueprint, train: MultimodalDataset, seed: int) -> dict[int, float]:
+    """Number of codes -> its error; empty for a model whose networks do not all start as factor analysis."""
+    if set(blueprint.networks.values()) != {NETWORK}:
+        return {}
+    reader = models.build(replace(blueprint, prior={"kind": "normal"}))  # which needs no rows to start from
+    return errors_by_codes(reader, train, numbers_of_codes(len(train), train.modalities), seed)
 
 
 def _canonical(config: RunConfig) -> RunConfig:
