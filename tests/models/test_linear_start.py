@@ -12,8 +12,8 @@ from polyvae.covariate import Covariate, Levels
 from polyvae.dataset import MultimodalDataset
 from polyvae.modality import Batch, Modality
 from polyvae.models import Blueprint
-from polyvae.models.factor_analysis import Factor, factors, improved
-from polyvae.models.linear_start import LEAST_PRECISION, start_linearly
+from polyvae.models.factor_analysis import Factor, cross_validated, factors, improved
+from polyvae.models.linear_start import LEAST_PRECISION, _folds, errors_by_codes, start_linearly
 from polyvae.networks.linear_mlp import LinearDecoder, LinearEncoder
 
 SIZES, LATENT = {"a": 4, "b": 3, "c": 5}, 3
@@ -64,6 +64,41 @@ def test_codes_are_rotated_until_all_views_together_know_them_one_by_one():
     total = sum(factor.precision for factor in factors(*rows(), LATENT).values())
     np.testing.assert_allclose(total, np.diag(np.diag(total)), atol=1e-8 * total.max())
     assert (np.diff(np.diag(total)) < 0).all()
+
+
+def test_a_fold_is_filled_in_by_the_conditional_law_of_the_rows_outside_it():
+    """The mean over views of log mean squared error, by E[x_B | x_A] of each fold's Gaussian, of known cells alone."""
+    views, seen = rows(90)
+    known = {n: np.random.default_rng(1).random(view.shape) < 0.8 for n, view in views.items()}
+    folds, place = np.arange(90) % 3, np.repeat(np.arange(3), list(SIZES.values()))
+    whole, counted = np.hstack(list(views.values())), np.hstack(list(known.values()))
+    squares = np.empty_like(whole)
+    for fold in range(3):
+        held = folds == fold
+        law = covariance(factors(*({n: v[~held] for n, v in of.items()} for of in (views, seen)), 2))
+        for index in range(3):
+            target = place == index
+            slopes = np.linalg.solve(law[np.ix_(~target, ~target)], law[np.ix_(~target, target)])
+            squares[np.ix_(held, target)] = (whole[np.ix_(held, target)] - whole[np.ix_(held, ~target)] @ slopes) ** 2
+    expected = np.mean([np.log(squares[:, place == i][counted[:, place == i]].mean()) for i in range(3)])
+    assert cross_validated(views, seen, known, folds, [2])[2] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_as_many_codes_fill_in_best_as_the_linear_model_has(missing):
+    views, seen = rows(300, missing)
+    data = data_of(views, present=torch.from_numpy(np.stack(list(seen.values()), 1)))
+    errors = errors_by_codes(model_of("dense", data), data, range(7))
+    assert min(errors, key=errors.__getitem__) == LATENT
+    means = np.mean([np.log(np.square(view[seen[n]] - view[seen[n]].mean(0)).mean()) for n, view in views.items()])
+    assert errors[0] == pytest.approx(means, abs=0.05)
+
+
+def test_groups_stay_in_one_fold():
+    groups = np.repeat(np.arange(50), 3)[np.random.default_rng(0).permutation(150)]
+    folds = _folds(groups, 0)
+    assert all(len(set(folds[groups == group])) == 1 for group in range(50))
+    assert np.bincount(folds).tolist() == [30] * 5
 
 
 def model_of(method, data, latent=LATENT):

@@ -89,9 +89,13 @@ def errors_by_codes(model: Model, train: MultimodalDataset, numbers: Sequence[in
     if len(tables.views) < 2:
         return {}
     groups = tables.rows if train.groups is None else train.groups[tables.rows]
-    _, of_row = np.unique(groups, return_inverse=True)
-    folds = np.random.default_rng(derive_seed(seed, "folds")).permutation(of_row.max() + 1)[of_row] % FOLDS
-    return cross_validated(tables.views, tables.present, tables.known, folds, numbers)
+    return cross_validated(tables.views, tables.present, tables.known, _folds(groups, seed), numbers)
+
+
+def _folds(groups: np.ndarray, seed: int) -> np.ndarray:
+    """The fold of each row, (row,), from 0 to 4; of the rows of a group the same."""
+    names, of_row = np.unique(groups, return_inverse=True)
+    return np.random.default_rng(derive_seed(seed, "folds")).permutation(len(names))[of_row] % FOLDS
 
 
 def _tables(model: MultimodalVAE, names: Iterable[str], train: MultimodalDataset, seed: int) -> _Tables:
