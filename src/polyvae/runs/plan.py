@@ -150,19 +150,18 @@ def make_plan(
     identity = _identity(config, train, test, by_content, method, blueprint, settings)
     train, validation = rows.with_validation(train, config, is_own)
     _check_pseudo_inputs(settings, train)
-    errors = _errors_by_codes(blueprint, train, config.data_seed) if "latent_dim" in chosen else {}
-    if errors and (codes := best(errors)) is not None:
-        chosen |= {"latent_dim": codes}
+    tried = {}
+    if "latent_dim" in chosen and (errors := _errors_by_codes(blueprint, train, config.data_seed)):
+        codes = best(errors) or config.sizes.latent_dim
+        tried, chosen["latent_dim"] = {"latent_dim": errors}, codes
         config, blueprint = config.with_(latent_dim=codes), replace(blueprint, latent_dim=codes)
-    else:
-        errors = {}
     plan = Plan(
         config=config,
         run_id=config.run_id(identity),
         content=rows.identity_of(whole_train, whole_test, by_content),
         identity=identity,
         chosen=chosen,
-        tried={"latent_dim": errors} if errors else {},
+        tried=tried,
         method=method,
         settings=settings,
         blueprint=blueprint,

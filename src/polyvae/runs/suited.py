@@ -81,10 +81,13 @@ def said(
         )
     stops = f", stops after {config.patience} without gain" if config.patience is not None else ""
     codes, numbers = config.sizes.latent_dim, tried.get("latent_dim")
-    compared = f" (of 1 to {max(numbers)}, by cross-validation)" if numbers else ""
+    if numbers:
+        reason = f" (of 1 to {max(numbers)}, by cross-validation)" if best(numbers) else " (no linear relation found)"
+    else:
+        reason = ""
     parts = {
         "method": config.method,
-        "latent_dim": f"{codes} latent dimension{'s' * (codes > 1)}{compared}",
+        "latent_dim": f"{codes} latent dimension{'s' * (codes > 1)}{reason}",
         "batch_size": f"batch {config.sizes.batch_size}",
         "epochs": f"at most {config.sizes.epochs} epochs{stops}",
     }
