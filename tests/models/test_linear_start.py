@@ -12,8 +12,8 @@ from polyvae.covariate import Covariate, Levels
 from polyvae.dataset import MultimodalDataset
 from polyvae.modality import Batch, Modality
 from polyvae.models import Blueprint
-from polyvae.models.factor_analysis import Factor, cross_validated, factors, improved
-from polyvae.models.linear_start import LEAST_PRECISION, _folds, errors_by_codes, start_linearly
+from polyvae.models.factor_analysis import Factor, clearly_best, cross_validated, factors, improved, log_errors
+from polyvae.models.linear_start import LEAST_PRECISION, _folds, codes_by_errors, start_linearly
 from polyvae.networks.linear_mlp import LinearDecoder, LinearEncoder
 
 SIZES, LATENT = {"a": 4, "b": 3, "c": 5}, 3
@@ -67,7 +67,7 @@ def test_codes_are_rotated_until_all_views_together_know_them_one_by_one():
 
 
 def test_a_fold_is_filled_in_by_the_conditional_law_of_the_rows_outside_it():
-    """The mean over views of log mean squared error, by E[x_B | x_A] of each fold's Gaussian, of known cells alone."""
+    """Mean squared errors of known cells, by E[x_B | x_A] of each fold's Gaussian."""
     views, seen = rows(90)
     known = {n: np.random.default_rng(1).random(view.shape) < 0.8 for n, view in views.items()}
     folds, place = np.arange(90) % 3, np.repeat(np.arange(3), list(SIZES.values()))
@@ -80,18 +80,30 @@ def test_a_fold_is_filled_in_by_the_conditional_law_of_the_rows_outside_it():
             target = place == index
             slopes = np.linalg.solve(law[np.ix_(~target, ~target)], law[np.ix_(~target, target)])
             squares[np.ix_(held, target)] = (whole[np.ix_(held, target)] - whole[np.ix_(held, ~target)] @ slopes) ** 2
-    expected = np.mean([np.log(squares[:, place == i][counted[:, place == i]].mean()) for i in range(3)])
-    assert cross_validated(views, seen, known, folds, [2])[2] == pytest.approx(expected)
+    found = cross_validated(views, seen, known, folds, [2])
+    for index in range(3):
+        cells = np.where(counted, squares, np.nan)[:, place == index]
+        rows_with = ~np.isnan(cells).all(1)
+        np.testing.assert_allclose(found[0, index, rows_with], np.nanmean(cells[rows_with], 1))
+        assert np.isnan(found[0, index, ~rows_with]).all()
+    logs = [np.log(np.nanmean(found[0, index])) for index in range(3)]
+    assert log_errors(found)[0] == pytest.approx(np.mean(logs), abs=1e-4)
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 def test_as_many_codes_fill_in_best_as_the_linear_model_has(missing):
     views, seen = rows(300, missing)
     data = data_of(views, present=torch.from_numpy(np.stack(list(seen.values()), 1)))
-    errors = errors_by_codes(model_of("dense", data), data, range(7))
-    assert min(errors, key=errors.__getitem__) == LATENT
-    means = np.mean([np.log(np.square(view[seen[n]] - view[seen[n]].mean(0)).mean()) for n, view in views.items()])
-    assert errors[0] == pytest.approx(means, abs=0.05)
+    codes, errors = codes_by_errors(model_of("dense", data), data, range(1, 8), 7)
+    assert codes == min(errors, key=errors.__getitem__) == LATENT
+
+
+def test_the_usual_number_stands_unless_another_is_clearly_better():
+    """By 1 % in each of 400 rows, with noise of 5 or of 20 %: four standard errors, or one."""
+    noise = np.random.default_rng(0).normal(size=(1, 400))
+    noise = (noise - noise.mean()) / noise.std()
+    for sd, expected in ((0.05, 1), (0.2, 0)):
+        assert clearly_best(np.stack([1.01 + sd * noise, np.ones((1, 400))]), 0) == expected
 
 
 def test_groups_stay_in_one_fold():

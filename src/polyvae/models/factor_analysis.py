@@ -104,14 +104,14 @@ def _posterior(found: Mapping[str, Factor], views: Views, present: Views) -> tup
 
 def cross_validated(
     views: Views, present: Views, known: Views, folds: np.ndarray, numbers: Sequence[int]
-) -> dict[int, float]:
-    """Number of codes -> the mean over views of log mean squared error, each filled in given all else that a row has.
+) -> np.ndarray:
+    """Mean squared errors (number, view, row) with these numbers of codes, each view filled in given a row's others.
 
     known: name -> Bool (row, feature), the cells that count. folds: (row,), which fold a row is in. Rows of a fold are
-    filled in by the factors of all rows outside it, until 600 rows are. Empty where no fold can tell: a view is in it
-    alone, or no row outside it has the view.
+    filled in by the factors of all rows outside it, until 600 rows are. NaN where a row lacks the view, or has nothing
+    else, and in folds outside which no row has some view.
     """
-    total = {codes: {name: np.zeros(2) for name in views} for codes in numbers}  # squared errors, cells
+    squares = np.full((len(numbers), len(views), len(folds)), np.nan)
     tried = 0
     for fold in np.unique(folds):
         held = folds == fold
@@ -121,12 +121,30 @@ def cross_validated(
         tried += int(held.sum())
         rows = {name: view[held] for name, view in views.items()}
         fitted = analyses({name: view[~held] for name, view in views.items()}, train, numbers)
-        for codes, found in zip(numbers, fitted, strict=True):
-            for name, view in rows.items():
-                given = without(name, test)
-                counts = known[name][held] & (test[name] & np.any(list(given.values()), 0))[:, None]
-                squares = np.square(view - filled(name, found, rows, given))
-                total[codes][name] += squares[counts].sum(), counts.sum()
-    scored = [name for name in views if numbers and total[numbers[0]][name][1]]
-    logs = {codes: [np.log(max(e[n][0] / e[n][1], 1e-12)) for n in scored] for codes, e in total.items()}
-    return {codes: float(np.mean(of_views)) for codes, of_views in logs.items()} if scored else {}
+        for number, found in enumerate(fitted):
+            for column, (name, view) in enumerate(rows.items()):
+                given, counts = without(name, test), known[name][held]
+                able = test[name] & np.any(list(given.values()), 0) & counts.any(1)
+                wrong = np.square(view - filled(name, found, rows, given)) * counts
+                squares[number, column, held] = np.where(able, wrong.sum(1) / np.maximum(counts.sum(1), 1), np.nan)
+    return squares
+
+
+def log_errors(squares: np.ndarray) -> np.ndarray:
+    """(number,): means over views of log mean squared error, of what `cross_validated` finds; four digits."""
+    scored = ~np.isnan(squares[0]).all(1)
+    return np.log(np.nanmean(squares[:, scored], 2).clip(1e-12)).mean(1).round(4)
+
+
+def clearly_best(squares: np.ndarray, usual: int) -> int:
+    """The index of the number with the least error; `usual` where that is worse by at most two standard errors.
+
+    These are of differences between two numbers in the same rows, in shares of each view's mean squared error.
+    """
+    least = int(log_errors(squares).argmin())
+    scored = ~np.isnan(squares[0]).all(1)
+    means = np.nanmean(squares[least, scored], 1, keepdims=True).clip(1e-12)
+    shares = (squares[usual, scored] - squares[least, scored]) / means
+    worse = np.nanmean(shares[:, ~np.isnan(shares).all(0)], 0)  # a row's views count alike
+    is_close = worse.mean() <= 2 * worse.std() / np.sqrt(len(worse))
+    return usual if is_close else least

@@ -14,7 +14,17 @@ from torch import Tensor, nn
 from polyvae.dataset import MultimodalDataset
 from polyvae.likelihoods import LocationScale
 from polyvae.models.contract import Model
-from polyvae.models.factor_analysis import LEAST_NOISE, Factor, Views, cross_validated, factors, filled, without
+from polyvae.models.factor_analysis import (
+    LEAST_NOISE,
+    Factor,
+    Views,
+    clearly_best,
+    cross_validated,
+    factors,
+    filled,
+    log_errors,
+    without,
+)
 from polyvae.models.fused import LEAST_PRECISION, Correlations, FusedVAE
 from polyvae.models.vae import MultimodalVAE
 from polyvae.networks.heads import LearnedScale
@@ -76,20 +86,25 @@ def start_linearly(model: Model, train: MultimodalDataset, seed: int = 0) -> Non
 
 
 @torch.no_grad()
-def errors_by_codes(model: Model, train: MultimodalDataset, numbers: Sequence[int], seed: int = 0) -> dict[int, float]:
-    """Number of codes -> how well the linear start with so many would fill in one view given the others.
+def codes_by_errors(
+    model: Model, train: MultimodalDataset, numbers: Sequence[int], usual: int, seed: int = 0
+) -> tuple[int, dict[int, float]]:
+    """The number of codes with which the linear start fills in one view given the others best, and every one's error.
 
     The mean over views of log mean squared error, cross-validated within the training rows; groups stay whole. Views
-    are centred and levels of a covariate taken out by all of these rows. The model reads the rows; its own number of
-    codes does not matter. Empty for a model that does not start so in all of at least two views.
+    are centred and levels of a covariate taken out by all of these rows. numbers: to try. usual: one of them, which
+    stands where none is better by two standard errors. The model reads the rows; its own number of codes does not
+    matter. (usual, {}) for a model that does not start so in all of at least two views that rows have together.
     """
-    if not isinstance(model, MultimodalVAE) or set(pairs := _pairs(model)) != set(model.names) or len(pairs) < 2:
-        return {}
+    if not isinstance(model, MultimodalVAE) or set(pairs := _pairs(model)) != set(model.names):
+        return usual, {}
     tables = _tables(model, pairs, train, seed)
-    if len(tables.views) < 2:
-        return {}
     groups = tables.rows if train.groups is None else train.groups[tables.rows]
-    return cross_validated(tables.views, tables.present, tables.known, _folds(groups, seed), numbers)
+    squares = cross_validated(tables.views, tables.present, tables.known, _folds(groups, seed), numbers)
+    if np.isnan(squares).all():
+        return usual, {}
+    errors = dict(zip(numbers, log_errors(squares).tolist(), strict=True))
+    return numbers[clearly_best(squares, numbers.index(usual))], errors
 
 
 def _folds(groups: np.ndarray, seed: int) -> np.ndarray:

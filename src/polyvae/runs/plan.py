@@ -20,13 +20,13 @@ from polyvae.judges.labelled import can_be_judged
 from polyvae.methods import METHODS, Method
 from polyvae.modality import Batch, Modality
 from polyvae.models import OWN, Blueprint, Networks, TrainableModel
-from polyvae.models.linear_start import errors_by_codes, start_linearly
+from polyvae.models.linear_start import codes_by_errors, start_linearly
 from polyvae.noise import derive_seed
 from polyvae.objectives import UNCOVERED, objective_named
 from polyvae.options import canonical, parsed
 from polyvae.runs import rows
 from polyvae.runs.settings import Settings, settings_of
-from polyvae.runs.suited import NETWORK, best, numbers_of_codes, said, suited
+from polyvae.runs.suited import NETWORK, numbers_of_codes, said, suited
 from polyvae.subsets import SubsetMixture
 
 DEVICE = re.compile("cpu|(cuda|mps|xpu)(:[0-9]{1,3})?")
@@ -38,7 +38,7 @@ class Plan:
 
     content: identity of the whole data set, for those who compare runs; identity: what the run id adds to the config.
     chosen: settings of `config` that the data have chosen, since nobody else did. tried: of those that were chosen by
-    their errors, setting -> value -> error (`models.linear_start.errors_by_codes`).
+    their errors, setting -> value -> error (`models.linear_start.codes_by_errors`).
     rows_at: epoch -> training data of that epoch (new ones for fresh pairing). validation, test: held-out data. All
     lie on `device`. whole_train, whole_test: with the modalities that the run leaves out.
     attributes: what captions name. sampler: the data set's generator, if it has one.
@@ -150,21 +150,21 @@ def make_plan(
     identity = _identity(config, train, test, by_content, method, blueprint, settings)
     train, validation = rows.with_validation(train, config, is_own)
     _check_pseudo_inputs(settings, train)
-    tried = {}
-    if "latent_dim" in chosen and (errors := _errors_by_codes(blueprint, train, config.data_seed)):
-        codes = best(errors) or config.sizes.latent_dim
-        tried, chosen["latent_dim"] = {"latent_dim": errors}, codes
-        config, blueprint = config.with_(latent_dim=codes), replace(blueprint, latent_dim=codes)
+    codes, errors = blueprint.latent_dim, {}
+    if "latent_dim" in chosen:
+        codes, errors = _codes_by_errors(blueprint, train, config.data_seed)
+        chosen |= {"latent_dim": codes}
+        config = config.with_(latent_dim=codes)
     plan = Plan(
         config=config,
         run_id=config.run_id(identity),
         content=rows.identity_of(whole_train, whole_test, by_content),
         identity=identity,
         chosen=chosen,
-        tried=tried,
+        tried={"latent_dim": errors} if errors else {},
         method=method,
         settings=settings,
-        blueprint=blueprint,
+        blueprint=replace(blueprint, latent_dim=codes),
         rows_at=rows.rows_by_epoch(rows.on_device(train, device), config, sampler),
         validation=None if validation is None else rows.on_device(validation, device),
         test=rows.on_device(test, device),
@@ -295,12 +295,17 @@ def _suited(config: RunConfig, train: MultimodalDataset) -> dict[str, Any]:
     return suited(config, len(train), modalities, train.info.get("networks", {}))
 
 
-def _errors_by_codes(blueprint: Blueprint, train: MultimodalDataset, seed: int) -> dict[int, float]:
-    """Number of codes -> its error; empty for a model whose networks do not all start as factor analysis."""
+def _codes_by_errors(blueprint: Blueprint, train: MultimodalDataset, seed: int) -> tuple[int, dict[int, float]]:
+    """The number of codes of a model whose networks all start as factor analysis, and the errors of those tried.
+
+    The blueprint's own number, and no errors, for any other model.
+    """
+    usual = blueprint.latent_dim
     if set(blueprint.networks.values()) != {NETWORK}:
-        return {}
+        return usual, {}
     reader = models.build(replace(blueprint, prior={"kind": "normal"}))  # which needs no rows to start from
-    return errors_by_codes(reader, train, numbers_of_codes(len(train), train.modalities), seed)
+    numbers = numbers_of_codes(len(train), train.modalities, usual)
+    return codes_by_errors(reader, train, numbers, usual, seed)
 
 
 def _canonical(config: RunConfig) -> RunConfig:

@@ -10,8 +10,7 @@ from polyvae.modality import Modality
 NETWORK, METHOD = "linear_mlp", "mopoe_dense"
 MOST_VIEWS = 10  # of the method, whose S lists all subsets
 STEPS = 4000
-CODES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-LEAST_GAIN = 0.02  # in log mean squared error, about 1 % of the error
+CODES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 
 def suited(
@@ -21,8 +20,8 @@ def suited(
 
     rows: for training, validation rows included. described: networks that the data themselves name, by modality.
 
-    - latent_dim: one code for 16 rows, at most 64, and no more than features, unless the plan finds the number with
-      which factor analysis fills in best (`numbers_of_codes`, `best`).
+    - latent_dim: one code for 16 rows, at most 64, and no more than features, unless the plan finds a number
+      with which factor analysis fills in clearly better (`numbers_of_codes`).
     - batch_size: about 20 steps an epoch; fewer rows a step than 16 are noise, more than 256 are no faster.
     - epochs: at most 4,000 steps, from 20 to 200 passes; training stops after an eighth of them without gain.
     - learning_rate .001, for tables: their networks start from factor analysis, near where they end.
@@ -55,20 +54,10 @@ def suited(
     return {name: value for name, value in found.items() if getattr(config, name) in (None, "auto")}
 
 
-def numbers_of_codes(rows: int, modalities: Sequence[Modality]) -> list[int]:
-    """Those to try: from 0, which fills in means, to 128, one for 4 rows, or as many as there are features."""
+def numbers_of_codes(rows: int, modalities: Sequence[Modality], usual: int) -> list[int]:
+    """Those to try: to 128, one for 4 rows, or as many as there are features; the usual one among them."""
     most = max(min(rows // 4, CODES[-1], sum(math.prod(m.shape) for m in modalities)), 1)
-    return [*(codes for codes in CODES if codes < most), most]
-
-
-def best(errors: Mapping[int, float]) -> int | None:
-    """The number of codes of least error; of those that are equal in four digits, the smallest.
-
-    None where no number gains 1 % on 0 codes: if views have a relation, it is not linear, and factor analysis has no
-    say in how many codes it takes.
-    """
-    codes = min(errors, key=lambda number: (round(errors[number], 4), number))
-    return codes if errors[0] - errors[codes] > LEAST_GAIN else None
+    return sorted({*(codes for codes in CODES if codes < most), most, usual})
 
 
 def said(
@@ -81,10 +70,7 @@ def said(
         )
     stops = f", stops after {config.patience} without gain" if config.patience is not None else ""
     codes, numbers = config.sizes.latent_dim, tried.get("latent_dim")
-    if numbers:
-        reason = f" (of 1 to {max(numbers)}, by cross-validation)" if best(numbers) else " (no linear relation found)"
-    else:
-        reason = ""
+    reason = f" (of 1 to {max(numbers)}, by cross-validation)" if numbers else ""
     parts = {
         "method": config.method,
         "latent_dim": f"{codes} latent dimension{'s' * (codes > 1)}{reason}",
