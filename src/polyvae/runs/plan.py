@@ -26,7 +26,7 @@ from polyvae.objectives import UNCOVERED, objective_named
 from polyvae.options import canonical, parsed
 from polyvae.runs import rows
 from polyvae.runs.settings import Settings, settings_of
-from polyvae.runs.suited import NETWORK, numbers_of_codes, said, suited
+from polyvae.runs.suited import LEAST_ROWS, NETWORK, numbers_of_codes, said, suited
 from polyvae.subsets import SubsetMixture
 
 DEVICE = re.compile("cpu|(cuda|mps|xpu)(:[0-9]{1,3})?")
@@ -298,10 +298,10 @@ def _suited(config: RunConfig, train: MultimodalDataset) -> dict[str, Any]:
 def _codes_by_errors(blueprint: Blueprint, train: MultimodalDataset, seed: int) -> tuple[int, dict[int, float]]:
     """The number of codes of a model whose networks all start as factor analysis, and the errors of those tried.
 
-    The blueprint's own number, and no errors, for any other model.
+    The blueprint's own number, and no errors, for any other model, and for fewer than 40 rows.
     """
     usual = blueprint.latent_dim
-    if set(blueprint.networks.values()) != {NETWORK}:
+    if set(blueprint.networks.values()) != {NETWORK} or len(train) < LEAST_ROWS:
         return usual, {}
     reader = models.build(replace(blueprint, prior={"kind": "normal"}))  # which needs no rows to start from
     numbers = numbers_of_codes(len(train), train.modalities, usual)
