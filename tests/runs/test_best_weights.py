@@ -49,6 +49,18 @@ def test_scores_are_those_of_the_best_weights_with_its_calibration(result):
     assert calibration == metrics.calibrate(model, plan.validation, plan.train)
 
 
+def test_a_start_that_training_makes_worse_is_kept(tmp_path):
+    """Factor analysis of a linear model, and steps far too large: the weights before the first one are the best."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(200, 2))
+    np.savez(tmp_path / "two.npz", a=z @ rng.normal(size=(2, 5)) + rng.normal(size=(200, 5)), b=z)
+    config = pv.RunConfig(data=str(tmp_path / "two.npz"), learning_rate=0.3, epochs=20, patience=3, metrics="none")
+    result = pv.run(config, tmp_path / "runs")
+    assert (result.record.resolved.scored_weights, result.record.resolved.best_epoch) == ("model_best", -1)
+    assert same(finished.plan_of(result.folder).build(), "model_best", result.folder)
+    assert len(RunStore(tmp_path / "runs").history(result.run_id)) == 3, "patience counts from the start"
+
+
 def test_a_later_scoring_takes_the_same_weights_and_calibration(result):
     before = dict(result.metrics)
     record = finished.evaluate(result.run_id, "imputation", RunStore(result.folder.parent))

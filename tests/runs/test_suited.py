@@ -10,7 +10,7 @@ from polyvae.config import RELEASED
 from polyvae.likelihoods import Normal
 from polyvae.modality import Modality
 from polyvae.runs.plan import make_plan, make_plans
-from polyvae.runs.suited import suited
+from polyvae.runs.suited import numbers_of_codes, suited
 
 OPEN_OBJECT = pv.RunConfig(dataset="arrays")
 OPEN = pv.RunConfig(dataset="arrays", data="a.npz")
@@ -53,6 +53,48 @@ def test_sizes_grow_with_the_rows(rows):
     assert 0.1 <= found["validation_fraction"] <= 0.25
 
 
+@pytest.fixture(scope="module")
+def of_three():
+    """Two views of a linear Gaussian model of three numbers."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(400, 3))
+    arrays = {name: z @ rng.normal(size=(3, p)) + 0.7 * rng.normal(size=(400, p)) for name, p in (("a", 12), ("b", 8))}
+    return pv.datasets.load("arrays", data=arrays, split="train")
+
+
+def test_as_many_latent_dimensions_as_views_share_whatever_the_seed_and_the_test_rows(of_three):
+    config = OPEN_OBJECT.with_(metrics="none")
+    rows, others = of_three.rows(range(240)), [of_three.rows(range(first, first + 40)) for first in (240, 280)]
+    plans = [make_plan(config.with_(seed=seed), rows, test=test) for seed, test in enumerate(others)]
+    for plan in plans:
+        assert plan.blueprint.latent_dim == plan.config.latent_dim == plan.chosen["latent_dim"] == 3
+        assert plan.build().latent_dim == 3
+        assert ", 3 latent dimensions (of 1 to 20, by cross-validation)," in plan.is_said
+    assert plans[0].tried == plans[1].tried
+    assert make_plan(plans[0].config, rows, test=others[0]).run_id == plans[0].run_id
+
+
+def test_a_latent_dimension_that_is_given_is_not_chosen(of_three):
+    plan = make_plan(OPEN_OBJECT.with_(metrics="none", latent_dim=7), of_three)
+    assert (plan.blueprint.latent_dim, plan.tried) == (7, {})
+    assert "latent_dim" not in plan.chosen
+
+
+def test_factor_analysis_has_no_say_where_the_relation_is_not_linear():
+    """Cosines of normal numbers are uncorrelated with them."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(400, 6))
+    views = {"straight": z @ rng.normal(size=(6, 8)), "bent": np.cos(2 * z) @ rng.normal(size=(6, 8))}
+    arrays = {name: view + 0.3 * rng.normal(size=view.shape) for name, view in views.items()}
+    plan = make_plan(OPEN_OBJECT.with_(metrics="none"), pv.datasets.load("arrays", data=arrays, split="train"))
+    assert plan.chosen["latent_dim"] == plan.blueprint.latent_dim == 16
+
+
+def test_numbers_that_are_tried():
+    assert numbers_of_codes(100, TABLES, 5) == [1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 25]
+    assert numbers_of_codes(2, TABLES, 2) == [1, 2]
+
+
 def test_pictures_and_generated_data_keep_the_released_settings():
     picture = Modality("photo", (3, 32, 32), Normal(0.75))
     found = suited(OPEN, 500, [TABLES[0], picture], {})
@@ -72,8 +114,8 @@ def test_a_run_is_known_by_the_settings_that_were_chosen(data):
     assert make_plan(chosen).chosen == {}
     assert [p.run_id for p in make_plans([open_, chosen])] == [plan.run_id] * 2
     assert plan.is_said.startswith(
-        "100 rows: 60 to train, 20 to validate, 20 to test; mopoe_dense, 5 latent dimensions, batch 16, "
-        "at most 200 epochs, stops after"
+        "100 rows: 60 to train, 20 to validate, 20 to test; mopoe_dense, 5 latent dimensions (of 1 to 7, by "
+        "cross-validation), batch 16, at most 200 epochs, stops after"
     )
 
 

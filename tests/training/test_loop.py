@@ -95,10 +95,11 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_checkpoint
 
 
 def test_the_best_weights_are_those_with_the_lowest_validation_loss(tmp_path):
-    config = CONFIG.with_(validation_fraction=0.25, epochs=6, learning_rate=0.3)
+    config = CONFIG.with_(validation_fraction=0.25, epochs=6, learning_rate=0.01)
     _, history = trained(tmp_path, config)
     losses = [line["validation"]["loss"] for line in history]
     best = losses.index(min(losses))
+    assert best < 5, "else the last weights are the best ones"
     again = trained(tmp_path / "short", config.with_(epochs=best + 1))[0]
     weights, _ = files.read_tensors(tmp_path / "model_best.safetensors")
     for name, value in again.state_dict().items():
@@ -118,7 +119,7 @@ def test_an_interrupted_run_keeps_the_best_weights_so_far(tmp_path):
 
 
 def test_each_stage_has_its_own_best(tmp_path):
-    """The losses of two stages cannot be compared: the last one has one epoch, hence it is best."""
+    """The losses of two stages cannot be compared: the last one has one epoch, which is better than where it begins."""
     config = CONFIG.with_(validation_fraction=0.25, epochs=4)
     plan = make_plan(config)
     model = plan.build()
@@ -131,11 +132,15 @@ def test_each_stage_has_its_own_best(tmp_path):
 
 
 def test_patience_stops_when_the_validation_loss_no_longer_falls(tmp_path):
-    config = CONFIG.with_(validation_fraction=0.25, epochs=40, learning_rate=0.5, patience=2)
+    """Also below that of the untrained model, which counts like that of any epoch."""
+    config = CONFIG.with_(validation_fraction=0.25, epochs=40, learning_rate=0.003, patience=5)
     _, history = trained(tmp_path, config)
     losses = [line["validation"]["loss"] for line in history]
     best = losses.index(min(losses))
-    assert len(losses) == best + 1 + 2 < 40
+    assert best > 0
+    assert len(losses) == best + 1 + 5 < 40
+    _, history = trained(tmp_path / "worse", config.with_(learning_rate=0.5))
+    assert len(history) == 5
 
 
 @pytest.mark.parametrize("stop_at", [(), (1, 3, 5)])
@@ -172,8 +177,8 @@ def test_each_stage_has_its_own_schedule_and_rise_of_beta(tmp_path, monkeypatch)
     ]
     exhausted(steps(model, made, plan.rows_at, plan.validation, config, tmp_path))
     assert rates == [learning_rate(config, step, total) for total in (6, 2) for step in range(total)]
-    assert rises["first"] == pytest.approx([0, 1 / 6, 1, 2 / 6, 3 / 6, 1, 4 / 6, 5 / 6, 1])
-    assert rises["second"] == [0, 0.5, 1]
+    assert rises["first"] == pytest.approx([1, 0, 1 / 6, 1, 2 / 6, 3 / 6, 1, 4 / 6, 5 / 6, 1])
+    assert rises["second"] == [1, 0, 0.5, 1], "and 1 before the first step, where what is held out is scored"
 
 
 def test_beta_rises_over_its_share_of_a_stage():

@@ -1,14 +1,10 @@
-"""First weights of `linear_mlp` networks: factor analysis of the training rows, by expectation maximisation.
+"""First weights of `linear_mlp` networks: factor analysis of the training rows (`models.factor_analysis`).
 
-Factor analysis is the linear model of the form of a multimodal VAE: x_m = c_m + W_m z + noise, whose covariance Psi_m
-is diagonal. The posterior of z given any subset A is Normal, with precision I + sum_A W_m' Psi_m^-1 W_m, so each view
-brings a message (Rubin & Thayer 1982). A model that starts there fills in about what ridge regression would
-(docs/applied.md), and training adds what is not linear. EM starts from the principal components of all views side by
-side, each divided by its first singular value, so that a large view does not drown a small one (multiple factor
-analysis, Escofier & Pages 1994).
+A model that starts there fills in about what ridge regression would (docs/applied.md), and training adds what is not
+linear.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +14,17 @@ from torch import Tensor, nn
 from polyvae.dataset import MultimodalDataset
 from polyvae.likelihoods import LocationScale
 from polyvae.models.contract import Model
+from polyvae.models.factor_analysis import (
+    LEAST_NOISE,
+    Factor,
+    Views,
+    clearly_best,
+    cross_validated,
+    factors,
+    filled,
+    log_errors,
+    without,
+)
 from polyvae.models.fused import LEAST_PRECISION, Correlations, FusedVAE
 from polyvae.models.vae import MultimodalVAE
 from polyvae.networks.heads import LearnedScale
@@ -26,77 +33,21 @@ from polyvae.noise import derive_seed
 from polyvae.posteriors import Family
 
 MOST_ROWS = 3000
-ROUNDS = 20  # of EM: it nears ridge regression within them, and has not begun to fit noise
-LEAST_NOISE = 1e-2  # variance of the noise of a standardised feature
+FOLDS = 5
 
 
-class Factor(NamedTuple):
-    """Of a view: loadings (feature, code), and noise (feature,), the variance that codes leave."""
-
-    loadings: np.ndarray
-    noise: np.ndarray
-
-    @property
-    def message(self) -> np.ndarray:
-        """What an observed view tells of z per unit of each feature: (code, feature)."""
-        return (self.loadings / self.noise[:, None]).T
-
-    @property
-    def precision(self) -> np.ndarray:
-        return self.message @ self.loadings
-
-
-def factors(views: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray], codes: int) -> dict[str, Factor]:
-    """Factor analysis of centred views (row, feature), 0 where a row lacks one; present: name -> Bool (row,).
-
-    Codes are rotated so that the precisions of all views add up to a diagonal matrix, the largest first. Those beyond
-    the rank of the data have loadings 0.
+class _Tables(NamedTuple):
+    """Rows as the linear maps of encoders read them: by view, centred values, 0 where a row lacks the view; who has it
+    and which cells are known; the means taken out, (level, feature). level: (row, level), without a covariate None.
+    rows: their numbers in the data.
     """
-    side_by_side = np.hstack([view / max(np.linalg.norm(view, 2), 1e-12) for view in views.values()])
-    left, sizes, _ = np.linalg.svd(side_by_side, full_matrices=False)
-    kept = min(codes, int((sizes > 1e-6 * sizes[0]).sum()))
-    scores = left[:, :kept] * np.sqrt(len(left))
-    found = {}
-    for name, view in views.items():
-        loadings = np.linalg.lstsq(scores[present[name]], view[present[name]], rcond=None)[0].T
-        residual = view[present[name]] - scores[present[name]] @ loadings.T
-        found[name] = Factor(loadings, np.square(residual).mean(0).clip(LEAST_NOISE))
-    for _ in range(ROUNDS):
-        found = _improved(found, views, present)
-    rotation = np.linalg.eigh(np.sum([factor.precision for factor in found.values()], 0))[1][:, ::-1]
-    padding = ((0, 0), (0, codes - kept))
-    return {name: Factor(np.pad(f.loadings @ rotation, padding), f.noise) for name, f in found.items()}
 
-
-def _improved(
-    found: Mapping[str, Factor], views: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]
-) -> dict[str, Factor]:
-    """One round of EM, each row by the views that it has."""
-    mean, covariances, which = _posterior(found, views, present)
-    result = {}
-    for name, view in views.items():
-        seen = present[name]
-        counts = np.bincount(which[seen], minlength=len(covariances))
-        second = mean[seen].T @ mean[seen] + np.tensordot(counts, covariances, 1)
-        crossed = view[seen].T @ mean[seen]
-        loadings = np.linalg.solve(second, crossed.T).T
-        noise = (np.square(view[seen]).sum(0) - (loadings * crossed).sum(1)) / seen.sum()
-        result[name] = Factor(loadings, noise.clip(LEAST_NOISE))
-    return result
-
-
-def _posterior(
-    found: Mapping[str, Factor], views: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of z given what a row has: means (row, code), covariances (pattern, code, code), and each row's pattern."""
-    patterns, which = np.unique(np.stack([present[name] for name in views], 1), axis=0, return_inverse=True)
-    precisions = np.stack([factor.precision for factor in found.values()])
-    covariances = np.linalg.inv(np.eye(precisions.shape[1]) + np.tensordot(patterns.astype(float), precisions, 1))
-    told = np.sum([view @ found[name].message.T for name, view in views.items()], 0)  # 0 from what a row lacks
-    means = np.empty_like(told)
-    for index, covariance in enumerate(covariances):
-        means[which == index] = told[which == index] @ covariance
-    return means, covariances, which
+    views: dict[str, np.ndarray]
+    present: dict[str, np.ndarray]
+    known: dict[str, np.ndarray]
+    centres: dict[str, np.ndarray]
+    level: np.ndarray | None
+    rows: np.ndarray
 
 
 @torch.no_grad()
@@ -110,19 +61,10 @@ def start_linearly(model: Model, train: MultimodalDataset, seed: int = 0) -> Non
     """
     if not isinstance(model, MultimodalVAE) or not (pairs := _pairs(model)):
         return
-    seen = dict(zip(train.names, train.present.T.cpu().numpy(), strict=True))
-    pairs = {name: pair for name, pair in pairs.items() if seen[name].any()}
-    rows = _drawn(np.stack([seen[name] for name in pairs], 1), seed)
-    batch = train.batch(rows.tolist()).to("cpu")
-    level = None if batch.level is None else batch.level.double().numpy()
-    present = {name: seen[name][rows] for name in pairs}
-    views, centres = {}, {}
-    for name in pairs:
-        table = _read(model.encoders[name], batch.values[name])
-        views[name], centres[name] = _centred(table, present[name], level)
+    views, present, _, centres, level, _ = _tables(model, pairs, train, seed)
     found = factors(views, present, model.latent_dim)
-    for name, (encoder, decoder) in pairs.items():
-        factor, mean = found[name], centres[name].mean(0)
+    for name, factor in found.items():
+        (encoder, decoder), mean = pairs[name], centres[name].mean(0)
         is_dense = isinstance(model, FusedVAE) and isinstance(model.rule, Correlations)
         if is_dense:
             model.rule.start(model.names.index(name), torch.from_numpy(factor.precision))
@@ -141,6 +83,50 @@ def start_linearly(model: Model, train: MultimodalDataset, seed: int = 0) -> Non
             if isinstance(scale, LearnedScale) and isinstance(likelihood, LocationScale) and likelihood.has_sd:
                 sd = np.sqrt(_left(name, found, views, present)).reshape(scale.log_scale.shape)
                 scale.start(torch.from_numpy(np.log(sd / likelihood.sd)))
+
+
+@torch.no_grad()
+def codes_by_errors(
+    model: Model, train: MultimodalDataset, numbers: Sequence[int], usual: int, seed: int = 0
+) -> tuple[int, dict[int, float]]:
+    """The number of codes with which the linear start fills in one view given the others best, and every one's error.
+
+    The mean over views of log mean squared error, cross-validated within the training rows; groups stay whole. Views
+    are centred and levels of a covariate taken out by all of these rows. numbers: to try. usual: one of them, which
+    stands where none is better by two standard errors. The model reads the rows; its own number of codes does not
+    matter. (usual, {}) for a model that does not start so in all of at least two views that rows have together.
+    """
+    if not isinstance(model, MultimodalVAE) or set(pairs := _pairs(model)) != set(model.names):
+        return usual, {}
+    tables = _tables(model, pairs, train, seed)
+    groups = tables.rows if train.groups is None else train.groups[tables.rows]
+    squares = cross_validated(tables.views, tables.present, tables.known, _folds(groups, seed), numbers)
+    if np.isnan(squares).all():
+        return usual, {}
+    errors = dict(zip(numbers, log_errors(squares).tolist(), strict=True))
+    return numbers[clearly_best(squares, numbers.index(usual))], errors
+
+
+def _folds(groups: np.ndarray, seed: int) -> np.ndarray:
+    """The fold of each row, (row,), from 0 to 4; of the rows of a group the same."""
+    names, of_row = np.unique(groups, return_inverse=True)
+    return np.random.default_rng(derive_seed(seed, "folds")).permutation(len(names))[of_row] % FOLDS
+
+
+def _tables(model: MultimodalVAE, names: Iterable[str], train: MultimodalDataset, seed: int) -> _Tables:
+    """Those of these views that some row has."""
+    seen = dict(zip(train.names, train.present.T.cpu().numpy(), strict=True))
+    names = [name for name in names if seen[name].any()]
+    rows = _drawn(np.stack([seen[name] for name in names], 1), seed)
+    batch = train.batch(rows.tolist()).to("cpu")
+    level = None if batch.level is None else batch.level.double().numpy()
+    present = {name: seen[name][rows] for name in names}
+    known = {name: ~batch.values[name].flatten(1).isnan().numpy() for name in names}
+    views, centres = {}, {}
+    for name in names:
+        table = _read(model.encoders[name], batch.values[name])
+        views[name], centres[name] = _centred(table, present[name], level)
+    return _Tables(views, present, known, centres, level, rows)
 
 
 def _drawn(present: np.ndarray, seed: int) -> np.ndarray:
@@ -175,17 +161,13 @@ def _pairs(model: Model) -> dict[str, tuple[LinearEncoder, LinearDecoder]]:
     }
 
 
-def _left(
-    name: str, found: Mapping[str, Factor], views: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]
-) -> np.ndarray:
+def _left(name: str, found: Mapping[str, Factor], views: Views, present: Views) -> np.ndarray:
     """Mean squares of what is left of a view, (feature,): over all views, and over all others, that codes are from."""
-    others = {**present, name: np.zeros_like(present[name])}
-    squares = []
-    for given in (present, others):
-        known = {n: view * given[n][:, None] for n, view in views.items()}
-        means, _, _ = _posterior(found, known, given)
-        seen = present[name]
-        squares.append(np.square(views[name][seen] - means[seen] @ found[name].loadings.T).mean(0))
+    seen = present[name]
+    squares = [
+        np.square(views[name] - filled(name, found, views, given))[seen].mean(0)
+        for given in (present, without(name, present))
+    ]
     return np.mean(squares, 0).clip(LEAST_NOISE)
 
 

@@ -20,13 +20,13 @@ from polyvae.judges.labelled import can_be_judged
 from polyvae.methods import METHODS, Method
 from polyvae.modality import Batch, Modality
 from polyvae.models import OWN, Blueprint, Networks, TrainableModel
-from polyvae.models.linear_start import start_linearly
+from polyvae.models.linear_start import codes_by_errors, start_linearly
 from polyvae.noise import derive_seed
 from polyvae.objectives import UNCOVERED, objective_named
 from polyvae.options import canonical, parsed
 from polyvae.runs import rows
 from polyvae.runs.settings import Settings, settings_of
-from polyvae.runs.suited import said, suited
+from polyvae.runs.suited import LEAST_ROWS, NETWORK, numbers_of_codes, said, suited
 from polyvae.subsets import SubsetMixture
 
 DEVICE = re.compile("cpu|(cuda|mps|xpu)(:[0-9]{1,3})?")
@@ -37,7 +37,8 @@ class Plan:
     """What one run will do, from its data to its model.
 
     content: identity of the whole data set, for those who compare runs; identity: what the run id adds to the config.
-    chosen: settings of `config` that the data have chosen, since nobody else did.
+    chosen: settings of `config` that the data have chosen, since nobody else did. tried: of those that were chosen by
+    their errors, setting -> value -> error (`models.linear_start.codes_by_errors`).
     rows_at: epoch -> training data of that epoch (new ones for fresh pairing). validation, test: held-out data. All
     lie on `device`. Where rows are in files, those for validation and test are the sample that is held in memory.
     whole_train, whole_test: all of them, with the modalities that the run leaves out.
@@ -49,6 +50,7 @@ class Plan:
     content: str
     identity: dict[str, Any]
     chosen: dict[str, Any]
+    tried: dict[str, dict[int, float]]
     method: Method
     settings: Settings
     blueprint: Blueprint
@@ -89,7 +91,7 @@ class Plan:
     def is_said(self) -> str:
         """The settings that the data have chosen, and how rows are read, in one line; empty for none."""
         rows = {"train": len(self.train), "validate": len(self.validation or ()), "test": len(self.test)}
-        parts = [said(self.chosen, self.config, rows)] if self.chosen else []
+        parts = [said(self.chosen, self.config, rows, self.tried)] if self.chosen else []
         if self.train.in_files:
             parts.append(f"rows are read from files by batch; {rows['test']:,} test rows are scored")
         return "; ".join(parts)
@@ -152,15 +154,21 @@ def make_plan(
     identity = _identity(config, train, test, by_content, method, blueprint, settings)
     train, validation = rows.with_validation(train, config, is_own)
     _check_pseudo_inputs(settings, train)
+    codes, errors = blueprint.latent_dim, {}
+    if "latent_dim" in chosen:
+        codes, errors = _codes_by_errors(blueprint, train, config.data_seed)
+        chosen |= {"latent_dim": codes}
+        config = config.with_(latent_dim=codes)
     plan = Plan(
         config=config,
         run_id=config.run_id(identity),
         content=rows.identity_of(whole_train, whole_test, by_content),
         identity=identity,
         chosen=chosen,
+        tried={"latent_dim": errors} if errors else {},
         method=method,
         settings=settings,
-        blueprint=blueprint,
+        blueprint=replace(blueprint, latent_dim=codes),
         rows_at=rows.rows_by_epoch(rows.on_device(train, device), config, sampler),
         validation=None if validation is None else rows.on_device(validation.held(config.data_seed), device),
         test=rows.on_device(test.held(config.data_seed), device),
@@ -295,6 +303,19 @@ def _suited(config: RunConfig, train: MultimodalDataset) -> dict[str, Any]:
     only = None if config.only is None else listed(config.only)
     modalities = [m for m in train.modalities if only is None or m.name in only]
     return suited(config, len(train), modalities, train.info.get("networks", {}))
+
+
+def _codes_by_errors(blueprint: Blueprint, train: MultimodalDataset, seed: int) -> tuple[int, dict[int, float]]:
+    """The number of codes of a model whose networks all start as factor analysis, and the errors of those tried.
+
+    The blueprint's own number, and no errors, for any other model, and for fewer than 40 rows.
+    """
+    usual = blueprint.latent_dim
+    if set(blueprint.networks.values()) != {NETWORK} or len(train) < LEAST_ROWS:
+        return usual, {}
+    reader = models.build(replace(blueprint, prior={"kind": "normal"}))  # which needs no rows to start from
+    numbers = numbers_of_codes(len(train), train.modalities, usual)
+    return codes_by_errors(reader, train, numbers, usual, seed)
 
 
 def _canonical(config: RunConfig) -> RunConfig:

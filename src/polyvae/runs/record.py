@@ -47,6 +47,7 @@ class ResolvedFacts(TypedDict, total=False):
     family: dict[str, str] | None
     is_bound: bool | None
     chosen: dict[str, Any]
+    tried: dict[str, dict[str, float]]
     train_rows: Count | None
     test_rows: Count | None
     data: str | None
@@ -56,6 +57,7 @@ class ResolvedFacts(TypedDict, total=False):
     metrics: list[str] | None
     importance_samples: dict[str, Size] | None
     scored_weights: Weights
+    best_epoch: int | None
     extractors: dict[str, str]
     judge: dict[str, str] | None
     critic: str | None
@@ -82,10 +84,11 @@ class Resolved:
 
     By modality: networks (names), likelihoods (as JSON), weights (factors in the loss). objective, samples (None: it
     draws one), allocation, prior, components (None: it has none), family of the posteriors. is_bound: whether L_S is a
-    bound. chosen: settings of the config that the data have chosen, since nobody else did. data: identity of the
-    content of the whole data set. plugins: SHA-256 -> file. parameters: how many the model
-    has. steps: taken in training.
-    scored_weights: those that metrics and pictures are of: the last, or the best by validation rows.
+    bound. chosen: settings of the config that the data have chosen, since nobody else did. tried: of those that were
+    chosen by their errors, setting -> value -> error. data: identity of the content of the whole data set. plugins:
+    SHA-256 -> file. parameters: how many the model has. steps: taken in training.
+    scored_weights: those that metrics and pictures are of: the last, or the best by validation rows, which are those
+    after epoch `best_epoch`; -1 stands for the model before its first step.
     Of the scoring: metrics, those scored so far, at which importance_samples K; what they looked through: extractors
     (name -> SHA-256 of the weights), judge (its version and sha256), critic (SHA-256).
     sha256: file -> SHA-256 of the model and its weights, as they were written.
@@ -105,6 +108,7 @@ class Resolved:
     family: Mapping[str, str] | None = None
     is_bound: bool | None = None
     chosen: Mapping[str, Any] = field(default_factory=dict)
+    tried: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     train_rows: int | None = None
     test_rows: int | None = None
     data: str | None = None
@@ -112,6 +116,7 @@ class Resolved:
     parameters: int | None = None
     steps: int | None = None
     scored_weights: Weights = "model"
+    best_epoch: int | None = None
     metrics: tuple[str, ...] | None = None
     importance_samples: Mapping[str, int] | None = None
     extractors: Mapping[str, str] = field(default_factory=dict)

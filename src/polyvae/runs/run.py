@@ -231,9 +231,10 @@ def _train_and_score(
     account.seconds["train"] = round(progress.total_seconds, 3)
 
     with account.timed("evaluate"):
-        weights: Weights = "model" if progress.best_epoch < 0 else "model_best"
+        weights: Weights = "model" if progress.best_loss is None else "model_best"
         if weights == "model_best":
             load_best(model, folder)
+            account.resolved = replace(account.resolved, best_epoch=progress.best_epoch)
         try:
             evaluation = replace(evaluation, calibration=_calibrate(plan, model, folder, say))
         except InputError as reason:  # what is trained already is kept
@@ -293,6 +294,7 @@ def _resolved(plan: Plan) -> Resolved:
         **asdict(plan.settings),
         is_bound=plan.method.is_bound and plan.mixture.is_bound if plan.settings.prior else None,
         chosen=plan.chosen,
+        tried={name: {str(value): error for value, error in of.items()} for name, of in plan.tried.items()},
         train_rows=len(plan.train),
         test_rows=len(plan.test),
         data=plan.content,

@@ -10,6 +10,8 @@ from polyvae.modality import Modality
 NETWORK, METHOD = "linear_mlp", "mopoe_dense"
 MOST_VIEWS = 10  # of the method, whose S lists all subsets
 STEPS = 4000
+CODES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+LEAST_ROWS = 40  # fewer say next to nothing in cross-validation
 
 
 def suited(
@@ -19,7 +21,8 @@ def suited(
 
     rows: for training, validation rows included. described: networks that the data themselves name, by modality.
 
-    - latent_dim: one code for 16 rows, at most 64, and no more than features. Codes that are not needed cost little.
+    - latent_dim: one code for 16 rows, at most 64, and no more than features, unless the plan finds a number
+      with which factor analysis fills in clearly better (`numbers_of_codes`).
     - batch_size: about 20 steps an epoch; fewer rows a step than 16 are noise, more than 256 are no faster.
     - epochs: at most 4,000 steps, from 20 to 200 passes; training stops after an eighth of them without gain.
     - learning_rate .001, for tables: their networks start from factor analysis, near where they end.
@@ -52,16 +55,26 @@ def suited(
     return {name: value for name, value in found.items() if getattr(config, name) in (None, "auto")}
 
 
-def said(found: Mapping[str, Any], config: RunConfig, rows: Mapping[str, int]) -> str:
-    """What was found, in one line; `config` holds it. rows: what for -> how many."""
+def numbers_of_codes(rows: int, modalities: Sequence[Modality], usual: int) -> list[int]:
+    """Those to try: to 128, one for 4 rows, or as many as there are features; the usual one among them."""
+    most = max(min(rows // 4, CODES[-1], sum(math.prod(m.shape) for m in modalities)), 1)
+    return sorted({*(codes for codes in CODES if codes < most), most, usual})
+
+
+def said(
+    found: Mapping[str, Any], config: RunConfig, rows: Mapping[str, int], tried: Mapping[str, Mapping[int, float]]
+) -> str:
+    """What was found, in one line; `config` holds it. rows: what for -> how many. tried: as `Plan` has it."""
     if set(found) == {"method"}:
         return (
             f"method {config.method}: with all of {', '.join(map(flag, Sizes._fields))} given, the data choose nothing"
         )
     stops = f", stops after {config.patience} without gain" if config.patience is not None else ""
+    codes, numbers = config.sizes.latent_dim, tried.get("latent_dim")
+    reason = f" (of 1 to {max(numbers)}, by cross-validation)" if numbers else ""
     parts = {
         "method": config.method,
-        "latent_dim": f"{config.sizes.latent_dim} latent dimensions",
+        "latent_dim": f"{codes} latent dimension{'s' * (codes > 1)}{reason}",
         "batch_size": f"batch {config.sizes.batch_size}",
         "epochs": f"at most {config.sizes.epochs} epochs{stops}",
     }

@@ -45,7 +45,8 @@ class Progress:
     """Where training stands. Random streams are functions of the seed and the step, so they need no state.
 
     sums: of the history's quantities over the `rows` of the epoch so far. seconds: of the epoch so far.
-    best: lowest validation loss and its epoch. eager: why steps on a GPU could not be captured as a CUDA graph, if so.
+    best: lowest validation loss and its epoch, -1 for the weights that a stage begins with. eager: why steps on a GPU
+    could not be captured as a CUDA graph, if so.
     """
 
     stage: int = 0

@@ -157,6 +157,8 @@ class _Loop:
                     if stage.prepare is not None:
                         stage.prepare(self.rows(0))
                     self.optimiser = _adam(stage.parameters, self.states)
+                    if self.validation is not None and self.at.epoch == self.at.batch == 0:
+                        self._validate(stage, self.validation, -1)
                 self.data = None  # what is captured belongs to a stage
                 with _alone(self.model, stage.parameters):
                     while self.at.epoch < stage.epochs and not self._is_out_of_patience():
@@ -210,7 +212,7 @@ class _Loop:
         entry = {"stage": stage.name, "epoch": at.epoch, "step": at.step, **_means(at, self.names, stage.regularisers)}
         entry["seconds"] = round(at.seconds, 3)
         if self.validation is not None:
-            entry["validation"] = self._validate(stage, self.validation)
+            entry["validation"] = self._validate(stage, self.validation, at.epoch)
         self.history.append(entry)
         if self.team.leads:
             files.write_json_lines(self.folder / "history.jsonl", self.history)
@@ -251,7 +253,8 @@ class _Loop:
         self.unread.clear()
 
     @torch.no_grad()
-    def _validate(self, stage: TrainingStage, data: MultimodalDataset) -> dict[str, Any]:
+    def _validate(self, stage: TrainingStage, data: MultimodalDataset, epoch: int) -> dict[str, Any]:
+        """Scores of the weights after this epoch, -1 for those that a stage begins with; they are kept if the best."""
         self.model.eval()
         if stage.warm is not None:
             stage.warm(1.0)
@@ -265,7 +268,7 @@ class _Loop:
             entry["error"] = self.error()
         least = entry.get("error", entry["loss"])
         if math.isfinite(least) and (self.at.best_loss is None or least < self.at.best_loss):
-            self.at.best_loss, self.at.best_epoch = least, self.at.epoch
+            self.at.best_loss, self.at.best_epoch = least, epoch
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         return entry
 
@@ -280,8 +283,8 @@ class _Loop:
         generator.manual_seed(seed)
 
     def _is_out_of_patience(self) -> bool:
-        patience = self.config.patience
-        return patience is not None and self.at.best_epoch >= 0 and self.at.epoch - self.at.best_epoch > patience
+        at, patience = self.at, self.config.patience
+        return patience is not None and at.best_loss is not None and at.epoch - at.best_epoch > patience
 
     def _save(self, optimiser: Adam | None) -> None:
         if self.team.leads:
