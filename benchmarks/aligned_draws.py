@@ -4,12 +4,12 @@
 
 The first table has the ways to combine inputs: coherence given one modality and given all others; then, for inputs of
 two different digits, the shares of draws that show the first, the second or another one, and of pairs of which DRAWS
-draws show both. The second table has the temperature and of how many draws the best is kept: coherence as before, that
-of samples, and that of samples whose u is a training row's instead of one of p(u).
+draws show both. The second table has the temperature and of how many draws the best is kept: coherence given all
+others, that of samples, and that of samples whose u is a training row's, not one of p(u); their Frechet distance.
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from polyvae import Batch, MultimodalDataset, keys, metrics, models, noise
+from polyvae import Batch, MultimodalDataset, models, noise
 from polyvae.judges.extractors import Judge, in_bytes
+from polyvae.metrics.frechet import frechet_distance
+from polyvae.metrics.pairs import Pair, members, one_out_pairs
+from polyvae.metrics.readings import Readings, read_model
 from polyvae.metrics.swap import partners
 from polyvae.models import AlignedFlows
 from polyvae.noise import Noise, RowNoise
@@ -67,11 +70,27 @@ def read(model: AlignedFlows, judge: Judge, codes: dict[str, torch.Tensor]) -> l
     return [judge.read(name, in_bytes(law.mean))[1].argmax(-1).numpy() for name, law in laws]
 
 
+def coherence(found: Readings, pairs: Sequence[Pair]) -> float:
+    """Share of (given, target) pairs and rows in which the judge reads the row's digit in the target."""
+    truth, model = found.trial.data.labels[found.trial.rows].numpy(), found.trial.model
+    shares = [w * (found.labels[m, t] == truth).mean() for given, t in pairs for m, w in members(model, given)]
+    return float(np.sum(shares) / len(pairs))
+
+
+def distances(found: Readings) -> list[float]:
+    """The Frechet distance of samples to real data in every modality, after their mean."""
+    each = [float(frechet_distance(found.prior[n].features, found.real[n].features)) for n in found.prior]
+    return [float(np.mean(each)), *each]
+
+
+def agreement(read: Sequence[np.ndarray]) -> float:
+    return float((np.stack(read) == read[0]).all(0).mean())
+
+
 @torch.no_grad()
 def joint(model: AlignedFlows, judge: Judge, count: int) -> float:
     """Share of samples with one digit in all modalities."""
-    found = np.stack(read(model, judge, model.prior_codes(count, RowNoise(0, "prior", tuple(range(count))))))
-    return float((found == found[0]).all(0).mean())
+    return agreement(read(model, judge, model.prior_codes(count, RowNoise(0, "prior", tuple(range(count))))))
 
 
 @torch.no_grad()
@@ -92,9 +111,9 @@ def contradictions(model: AlignedFlows, data: MultimodalDataset, judge: Judge, c
     return first.mean(), second.mean(), 1 - first.mean() - second.mean(), (first.any(1) & second.any(1)).mean()
 
 
-def line(options: dict[str, Any], cells: Iterable[float]) -> str:
+def line(options: dict[str, Any], cells: Iterable[float], form: str) -> str:
     named = ", ".join(f"{key} {value}" for key, value in options.items())
-    return f"| {named} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |"
+    return f"| {named} | " + " | ".join(format(cell, form) for cell in cells) + " |"
 
 
 def main() -> None:
@@ -104,23 +123,22 @@ def main() -> None:
     chosen = parser.parse_args()
     plan = plan_of(chosen.run, metrics="coherence")
     model, judge = load(chosen.run), judge_of(plan, print)
-    by_inputs = ("coherence/by_inputs/1", f"coherence/by_inputs/{len(model.names) - 1}")
-
-    def scores(other: AlignedFlows) -> dict[str, float]:
-        return metrics.coherence(other, plan.test, judge, rows=range(chosen.rows))
-
+    rows, names = range(chosen.rows), model.names
+    of_one = [((given,), target) for given in names for target in names if given != target]
+    of_others = one_out_pairs(names, names)
     print("| combine | 1 input | all others | first | second | another | both |")
     for options in COMBINED:
         other = with_options(plan, model, options)
-        found = scores(other)
-        cells = [*map(found.get, by_inputs), *contradictions(other, plan.test, judge, min(PAIRS, chosen.rows))]
-        print(line(options, cells), flush=True)
-    print("| draws | 1 input | all others | samples | samples, u of a row |")
+        found = read_model(other, plan.test, judge, label_pairs=[*of_one, *of_others], rows=rows)
+        shares = contradictions(other, plan.test, judge, min(PAIRS, len(rows)))
+        print(line(options, [coherence(found, of_one), coherence(found, of_others), *shares], ".3f"), flush=True)
+    print(f"| draws | all others | samples | samples, u of a row | distance | {' | '.join(names)} |")
     for options in DRAWN:
         other = with_options(plan, model, options)
-        cells = [scores(other)[key] for key in (*by_inputs, keys.JOINT_COHERENCE)]
+        found = read_model(other, plan.test, judge, label_pairs=of_others, rows=rows)
+        cells = [coherence(found, of_others), agreement([read.label for read in found.prior.values()])]
         other.prior = OfRows(other, plan.train)
-        print(line(options, [*cells, joint(other, judge, chosen.rows)]), flush=True)
+        print(line(options, [*cells, joint(other, judge, len(rows)), *distances(found)], ".3g"), flush=True)
 
 
 if __name__ == "__main__":
