@@ -221,6 +221,41 @@ def test_a_mixture_keeps_contradictions_and_a_mean_settles_them(monkeypatch):
     assert float((drawn["mean"] - middle).norm(dim=-1).max()) < 0.01
 
 
+@pytest.mark.parametrize("given", [("m0",), ("m0", "m1")])
+def test_a_product_weighs_draws_of_the_prior_by_what_the_contrast_says_of_them(monkeypatch, given):
+    """Shares of three points under p(u) prod_m exp(u u_m / temperature), in closed form."""
+    _, model, data = made(method_options=f"{SMALL},combine=product,temperature=.8")
+    model.eval()
+    points = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-0.6, 0.8]])
+    monkeypatch.setattr(model.prior, "sample", lambda count, generator: points[torch.arange(count) % 3])
+    monkeypatch.setattr(ConditionalFlow, "draw", lambda flow, standard, u: u)
+    row = data.batch([0])
+    batch = Batch({name: value.expand(4000, *value.shape[1:]) for name, value in row.values.items()})
+    drawn = model.posterior_codes(batch, given, ("m2",), torch.Generator().manual_seed(0))["m2"]
+    found = torch.stack([(drawn == point).all(-1).float().mean() for point in points])
+    said = model.directions(row)[: len(given), 0].detach().sum(0)
+    torch.testing.assert_close(found, (points @ said / 0.8).softmax(-1), atol=0.03, rtol=0)
+
+
+def test_of_several_draws_the_one_is_kept_whose_value_is_nearest_to_u():
+    """More draws hold the fewer ones, so what is kept fits better or is the same."""
+    rows = tuple(range(12))
+    fits, kept = [], []
+    for count in (1, 2, 8):
+        _, model, data = made(method_options=f"{SMALL.replace('.4', '1e-6')},best_of={count}")
+        model.eval()
+        batch = data.batch(slice(0, 12))
+        codes = model.posterior_codes(batch, ("m0",), ("m1",), RowNoise(0, "test", rows))
+        values = batch.values | {name: law.mean for name, law in model.decode(codes).items()}
+        of_given, of_drawn, _ = model.directions(Batch(values)).detach()
+        fits.append((of_given * of_drawn).sum(-1))
+        kept.append(codes["m1"])
+    for fewer, more in ((0, 1), (1, 2)):
+        same = (kept[fewer] == kept[more]).all(-1)
+        assert bool((same | (fits[more] > fits[fewer] - 1e-4)).all())
+        assert 0 < int(same.sum()) < 12
+
+
 def test_flows_read_codes_of_unit_spread():
     """After `freeze` the draws of training rows that have a modality have mean 0 and sd 1, u as the prior's flow."""
     _, model, data = made(train_size=1200)
@@ -297,6 +332,7 @@ def test_a_run_is_scored_loaded_and_used(tmp_path):
         ({"only": "m0"}, "compares modalities, but there is only one"),
         ({"method_options": "spread=0"}, "spread=0.0: it must be above 0"),
         ({"method_options": "transforms=0"}, "transforms=0: it must be at least 1"),
+        ({"method_options": "best_of=0"}, "best_of=0: it must be at least 1"),
         ({"method_options": "combine=max"}, "combine=max: it must be mean, mixture"),
         ({"prior": "gmm"}, "--prior: method aligned_flows trains its own kind of model"),
     ],

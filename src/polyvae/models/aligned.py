@@ -26,6 +26,7 @@ from polyvae.options import require
 
 WIDTH = 256  # of the features behind u, the means of an encoder
 LEAST_SD, LEAST_VARIANCE = 1e-3, 1e-5
+PROPOSALS = 4096  # draws of p(u), among which the product chooses
 RUNNING = 0.1  # share of a batch in running averages
 
 
@@ -36,14 +37,17 @@ class Options:
     combine: how several given modalities say it: by the direction of their mean, or as a mixture, one at random.
     draw_temperature: what the Normal numbers behind every w_m that is not given are multiplied by (Kingma & Dhariwal
     2018); 1 draws from p(w_m | u), less draws what is likelier and less diverse.
+    best_of: how many w_m are drawn for each that is not given; the one whose value fits u best is kept (Ramesh et al.
+    2021 choose pictures for a caption so). 1 keeps what is drawn.
     transforms, hidden: of each flow. contrast, vaes, flows: shares of the epochs.
     """
 
     aligned_dim: int = 32
     temperature: float = 0.2
     spread: float = 0.05
-    combine: Literal["mean", "mixture"] = "mean"
+    combine: Literal["mean", "mixture", "product"] = "mean"
     draw_temperature: float = 1.0
+    best_of: int = 1
     transforms: int = 2
     hidden: int = 256
     contrast: float = 0.25
@@ -51,7 +55,7 @@ class Options:
     flows: float = 0.35
 
     def __post_init__(self) -> None:
-        for name, least in (("aligned_dim", 2), ("transforms", 1), ("hidden", 1)):
+        for name, least in (("aligned_dim", 2), ("best_of", 1), ("transforms", 1), ("hidden", 1)):
             require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
         for name in ("temperature", "spread", "contrast", "vaes", "flows"):
             require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "above 0")
@@ -154,8 +158,9 @@ class AlignedFlows(TrainableModel):
 
     def prior_codes(self, count: int, generator: Noise = None) -> Codes:
         u = self.prior.sample(count, generator)
-        standard = noise.normal(noise.of_draw(generator, 1), count, self.vaes.latent_dim * len(self.names), u)
-        return self._drawn(u, standard, self.names)
+        others = noise.of_draw(generator, 1)
+        standard = noise.normal(others, count, self.vaes.latent_dim * len(self.names), u)
+        return self._drawn(u, standard, self.names, others)
 
     @torch.no_grad()
     def posterior_codes(
@@ -169,12 +174,10 @@ class AlignedFlows(TrainableModel):
         width = self.vaes.latent_dim
         u = self.directions(batch)
         standard = noise.normal(generator, len(observed), u.shape[-1] + width * len(self.names), u)
-        said = observed
-        if self.options.combine == "mixture":
-            said = self.singles.pick(noise.uniform(generator, len(observed), u), observed).given
-        u = normalize((u * said.T[..., None]).sum(0), dim=-1) + self.options.spread * standard[:, : u.shape[-1]]
+        u = self._given(u, observed, standard[:, : u.shape[-1]], generator)
         standard = standard[:, -width * len(self.names) :]
-        codes = self._drawn(u, standard, [name for name in targets if not observed[:, self.names.index(name)].all()])
+        lacking = [name for name in targets if not observed[:, self.names.index(name)].all()]
+        codes = self._drawn(u, standard, lacking, generator)
         own = self.vaes.encode(batch, [name for name in targets if name in given])
         for name in targets:
             index = self.names.index(name)
@@ -183,12 +186,39 @@ class AlignedFlows(TrainableModel):
                 codes[name] = torch.where(known, draw, codes.get(name, draw))
         return {name: codes[name] for name in targets}
 
+    def _given(self, directions: Tensor, observed: Tensor, standard: Tensor, generator: Noise) -> Tensor:
+        """u (batch, dimension) given the observed modalities (batch, modality), at Normal numbers of its shape."""
+        said, combine = observed, self.options.combine
+        if combine == "mixture":
+            said = self.singles.pick(noise.uniform(generator, len(observed), directions), observed).given
+        total = (directions * said.T[..., None]).sum(0)
+        if combine != "product":
+            return normalize(total, dim=-1) + self.options.spread * standard
+        fixed = torch.Generator(total.device).manual_seed(0)  # so that a row's u does not depend on other rows
+        proposals = self.prior.sample(PROPOSALS, fixed)
+        cumulative = (total @ proposals.T / self.options.temperature).double().softmax(-1).cumsum(-1)
+        chosen = torch.searchsorted(cumulative, noise.uniform(generator, len(total), total)[:, None])
+        return proposals[chosen.squeeze(1).clamp(max=PROPOSALS - 1)]
+
     @torch.no_grad()
-    def _drawn(self, u: Tensor, standard: Tensor, targets: Sequence[str]) -> Codes:
-        """w of each target given u, at Normal numbers (batch, all w)."""
-        standard = self.options.draw_temperature * standard
-        parts = dict(zip(self.names, standard.split(self.vaes.latent_dim, -1), strict=True))
-        return {name: self.flow(name).draw(parts[name], u) for name in targets}
+    def _drawn(self, u: Tensor, standard: Tensor, targets: Sequence[str], generator: Noise) -> Codes:
+        """w of each target given u: at Normal numbers (batch, all w), or the best of those and of what follows them."""
+        more = (noise.of_draw(generator, draw) for draw in range(1, self.options.best_of))
+        tries = torch.stack([standard, *(noise.normal(source, *standard.shape, u) for source in more)])
+        numbers = self.options.draw_temperature * tries
+        parts = dict(zip(self.names, numbers.split(self.vaes.latent_dim, -1), strict=True))
+        drawn = {name: torch.stack([self.flow(name).draw(each, u) for each in parts[name]]) for name in targets}
+        return {name: self._best(name, w, u) for name, w in drawn.items()}
+
+    def _best(self, name: str, drawn: Tensor, u: Tensor) -> Tensor:
+        """Of several w_m (draw, batch, latent) the one whose value has the direction nearest to u, row by row."""
+        if len(drawn) == 1:
+            return drawn[0]
+        values = self.decode({name: drawn.flatten(0, 1)})[name].mean
+        seen = torch.ones(len(values), dtype=torch.bool, device=u.device)
+        found = self.heads[name](self.aligners[name](values)[0].float(), seen)
+        fit = (found.unflatten(0, drawn.shape[:2]) * u).sum(-1)
+        return drawn[fit.argmax(0), torch.arange(len(u), device=u.device)]
 
     def decode(self, codes: Codes) -> dict[str, Distribution]:
         return self.vaes.decode(codes)
