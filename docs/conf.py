@@ -27,7 +27,7 @@ extensions = [
     "pages",
     "docstrings",
 ]
-exclude_patterns = ["_ext", "_static", "results/records", "results/methods", "results/translated"]
+exclude_patterns = ["_ext", "_static", "results/records", "results/methods", "results/translated", "results/normal"]
 
 # Pages: Markdown that a forge shows as well, and notebooks in Markdown that each build executes.
 myst_enable_extensions = ["colon_fence", "attrs_inline"]

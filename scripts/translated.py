@@ -76,7 +76,9 @@ def name_of(config: RunConfig) -> str:
     name = f"`{config.method}`" + (f" ({config.only})" if config.only else "")
     if config.likelihood == "laplace":
         return f"{name}, Laplace"
-    return f"{name} at temperature .7" if "temperature=0.7" in (config.method_options or "") else name
+    options = (config.method_options or "").split(",")
+    best = ", best of 4 draws" * ("best_of=4" in options)
+    return f"{name} at temperature .7{best}" if "draw_temperature=0.7" in options else name
 
 
 def top(path: Path) -> Image.Image:

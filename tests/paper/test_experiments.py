@@ -13,7 +13,7 @@ from polyvae.paper.experiments import EXPERIMENTS, configs_of
 from polyvae.runs.plan import make_plans
 from polyvae.theory import discrepancy
 
-NORMAL = ("fig11_normal", "fig12_normal")
+NORMAL = ("fig03_normal", "fig11_normal", "fig12_normal")
 ONE_SIZE = (*NORMAL, "quick", "quick-long", "label-free", "fig02_more_seeds", "quick_captions", "cub_captions", "dial")
 PRESETS = [
     name
@@ -32,6 +32,7 @@ GOLDEN = {
     "translated_official": "8295cee92725",
     "bounds": "673b2bf19b7c",
     "fig02_more_seeds": "003a3265ae74",
+    "fig03_normal": "10e463789061",
     "fig11_normal": "c270d96b0281",
     "fig12_normal": "d2e5f2c82dfb",
 }  # SHA-256 of the run ids of each list

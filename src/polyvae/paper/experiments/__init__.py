@@ -27,6 +27,7 @@ EXPERIMENTS: dict[str, Callable[..., list[RunConfig]]] = {
     "fig04_coherence_vs_beta": polymnist.quality_vs_beta,  # the same runs
     "fig11_repeated_modalities": polymnist.repeated_modalities,
     "fig12_official_mmvae": polymnist.official_mmvae,
+    "fig03_normal": normal.quality_vs_modalities,
     "fig11_normal": normal.repeated_modalities,
     "fig12_normal": normal.official_mmvae,
     "fig13_elbo_subsampling": polymnist.elbo_subsampling,
