@@ -14,7 +14,7 @@ from polyvae import RunStore, files
 from polyvae.runs.record import Record
 from polyvae.sweeps.costs import MEASURED, kind
 
-STORES = ("records", "methods", "translated")
+STORES = ("records", "methods", "translated", "normal")
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 
 
