@@ -113,6 +113,9 @@ def test_a_run_is_known_by_the_settings_that_were_chosen(data):
     assert make_plan(chosen).run_id == plan.run_id
     assert make_plan(chosen).chosen == {}
     assert [p.run_id for p in make_plans([open_, chosen])] == [plan.run_id] * 2
+    alone = make_plan(open_.with_(method="unimodal", only="a"))
+    again = make_plan(open_.with_(method="unimodal", only="a", **alone.chosen))
+    assert (again.run_id, again.blueprint.latent_dim) == (alone.run_id, alone.blueprint.latent_dim)
     assert plan.is_said.startswith(
         "100 rows: 60 to train, 20 to validate, 20 to test; mopoe_dense, 5 latent dimensions (of 1 to 7, by "
         "cross-validation), batch 16, at most 200 epochs, stops after"

@@ -121,7 +121,7 @@ class ModelFlags:
         with Bar(self.quiet) as bar:
             for part in chunks(range(len(rows)), size):
                 bar.rows(part[0], len(rows))
-                yield slice(part[0], part[-1] + 1), rows.rows(part).held()
+                yield slice(part[0], part[-1] + 1), rows.rows(part).in_memory()
 
 
 def generate(

@@ -155,7 +155,7 @@ def make_plan(
     train, validation = rows.with_validation(train, config, is_own)
     _check_pseudo_inputs(settings, train)
     codes, errors = blueprint.latent_dim, {}
-    if "latent_dim" in chosen:
+    if "latent_dim" in chosen and not method.is_single:  # which has its share of the config's number
         codes, errors = _codes_by_errors(blueprint, train, config.data_seed)
         chosen |= {"latent_dim": codes}
         config = config.with_(latent_dim=codes)
