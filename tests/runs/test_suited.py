@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import polyvae as pv
 from polyvae.config import RELEASED
@@ -72,6 +73,13 @@ def test_as_many_latent_dimensions_as_views_share_whatever_the_seed_and_the_test
         assert ", 3 latent dimensions (of 1 to 20, by cross-validation)," in plan.is_said
     assert plans[0].tried == plans[1].tried
     assert make_plan(plans[0].config, rows, test=others[0]).run_id == plans[0].run_id
+
+
+def test_few_rows_with_several_views_do_not_choose(of_three):
+    present = torch.ones(len(of_three), 2, dtype=torch.bool)
+    present[:-40, 0], present[:150, :] = False, torch.tensor([True, False])
+    plan = make_plan(OPEN_OBJECT.with_(metrics="none"), replace(of_three, present=present))
+    assert (plan.tried, plan.chosen["latent_dim"]) == ({}, 16)
 
 
 def test_a_latent_dimension_that_is_given_is_not_chosen(of_three):
