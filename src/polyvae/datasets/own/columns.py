@@ -286,6 +286,7 @@ def _robust(spec: Modality, table: Array, rows: np.ndarray) -> Standardise:
     whole = _moments(spec, table, rows)
     held = thinned(table, rows) if isinstance(table, FileRows) else rows
     median, spread = spread_of(table[held].astype(np.float64).reshape(len(held), -1))
+    median = np.where(np.isnan(median), whole.mean, median)  # a feature that hardly any row has
     sd = np.where(spread > 0, spread, whole.sd)
     units = tuple(median.tolist()), tuple(np.where(sd > 0, sd, 1.0).tolist())
     return Standardise(*units, CLIPPED, _from_zero(whole.least))
