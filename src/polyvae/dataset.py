@@ -165,9 +165,11 @@ class MultimodalDataset:
         if not self.in_files:
             return self
         width = sum(math.prod(modality.stored_shape) for modality in self.modalities)
-        chosen = self.rows(chosen_rows(len(self), max(1, min(MOST_HELD // width, MOST_HELD_ROWS)), seed))
-        values = {name: chosen._taken(name, slice(None)) for name in chosen.names}
-        return replace(chosen, values=values, in_files={})
+        return self.rows(chosen_rows(len(self), max(1, min(MOST_HELD // width, MOST_HELD_ROWS)), seed)).in_memory()
+
+    def in_memory(self) -> "MultimodalDataset":
+        """The same rows, all of them read."""
+        return replace(self, values={name: self._taken(name, slice(None)) for name in self.names}, in_files={})
 
     def at_epoch(self, epoch: int) -> "MultimodalDataset":
         """The same rows showing the variant of this epoch: all of them in turn; epoch 0 shows `values`."""

@@ -14,8 +14,8 @@ class RunError(RuntimeError):
 
 def choices(name: str, known: Iterable[str]) -> str:
     """What an error about the unknown `name` advises: the nearest of the known names, then all of them."""
-    listed = f"choose one of {', '.join(known := list(known))}"
-    return f"{did_you_mean(name, known)} Or {listed}" if did_you_mean(name, known) else listed
+    known = list(known)
+    return " Or ".join(filter(None, [did_you_mean(name, known), f"choose one of {', '.join(known)}"]))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

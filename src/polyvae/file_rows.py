@@ -5,6 +5,7 @@ Files are read, not mapped: pages of a mapped file count as memory of the proces
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import FileIO
 from math import prod
@@ -70,9 +71,8 @@ class FileRows:
         """Tells the system that these rows will be read next, which it then fetches meanwhile (on Linux)."""
         if not hasattr(os, "posix_fadvise"):
             return
-        size = self._row_size
-        with self.path.open("rb", buffering=0) as file:
-            places = self._places(rows)
+        size, places = self._row_size, self._places(rows)
+        with suppress(OSError), self.path.open("rb", buffering=0) as file:  # what is wrong is said when they are read
             for place in np.sort(places[places >= 0]).tolist():
                 os.posix_fadvise(file.fileno(), self.start + place * size, size, os.POSIX_FADV_WILLNEED)
 

@@ -205,9 +205,11 @@ def test_no_file_of_the_data_is_written_over(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("rna.csv", "protein.csv"):
         Path(name).write_text("id,x\n1,2\n")
-    with pytest.raises(InputError, match=r"--out protein\.csv is a file of --data, which it would replace"):
+    with pytest.raises(InputError, match=r"--out protein\.csv would replace a file of --data"):
         out_like(Path("protein.csv"), "imputed", data, ())
     assert out_like(Path("filled.csv"), "imputed", data, ()) == Path("filled.csv")
+    with pytest.raises(InputError, match=r"--out \S+ would replace a file of --data"):
+        out_like(tmp_path, "imputed", f"{tmp_path / 'x.npy'},{tmp_path / 'y.npy'}", ())
 
 
 @pytest.mark.parametrize(("width", "draws"), [(3, 50), (20_000, 50), (20_000, 1000), (10**6, 50)])

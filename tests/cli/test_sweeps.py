@@ -98,7 +98,7 @@ def test_a_dry_run_on_a_new_cpu_says_whose_times_it_has(tmp_path, capsys):
 
 def test_the_data_are_planned_once_and_workers_record_what_they_chose(tmp_path, monkeypatch):
     data, experiment, store = str(tmp_path / "own.npz"), tmp_path / "mine.py", RunStore(tmp_path / "runs")
-    np.savez(data, a=np.random.default_rng(0).normal(size=(60, 3)), b=np.random.default_rng(1).normal(size=(60, 2)))
+    np.savez(data, a=np.random.default_rng(0).normal(size=(80, 3)), b=np.random.default_rng(1).normal(size=(80, 2)))
     given = {"data": data, "epochs": 1, "metrics": "none"}
     experiment.write_text(f"from polyvae import RunConfig\ndef configs(): return [RunConfig(**{given!r})]\n")
     planned = []
@@ -106,7 +106,9 @@ def test_the_data_are_planned_once_and_workers_record_what_they_chose(tmp_path, 
     monkeypatch.setattr(plan, "make_plan", lambda config: planned.append(config) or make_plan(config))
     main(["sweep", str(experiment), "--workers", "1", "--quiet", "--store", str(store.root)])
     (record,) = store.records()
-    assert record.resolved.chosen == make_plan(RunConfig(**given)).chosen != {}
+    alone = make_plan(RunConfig(**given))
+    assert record.resolved.chosen == alone.chosen != {}
+    assert list(map(int, record.resolved.tried["latent_dim"])) == list(alone.tried["latent_dim"])
     assert len(planned) == 1
 
 

@@ -14,8 +14,9 @@ from polyvae import archives, dataset, file_rows, run
 from polyvae.cli import main, use
 from polyvae.config import RunConfig
 from polyvae.datasets import load
+from polyvae.datasets.own import writers
 from polyvae.datasets.own.columns import interpret
-from polyvae.datasets.own.new_rows import load_like
+from polyvae.datasets.own.new_rows import load_like, with_given
 from polyvae.errors import InputError
 from polyvae.file_rows import FileRows, parts
 from polyvae.runs.plan import make_plan
@@ -178,6 +179,7 @@ def test_codes_and_what_is_imputed_are_written_in_parts(trained, tmp_path, small
     place = [memory.run_id, "--store", str(memory.folder.parent), "--data", str(folder), "--quiet"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(use, "BLOCK", block)
+    monkeypatch.setattr(dataset, "MOST_HELD_ROWS", 10)  # which is about samples alone
     main(["impute", *place, "--draws", "40"])
     main(["embed", *place])
     monkeypatch.setenv("POLYVAE_MEMORY", "1")
@@ -202,6 +204,16 @@ def test_codes_and_what_is_imputed_are_written_in_parts(trained, tmp_path, small
     monkeypatch.setenv("POLYVAE_MEMORY", "5e-6")
     with pytest.raises(InputError, match=r"'genes' was filled in, as 'genes\.sd' beside it says, and is too large"):
         load("arrays", data="imputed")
+
+
+@pytest.mark.parametrize("dtype", ["float16", ">f8", "bool", "int32"])
+def test_parts_are_of_one_type_whichever_of_them_are_filled_in(tmp_path, dtype):
+    given, filled = np.ones((5, 2), dtype), np.full((5, 2), 0.5, np.float32)
+    seen = np.arange(5) < 4
+    made = [{"x": with_given(filled[at], given[at], seen[at]), "x.mask": seen[at]} for at in (slice(3), slice(3, 5))]
+    writers.write_parts(tmp_path, made, 5, {})
+    assert np.array_equal(np.load(tmp_path / "x.npy"), with_given(filled, given, seen))
+    assert np.load(tmp_path / "x.mask.npy").tolist() == seen.tolist()
 
 
 def test_a_single_file_has_no_place_for_what_is_imputed_in_parts(trained, tmp_path, small_memory, capsys):
@@ -295,6 +307,10 @@ def test_large_parquet_files_are_the_same_data(tmp_path, monkeypatch):
     assert len(list((tmp_path / "cache" / "rows").glob("*.npy"))) == 2
     load("arrays", split="test", **options)
     assert len(list((tmp_path / "cache" / "rows").glob("*.npy"))) == 2
+    words = [*map(str, range(170)), "x", *map(str, range(69))]
+    pl.DataFrame({"id": cells, "x.a": words, "x.b": words}).write_parquet(tmp_path / "wrong.parquet")
+    with pytest.raises(InputError, match=r"column 'x\.a', row 170: 'x' is no number"):
+        load("arrays", data=str(tmp_path / "wrong.parquet"))
 
 
 def test_single_columns_and_words_are_held(tmp_path, monkeypatch):

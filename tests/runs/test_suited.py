@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import polyvae as pv
 from polyvae.config import RELEASED
@@ -74,6 +75,13 @@ def test_as_many_latent_dimensions_as_views_share_whatever_the_seed_and_the_test
     assert make_plan(plans[0].config, rows, test=others[0]).run_id == plans[0].run_id
 
 
+def test_few_rows_with_several_views_do_not_choose(of_three):
+    present = torch.ones(len(of_three), 2, dtype=torch.bool)
+    present[:-40, 0], present[:150, :] = False, torch.tensor([True, False])
+    plan = make_plan(OPEN_OBJECT.with_(metrics="none"), replace(of_three, present=present))
+    assert (plan.tried, plan.chosen["latent_dim"]) == ({}, 16)
+
+
 def test_a_latent_dimension_that_is_given_is_not_chosen(of_three):
     plan = make_plan(OPEN_OBJECT.with_(metrics="none", latent_dim=7), of_three)
     assert (plan.blueprint.latent_dim, plan.tried) == (7, {})
@@ -113,6 +121,9 @@ def test_a_run_is_known_by_the_settings_that_were_chosen(data):
     assert make_plan(chosen).run_id == plan.run_id
     assert make_plan(chosen).chosen == {}
     assert [p.run_id for p in make_plans([open_, chosen])] == [plan.run_id] * 2
+    alone = make_plan(open_.with_(method="unimodal", only="a"))
+    again = make_plan(open_.with_(method="unimodal", only="a", **alone.chosen))
+    assert (again.run_id, again.blueprint.latent_dim) == (alone.run_id, alone.blueprint.latent_dim)
     assert plan.is_said.startswith(
         "100 rows: 60 to train, 20 to validate, 20 to test; mopoe_dense, 5 latent dimensions (of 1 to 7, by "
         "cross-validation), batch 16, at most 200 epochs, stops after"

@@ -147,8 +147,8 @@ def _unknown_flag(command: str, arguments: Sequence[str]) -> str | None:
         return None
     if near := did_you_mean(flag.strip("-"), (name.strip("-") for name in own)):
         return f"polyvae {command} has no flag {flag}; {near.replace('mean ', 'mean --')}"
-    others = [f"polyvae {other}" for other in COMMANDS if flag in _flags(other)]
-    return f"polyvae {command} has no flag {flag}; " + f"{', '.join(others)} has it." * bool(others)
+    others = ", ".join(f"polyvae {other}" for other in COMMANDS if flag in _flags(other))
+    return f"polyvae {command} has no flag {flag}" + f", unlike {others}" * bool(others) + ";"
 
 
 def _flags(command: str) -> list[str]:

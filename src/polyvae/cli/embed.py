@@ -25,8 +25,8 @@ def embed(model: ModelFlags, *, data: str | None = None, given: str | None = Non
     """Write the code of every row: the posterior mean of z, in the order of the rows, beside their ids and labels.
 
     .csv, .tsv, .parquet: columns z0, z1, ...; .npz: `codes` (row, dimension), `.ids` and `label`; .h5ad, .h5mu: a copy
-    of what came in, with obsm["X_polyvae"]. A folder (--out without an ending) has the arrays of .npz as .npy files; of
-    data that are larger than memory it is the only form. A row that has nothing of what is given has no code: NaN. Of a
+    of what came in, with obsm["X_polyvae"]. A folder (--out without an ending) has the arrays of .npz as .npy files.
+    For data larger than memory this is the only form. A row that has nothing of what is given has no code: NaN. Of a
     model with private codes it is the shared one.
 
     Args:

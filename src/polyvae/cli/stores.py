@@ -217,11 +217,7 @@ def claims(*, store: Stores = (STORE,), out: Path | None = None, quiet: Quiet = 
     """
     if out is not None:
         out_file(out)
-    from polyvae.paper.claims import (
-        AFTER_THE_PAPER,
-        judge,
-        judge_later,
-    )  # here: it starts slowly, with SciPy's statistics
+    from polyvae.paper.claims import AFTER_THE_PAPER, judge, judge_later  # here: SciPy's statistics start slowly
 
     records = list({record.run_id: record for one in store for record in _ended(one)}.values())
     verdicts = judge(records)

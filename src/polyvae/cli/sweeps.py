@@ -91,21 +91,21 @@ def sweep_command(
     fitting = AT_ONCE if torch.cuda.is_available() else min(2, CORES)
     expected = fitting if count is None else count
     given = {name: value for name, value in (("data_dir", data_dir), ("threads", threads)) if value is not None}
-    plans = {plan.config: plan for plan in make_plans(_configs(experiment, preset, where, given))}
-    configs = list(plans)
+    by_config = {plan.config: plan for plan in make_plans(_configs(experiment, preset, where, given))}
+    configs = list(by_config)
     known = place.records(left_out)
     if order == "longest":
         configs = costs.longest_first(configs, known)
-    plans = {config: plans[config] for config in configs}
+    plans = [by_config[config] for config in configs]
     resources = Resources(expected, cpus, gpus, address, partition, job_minutes)
     if dry_run:
-        _show(list(plans.values()), place, expected, retry_failed, is_for_gpu=(preset or "").startswith("gpu"))
+        _show(plans, place, expected, retry_failed, is_for_gpu=(preset or "").startswith("gpu"))
         return
     with SweepTable(place, configs, expected, quiet) as display, _interruptible(display.say) as stopping:
         watcher = Watcher(display.prepare, display.finished, display.poll, stopping.is_set, display.say)
         with _logging(watcher, log, place, known) as watching:
             records = sweep(
-                list(plans.values()),
+                plans,
                 place,
                 workers=count,
                 executor=executor,

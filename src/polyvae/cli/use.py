@@ -121,7 +121,7 @@ class ModelFlags:
         with Bar(self.quiet) as bar:
             for part in chunks(range(len(rows)), size):
                 bar.rows(part[0], len(rows))
-                yield slice(part[0], part[-1] + 1), rows.rows(part).held()
+                yield slice(part[0], part[-1] + 1), rows.rows(part).in_memory()
 
 
 def generate(
@@ -210,8 +210,8 @@ def impute(
     .csv, .tsv, .parquet: the columns of the data. Beside OUT.csv, the tables OUT.low.csv and OUT.high.csv have
     the same columns (of classes and texts what was filled in), and OUT.sd.csv those of numbers.
     .h5ad, .h5mu: a copy, with layers["imputed"], "imputed_sd", "imputed_low" and "imputed_high".
-    A folder (--out without an ending) has the same arrays as .npz, each in a .npy file; of data that are larger than
-    memory it is the only form.
+    A folder (--out without an ending) has the same arrays as .npz, each in a .npy file. For data larger than memory
+    this is the only form.
     .npz: <name> holds the observed values, or the mean of the draws where they are missing. <name>.sd is the standard
     deviation of the draws (0 for an observed cell), <name>.low and <name>.high are the ends of an 80 % interval, and
     <name>.mask is True in rows where the modality was observed. For classes, <name> holds probabilities (the truth if
@@ -228,8 +228,8 @@ def impute(
         draws: Draws per row.
         covariate: Impute as if missing values were measured at this level of the covariate (batch=B). Default: the
             row's own level.
-        out: File or folder to write, in place of one of this name, but never of the data. Default: imputed, with the
-            file ending of the data or .npz.
+        out: File or folder to write. It replaces what has this name, except the data themselves. Default: imputed, with
+            the file ending of the data or .npz.
     """
     vae = model.load(out=out)
     level = _level(vae, covariate)
@@ -338,9 +338,12 @@ def out_like(
     path = Path(stem + writers.format_of(source, modalities, formats)) if out is None else out
     writers.check_format(path, modalities, source, formats)
     parts = [] if data is None else [Path(part) for part in listed(data)]
-    read = (part / path.name if part.is_dir() and path.suffix else part for part in parts)
+    if path.suffix:
+        read = [part / path.name if part.is_dir() else part for part in parts]
+    else:
+        read = [part.parent if part.suffix == ".npy" else part for part in parts]
     if path.exists() and any(file.exists() and path.samefile(file) for file in read):
-        raise InputError(f"--out {path} is a file of --data, which it would replace; name another file")
+        raise InputError(f"--out {path} would replace a file of --data; name another place")
     return out_place(path)
 
 

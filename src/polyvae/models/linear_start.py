@@ -35,6 +35,7 @@ from polyvae.posteriors import Family
 MOST_ROWS = 3000
 MOST_FEATURES = 1000  # of a view, which are enough to tell numbers of codes apart
 FOLDS = 5
+LEAST_ROWS = 40  # fewer say next to nothing in cross-validation
 
 
 class _Tables(NamedTuple):
@@ -95,8 +96,8 @@ def codes_by_errors(
     The mean over views of log mean squared error, cross-validated within the training rows; groups stay whole. Views
     are centred and levels of a covariate taken out by all of these rows. numbers: to try. usual: one of them, which
     stands where none is better by two standard errors. The model reads the rows; its own number of codes does not
-    matter. (usual, {}) for a model that does not start so in all of at least two views that rows have together.
-    Of wide views 1,000 features are drawn.
+    matter. (usual, {}) for a model that does not start so in all views, and where fewer than 40 of the rows that are
+    filled in have several views. Of wide views 1,000 features are drawn.
     """
     if not isinstance(model, MultimodalVAE) or set(pairs := _pairs(model)) != set(model.names):
         return usual, {}
@@ -104,7 +105,7 @@ def codes_by_errors(
     groups = tables.rows if train.groups is None else train.groups[tables.rows]
     views, known = (_few_features(of, seed) for of in (tables.views, tables.known))
     squares = cross_validated(views, tables.present, known, _folds(groups, seed), numbers)
-    if np.isnan(squares).all():
+    if (~np.isnan(squares[0])).any(0).sum() < LEAST_ROWS:
         return usual, {}
     errors = dict(zip(numbers, log_errors(squares).tolist(), strict=True))
     return numbers[clearly_best(squares, numbers.index(usual))], errors

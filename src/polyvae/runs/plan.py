@@ -20,13 +20,13 @@ from polyvae.judges.labelled import can_be_judged
 from polyvae.methods import METHODS, Method
 from polyvae.modality import Batch, Modality
 from polyvae.models import OWN, Blueprint, Networks, TrainableModel
-from polyvae.models.linear_start import codes_by_errors, start_linearly
+from polyvae.models.linear_start import LEAST_ROWS, codes_by_errors, start_linearly
 from polyvae.noise import derive_seed
 from polyvae.objectives import UNCOVERED, objective_named
 from polyvae.options import canonical, parsed
 from polyvae.runs import rows
 from polyvae.runs.settings import Settings, settings_of
-from polyvae.runs.suited import LEAST_ROWS, NETWORK, numbers_of_codes, said, suited
+from polyvae.runs.suited import NETWORK, numbers_of_codes, said, suited
 from polyvae.subsets import SubsetMixture
 
 DEVICE = re.compile("cpu|(cuda|mps|xpu)(:[0-9]{1,3})?")
@@ -155,7 +155,7 @@ def make_plan(
     train, validation = rows.with_validation(train, config, is_own)
     _check_pseudo_inputs(settings, train)
     codes, errors = blueprint.latent_dim, {}
-    if "latent_dim" in chosen:
+    if "latent_dim" in chosen and not method.is_single:  # which has its share of the config's number
         codes, errors = _codes_by_errors(blueprint, train, config.data_seed)
         chosen |= {"latent_dim": codes}
         config = config.with_(latent_dim=codes)

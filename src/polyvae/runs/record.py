@@ -88,7 +88,7 @@ class Resolved:
     chosen by their errors, setting -> value -> error. data: identity of the content of the whole data set. plugins:
     SHA-256 -> file. parameters: how many the model has. steps: taken in training.
     scored_weights: those that metrics and pictures are of: the last, or the best by validation rows, which are those
-    after epoch `best_epoch`; -1 stands for the model before its first step.
+    after epoch `best_epoch` of the last stage; -1 stands for those that it begins with.
     Of the scoring: metrics, those scored so far, at which importance_samples K; what they looked through: extractors
     (name -> SHA-256 of the weights), judge (its version and sha256), critic (SHA-256).
     sha256: file -> SHA-256 of the model and its weights, as they were written.

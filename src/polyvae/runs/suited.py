@@ -11,7 +11,6 @@ NETWORK, METHOD = "linear_mlp", "mopoe_dense"
 MOST_VIEWS = 10  # of the method, whose S lists all subsets
 STEPS = 4000
 CODES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-LEAST_ROWS = 40  # fewer say next to nothing in cross-validation
 
 
 def suited(

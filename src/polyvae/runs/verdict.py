@@ -138,9 +138,9 @@ def _filled(method: str, metrics: Mapping[str, float], names: Sequence[str]) -> 
                     metrics.get(keys.imputation((given,), target, score))
                     for score in ("validation", "coverage", "coverage_se")
                 )
+                doubt = doubts[baseline]
                 yield Filled(
-                    *(method, where, error, baseline, plain[baseline], coverage, doubts[baseline], held),
-                    spread=spread or 0.0,
+                    method, where, error, baseline, plain[baseline], coverage, doubt, held, spread=spread or 0.0
                 )
 
 

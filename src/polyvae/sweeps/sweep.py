@@ -62,13 +62,14 @@ TUPLE_FIELDS = ("only", "validation_fraction", "likelihood", "library", "likelih
 class _Task:
     """What a worker process is told.
 
-    chosen: settings of `config` that the data have chosen. plugins: files that it has to load first. deadline: as
-    `time.time` counts.
+    chosen, tried: as in the `Plan` that chose them. plugins: files that it has to load first. deadline: as `time.time`
+    counts.
     """
 
     run_id: str
     config: RunConfig
     chosen: Mapping[str, Any]
+    tried: Mapping[str, Any]
     store: Path
     retries: bool
     plugins: tuple[str, ...]
@@ -112,7 +113,7 @@ def sweep(
     _make_judges(wanted, watcher)
     run_ids = list(dict.fromkeys(plan.run_id for plan in plans))
     told = (store.root.absolute(), retry_failed, plugins.loaded(), deadline)
-    todo = {plan.run_id: _Task(plan.run_id, plan.config, plan.chosen, *told) for plan in wanted}
+    todo = {plan.run_id: _Task(plan.run_id, plan.config, plan.chosen, plan.tried, *told) for plan in wanted}
     cost = {} if minutes is None else _costs(todo, store)
     known: dict[str, Record] = {}  # another sweep may do a failed run again, and its record is gone for a while
 
@@ -276,7 +277,8 @@ def _steps(task: _Task) -> Generator[None, None, int]:
     store = RunStore(task.store)
     try:
         plugins.load_all(task.plugins)
-        plan = replace(make_plan(task.config), chosen=task.chosen)  # its config leaves the data nothing to choose
+        plan = make_plan(task.config)  # which leaves the data nothing to choose
+        plan = replace(plan, chosen=task.chosen, tried=task.tried)
         if plan.run_id != task.run_id:
             raise InputError("its data or a plug-in changed while the sweep was under way; start the sweep again")
         taken = steps_of(plan, store, wait=False, retries=task.retries)

@@ -74,8 +74,7 @@ def interpret(
         name, stored.shape[1:], likelihood, entry.get("weight", 1.0), has_gaps=has_gaps, feature_names=names
     )
     if array.ndim <= 2 and likelihood.takes_any_real:
-        table = array if isinstance(array, FileRows) else array.reshape(len(array), -1)
-        units = (_standardise if scaling == "standard" else _robust)(spec, table, train[present[train]])
+        units = (_standardise if scaling == "standard" else _robust)(spec, array, train[present[train]])
         spec = replace(spec, transform=units)
     return spec, stored
 
@@ -286,7 +285,8 @@ def _robust(spec: Modality, table: Array, rows: np.ndarray) -> Standardise:
     """
     whole = _moments(spec, table, rows)
     held = thinned(table, rows) if isinstance(table, FileRows) else rows
-    median, spread = spread_of(table[held].astype(np.float64))
+    median, spread = spread_of(table[held].astype(np.float64).reshape(len(held), -1))
+    median = np.where(np.isnan(median), whole.mean, median)  # a feature that hardly any row has
     sd = np.where(spread > 0, spread, whole.sd)
     units = tuple(median.tolist()), tuple(np.where(sd > 0, sd, 1.0).tolist())
     return Standardise(*units, CLIPPED, _from_zero(whole.least))

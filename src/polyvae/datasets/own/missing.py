@@ -42,7 +42,7 @@ def _have_some(array: FileRows) -> np.ndarray:
     """Bool (row,): whether the row has a value that is not NaN."""
     if array.dtype.kind != "f":
         return np.ones(len(array), bool)
-    return np.concatenate([~np.isnan(part).reshape(len(part), -1).all(1) for part in parts(array)])
+    return np.concatenate([np.ones(0, bool), *(~np.isnan(part).reshape(len(part), -1).all(1) for part in parts(array))])
 
 
 def _missing(array: np.ndarray) -> np.ndarray:

@@ -49,7 +49,8 @@ def load_like(
         here = read.present[:, given.index(modality.name)] if modality.name in given else np.zeros(rows, bool)
         if not here.any():
             stored = torch.int16 if modality.vocabulary else torch.float32
-            values[modality.name] = torch.zeros(rows, *modality.stored_shape, dtype=stored)
+            row = torch.zeros(1, *modality.stored_shape, dtype=stored)  # for all: they may be more than memory holds
+            values[modality.name] = row.expand(rows, *modality.stored_shape)
             continue
         present[:, column] = torch.from_numpy(here)
         array, note = _aligned(modality, read.values[modality.name], read.features.get(modality.name, ()))

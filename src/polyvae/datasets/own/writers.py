@@ -99,13 +99,14 @@ def write_parts(path: Path, parts: Iterable[Arrays], rows: int, whole: Arrays) -
     """Writes a folder of .npy files: parts of `rows` rows one after the other, so that none need more memory than one
     part; and arrays that are there as a whole.
 
-    Every part has the same keys. Whole numbers are written as floats where another part may have been filled in.
+    Every part has the same keys. Numbers are written in the type that they have where some are filled in, since another
+    part may have such.
     """
     with ExitStack() as stack:
         opened: dict[str, IO[bytes]] = {}
         for part in parts:
             for key, values in part.items():
-                array = _as_floats(key, np.asarray(values))
+                array = _as_if_filled_in(key, np.asarray(values))
                 if key not in opened:
                     temporary = stack.enter_context(files.atomic(path / f"{key}.npy"))
                     opened[key] = stack.enter_context(temporary.open("wb"))
@@ -116,9 +117,9 @@ def write_parts(path: Path, parts: Iterable[Arrays], rows: int, whole: Arrays) -
                 np.save(file, values, allow_pickle=False)
 
 
-def _as_floats(key: str, array: np.ndarray) -> np.ndarray:
-    is_table = array.dtype.kind in "iu" and array.ndim < 4 and ("." not in key or key.endswith(ENDS))
-    return array.astype(np.result_type(array, np.float32)) if is_table else array
+def _as_if_filled_in(key: str, array: np.ndarray) -> np.ndarray:
+    are_values, are_bytes = "." not in key or key.endswith(ENDS), array.dtype == np.uint8 and array.ndim == 4
+    return array.astype(np.result_type(array, np.float32), copy=False) if are_values and not are_bytes else array
 
 
 def write_codes(path: Path, codes: np.ndarray, rows: Rows) -> None:

@@ -49,7 +49,7 @@ class Sheet:
 
     frame: its columns (of .h5ad and .h5mu: obs), a row each. ids: the column that names rows, None: they have no names.
     matrices: place in the file -> (rows, names of its columns or (), how it is read, dense).
-    first_line: that of row 0 in an editor; None where there are no lines.
+    first_line: that of row 0 in an editor; None where there are no lines. first_row: of the file, where these are some.
     """
 
     path: Path
@@ -57,9 +57,10 @@ class Sheet:
     ids: str | None = None
     matrices: Mapping[str, Callable[[], tuple[np.ndarray, Sequence[str]]]] = field(default_factory=dict)
     first_line: int | None = None
+    first_row: int = 0
 
     def row(self, index: int) -> str:
-        return f"row {index}" if self.first_line is None else f"line {index + self.first_line}"
+        return f"row {index + self.first_row}" if self.first_line is None else f"line {index + self.first_line}"
 
     def place(self, column: str) -> str:
         return f"{self.path}, column {column!r}"

@@ -39,8 +39,9 @@ class Scanned:
     def to_series(self, index: int) -> "pl.Series":
         return self[self.columns[index]]
 
-    def by_row(self, columns: Sequence[str], read: Callable[["pl.DataFrame"], np.ndarray]) -> Array:
-        """The table of some columns, in a file of the cache. read: of some rows, as numbers (row, column)."""
+    def by_row(self, columns: Sequence[str], read: Callable[["pl.DataFrame", int], np.ndarray]) -> Array:
+        """The table of some columns, in a file of the cache. read: some rows, and which is the first, as numbers (row,
+        column)."""
         stat = self.path.stat()
         content = json.dumps([str(self.path.resolve()), stat.st_mtime_ns, stat.st_size, list(columns)])
         place = files.cache_dir() / "rows" / f"{hashlib.sha256(content.encode()).hexdigest()}.npy"
@@ -50,9 +51,9 @@ class Scanned:
                     archives.write_npy(temporary, self._parts(columns, read), self.height)
         return archives.open_npy(place)
 
-    def _parts(self, columns: Sequence[str], read: Callable[["pl.DataFrame"], np.ndarray]) -> Iterator[np.ndarray]:
+    def _parts(self, columns: Sequence[str], read: Callable[["pl.DataFrame", int], np.ndarray]) -> Iterator[np.ndarray]:
         size, dtype = max(1, MOST // len(columns)), None
         for start in range(0, self.height, size):
-            part = read(self._lazy.slice(start, size).select(columns).collect())
+            part = read(self._lazy.slice(start, size).select(columns).collect(), start)
             dtype = dtype or np.result_type(part, np.float32)  # integers, too, as another part may lack some
             yield part.astype(dtype, copy=False)

@@ -160,7 +160,9 @@ def _values_of(sheet: Sheet, roles: Roles) -> list[str]:
 
 def _numbers(sheet: Sheet, columns: list[str], name: str) -> tuple[Array, tuple[str, ...]]:
     if isinstance(sheet.frame, Scanned):
-        values = sheet.frame.by_row(columns, lambda frame: _table(replace(sheet, frame=frame), columns))
+        values = sheet.frame.by_row(
+            columns, lambda frame, first: _table(replace(sheet, frame=frame, first_row=first), columns)
+        )
     else:
         values = _table(sheet, columns)
     features = tuple(column.removeprefix(f"{name}.") for column in columns)
@@ -212,12 +214,12 @@ def _frame(path: Path) -> "pl.DataFrame | Scanned":
     if not path.is_file():
         raise InputError(f"{path} is a folder, a pipe or a device; name a file" if path.exists() else f"no file {path}")
     suffix = path.suffix.lower()
-    if suffix in SEPARATORS:
-        check_memory(path, path.stat().st_size)
     try:
+        if suffix not in SEPARATORS and (scanned := Scanned(path)).is_large:
+            return scanned
+        check_memory(path, path.stat().st_size)  # pictures in Parquet, too
         if suffix not in SEPARATORS:
-            scanned = Scanned(path)
-            return scanned if scanned.is_large else pl.read_parquet(path)
+            return pl.read_parquet(path)
         with path.open("rb") as file:
             header = file.readline()
         frame = pl.read_csv(
