@@ -101,6 +101,7 @@ def test_version(capsys):
             "polyvae run has no flag --metric; did you mean --metrics? `polyvae run --help` explains",
         ),
         ("run --draws=3", "polyvae run has no flag --draws; polyvae impute has it. `polyvae run --help` explains"),
+        ("advise --store runs", "polyvae advise has no flag --store; polyvae run and "),
         ("run --epochs ten", "Error parsing --epochs: no type matching INT could be instantiated from ['ten']; "),
         ("run --precision fp3", "invalid choice 'fp3' for argument '--precision'. Expected one of ('fp32', 'bf16');"),
         ("impute RUN", "Missing from polyvae impute: --data STR The rows"),

@@ -45,6 +45,7 @@ COMMANDS = {  # name -> module in this folder, function; a module is imported wh
     "pull": ("share", "pull"),
     "serve": ("serve", "serve"),
 }
+MOST_NAMED = 3  # commands that have a flag, when another lacks it
 JOINED = (".csv", ".tsv", ".parquet", ".npy")  # files that are read together
 CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f]")  # but tab and newline
 GUIDE = """Train multimodal variational autoencoders, compare them, and use them to generate and impute.
@@ -148,6 +149,8 @@ def _unknown_flag(command: str, arguments: Sequence[str]) -> str | None:
     if near := did_you_mean(flag.strip("-"), (name.strip("-") for name in own)):
         return f"polyvae {command} has no flag {flag}; {near.replace('mean ', 'mean --')}"
     others = [f"polyvae {other}" for other in COMMANDS if flag in _flags(other)]
+    if len(others) > MOST_NAMED:
+        return f"polyvae {command} has no flag {flag}; {others[0]} and {len(others) - 1} other commands have it."
     return f"polyvae {command} has no flag {flag}; " + f"{', '.join(others)} has it." * bool(others)
 
 
