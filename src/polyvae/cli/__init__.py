@@ -173,7 +173,7 @@ def _printed(arguments: Sequence[str], known: Mapping[str, Callable[..., None]])
 
 
 def _parsed(arguments: Sequence[str], known: Mapping[str, Callable[..., None]]) -> Callable[[], None]:
-    """As `_asked_for`; commands that are not in `known` have only their docstrings."""
+    """As `_asked_for`; commands that are not in `known` have only the first paragraph of their docstrings."""
     added = "\n\n".join(plugins.summary())
     return tyro.extras.subcommand_cli_from_dict(
         {name: _later(known.get(name) or _stub(name), added) for name in COMMANDS},
@@ -190,14 +190,14 @@ def _function(name: str) -> Callable[..., None]:
 
 
 def _stub(name: str) -> Callable[..., None]:
-    """A function with the docstring of a command, whose module is read and not imported."""
+    """A function with the first paragraph of a command's docstring. Its module is read and not imported."""
     module, function = COMMANDS[name]
 
     def stub() -> None: ...
 
     tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
     node = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
-    stub.__doc__ = ast.get_docstring(node)
+    stub.__doc__ = (ast.get_docstring(node) or "").partition("\n\n")[0]
     return stub
 
 

@@ -66,7 +66,7 @@ class RunResult:
 
     @property
     def verdict(self) -> str:
-        """Whether it fills in tables better than simpler methods, and whether intervals are right; "" without tables."""
+        """Whether it fills in tables better than simpler methods, with the right intervals; "" without tables."""
         scores = {self.record.config.method: self.metrics}
         return "\n".join(verdict(scores, self.record.resolved.modalities, seeds=1))
 
