@@ -112,6 +112,14 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     assert len(names["codes"]) == len(x)
 
 
+@pytest.mark.slow
+def test_the_readme_asks_whether_ridge_is_as_good(tmp_path, monkeypatch, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    monkeypatch.chdir(tmp_path)
+    exec("".join(blocks).replace("epochs=50", "epochs=2"), {})
+    assert re.search(r"from ridge on protein given rna \(error .*, ridge .*, the column mean ", capsys.readouterr().out)
+
+
 def test_the_python_of_the_theory_runs_and_prints_what_the_page_says():
     result = doctest.testfile(str(ROOT / "docs" / "theory.md"), module_relative=False)
     assert result.attempted >= 10

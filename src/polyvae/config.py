@@ -126,11 +126,12 @@ class RunConfig(DataOptions):
     subsets: str | None = None
     """The terms of your own S as JSON text (`subsets.terms_text`), for --method custom."""
     beta: Annotated[float, Rule(lambda v: 0 <= v < float("inf"), "a finite number, at least 0")] = 1.0
-    """Weight of the KL term. Beta is confounded with the likelihood scale b: mainly beta * b matters."""
+    """Weight of the KL term. It trades off with the likelihood scale b: mainly the product beta * b matters."""
     allocation: Literal["auto", "systematic", "exact"] = "auto"
     """How subsets of S are assigned to rows. systematic: one subset per row, unbiased; exact: every subset."""
     objective: str = "auto"
-    """elbo, elbo_tight, iwae, dreg, iwae_looser, dreg_looser, *_official or *_multivae. Default: the method's own."""
+    """elbo, elbo_tight, iwae, dreg, iwae_looser, dreg_looser, or a variant *_official or *_multivae
+    (docs/objectives.md). Default: the method's own."""
     objective_samples: Count | None = None
     """Number of samples K of an importance-weighted objective. Default: the method's own, usually 8."""
     prior: str = "auto"

@@ -64,7 +64,7 @@ def test_it_answers_first_in_the_files_that_were_given(tmp_path, monkeypatch, ca
         pl.DataFrame({"id": ids} | columns).write_csv(f"{name}.csv")
     main(["advise", "--data", "x.csv,y.csv", "--threads", "1", "--out", "advice.json"])
     answer, _, rest = capsys.readouterr().out.partition("What was measured:")
-    assert re.search(r"Ridge regression explains \d+% of the variance of x, \d+% of the variance of y from the", answer)
+    assert re.search(r"Ridge regression explains \d+ % of the variance of x, \d+ % of the variance of y from", answer)
     explained = json.loads((tmp_path / "advice.json").read_text())["facts"]["ridge"]["explained"]
     assert explained["y"] == pytest.approx(0.5, abs=0.1)
     assert re.search("Method: mopoe_dense\n  because: ", answer)

@@ -258,6 +258,11 @@ def test_what_one_file_does_not_say_of_a_row_another_may():
     with pytest.raises(InputError, match=r"'label' is missing in row 40 \(id 'cell40'\); .* --leave-out label"):
         read_parts(both)
     assert read_parts(both, Roles(left_out=("label",))).labels is None
+    write(rna.rename({"label": "site"}), "rna.csv")
+    with pytest.raises(
+        InputError, match=r"covariate 'site' is missing in row 40 \(id 'cell40'\) and \d+ more; .*--data"
+    ):
+        read_parts(both, Roles(covariate="site"))
 
 
 @pytest.mark.parametrize(

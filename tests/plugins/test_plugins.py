@@ -170,7 +170,10 @@ def test_a_missing_file_and_a_missing_value_are_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("dim=3", "no option 'dim' of method 'mmvae_plus_private'; choose one of private_dim"), ("private_dim=x", "must be int")],
+    [
+        ("dim=3", "no option 'dim' of method 'mmvae_plus_private'; choose one of private_dim"),
+        ("private_dim=x", "must be int"),
+    ],
 )
 def test_bad_method_options_are_refused(text, message):
     more = ("--plugin", HERE / "mmvae_plus.py", "--method", "mmvae_plus_private", "--method-options", text)

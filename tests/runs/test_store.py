@@ -149,6 +149,8 @@ def test_runs_are_found_by_id_prefix_and_path(tmp_path):
         store.existing("toy-mopoe")
     with pytest.raises(InputError, match=r"no run 'toy-mvae-4'.*toy-mvae-3"):
         store.existing("toy-mvae-4")
+    with pytest.raises(InputError, match="there are no runs; name their store by --store"):
+        RunStore(tmp_path / "empty").existing("toy")
 
 
 def test_a_store_that_cannot_be_written_is_named(tmp_path):

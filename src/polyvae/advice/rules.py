@@ -156,7 +156,7 @@ RULES = (
     *rules(
         "docs/methods.md, Dense experts",
         fills_only_tables,
-        (METHOD, 1, "starts as factor analysis, and does not count twice what several tables tell alike"),
+        (METHOD, 1, "starts as factor analysis, and does not count twice what several tables share"),
     ),
     *rules(
         TABLES,
@@ -177,7 +177,7 @@ RULES = (
         PAGE,
         fills_tables,
         ("jmvae", 1, "its rule for subsets is exact where its single encoders are"),
-        ("mvtcae", -1, "its experts are messages: its means overshoot if few inputs are given"),
+        ("mvtcae", -1, "its experts give a posterior only together, so its means overshoot if few inputs are given"),
     ),
     *rules(
         PAGE,

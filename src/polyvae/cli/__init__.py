@@ -45,6 +45,7 @@ COMMANDS = {  # name -> module in this folder, function; a module is imported wh
     "pull": ("share", "pull"),
     "serve": ("serve", "serve"),
 }
+MOST_NAMED = 3  # commands that have a flag, when another lacks it
 JOINED = (".csv", ".tsv", ".parquet", ".npy")  # files that are read together
 CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f]")  # but tab and newline
 GUIDE = """Train multimodal variational autoencoders, compare them, and use them to generate and impute.
@@ -147,8 +148,10 @@ def _unknown_flag(command: str, arguments: Sequence[str]) -> str | None:
         return None
     if near := did_you_mean(flag.strip("-"), (name.strip("-") for name in own)):
         return f"polyvae {command} has no flag {flag}; {near.replace('mean ', 'mean --')}"
-    others = ", ".join(f"polyvae {other}" for other in COMMANDS if flag in _flags(other))
-    return f"polyvae {command} has no flag {flag}" + f", unlike {others}" * bool(others) + ";"
+    others = [f"polyvae {other}" for other in COMMANDS if flag in _flags(other)]
+    if len(others) > MOST_NAMED:
+        others = [others[0], f"{len(others) - 1} other commands"]
+    return f"polyvae {command} has no flag {flag}" + f", unlike {' and '.join(others)}" * bool(others) + ";"
 
 
 def _flags(command: str) -> list[str]:
@@ -170,7 +173,7 @@ def _printed(arguments: Sequence[str], known: Mapping[str, Callable[..., None]])
 
 
 def _parsed(arguments: Sequence[str], known: Mapping[str, Callable[..., None]]) -> Callable[[], None]:
-    """As `_asked_for`; commands that are not in `known` have only their docstrings."""
+    """As `_asked_for`; commands that are not in `known` have only the first paragraph of their docstrings."""
     added = "\n\n".join(plugins.summary())
     return tyro.extras.subcommand_cli_from_dict(
         {name: _later(known.get(name) or _stub(name), added) for name in COMMANDS},
@@ -187,14 +190,14 @@ def _function(name: str) -> Callable[..., None]:
 
 
 def _stub(name: str) -> Callable[..., None]:
-    """A function with the docstring of a command, whose module is read and not imported."""
+    """A function with the first paragraph of a command's docstring. Its module is read and not imported."""
     module, function = COMMANDS[name]
 
     def stub() -> None: ...
 
     tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
     node = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
-    stub.__doc__ = ast.get_docstring(node)
+    stub.__doc__ = (ast.get_docstring(node) or "").partition("\n\n")[0]
     return stub
 
 

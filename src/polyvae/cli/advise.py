@@ -95,7 +95,7 @@ def advise(
 
 def _answer(facts: Facts, advice: Advice) -> Iterator[str]:
     """What ridge regression does, the best method with its settings, and why: first of all."""
-    shares = [f"{max(0.0, share):.0%} of the variance of {name}" for name, share in facts.ridge.items()]
+    shares = [f"{100 * max(0.0, share):.0f} % of the variance of {name}" for name, share in facts.ridge.items()]
     if shares:
         yield (
             f"Ridge regression explains {', '.join(shares)} from the other modalities ({facts.held_out} held-out rows)."
@@ -120,16 +120,17 @@ def _say_folded(lines: Iterable[str]) -> None:
 
 
 def _views(facts: Facts) -> Table:
-    table = table_of("modality", "is", "missing", "nats alone", "predictable from the others: from", "to")
+    measured = ("nats alone", "predictable from the others: from", "to")
+    table = table_of("modality", "is", "missing", *(measured if facts.bounds is not None else ()))
     for view in facts.views:
-        numbers = ("", "not measured", "")
+        numbers: tuple[str, ...] = ()
         if facts.bounds is not None:
             alone, known = facts.bounds.alone[view.name], facts.bounds.known[view.name]
             upper = "unknown" if facts.reduced else _nats(known.upper.value)
             numbers = (_nats(alone.upper.value), _nats(known.lower.value), upper)
-        gaps = f", single values {view.gaps:.1%}" if view.gaps else ""
+        gaps = f", single values {100 * view.gaps:.1f} %" if view.gaps else ""
         what = f"{view.kind} {' x '.join(map(str, view.shape))}"
-        table.add_row(view.name, what, f"{view.missing:.1%}{gaps}", *numbers)
+        table.add_row(view.name, what, f"{100 * view.missing:.1f} %{gaps}", *numbers)
     return table
 
 

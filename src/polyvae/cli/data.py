@@ -74,7 +74,10 @@ def data(
 
 def _info(facts: Mapping[str, Any]) -> None:
     """The facts that a reader asks for first; in a pipe, JSON has them all."""
-    say(f"{facts['name']}: {facts['rows']:,} rows ({facts['info'].get('split', 'all')})")
+    split = facts["info"].get("split", "all")
+    held_out = facts["info"].get("rows", {}).get("test", 0) if split == "train" else 0  # of own data
+    beside = f"; {held_out:,} more are held out for testing" if held_out else ""
+    say(f"{facts['name']}: {facts['rows']:,} rows ({split}){beside}")
     table = table_of("modality", "shape", "likelihood", "present", "values", "columns, or a first row")
     for modality in facts["modalities"]:
         ends = "" if modality["range"] is None else " to ".join(f"{end:.4g}" for end in modality["range"])
@@ -83,7 +86,7 @@ def _info(facts: Mapping[str, Any]) -> None:
             modality["name"],
             " x ".join(map(str, modality["shape"])),
             modality["likelihood"]["kind"],
-            f"{modality['present']:.0%}",
+            f"{100 * modality['present']:.0f} %",
             ends,
             ", ".join(names[:COLUMNS]) + ", ..." * (len(names) > COLUMNS),
         )

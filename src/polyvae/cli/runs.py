@@ -31,7 +31,6 @@ from polyvae.runs import finished
 from polyvae.runs.record import Record
 from polyvae.runs.run import run as train_and_score
 from polyvae.runs.store import RunStore
-from polyvae.runs.verdict import verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +73,11 @@ def run(
     if quiet:
         return
     record = result.record
-    said = verdict({record.config.method: result.metrics}, record.resolved.modalities, seeds=1)
+    said = result.verdict
     if not said or print_metrics:
         _print_record(record, result.folder)
     if said:
-        say("\n".join(said))
+        say(said)
         say("\n".join(f"next: {command}" for command in _next(record, store)))
     if said and not print_metrics:
         for name, text in record.doubts.items():

@@ -366,8 +366,8 @@ def _trust(names: Sequence[str], folder: Path) -> list[str]:
     for name in names:
         given = keys.all_but(name, names)
         coverage, doubt, rmse = (keys.imputation(given, name, score) for score in ("coverage", "coverage_se", "rmse"))
-        within = f" (95 %: ± {2 * metrics[doubt]:.0%})" if doubt in metrics else ""
-        held += [f"{name} {metrics[coverage]:.0%}{within}"] if coverage in metrics else []
+        within = f" (95 %: ± {200 * metrics[doubt]:.0f} %)" if doubt in metrics else ""
+        held += [f"{name} {100 * metrics[coverage]:.0f} %{within}"] if coverage in metrics else []
         worse += [f"{name}: {record.notes[rmse]}"] if rmse in record.notes else []
     if held:
         held = [

@@ -34,6 +34,7 @@ from polyvae.runs.saving import checksums, load, load_best, save_calibration, sa
 from polyvae.runs.stages import stages_of
 from polyvae.runs.store import DRAWS, VIEWS, RunStore
 from polyvae.runs.trackers import library_of
+from polyvae.runs.verdict import verdict
 from polyvae.threads import on_threads
 from polyvae.training import parallel
 from polyvae.training.checkpoint import Progress
@@ -62,6 +63,12 @@ class RunResult:
     @property
     def notes(self) -> dict[str, str]:
         return dict(self.record.notes)
+
+    @property
+    def verdict(self) -> str:
+        """Whether it fills in tables better than simpler methods, with the right intervals; "" without tables."""
+        scores = {self.record.config.method: self.metrics}
+        return "\n".join(verdict(scores, self.record.resolved.modalities, seeds=1))
 
     def load(self, networks: Networks | None = None) -> TrainableModel:
         return load(self.folder, networks=networks)

@@ -77,7 +77,9 @@ class RunStore:
         if matching:
             some = ", ".join(matching[:5]) + (", ..." if len(matching) > 5 else "")
             raise InputError(f"{len(matching)} runs start with {run!r} in {self.root}; say which: {some}")
-        near = ", ".join(get_close_matches(run, ids, 5, 0.1)) or "none"
+        if not ids:
+            raise InputError(f"no run {run!r} in {self.root}: there are no runs; name their store by --store")
+        near = ", ".join(get_close_matches(run, ids, 5, 0.0))
         raise InputError(f"no run {run!r} in {self.root}; near it: {near}")
 
     def record(self, run_id: str) -> Record | None:

@@ -20,7 +20,7 @@ class Filled:
     doubt: the standard error of the gain over rows, or over groups of them: infinite where all rows are of one group, 0
     where a record does not tell. validation: the method's own error on validation rows. tried: of how many methods this
     one is the best on the test rows, 1 where these had no part in the choice. spread: the standard error of the
-    coverage, 0 where a record does not tell.
+    coverage, 0 where a record does not tell. mean: the error of the column mean, which shows how large an error is.
     """
 
     method: str
@@ -33,6 +33,7 @@ class Filled:
     validation: float | None = None
     tried: int = 1
     spread: float = 0.0
+    mean: float | None = None
 
     @property
     def gain(self) -> float:
@@ -55,11 +56,17 @@ class Filled:
         return f" (best of {self.tried} on these test rows)" if self.tried > 1 else ""
 
     @property
+    def scale(self) -> str:
+        """The error of the column mean, unless it is the simpler method that is named."""
+        named = self.mean is None or self.baseline == BY["mean"]
+        return "" if named else f", {BY['mean']} {self.mean:.3f}"
+
+    @property
     def said(self) -> str:
         if self.gain < -self.least:
-            sizes = f"error {self.plain:.3f}, {self.method} {self.error:.3f}"
+            sizes = f"error {self.plain:.3f}, {self.method} {self.error:.3f}{self.scale}"
             return f"{self.baseline} is better than {self.method}{self.chosen} on {self.where} ({sizes})"
-        sizes = f"error {self.error:.3f}, {self.baseline} {self.plain:.3f}"
+        sizes = f"error {self.error:.3f}, {self.baseline} {self.plain:.3f}{self.scale}"
         if not self.is_ahead:
             return f"{self.method}{self.chosen} does not differ clearly from {self.baseline} on {self.where} ({sizes})"
         low, high = (100 * (self.gain + side * self.doubt) for side in (-2, 2))
@@ -85,7 +92,7 @@ def verdict(scores: Mapping[str, Mapping[str, float]], names: Sequence[str], see
     ahead = sum(filled.is_ahead for filled in found)
     sentences = [f"{filled.said}." for filled in found]
     if len(found) > 1:
-        sentences.insert(0, f"better than simpler methods on {ahead} of {len(found)}.")
+        sentences.insert(0, f"better than simpler methods on {ahead} of {len(found)} tables.")
     doubt = "With a single seed, small differences may be chance." if seeds == 1 else ""
     return [f"Filling in tables: {sentences[0]}", *sentences[1:], *filter(None, (_intervals(found), doubt))]
 
@@ -140,7 +147,9 @@ def _filled(method: str, metrics: Mapping[str, float], names: Sequence[str]) -> 
                 )
                 doubt = doubts[baseline]
                 yield Filled(
-                    method, where, error, baseline, plain[baseline], coverage, doubt, held, spread=spread or 0.0
+                    *(method, where, error, baseline, plain[baseline], coverage, doubt, held),
+                    spread=spread or 0.0,
+                    mean=plain.get(BY["mean"]),
                 )
 
 

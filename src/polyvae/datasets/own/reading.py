@@ -103,8 +103,12 @@ def _of_each_row(
     if column.ndim == 2 and column.shape[1] == 1:  # as tables hold one column of numbers
         column = column[:, 0]
     if not seen[name].all():
-        row = int(np.argmin(seen[name]))
-        raise InputError(f"{what} {name!r} is missing in {called(row, ids)}; give it there, or leave out such rows")
+        lacking = np.flatnonzero(~seen[name])
+        where = f"{called(int(lacking[0]), ids)}{f' and {len(lacking) - 1:,} more' * (len(lacking) > 1)}"
+        raise InputError(
+            f"{what} {name!r} is missing in {where}; remove such rows, or name one more file in --data, with the "
+            f"ids and {name!r} of all rows"
+        )
     if column.ndim != 1 or column.dtype.kind not in "biuU":
         raise InputError(f"{what} {name!r} is {column.dtype} {column.shape}; it must be one word or integer per row")
     return column
