@@ -34,7 +34,7 @@ GOLDEN = {
     "fig02_more_seeds": "003a3265ae74",
     "fig03_normal": "10e463789061",
     "fig11_normal": "c270d96b0281",
-    "fig12_normal": "d2e5f2c82dfb",
+    "fig12_normal": "bf244552b098",
 }  # SHA-256 of the run ids of each list
 DIAL = ["d2962e4140", "976b7c9aa9", "0d6648fac1", "0a07abf0c5", "15e0fe84d0"]
 FIRST_TEST_DIGITS = "b813e98fe075750783a97741a997d45837405414d76c89cba71ac823a933560c"  # what the dial's data once were

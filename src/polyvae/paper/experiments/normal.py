@@ -12,6 +12,7 @@ from polyvae.paper.experiments.solved import LONGER, SETTING, translated_solved
 from polyvae.paper.names import OFFICIAL
 
 SEEDS = range(3)
+OFFICIAL_SEEDS = range(5)  # on PolyMNIST, where distances of the published MMVAE differ much
 SHORT = {
     **{key: SETTING[key] for key in ("beta", "likelihood", "likelihood_scale")},
     "learning_rate": LONGER["learning_rate"],
@@ -35,10 +36,10 @@ def repeated_modalities() -> list[RunConfig]:
 
 def official_mmvae() -> list[RunConfig]:
     """Figure 12: the published MMVAE beside the unimodal VAE of its objective on PolyMNIST, and alone on two modalities
-    of Translated PolyMNIST, there at the setting of `translated_solved`. 9 runs."""
+    of Translated PolyMNIST, there at the setting of `translated_solved`. 13 runs."""
     plain = budget("cpu", POLYMNIST).with_(**SHORT, **FEW_SAMPLES)
     two = _moved().with_(method="mmvae_official", modalities=2, **FEW_SAMPLES)
-    return [*with_methods(grid(plain, seed=SEEDS), OFFICIAL), *grid(two, seed=SEEDS)]
+    return [*with_methods(grid(plain, seed=OFFICIAL_SEEDS), OFFICIAL), *grid(two, seed=SEEDS)]
 
 
 def _moved() -> RunConfig:
