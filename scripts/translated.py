@@ -1,8 +1,8 @@
 """Table and picture of `polyvae sweep translated_solved`: `python scripts/translated.py --store DIR`.
 
 The table of docs/results.md is printed: a row per setting, the mean over its seeds, with the least and the most in
-brackets. The picture, docs/images/translated.png, has a row per method, its run of seed 0: pictures of m0 given m1, of
-m2 given m0, and joint samples, as the run left them. Where runs have no pictures, it is left as it is.
+brackets. The picture, docs/images/translated.png, has a row per method, its first run with pictures: those of m0 given
+m1, of m2 given m0, and joint samples, as the run left them. Where a method has none, it is left as it is.
 """
 
 import argparse
@@ -89,13 +89,14 @@ def top(path: Path) -> Image.Image:
 
 
 def runs_of(store: RunStore, preset: str) -> tuple[dict[str, list[Record]], dict[str, Record]]:
-    """Setting -> its runs; method -> of its runs the one that the experiment lists first."""
+    """Setting -> its runs; method -> of its runs with pictures the one that the experiment lists first."""
     records = {trained(record.config): record for record in store.records()}
     runs: dict[str, Record] = {}
     settings: dict[str, list[Record]] = defaultdict(list)
     for config in configs_of("translated_solved", preset):
         if record := records.get(trained(config)):
-            runs.setdefault(config.method, record)
+            if store.samples(record.run_id):
+                runs.setdefault(config.method, record)
             settings[name_of(config)].append(record)
     return settings, runs
 
@@ -108,8 +109,8 @@ def main() -> None:
     store = RunStore(chosen.store)
     settings, runs = runs_of(store, chosen.preset)
     print(*lines(settings), sep="\n")
-    if not all(method in runs and store.samples(runs[method].run_id) for method in SHOWN):
-        print(f"no picture: {chosen.store} lacks pictures of some of {', '.join(SHOWN)}")
+    if lacking := sorted({*SHOWN} - {*runs}):
+        print(f"no picture: {chosen.store} has none of {', '.join(lacking)}")
         return
     draw(store, runs)
 
