@@ -44,7 +44,7 @@ lint: .venv/.ready
 
 RESULTS := run_id,dataset,modalities,method,only,beta,seed,seconds,bound/distortion,bound/rate,frechet/digits/unconditional/*,coherence/leave_one_out*,coherence/joint*,coherence/self/*,linear_probe/joint,log_likelihood/joint,log_likelihood/unconditional,diversity/digits/mean
 
-KEPT := $(addprefix docs/results/,records translated methods normal)
+KEPT := docs/results/records docs/results/translated docs/results/methods docs/results/normal
 
 results: .venv/.ready  ## docs/results and the tables of the pages anew from the records: figures, claims, the report (index.html, not in git)
 	@$(BIN)/polyvae report --store docs/results/records --out docs/results
