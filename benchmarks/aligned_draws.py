@@ -36,9 +36,9 @@ PAIRS = 150
 LARGEST = 4000  # training rows whose u is drawn
 COMBINED: tuple[dict[str, Any], ...] = ({"combine": "mean"}, {"combine": "mixture"}, {"combine": "product"})
 DRAWN: tuple[dict[str, Any], ...] = (
-    {"draw_temperature": 1.0},
-    {"draw_temperature": 0.7},
-    {"draw_temperature": 0.4},
+    {"draw_temperature": 1.0, "best_of": 1},
+    {"draw_temperature": 0.7, "best_of": 1},
+    {"draw_temperature": 0.4, "best_of": 1},
     {"draw_temperature": 1.0, "best_of": 4},
     {"draw_temperature": 0.7, "best_of": 4},
 )
