@@ -96,6 +96,11 @@ class MultimodalDataset:
     def covariate(self) -> Covariate | None:
         return None if self.levels is None else self.levels.covariate
 
+    @property
+    def values_per_row(self) -> int:
+        """As they are stored, over all modalities."""
+        return sum(math.prod(modality.stored_shape) for modality in self.modalities)
+
     def dtype(self, name: str) -> torch.dtype:
         """The type of a modality's stored values."""
         return self._taken(name, slice(0)).dtype
@@ -164,8 +169,8 @@ class MultimodalDataset:
         """Rows in memory: of rows in files at most 10,000 and 2^24 values, drawn by `seed`; else these rows."""
         if not self.in_files:
             return self
-        width = sum(math.prod(modality.stored_shape) for modality in self.modalities)
-        return self.rows(chosen_rows(len(self), max(1, min(MOST_HELD // width, MOST_HELD_ROWS)), seed)).in_memory()
+        most = max(1, min(MOST_HELD // self.values_per_row, MOST_HELD_ROWS))
+        return self.rows(chosen_rows(len(self), most, seed)).in_memory()
 
     def in_memory(self) -> "MultimodalDataset":
         """The same rows, all of them read."""

@@ -1,6 +1,5 @@
 """Commands that use a trained model."""
 
-import math
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -117,7 +116,7 @@ class ModelFlags:
         if not rows.in_files:
             yield slice(None), rows
             return
-        size = max(1, BLOCK // sum(math.prod(m.stored_shape) for m in rows.modalities))
+        size = max(1, BLOCK // rows.values_per_row)
         with Bar(self.quiet) as bar:
             for part in chunks(range(len(rows)), size):
                 bar.rows(part[0], len(rows))

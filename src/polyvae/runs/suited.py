@@ -35,14 +35,13 @@ def suited(
         return {"method": RELEASED["method"]} if config.method == "auto" else {}
     tables = [m.name for m in modalities if m.is_table or (m.is_classes and m.vocabulary is None)]
     is_tables, several = len(tables) == len(modalities), len(modalities) > 1
-    features = sum(math.prod(m.shape) for m in modalities)
     batch = config.batch_size or min(max(2 ** round(math.log2(rows / 20)), 16), 256)
     epochs = config.epochs or min(max(STEPS * batch // rows, 20), 200)
     is_dense = is_tables and 1 < len(modalities) <= MOST_VIEWS and config.posterior in ("auto", "normal")
     networks = [f"{name}={NETWORK}" for name in tables if name not in described]
     found = {
         "method": METHOD if is_dense else RELEASED["method"],
-        "latent_dim": max(min(rows // 16, 64, features), 2) if is_tables else RELEASED["latent_dim"],
+        "latent_dim": max(min(rows // 16, 64, _features(modalities)), 2) if is_tables else RELEASED["latent_dim"],
         "batch_size": batch,
         "epochs": epochs,
         "patience": max(5, epochs // 8),
@@ -56,8 +55,12 @@ def suited(
 
 def numbers_of_codes(rows: int, modalities: Sequence[Modality], usual: int) -> list[int]:
     """Those to try: to 128, one for 4 rows, or as many as there are features; the usual one among them."""
-    most = max(min(rows // 4, CODES[-1], sum(math.prod(m.shape) for m in modalities)), 1)
+    most = max(min(rows // 4, CODES[-1], _features(modalities)), 1)
     return sorted({*(codes for codes in CODES if codes < most), most, usual})
+
+
+def _features(modalities: Sequence[Modality]) -> int:
+    return sum(math.prod(m.shape) for m in modalities)
 
 
 def said(
