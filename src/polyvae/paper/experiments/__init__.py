@@ -38,6 +38,7 @@ EXPERIMENTS: dict[str, Callable[..., list[RunConfig]]] = {
     "pairing": beyond.pairing,
     "methods": methods.side_by_side,
     "translated_solved": solved.translated_solved,
+    "translated_more_seeds": solved.more_seeds,
 }
 
 
