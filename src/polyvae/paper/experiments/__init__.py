@@ -39,6 +39,7 @@ EXPERIMENTS: dict[str, Callable[..., list[RunConfig]]] = {
     "methods": methods.side_by_side,
     "translated_solved": solved.translated_solved,
     "translated_more_seeds": solved.more_seeds,
+    "aligned_elsewhere": solved.elsewhere,
 }
 
 
