@@ -97,6 +97,23 @@ def test_best_betas_by_hand():
     assert paired({0: 3.0, 2: 5.0}, {0: 1.0, 1: 7.0, 2: 1.0}) == [2.0, 4.0]
 
 
+def test_intervals_are_wider_only_where_betas_were_chosen():
+    """With one beta there is no choice, and the interval of C1 is SciPy's of the paired differences."""
+    distances = {"unimodal": (5.0, 7.0, 9.0), "mmvae": (16.0, 14.0, 21.0), "mopoe": (9.0, 12.0, 12.0)}
+    runs = [
+        record(method, {"frechet/digits/unconditional/m0": value, "linear_probe/joint": 0.9}, seed=seed)
+        for method, values in distances.items()
+        for seed, value in enumerate(values)
+    ]
+    ignored = record("mopoe", {"frechet/digits/unconditional/m0": 99.0}, beta=3.0)
+    halves = []
+    for records in (runs, [*runs, ignored]):
+        part = next(CLAIMS[0].measure(records))
+        truth = stats.ttest_1samp(np.subtract(distances["mmvae"], distances["unimodal"]), 0).confidence_interval(0.95)
+        halves.append((part.test.high - part.test.low) / (truth.high - truth.low))
+    assert halves == pytest.approx([1, 2**0.5])
+
+
 def test_slopes_are_least_squares():
     table = {2: {0: 1.0, 1: 5.0, 2: 9.0}, 3: {0: 3.0, 1: 5.0, 2: 8.0}, 4: {2: 7.0}, 5: {0: 7.0}, 7: {0: 11.0}}
     found = {0: pytest.approx(2.0), 2: pytest.approx(-1.0)}

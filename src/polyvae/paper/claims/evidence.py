@@ -15,7 +15,7 @@ import numpy as np
 
 from polyvae import keys
 from polyvae.config import MODALITIES, NOT_HASHED
-from polyvae.paper.claims.statistics import chosen_in_turn
+from polyvae.paper.claims.statistics import CHOSEN, chosen_in_turn
 from polyvae.paper.names import FAMILY, OFFICIAL
 from polyvae.runs.record import Record
 
@@ -44,6 +44,14 @@ class Evidence:
         """The key of the Fréchet distance of the first modality that most of these runs have."""
         seen = [seen for record in self.records for seen in keys.seen(record.metrics) if seen.modality in FIRST]
         return (_most_common(seen) or keys.Seen("digits", FIRST[0])).key()
+
+    @cached_property
+    def widened(self) -> float:
+        """The factor of standard errors of scores at best betas: 1 where no method had two betas to choose from."""
+        betas: dict[str, set[float]] = defaultdict(set)
+        for record in self.records:
+            betas[record.config.method].add(record.config.beta)
+        return CHOSEN if any(len(of_method) > 1 for of_method in betas.values()) else 1.0
 
     def best(self, method: str, score: Score | None = None) -> BySeed:
         """seed -> a method's score (default: its distance) at the beta of the lowest distance."""

@@ -29,7 +29,7 @@ from polyvae.paper.claims.evidence import (
     slopes,
     sweeps,
 )
-from polyvae.paper.claims.statistics import CHOSEN, Test, above, below, within
+from polyvae.paper.claims.statistics import Test, above, below, within
 from polyvae.paper.names import DATASETS, FAMILY, METHODS, OFFICIAL
 from polyvae.runs.record import Record
 
@@ -48,11 +48,6 @@ LARGE_BETA = 9.0  # the largest of the paper's grid
 CLOSE, COHERENT = 1.1, 0.8  # of the unimodal distance, of the judge's accuracy
 PAPER_SCALE, PAPER_LIKELIHOOD = 0.5, ("auto", "laplace")
 ABSENT, OWN = "no run of this kind", "self-coherence (0 at chance, 1 as in real data)"
-
-# Of scores at betas that other seeds chose.
-above_chosen = partial(above, widened=CHOSEN)
-below_chosen = partial(below, widened=CHOSEN)
-within_chosen = partial(within, widened=CHOSEN)
 
 
 class Part(NamedTuple):
@@ -168,7 +163,7 @@ def gap(records: Sequence[Record]) -> Parts:
 def _to_unimodal(runs: Evidence, dataset: str) -> Parts:
     for method in SUBSAMPLING:
         text = f"{named(dataset, [runs])}: distance {SHORT[method]} - unimodal"
-        yield part(text, above_chosen(paired(runs.best(method), runs.best("unimodal"))))
+        yield part(text, above(paired(runs.best(method), runs.best("unimodal")), widened=runs.widened))
 
 
 @claim("C2", "2", "MVAE reaches the quality of unimodal VAEs.")
@@ -182,7 +177,8 @@ def mvae_keeps_up(records: Sequence[Record]) -> Parts:
         unimodal, mvae, mopoe = (runs.best(method) for method in ("unimodal", "mvae", "mopoe"))
         gaps = difference(mopoe, unimodal)
         excess = [d - NON_INFERIOR * max(0.0, gaps[s]) for s, d in difference(mvae, unimodal).items() if s in gaps]
-        more = part(f"{named(dataset, [runs])}: distance MVAE - unimodal - 25 % of the MoPoE gap", below_chosen(excess))
+        text = f"{named(dataset, [runs])}: distance MVAE - unimodal - 25 % of the MoPoE gap"
+        more = part(text, below(excess, widened=runs.widened))
         yield from when(learned(dataset, [runs], ("unimodal", "mvae", "mopoe")), more)
 
 
@@ -239,7 +235,7 @@ def _growth(runs: dict[int, Evidence], method: str, dataset: str) -> dict[float,
 def coherent(records: Sequence[Record]) -> Parts:
     runs = sweeps(records, POLYMNIST)
     best = {method: runs.method(method).at_best(LEAVE_ONE_OUT, lowest=False) for method in JOINT}
-    more = {m: above_chosen(paired(best[m], best["mvae"])) for m in SUBSAMPLING}
+    more = {m: above(paired(best[m], best["mvae"]), widened=runs.widened) for m in SUBSAMPLING}
     yield from when(_on_polymnist(runs), *(part(f"coherence {SHORT[m]} - MVAE", test) for m, test in more.items()))
 
 
@@ -270,7 +266,7 @@ def lost_coherence(runs: Evidence, methods: Sequence[str]) -> Parts:
         own = of_method.at_best(self_coherence, LEAVE_ONE_OUT, lowest=False)
         mean = float(np.mean(list(own.values()))) if own else 0.0
         text = f"{name}: self-coherence {f'{mean:.2f}' if own else 'not measured'} ({ENOUGH} needed)"
-        low = part(f"{name}: coherence", below_chosen(best.values(), LOW_COHERENCE))
+        low = part(f"{name}: coherence", below(best.values(), LOW_COHERENCE, widened=runs.widened))
         yield from when(Fact(text, mean >= ENOUGH or None), low)
 
 
@@ -282,8 +278,8 @@ def probe_falls(records: Sequence[Record]) -> Parts:
 def lost_accuracy(plain: Evidence, moved: Evidence, methods: Sequence[str], probe: Score = keys.LINEAR_PROBE) -> Parts:
     """Of each method, what a probe of the digit loses from PolyMNIST to Translated PolyMNIST."""
     falls = {m: paired(*(runs.best(m, probe) for runs in (plain, moved))) for m in methods}
-    to = named(TRANSLATED, [moved])
-    parts = [part(f"{SHORT[m]}: accuracy PolyMNIST - {to}", above_chosen(v)) for m, v in falls.items()]
+    to, widened = named(TRANSLATED, [moved]), max(plain.widened, moved.widened)
+    parts = [part(f"{SHORT[m]}: accuracy PolyMNIST - {to}", above(v, widened=widened)) for m, v in falls.items()]
     yield from when(learned(TRANSLATED, [moved], methods), *parts)
 
 
@@ -294,10 +290,11 @@ def likelihood_ranks(records: Sequence[Record]) -> Parts:
     far = {method: runs.best(method) for method in JOINT}
     parts = []
     for method in SUBSAMPLING:
-        parts.append(part(f"distance {SHORT[method]} - MVAE", above_chosen(paired(far[method], far["mvae"]))))
-        apart = above_chosen(paired(joint["mvae"], joint[method]))
-        parts.append(part(f"log-likelihood MVAE - {SHORT[method]}", apart))
-    ratios = above_chosen(paired(_ratios(far), _ratios(joint)))
+        worse = above(paired(far[method], far["mvae"]), widened=runs.widened)
+        less_likely = above(paired(joint["mvae"], joint[method]), widened=runs.widened)
+        parts.append(part(f"distance {SHORT[method]} - MVAE", worse))
+        parts.append(part(f"log-likelihood MVAE - {SHORT[method]}", less_likely))
+    ratios = above(paired(_ratios(far), _ratios(joint)), widened=runs.widened)
     parts.append(part("gap MVAE to MoPoE over gap MVAE to MMVAE: of distance - of likelihood", ratios))
     yield from when(_on_polymnist(runs), *parts)
 
@@ -318,7 +315,8 @@ def given_helps(records: Sequence[Record]) -> Parts:
 
     runs = sweeps(records, POLYMNIST)
     gains = paired(runs.best("mopoe", gain), runs.best("mvae", gain))
-    more = part("log-likelihood given all - unconditional: MoPoE - MVAE (nats)", above_chosen(gains))
+    text = "log-likelihood given all - unconditional: MoPoE - MVAE (nats)"
+    more = part(text, above(gains, widened=runs.widened))
     two = ("mopoe", "mvae")
     yield from when(_on_polymnist(runs, two), *when(sampled(runs, two), more))
 
@@ -329,8 +327,10 @@ def less_diverse(records: Sequence[Record]) -> Parts:
     values = {method: runs.best(method, keys.of(keys.DIVERSITY, "digits", "mean")) for method in JOINT}
     parts = []
     for method in SUBSAMPLING:
-        parts.append(part(f"{SHORT[method]}: diversity (real: 1)", below_chosen(values[method].values(), 1.0)))
-        parts.append(part(f"{SHORT[method]} - MVAE", below_chosen(paired(values[method], values["mvae"]))))
+        own = below(values[method].values(), 1.0, widened=runs.widened)
+        less = below(paired(values[method], values["mvae"]), widened=runs.widened)
+        parts.append(part(f"{SHORT[method]}: diversity (real: 1)", own))
+        parts.append(part(f"{SHORT[method]} - MVAE", less))
     yield from when(_on_polymnist(runs), *parts)
 
 
@@ -340,11 +340,11 @@ def official(records: Sequence[Record]) -> Parts:
     runs = [r for r in records if r.config.method in OFFICIAL]
     plain = sweeps(runs, POLYMNIST)
     gaps = paired(plain.best("mmvae_official"), plain.best("unimodal_dreg"))
-    worse = part("PolyMNIST: distance official MMVAE - unimodal", above_chosen(gaps))
+    worse = part("PolyMNIST: distance official MMVAE - unimodal", above(gaps, widened=plain.widened))
     yield from when(learned(POLYMNIST, [plain], OFFICIAL), worse)
     moved = sweeps([r for r in runs if r.config.modalities == 2], TRANSLATED)
     cross = [v - 0.1 for v in moved.at_best(LEAVE_ONE_OUT, lowest=False).values()]
-    chance = part("Translated, two modalities: coherence - chance", within_chosen(cross, AT_CHANCE))
+    chance = part("Translated, two modalities: coherence - chance", within(cross, AT_CHANCE, widened=moved.widened))
     yield from when(learned(TRANSLATED, [moved], ["mmvae_official"]), chance)
 
 
@@ -356,15 +356,16 @@ def subsampling_helps(records: Sequence[Record]) -> Parts:
     """
     runs = sweeps(records, POLYMNIST)
     coherences = paired(*(runs.best(method, LEAVE_ONE_OUT) for method in ("mvae_plus", "mvae")))
-    more = part("coherence MVAE+ - MVAE", above_chosen(coherences))
+    more = part("coherence MVAE+ - MVAE", above(coherences, widened=runs.widened))
     base = runs.best("mvae")
     apart = [d / base[s] for s, d in difference(runs.best("mvae_plus"), base).items()]
-    as_far = part(f"distance MVAE+ / MVAE - 1 (margin {EQUAL_DISTANCE:g})", within_chosen(apart, EQUAL_DISTANCE))
+    text = f"distance MVAE+ / MVAE - 1 (margin {EQUAL_DISTANCE:g})"
+    as_far = part(text, within(apart, EQUAL_DISTANCE, widened=runs.widened))
     plus, mvae, mopoe = (runs.best(method, keys.LOG_LIKELIHOOD) for method in ("mvae_plus", "mvae", "mopoe"))
     wide = difference(mvae, mopoe)
     shares = [d / abs(wide[s]) for s, d in difference(plus, mvae).items() if wide.get(s)]
     text = f"log-likelihood MVAE+ - MVAE over the gap MVAE - MoPoE (margin {EQUAL_LIKELIHOOD:g})"
-    as_likely = part(text, within_chosen(shares, EQUAL_LIKELIHOOD))
+    as_likely = part(text, within(shares, EQUAL_LIKELIHOOD, widened=runs.widened))
     yield from when(_on_polymnist(runs, ("mvae_plus", "mvae", "mopoe")), more, as_far, as_likely)
 
 
