@@ -231,7 +231,9 @@ def test_what_must_be_held_is_a_sample(trained, small_memory, monkeypatch):
     assert (len(plan.test), len(plan.validation), len(plan.train.held(0))) == (8, 8, 8)
     assert len(plan.train) > 60
     assert plan.test.fingerprint == make_plan(config_of(folder)).test.fingerprint
-    assert plan.is_said.endswith("rows are read from files by batch; 8 test rows are scored")
+    assert plan.is_said.endswith("rows are read from files by batch; 8 of 24 test rows are scored")
+    said = make_plan(config_of(folder).with_(epochs=None)).is_said
+    assert said.startswith("120 rows: 72 to train, 24 to validate, 24 to test; ")
 
 
 def peak_of(folder, rows):
