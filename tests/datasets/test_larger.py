@@ -216,6 +216,21 @@ def test_parts_are_of_one_type_whichever_of_them_are_filled_in(tmp_path, dtype):
     assert np.load(tmp_path / "x.mask.npy").tolist() == seen.tolist()
 
 
+def test_a_folder_of_other_arrays_is_refused_and_one_of_the_same_replaced(trained, tmp_path, monkeypatch, capsys):
+    folder, memory = trained
+    monkeypatch.chdir(tmp_path)
+    place = [memory.run_id, "--store", str(memory.folder.parent), "--data", str(folder), "--quiet"]
+    main(["embed", *place, "--out", "codes"])
+    main(["embed", *place, "--out", "codes"])
+    main(["impute", *place, "--out", "full", "--draws", "2"])
+    for command, there, other in (("impute", "codes", "codes.npy"), ("embed", "full", "genes.high.npy")):
+        before = sorted(path.stat().st_mtime_ns for path in Path(there).iterdir())
+        with pytest.raises(SystemExit):
+            main([command, *place, "--out", there])
+        assert f"--out {there} holds {other}, which would be read as data beside" in capsys.readouterr().err
+        assert sorted(path.stat().st_mtime_ns for path in Path(there).iterdir()) == before
+
+
 def test_a_single_file_has_no_place_for_what_is_imputed_in_parts(trained, tmp_path, small_memory, capsys):
     folder, memory = trained
     place = [memory.run_id, "--store", str(memory.folder.parent), "--data", str(folder)]
