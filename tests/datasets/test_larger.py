@@ -2,7 +2,9 @@
 
 import os
 import re
+import shlex
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from polyvae.datasets import load
 from polyvae.datasets.own import writers
 from polyvae.datasets.own.columns import interpret
 from polyvae.datasets.own.new_rows import load_like, with_given
+from polyvae.datasets.own.reading import read_parts
 from polyvae.errors import InputError
 from polyvae.file_rows import FileRows, parts
 from polyvae.runs.plan import make_plan
@@ -328,6 +331,25 @@ def test_large_parquet_files_are_the_same_data(tmp_path, monkeypatch):
     pl.DataFrame({"id": cells, "x.a": words, "x.b": words}).write_parquet(tmp_path / "wrong.parquet")
     with pytest.raises(InputError, match=r"column 'x\.a', row 170: 'x' is no number"):
         load("arrays", data=str(tmp_path / "wrong.parquet"))
+
+
+@pytest.mark.parametrize("name", ["x y.csv", "x.tsv", "x.npz"])
+def test_files_that_are_too_large_say_the_command_that_helps(tmp_path, name, monkeypatch):
+    path, table = tmp_path / name, np.arange(400.0).reshape(100, 4)
+    table[50, 0] = np.nan
+    if path.suffix == ".npz":
+        np.savez(path, x=table)
+    else:
+        frame = pl.DataFrame({f"x.{k}": column for k, column in enumerate(table.T)}).fill_nan(None)
+        frame.write_csv(path, separator="," if path.suffix == ".csv" else "\t", null_value="NA")
+    monkeypatch.setenv("POLYVAE_MEMORY", "1e-6")
+    monkeypatch.setenv("POLYVAE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(InputError, match="rows are read by batch: python") as said:
+        load("arrays", data=path)
+    command = shlex.split(str(said.value).partition("by batch: ")[2])
+    zipfile.main(command[3:]) if path.suffix == ".npz" else exec(command[2])
+    made = path.with_suffix("" if path.suffix == ".npz" else ".parquet")
+    assert np.array_equal(read_parts(made).values["x"][:], table, equal_nan=True)
 
 
 def test_single_columns_and_words_are_held(tmp_path, monkeypatch):
