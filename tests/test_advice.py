@@ -1,6 +1,7 @@
 """Advice: facts are certain or said to be unknown, rules name methods that are there, the ranking follows the facts."""
 
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -260,6 +261,14 @@ def test_the_commands_can_be_run(kind, need, tmp_path):
     for words in trained:
         flags = tyro.cli(runs.Flags, args=words, config=(tyro.conf.OmitArgPrefixes,))
         assert make_plan(flags.config()).mixture.names == tuple(name for name in arrays if "." not in name)
+
+
+def test_the_shell_loop_over_modalities_takes_any_name():
+    facts = facts_of("table", "table")
+    odd = replace(facts, views=(replace(facts.views[0], name="two words"), facts.views[1]))
+    loop = next(command for command in advise(odd, "speed").commands if command.startswith("for name"))
+    said = subprocess.check_output(["sh", "-c", loop.replace("polyvae", "printf '%s\\n'")], text=True)
+    assert [line for line in said.splitlines() if line in odd.names] == list(odd.names)
 
 
 def test_advice_and_run_agree_on_tables(tmp_path):

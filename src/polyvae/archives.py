@@ -2,6 +2,7 @@
 
 import lzma
 import os
+import shlex
 import struct
 import warnings
 import zipfile
@@ -23,6 +24,7 @@ from polyvae.file_rows import Array, FileRows
 ENCRYPTED = 1  # the bit of a zip member's flags
 PACKED, LARGE = 200, 2**28  # more bytes than LARGE out of PACKED times fewer are a bomb, or had better not be packed
 NO_OBJECTS = "save text as column.astype(str), numbers as column.astype(float)"
+FIX = "use fewer rows or smaller types, or save each modality as NAME.npy in one folder, whose rows are read by batch"
 UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
 NO_PICTURE = (OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupError, struct.error, zlib.error)
 TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -82,7 +84,9 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             names = [member.filename.removesuffix(".npy") for member in members]
             if double := [name for place, name in enumerate(names) if name in names[:place]]:
                 raise InputError(f"{path} holds {double[0]!r} twice; keep one")
-            check_memory(path, sum(member.file_size for member in members))
+            unpacking = shlex.join(["python", "-m", "zipfile", "-e", str(path), str(path.with_suffix(""))])
+            fix = f"unpack it into a folder, from which rows are read by batch: {unpacking}"
+            check_memory(path, sum(member.file_size for member in members), fix)
             return {name: _member(path, archive, m, name) for name, m in zip(names, members, strict=True)}
 
 
@@ -129,12 +133,11 @@ def most_memory() -> int:
         raise InputError(f"POLYVAE_MEMORY is {given!r}; give a number of gigabytes, such as 8") from None
 
 
-def check_memory(path: Path, asked: int) -> None:
-    """Raises InputError for more than `most_memory`."""
+def check_memory(path: Path, asked: int, fix: str = FIX) -> None:
+    """Raises InputError for more than `most_memory`. fix: what to do then."""
     if asked > (most := most_memory()):
         raise InputError(
-            f"{path} holds arrays of {asked / 1e9:,.1f} GB, and this machine can take {most / 1e9:,.1f} GB; use fewer "
-            "rows or smaller types, or save each modality as NAME.npy in one folder, from which rows are read by batch"
+            f"{path} holds arrays of {asked / 1e9:,.1f} GB, and this machine can take {most / 1e9:,.1f} GB; {fix}"
         )
 
 

@@ -88,6 +88,17 @@ def test_what_is_filled_in_stands_beside_what_was_given():
     assert with_given(filled, np.array([[1, 2], [3, 4]]), np.array([True, True])).dtype == np.int64
 
 
+def test_what_is_filled_in_has_the_digits_of_its_own_precision():
+    """In 64 bits, .1 of 32 bits would else be .10000000149011612, which is kept where it was given."""
+    filled = (RNG.standard_normal((50, 2)) * 10.0 ** RNG.integers(-20, 20, (50, 2))).astype(np.float32)
+    filled[0] = 0.1
+    back = with_given(filled, np.full((50, 2), 0.10000000149011612), np.arange(50) == 7)
+    assert back[7].tolist() == [0.10000000149011612] * 2
+    unseen = np.arange(50) != 7
+    assert back[unseen].tolist() == [[float(str(value)) for value in row] for row in filled[unseen]]
+    assert np.array_equal(back[unseen].astype(np.float32), filled[unseen])
+
+
 def test_integers_that_no_float_keeps_are_refused_beside_missing_ones():
     trained = load("arrays", data={"x": RNG.standard_normal((ROWS, 1)), "y": RNG.standard_normal((ROWS, 1))}).modalities
     given = {"x": np.full((2, 1), 2**53 + 1), "x.mask": np.array([True, False]), "y": np.ones((2, 1))}

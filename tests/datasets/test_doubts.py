@@ -7,6 +7,7 @@ import torch
 import polyvae as pv
 from polyvae.config import RunConfig
 from polyvae.datasets import load
+from polyvae.datasets.own.doubts import spread_of
 from polyvae.datasets.own.new_rows import load_like
 from polyvae.datasets.own.reading import read_parts
 from polyvae.errors import InputError
@@ -24,6 +25,23 @@ def table(width: int = 3) -> np.ndarray:
 
 def said(**arrays) -> dict[str, str]:
     return load("arrays", data={"other": OTHER, **arrays}).info["warnings"]
+
+
+def test_medians_and_spreads_are_those_of_numpy_to_the_last_bit():
+    """Tables that are scaled by them have their run ids from them."""
+    for rows in (1, 2, 5, 60, 61):
+        column = RNG.standard_normal((rows, 40)) * 10.0 ** RNG.integers(-5, 5, 40)
+        column[:, :10] = RNG.integers(0, 3, (rows, 10))
+        column[RNG.random(column.shape) < RNG.random(40) * (rows > 2)] = np.nan
+        column[0, np.isnan(column).all(0)] = 1
+        median, spread = spread_of(column)
+        assert np.array_equal(median, np.nanmedian(column, 0))
+        low, high = np.nanquantile(column, (0.25, 0.75), axis=0)
+        usual = high > low
+        assert np.array_equal(spread[usual], ((high - low) / 1.349)[usual])
+        low, high = np.nanquantile(column, (0.05, 0.95), axis=0)
+        rest = ~usual & (high > low)
+        assert np.array_equal(spread[rest], ((high - low) / 3.29)[rest])
 
 
 class NAType:

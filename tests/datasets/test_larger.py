@@ -2,7 +2,9 @@
 
 import os
 import re
+import shlex
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from polyvae.datasets import load
 from polyvae.datasets.own import writers
 from polyvae.datasets.own.columns import interpret
 from polyvae.datasets.own.new_rows import load_like, with_given
+from polyvae.datasets.own.reading import read_parts
 from polyvae.errors import InputError
 from polyvae.file_rows import FileRows, parts
 from polyvae.runs.plan import make_plan
@@ -216,6 +219,21 @@ def test_parts_are_of_one_type_whichever_of_them_are_filled_in(tmp_path, dtype):
     assert np.load(tmp_path / "x.mask.npy").tolist() == seen.tolist()
 
 
+def test_a_folder_of_other_arrays_is_refused_and_one_of_the_same_replaced(trained, tmp_path, monkeypatch, capsys):
+    folder, memory = trained
+    monkeypatch.chdir(tmp_path)
+    place = [memory.run_id, "--store", str(memory.folder.parent), "--data", str(folder), "--quiet"]
+    main(["embed", *place, "--out", "codes"])
+    main(["embed", *place, "--out", "codes"])
+    main(["impute", *place, "--out", "full", "--draws", "2"])
+    for command, there, other in (("impute", "codes", "codes.npy"), ("embed", "full", "genes.high.npy")):
+        before = sorted(path.stat().st_mtime_ns for path in Path(there).iterdir())
+        with pytest.raises(SystemExit):
+            main([command, *place, "--out", there])
+        assert f"--out {there} holds {other}, which would be read as data beside" in capsys.readouterr().err
+        assert sorted(path.stat().st_mtime_ns for path in Path(there).iterdir()) == before
+
+
 def test_a_single_file_has_no_place_for_what_is_imputed_in_parts(trained, tmp_path, small_memory, capsys):
     folder, memory = trained
     place = [memory.run_id, "--store", str(memory.folder.parent), "--data", str(folder)]
@@ -231,7 +249,9 @@ def test_what_must_be_held_is_a_sample(trained, small_memory, monkeypatch):
     assert (len(plan.test), len(plan.validation), len(plan.train.held(0))) == (8, 8, 8)
     assert len(plan.train) > 60
     assert plan.test.fingerprint == make_plan(config_of(folder)).test.fingerprint
-    assert plan.is_said.endswith("rows are read from files by batch; 8 test rows are scored")
+    assert plan.is_said.endswith("rows are read from files by batch; 8 of 24 test rows are scored")
+    said = make_plan(config_of(folder).with_(epochs=None)).is_said
+    assert said.startswith("120 rows: 72 to train, 24 to validate, 24 to test; ")
 
 
 def peak_of(folder, rows):
@@ -311,6 +331,25 @@ def test_large_parquet_files_are_the_same_data(tmp_path, monkeypatch):
     pl.DataFrame({"id": cells, "x.a": words, "x.b": words}).write_parquet(tmp_path / "wrong.parquet")
     with pytest.raises(InputError, match=r"column 'x\.a', row 170: 'x' is no number"):
         load("arrays", data=str(tmp_path / "wrong.parquet"))
+
+
+@pytest.mark.parametrize("name", ["x y.csv", "x.tsv", "x.npz"])
+def test_files_that_are_too_large_say_the_command_that_helps(tmp_path, name, monkeypatch):
+    path, table = tmp_path / name, np.arange(400.0).reshape(100, 4)
+    table[50, 0] = np.nan
+    if path.suffix == ".npz":
+        np.savez(path, x=table)
+    else:
+        frame = pl.DataFrame({f"x.{k}": column for k, column in enumerate(table.T)}).fill_nan(None)
+        frame.write_csv(path, separator="," if path.suffix == ".csv" else "\t", null_value="NA")
+    monkeypatch.setenv("POLYVAE_MEMORY", "1e-6")
+    monkeypatch.setenv("POLYVAE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(InputError, match="rows are read by batch: python") as said:
+        load("arrays", data=path)
+    command = shlex.split(str(said.value).partition("by batch: ")[2])
+    zipfile.main(command[3:]) if path.suffix == ".npz" else exec(command[2])
+    made = path.with_suffix("" if path.suffix == ".npz" else ".parquet")
+    assert np.array_equal(read_parts(made).values["x"][:], table, equal_nan=True)
 
 
 def test_single_columns_and_words_are_held(tmp_path, monkeypatch):

@@ -105,7 +105,7 @@ def _training(facts: Facts, need: Need, choices: Sequence[Choice], data_flags: S
         is_default = method == METHOD and "--data" in data_flags  # which the run chooses for such data
         command = _command("run", *data_flags, *(() if is_default else ("--method", method)), *flags)
         if METHODS[method].is_single:
-            command = f"for name in {' '.join(facts.names)}; do {command} --only $name; done"
+            command = f'for name in {shlex.join(facts.names)}; do {command} --only "$name"; done'
         commands.append(command)
     return commands
 

@@ -354,13 +354,6 @@ SETTINGS = (
     ),
     Setting({"--beta": ".1"}, "published; at beta 1, training stayed on a plateau", PAGE, always, ("crmvae",)),
     Setting(
-        {"--epochs": "160"},
-        "after 40 epochs of 2,000 rows, it was still on a plateau",
-        SMALL_RUN,
-        of(lambda facts: facts.rows <= 2500),
-        ("jmvae",),
-    ),
-    Setting(
         {"--batch-size": "256"},
         "its correlations are computed per batch; published 500",
         PAGE,

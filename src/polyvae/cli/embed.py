@@ -54,7 +54,9 @@ def embed(model: ModelFlags, *, data: str | None = None, given: str | None = Non
     able = rows.present[:, [vae.names.index(name) for name in names]].any(1)
     codes = (_codes(model, vae, block, able[place], names) for place, block in model.blocks(rows))
     if out.suffix == writers.FOLDER:
-        writers.write_parts(out, ({"codes": part} for part in codes), len(rows), writers.named(about))
+        whole = writers.named(about)
+        writers.check_folder(out, {"codes", *whole})
+        writers.write_parts(out, ({"codes": part} for part in codes), len(rows), whole)
     else:
         writers.write_codes(out, next(codes), about)
     if not model.quiet:

@@ -227,8 +227,8 @@ def impute(
         draws: Draws per row.
         covariate: Impute as if missing values were measured at this level of the covariate (batch=B). Default: the
             row's own level.
-        out: File or folder to write. It replaces what has this name, except the data themselves. Default: imputed, with
-            the file ending of the data or .npz.
+        out: File or folder to write. It replaces files of the same names, except the data themselves. A folder must
+            hold no other .npy files. Default: imputed, with the file ending of the data or .npz.
     """
     vae = model.load(out=out)
     level = _level(vae, covariate)
@@ -251,8 +251,10 @@ def impute(
 
     made, about = (filled_in(*block) for block in model.blocks(rows)), rows_of(given, data)
     if out.suffix == writers.FOLDER:
-        written = [out]
-        writers.write_parts(out, made, len(rows), writers.features_of(vae.modalities) | writers.named(about))
+        written, whole = [out], writers.features_of(vae.modalities) | writers.named(about)
+        of_no_row = filled_in(slice(0), rows.rows(torch.arange(0)).in_memory())
+        writers.check_folder(out, {*of_no_row, *whole})
+        writers.write_parts(out, made, len(rows), whole)
     else:
         written = writers.write(out, vae.modalities, next(made), about)
     if not model.quiet:
@@ -357,22 +359,13 @@ def rows_of(parts: Parts, data: str) -> Rows:
 
 
 def _trust(names: Sequence[str], folder: Path) -> list[str]:
-    """Lines about errors and intervals, from the record: doubts, coverage, and the verdict."""
+    """Lines about errors and intervals, from the record: doubts, then the verdict."""
     record = RunStore(folder.parent).record(folder.name)
     if record is None:
         return []
-    metrics, held, worse = record.metrics, [], []
-    for name in names:
-        given = keys.all_but(name, names)
-        coverage, doubt, rmse = (keys.imputation(given, name, score) for score in ("coverage", "coverage_se", "rmse"))
-        within = f" (95 %: ± {200 * metrics[doubt]:.0f} %)" if doubt in metrics else ""
-        held += [f"{name} {100 * metrics[coverage]:.0f} %{within}"] if coverage in metrics else []
-        worse += [f"{name}: {record.notes[rmse]}"] if rmse in record.notes else []
-    if held:
-        held = [
-            f"Given all other modalities, 80 % intervals held this share of the truth on test rows: {', '.join(held)}"
-        ]
-    return [*worse, *held, *verdict({record.config.method: metrics}, names, seeds=1)]
+    errors = {name: keys.imputation(keys.all_but(name, names), name, "rmse") for name in names}
+    doubts = [f"{name}: {record.notes[error]}" for name, error in errors.items() if error in record.notes]
+    return [*doubts, *verdict({record.config.method: record.metrics}, names, seeds=1)]
 
 
 def _rows_to_use(rows: MultimodalDataset, names: Sequence[str], count: int) -> list[int]:

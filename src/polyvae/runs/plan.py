@@ -41,6 +41,7 @@ class Plan:
     their errors, setting -> value -> error (`models.linear_start.codes_by_errors`).
     rows_at: epoch -> training data of that epoch (new ones for fresh pairing). validation, test: held-out data. All
     lie on `device`. Where rows are in files, those for validation and test are the sample that is held in memory.
+    counts: what for -> how many rows there are, of which such a sample is a part.
     whole_train, whole_test: all of them, with the modalities that the run leaves out.
     attributes: what captions name. sampler: the data set's generator, if it has one.
     """
@@ -57,6 +58,7 @@ class Plan:
     rows_at: Callable[[int], MultimodalDataset]
     validation: MultimodalDataset | None
     test: MultimodalDataset
+    counts: dict[str, int]
     whole_train: MultimodalDataset
     whole_test: MultimodalDataset
     attributes: tuple[Attribute, ...]
@@ -90,10 +92,10 @@ class Plan:
     @property
     def is_said(self) -> str:
         """The settings that the data have chosen, and how rows are read, in one line; empty for none."""
-        rows = {"train": len(self.train), "validate": len(self.validation or ()), "test": len(self.test)}
-        parts = [said(self.chosen, self.config, rows, self.tried)] if self.chosen else []
+        parts = [said(self.chosen, self.config, self.counts, self.tried)] if self.chosen else []
         if self.train.in_files:
-            parts.append(f"rows are read from files by batch; {rows['test']:,} test rows are scored")
+            scored = f"{len(self.test):,} of {self.counts['test']:,} test rows are scored"
+            parts.append(f"rows are read from files by batch; {scored}")
         return "; ".join(parts)
 
     def lack(self, metric: str) -> str | None:
@@ -172,6 +174,7 @@ def make_plan(
         rows_at=rows.rows_by_epoch(rows.on_device(train, device), config, sampler),
         validation=None if validation is None else rows.on_device(validation.held(config.data_seed), device),
         test=rows.on_device(test.held(config.data_seed), device),
+        counts={"train": len(train), "validate": len(validation or ()), "test": len(test)},
         whole_train=whole_train,
         whole_test=whole_test,
         attributes=attributes,

@@ -2,7 +2,7 @@
 came in (tables, AnnData, MuData)."""
 
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -93,6 +93,16 @@ def write(path: Path, modalities: Sequence[Modality], arrays: Arrays, rows: Rows
             written.append(path.with_name(f"{path.stem}{end}{path.suffix}"))
             _write_table(written[-1], _headed(rows) | dict(columns))
     return written
+
+
+def check_folder(path: Path, keys: Set[str]) -> None:
+    """Raises InputError where a folder holds .npy files of other names than these: they would be read as data beside
+    what is written there."""
+    if others := sorted(file.name for file in path.glob("*.npy") if file.stem not in keys):
+        raise InputError(
+            f"--out {path} holds {others[0]}, which would be read as data beside what is written; name another folder, "
+            "or remove the .npy files there"
+        )
 
 
 def write_parts(path: Path, parts: Iterable[Arrays], rows: int, whole: Arrays) -> None:

@@ -5,6 +5,7 @@ of `rna`; a column without a dot is a modality by itself. In several files, each
 quantities, words are classes or text. What is empty or reads NA, NaN or null is missing.
 """
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -217,7 +218,8 @@ def _frame(path: Path) -> "pl.DataFrame | Scanned":
     try:
         if suffix not in SEPARATORS and (scanned := Scanned(path)).is_large:
             return scanned
-        check_memory(path, path.stat().st_size)  # pictures in Parquet, too
+        fix = [_as_parquet(path, SEPARATORS[suffix])] if suffix in SEPARATORS else []
+        check_memory(path, path.stat().st_size, *fix)  # pictures in Parquet, too
         if suffix not in SEPARATORS:
             return pl.read_parquet(path)
         with path.open("rb") as file:
@@ -237,6 +239,15 @@ def _frame(path: Path) -> "pl.DataFrame | Scanned":
     if frame.width == 1 and header.count(other) and chr(other) != SEPARATORS[suffix]:
         raise InputError(f"{path} has one column, whose name holds {chr(other)!r}; save it as {_expected(suffix)}")
     return frame
+
+
+def _as_parquet(path: Path, separator: str) -> str:
+    """What to do with text that is too large to be read at once."""
+    options = f"separator={separator!r}, infer_schema_length=None, null_values={list(MISSING)}"
+    code = (
+        f"import polars; polars.scan_csv({str(path)!r}, {options}).sink_parquet({str(path.with_suffix('.parquet'))!r})"
+    )
+    return f"save it as Parquet, of which rows are read by batch: {shlex.join(['python', '-c', code])}"
 
 
 def _expected(suffix: str) -> str:
