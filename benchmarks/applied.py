@@ -215,12 +215,13 @@ def knows(model: pv.MultimodalVAE, train: object, test: object, extra: Arrays, s
 
 
 def of_codes(codes: np.ndarray, extra: Arrays, seed: int) -> dict[str, float]:
-    codes = (codes - codes.mean(0)) / codes.std(0).clip(1e-6)
+    """ARI is of k-means on codes as they are: scaled, a dimension that says nothing would count as any other."""
     clusters = KMeans(len(np.unique(extra["label"])), n_init=10, random_state=seed).fit_predict(codes)
     found = {"ari": float(adjusted_rand_score(extra["label"], clusters))}
     if "batch" in extra:
+        scaled = (codes - codes.mean(0)) / codes.std(0).clip(1e-6)
         reader = LogisticRegression(max_iter=1000)
-        found["batch_accuracy"] = float(cross_val_score(reader, codes, extra["batch"], cv=5).mean())
+        found["batch_accuracy"] = float(cross_val_score(reader, scaled, extra["batch"], cv=5).mean())
         found["base_rate"] = float(np.bincount(extra["batch"]).max() / len(codes))
     return found
 
