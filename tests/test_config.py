@@ -62,6 +62,7 @@ def test_a_released_default_never_changes():
                 "objective_samples",
                 "prior_components",
                 "best_by",
+                "average_epochs",
             )
         ),
         **dict.fromkeys(("label", "group", "leave_out", "test_data")),

@@ -68,9 +68,7 @@ def test_mean_sd_and_interval_are_those_of_the_exact_conditional(world):
     mean = values["m0"] @ first @ covariance @ second.T / NOISE**2
     spread = second @ covariance @ second.T + NOISE**2 * torch.eye(4)
     sd = UNITS.sd[0] * spread.diagonal().sqrt()
-    from_code = UNITS.sd[0] * (second @ covariance @ second.T).diagonal().sqrt()  # the likelihood's mean has no noise
-    error = (filled.mean - (UNITS.sd[0] * mean + UNITS.mean[0])) / (from_code / 400**0.5)
-    assert error.abs().mean() == pytest.approx((2 / np.pi) ** 0.5, abs=0.03), "standard Normal Monte Carlo error"
+    torch.testing.assert_close(filled.mean, UNITS.sd[0] * mean + UNITS.mean[0])  # draws are mirrored: no error is left
     torch.testing.assert_close(filled.sd.mean(0), sd, rtol=0.01, atol=0)
     truth = UNITS.inverse(values["m1"])
     covered = ((filled.low <= truth) & (truth <= filled.high)).float().mean()

@@ -25,6 +25,19 @@ def test_each_row_has_a_stream_of_its_own(width):
     assert noise.uniform(source, 3, like).tolist() == [stream("uniform", row).random() for row in rows]
 
 
+def test_the_mean_of_opposites_is_that_of_all_draws():
+    """Of every Normal number, and so of what is linear in them; which mode a row is of is the same in both."""
+    one, other = noise.opposites(3, torch.device("cpu"))
+    like, expected = torch.empty(0), torch.Generator().manual_seed(3)
+    assert torch.equal(noise.uniform(one, 5, like), noise.uniform(other, 5, like))
+    noise.uniform(expected, 5, like)
+    drawn = noise.normal(one, 5, 4, like)
+    assert torch.equal(drawn, torch.randn(5, 4, generator=expected))
+    assert torch.equal(noise.normal(other, 5, 4, like), -drawn)
+    by_row = [noise.normal(RowNoise(7, "codes", (1, 2), spread), 2, 4, like) for spread in (1.0, -1.0)]
+    assert torch.equal(by_row[0], -by_row[1])
+
+
 def test_what_is_done_to_a_draw_leaves_the_next_as_it_was():
     source, like = RowNoise(7, "codes", (1, 2)), torch.empty(0, dtype=torch.float64)
     for draw in (lambda: noise.normal(source, 2, 4, like), lambda: noise.uniform(source, 2, like)):

@@ -12,7 +12,7 @@ from polyvae.errors import InputError
 from polyvae.intervals import Calibration, interval, widened
 from polyvae.modality import Batch, Modality
 from polyvae.models import Model, at_level, code_draws
-from polyvae.noise import drawing_from
+from polyvae.noise import drawing_from, opposites
 
 DRAWS = 50
 MOST_VALUES = 2**23  # drawn values that are held at a time
@@ -21,9 +21,9 @@ MOST_VALUES = 2**23  # drawn values that are held at a time
 class Imputed(NamedTuple):
     """One modality in the units of the data, each (batch, *shape).
 
-    mean: observed values where present, else (and for single missing ones) the mean over draws of z of the
-    likelihood's mean. sd: of draws from the likelihoods. low, high: their 80 % interval (`intervals.interval`), as wide
-    as a calibration says; sd is 0 and low = high = mean where observed.
+    mean: observed values where present, else (and for single missing ones) the mean of the likelihood's mean over draws
+    of z and their mirror images about the posterior's mean. sd: of draws from the likelihoods. low, high: their 80 %
+    interval (`intervals.interval`), as wide as a calibration says; sd is 0 and low = high = mean where observed.
     """
 
     mean: Tensor
@@ -67,8 +67,13 @@ def impute(
         raise InputError(f"targets names {unknown[0]!r}; the model has {', '.join(model.names)}")
     with drawing_from(generator, batch.present.device):
         codes = code_draws(model, batch, model.names, wanted)
-        likelihoods = [model.decode(at_level(model, codes(None), level)) for _ in range(draws)]
+        pairs = [opposites(start, batch.present.device) for start in torch.randint(2**62, (draws,)).tolist()]
+        likelihoods = [model.decode(at_level(model, codes(noise), level)) for noise, _ in pairs]
         sampled = [{name: law.sample() for name, law in drawn.items()} for drawn in likelihoods]
+        mirrored = dict.fromkeys(wanted, torch.zeros((), device=batch.present.device))
+        for _, noise in pairs:  # which have no part in intervals: these are of independent draws
+            for name, law in model.decode(at_level(model, codes(noise), level)).items():
+                mirrored[name] = mirrored[name] + law.mean / draws
     result: dict[str, Imputed | ImputedText] = {}
     for index, modality in enumerate(model.modalities):
         name = modality.name
@@ -84,7 +89,7 @@ def impute(
             low, high = widened(low, high, _by_row(calibration, batch.present, model.names, index, low))
         low, high = modality.within(low), modality.within(high)
         seen = batch.present[:, index].view(-1, *(1,) * len(modality.shape)) & ~observed.isnan()
-        mean = torch.stack([drawn[name].mean for drawn in likelihoods]).mean(0)
+        mean = (torch.stack([drawn[name].mean for drawn in likelihoods]).mean(0) + mirrored[name]) / 2
         summary = Imputed(modality.to_original(mean), values.std(0), low, high)
         known = Imputed(observed, torch.zeros_like(observed), observed, observed)
         result[name] = Imputed(*(torch.where(seen, a, b) for a, b in zip(known, summary, strict=True)))

@@ -44,7 +44,23 @@ class ShareNoise:
     share: slice
 
 
-Noise = Generator | RowNoise | ShareNoise | None
+@dataclass(frozen=True)
+class Mirrored:
+    """The numbers of a generator, but Normal ones with the other sign."""
+
+    generator: Generator
+
+
+Noise = Generator | RowNoise | ShareNoise | Mirrored | None
+
+
+def opposites(start: int, device: torch.device) -> tuple[Generator, Mirrored]:
+    """Two sources of the same numbers, Normal ones of opposite signs. start: of both; no seed of the user's.
+
+    Where a draw is linear in them, the mean of the two is that of all draws (antithetic variates, Hammersley and Morton
+    1956).
+    """
+    return Generator(device).manual_seed(start), Mirrored(Generator(device).manual_seed(start))
 
 
 def of_draw(source: Noise, draw: int) -> Noise:
@@ -54,15 +70,19 @@ def of_draw(source: Noise, draw: int) -> Noise:
 
 def stream_of(source: Noise) -> Generator | None:
     """The generator behind `source`, for numbers that do not belong to rows; None stands for torch's global one."""
-    return source.generator if isinstance(source, ShareNoise) else source if isinstance(source, Generator) else None
+    if isinstance(source, ShareNoise | Mirrored):
+        return source.generator
+    return source if isinstance(source, Generator) else None
 
 
 def normal(source: Noise, rows: int, width: int, like: Tensor) -> Tensor:
     """Standard Normal (rows, width), on the device and of the type of `like`."""
     if isinstance(source, RowNoise):
-        return _normal_by_row(source, width, like.device, like.dtype) * source.spread
+        return _normal_by_row(replace(source, spread=1.0), width, like.device, like.dtype) * source.spread
     if isinstance(source, ShareNoise):
         return normal(source.generator, source.count, width, like)[source.share]
+    if isinstance(source, Mirrored):
+        return -normal(source.generator, rows, width, like)
     return torch.randn(rows, width, generator=source, device=like.device, dtype=like.dtype)
 
 
@@ -80,7 +100,7 @@ def uniform(source: Noise, rows: int, like: Tensor) -> Tensor:
         return _uniform_by_row(source, like.device).clone()
     if isinstance(source, ShareNoise):
         return uniform(source.generator, source.count, like)[source.share]
-    return torch.rand(rows, generator=source, device=like.device, dtype=torch.float64)
+    return torch.rand(rows, generator=stream_of(source), device=like.device, dtype=torch.float64)
 
 
 @lru_cache(maxsize=2)

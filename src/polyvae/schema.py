@@ -49,7 +49,8 @@ class Means(TypedDict):
 
 
 class Held(Means):
-    """Means over what is held out. error: of tables filled in (`metrics.imputation_error`), if it chooses weights."""
+    """Means over what is held out, of averaged weights where these are kept. error: of tables filled in
+    (`metrics.imputation_error`), if it chooses weights."""
 
     error: NotRequired[float | None]
 

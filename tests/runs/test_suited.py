@@ -26,7 +26,7 @@ def data(tmp_path):
 
 
 def test_what_is_said_stands():
-    given = {"method": "mvae", "latent_dim": 3, "patience": 7, "network": "mlp", "best_by": "loss"}
+    given = {"method": "mvae", "latent_dim": 3, "patience": 7, "network": "mlp", "best_by": "loss", "average_epochs": 1}
     found = suited(OPEN.with_(**given), 500, TABLES, {})
     assert not set(found) & set(given)
     assert {"epochs", "batch_size", "learning_rate", "validation_fraction"} == set(found)
@@ -52,6 +52,8 @@ def test_sizes_grow_with_the_rows(rows):
     assert 20 <= found["epochs"] <= 200
     assert found["patience"] <= found["epochs"]
     assert 0.1 <= found["validation_fraction"] <= 0.25
+    averaged = {200: (10, 50), 160: (8, 40), 51: (2, 12), 20: (None, 5)}  # epochs -> epochs of the average, patience
+    assert (found.get("average_epochs"), found["patience"]) == averaged[found["epochs"]]
 
 
 @pytest.fixture(scope="module")

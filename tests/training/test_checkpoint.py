@@ -9,6 +9,8 @@ from polyvae import InputError, RunError, files
 from polyvae.training import checkpoint
 from support.training import CONFIG, trained
 
+NOTHING = checkpoint.Others({}, {})
+
 
 @pytest.mark.parametrize(
     "damage", [lambda b: b[: len(b) // 2], lambda b: b"x" * 100, lambda b: b[:-1] + bytes([b[-1] ^ 1])]
@@ -29,7 +31,7 @@ def test_a_checkpoint_of_another_model_is_named(tmp_path):
 
 def test_progress_of_an_earlier_release_is_read_and_a_wrong_one_is_named(tmp_path):
     path, model = tmp_path / "state.safetensors", nn.Linear(2, 1)
-    checkpoint.save(path, checkpoint.Progress(step=3), model, None, {})
+    checkpoint.save(path, checkpoint.Progress(step=3), model, None, NOTHING)
     tensors, meta = files.read_tensors(path)
     earlier = {name: value for name, value in meta["progress"].items() if name != "eager"}
     files.write_tensors(path, tensors, meta | {"progress": earlier})
@@ -41,9 +43,9 @@ def test_progress_of_an_earlier_release_is_read_and_a_wrong_one_is_named(tmp_pat
 
 def test_weights_that_are_not_finite_leave_the_last_good_checkpoint(tmp_path):
     path, model = tmp_path / "state.safetensors", nn.Linear(2, 1)
-    checkpoint.save(path, checkpoint.Progress(step=3), model, None, {})
+    checkpoint.save(path, checkpoint.Progress(step=3), model, None, NOTHING)
     before = path.read_bytes()
     model.bias.data.fill_(math.nan)
     with pytest.raises(RunError, match="weight bias is not finite at step 4"):
-        checkpoint.save(path, checkpoint.Progress(step=4), model, None, {})
+        checkpoint.save(path, checkpoint.Progress(step=4), model, None, NOTHING)
     assert path.read_bytes() == before

@@ -118,6 +118,24 @@ def test_an_interrupted_run_keeps_the_best_weights_so_far(tmp_path):
         assert torch.equal(broken[name], value)
 
 
+def test_validation_rows_score_a_running_average_that_leaves_training_as_it_was(tmp_path):
+    """By hand from the weights that shorter runs end with, also after an interruption."""
+    config = CONFIG.with_(validation_fraction=0.25, epochs=4, average_epochs=3, learning_rate=0.003)
+    average = make_plan(config).build().state_dict()
+    for epochs in range(1, 5):
+        last = trained(tmp_path / f"{epochs}", config.with_(epochs=epochs, average_epochs=None))[0].state_dict()
+        average = {name: value.lerp(last[name], 1 / 3) for name, value in average.items()}
+    whole, broken = trained(tmp_path / "whole", config), trained(tmp_path / "broken", config, stop_at=(3,))
+    same(broken, whole)
+    losses = [line["validation"]["loss"] for line in whole[1]]
+    assert losses.index(min(losses)) == 3, "the last average is the best one"
+    for name, value in whole[0].state_dict().items():
+        assert torch.equal(value, last[name])
+    for folder in ("whole", "broken"):
+        kept, _ = files.read_tensors(tmp_path / folder / "model_best.safetensors")
+        assert all(torch.equal(value, average[name]) for name, value in kept.items())
+
+
 def test_each_stage_has_its_own_best(tmp_path):
     """The losses of two stages cannot be compared: the last one has one epoch, which is better than where it begins."""
     config = CONFIG.with_(validation_fraction=0.25, epochs=4)

@@ -27,7 +27,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "training": (
         "How the model is trained.",
-        ("batch_size", "learning_rate", "schedule", "gradient_clip", "patience", "best_by"),
+        ("batch_size", "learning_rate", "schedule", "gradient_clip", "patience", "average_epochs", "best_by"),
     ),
     "model": (
         "What the model is built from.",

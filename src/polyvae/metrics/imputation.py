@@ -8,7 +8,7 @@ from typing import Unpack
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.distributions import Distribution, Independent, Laplace, Normal
 from torch.special import ndtr
 
@@ -22,7 +22,7 @@ from polyvae.metrics.pairs import Subset
 from polyvae.metrics.protocol import Options, Trial, measuring, rows_with
 from polyvae.modality import Batch
 from polyvae.models.contract import Model, NotDefined, code_draws
-from polyvae.noise import normal
+from polyvae.noise import normal, opposites
 
 DRAWN = 10  # codes of a row, where an error is asked for after every epoch
 FAR_BEHIND = 1.1  # times the error of a simpler method
@@ -40,9 +40,10 @@ def imputation(
 ) -> dict[str, float]:
     """imputation/<given>/<target>/ + rmse, nll, coverage, validation, for each table given all other modalities.
 
-    The predictive law of a row is the mixture of the likelihoods at `draws` posterior draws. rmse: of its mean, per
-    feature, rows counting alike however many values they lack, in model units: standard deviations of the training rows
-    where the table is standardised, else those of the data, such as counts. nll: in nats per feature. coverage: share
+    The predictive law of a row is the mixture of the likelihoods at `draws` posterior draws. rmse: of its mean, to
+    which the mirror images of the draws count, too, per feature, rows counting alike however many values they lack, in
+    model units: standard deviations of the training rows where the table is standardised, else those of the data, such
+    as counts. nll: in nats per feature. coverage: share
     of values inside the 80 % interval that `impute` gives with as many draws and the same `calibration`, .8 if it is
     right (Normal and Laplace). coverage_se: its standard error over rows (`standard_error`).
     imputation/<baseline>/<target>/rmse: of the mean of the training rows and of what else `baselines` has, on the same
@@ -139,8 +140,8 @@ def _joined(first: Batch, second: Batch) -> Batch:
 def imputation_error(model: Model, data: MultimodalDataset) -> float:
     """The mean over tables of log mean squared error, each filled in given all else that a row has.
 
-    Tables count alike, whatever their sizes and units. Of the mean of 10 draws, the same at every call; as many rows at
-    a time as `rows_at_once` says. NaN where no table has a row that also has something else.
+    Tables count alike, whatever their sizes and units. Of the mean of 5 draws and their mirror images, the same at
+    every call; as many rows at a time as `rows_at_once` says. NaN where no row has a table and something else.
     """
     found = []
     for modality in model.modalities:
@@ -149,11 +150,11 @@ def imputation_error(model: Model, data: MultimodalDataset) -> float:
         if not modality.is_real_table or not bool(able.any()):
             continue
         rows = able.nonzero().squeeze(1)
-        noises = [Generator(able.device).manual_seed(k) for k in range(DRAWN)]
         total = torch.zeros(2, dtype=torch.float64, device=able.device)  # of squared errors, of values
         for ids in rows.split(rows_at_once(model, DRAWN, len(rows))):
             batch = data.batch(ids)
             codes, value = code_draws(model, batch, others, (target,)), batch.values[target]
+            noises = (noise for pair in range(DRAWN // 2) for noise in opposites(pair, able.device))
             mean = torch.stack([model.decode(codes(noise))[target].mean for noise in noises]).mean(0)
             known = ~value.isnan()
             total += torch.stack([torch.where(known, (mean - value).square(), 0.0).sum(), known.sum()])
@@ -201,11 +202,13 @@ def _given(trial: Trial[Model], target: str) -> Subset:
 
 def _laws(
     trial: Trial[Model], given: Subset, target: str, ids: tuple[int, ...], batch: Batch, draws: int
-) -> Iterator[Distribution]:
-    """The likelihood of the target at every draw of a code."""
+) -> Iterator[tuple[Distribution, Distribution]]:
+    """The likelihood of the target at every draw of a code, and at its mirror image about the posterior's mean."""
     codes = code_draws(trial.model, batch, given, (target,))
     for draw in range(draws):
-        yield trial.model.decode(codes(trial.noise(f"imputation/{draw}", ids)))[target]
+        noises = (trial.noise(f"imputation/{draw}", ids, spread) for spread in (1.0, -1.0))
+        drawn, mirrored = (trial.model.decode(codes(noise))[target] for noise in noises)
+        yield drawn, mirrored
 
 
 def _error(means: list[Tensor], value: Tensor, varies: Tensor) -> Tensor:
@@ -217,7 +220,7 @@ def _squared(
     trial: Trial[Model], given: Subset, target: str, varies: Tensor, ids: tuple[int, ...], batch: Batch, draws: int
 ) -> Tensor:
     """The squared error of `_scores` alone."""
-    means = [law.mean for law in _laws(trial, given, target, ids, batch, draws)]
+    means = [law.mean for both in _laws(trial, given, target, ids, batch, draws) for law in both]
     return _error(means, batch.values[target], varies).cpu()
 
 
@@ -236,8 +239,9 @@ def _scores(
     whole = bool(varies.all())
     means, scores, drawn = [], [], []
     noise = normal(trial.noise("imputation/values", ids), len(ids), draws * value[0].numel(), like=value)
-    for of_draw, likelihood in zip(noise.chunk(draws, 1), _laws(trial, given, target, ids, batch, draws), strict=True):
-        means.append(likelihood.mean)
+    laws = _laws(trial, given, target, ids, batch, draws)
+    for of_draw, (likelihood, mirrored) in zip(noise.chunk(draws, 1), laws, strict=True):
+        means += [likelihood.mean, mirrored.mean]
         scores.append((likelihood.log_prob(value) if whole else _by_feature(likelihood, value, varies)).double())
         drawn.append(_drawn(likelihood, of_draw))
     squared = _error(means, value, varies)

@@ -71,8 +71,9 @@ def systematic_quantiles(batch_size: int, generator: Noise, device: torch.device
         return noise.uniform(generator, batch_size, torch.empty(0, device=device))
     if isinstance(generator, ShareNoise):
         return systematic_quantiles(generator.count, generator.generator, device)[generator.share]
-    u = torch.rand((), generator=generator, device=device, dtype=torch.float64)
-    return (u + noise.permutation(batch_size, generator, device)) / batch_size
+    stream = noise.stream_of(generator)
+    u = torch.rand((), generator=stream, device=device, dtype=torch.float64)
+    return (u + noise.permutation(batch_size, stream, device)) / batch_size
 
 
 def loss_alone(loss: Tensor, batch: Batch) -> Bound:

@@ -180,8 +180,9 @@ def with_validation(
 ) -> tuple[MultimodalDataset, MultimodalDataset | None]:
     """(training rows, validation rows if the config asks for some). is_own: the user's data, a tenth by default."""
     fraction = config.validation_fraction if config.validation_fraction is not None else 0.1 * is_own
-    if config.patience is not None and not fraction:
-        raise InputError("--patience needs validation data; set --validation-fraction above 0")
+    for name in ("patience", "average_epochs"):
+        if getattr(config, name) is not None and not fraction:
+            raise InputError(f"{flag(name)} needs validation data; set --validation-fraction above 0")
     if not fraction:
         return train, None
     if len(train) < 2:

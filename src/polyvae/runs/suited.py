@@ -23,11 +23,14 @@ def suited(
     - latent_dim: one code for 16 rows, at most 64, and no more than features, unless the plan finds a number
       with which factor analysis fills in clearly better (`numbers_of_codes`).
     - batch_size: about 20 steps an epoch; fewer rows a step than 16 are noise, more than 256 are no faster.
-    - epochs: at most 4,000 steps, from 20 to 200 passes; training stops after an eighth of them without gain.
+    - epochs: at most 4,000 steps, from 20 to 200 passes; training stops after an eighth of them without gain, or
+      a quarter where weights are averaged: an average gains later.
     - learning_rate .001, for tables: their networks start from factor analysis, near where they end.
     - validation_fraction: 40 rows, which the intervals need, too; from a tenth to a quarter.
     - method, network: for tables those that start as factor analysis given any subset.
     - best_by: imputation, for tables beside another modality. A bound is mostly of what the large tables hold.
+    - average_epochs: a twentieth of the epochs, for several tables. What single epochs fill in differs by more than
+      few validation rows can tell. Of fewer than 40 epochs there is no average.
     """
     if config.dataset != OWN:
         return {}
@@ -37,6 +40,7 @@ def suited(
     is_tables, several = len(tables) == len(modalities), len(modalities) > 1
     batch = config.batch_size or min(max(2 ** round(math.log2(rows / 20)), 16), 256)
     epochs = config.epochs or min(max(STEPS * batch // rows, 20), 200)
+    averaged = epochs // 20 if is_tables and several else 1
     is_dense = is_tables and 1 < len(modalities) <= MOST_VIEWS and config.posterior in ("auto", "normal")
     networks = [f"{name}={NETWORK}" for name in tables if name not in described]
     found = {
@@ -44,12 +48,14 @@ def suited(
         "latent_dim": max(min(rows // 16, 64, _features(modalities)), 2) if is_tables else RELEASED["latent_dim"],
         "batch_size": batch,
         "epochs": epochs,
-        "patience": max(5, epochs // 8),
+        "patience": max(5, epochs // (4 if averaged > 1 else 8)),
         "learning_rate": 1e-3 if is_tables else RELEASED["learning_rate"],
         "validation_fraction": round(min(max(0.1, 40 / rows), 0.25), 3),
         "network": ",".join(networks) or "auto",
         "best_by": "imputation" if several and any(m.is_real_table for m in modalities) else "loss",
     }
+    if averaged > 1:
+        found["average_epochs"] = averaged
     return {name: value for name, value in found.items() if getattr(config, name) in (None, "auto")}
 
 

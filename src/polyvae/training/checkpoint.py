@@ -1,10 +1,10 @@
-"""Checkpoints: one safetensors file with weights, optimiser state, best weights and the place in the run."""
+"""Checkpoints: one safetensors file with weights, optimiser state, other weights and the place in the run."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from polyvae import files, schema
 from polyvae.errors import InputError, RunError
 from polyvae.schema import Count
 
-NAMES = re.compile(r"(model|best|optimiser\.[0-9]+)\..+")
+NAMES = re.compile(r"(model|best|average|optimiser\.[0-9]+)\..+")
 
 
 class ProgressFile(TypedDict):
@@ -62,9 +62,14 @@ class Progress:
     eager: str = ""
 
 
-def save(
-    path: Path, progress: Progress, model: nn.Module, optimiser: Optimizer | None, best: dict[str, Tensor]
-) -> None:
+class Others(NamedTuple):
+    """Weights beside those that are trained: the best so far, and their running average; {} for none."""
+
+    best: dict[str, Tensor]
+    average: dict[str, Tensor]
+
+
+def save(path: Path, progress: Progress, model: nn.Module, optimiser: Optimizer | None, others: Others) -> None:
     """Writes the checkpoint atomically; between stages there is no optimiser.
 
     Raises RunError, keeping the previous checkpoint, if a weight is not finite.
@@ -73,7 +78,8 @@ def save(
     if bad := [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]:
         raise RunError(f"weight {bad[0]} is not finite at step {progress.step}; the last good checkpoint is kept")
     tensors = {f"model.{name}": value for name, value in weights.items()}
-    tensors |= {f"best.{name}": value for name, value in best.items()}
+    for part, values in others._asdict().items():
+        tensors |= {f"{part}.{name}": value for name, value in values.items()}
     for index, state in ({} if optimiser is None else optimiser.state_dict()["state"]).items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
     files.write_tensors(path, tensors, {"progress": asdict(progress), "sha256": files.digest(tensors)})
@@ -87,8 +93,8 @@ def place(path: Path) -> Progress:
     return _progress(meta)
 
 
-def load(path: Path, model: nn.Module) -> tuple[Progress, dict[str, Tensor], dict[int, dict[str, Tensor]]]:
-    """Restores the model's weights; returns the place in the run, the best weights and the optimiser's state.
+def load(path: Path, model: nn.Module) -> tuple[Progress, Others, dict[int, dict[str, Tensor]]]:
+    """Restores the model's weights; returns the place in the run, its other weights and the optimiser's state.
 
     Raises InputError when the file is damaged or belongs to another model.
     """
@@ -99,7 +105,7 @@ def load(path: Path, model: nn.Module) -> tuple[Progress, dict[str, Tensor], dic
         raise files.damaged(path, "its tensors are not those that were written")
     if odd := [name for name in tensors if not NAMES.fullmatch(name)]:
         raise files.damaged(path, f"no tensor of a checkpoint is called {odd[0]!r}")
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}, "optimiser": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value.clone()  # the file stays memory-mapped otherwise, and is about to be replaced
@@ -111,7 +117,7 @@ def load(path: Path, model: nn.Module) -> tuple[Progress, dict[str, Tensor], dic
     for name, value in parts["optimiser"].items():
         index, _, key = name.partition(".")
         states.setdefault(int(index), {})[key] = value
-    return _progress(meta), parts["best"], states
+    return _progress(meta), Others(parts["best"], parts["average"]), states
 
 
 def _progress(meta: Mapping[str, Any]) -> Progress:

@@ -22,7 +22,7 @@ from polyvae.modality import Batch
 from polyvae.noise import Noise, derive_seed
 from polyvae.schema import HistoryLine
 from polyvae.training import checkpoint, parallel
-from polyvae.training.checkpoint import Progress
+from polyvae.training.checkpoint import Others, Progress
 from polyvae.training.graph import Replayed
 
 CHECKPOINT_SECONDS = 30.0
@@ -122,9 +122,9 @@ class _Loop:
         self.per_epoch = batches_in(len(first), self.config.sizes.batch_size)
         self.total = self.per_epoch * sum(stage.epochs for stage in self.stages)
         self.file = self.folder / "checkpoint" / "state.safetensors"
-        self.at, self.best, self.states = Progress(), {}, {}
+        self.at, self.others, self.states = Progress(), Others({}, {}), {}
         if self.file.is_file():
-            self.at, self.best, self.states = checkpoint.load(self.file, self.model)
+            self.at, self.others, self.states = checkpoint.load(self.file, self.model)
         self.history = _kept_history(self.folder / "history.jsonl", self.at)
         self.checkpoint_seconds *= 1 if waiting.is_free(self.device) else FAR
         self.saved_at = time.monotonic()
@@ -145,8 +145,8 @@ class _Loop:
             self.model.zero_grad()
         if self.stream is not None:
             torch.cuda.current_stream(self.device).wait_stream(self.stream)
-        if self.best and self.team.leads:
-            files.write_tensors(self.folder / "model_best.safetensors", self.best)
+        if self.others.best and self.team.leads:
+            files.write_tensors(self.folder / "model_best.safetensors", self.others.best)
         return self.at
 
     def _stages(self) -> Generated[None]:
@@ -158,6 +158,8 @@ class _Loop:
                         stage.prepare(self.rows(0))
                     self.optimiser = _adam(stage.parameters, self.states)
                     if self.validation is not None and self.at.epoch == self.at.batch == 0:
+                        average = self._weights() if self.config.average_epochs else {}
+                        self.others = self.others._replace(average=average)
                         self._validate(stage, self.validation, -1)
                 self.data = None  # what is captured belongs to a stage
                 with _alone(self.model, stage.parameters):
@@ -165,7 +167,7 @@ class _Loop:
                         yield from self._epoch(stage)
                 self.at.stage, self.at.epoch, self.states = self.at.stage + 1, 0, {}
                 if self.at.stage < len(self.stages):  # another loss: what was best cannot be compared with it
-                    self.at.best_loss, self.at.best_epoch, self.best = None, -1, {}
+                    self.at.best_loss, self.at.best_epoch, self.others = None, -1, Others({}, {})
                 with self.on_stream():
                     self._save(None)
 
@@ -212,7 +214,8 @@ class _Loop:
         entry = {"stage": stage.name, "epoch": at.epoch, "step": at.step, **_means(at, self.names, stage.regularisers)}
         entry["seconds"] = round(at.seconds, 3)
         if self.validation is not None:
-            entry["validation"] = self._validate(stage, self.validation, at.epoch)
+            with self._averaged():
+                entry["validation"] = self._validate(stage, self.validation, at.epoch)
         self.history.append(entry)
         if self.team.leads:
             files.write_json_lines(self.folder / "history.jsonl", self.history)
@@ -252,6 +255,27 @@ class _Loop:
             self.on_step(step + 1, self.total, values[0])
         self.unread.clear()
 
+    @contextmanager
+    def _averaged(self) -> Generated[None]:
+        """Inside, the model has the average of its weights, if one is asked for: this epoch's have joined it."""
+        if self.config.average_epochs is None:
+            yield
+            return
+        own = self._weights()
+        for name, mean in self.others.average.items():
+            if mean.is_floating_point():
+                mean.lerp_(own[name], 1 / self.config.average_epochs)
+            else:
+                mean.copy_(own[name])
+        self.model.load_state_dict(self.others.average)
+        try:
+            yield
+        finally:  # a run that is stopped here goes on from its own weights
+            self.model.load_state_dict(own)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
     @torch.no_grad()
     def _validate(self, stage: TrainingStage, data: MultimodalDataset, epoch: int) -> dict[str, Any]:
         """Scores of the weights after this epoch, -1 for those that a stage begins with; they are kept if the best."""
@@ -269,7 +293,7 @@ class _Loop:
         least = entry.get("error", entry["loss"])
         if math.isfinite(least) and (self.at.best_loss is None or least < self.at.best_loss):
             self.at.best_loss, self.at.best_epoch = least, epoch
-            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            self.others = self.others._replace(best=self._weights())
         return entry
 
     def _bound(self, stage: TrainingStage, batch: Batch, generator: Noise) -> Any:
@@ -288,7 +312,7 @@ class _Loop:
 
     def _save(self, optimiser: Adam | None) -> None:
         if self.team.leads:
-            checkpoint.save(self.file, self.at, self.model, optimiser, self.best)
+            checkpoint.save(self.file, self.at, self.model, optimiser, self.others)
         self.saved_at = time.monotonic()
 
     def _diagnosis(self, step: int, values: Sequence[float]) -> str:
