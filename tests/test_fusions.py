@@ -80,6 +80,15 @@ def test_dense_experts_are_multiplied_as_matrices():
     torch.testing.assert_close(plain, product)
 
 
+def test_gradients_of_dense_experts_are_those_of_finite_differences():
+    """The inverse has no gradient of its own; Newton's step gives it one."""
+    experts, generator = experts_of(), torch.Generator().manual_seed(3)
+    roots = torch.randn(COUNT, LATENT, LATENT, generator=generator, dtype=torch.float64)
+    inputs = [value.clone().requires_grad_() for value in (*experts, roots)]
+    for member in (MEMBER, MEMBER[:ROWS, 0]):  # of all rows, and of each row
+        assert torch.autograd.gradcheck(lambda m, v, r, by=member: fusions.dense(Gaussian(m, v), by, r), inputs)
+
+
 def test_what_correlation_costs_equal_experts_and_two_unequal_ones():
     rho, sd = 0.6, 0.7
     alike = Gaussian(experts_of().mean, torch.full((COUNT, ROWS, LATENT), 2 * math.log(sd), dtype=torch.float64))

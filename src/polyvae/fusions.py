@@ -51,15 +51,20 @@ def dense(experts: Law, member: Tensor, roots: Tensor) -> Law:
     its inverse standard deviations, and tells D^2 times its mean. So with R = I it is the product of experts with prior
     expert, and with the right R and linear experts the exact posterior of factor analysis given any subset. Of this
     Normal law the mean and the variances are kept. The linear algebra is in double precision.
+
+    The inverse of the precision has no gradient of its own. A step of Newton's method from it, 2 V - V P V, leaves it
+    as it is and has the right gradient: two products of matrices, in place of the way back through a factorisation.
     """
-    means, logvars = _laid_out(experts, member)
-    inverse = torch.where(member.movedim(-1, 0)[..., None], (-0.5 * logvars).exp(), 0.0).double()
-    told = (inverse.square() * means.double()).sum(0)
-    correlations = roots.double() @ roots.double().mT
-    each = (d[..., None] * d[..., None, :] * r for d, r in zip(inverse, correlations, strict=True))
-    root = torch.linalg.cholesky_ex(sum(each, torch.eye(roots.shape[-1], dtype=told.dtype, device=told.device))).L
-    mean = torch.cholesky_solve(told[..., None], root)[..., 0]
-    variance = torch.cholesky_inverse(root).diagonal(dim1=-2, dim2=-1)
+    scale = (-0.5 * experts.logvar).exp().double()
+    each = scale[..., None] * scale[..., None, :] * (roots.double() @ roots.double().mT)[:, None]
+    members = member.double().expand(*member.shape[:-2], scale.shape[1], -1)
+    told = torch.einsum("...bm,mbi->...bi", members, scale.square() * experts.mean.double())[..., None]
+    precision = torch.einsum("...bm,mbij->...bij", members, each)
+    precision = precision + torch.eye(told.shape[-2], dtype=told.dtype, device=told.device)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(precision.detach()).L)
+    mean = inverse @ told
+    mean = (2 * mean - inverse @ (precision @ mean))[..., 0]
+    variance = 2 * inverse.diagonal(dim1=-2, dim2=-1) - (inverse @ precision * inverse).sum(-1)
     return experts.like(mean.to(experts.mean), variance.log().to(experts.mean))
 
 
