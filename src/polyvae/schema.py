@@ -90,9 +90,11 @@ class PatternFile(TypedDict):
 
 
 class ViewsFile(TypedDict):
-    """views.json: what a report shows of tables (`pictures.views`). cells: by modality."""
+    """views.json: what a report shows of tables (`pictures.views`). cells: by modality. label_names: of classes, by
+    number; files of version 0.2.0 have none."""
 
     codes: list[CodeFile]
+    label_names: NotRequired[list[str]]
     cells: dict[str, list[CellFile]]
     patterns: list[PatternFile]
 

@@ -27,7 +27,8 @@ def world():
 def test_codes_are_the_principal_components_of_posterior_means(world, tmp_path):
     model, test, train = world
     assert isinstance(model, MultimodalVAE)
-    labelled = replace(test, labels=torch.arange(len(test)) % 3)
+    named = {"label_names": ["a", "b", "c"]}
+    labelled = replace(test, labels=torch.arange(len(test)) % 3, info=dict(test.info) | named)
     written = write_views(model, labelled, train, tmp_path / "views.json")
     assert files.read_object(tmp_path / "views.json", ViewsFile) == written
     with torch.no_grad():
@@ -35,6 +36,7 @@ def test_codes_are_the_principal_components_of_posterior_means(world, tmp_path):
     plane = np.array([[code["x"], code["y"]] for code in written["codes"]])
     np.testing.assert_allclose(np.abs(plane), np.abs(PCA(2).fit_transform(means)), atol=2e-4)
     assert [code["label"] for code in written["codes"]] == labelled.labels.tolist()
+    assert written.get("label_names") == named["label_names"]
 
 
 def test_cells_are_of_the_rows_and_their_own_modality_is_not_given(world, tmp_path):

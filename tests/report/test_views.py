@@ -47,6 +47,12 @@ def test_the_page_shows_codes_cells_and_patterns(store, tmp_path):
     assert {"codes", "cells", "patterns"} <= drawn
 
 
+def test_the_legend_names_classes_where_they_have_names(store, tmp_path):
+    add(store, VIEWS | {"label_names": ["T cell", "B cell", "NK cell"]})
+    page = write_report(store, tmp_path / "report").read_text()
+    assert all(name in page for name in ("T cell", "B cell", "NK cell"))
+
+
 @pytest.mark.parametrize("labels", [[None] * 30, [0] * 30, list(range(30))])
 def test_codes_of_any_classes_are_drawn(labels):
     points = [CodeFile(x=code["x"], y=code["y"], label=label) for code, label in zip(CODES, labels, strict=True)]

@@ -40,7 +40,8 @@ def write_views(
     with measuring(model, data, least=0, seed=seed) as trial:
         tables = [m for m in model.modalities if m.is_real_table] if len(model.names) > 1 else []
         cells = {m.name: found for m in tables if (found := _cells(trial, m, calibration))}
-        content = ViewsFile(codes=_codes(trial), cells=cells, patterns=_patterns(train))
+        names = list(data.info.get("label_names", ()))
+        content = ViewsFile(codes=_codes(trial), label_names=names, cells=cells, patterns=_patterns(train))
     files.write_json(path, content)
     return content
 

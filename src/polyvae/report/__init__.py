@@ -203,7 +203,8 @@ def _views(group: Group, folder: Path) -> list[list[Chart]]:
     for i, (series, of_run) in enumerate(shown):
         line = []
         if of_run["codes"]:
-            figure, alt = views.codes(of_run["codes"], series), f"Codes of {series.label} in a plane, by class"
+            figure = views.codes(of_run["codes"], series, of_run.get("label_names", ()))
+            alt = f"Codes of {series.label} in a plane, by class"
             line.append(_chart(figure, folder, f"codes-{group.name}-{i}", alt))
         for target, cells in [(name, cells) for name, cells in of_run["cells"].items() if cells][: views.MOST]:
             figure, alt = views.cells(cells, target, series), f"Cells of {target} that {series.label} filled in"

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from polyvae import escapes
 from polyvae.report.drawing import OPACITY
 from polyvae.report.runs import Series
 from polyvae.report.style import INK, MUTED, PAPER, canvas
@@ -24,13 +25,14 @@ def shown(series: Sequence[Series]) -> list[tuple[Series, ViewsFile]]:
     return [(member, views) for member, views in first if views is not None][:MOST]
 
 
-def codes(points: Sequence[CodeFile], series: Series) -> Figure:
-    """On two principal components, coloured by class: ten colours, or shades where there are more."""
+def codes(points: Sequence[CodeFile], series: Series, names: Sequence[str] = ()) -> Figure:
+    """On two principal components, coloured by class: ten colours, or shades of more. names: of classes, by number."""
     with canvas(SIZE) as (figure, axes):
         labels = sorted({label for point in points if (label := point["label"]) is not None})
         if 1 < len(labels) <= len(CLASSES):
             for label, colour in zip(labels, CLASSES, strict=False):
-                _dots(axes, [point for point in points if point["label"] == label], colour, label=str(label))
+                name = escapes.label(names[label] if label < len(names) else str(label))
+                _dots(axes, [point for point in points if point["label"] == label], colour, label=name)
             figure.legend(loc="outside right upper", title="class", handletextpad=0.1)
         elif labels:
             x, y = _xy(points)
