@@ -6,9 +6,9 @@ One row per kind of run (runs that differ in seed and beta alone): the settings 
 seconds, and of how many runs.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
-from statistics import median
+from statistics import median, mode
 
 from polyvae import RunStore, files
 from polyvae.runs.record import Record
@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results"
 
 def table(records: list[Record]) -> dict:
     """The content of measured.json: the runs of the kind of machine that made the most of them, which it names."""
-    ((machine, _),) = Counter(map(machine_of, records)).most_common(1)
+    machine = mode(map(machine_of, records))
     runs = defaultdict(list)
     for record in records:
         if machine_of(record) == machine:

@@ -85,7 +85,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             if double := [name for place, name in enumerate(names) if name in names[:place]]:
                 raise InputError(f"{path} holds {double[0]!r} twice; keep one")
             unpacking = shlex.join(["python", "-m", "zipfile", "-e", str(path), str(path.with_suffix(""))])
-            fix = f"unpack it into a folder, from which rows are read by batch: {unpacking}"
+            fix = f"unpack it into an empty folder, from which rows are read by batch: {unpacking}"
             check_memory(path, sum(member.file_size for member in members), fix)
             return {name: _member(path, archive, m, name) for name, m in zip(names, members, strict=True)}
 

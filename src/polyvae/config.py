@@ -175,8 +175,8 @@ class RunConfig(DataOptions):
     """Stop after this many epochs without gain on validation rows. Default: train for all epochs, or what suits your
     own data."""
     average_epochs: Count | None = None
-    """Score and keep on validation rows not the weights of an epoch, but their running average over about as many.
-    Default: 1, the weights themselves, or what suits your own data."""
+    """Keep a running average of the weights over about this many epochs; validation rows score the average. Default: no
+    average, or what suits your own data."""
     best_by: Literal["loss", "imputation"] | None = None
     """How the best weights are chosen on validation rows: by the loss, or by imputation, the error of tables that are
     filled in from all others. Default: loss; for your own tables imputation."""

@@ -53,7 +53,8 @@ def dense(experts: Law, member: Tensor, roots: Tensor) -> Law:
     Normal law the mean and the variances are kept. The linear algebra is in double precision.
 
     The inverse of the precision has no gradient of its own. A step of Newton's method from it, 2 V - V P V, leaves it
-    as it is and has the right gradient: two products of matrices, in place of the way back through a factorisation.
+    as it is and has the right first derivative: two products of matrices, in place of the way back through a
+    factorisation. All experts have to be finite, members or not (`gaussian.bounded`).
     """
     scale = (-0.5 * experts.logvar).exp().double()
     each = scale[..., None] * scale[..., None, :] * (roots.double() @ roots.double().mT)[:, None]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import compress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -22,8 +22,9 @@ class Imputed(NamedTuple):
     """One modality in the units of the data, each (batch, *shape).
 
     mean: observed values where present, else (and for single missing ones) the mean of the likelihood's mean over draws
-    of z and their mirror images about the posterior's mean. sd: of draws from the likelihoods. low, high: their 80 %
-    interval (`intervals.interval`), as wide as a calibration says; sd is 0 and low = high = mean where observed.
+    of z and their mirror images about the mean of the law that each is of: exact for a Normal one and a linear decoder.
+    sd: of draws from the likelihoods. low, high: their 80 % interval (`intervals.interval`), as wide as a calibration
+    says; sd is 0 and low = high = mean where observed.
     """
 
     mean: Tensor
@@ -70,10 +71,10 @@ def impute(
         pairs = [opposites(start, batch.present.device) for start in torch.randint(2**62, (draws,)).tolist()]
         likelihoods = [model.decode(at_level(model, codes(noise), level)) for noise, _ in pairs]
         sampled = [{name: law.sample() for name, law in drawn.items()} for drawn in likelihoods]
-        mirrored = dict.fromkeys(wanted, torch.zeros((), device=batch.present.device))
-        for _, noise in pairs:  # which have no part in intervals: these are of independent draws
+        mirrored: dict[str, Any] = {}  # which have no part in intervals: these are of independent draws
+        for _, noise in pairs:
             for name, law in model.decode(at_level(model, codes(noise), level)).items():
-                mirrored[name] = mirrored[name] + law.mean / draws
+                mirrored[name] = mirrored.get(name, 0.0) + law.mean / draws
     result: dict[str, Imputed | ImputedText] = {}
     for index, modality in enumerate(model.modalities):
         name = modality.name

@@ -55,7 +55,7 @@ Noise = Generator | RowNoise | ShareNoise | Mirrored | None
 
 
 def opposites(start: int, device: torch.device) -> tuple[Generator, Mirrored]:
-    """Two sources of the same numbers, Normal ones of opposite signs. start: of both; no seed of the user's.
+    """Two sources of the same numbers, Normal ones of opposite signs. start: the seed of both.
 
     Where a draw is linear in them, the mean of the two is that of all draws (antithetic variates, Hammersley and Morton
     1956).

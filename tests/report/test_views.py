@@ -53,7 +53,7 @@ def test_the_legend_names_classes_where_they_have_names(store, tmp_path):
     assert all(name in page for name in ("T cell", "B cell", "NK cell"))
 
 
-@pytest.mark.parametrize("labels", [[None] * 30, [0] * 30, list(range(30))])
+@pytest.mark.parametrize("labels", [[None] * 30, [0] * 30, list(range(30)), [-1, 1] * 15])
 def test_codes_of_any_classes_are_drawn(labels):
     points = [CodeFile(x=code["x"], y=code["y"], label=label) for code, label in zip(CODES, labels, strict=True)]
     figure = codes(points, Series("MoPoE-VAE", Look("MoPoE-VAE", "#009e73", "D"), "mopoe", (), None))

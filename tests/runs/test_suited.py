@@ -54,6 +54,8 @@ def test_sizes_grow_with_the_rows(rows):
     assert 0.1 <= found["validation_fraction"] <= 0.25
     averaged = {200: (10, 50), 160: (8, 40), 51: (2, 12), 20: (None, 5)}  # epochs -> epochs of the average, patience
     assert (found.get("average_epochs"), found["patience"]) == averaged[found["epochs"]]
+    assert suited(OPEN.with_(average_epochs=1), rows, TABLES, {})["patience"] == max(5, found["epochs"] // 8)
+    assert not {"patience", "average_epochs"} & set(suited(OPEN.with_(validation_fraction=0.0), rows, TABLES, {}))
 
 
 @pytest.fixture(scope="module")

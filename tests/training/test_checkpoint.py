@@ -9,7 +9,7 @@ from polyvae import InputError, RunError, files
 from polyvae.training import checkpoint
 from support.training import CONFIG, trained
 
-NOTHING = checkpoint.Others({}, {})
+NOTHING = checkpoint.Kept({}, {})
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def _given(trial: Trial[Model], target: str) -> Subset:
 def _laws(
     trial: Trial[Model], given: Subset, target: str, ids: tuple[int, ...], batch: Batch, draws: int
 ) -> Iterator[tuple[Distribution, Distribution]]:
-    """The likelihood of the target at every draw of a code, and at its mirror image about the posterior's mean."""
+    """The likelihood of the target at every draw of a code, and at its mirror image about the mean of its law."""
     codes = code_draws(trial.model, batch, given, (target,))
     for draw in range(draws):
         noises = (trial.noise(f"imputation/{draw}", ids, spread) for spread in (1.0, -1.0))

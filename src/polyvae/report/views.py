@@ -31,7 +31,7 @@ def codes(points: Sequence[CodeFile], series: Series, names: Sequence[str] = ())
         labels = sorted({label for point in points if (label := point["label"]) is not None})
         if 1 < len(labels) <= len(CLASSES):
             for label, colour in zip(labels, CLASSES, strict=False):
-                name = escapes.label(names[label] if label < len(names) else str(label))
+                name = escapes.label(names[label] if 0 <= label < len(names) else str(label))
                 _dots(axes, [point for point in points if point["label"] == label], colour, label=name)
             figure.legend(loc="outside right upper", title="class", handletextpad=0.1)
         elif labels:

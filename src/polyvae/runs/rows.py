@@ -180,8 +180,8 @@ def with_validation(
 ) -> tuple[MultimodalDataset, MultimodalDataset | None]:
     """(training rows, validation rows if the config asks for some). is_own: the user's data, a tenth by default."""
     fraction = config.validation_fraction if config.validation_fraction is not None else 0.1 * is_own
-    for name in ("patience", "average_epochs"):
-        if getattr(config, name) is not None and not fraction:
+    for name, is_asked in (("patience", config.patience), ("average_epochs", (config.average_epochs or 1) > 1)):
+        if is_asked and not fraction:
             raise InputError(f"{flag(name)} needs validation data; set --validation-fraction above 0")
     if not fraction:
         return train, None

@@ -29,8 +29,8 @@ def suited(
     - validation_fraction: 40 rows, which the intervals need, too; from a tenth to a quarter.
     - method, network: for tables those that start as factor analysis given any subset.
     - best_by: imputation, for tables beside another modality. A bound is mostly of what the large tables hold.
-    - average_epochs: a twentieth of the epochs, for several tables. What single epochs fill in differs by more than
-      few validation rows can tell. Of fewer than 40 epochs there is no average.
+    - average_epochs: a twentieth of the epochs where there are several tables. What single epochs fill in differs by
+      more than few validation rows can tell. Of fewer than 40 epochs there is no average.
     """
     if config.dataset != OWN:
         return {}
@@ -40,7 +40,7 @@ def suited(
     is_tables, several = len(tables) == len(modalities), len(modalities) > 1
     batch = config.batch_size or min(max(2 ** round(math.log2(rows / 20)), 16), 256)
     epochs = config.epochs or min(max(STEPS * batch // rows, 20), 200)
-    averaged = epochs // 20 if is_tables and several else 1
+    averaged = config.average_epochs or (epochs // 20 if is_tables and several else 1)
     is_dense = is_tables and 1 < len(modalities) <= MOST_VIEWS and config.posterior in ("auto", "normal")
     networks = [f"{name}={NETWORK}" for name in tables if name not in described]
     found = {
@@ -56,6 +56,8 @@ def suited(
     }
     if averaged > 1:
         found["average_epochs"] = averaged
+    if config.validation_fraction == 0:
+        found = {name: value for name, value in found.items() if name not in ("patience", "average_epochs")}
     return {name: value for name, value in found.items() if getattr(config, name) in (None, "auto")}
 
 
@@ -78,13 +80,14 @@ def said(
             f"method {config.method}: with all of {', '.join(map(flag, Sizes._fields))} given, the data choose nothing"
         )
     stops = f", stops after {config.patience} without gain" if config.patience is not None else ""
+    averages = f", weights averaged over {config.average_epochs}" if (config.average_epochs or 1) > 1 else ""
     codes, numbers = config.sizes.latent_dim, tried.get("latent_dim")
     reason = f" (of 1 to {max(numbers)}, by cross-validation)" if numbers else ""
     parts = {
         "method": config.method,
         "latent_dim": f"{codes} latent dimension{'s' * (codes > 1)}{reason}",
         "batch_size": f"batch {config.sizes.batch_size}",
-        "epochs": f"at most {config.sizes.epochs} epochs{stops}",
+        "epochs": f"at most {config.sizes.epochs} epochs{stops}{averages}",
     }
     uses = ", ".join(f"{count:,} to {use}" for use, count in rows.items() if count)
     return f"{sum(rows.values()):,} rows: {uses}; {', '.join(text for name, text in parts.items() if name in found)}"

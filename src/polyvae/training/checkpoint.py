@@ -62,14 +62,14 @@ class Progress:
     eager: str = ""
 
 
-class Others(NamedTuple):
-    """Weights beside those that are trained: the best so far, and their running average; {} for none."""
+class Kept(NamedTuple):
+    """Weights beside those that are trained: the best so far, and the running average of all; {} for none."""
 
     best: dict[str, Tensor]
     average: dict[str, Tensor]
 
 
-def save(path: Path, progress: Progress, model: nn.Module, optimiser: Optimizer | None, others: Others) -> None:
+def save(path: Path, progress: Progress, model: nn.Module, optimiser: Optimizer | None, kept: Kept) -> None:
     """Writes the checkpoint atomically; between stages there is no optimiser.
 
     Raises RunError, keeping the previous checkpoint, if a weight is not finite.
@@ -78,7 +78,7 @@ def save(path: Path, progress: Progress, model: nn.Module, optimiser: Optimizer 
     if bad := [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]:
         raise RunError(f"weight {bad[0]} is not finite at step {progress.step}; the last good checkpoint is kept")
     tensors = {f"model.{name}": value for name, value in weights.items()}
-    for part, values in others._asdict().items():
+    for part, values in kept._asdict().items():
         tensors |= {f"{part}.{name}": value for name, value in values.items()}
     for index, state in ({} if optimiser is None else optimiser.state_dict()["state"]).items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
@@ -93,7 +93,7 @@ def place(path: Path) -> Progress:
     return _progress(meta)
 
 
-def load(path: Path, model: nn.Module) -> tuple[Progress, Others, dict[int, dict[str, Tensor]]]:
+def load(path: Path, model: nn.Module) -> tuple[Progress, Kept, dict[int, dict[str, Tensor]]]:
     """Restores the model's weights; returns the place in the run, its other weights and the optimiser's state.
 
     Raises InputError when the file is damaged or belongs to another model.
@@ -117,7 +117,7 @@ def load(path: Path, model: nn.Module) -> tuple[Progress, Others, dict[int, dict
     for name, value in parts["optimiser"].items():
         index, _, key = name.partition(".")
         states.setdefault(int(index), {})[key] = value
-    return _progress(meta), Others(parts["best"], parts["average"]), states
+    return _progress(meta), Kept(parts["best"], parts["average"]), states
 
 
 def _progress(meta: Mapping[str, Any]) -> Progress:

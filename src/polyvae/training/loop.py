@@ -22,7 +22,7 @@ from polyvae.modality import Batch
 from polyvae.noise import Noise, derive_seed
 from polyvae.schema import HistoryLine
 from polyvae.training import checkpoint, parallel
-from polyvae.training.checkpoint import Others, Progress
+from polyvae.training.checkpoint import Kept, Progress
 from polyvae.training.graph import Replayed
 
 CHECKPOINT_SECONDS = 30.0
@@ -122,9 +122,9 @@ class _Loop:
         self.per_epoch = batches_in(len(first), self.config.sizes.batch_size)
         self.total = self.per_epoch * sum(stage.epochs for stage in self.stages)
         self.file = self.folder / "checkpoint" / "state.safetensors"
-        self.at, self.others, self.states = Progress(), Others({}, {}), {}
+        self.at, self.kept, self.states = Progress(), Kept({}, {}), {}
         if self.file.is_file():
-            self.at, self.others, self.states = checkpoint.load(self.file, self.model)
+            self.at, self.kept, self.states = checkpoint.load(self.file, self.model)
         self.history = _kept_history(self.folder / "history.jsonl", self.at)
         self.checkpoint_seconds *= 1 if waiting.is_free(self.device) else FAR
         self.saved_at = time.monotonic()
@@ -145,8 +145,8 @@ class _Loop:
             self.model.zero_grad()
         if self.stream is not None:
             torch.cuda.current_stream(self.device).wait_stream(self.stream)
-        if self.others.best and self.team.leads:
-            files.write_tensors(self.folder / "model_best.safetensors", self.others.best)
+        if self.kept.best and self.team.leads:
+            files.write_tensors(self.folder / "model_best.safetensors", self.kept.best)
         return self.at
 
     def _stages(self) -> Generated[None]:
@@ -159,7 +159,7 @@ class _Loop:
                     self.optimiser = _adam(stage.parameters, self.states)
                     if self.validation is not None and self.at.epoch == self.at.batch == 0:
                         average = self._weights() if self.config.average_epochs else {}
-                        self.others = self.others._replace(average=average)
+                        self.kept = self.kept._replace(average=average)
                         self._validate(stage, self.validation, -1)
                 self.data = None  # what is captured belongs to a stage
                 with _alone(self.model, stage.parameters):
@@ -167,7 +167,7 @@ class _Loop:
                         yield from self._epoch(stage)
                 self.at.stage, self.at.epoch, self.states = self.at.stage + 1, 0, {}
                 if self.at.stage < len(self.stages):  # another loss: what was best cannot be compared with it
-                    self.at.best_loss, self.at.best_epoch, self.others = None, -1, Others({}, {})
+                    self.at.best_loss, self.at.best_epoch, self.kept = None, -1, Kept({}, {})
                 with self.on_stream():
                     self._save(None)
 
@@ -257,20 +257,23 @@ class _Loop:
 
     @contextmanager
     def _averaged(self) -> Generated[None]:
-        """Inside, the model has the average of its weights, if one is asked for: this epoch's have joined it."""
+        """Inside, the model has the average of its weights, if one is asked for: this epoch's have joined it.
+
+        It is the plain mean of the weights so far, the first ones included, until it is one over as many as asked for.
+        """
         if self.config.average_epochs is None:
             yield
             return
-        own = self._weights()
-        for name, mean in self.others.average.items():
+        own, share = self._weights(), max(1 / self.config.average_epochs, 1 / (self.at.epoch + 2))
+        for name, mean in self.kept.average.items():
             if mean.is_floating_point():
-                mean.lerp_(own[name], 1 / self.config.average_epochs)
+                mean.lerp_(own[name], share)
             else:
                 mean.copy_(own[name])
-        self.model.load_state_dict(self.others.average)
+        self.model.load_state_dict(self.kept.average)
         try:
             yield
-        finally:  # a run that is stopped here goes on from its own weights
+        finally:  # training goes on from its own weights
             self.model.load_state_dict(own)
 
     def _weights(self) -> dict[str, Tensor]:
@@ -293,7 +296,7 @@ class _Loop:
         least = entry.get("error", entry["loss"])
         if math.isfinite(least) and (self.at.best_loss is None or least < self.at.best_loss):
             self.at.best_loss, self.at.best_epoch = least, epoch
-            self.others = self.others._replace(best=self._weights())
+            self.kept = self.kept._replace(best=self._weights())
         return entry
 
     def _bound(self, stage: TrainingStage, batch: Batch, generator: Noise) -> Any:
@@ -312,7 +315,7 @@ class _Loop:
 
     def _save(self, optimiser: Adam | None) -> None:
         if self.team.leads:
-            checkpoint.save(self.file, self.at, self.model, optimiser, self.others)
+            checkpoint.save(self.file, self.at, self.model, optimiser, self.kept)
         self.saved_at = time.monotonic()
 
     def _diagnosis(self, step: int, values: Sequence[float]) -> str:

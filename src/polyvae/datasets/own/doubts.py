@@ -78,7 +78,7 @@ def spread_of(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     What `numpy.nanmedian` and `numpy.nanquantile` find, from one sort of each feature.
     """
-    ordered = np.sort(table.T)  # NaN comes last
+    ordered = np.sort(table.T.astype(float))  # NaN comes last
     features, last = np.arange(len(ordered)), np.maximum((~np.isnan(ordered)).sum(1) - 1, 0)
     median = (ordered[features, last // 2] + ordered[features, (last + 1) // 2]) / 2
     spread = np.zeros(len(ordered))

@@ -54,13 +54,9 @@ def elsewhere() -> list[RunConfig]:
     unimodal VAE of m0 and of MVTCAE on PolyMNIST, as for `translated_solved` at preset `cpu`. 8 runs.
     """
     runs = translated_solved("cpu")
-    ours, alone, joint = (
-        runs[0].with_(metrics=f"{METRICS},code_probe"),
-        *(
-            next(run for run in runs if run.method == method and run.only in (None, MODALITIES[0]))
-            for method in ("unimodal", "mopoe")
-        ),
-    )
+    ours = runs[0].with_(metrics=f"{METRICS},code_probe")
+    alone = next(run for run in runs if run.only == MODALITIES[0])
+    joint = next(run for run in runs if run.method == "mopoe")
     plain, half = {"dataset": POLYMNIST, "scale": None}, {"scale": 0.5}
     first, *others = [ours.with_(seed=seed, **place) for seed in SEEDS for place in (plain, half)]
     return [first, alone.with_(**plain), joint.with_(method="mvtcae", **plain), *others]
