@@ -10,7 +10,7 @@ from polyvae.modality import Modality
 NETWORK, METHOD = "linear_mlp", "mopoe_dense"
 MOST_VIEWS = 10  # of the method, whose S lists all subsets
 STEPS = 4000
-CODES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+CODES = (8, 12, 16, 24, 32, 48, 64, 96, 128)  # with fewer, a linear model may do well where a trained one cannot
 
 
 def suited(
@@ -62,8 +62,8 @@ def suited(
 
 
 def numbers_of_codes(rows: int, modalities: Sequence[Modality], usual: int) -> list[int]:
-    """Those to try: to 128, one for 4 rows, or as many as there are features; the usual one among them."""
-    most = max(min(rows // 4, CODES[-1], _features(modalities)), 1)
+    """Those to try: from 8 to 128, one for 4 rows, or as many as there are features; and the usual one, if it is less."""
+    most = max(min(rows // 4, CODES[-1], _features(modalities)), usual)
     return sorted({*(codes for codes in CODES if codes < most), most, usual})
 
 
@@ -82,7 +82,7 @@ def said(
     stops = f", stops after {config.patience} without gain" if config.patience is not None else ""
     averages = f", weights averaged over {config.average_epochs}" if (config.average_epochs or 1) > 1 else ""
     codes, numbers = config.sizes.latent_dim, tried.get("latent_dim")
-    reason = f" (of 1 to {max(numbers)}, by cross-validation)" if numbers else ""
+    reason = f" (of {min(numbers)} to {max(numbers)}, by cross-validation)" if numbers else ""
     parts = {
         "method": config.method,
         "latent_dim": f"{codes} latent dimension{'s' * (codes > 1)}{reason}",
