@@ -62,7 +62,7 @@ def suited(
 
 
 def numbers_of_codes(rows: int, modalities: Sequence[Modality], usual: int) -> list[int]:
-    """Those to try: from 8 to 128, one for 4 rows, or as many as there are features; and the usual one, if it is less."""
+    """Those to try: from 8 to 128, one for 4 rows, or as many as there are features; the usual one if that is less."""
     most = max(min(rows // 4, CODES[-1], _features(modalities)), usual)
     return sorted({*(codes for codes in CODES if codes < most), most, usual})
 
