@@ -26,8 +26,14 @@ def store(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
 
-@pytest.mark.parametrize("method", ["mvae", "mmvae", "mopoe", "mvae_plus"])
-@pytest.mark.parametrize("beta", [1.0, 0.2])
+FAST = {("mopoe", 1.0), ("mvae", 0.2), ("mmvae", 0.2)}
+TRAINED = [(method, beta) for beta in (1.0, 0.2) for method in ("mvae", "mmvae", "mopoe", "mvae_plus")]
+
+
+@pytest.mark.parametrize(
+    ("method", "beta"),
+    [pytest.param(*run, marks=() if run in FAST else pytest.mark.slow) for run in TRAINED],
+)
 def test_trained_runs_respect_every_line(store, method, beta):
     result = pv.run(QUICK.with_(method=method, beta=beta), store)
     found = pv.audit(result)

@@ -19,6 +19,7 @@ def arrays_of(law, rows, seed):
     return {name: values.astype(float) for name, values in law.draw(rows, np.random.default_rng([seed, 1])).items()}
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_on_100_certified_cases():
     covered = {"delta": 0, "lower": 0, "upper": 0}
     for case in range(100):

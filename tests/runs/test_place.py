@@ -61,6 +61,7 @@ def test_the_command_that_fit_prior_advises_works_as_printed(trained, capsys):
     assert "prior/gmm/bound/loss" in Record.read(trained / "record.json").metrics
 
 
+@pytest.mark.slow
 def test_the_command_that_a_missing_prior_advises_works_as_printed(trained, capsys):
     with pytest.raises(SystemExit):
         main(["generate", trained.name, "--store", "my store", "--prior", "flow"])
