@@ -81,7 +81,7 @@ def test_dense_experts_are_multiplied_as_matrices():
 
 
 def test_gradients_of_dense_experts_are_those_of_finite_differences():
-    """The inverse has no gradient of its own; Newton's step gives it one."""
+    """The inverse has no gradient of its own; terms that are 0 give it one."""
     experts, generator = experts_of(), torch.Generator().manual_seed(3)
     roots = torch.randn(COUNT, LATENT, LATENT, generator=generator, dtype=torch.float64)
     inputs = [value.clone().requires_grad_() for value in (*experts, roots)]

@@ -52,9 +52,9 @@ def dense(experts: Law, member: Tensor, roots: Tensor) -> Law:
     expert, and with the right R and linear experts the exact posterior of factor analysis given any subset. Of this
     Normal law the mean and the variances are kept. The linear algebra is in double precision.
 
-    The inverse of the precision has no gradient of its own. A step of Newton's method from it, 2 V - V P V, leaves it
-    as it is and has the right first derivative: two products of matrices, in place of the way back through a
-    factorisation. All experts have to be finite, members or not (`gaussian.bounded`).
+    The inverse V of the precision P has no gradient of its own. Terms that are 0 give it the first derivative,
+    -V dP V: two products of matrices, in place of the way back through a factorisation. All experts have to be finite,
+    members or not (`gaussian.bounded`).
     """
     scale = (-0.5 * experts.logvar).exp().double()
     each = scale[..., None] * scale[..., None, :] * (roots.double() @ roots.double().mT)[:, None]
@@ -63,10 +63,10 @@ def dense(experts: Law, member: Tensor, roots: Tensor) -> Law:
     precision = torch.einsum("...bm,mbij->...bij", members, each)
     precision = precision + torch.eye(told.shape[-2], dtype=told.dtype, device=told.device)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(precision.detach()).L)
-    mean = inverse @ told
-    mean = (2 * mean - inverse @ (precision @ mean))[..., 0]
-    variance = 2 * inverse.diagonal(dim1=-2, dim2=-1) - (inverse @ precision * inverse).sum(-1)
-    return experts.like(mean.to(experts.mean), variance.log().to(experts.mean))
+    mean, variance = inverse @ told, inverse.diagonal(dim1=-2, dim2=-1)
+    mean = mean - _change(inverse @ (precision @ mean.detach()))
+    variance = variance - _change((inverse @ precision * inverse).sum(-1))
+    return experts.like(mean[..., 0].to(experts.mean), variance.log().to(experts.mean))
 
 
 def weighted(experts: Law, member: Tensor, logits: Tensor) -> Law:
@@ -125,6 +125,11 @@ def hellinger(experts: Law, member: Tensor) -> Law:
     mean = (weights * components.mean).sum(0)
     variance = (weights * (components.logvar.exp() + (components.mean - mean).square())).sum(0)
     return experts.like(mean, variance.log())
+
+
+def _change(values: Tensor) -> Tensor:
+    """0 with the gradient of `values`."""
+    return values - values.detach()
 
 
 def _laid_out(experts: Law, member: Tensor) -> tuple[Tensor, Tensor]:

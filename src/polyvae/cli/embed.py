@@ -33,7 +33,7 @@ def embed(model: ModelFlags, *, data: str | None = None, given: str | None = Non
         data: The rows, as `run` takes them. Default: the run's test rows.
         given: Comma-separated modalities that rows are known by. Default: all that a row has.
         out: File or folder to write. Default: codes.parquet, or codes and the ending of the data where they are .h5ad
-            or .h5mu.
+            or .h5mu. A folder must hold no other .npy files.
     """
     vae = joint(model.load(out=out))
     names = list(vae.names) if given is None else listed(given)

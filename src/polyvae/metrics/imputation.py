@@ -43,9 +43,9 @@ def imputation(
     The predictive law of a row is the mixture of the likelihoods at `draws` posterior draws. rmse: of its mean, to
     which the mirror images of the draws count, too, per feature, rows counting alike however many values they lack, in
     model units: standard deviations of the training rows where the table is standardised, else those of the data, such
-    as counts. nll: in nats per feature. coverage: share
-    of values inside the 80 % interval that `impute` gives with as many draws and the same `calibration`, .8 if it is
-    right (Normal and Laplace). coverage_se: its standard error over rows (`standard_error`).
+    as counts. nll: in nats per feature. coverage: share of values inside the 80 % interval that `impute` gives with as
+    many draws and the same `calibration`, .8 if it is right (Normal and Laplace). coverage_se: its standard error over
+    rows (`standard_error`).
     imputation/<baseline>/<target>/rmse: of the mean of the training rows and of what else `baselines` has, on the same
     rows given the same. gain, gain_se: the share of this error that the model saves, and its standard error over rows,
     which are the same for both (`gain`). validation: the error on held-out rows, by which to choose a baseline before

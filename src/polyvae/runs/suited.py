@@ -48,16 +48,15 @@ def suited(
         "latent_dim": max(min(rows // 16, 64, _features(modalities)), 2) if is_tables else RELEASED["latent_dim"],
         "batch_size": batch,
         "epochs": epochs,
-        "patience": max(5, epochs // (4 if averaged > 1 else 8)),
         "learning_rate": 1e-3 if is_tables else RELEASED["learning_rate"],
         "validation_fraction": round(min(max(0.1, 40 / rows), 0.25), 3),
         "network": ",".join(networks) or "auto",
         "best_by": "imputation" if several and any(m.is_real_table for m in modalities) else "loss",
     }
-    if averaged > 1:
+    if config.validation_fraction != 0:
+        found["patience"] = max(5, epochs // (4 if averaged > 1 else 8))
+    if config.validation_fraction != 0 and averaged > 1:
         found["average_epochs"] = averaged
-    if config.validation_fraction == 0:
-        found = {name: value for name, value in found.items() if name not in ("patience", "average_epochs")}
     return {name: value for name, value in found.items() if getattr(config, name) in (None, "auto")}
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polyvae.archives import check_memory
+from polyvae.archives import FIX, check_memory
 from polyvae.datasets.own.missing import AS_TEXT
 from polyvae.datasets.own.readers.content import ID, Sheet, View
 from polyvae.datasets.own.readers.pictures import read_pictures
@@ -218,8 +218,8 @@ def _frame(path: Path) -> "pl.DataFrame | Scanned":
     try:
         if suffix not in SEPARATORS and (scanned := Scanned(path)).is_large:
             return scanned
-        fix = [_as_parquet(path, SEPARATORS[suffix])] if suffix in SEPARATORS else []
-        check_memory(path, path.stat().st_size, *fix)  # pictures in Parquet, too
+        fix = _as_parquet(path, SEPARATORS[suffix]) if suffix in SEPARATORS else FIX
+        check_memory(path, path.stat().st_size, fix)  # pictures in Parquet, too
         if suffix not in SEPARATORS:
             return pl.read_parquet(path)
         with path.open("rb") as file:
