@@ -66,11 +66,16 @@ class HistoryLine(Means):
 
 
 class CodeFile(TypedDict):
-    """A code in the plane of its principal components, and the class of its row."""
+    """A code on its principal components, the class of its row, and the level of its covariate.
+
+    x, y: the first two components. further: the next ones, at most 14; files of version 0.2.0 have none.
+    """
 
     x: float
     y: float
+    further: NotRequired[list[float]]
     label: int | None
+    level: NotRequired[int]
 
 
 class CellFile(TypedDict):
@@ -91,10 +96,12 @@ class PatternFile(TypedDict):
 
 class ViewsFile(TypedDict):
     """views.json: what a report shows of tables (`pictures.views`). cells: by modality. label_names: of classes, by
-    number; files of version 0.2.0 have none."""
+    number; files of version 0.2.0 have none. covariate: its name, with the names of its levels."""
 
     codes: list[CodeFile]
     label_names: NotRequired[list[str]]
+    covariate: NotRequired[str]
+    levels: NotRequired[list[str]]
     cells: dict[str, list[CellFile]]
     patterns: list[PatternFile]
 

@@ -33,10 +33,24 @@ def test_codes_are_the_principal_components_of_posterior_means(world, tmp_path):
     assert files.read_object(tmp_path / "views.json", ViewsFile) == written
     with torch.no_grad():
         means = model.embed(test.batch(slice(None))).double().numpy()
-    plane = np.array([[code["x"], code["y"]] for code in written["codes"]])
-    np.testing.assert_allclose(np.abs(plane), np.abs(PCA(2).fit_transform(means)), atol=2e-4)
+    components = np.array([[code["x"], code["y"], *code["further"]] for code in written["codes"]])
+    np.testing.assert_allclose(np.abs(components), np.abs(PCA(3).fit_transform(means)), atol=2e-4)
     assert [code["label"] for code in written["codes"]] == labelled.labels.tolist()
     assert written.get("label_names") == named["label_names"]
+
+
+def test_codes_name_the_level_of_their_covariate(tmp_path):
+    rng = np.random.default_rng(0)
+    table = {
+        "a": rng.normal(size=(90, 3)),
+        "b": rng.normal(size=(90, 2)),
+        "site": np.array(["Oslo", "Rome", "Kyiv"] * 30),
+    }
+    train, test = (pv.datasets.load("arrays", data=table, split=split, covariate="site") for split in ("train", "test"))
+    result = pv.run(RunConfig(dataset="arrays", epochs=1, metrics="none"), tmp_path, data=train, test=test)
+    views = files.read_object(result.folder / "views.json", ViewsFile)
+    assert (views["covariate"], views["levels"]) == ("site", ["Kyiv", "Oslo", "Rome"])
+    assert [views["levels"][code["level"]] for code in views["codes"]] == table["site"][test.ids].tolist()
 
 
 def test_cells_are_of_the_rows_and_their_own_modality_is_not_given(world, tmp_path):

@@ -1,7 +1,11 @@
 """Figures of tables in the report."""
 
 import json
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
+import numpy as np
 import pytest
 
 from polyvae import InputError, RunStore
@@ -9,7 +13,7 @@ from polyvae.report import write_report
 from polyvae.report.reading import read_run
 from polyvae.report.runs import Series
 from polyvae.report.style import Look
-from polyvae.report.views import codes
+from polyvae.report.views import codes, plane
 from polyvae.runs import upkeep
 from polyvae.schema import CodeFile
 from support.stores import add_run
@@ -55,11 +59,36 @@ def test_the_legend_names_classes_where_they_have_names(store, tmp_path):
 
 @pytest.mark.parametrize("labels", [[None] * 30, [0] * 30, list(range(30)), [-1, 1] * 15])
 def test_codes_of_any_classes_are_drawn(labels):
-    points = [CodeFile(x=code["x"], y=code["y"], label=label) for code, label in zip(CODES, labels, strict=True)]
-    figure = codes(points, Series("MoPoE-VAE", Look("MoPoE-VAE", "#009e73", "D"), "mopoe", (), None))
+    series = Series("MoPoE-VAE", Look("MoPoE-VAE", "#009e73", "D"), "mopoe", (), None)
+    figure = codes(*plane(CODES), series, labels)
     (axes,) = figure.axes
     drawn = [len(line.get_xdata()) for line in axes.lines] + [len(dots.get_offsets()) for dots in axes.collections]
     assert sum(drawn) == 30
+
+
+def test_codes_are_coloured_by_their_covariate_too(store, tmp_path):
+    levels = {"covariate": "site", "levels": ["Oslo", "Rome"]}
+    add(store, VIEWS | levels | {"codes": [code | {"level": i % 2} for i, code in enumerate(CODES)]})
+    page = write_report(store, tmp_path / "report").read_text()
+    assert all(name in page for name in ("site", "Oslo", "Rome"))
+
+
+@pytest.mark.parametrize(("count", "further", "by_umap"), [(60, 1, True), (49, 1, False), (60, 0, False)])
+def test_codes_are_placed_by_umap_where_it_is_installed_and_has_enough(count, further, by_umap, monkeypatch):
+    class UMAP:
+        def __init__(self, **settings):
+            assert settings["random_state"] == 0
+
+        def fit_transform(self, codes):
+            return -codes[:, 1:]
+
+    module = ModuleType("umap")
+    module.UMAP, module.__spec__ = UMAP, ModuleSpec("umap", None)
+    monkeypatch.setitem(sys.modules, "umap", module)
+    points = [CodeFile(x=i, y=2 * i, further=[3 * i] * further, label=None) for i in range(count)]
+    places, names = plane(points)
+    np.testing.assert_array_equal(places, [[-2 * i, -3 * i] if by_umap else [i, 2 * i] for i in range(count)])
+    assert names == (("UMAP 1", "UMAP 2") if by_umap else ("first principal component", "second"))
 
 
 @pytest.mark.parametrize("damage", [{"codes": [{"x": 1.0}]}, {"cells": {"m0": [{"truth": "a"}]}}, {"patterns": 3}])

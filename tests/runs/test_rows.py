@@ -35,6 +35,12 @@ def test_own_test_rows_are_scored_and_none_of_the_data_are_cut_off():
         make_plan(config, data, test=test.select(["m0"]))
 
 
+def test_arrays_in_place_of_a_data_set_are_told_how_to_become_one():
+    arrays = {"x": np.zeros((30, 2)), "y": np.zeros((30, 2))}
+    with pytest.raises(InputError, match=r'not dict; make them of arrays with pv.datasets.load\("arrays"'):
+        make_plan(RunConfig(dataset="arrays"), arrays)
+
+
 def test_no_split_takes_a_group_apart():
     rng = np.random.default_rng(0)
     patients = np.array([f"patient {i}" for i in rng.geometric(0.1, 200)])

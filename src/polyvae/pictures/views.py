@@ -17,7 +17,7 @@ from polyvae.models.contract import Model, has_density, is_joint
 from polyvae.noise import derive_seed
 from polyvae.schema import CellFile, CodeFile, PatternFile, ViewsFile
 
-CODES, ROWS, CELLS, PATTERNS = 500, 40, 150, 20  # at most
+CODES, COMPONENTS, ROWS, CELLS, PATTERNS = 500, 16, 40, 150, 20  # at most
 DRAWS = 20  # some models draw slowly
 
 
@@ -32,7 +32,7 @@ def write_views(
 ) -> ViewsFile:
     """Writes what is shown of the tables to a JSON file, and returns it.
 
-    codes: of up to 500 rows of `data` the mean of the posterior given what each has, on its two principal components;
+    codes: of up to 500 rows of `data` the mean of the posterior given what each has, on up to 16 principal components;
     none of a model without one. cells: of each table some cells of rows that have every modality, as `impute` fills
     them in given all others, in model units. patterns: which modalities the rows of `train` have, the most frequent
     first; none where all have all.
@@ -42,6 +42,8 @@ def write_views(
         cells = {m.name: found for m in tables if (found := _cells(trial, m, calibration))}
         names = list(data.info.get("label_names", ()))
         content = ViewsFile(codes=_codes(trial), label_names=names, cells=cells, patterns=_patterns(train))
+        if (covariate := data.covariate) is not None:
+            content |= {"covariate": covariate.name, "levels": list(covariate.levels)}
     files.write_json(path, content)
     return content
 
@@ -55,9 +57,16 @@ def _codes(trial: Trial[Model]) -> list[CodeFile]:
         return []
     means = model.posterior(batch).mean.double().cpu().numpy()
     left, scale, _ = np.linalg.svd(means - means.mean(0), full_matrices=False)
-    plane = np.pad((left * scale)[:, :2], ((0, 0), (0, max(0, 2 - len(scale)))))
+    on_components = np.pad((left * scale)[:, :COMPONENTS], ((0, 0), (0, max(0, 2 - len(scale)))))
     labels = [None] * len(rows) if batch.label is None else batch.label.tolist()
-    return [CodeFile(x=_short(x), y=_short(y), label=label) for (x, y), label in zip(plane, labels, strict=True)]
+    codes = [
+        CodeFile(x=_short(x), y=_short(y), further=[_short(value) for value in further], label=label)
+        for (x, y, *further), label in zip(on_components, labels, strict=True)
+    ]
+    if batch.level is not None:
+        for code, level in zip(codes, batch.level.argmax(1).tolist(), strict=True):
+            code["level"] = level
+    return codes
 
 
 def _cells(trial: Trial[Model], target: Modality, calibration: Calibration | None) -> list[CellFile]:

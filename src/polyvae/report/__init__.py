@@ -203,9 +203,14 @@ def _views(group: Group, folder: Path) -> list[list[Chart]]:
     for i, (series, of_run) in enumerate(shown):
         line = []
         if of_run["codes"]:
-            figure = views.codes(of_run["codes"], series, of_run.get("label_names", ()))
-            alt = f"Codes of {series.label} in a plane, by class"
-            line.append(_chart(figure, folder, f"codes-{group.name}-{i}", alt))
+            points, place = of_run["codes"], views.plane(of_run["codes"])
+            colours = [("class", [point["label"] for point in points], of_run.get("label_names", ()))]
+            if (covariate := of_run.get("covariate")) is not None:
+                colours.append((covariate, [point.get("level") for point in points], of_run.get("levels", ())))
+            for j, (by, classes, names) in enumerate(colours):
+                figure = views.codes(*place, series, classes, names, by)
+                alt = f"Codes of {series.label} in a plane, by {by}"
+                line.append(_chart(figure, folder, f"codes-{group.name}-{i}-{j}", alt))
         for target, cells in [(name, cells) for name, cells in of_run["cells"].items() if cells][: views.MOST]:
             figure, alt = views.cells(cells, target, series), f"Cells of {target} that {series.label} filled in"
             line.append(_chart(figure, folder, f"cells-{group.name}-{i}-{escapes.file_name(target)}", alt))

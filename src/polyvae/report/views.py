@@ -1,5 +1,7 @@
 """Figures of tables: codes in a plane, cells filled in against the truth, and which modalities rows lack."""
 
+import importlib.util
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,22 +27,42 @@ def shown(series: Sequence[Series]) -> list[tuple[Series, ViewsFile]]:
     return [(member, views) for member, views in first if views is not None][:MOST]
 
 
-def codes(points: Sequence[CodeFile], series: Series, names: Sequence[str] = ()) -> Figure:
-    """On two principal components, coloured by class: ten colours, or shades of more. names: of classes, by number."""
+def plane(points: Sequence[CodeFile]) -> tuple[np.ndarray, tuple[str, str]]:
+    """The place (code, 2) of each code in a plane, and what the axes are.
+
+    By UMAP (McInnes et al. 2018) at its defaults where umap-learn is installed and there are 50 codes or more of three
+    components or more; else on the first two principal components.
+    """
+    on_components = np.array([[point["x"], point["y"], *point.get("further", ())] for point in points])
+    if on_components.shape[0] < 50 or on_components.shape[1] < 3 or importlib.util.find_spec("umap") is None:
+        return on_components[:, :2], ("first principal component", "second")
+    umap = importlib.import_module("umap").UMAP(random_state=0, n_jobs=1)  # takes some seconds, as it compiles
+    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # such as of codes in separate groups
+        return umap.fit_transform(on_components), ("UMAP 1", "UMAP 2")
+
+
+def codes(
+    places: np.ndarray,
+    axes_names: tuple[str, str],
+    series: Series,
+    classes: Sequence[int | None],
+    names: Sequence[str] = (),
+    by: str = "class",
+) -> Figure:
+    """Places (code, 2), coloured by class: ten colours, or shades of more. names: of classes, by number."""
     with canvas(SIZE) as (figure, axes):
-        labels = sorted({label for point in points if (label := point["label"]) is not None})
-        if 1 < len(labels) <= len(CLASSES):
-            for label, colour in zip(labels, CLASSES, strict=False):
-                name = escapes.label(names[label] if 0 <= label < len(names) else str(label))
-                _dots(axes, [point for point in points if point["label"] == label], colour, label=name)
-            figure.legend(loc="outside right upper", title="class", handletextpad=0.1)
-        elif labels:
-            x, y = _xy(points)
-            axes.scatter(x, y, c=[point["label"] for point in points], s=9, cmap="viridis", linewidths=0)
+        known = sorted({each for each in classes if each is not None})
+        if 1 < len(known) <= len(CLASSES):
+            for each, colour in zip(known, CLASSES, strict=False):
+                name = escapes.label(names[each] if 0 <= each < len(names) else str(each))
+                _dots(axes, places[[of_row == each for of_row in classes]], colour, label=name)
+            figure.legend(loc="outside right upper", title=escapes.label(by), handletextpad=0.1)
+        elif known:
+            axes.scatter(*places.T, c=np.array(classes, float), s=9, cmap="viridis", linewidths=0)
         else:
-            _dots(axes, points, series.look.colour)
+            _dots(axes, places, series.look.colour)
         axes.set_title(f"codes of {series.label}", loc="left", fontsize=9, color=MUTED)
-        axes.set(xlabel="first principal component", ylabel="second")
+        axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
     return figure
 
 
@@ -77,9 +99,5 @@ def patterns(found: Sequence[PatternFile], modalities: Sequence[str]) -> Figure:
     return figure
 
 
-def _dots(axes: Axes, points: Sequence[CodeFile], colour: str, **named: Any) -> None:
-    axes.plot(*_xy(points), "o", color=colour, markersize=3.5, alpha=0.7, markeredgewidth=0, **named)
-
-
-def _xy(points: Sequence[CodeFile]) -> tuple[list[float], list[float]]:
-    return [point["x"] for point in points], [point["y"] for point in points]
+def _dots(axes: Axes, places: np.ndarray, colour: str, **named: Any) -> None:
+    axes.plot(*places.T, "o", color=colour, markersize=3.5, alpha=0.7, markeredgewidth=0, **named)

@@ -137,6 +137,8 @@ def make_plan(
     """
     wanted = metrics.metric_names(config.metrics, pretrained.installed())
     device = device_named(config.device)
+    for given in (data, test):
+        rows.check_is_dataset(given)
     named = {} if data is None else {"dataset": data.name}
     whole_train, whole_test = rows.load_splits(config.with_(**named), data, test)
     chosen = _suited(config, whole_train)  # before other data than "arrays" get the released settings

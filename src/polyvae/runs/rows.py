@@ -27,6 +27,15 @@ WEIGHTS = {"mmvae": {"image": str(32 / (3 * 64 * 64))}, "mmvm": {"caption": str(
 OF_FILES = ("label", "covariate", "group", "leave_out", "test_data")  # what a config says about the columns of --data
 
 
+def check_is_dataset(data: object) -> None:
+    """Raises InputError for arrays and tables, naming what makes a data set of them."""
+    if not isinstance(data, MultimodalDataset | None):
+        raise InputError(
+            f"data and test are of type MultimodalDataset, not {type(data).__name__}; make them of arrays with "
+            'pv.datasets.load("arrays", data=arrays, split="train") and split="test"'
+        )
+
+
 def load_splits(
     config: RunConfig, data: MultimodalDataset | None, test: MultimodalDataset | None = None
 ) -> tuple[MultimodalDataset, MultimodalDataset]:
