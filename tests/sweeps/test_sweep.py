@@ -66,6 +66,14 @@ def test_a_judge_and_a_critic_are_made_for_each_of_the_data_they_learn_from(
     assert len(prepared) == count
 
 
+def test_a_sweep_that_is_stopped_while_it_prepares_goes_no_further(tmp_path, monkeypatch):
+    module, prepared = sys.modules["polyvae.sweeps.sweep"], []
+    monkeypatch.setattr(module, "evaluation_of", prepared.append)
+    configs = [TINY.with_(data_seed=seed) for seed in range(3)]
+    assert sweep(configs, RunStore(tmp_path), watcher=Watcher(is_stopping=lambda: len(prepared) == 1)) == []
+    assert len(prepared) == 1
+
+
 def test_a_sweep_adds_the_metrics_that_finished_runs_lack(tmp_path):
     store, config = RunStore(tmp_path), TINY.with_(epochs=1)
     (before,) = sweep([config], store)

@@ -142,9 +142,11 @@ def work_left(plan: Plan, store: RunStore, retry_failed: bool) -> Literal["run",
 
 
 def _make_judges(plans: Sequence[Plan], watcher: Watcher) -> None:
-    """Trains the judges and critics that the plans need, once."""
+    """Trains the judges and critics that the plans need, once, until the watcher stops the sweep."""
     kinds = list({_made_for(plan): plan for plan in plans}.values())
     for done, plan in enumerate(kinds):
+        if watcher.is_stopping():
+            return
         modalities = plan.config.modalities
         watcher.on_prepare(plan.config.dataset + (f", {modalities} modalities" if modalities else ""), done, len(kinds))
         evaluation_of(plan)
