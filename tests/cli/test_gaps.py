@@ -53,7 +53,7 @@ def test_a_table_with_gaps_says_so_and_a_whole_one_is_as_before():
     )
 
 
-def test_gaps_are_trained_on_filled_in_and_scored(tmp_path):
+def test_gaps_are_trained_on_filled_in_and_scored(tmp_path, capsys):
     np.savez(tmp_path / "d.npz", x=TABLE, y=Z + 0.05 * RNG.standard_normal(Z.shape), label=LABEL)
     place = ["--data", str(tmp_path / "d.npz"), "--store", str(tmp_path / "runs")]
     main(["run", "--dataset", "arrays", *place, *SETTINGS, "--epochs", "60", "--metrics", "all"])
@@ -64,7 +64,9 @@ def test_gaps_are_trained_on_filled_in_and_scored(tmp_path):
     assert {"linear_probe/joint", "log_likelihood/joint", "bound/loss", "imputation/y/x/coverage"} <= set(
         record.metrics
     )
-    main(["impute", str(run), "--data", str(tmp_path / "d.npz"), "--out", str(tmp_path / "out.npz"), "--quiet"])
+    capsys.readouterr()
+    main(["impute", str(run), "--data", str(tmp_path / "d.npz"), "--out", str(tmp_path / "out.npz")])
+    assert f"300 rows, 0 missing modalities and {HOLES.sum()} single values filled in" in capsys.readouterr().out
     with np.load(tmp_path / "out.npz") as out:
         assert (out["x"][~HOLES] == WHOLE[~HOLES]).all()
         assert (out["x.sd"][~HOLES] == 0).all()

@@ -239,7 +239,10 @@ def impute(
     calibration = load_calibration(model.folder) if model.is_scored else None
     fill = partial(impute_batch, vae, draws=draws, calibration=calibration, level=level)
 
+    single: list[int] = []
+
     def filled_in(place: slice, block: MultimodalDataset) -> Arrays:
+        single.extend(int(gaps.sum()) for gaps in _gaps(block))
         lacking, arrays, size = _lacking(block), {}, rows_at_once(vae, draws, CHUNK)
         parts = [fill(batch) for batch in model.batches(block.rows(lacking), size, is_shown=not rows.in_files)]
         for index, modality in enumerate(vae.modalities):
@@ -259,8 +262,8 @@ def impute(
         written = writers.write(out, vae.modalities, next(made), about)
     if not model.quiet:
         absent = int((~rows.present).sum())
-        said = f"{len(rows)} rows, {absent} missing modalities filled in from {draws} draws each"
-        say(f"{' '.join(map(str, written))}: {said}")
+        filled = f"{absent:,} missing modalities" + (f" and {sum(single):,} single values" if any(single) else "")
+        say(f"{' '.join(map(str, written))}: {len(rows):,} rows, {filled} filled in from {draws} draws each")
         for line in _trust(vae.names, model.folder) if model.is_scored else ():
             say(line)
         if calibration is not None:
@@ -425,10 +428,16 @@ def _classes(model: Model, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _lacking(rows: MultimodalDataset) -> Tensor:
     """The rows that lack a modality or a single value: Int64."""
     whole = rows.present.all(1)
+    for gaps in _gaps(rows):
+        whole &= ~gaps.any(1)
+    return (~whole).nonzero().squeeze(1)
+
+
+def _gaps(rows: MultimodalDataset) -> Iterator[Tensor]:
+    """Of each modality that has gaps, the single values that rows lack: Bool (row, value)."""
     for modality, seen in zip(rows.modalities, rows.present.T, strict=True):
         if modality.has_gaps:
-            whole &= ~(seen & rows.values[modality.name].isnan().flatten(1).any(1))
-    return (~whole).nonzero().squeeze(1)
+            yield seen[:, None] & rows.values[modality.name].isnan().flatten(1)
 
 
 def _imputed(
