@@ -449,6 +449,16 @@ def test_the_middle_of_a_picture_is_kept():
     assert (read_parts(pictured({"a.png": image, "b.png": image}, "size = 10")).values["photo"] == 200).all()
 
 
+@pytest.mark.parametrize("comma", [".", ","])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_semicolons_are_read_with_decimal_points_or_commas(comma, end):
+    lines = ["id;x.a;x.b", "r1;1.5;2", "r2;-3;.25", "r3;;1e-3"]
+    Path("d.csv").write_text(end.join(line if i == 0 else line.replace(".", comma) for i, line in enumerate(lines)))
+    parts = read_parts("d.csv")
+    np.testing.assert_array_equal(parts.values["x"], [[1.5, 2], [-3, 0.25], [np.nan, 1e-3]])
+    assert parts.ids.tolist() == ["r1", "r2", "r3"]
+
+
 # Refusals
 
 
@@ -469,7 +479,7 @@ REFUSALS = [
     (lambda: csv("id,a\n1,2\n7,3\n7,4\n"), r"d.csv, column 'id': 7 is in line 3 and line 4; give each row"),
     (lambda: csv("id,a\n1,2\n,3\n"), r"d.csv, column 'id', line 3: no id"),
     (lambda: csv("a,b,a\n1,2,3\n"), r"d.csv has two columns 'a'"),
-    (lambda: csv("a;b\n1;2\n"), r"one column, whose name holds ';'; save it as columns separated by commas"),
+    (lambda: csv("a\tb\n1\t2\n"), r"one column, whose name holds '\\t'; save it as columns separated by commas"),
     (lambda: csv("a,b\n1,2\n1,2,3\n"), r"d.csv is no readable table"),
     (lambda: csv("a,b\n"), r"d.csv holds no rows"),
     (lambda: csv("id\n1\n2\n"), r"no modality"),

@@ -5,6 +5,7 @@ of `rna`; a column without a dot is a modality by itself. In several files, each
 quantities, words are classes or text. What is empty or reads NA, NaN or null is missing.
 """
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 MISSING = ("", "NA", "N/A", *AS_TEXT)
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
+DECIMAL_COMMA = re.compile(rb"[;\n]-?\d*,\d+[;\r\n]")
 FORMATS = (*SEPARATORS, ".parquet")
 FEW = 2  # columns beside some that tell of the rows; they may do so, too
 ALONE = 20  # columns without a prefix; more are the features of one modality whose name was not said
@@ -218,32 +220,38 @@ def _frame(path: Path) -> "pl.DataFrame | Scanned":
     try:
         if suffix not in SEPARATORS and (scanned := Scanned(path)).is_large:
             return scanned
-        fix = _as_parquet(path, SEPARATORS[suffix]) if suffix in SEPARATORS else FIX
+        dialect = _dialect(path, suffix) if suffix in SEPARATORS else {}
+        fix = _as_parquet(path, dialect) if suffix in SEPARATORS else FIX
         check_memory(path, path.stat().st_size, fix)  # pictures in Parquet, too
         if suffix not in SEPARATORS:
             return pl.read_parquet(path)
-        with path.open("rb") as file:
-            header = file.readline()
-        frame = pl.read_csv(
-            path,
-            separator=SEPARATORS[suffix],
-            infer_schema_length=None,
-            null_values=list(MISSING),
-            try_parse_dates=False,
-        )
+        frame = pl.read_csv(path, **dialect)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(f"{path} is no readable table ({str(error).splitlines()[0]}); save it again") from error
     if twice := next(_twice(frame.columns), None):
         raise InputError(f"{path} has two columns {twice!r}; give each a name of its own")
-    other = max(b";\t,", key=header.count)
-    if frame.width == 1 and header.count(other) and chr(other) != SEPARATORS[suffix]:
-        raise InputError(f"{path} has one column, whose name holds {chr(other)!r}; save it as {_expected(suffix)}")
+    header = frame.columns[0]
+    other = max(";\t,", key=header.count)
+    if frame.width == 1 and header.count(other) and other != dialect["separator"]:
+        raise InputError(f"{path} has one column, whose name holds {other!r}; save it as {_expected(suffix)}")
     return frame
 
 
-def _as_parquet(path: Path, separator: str) -> str:
+def _dialect(path: Path, suffix: str) -> dict[str, Any]:
+    """What Polars must know of the text: also semicolons, with decimal points or commas, as spreadsheets write a .csv
+    where the comma is decimal."""
+    with path.open("rb") as file:
+        start = file.read(1 << 16)
+    told = {"infer_schema_length": None, "null_values": list(MISSING)}
+    header = start.partition(b"\n")[0]
+    if suffix == ".csv" and b";" in header and b"," not in header:
+        return {"separator": ";", "decimal_comma": bool(DECIMAL_COMMA.search(start)), **told}
+    return {"separator": SEPARATORS[suffix], **told}
+
+
+def _as_parquet(path: Path, dialect: dict[str, Any]) -> str:
     """What to do with text that is too large to be read at once."""
-    options = f"separator={separator!r}, infer_schema_length=None, null_values={list(MISSING)}"
+    options = ", ".join(f"{name}={value!r}" for name, value in dialect.items())
     code = (
         f"import polars; polars.scan_csv({str(path)!r}, {options}).sink_parquet({str(path.with_suffix('.parquet'))!r})"
     )
