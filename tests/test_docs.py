@@ -101,6 +101,15 @@ def test_the_tables_of_the_pages_are_those_of_the_records(monkeypatch):
         assert pages.anew(text := page.read_text()) == text, f"run `make results`: a table of {page.name} is old"
 
 
+def test_the_share_of_tables_filled_in_well_is_that_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    monkeypatch.chdir(ROOT)
+    share = "{} of {}".format(*import_module("applied").met())
+    for place in ("docs/applied.md", "docs/choosing.md", "src/polyvae/advice/rules.py"):
+        said = re.findall(r"(\d+ of \d+) (?:cases|rows\. Before)", (ROOT / place).read_text())
+        assert set(said) == {share}, place
+
+
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     block = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[0]
     monkeypatch.chdir(tmp_path)
