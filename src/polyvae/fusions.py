@@ -57,7 +57,8 @@ def dense(experts: Law, member: Tensor, roots: Tensor) -> Law:
     members or not (`gaussian.bounded`).
     """
     scale = (-0.5 * experts.logvar).exp().double()
-    each = scale[..., None] * scale[..., None, :] * (roots.double() @ roots.double().mT)[:, None]
+    correlations = roots.double() @ roots.double().mT
+    each = torch.stack([s[..., None] * r * s[..., None, :] for s, r in zip(scale, correlations, strict=True)])
     members = member.double().expand(*member.shape[:-2], scale.shape[1], -1)
     told = torch.einsum("...bm,mbi->...bi", members, scale.square() * experts.mean.double())[..., None]
     precision = torch.einsum("...bm,mbij->...bij", members, each)
