@@ -178,8 +178,8 @@ class RunConfig(DataOptions):
     """Keep a running average of the weights over about this many epochs; validation rows score the average. Default: no
     average, or what suits your own data."""
     best_by: Literal["loss", "imputation"] | None = None
-    """How the best weights are chosen on validation rows: by the loss, or by imputation, the error of tables that are
-    filled in from all others. Default: loss; for your own tables imputation."""
+    """How the best weights are chosen on validation rows: by the loss, or by imputation, the error of modalities other
+    than text that are filled in from all others. Default: loss; for your own tables without texts imputation."""
     seed: Seed = 0
     """Seed of the weights, the order of rows, the training noise and the metrics."""
     precision: Literal["fp32", "bf16"] = "fp32"

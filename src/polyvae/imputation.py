@@ -109,11 +109,10 @@ def _check(draws: int) -> None:
 
 
 def _by_row(calibration: Calibration, present: Tensor, names: Sequence[str], index: int, like: Tensor) -> Tensor:
-    """The factors of modality `index` for rows of any pattern, in the shape of `like`; 1 where the row has it."""
+    """The factors of modality `index` for rows of any pattern, in the shape of `like`."""
     result = torch.ones_like(like)
     for pattern in present.unique(dim=0):
-        factor = None if pattern[index] else calibration.of(compress(names, pattern.tolist()), names[index])
-        if factor is not None:
+        if (factor := calibration.of(compress(names, pattern.tolist()), names[index])) is not None:
             result[(present == pattern).all(-1)] = factor.to(like)
     return result
 

@@ -27,7 +27,10 @@ class CalibrationFile(TypedDict):
 
 @dataclass(frozen=True)
 class Calibration:
-    """given -> target -> how many times as wide as the model's own the interval of each feature has to be."""
+    """given -> target -> how many times as wide as the model's own the interval of each feature has to be.
+
+    Where the target is among the given, single values of it are missing.
+    """
 
     factors: Mapping[tuple[str, ...], Mapping[str, tuple[float, ...]]]
 
@@ -36,8 +39,9 @@ class Calibration:
 
         What was never calibrated takes the factors of the pattern that differs from it in the fewest modalities.
         """
-        known = {pattern: factors[target] for pattern, factors in self.factors.items() if target in factors}
         asked = set(given)
+        alike = {given: of for given, of in self.factors.items() if (target in given) == (target in asked)}
+        known = {pattern: factors[target] for pattern, factors in alike.items() if target in factors}
         nearest = min(known, key=lambda pattern: len(asked.symmetric_difference(pattern)), default=None)
         return None if nearest is None else torch.tensor(known[nearest])
 

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 
-from polyvae import Batch, InputError, impute, metrics, subsets
+from polyvae import Batch, InputError, RunConfig, datasets, impute, metrics, subsets
 from polyvae.likelihoods import Normal
 from polyvae.models.contract import NotDefined
+from polyvae.runs.plan import make_plan
 from support.linear import NAMES, SD, drawn, linear_model
 
 PATTERNS = [given for count in (1, 2) for given in combinations(NAMES, count)]
@@ -53,6 +55,33 @@ def test_a_wrong_scale_misses_until_rows_that_were_held_out_calibrate_it(factor)
         assert all(abs(held - 0.8) > 0.05 for held in coverage(model, given, 50).values())
         for held in coverage(model, given, 50, found).values():
             assert held == pytest.approx(0.8, abs=0.035)  # 500 rows and 3 features: a standard error of .015
+
+
+@pytest.mark.parametrize("scale", ["0.05", "2.0"])
+def test_single_values_miss_too_until_they_are_calibrated(scale):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(2000, 2))
+    whole = {
+        name: z @ rng.normal(size=(2, count)) + 0.3 * rng.normal(size=(2000, count))
+        for name, count in (("a", 6), ("b", 4))
+    }
+    gaps = {name: np.where(rng.random(value.shape) < 0.1, np.nan, value) for name, value in whole.items()}
+    train, test = (datasets.load("arrays", data=gaps, split=part, test_size=1600) for part in ("train", "test"))
+    config = RunConfig(dataset="arrays", likelihood="normal", likelihood_scale=scale, metrics="none")
+    model = make_plan(config, train, test=test).build()  # starts as factor analysis
+    found = metrics.calibrate(model, test.rows(torch.arange(500)), train)
+    assert set(found.factors) == {("a",), ("b",), ("a", "b")}
+    rows = torch.arange(500, 1600)
+    truth = {name: torch.from_numpy(value[test.ids[rows]]) for name, value in whole.items()}
+
+    def held(calibration):
+        filled = impute(model, test.batch(rows), generator=torch.Generator().manual_seed(0), calibration=calibration)
+        inside = {n: (f.low <= truth[n]) & (truth[n] <= f.high) for n, f in filled.items()}
+        return {n: float(inside[n][np.isnan(gaps[n][test.ids[rows]])].double().mean()) for n in filled}
+
+    assert all(abs(share - 0.8) > 0.1 for share in held(None).values())
+    for share in held(found).values():
+        assert share == pytest.approx(0.8, abs=0.04)  # of some 550 values: a standard error of .017
 
 
 def test_the_metric_scores_the_interval_that_impute_gives():

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from polyvae import imputation, metrics, subsets
+from polyvae import RunConfig, datasets, imputation, metrics, subsets
 from polyvae.metrics.imputation import DRAWN, gain, standard_error
 from polyvae.models.contract import NotDefined
+from polyvae.runs.plan import make_plan
 from support.linear import SD, covariance, drawn, linear_model
 from support.painters import (
     NAMES,
@@ -94,6 +95,25 @@ def test_the_error_that_chooses_weights_is_that_of_imputation_in_parts_that_fit_
     assert sum(decoded) == 3 * DRAWN * 400
     assert (whole, in_parts) == pytest.approx((expected, expected), abs=0.05)
     assert metrics.imputation_error(model, data) == in_parts
+
+
+def test_classes_and_pictures_count_in_the_error_that_chooses_weights_and_texts_do_not():
+    rng = np.random.default_rng(0)
+    kinds = np.array(["red", "green", "blue"])[rng.integers(0, 3, 80)]
+    words = np.array([f"a {kind} bird with wing {i}" for i, kind in enumerate(kinds)])
+    pictures = rng.integers(0, 255, (80, 1, 8, 8), dtype=np.uint8)
+    arrays = {"table": rng.normal(size=(80, 3)), "kind": kinds, "picture": pictures, "words": words}
+    parts = (datasets.load("arrays", data=arrays, split=split) for split in ("train", "test"))
+    plan = make_plan(RunConfig(dataset="arrays", latent_dim=4, metrics="none"), next(parts), test=next(parts))
+    assert plan.config.best_by == "loss"  # as there are words
+    model, start = plan.build().eval(), metrics.imputation_error(plan.build().eval(), plan.test)
+    assert [m.vocabulary is not None for m in model.modalities] == [name == "words" for name in model.names]
+    for name in model.names:
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        for parameter in model.decoders[name].parameters():
+            parameter.data.mul_(1.5)
+        assert (metrics.imputation_error(model, plan.test) != start) == (name != "words")
+        model.load_state_dict(before)
 
 
 def test_the_error_that_chooses_weights_skips_gaps_but_not_a_model_that_says_nothing():

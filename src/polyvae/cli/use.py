@@ -218,9 +218,9 @@ def impute(
     <name>.ids their token ids, and <name>.draws the sentence of every draw (row, draw). The file can be read again as
     data; imputed values then count as missing.
 
-    Intervals of whole real-valued tables are calibrated on the run's validation rows, for each pattern of given
-    modalities; standard deviations are not. Without validation rows, and for single cells, intervals are the model's
-    own. The record holds their coverage on test rows (imputation/.../coverage).
+    Intervals of real-valued tables and of their single cells are calibrated on the run's validation rows, those of
+    tables for each pattern of given modalities; standard deviations are not. Without validation rows, intervals are the
+    model's own. The record holds the coverage of whole tables on test rows (imputation/.../coverage).
 
     Args:
         data: The rows, as `run` takes them; a modality that they do not name is missing everywhere.

@@ -1,8 +1,9 @@
 """How wide intervals of imputed tables have to be, from rows that the model was not trained on."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain, combinations, compress
 
 import torch
@@ -19,6 +20,9 @@ from polyvae.models.contract import Model, NotDefined
 from polyvae.noise import derive_seed
 
 MOST_PATTERNS, MOST_ROWS = 32, 500  # that are calibrated, and of each the rows that are looked at
+FOLDS = 5  # of the values of a row; one at a time is hidden
+
+Asked = Iterator[tuple[Batch, dict[str, Tensor]]]  # what is given, and target -> the truth (row, feature), NaN for none
 
 
 def calibrate(
@@ -28,20 +32,28 @@ def calibrate(
 
     rows: held out from training, on the model's device. Of each pattern at most 500 rows that have it count, and a
     table is calibrated where at least 4 of these have it. Patterns: all of at most five modalities; of more, all but
-    one and what most rows of `train` have, 32 in all. A model whose posterior given some is `NotDefined` has no factors
-    there. Rows that also chose the weights are not quite exchangeable with new ones.
+    one and what most rows of `train` have, 32 in all. Single values of a table that lacks some are calibrated, too,
+    given all else that a row has: each is hidden once, together with a fifth of the row's others. A model whose
+    posterior given some is `NotDefined` has no factors there. Rows that also chose the weights are not quite
+    exchangeable with new ones.
     Raises InputError for rows that the model cannot fill in.
     """
     tables = [m.name for m in model.modalities if m.is_real_table]
+    gapped = [m.name for m in model.modalities if m.is_real_table and m.has_gaps and m.shape[0] > 1]
+    size = rows_at_once(model, draws, MOST_ROWS)
     found = {}
     with scoring(model):
-        for given in _patterns(rows.names, train.present):
-            able = rows_with(rows, range(len(rows)), given)
+        for given in [*_patterns(rows.names, train.present), rows.names]:
+            is_single = given == rows.names
+            able = list(range(len(rows))) if is_single else rows_with(rows, range(len(rows)), given)
             able = [able[place] for place in chosen_rows(len(able), MOST_ROWS, seed)]
-            targets = [n for n in tables if n not in given and len(rows_with(rows, able, (n,))) >= LEAST_ROWS]
+            missing = gapped if is_single else [name for name in tables if name not in given]
+            targets = [name for name in missing if len(rows_with(rows, able, (name,))) >= LEAST_ROWS]
             generator = Generator(rows.present.device).manual_seed(derive_seed(seed, "calibration", *given))
+            hide = partial(_values_hidden, generator=generator) if is_single else partial(_all_hidden, given=given)
             with suppress(NotDefined):
-                found[given] = _factors(model, rows, able, given, targets, draws, generator) if targets else {}
+                asked = hide(rows, chunks(able, size), targets)
+                found[given] = _factors(model, asked, targets, draws, generator) if targets else {}
     return Calibration({given: by_target for given, by_target in found.items() if by_target})
 
 
@@ -53,25 +65,57 @@ def _patterns(names: Subset, present: Tensor) -> list[Subset]:
     return list(dict.fromkeys([*one_out, *(given for given, _ in common)]))[:MOST_PATTERNS]
 
 
-def _factors(
-    model: Model,
-    rows: MultimodalDataset,
-    able: Sequence[int],
-    given: Subset,
-    targets: Sequence[str],
-    draws: int,
-    generator: Generator,
-) -> dict[str, tuple[float, ...]]:
-    """target -> the factor of each feature, from the rows `able`, which have all of `given`."""
-    parts: dict[str, list[tuple[Tensor, ...]]] = {target: [] for target in targets}
+def _all_hidden(
+    rows: MultimodalDataset, parts: Iterable[Sequence[int]], targets: Sequence[str], *, given: Subset
+) -> Asked:
+    """Rows that have all of `given`, and nothing else."""
     is_given = torch.tensor([name in given for name in rows.names], device=rows.present.device)
-    for ids in chunks(able, rows_at_once(model, draws, MOST_ROWS)):
+    for ids in parts:
         whole = rows.batch(ids)
-        batch = Batch.known(whole.values, whole.present & is_given, None, is_complete=False, level=whole.level)
+        yield (
+            Batch.known(whole.values, whole.present & is_given, None, is_complete=False, level=whole.level),
+            {name: whole.values[name].where(_seen(rows, whole, name), torch.nan) for name in targets},
+        )
+
+
+def _values_hidden(
+    rows: MultimodalDataset, parts: Iterable[Sequence[int]], targets: Sequence[str], *, generator: Generator
+) -> Asked:
+    """Rows without a fifth of the values of each target, each fifth in turn."""
+    for ids in parts:
+        whole = rows.batch(ids)
+        places = {
+            name: torch.rand(whole.values[name].shape, generator=generator, device=generator.device).argsort(1)
+            for name in targets
+        }
+        for fold in range(FOLDS):
+            hidden = {name: place % FOLDS == fold for name, place in places.items()}
+            values = {
+                **whole.values,
+                **{name: whole.values[name].masked_fill(at, torch.nan) for name, at in hidden.items()},
+            }
+            yield (
+                Batch.known(values, whole.present, None, is_complete=False, level=whole.level),
+                {
+                    name: whole.values[name].where(at & _seen(rows, whole, name), torch.nan)
+                    for name, at in hidden.items()
+                },
+            )
+
+
+def _seen(rows: MultimodalDataset, batch: Batch, name: str) -> Tensor:
+    return batch.present[:, rows.names.index(name), None]
+
+
+def _factors(
+    model: Model, asked: Asked, targets: Sequence[str], draws: int, generator: Generator
+) -> dict[str, tuple[float, ...]]:
+    """target -> the factor of each feature."""
+    parts: dict[str, list[tuple[Tensor, ...]]] = {target: [] for target in targets}
+    for batch, truth in asked:
         filled = impute(model, batch, draws=draws, generator=generator, targets=targets)
-        for modality, present in zip(model.modalities, whole.present.T, strict=True):
+        for modality in model.modalities:
             if isinstance(imputed := filled.get(modality.name), Imputed):
-                truth = modality.to_original(whole.values[modality.name]).where(present[:, None], torch.nan)
-                parts[modality.name].append((truth, imputed.low, imputed.high))
+                parts[modality.name].append((modality.to_original(truth[modality.name]), imputed.low, imputed.high))
     columns = {target: (torch.cat(part) for part in zip(*of, strict=True)) for target, of in parts.items()}
     return {target: tuple(factors(*of).tolist()) for target, of in columns.items()}

@@ -17,6 +17,7 @@ from polyvae.dataset import MultimodalDataset
 from polyvae.imputation import DRAWS, rows_at_once
 from polyvae.intervals import Calibration, interval, widened
 from polyvae.keys import BASELINES, all_but, joined
+from polyvae.likelihoods import Counts
 from polyvae.metrics.baselines import baselines
 from polyvae.metrics.pairs import Subset
 from polyvae.metrics.protocol import Options, Trial, measuring, rows_with
@@ -138,17 +139,19 @@ def _joined(first: Batch, second: Batch) -> Batch:
 
 @torch.no_grad()
 def imputation_error(model: Model, data: MultimodalDataset) -> float:
-    """The mean over tables of log mean squared error, each filled in given all else that a row has.
+    """The mean over modalities, except texts, of log mean squared error, each filled in given all else that a row has.
 
-    Tables count alike, whatever their sizes and units. Of the mean of 5 draws and their mirror images, the same at
-    every call; as many rows at a time as `rows_at_once` says. NaN where no row has a table and something else.
+    Modalities count alike, whatever their sizes and units; classes by their probabilities, counts as log(1 + x). Of the
+    mean of 5 draws and their mirror images, the same at every call; as many rows at a time as `rows_at_once` says. NaN
+    where no row has one of them and something else.
     """
     found = []
     for modality in model.modalities:
         target, others = modality.name, all_but(modality.name, model.names)
         able = data.present[:, data.names.index(target)] & (data.present.sum(-1) > 1)
-        if not modality.is_real_table or not bool(able.any()):
+        if modality.vocabulary is not None or not bool(able.any()):
             continue
+        scale = torch.log1p if isinstance(modality.likelihood, Counts) else torch.clone
         rows = able.nonzero().squeeze(1)
         total = torch.zeros(2, dtype=torch.float64, device=able.device)  # of squared errors, of values
         for ids in rows.split(rows_at_once(model, DRAWN, len(rows))):
@@ -157,7 +160,7 @@ def imputation_error(model: Model, data: MultimodalDataset) -> float:
             noises = (noise for pair in range(DRAWN // 2) for noise in opposites(pair, able.device))
             mean = torch.stack([model.decode(codes(noise))[target].mean for noise in noises]).mean(0)
             known = ~value.isnan()
-            total += torch.stack([torch.where(known, (mean - value).square(), 0.0).sum(), known.sum()])
+            total += torch.stack([torch.where(known, (scale(mean) - scale(value)).square(), 0.0).sum(), known.sum()])
         found.append(float((total[0] / total[1]).clamp(min=1e-12).log()))
     return sum(found) / len(found) if found else math.nan
 

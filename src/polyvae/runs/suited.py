@@ -28,7 +28,7 @@ def suited(
     - learning_rate .001, for tables: their networks start from factor analysis, near where they end.
     - validation_fraction: 40 rows, which the intervals need, too; from a tenth to a quarter.
     - method, network: for tables those that start as factor analysis given any subset.
-    - best_by: imputation, for tables beside another modality. A bound is mostly of what the large tables hold.
+    - best_by: imputation, for tables beside another modality and no text. A bound is mostly of what large tables hold.
     - average_epochs: a twentieth of the epochs where there are several tables. What single epochs fill in differs by
       more than few validation rows can tell. Of fewer than 40 epochs there is no average.
     """
@@ -37,6 +37,7 @@ def suited(
     if not config.is_open:
         return {"method": RELEASED["method"]} if config.method == "auto" else {}
     tables = [m.name for m in modalities if m.is_table or (m.is_classes and m.vocabulary is None)]
+    texts = [m.name for m in modalities if m.vocabulary is not None]
     is_tables, several = len(tables) == len(modalities), len(modalities) > 1
     batch = config.batch_size or min(max(2 ** round(math.log2(rows / 20)), 16), 256)
     epochs = config.epochs or min(max(STEPS * batch // rows, 20), 200)
@@ -51,7 +52,7 @@ def suited(
         "learning_rate": 1e-3 if is_tables else RELEASED["learning_rate"],
         "validation_fraction": round(min(max(0.1, 40 / rows), 0.25), 3),
         "network": ",".join(networks) or "auto",
-        "best_by": "imputation" if several and any(m.is_real_table for m in modalities) else "loss",
+        "best_by": "imputation" if several and any(m.is_real_table for m in modalities) and not texts else "loss",
     }
     if config.validation_fraction != 0:
         found["patience"] = max(5, epochs // (4 if averaged > 1 else 8))
