@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from polyvae.judges import critic, digits
 
@@ -16,6 +17,19 @@ def own_world(monkeypatch, shared_cache):
     monkeypatch.setenv("POLYVAE_CACHE", str(shared_cache))
     monkeypatch.delenv("POLYVAE_DATA", raising=False)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def unpainted(monkeypatch):
+    """Figures are made and stay blank: enough for what stands around them, in a tenth of the time."""
+
+    def blank(figure, file, **how):
+        if hasattr(file, "write"):
+            file.write('<svg viewBox="0 0 1 1"></svg>')
+        else:
+            file.touch()
+
+    monkeypatch.setattr(Figure, "savefig", blank)
 
 
 @pytest.fixture

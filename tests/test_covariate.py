@@ -73,8 +73,15 @@ def scores_by_row(model, batch):
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("is_free", [True, False], ids=["cpu", "accelerator"])
-@pytest.mark.parametrize("lacking", [False, True], ids=["whole", "lacking"])
+@pytest.mark.parametrize(
+    ("lacking", "is_free"),
+    [
+        pytest.param(False, True, marks=pytest.mark.slow, id="whole-cpu"),
+        pytest.param(False, False, marks=pytest.mark.slow, id="whole-accelerator"),
+        pytest.param(True, True, id="lacking-cpu"),
+        pytest.param(True, False, id="lacking-accelerator"),
+    ],
+)
 @pytest.mark.parametrize(
     "changes",
     [

@@ -215,7 +215,7 @@ def test_what_was_fitted_in_one_form_is_asked_in_the_same(fitted, by_name):
 
 
 def test_a_model_without_a_joint_posterior_says_so():
-    model = imputer(method="mld", views=VIEWS).fit(table())
+    model = imputer(method="mld", settings={"method_options": "steps=5"}, views=VIEWS).fit(table())
     assert np.isfinite(model.impute(np.where(np.arange(6) > 3, np.nan, table())[:10])).all()
     with pytest.raises(NotDefined):
         model.transform(table())

@@ -42,19 +42,25 @@ from polyvae.cli import main
 with suppress(SystemExit), redirect_stdout(sys.stderr):
     main(["--help"])
 helped = packages()
+from polyvae import RunConfig
+from polyvae.runs.plan import make_plan
+make_plan(RunConfig(dataset="toy", modalities=2, train_size=40, test_size=20, latent_dim=3, metrics="none"))
+has_compiler = "torch._dynamo" in sys.modules
 main([*"{TOY}".split(), "--metrics", "none", "--quiet", "--store", tempfile.mkdtemp()])
 from polyvae.cli import data, stores, sweeps, theory, use
-print(json.dumps([imported, helped, packages()]))
+print(json.dumps([imported, helped, packages(), has_compiler]))
 """
 
 
 def test_packages_are_imported_where_they_are_used():
     done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True)
-    imported, helped, trained = map(set, json.loads(done.stdout))
+    *found, has_compiler = json.loads(done.stdout)
+    imported, helped, trained = map(set, found)
     assert "fit-prior" in done.stderr
     assert not (imported | helped) & {*RARE, "numpy", "rich", "scipy", "sklearn", "torch"}
     assert "torch" in trained
     assert not trained & {*RARE, "sklearn"}
+    assert not has_compiler, "planning takes a hundredth of the second that its import takes"
 
 
 def test_type_checkers_see_the_names_that_there_are():

@@ -20,6 +20,7 @@ from polyvae.objectives.parts import subsets_of
 from polyvae.runs.plan import make_plan
 from support.arrays import TABLES, tables_with_gaps
 from support.linear import LATENT, drawn, linear_model, log_evidence
+from support.slow import ONE_OF_A_KIND, slow_unless
 
 NAMES = ("a", "b", "c")
 FUSED = [name for name, method in METHODS.items() if method.model in RULES and not method.recipe]
@@ -167,7 +168,13 @@ def test_a_row_that_lacks_something_answers_as_a_whole_row_asked_for_as_much(nam
         torch.testing.assert_close(lacking.mean, model.posterior(batch, given, model.encode(batch)).mean)
 
 
-@pytest.mark.parametrize("name", [n for n in FUSED if n not in ("helvae", "gpoe", "masked_attention")])
+@pytest.mark.parametrize(
+    "name",
+    slow_unless(
+        lambda name: name in ("hoelder", "code_vae", "mopoe_dense", "masked"),
+        [n for n in FUSED if n not in ("helvae", "gpoe", "masked_attention")],
+    ),
+)
 def test_systematic_allocation_averages_to_the_exact_one(name, no_noise):
     """Value and gradients, those of learned weights of subsets included, with rows of every pattern."""
     model = model_of(name)
@@ -286,7 +293,9 @@ def test_a_rule_takes_normal_posteriors_and_no_prior_expert():
         FusedVAE(base.modalities, pairs, subsets.mmvae(NAMES), LATENT, rule=fusions.hellinger, family=family)
 
 
-@pytest.mark.parametrize("name", [n for n in JOINT if n != "code_vae_official"])
+@pytest.mark.parametrize(
+    "name", slow_unless(lambda name: name in ONE_OF_A_KIND, [n for n in JOINT if n != "code_vae_official"])
+)
 def test_it_is_trained_on_gaps_scored_and_loaded(name, tmp_path):
     arrays = tables_with_gaps(80)
     np.savez(tmp_path / "mine.npz", **arrays)

@@ -12,6 +12,7 @@ from polyvae.likelihoods import Normal
 from polyvae.models.contract import NotDefined
 from polyvae.runs.plan import make_plan
 from support.linear import NAMES, SD, drawn, linear_model
+from support.slow import slow_unless
 
 PATTERNS = [given for count in (1, 2) for given in combinations(NAMES, count)]
 MODEL, TEST = linear_model(subsets.mvae), drawn(linear_model(subsets.mvae), 3000, seed=3)
@@ -39,14 +40,14 @@ def coverage(model, given, draws, calibration=None, test=TEST):
     return {name: float(held.double().mean()) for name, held in inside.items()}
 
 
-@pytest.mark.parametrize("draws", [5, 20, 200])
+@pytest.mark.parametrize("draws", slow_unless(lambda draws: draws < 200, [5, 20, 200]))
 def test_the_exact_model_covers_what_it_says_given_every_pattern(draws):
     for given in PATTERNS:
         for held in coverage(MODEL, given, draws).values():
             assert held == pytest.approx(0.8, abs=0.02)
 
 
-@pytest.mark.parametrize("factor", [0.5, 2.0])
+@pytest.mark.parametrize("factor", slow_unless(lambda factor: factor < 1, [0.5, 2.0]))
 def test_a_wrong_scale_misses_until_rows_that_were_held_out_calibrate_it(factor):
     model, rows = misspecified(factor), drawn(MODEL, 500, seed=4)
     found = metrics.calibrate(model, rows, rows)

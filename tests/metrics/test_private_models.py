@@ -12,6 +12,7 @@ from polyvae.metrics.readings import read_model
 from polyvae.models.contract import NotDefined
 from polyvae.runs.plan import make_plan
 from support.painters import CRITIC, JUDGE, NAMES, agreeing
+from support.slow import slow_unless
 
 DATA = agreeing(70)
 TINY = pv.RunConfig(
@@ -26,7 +27,12 @@ def made():
     return {name: make_plan(TINY.with_(method=name)).build() for name in (*PRIVATE, "aligned_flows")}
 
 
-@pytest.mark.parametrize("method", [*PRIVATE, "aligned_flows"])
+@pytest.mark.parametrize(
+    "method",
+    slow_unless(
+        lambda method: method in ("mmvae_plus", "hoelder_plusplus", "aligned_flows"), [*PRIVATE, "aligned_flows"]
+    ),
+)
 def test_scores_are_there_and_do_not_depend_on_batches(made, method):
     model, pairs = made[method], few_pairs(NAMES, NAMES)
 

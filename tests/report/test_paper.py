@@ -186,7 +186,7 @@ def test_the_page_judges_the_claims(page):
     assert verdicts["C3"] == "not decided"
 
 
-def test_the_official_mmvae_has_figure_12_to_itself(tmp_path):
+def test_the_official_mmvae_has_figure_12_to_itself(tmp_path, unpainted):
     """Beside its own unimodal VAE, and in no other figure; alone in a store, or with the runs of figure 2."""
     alone, both = RunStore(tmp_path / "alone"), RunStore(tmp_path / "both")
     for store, methods in ((alone, ()), (both, METHODS)):
@@ -216,7 +216,7 @@ def test_the_official_mmvae_has_figure_12_to_itself(tmp_path):
         assert 'id="claims"' in page
 
 
-def test_one_beta_makes_no_figure_of_the_paper(tmp_path):
+def test_one_beta_makes_no_figure_of_the_paper(tmp_path, unpainted):
     store = RunStore(tmp_path / "runs")
     for method in METHODS:
         add_run(store, method)
@@ -225,7 +225,7 @@ def test_one_beta_makes_no_figure_of_the_paper(tmp_path):
     assert 'id="claims"' not in text
 
 
-def test_claims_after_the_paper_are_judged_where_their_runs_are(tmp_path):
+def test_claims_after_the_paper_are_judged_where_their_runs_are(tmp_path, unpainted):
     metrics = {"bound/loss": 1.0, "bound/distortion": 1.0, "bound/rate": 0.5}
     elsewhere, store = RunStore(tmp_path / "elsewhere"), RunStore(tmp_path / "runs")
     for dataset, place in (("toy", elsewhere), ("translated_polymnist", store)):

@@ -412,7 +412,7 @@ def test_axes_are_labelled_in_plain_numbers(store, tmp_path):
     assert "1,000" in page
 
 
-def test_a_collapse_is_told_in_the_summary(store, tmp_path):
+def test_a_collapse_is_told_in_the_summary(store, tmp_path, unpainted):
     add_run(store, "mopoe", notes={"coherence/joint": "not to be trusted: prior samples look collapsed (kappa 0.00)"})
     add_run(store, "mmvae")
     (group,), _ = read_runs(store)
@@ -435,7 +435,7 @@ def test_a_number_that_is_not_to_be_trusted_is_never_the_best(store):
     assert f"MMVAE, joint: {why}." in built.notes
 
 
-def test_doubts_about_the_data_are_told_once(store, tmp_path):
+def test_doubts_about_the_data_are_told_once(store, tmp_path, unpainted):
     for method in ("mopoe", "mmvae"):
         add_run(store, method, notes={"data/m0": "feature 2 is -999 in 12 rows.", "coherence": "switched off"})
     (group,), _ = read_runs(store)
@@ -526,7 +526,7 @@ def few(monkeypatch):
     monkeypatch.setattr(sys.modules["polyvae.report.runs"], "MANY", 3)
 
 
-def test_many_runs_are_shown_as_means_over_seeds(store, tmp_path, few):
+def test_many_runs_are_shown_as_means_over_seeds(store, tmp_path, few, unpainted):
     for seed, distance in enumerate((10.0, 20.0, 60.0)):
         add_run(store, "mopoe", (distance, *PAPER["mopoe"][1:]), seed=seed)
     add_run(store, "mvae")
@@ -581,7 +581,7 @@ def test_hostile_method_names_are_escaped_in_figures(store, tmp_path):
     assert "&lt;b&gt;&amp;$x^2$&lt;!--</text>" in page
 
 
-def test_failed_runs_are_named_with_their_error(store, tmp_path):
+def test_failed_runs_are_named_with_their_error(store, tmp_path, unpainted):
     add_run(store, "mopoe", metrics={"bound/rate": 1.0})
     add_run(store, "mvae", beta=32.0, seed=7, error="loss is not finite at step 12")
     page = page_of(store, tmp_path)
@@ -601,7 +601,7 @@ def test_own_data_without_judge_or_pictures(store, tmp_path):
         assert heading not in page
 
 
-def test_imputation_of_tables_is_said_first(store, tmp_path):
+def test_imputation_of_tables_is_said_first(store, tmp_path, unpainted):
     for method, error in (("mvae", 0.31), ("mopoe", 0.42)):
         scores = {"m0/m1/rmse": error, "mean/m1/rmse": 1.01, "m0/m1/coverage": 0.5 + error, "m0/m1/nll": 0.7}
         metrics = {"bound/distortion": 15.0} | {f"imputation/{key}": value for key, value in scores.items()}
@@ -616,7 +616,7 @@ def test_imputation_of_tables_is_said_first(store, tmp_path):
     assert "by epoch" not in page, "a single epoch is no curve"
 
 
-def test_runs_without_metrics_or_history(store, tmp_path):
+def test_runs_without_metrics_or_history(store, tmp_path, unpainted):
     add_run(store, "mopoe", metrics={}, notes={"coherence": "metrics were switched off"})
     page = page_of(store, tmp_path)
     assert "No metric was measured." in page
@@ -662,14 +662,14 @@ def test_a_store_of_failed_runs_is_refused(store, tmp_path):
 @pytest.mark.parametrize(
     "content", ["{", "[]", "{}", "null", '{"status": "done", "run_id": "x", "config": {"betta": 1}, "metrics": {}}']
 )
-def test_a_damaged_record_is_named(store, tmp_path, content):
+def test_a_damaged_record_is_named(store, tmp_path, content, unpainted):
     path = store.folder(add_run(store, "mopoe")) / "record.json"
     path.write_text(content)
     with pytest.raises(InputError, match=re.escape(str(path))):
         write_report(store, tmp_path / "report")
 
 
-def test_a_damaged_history_or_picture_is_named(store, tmp_path):
+def test_a_damaged_history_or_picture_is_named(store, tmp_path, unpainted):
     folder = store.folder(add_run(store, "mopoe", samples=True))
     (folder / "samples/unconditional.png").write_bytes(b"no picture")
     add_run(store, "mvae")

@@ -80,7 +80,7 @@ CASES = [(name, *case) for name, cases in WRONG.items() for case in cases]
 
 
 @pytest.mark.parametrize(("name", "keys", "value", "part"), CASES, ids=[f"{c[0]}-{c[1][-1]}-{c[2]!r}" for c in CASES])
-def test_wrong_content_is_named_by_its_key(name, keys, value, part, store, folder, capsys):
+def test_wrong_content_is_named_by_its_key(name, keys, value, part, store, folder, capsys, unpainted):
     path = folder / name
     path.write_text(json.dumps(changed(json.loads(path.read_text()), keys, value)))
     problems = upkeep.check(store)

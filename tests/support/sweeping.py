@@ -31,7 +31,8 @@ if __name__ == "__main__":
     import json, signal
     signal.signal(signal.SIGINT, signal.default_int_handler)  # `nohup make test &` passes it on ignored
     configs = [RunConfig.from_dict(c) for c in json.loads(sys.argv[2])]
-    sweep(configs, RunStore(sys.argv[1]), workers=2, watcher=Watcher(on_record=lambda r: print(r.run_id, flush=True)))
+    watcher = Watcher(on_record=lambda record: print(record.run_id, flush=True))
+    sweep(configs, RunStore(sys.argv[1]), workers=int(sys.argv[3]), watcher=watcher)
 """
 
 
@@ -46,12 +47,15 @@ def identity(store: RunStore) -> dict:
     return found
 
 
-def driver(store: Path, configs) -> subprocess.Popen:
+def driver(store: Path, configs, workers: int = 2) -> subprocess.Popen:
     script = store.parent / "driver.py"
     script.write_text(DRIVER)
     told = json.dumps([config.to_dict() for config in configs])
     return subprocess.Popen(
-        [sys.executable, str(script), str(store), told], stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, str(script), str(store), told, str(workers)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -60,16 +64,6 @@ def workers_of(store: RunStore) -> list[int]:
     inodes = {str(path.stat().st_ino) for path in (store.root / ".locks").glob("*")}
     lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     return [int(line[4]) for line in lines if len(line) > 5 and line[5].rsplit(":", 1)[-1] in inodes]
-
-
-def note_process(task: tuple[str, str]) -> int:
-    """A task (word, file): writes which process does it; `die` is the end of that process."""
-    word, file = task
-    with Path(file).open("a") as out:
-        print(os.getpid(), file=out)
-    if word == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 0
 
 
 def kill_one(store: RunStore, process: subprocess.Popen) -> None:

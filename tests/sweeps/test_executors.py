@@ -15,7 +15,8 @@ import pytest
 from polyvae import InputError, RunStore, run
 from polyvae.sweeps.executors import EXECUTORS, Resources
 from polyvae.sweeps.sweep import sweep
-from support.sweeping import CONFIGS, TINY, identity, kill_one, note_process, workers_of
+from support.sweeping import CONFIGS, TINY, identity, kill_one, workers_of
+from support.tasks import note_process
 
 EPOCHS_IN_STORM = 300
 DRIVER = """

@@ -1,6 +1,7 @@
 """Away from the CPU a training step asks the device for no number, and computes what it computes here."""
 
 import copy
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -15,10 +16,12 @@ from polyvae.priors import MIXTURES, PRIORS
 from polyvae.runs.plan import make_plan
 from polyvae.runs.stages import stages_of
 from support.operations import COPYING, Operations
+from support.slow import ONE_OF_A_KIND, slow_unless
 from support.training import trained
 
 DRAWS_ON_THE_HOST = "mvae_plus_random"  # other terms every step: what they do not predict is not decoded
 NAMES = sorted(set(METHODS) - {DRAWS_ON_THE_HOST, "custom"})
+QUICK = {"mopoe": {}, "mvae_plus": {}, "mvtcae": {}, "mmvae": {"objective": "dreg_looser"}}
 STAGES = [(name, stage) for name in NAMES for stage in range(len(METHODS[name].stages))]
 ROWS = 8
 old_torch = pytest.mark.skipif(
@@ -103,8 +106,12 @@ class Mixed(TorchDispatchMode):
 
 
 @old_torch
-@pytest.mark.parametrize("lacking", [False, True])
-@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize(
+    ("method", "lacking"),
+    slow_unless(
+        lambda method, lacking: method in (ONE_OF_A_KIND if lacking else QUICK), itertools.product(NAMES, [False, True])
+    ),
+)
 def test_a_step_takes_nothing_from_main_memory(method, lacking):
     plan = make_plan(CONFIG.with_(method=method, only="m0" if METHODS[method].is_single else None))
     plan = replace(plan, device=META)
@@ -169,7 +176,6 @@ def compiled(model, data, loss):
     return results
 
 
-QUICK = {"mopoe": {}, "mvae_plus": {}, "mvtcae": {}, "mmvae": {"objective": "dreg_looser"}}
 FLOWS = ("jnf", "jnf_dcca", "jnf_contrast", "aligned_flows")  # zuko's flows break graphs
 LONG = [
     *((method, {}) for method in NAMES if method not in (*QUICK, *FLOWS)),
@@ -180,7 +186,7 @@ LONG = [
 
 @old_torch
 @pytest.mark.parametrize(
-    ("method", "options"), [*QUICK.items(), *(pytest.param(*case, marks=pytest.mark.slow) for case in LONG)]
+    ("method", "options"), slow_unless(lambda method, options: (method, options) not in LONG, [*QUICK.items(), *LONG])
 )
 def test_a_step_is_one_graph(method, options, far):
     if options.get("prior") in MIXTURES:

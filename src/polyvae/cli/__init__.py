@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from importlib import import_module, metadata
 from itertools import takewhile
 from pathlib import Path
@@ -195,10 +195,16 @@ def _stub(name: str) -> Callable[..., None]:
 
     def stub() -> None: ...
 
-    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
-    node = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
-    stub.__doc__ = (ast.get_docstring(node) or "").partition("\n\n")[0]
+    stub.__doc__ = _abouts(module)[function]
     return stub
+
+
+@cache
+def _abouts(module: str) -> dict[str, str]:
+    """The first paragraphs of the docstrings of a module's functions."""
+    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return {node.name: (ast.get_docstring(node) or "").partition("\n\n")[0] for node in functions}
 
 
 def _later(command: Callable[..., None], added: str) -> Callable[..., Callable[[], None]]:

@@ -6,7 +6,7 @@ A kind is a `TrainableModel` under a name, which model.json keeps, so that a tra
 from polyvae.errors import InputError
 from polyvae.models.aligned import AlignedFlows
 from polyvae.models.aligned import Options as AlignedOptions
-from polyvae.models.blueprint import JOINT, OWN, Blueprint, ModelFile, Networks, Pair
+from polyvae.models.blueprint import JOINT, OWN, Blueprint, ModelFile, Networks, Pair, without_numbers
 from polyvae.models.contract import (
     Codes,
     JointModel,
@@ -96,4 +96,5 @@ __all__ = [
     "joint",
     "mixture_of",
     "register",
+    "without_numbers",
 ]

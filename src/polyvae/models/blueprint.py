@@ -10,6 +10,7 @@ from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from polyvae import networks, priors, subsets
 from polyvae.covariate import Covariate, CovariateFile
@@ -49,6 +50,25 @@ class ModelFile(TypedDict):
     posterior: NotRequired[FamilyFile]
     options: NotRequired[dict[str, Any]]
     covariate: NotRequired[CovariateFile]
+
+
+class _Undrawn(TorchFunctionMode):
+    """Inside, Normal draws into a tensor are left out."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is nn.init.normal_:
+            return kwargs["tensor"]
+        return args[0] if func is torch.Tensor.normal_ else func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_numbers() -> Generator[None]:
+    """Inside, modules that are made have shapes, and take neither memory nor time.
+
+    A Normal draw on the device `meta` would import torch's compiler, which takes longer than to plan a run.
+    """
+    with torch.device("meta"), _Undrawn():
+        yield
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +143,7 @@ class Blueprint:
 
     def elements(self) -> int:
         """How many numbers the weights of a joint VAE hold at least, found before there is memory for one of them."""
-        with torch.device("meta"):
+        with without_numbers():
             modules = chain(*self.pairs().values())
         row = sum(prod(modality.shape) for modality in self.modalities)
         of_networks = sum(value.numel() for module in modules for value in module.state_dict().values())

@@ -4,7 +4,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -232,6 +232,7 @@ def _paper(groups: Sequence[Group], folder: Path, marks: Marks) -> list[tuple[pa
     return drawn
 
 
+@cache
 def _environment() -> jinja2.Environment:
     loader, undefined = jinja2.FileSystemLoader(Path(__file__).parent), jinja2.StrictUndefined
     environment = jinja2.Environment(

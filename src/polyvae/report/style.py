@@ -155,6 +155,7 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     with drawing():
         text = _svg(figure)
         files.write_text(folder / f"{name}.svg", text)
+        figure.set_layout_engine("none")  # both files have the layout of the first; it takes a quarter of the time
         with files.atomic(folder / f"{name}.png") as temporary:
             figure.savefig(temporary, format="png", dpi=200, facecolor="white")
     return inline(text, name)

@@ -258,7 +258,7 @@ def _blueprint(
     if settings.prior is not None and settings.family is not None:
         components = {} if settings.components is None else {"components": settings.components}
         blueprint = replace(blueprint, prior={"kind": settings.prior, **components}, family=settings.family)
-    with torch.device("meta"):
+    with models.without_numbers():
         blueprint.pairs()
         if blueprint.kind in models.RULES:
             models.RULES[blueprint.kind](blueprint)
