@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from polyvae import RunConfig, datasets, imputation, metrics, subsets
+from polyvae import Batch, RunConfig, datasets, imputation, impute, metrics, subsets
 from polyvae.metrics.imputation import DRAWN, gain, standard_error
 from polyvae.models.contract import NotDefined
 from polyvae.runs.plan import make_plan
@@ -51,6 +51,26 @@ def test_validation_rows_are_scored_as_test_rows_are():
 def test_imputation_needs_a_table():
     with pytest.raises(NotDefined, match="no table"):
         metrics.imputation(vae(subsets.mopoe(NAMES)), painted(), painted())
+
+
+def test_classes_are_scored_by_their_probabilities():
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 3, 400)
+    table = np.eye(3)[kind] + 0.3 * rng.normal(size=(400, 3))
+    kinds = np.array(["red", "green", "blue"])[np.where(rng.random(400) < 0.1, rng.integers(0, 3, 400), kind)]
+    parts = [datasets.load("arrays", data={"table": table, "kind": kinds}, split=split) for split in ("train", "test")]
+    model = make_plan(RunConfig(dataset="arrays", metrics="none"), parts[0], test=parts[1]).build().eval()
+    found = metrics.imputation(model, parts[1], parts[0])
+    batch = parts[1].batch(slice(None))
+    drawn = impute(model, Batch(batch.values, torch.tensor([[True, False]]).expand(80, -1)), draws=50)["kind"].mean
+    right = (drawn.argmax(1) == batch.values["kind"].argmax(1)).double().mean()
+    assert found["imputation/table/kind/accuracy"] == pytest.approx(float(right), abs=0.05)
+    brier = (drawn - batch.values["kind"]).square().mean()
+    assert found["imputation/table/kind/rmse"] == pytest.approx(math.sqrt(brier), abs=0.01)
+    shares = parts[0].values["kind"].float().mean(0)
+    frequent = (batch.values["kind"].argmax(1) == shares.argmax()).double().mean()
+    assert found["imputation/mean/kind/accuracy"] == pytest.approx(float(frequent))
+    assert "imputation/table/kind/coverage" not in found
 
 
 def test_rows_of_a_group_count_together_in_the_standard_error():

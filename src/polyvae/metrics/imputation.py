@@ -21,7 +21,7 @@ from polyvae.likelihoods import Counts
 from polyvae.metrics.baselines import baselines
 from polyvae.metrics.pairs import Subset
 from polyvae.metrics.protocol import Options, Trial, measuring, rows_with
-from polyvae.modality import Batch
+from polyvae.modality import Batch, Modality
 from polyvae.models.contract import Model, NotDefined, code_draws
 from polyvae.noise import normal, opposites
 
@@ -39,65 +39,80 @@ def imputation(
     validation: MultimodalDataset | None = None,
     **options: Unpack[Options],
 ) -> dict[str, float]:
-    """imputation/<given>/<target>/ + rmse, nll, coverage, validation, for each table given all other modalities.
+    """imputation/<given>/<target>/ + rmse, nll, coverage, validation, for tables and classes given all others.
 
     The predictive law of a row is the mixture of the likelihoods at `draws` posterior draws. rmse: of its mean, to
     which the mirror images of the draws count, too, per feature, rows counting alike however many values they lack, in
     model units: standard deviations of the training rows where the table is standardised, else those of the data, such
-    as counts. nll: in nats per feature. coverage: share of values inside the 80 % interval that `impute` gives with as
-    many draws and the same `calibration`, .8 if it is right (Normal and Laplace). coverage_se: its standard error over
-    rows (`standard_error`).
+    as counts; of classes that of their probabilities, and the share of rows whose likeliest class is the true one is
+    accuracy. nll: in nats per feature, of classes per row. coverage: share of values inside the 80 % interval that
+    `impute` gives with as many draws and the same `calibration`, .8 if it is right (Normal and Laplace). coverage_se:
+    its standard error over rows (`standard_error`).
     imputation/<baseline>/<target>/rmse: of the mean of the training rows and of what else `baselines` has, on the same
     rows given the same. gain, gain_se: the share of this error that the model saves, and its standard error over rows,
     which are the same for both (`gain`). validation: the error on held-out rows, by which to choose a baseline before
     the test rows are looked at.
     Rows count that have the target and all others; where fewer than 2 have, <given> is what most of the rows that have
     the target also have. Single missing values and features that are constant in the training rows do not count; NaN
-    stands where nothing can be scored. Classes are no table.
-    Raises NotDefined without a table, with one modality, or where no two rows can be scored.
+    stands where nothing can be scored.
+    Raises NotDefined without tables and classes, with one modality, or where no two rows can be scored.
     """
-    tables = [m.name for m in model.modalities if m.is_table]
-    if not tables or len(model.names) < 2:
+    targets = [m for m in model.modalities if m.is_table or m.is_classes]
+    if not targets or len(model.names) < 2:
         raise NotDefined("no table to fill in from another modality")
     scores: dict[str, float] = {}
     with measuring(model, data, **options) as on_all:
-        for target in tables:
-            seen = train.batch(rows_with(train, range(len(train)), (target,))).values[target]
-            gaps = seen.isnan()
-            varies = seen.masked_fill(gaps, -math.inf).amax(0) > seen.masked_fill(gaps, math.inf).amin(0)
-            given = _given(on_all, target)
-            if not given or not bool(varies.any()):
-                scores[f"{joined(all_but(target, model.names))}/{target}/rmse"] = math.nan
-                continue
-            trial = on_all.having((*given, target))
-            trial = replace(trial, batch_size=rows_at_once(model, draws, trial.batch_size))
-            factor = None if calibration is None else calibration.of(given, target)
-            parts = [_scores(trial, given, target, varies, ids, batch, draws, factor) for ids, batch in trial.batches()]
-            squared, nll, inside = (torch.cat(columns) for columns in zip(*parts, strict=True))
-            label = f"{joined(given)}/{target}"
-            scores[f"{label}/rmse"] = math.sqrt(squared.nanmean())
-            scores[f"{label}/nll"] = float(nll.mean())
-            groups = None if data.groups is None else data.groups[trial.rows]
-            if not bool(inside.isnan().all()):
-                scores[f"{label}/coverage"] = float(inside.nanmean())
-                scores[f"{label}/coverage_se"] = standard_error(inside, groups)
-            held = [] if validation is None else rows_with(validation, range(len(validation)), (*given, target))
-            truth = asked = data.batch(trial.rows)
-            if validation is not None and len(held) > 1:
-                asked = _joined(truth, validation.batch(held))
-                of_held = replace(trial, data=validation, rows=held)
-                held_out = [_squared(of_held, given, target, varies, *part, draws) for part in of_held.batches()]
-                scores[f"{label}/validation"] = math.sqrt(torch.cat(held_out).nanmean())
-            for name, filled in baselines(train, asked, given, target, trial.seed).items():
-                errors = (filled.to(asked.present.device) - asked.values[target])[:, varies].square().nanmean(-1).cpu()
-                own, others = errors[: len(squared)], errors[len(squared) :]
-                scores[f"{name}/{target}/rmse"] = math.sqrt(own.nanmean())
-                scores[f"{name}/{target}/gain"], scores[f"{name}/{target}/gain_se"] = gain(squared, own, groups)
-                if len(others):
-                    scores[f"{name}/{target}/validation"] = math.sqrt(others.nanmean())
+        for target in targets:
+            scores |= _of_target(on_all, train, target, draws, calibration, validation)
     if all(map(math.isnan, scores.values())):
         raise NotDefined("no table varies in the training rows and is in 2 test rows beside another modality")
     return {f"imputation/{key}": value for key, value in scores.items()}
+
+
+def _of_target(
+    on_all: Trial[Model],
+    train: MultimodalDataset,
+    modality: Modality,
+    draws: int,
+    calibration: Calibration | None,
+    validation: MultimodalDataset | None,
+) -> dict[str, float]:
+    """<given or baseline>/<target>/ + what `imputation` says, of one target."""
+    model, data, target = on_all.model, on_all.data, modality.name
+    varies, given = _varying(train, modality), _given(on_all, target)
+    if not given or not bool(varies.any()):
+        return {f"{joined(all_but(target, model.names))}/{target}/rmse": math.nan}
+    trial = on_all.having((*given, target))
+    trial = replace(trial, batch_size=rows_at_once(model, draws, trial.batch_size))
+    factor = None if calibration is None else calibration.of(given, target)
+    parts = [_scores(trial, given, modality, varies, ids, batch, draws, factor) for ids, batch in trial.batches()]
+    squared, nll, inside, right = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    label = f"{joined(given)}/{target}"
+    scores = {f"{label}/rmse": math.sqrt(squared.nanmean()), f"{label}/nll": float(nll.mean())}
+    if modality.is_classes:
+        scores[f"{label}/accuracy"] = float(right.mean())
+    groups = None if data.groups is None else data.groups[trial.rows]
+    if not bool(inside.isnan().all()):
+        scores[f"{label}/coverage"] = float(inside.nanmean())
+        scores[f"{label}/coverage_se"] = standard_error(inside, groups)
+    held = [] if validation is None else rows_with(validation, range(len(validation)), (*given, target))
+    asked = data.batch(trial.rows)
+    if validation is not None and len(held) > 1:
+        asked = _joined(asked, validation.batch(held))
+        of_held = replace(trial, data=validation, rows=held)
+        held_out = [_squared(of_held, given, target, varies, *part, draws) for part in of_held.batches()]
+        scores[f"{label}/validation"] = math.sqrt(torch.cat(held_out).nanmean())
+    truth = asked.values[target]
+    for name, filled in baselines(train, asked, given, target, trial.seed).items():
+        filled = filled.to(truth.device)
+        own, others = _error(filled, truth, varies).cpu().split([len(squared), len(truth) - len(squared)])
+        scores[f"{name}/{target}/rmse"] = math.sqrt(own.nanmean())
+        scores[f"{name}/{target}/gain"], scores[f"{name}/{target}/gain_se"] = gain(squared, own, groups)
+        if len(others):
+            scores[f"{name}/{target}/validation"] = math.sqrt(others.nanmean())
+        if modality.is_classes:
+            scores[f"{name}/{target}/accuracy"] = float(_right(filled, truth)[: len(squared)].mean())
+    return scores
 
 
 def gain(squared: Tensor, of_other: Tensor, groups: np.ndarray | None = None) -> tuple[float, float]:
@@ -128,6 +143,14 @@ def standard_error(values: Tensor, groups: np.ndarray | None = None) -> float:
         _, of_row = np.unique(groups[known.numpy()], return_inverse=True)
         each = torch.from_numpy(np.bincount(of_row, weights=each.numpy()))
     return float(each.std()) * math.sqrt(len(each)) / rows if len(each) > 1 else math.nan
+
+
+def _varying(train: MultimodalDataset, target: Modality) -> Tensor:
+    """The features that are not the same in all training rows, Bool (feature,); of classes all, if there are two."""
+    seen = train.batch(rows_with(train, range(len(train)), (target.name,))).values[target.name]
+    gaps = seen.isnan()
+    varies = seen.masked_fill(gaps, -math.inf).amax(0) > seen.masked_fill(gaps, math.inf).amin(0)
+    return varies | varies.any() if target.is_classes else varies
 
 
 def _joined(first: Batch, second: Batch) -> Batch:
@@ -214,9 +237,14 @@ def _laws(
         yield drawn, mirrored
 
 
-def _error(means: list[Tensor], value: Tensor, varies: Tensor) -> Tensor:
-    """Squared error of the mean of means, (row,)."""
-    return (torch.stack(means).mean(0) - value)[:, varies].square().nanmean(-1)
+def _error(filled: Tensor, value: Tensor, varies: Tensor) -> Tensor:
+    """Squared error, (row,)."""
+    return (filled - value)[:, varies].square().nanmean(-1)
+
+
+def _right(filled: Tensor, value: Tensor) -> Tensor:
+    """Whether the likeliest class is the true one, (row,)."""
+    return (filled.argmax(-1) == value.argmax(-1)).double()
 
 
 def _squared(
@@ -224,37 +252,38 @@ def _squared(
 ) -> Tensor:
     """The squared error of `_scores` alone."""
     means = [law.mean for both in _laws(trial, given, target, ids, batch, draws) for law in both]
-    return _error(means, batch.values[target], varies).cpu()
+    return _error(torch.stack(means).mean(0), batch.values[target], varies).cpu()
 
 
 def _scores(
     trial: Trial[Model],
     given: Subset,
-    target: str,
+    target: Modality,
     varies: Tensor,
     ids: tuple[int, ...],
     batch: Batch,
     draws: int,
     factor: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Squared error, nll in nats per feature, and share inside the interval, each (row,); the last NaN if undefined."""
-    value = batch.values[target]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Squared error, nll, share inside the interval (NaN if undefined), and whether the class is right, each (row,)."""
+    value = batch.values[target.name]
     whole = bool(varies.all())
     means, scores, drawn = [], [], []
     noise = normal(trial.noise("imputation/values", ids), len(ids), draws * value[0].numel(), like=value)
-    laws = _laws(trial, given, target, ids, batch, draws)
+    laws = _laws(trial, given, target.name, ids, batch, draws)
     for of_draw, (likelihood, mirrored) in zip(noise.chunk(draws, 1), laws, strict=True):
         means += [likelihood.mean, mirrored.mean]
         scores.append((likelihood.log_prob(value) if whole else _by_feature(likelihood, value, varies)).double())
         drawn.append(_drawn(likelihood, of_draw))
-    squared = _error(means, value, varies)
-    known = (~value[:, varies].isnan()).sum(-1)
+    filled = torch.stack(means).mean(0)
+    squared = _error(filled, value, varies)
+    known = torch.ones_like(squared) if target.is_classes else (~value[:, varies].isnan()).sum(-1)
     nll = (math.log(draws) - torch.stack(scores).logsumexp(0)) / known.clamp(min=1)
     low, high = interval(torch.stack(drawn))
     if factor is not None:
         low, high = widened(low, high, factor)
     inside = ((low <= value) & (value <= high)).double().masked_fill(value.isnan() | low.isnan(), torch.nan)
-    return squared.cpu(), nll.cpu(), inside[:, varies].nanmean(-1).cpu()
+    return squared.cpu(), nll.cpu(), inside[:, varies].nanmean(-1).cpu(), _right(filled, value).cpu()
 
 
 def _by_feature(likelihood: Distribution, value: Tensor, varies: Tensor) -> Tensor:

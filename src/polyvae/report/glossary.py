@@ -184,9 +184,9 @@ ENTRIES = (
         "imputation/",
         "Imputation",
         "",
-        "Tables given all other modalities: error of the mean (in standard deviations; of counts in counts), nats per "
-        "feature, and the share of values inside the 80 % interval. mean, ridge, knn and iterative are the errors of "
-        "simpler methods.",
+        "Tables and classes given all other modalities: error of the mean (in standard deviations; of counts in "
+        "counts, of classes in probabilities), nats per feature, the share of values inside the 80 % interval, and of "
+        "classes the share that is right. mean, ridge, knn and iterative are the errors of simpler methods.",
     ),
     Entry("ood/", "Out of distribution", "0 to 1", "Leave-one-out coherence with inputs unlike the training data."),
 )

@@ -150,7 +150,7 @@ def _imputation(group: Group) -> list[Column]:
     columns = []
     for target in group.modalities:
         error, coverage = (imputation_key(group, target, score) for score in ("rmse", "coverage"))
-        text = f"{target} from all others, in standard deviations (of counts in counts)"
+        text = f"{target} from all others, in standard deviations (of counts in counts, of classes in probabilities)"
         plain = [
             _plain(f"by {name} {target}", "error of a simpler method", keys.imputation_by(name, target), decimals=3)
             for name in keys.BASELINES

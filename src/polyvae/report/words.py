@@ -246,7 +246,7 @@ def _imputation(group: Group) -> str:
     coverages = [imputation_key(group, target, "coverage") for target in group.modalities]
     held = [value for series in group.series for key in coverages if (value := series.value(key)) is not None]
     doubt = f" 80 % intervals hold {span(held, share)} of the truth." if held else ""
-    units = "in standard deviations (of counts in counts)"
+    units = "in standard deviations (of counts in counts, of classes in probabilities)"
     return f"Root mean squared error on test rows, {units}. {'. '.join(sentences)}.{doubt}"
 
 

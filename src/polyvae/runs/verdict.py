@@ -21,6 +21,7 @@ class Filled:
     where a record does not tell. validation: the method's own error on validation rows. tried: of how many methods this
     one is the best on the test rows, 1 where these had no part in the choice. spread: the standard error of the
     coverage, 0 where a record does not tell. mean: the error of the column mean, which shows how large an error is.
+    accuracy: of classes, the share of rows whose likeliest one is true.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Filled:
     tried: int = 1
     spread: float = 0.0
     mean: float | None = None
+    accuracy: float | None = None
 
     @property
     def gain(self) -> float:
@@ -57,9 +59,10 @@ class Filled:
 
     @property
     def scale(self) -> str:
-        """The error of the column mean, unless it is the simpler method that is named."""
+        """The error of the column mean, unless that is the simpler method; and the share of classes that are right."""
         named = self.mean is None or self.baseline == BY["mean"]
-        return "" if named else f", {BY['mean']} {self.mean:.3f}"
+        right = "" if self.accuracy is None else f"; the right class in {self.accuracy:.2f} of rows"
+        return ("" if named else f", {BY['mean']} {self.mean:.3f}") + right
 
     @property
     def said(self) -> str:
@@ -141,15 +144,16 @@ def _filled(method: str, metrics: Mapping[str, float], names: Sequence[str]) -> 
                 baseline = min(plain, key=lambda name: (chosen[name], plain[name]))  # by validation rows, if it can be
                 from_all = given == keys.joined(keys.all_but(target, names)) and len(names) > 2
                 where = target if from_all else f"{target} given {given.replace('+', ' and ')}"
-                held, coverage, spread = (
+                held, coverage, spread, accuracy = (
                     metrics.get(keys.imputation((given,), target, score))
-                    for score in ("validation", "coverage", "coverage_se")
+                    for score in ("validation", "coverage", "coverage_se", "accuracy")
                 )
                 doubt = doubts[baseline]
                 yield Filled(
                     *(method, where, error, baseline, plain[baseline], coverage, doubt, held),
                     spread=spread or 0.0,
                     mean=plain.get(BY["mean"]),
+                    accuracy=accuracy,
                 )
 
 
