@@ -65,8 +65,9 @@ def dense(experts: Law, member: Tensor, roots: Tensor) -> Law:
     precision = precision + torch.eye(told.shape[-2], dtype=told.dtype, device=told.device)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(precision.detach()).L)
     mean, variance = inverse @ told, inverse.diagonal(dim1=-2, dim2=-1)
-    mean = mean - _change(inverse @ (precision @ mean.detach()))
-    variance = variance - _change((inverse @ precision * inverse).sum(-1))
+    if precision.requires_grad:
+        mean = mean - _change(inverse @ (precision @ mean.detach()))
+        variance = variance - _change((inverse @ precision * inverse).sum(-1))
     return experts.like(mean[..., 0].to(experts.mean), variance.log().to(experts.mean))
 
 
