@@ -6,11 +6,16 @@ import re
 import shlex
 import tomllib
 from contextlib import redirect_stdout
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import polyvae as pv
+from polyvae.methods import Stage
+from polyvae.runs.plan import make_plan
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -135,6 +140,30 @@ def test_the_readme_asks_whether_ridge_is_as_good(tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     exec("".join(blocks).replace("epochs=50", "epochs=2"), {})
     assert re.search(r"from ridge on protein given rna \(error .*, ridge .*, the column mean ", capsys.readouterr().out)
+
+
+def test_training_calls_an_objective_as_its_page_says(tmp_path):
+    page = (
+        (ROOT / "docs" / "objectives.md").read_text().partition("## An objective of your own")[2].partition("\n## ")[0]
+    )
+    names = {"pv": pv}
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], names)
+    given = dict.fromkeys(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    seen = {}
+
+    def objective(model, batch, S, **how):
+        seen.update({"model": model, "batch": batch, "S": S} | how)
+        return names["mine"](model, batch, S, **how)
+
+    method = replace(pv.methods.METHODS["mvae"], name="mine", stages=(pv.methods.Stage(objective=objective),))
+    config = pv.RunConfig(dataset="toy", modalities=2, train_size=20, test_size=10, epochs=1, metrics="none")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(pv.methods.METHODS, "mine", method)
+        pv.run(config.with_(method="mine"), tmp_path)
+        assert list(seen) == list(given)[:-1], "and samples"
+        patch.setitem(pv.methods.METHODS, "mine", replace(method, objective="iwae", stages=(Stage(objective=print),)))
+        with pytest.raises(pv.InputError, match=", ".join(f"{name}=..." for name in list(given)[3:])):
+            make_plan(config.with_(method="mine"))
 
 
 def test_the_python_of_the_theory_runs_and_prints_what_the_page_says():

@@ -196,11 +196,33 @@ def test_the_modalities_of_a_mudata_are_its_own(fitted):
         ({"a": slice(0, 3)}, "column 3 is in 0 views"),
         ({"a": slice(0, 6), "b": [0]}, "column 0 is in 2 views"),
         ({"a": ["rna"]}, "names column 'rna'"),
+        ({"a": "rna"}, "names column 'rna'"),
+        ({"a": slice(0, 6), "b": 0}, "column 0 is in 2 views"),
     ],
 )
 def test_views_name_every_column_once(views, said):
     with pytest.raises(InputError, match=said):
         imputer(views=views).fit(table())
+
+
+@pytest.mark.parametrize("column", [0, np.int64(0), "gene one"])
+def test_one_column_may_stand_without_a_list(column):
+    frame = pd.DataFrame(table(), columns=["gene one", *"bcdef"])
+    assert imputer(views={"a": column, "b": slice(1, 6)}).fit(frame).views_ == {"a": [0], "b": [1, 2, 3, 4, 5]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"settings": {"epochs": 5}}, "settings: epochs is a parameter itself; say epochs=5"),
+        ({"epochs": "3"}, "epochs is '3'; it must be int"),
+        ({"latent_dim": 0}, "latent_dim is 0; it must be at least 1"),
+        ({"method": "mvae", "settings": {"likelihood_scale": "x"}}, "likelihood_scale "),
+    ],
+)
+def test_errors_name_parameters_and_not_the_flags_of_the_command_line(settings, said):
+    with pytest.raises(InputError, match=f"^{said}"):
+        imputer(views=VIEWS, **settings).fit(table())
 
 
 def test_what_was_fitted_in_one_form_is_asked_in_the_same(fitted, by_name):

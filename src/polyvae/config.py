@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -238,6 +239,13 @@ class RunConfig(DataOptions):
         """The fields that differ from their released default."""
         defaults = {f.name: f.default for f in fields(self)} | RELEASED
         return {name: value for name, value in self.to_dict().items() if value != defaults[name]}
+
+    @property
+    def command(self) -> str:
+        """The shell command of such a run: its data set, its method and every field that is not at its default."""
+        values = {"dataset": self.dataset, "method": self.method} | self.changed
+        words = [word for name, value in values.items() for word in (flag(name), str(value))]
+        return shlex.join(["polyvae", "run", *words])
 
     def run_id(self, content: Mapping[str, Any] | None = None) -> str:
         """A readable prefix and a hash of the canonical config.

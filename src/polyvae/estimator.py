@@ -1,7 +1,9 @@
 """A model as an estimator of scikit-learn: fitted, asked and scored without a store."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -13,7 +15,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from polyvae.config import RunConfig
+from polyvae.config import RunConfig, flag
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.columns import interpret
 from polyvae.datasets.own.new_rows import load_like, with_given
@@ -31,6 +33,7 @@ from polyvae.runs.saving import load, load_calibration
 CHUNK = 100  # rows at a time, at most
 # Parameters that are fields of `RunConfig`, by the same names.
 OF_RUN = ("method", "latent_dim", "beta", "epochs", "batch_size", "learning_rate", "patience", "device")
+FLAG = re.compile("--[a-z]+(-[a-z]+)*")
 WHOLE = "x"  # the one view of a table that is not cut into views
 
 
@@ -48,8 +51,8 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     any modality, whatever the training rows lacked.
 
     method, latent_dim, epochs, batch_size, learning_rate, patience: by default what suits the rows (`runs.suited`).
-    method: as `polyvae methods` shows them. views: name -> slice, or list of column numbers or names; together they
-    name every column once. settings: further fields of `RunConfig` by name, such as likelihood or network.
+    method: as `polyvae methods` shows them. views: name -> slice, or number or name of a column, or list of these;
+    together they name every column once. settings: further fields of `RunConfig` by name, as likelihood or network.
     patience: epochs without gain on held-out rows (a tenth, of few rows up to a quarter) after which training stops;
     the best weights are kept. draws: per row, of what is imputed, and importance samples of a likelihood.
     random_state: of weights, the order of rows and all draws. verbose: prints the loss ten times.
@@ -95,19 +98,15 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
         Raises InputError for rows or settings that cannot work, RunError where training fails.
         """
+        settings = self.settings or {}
+        if twice := [name for name in OF_RUN if name in settings]:
+            raise InputError(f"settings: {twice[0]} is a parameter itself; say {twice[0]}={settings[twice[0]]!r}")
         rows = _training_rows(self._by_name(X, reset=True))
         self.seed_ = self._drawn_seed()
-        config = RunConfig.from_dict(
-            {
-                **{name: getattr(self, name) for name in OF_RUN},
-                "dataset": rows.name,
-                "seed": self.seed_,
-                "data_seed": self.seed_,
-                "metrics": "none",
-                **(self.settings or {}),
-            }
-        )
-        with TemporaryDirectory(prefix="polyvae-") as place:
+        seeds = {"seed": self.seed_, "data_seed": self.seed_}
+        given = {name: getattr(self, name) for name in OF_RUN} | {"dataset": rows.name, "metrics": "none"} | seeds
+        with _without_flags(), TemporaryDirectory(prefix="polyvae-") as place:
+            config = RunConfig.from_dict({**given, **settings})
             result = run(config, place, data=rows, test=rows, on_step=_said if self.verbose else _unsaid)
             model = load(result.folder, weights="auto")
             self.calibration_ = load_calibration(result.folder)
@@ -251,6 +250,16 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return _framed(table, like)
 
 
+@contextmanager
+def _without_flags() -> Generator[None]:
+    """Errors that are about a setting name it as Python does: latent_dim, not --latent-dim."""
+    names = {flag(field.name): field.name for field in fields(RunConfig)}
+    try:
+        yield
+    except InputError as error:
+        raise InputError(FLAG.sub(lambda found: names.get(found[0], found[0]), str(error))) from error
+
+
 def _training_rows(arrays: Mapping[str, Any]) -> MultimodalDataset:
     """All rows, standardised on all. Tables may have gaps, since later rows may."""
     parts = read_parts(arrays)
@@ -267,7 +276,8 @@ def _columns(views: Mapping[str, Any], names: list[Any]) -> dict[str, list[int]]
     found: dict[str, list[int]] = {}
     places = {name: place for place, name in enumerate(names)} | {place: place for place in range(len(names))}
     for view, chosen in views.items():
-        wanted = range(len(names))[chosen] if isinstance(chosen, slice) else list(chosen)
+        columns = [chosen] if np.isscalar(chosen) else chosen
+        wanted = range(len(names))[columns] if isinstance(columns, slice) else list(columns)
         if unknown := [column for column in wanted if column not in places]:
             raise InputError(f"view {view!r} names column {unknown[0]!r}; X has {', '.join(map(str, names))}")
         found[view] = [places[column] for column in wanted]

@@ -1,7 +1,9 @@
 """Options that only one method or data set has, as text on the command line: name=value,name=value."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from inspect import signature
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -21,6 +23,15 @@ def check_defaults(options: type[Any] | None, owner: str) -> None:
         (options or dict)()
     except TypeError as error:
         raise InputError(f"{owner}: every field of {options} needs a default ({error})") from error
+
+
+def check_call(function: Callable[..., Any], owner: str, name: str, given: Sequence[str], named: Sequence[str]) -> None:
+    """Raises InputError, which shows the form, for a function that cannot be called with such arguments."""
+    try:
+        signature(function).bind(*given, **dict.fromkeys(named))
+    except TypeError as error:
+        form = f"{name}({', '.join((*given, *(f'{each}=...' for each in named)))})"
+        raise InputError(f"{owner} is called as {form}, which it does not take ({error}); define it so") from error
 
 
 def require(is_met: bool, name: str, value: object, what: str) -> None:

@@ -1,5 +1,6 @@
 """Tables of things by name (methods, data sets, networks, ...), which a user's own file may add to."""
 
+import re
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,6 +26,7 @@ class Origin:
         return Path(self.file).name
 
 
+PLAIN = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]*")
 REGISTRIES: list["Registry"] = []
 _loading: ContextVar[Origin | None] = ContextVar("loading", default=None)
 
@@ -52,7 +54,12 @@ class Registry(dict[str, Entry], Generic[Entry]):
         REGISTRIES.append(self)
 
     def register(self, name: str, entry: Entry) -> Entry:
-        """Adds an entry and returns it; a plug-in may register its own anew. Raises InputError for a taken name."""
+        """Adds an entry and returns it; a plug-in may register its own anew.
+
+        Raises InputError for a taken name, and for one that lists, paths or commands would take apart.
+        """
+        if not PLAIN.fullmatch(name):
+            raise InputError(f"{self.what} {name!r}: a name has only letters of ASCII, digits, _, - and .; rename it")
         origin, before = _loading.get(), self.origins.get(name)
         if name in self and (origin is None or before is None or before.file != origin.file):
             owner = f" by {before.name}" if before else ""

@@ -5,7 +5,10 @@ Numbers from outside the library, and formulas written out here; the objectives 
 
 import itertools
 import math
+import re
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -20,7 +23,7 @@ from polyvae.models.fused import FusedVAE
 from polyvae.models.fusing import HIDDEN, JointEncoder, JointEncoderVAE
 from polyvae.models.private import PrivateVAE
 from polyvae.networks.heads import GaussianHead
-from polyvae.objectives import PRIOR, Divergence, Draw, Mix, Q, Terms, elbo, elbo_of_terms, singles, terms
+from polyvae.objectives import PRIOR, Divergence, Draw, Geometric, Mix, Q, Terms, elbo, elbo_of_terms, singles, terms
 from polyvae.subsets import Term
 from support.linear import Encoder
 
@@ -533,15 +536,59 @@ def test_recipes_of_what_there_is_not_are_refused():
     model = model_of()
     batch = batch_of(model)
     unknown = Terms((Draw(Q(("d",))),), ())
+    aimed = Terms((Draw(Q(("a",)), targets=("d",)),), ())
     mixed = Terms((Draw(Q(("a",))),), (Divergence(Q(("a",)), Mix(singles(NAMES))),))
+    parts = Terms((Draw(Q(("a",))),), (Divergence(Mix(singles(NAMES)), Q(("a",))),))
     for refused, how, message in (
-        (unknown, {}, "a recipe names 'd'"),
         (mixed, {}, "no closed form"),
+        (parts, {}, "a divergence of a Mix is from PRIOR"),
+        (unknown, {}, "a recipe names 'd' for a row that has a, b, c"),
+        (aimed, {}, "a recipe names 'd' for a row that has a, b, c"),
+        ([Draw(Q(("a",)))], {}, "a recipe returned list for a, b, c; it must return Terms"),
         (members(subsets.mvae)(NAMES), {"beta": -1.0}, "beta is -1"),
         (members(subsets.mvae)(NAMES), {"allocation": "random"}, "unknown allocation"),
     ):
         with pytest.raises(InputError, match=message):
             elbo_of_terms(model, batch, lambda names, refused=refused: refused, **how)
+
+
+def test_a_recipe_names_what_its_row_has_or_is_refused():
+    """Whatever is not there is 0, which no expert must read as if it had been seen."""
+    model = model_of()
+    fixed = Terms((Draw(Q(("a",))),), (Divergence(Q(("a",)), PRIOR),))
+    assert elbo_of_terms(model, batch_of(model), lambda names: fixed).loss.isfinite()
+    with pytest.raises(InputError, match="a recipe names 'a' for a row that has b"):
+        elbo_of_terms(model, with_gaps(batch_of(model), [PATTERNS[0]]), lambda names: fixed)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: Q("m9"), r"Q(given='m9'): it must be a tuple such as (name,)"),
+        (lambda: Q(["a"]), r"Q(given=['a']): it must be a tuple"),
+        (lambda: Q((), 1), r"Q(prior_expert=1): it must be bool"),
+        (lambda: Q((), private="own"), r"Q(private='own'): it must be one of 'given', 'all', 'none'"),
+        (lambda: Mix(Q(("a",))), r"it must be a tuple such as ((a finite number, Q),)"),
+        (lambda: Geometric(((1.0, "a"),)), r"Geometric(parts=((1.0, 'a'),)): it must be"),
+        (lambda: Draw("a"), r"Draw(of='a'): it must be Q or Mix"),
+        (lambda: Draw(PRIOR, "0.5"), r"Draw(weight='0.5'): it must be a finite number"),
+        (lambda: Draw(PRIOR, float("nan")), r"Draw(weight=nan): it must be a finite number"),
+        (lambda: Draw(PRIOR, targets="ab"), r"Draw(targets='ab'): it must be a tuple such as (name,) or None"),
+        (lambda: Draw(PRIOR, unseen="one"), r"Draw(unseen='one'): it must be one of 'prior', 'reference', 'zero'"),
+        (lambda: Draw(PRIOR, others="1"), r"Draw(others='1'): it must be a finite number or None"),
+        (lambda: Divergence(PRIOR, PRIOR, how="montecarlo"), r"one of 'closed', 'sampled', 'pairwise'"),
+        (lambda: Terms(Draw(PRIOR), ()), r"it must be a tuple such as (Draw,)"),
+        (lambda: Terms((), Divergence(PRIOR, PRIOR)), r"it must be a tuple such as (Divergence,)"),
+        (lambda: Terms((Divergence(PRIOR, PRIOR),), ()), r"it must be a tuple such as (Draw,)"),
+    ],
+)
+def test_terms_of_another_form_are_refused_when_they_are_made(made, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        made()
+
+
+def test_numbers_of_any_kind_are_weights():
+    assert Draw(PRIOR, 1) == Draw(PRIOR, np.float32(1)) == Draw(PRIOR, Fraction(1)) == Draw(PRIOR)
 
 
 @pytest.mark.parametrize("name", OF_TERMS)

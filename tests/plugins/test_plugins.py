@@ -218,7 +218,23 @@ def test_a_model_of_its_own_leaves_no_choice_of_prior_or_posterior(words):
         ("name='a', model='nowhere'", "unknown kind of model 'nowhere'"),
         ("name='a', model='unfinished'", "needs its own objective"),
         ("name='a', options=NoDefault", "needs a default"),
-        ("name='a', model='unfinished', stages=(pv.methods.Stage(objective=print),)", "does not define prior_codes"),
+        (
+            "name='a', model='unfinished', stages=(pv.methods.Stage(objective=lambda model, batch, S: 1),)",
+            "called as objective(model, batch, S, beta=..., weights=..., generator=...), which",
+        ),
+        (
+            "name='a', model='unfinished', stages=(pv.methods.Stage(objective=lambda *a, **k: 0),)",
+            "does not define prior_codes",
+        ),
+        ("name='a/b c'", "method 'a/b c': a name has only letters"),
+        ("name='a', recipe=lambda names: 1", "called as recipe(names, options), which it does not take (too many"),
+        ("name='a', recipe=lambda names, options: [1]", "a recipe returned list for m0, m1, m2; it must return Terms("),
+        ("name='a', recipe=lambda names, options: of('m9')", "a recipe names 'm9' for a row that has m0, m1, m2"),
+        ("name='a', recipe=lambda names, options: of('m0', targets=('m9',))", "a recipe names 'm9' for a row that has"),
+        (
+            "name='a', stages=(pv.methods.Stage(objective=lambda m, b, s, *, beta: 1),)",
+            "generator=..., allocation=...), which",
+        ),
     ],
 )
 def test_a_method_that_cannot_work_is_refused_before_training(method, message, tmp_path):
@@ -227,9 +243,12 @@ def test_a_method_that_cannot_work_is_refused_before_training(method, message, t
         "@dataclass(frozen=True)\nclass NoDefault:\n    size: int\n"
         "class Unfinished(pv.models.TrainableModel):\n    pass\n"
         "pv.models.register('unfinished', Unfinished)\n"
+        "from polyvae.objectives import Draw, Q, Terms\n"
+        "def of(name, **how):\n    return Terms((Draw(Q((name,)), **how),), ())\n"
         f"pv.methods.register(replace(pv.methods.METHODS['mmvae'], {method}))\n"
     )
-    assert message in polyvae("run", "--plugin", tmp_path / "mine.py", *SYMBOLS, "--method", "a", fails=True)
+    words = ("run", "--plugin", tmp_path / "mine.py", *SYMBOLS, "--method", "a", "--store", tmp_path / "runs")
+    assert message in polyvae(*words, fails=True)
 
 
 def test_data_of_a_plugin_are_known_by_their_content(plugin, tmp_path):

@@ -18,7 +18,7 @@ from PIL import Image
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.paper.names import OFFICIAL
-from polyvae.report import command, drawing, figures, grids, style, table, words, write_report
+from polyvae.report import drawing, figures, grids, style, table, words, write_report
 from polyvae.report.album import Album
 from polyvae.report.marks import Marks
 from polyvae.report.reading import read_runs
@@ -625,7 +625,7 @@ def test_runs_without_metrics_or_history(store, tmp_path, unpainted):
 
 def test_the_command_repeats_the_run(store):
     run_id = add_run(store, "unimodal", beta=0.3, data_dir="my data")
-    text = command(only_group(store).runs[0])
+    text = only_group(store).runs[0].config.command
     words_of = shlex.split(text)
     assert words_of[:2] == ["polyvae", "run"]
     flags = dict(zip(words_of[2::2], words_of[3::2], strict=True))

@@ -1,6 +1,7 @@
 """The care of a store: what is wrong in it, what nothing needs, copies."""
 
 import re
+import shlex
 import shutil
 
 import pytest
@@ -54,6 +55,25 @@ def test_check_names_what_is_wrong(damage, trained, tmp_path, capsys):
     assert status.value.code == 1
 
     assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("command", ["generate", "embed", "impute --data rows.csv", "fit-prior"])
+def test_the_model_of_an_unfinished_run_is_refused_with_the_command_that_finishes_it(
+    command, trained, tmp_path, capsys
+):
+    store = RunStore(shutil.copytree(trained, tmp_path / "my runs"))
+    (folder,) = upkeep.run_folders(store)
+    for name in ("record.json", "model.json", "model.safetensors"):
+        (folder / name).unlink()
+    with pytest.raises(SystemExit) as status:
+        main([*command.split(), folder.name, "--store", str(store.root)])
+    assert status.value.code == 2
+    message = capsys.readouterr().err
+    assert f"run {folder.name} is unfinished" in message
+    if command == "generate":
+        _, *words = shlex.split(message[message.index("polyvae run") :])
+        main(words)
+        assert [record.run_id for record in store.records() if record.is_done] == [folder.name]
 
 
 def test_a_run_under_way_is_neither_damaged_nor_waste(trained, tmp_path):

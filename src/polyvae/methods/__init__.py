@@ -37,7 +37,7 @@ from polyvae.methods import (
 from polyvae.methods.family import OWN_S
 from polyvae.methods.method import Method, Objective, Stage
 from polyvae.models import MODELS
-from polyvae.objectives import Q, objective_named
+from polyvae.objectives import Q, objective_named, terms_of
 from polyvae.options import check_defaults
 from polyvae.registry import Registry
 
@@ -68,7 +68,7 @@ def cost(method: Method, names: Sequence[str]) -> tuple[float, float]:
     mixture = (method.mixture or subsets.mopoe)(names)
     encoded = float(len(names))
     if (recipe := method.terms_for({})) is not None:
-        read = {name for law in recipe(tuple(names)).laws for name in law.given}
+        read = {name for law in terms_of(recipe, tuple(names)).laws for name in law.given}
         encoded = float(len(read & set(names)) + len(names) * len(read - set(names)))  # others read all modalities
         encoded += len(names) * _passes(method)
     elif (
@@ -97,7 +97,7 @@ def decoded(
     mixture = (method.mixture or subsets.mopoe)(names)
     is_systematic = (allocation or method.allocation) == "systematic"
     if (recipe := method.terms_for({})) is not None:
-        draws = recipe(tuple(names)).draws
+        draws = terms_of(recipe, tuple(names)).draws
         parts = (1 if is_systematic or isinstance(draw.of, Q) else len(draw.of.parts) for draw in draws)
         drawn = sum(n * len(draw.targets or names) for n, draw in zip(parts, draws, strict=True))
         return float(drawn + _passes(method) * len(names))

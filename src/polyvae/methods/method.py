@@ -10,6 +10,7 @@ from torch import nn
 from polyvae.dataset import MultimodalDataset
 from polyvae.errors import InputError
 from polyvae.objectives import Bound, Recipe, Regulariser, Terms
+from polyvae.options import check_call
 from polyvae.posteriors import Family
 from polyvae.subsets import SubsetMixture
 
@@ -23,7 +24,8 @@ class Stage:
     objective: None for the run's own (`Method.objective`, or what its config says); or the name of a regulariser of the
     method, which is minimised alone. One of your own is called as
     objective(model, batch, S, beta=..., weights=..., generator=...) and returns a `Bound`; weights: (modality,). For a
-    joint model it also gets allocation=, and samples= if `Method.objective` draws some.
+    joint model it also gets allocation=, and samples= if `Method.objective` draws some (docs/objectives.md). A plan
+    refuses one that does not take these.
     share: of the epochs; or the name of what says it in the method's options. A stage with share 0 is left out.
     warm_up: share of the stage over which beta rises from 0 to the run's; the objective then gets it as a tensor, which
     it must not read.
@@ -81,6 +83,8 @@ class Method:
     def __post_init__(self) -> None:
         if self.regularisers is not None and self.recipe is None:
             raise InputError(f"method {self.name!r} has regularisers and no recipe that they join; give it one")
+        if self.recipe is not None:
+            check_call(self.recipe, f"the recipe of method {self.name!r}", "recipe", ("names", "options"), ())
 
     def terms_for(self, options: Mapping[str, Any]) -> Recipe | None:
         """The recipe with these options. Raises InputError for values that they cannot have."""

@@ -175,9 +175,14 @@ def is_sampled(model: Model) -> bool:
     return getattr(model, "is_sampled", False)
 
 
+def further_experts_of(model: Model | type[Model]) -> tuple[str, ...]:
+    """What a model, or a kind of model, calls the experts that it has beside those of the modalities."""
+    return getattr(model, "further_experts", ())
+
+
 def expert_names_of(model: JointModel) -> tuple[str, ...]:
-    """What the experts of `encode` are called: the modalities, and those that a kind of model adds (`expert_names`)."""
-    return getattr(model, "expert_names", model.names)
+    """What the experts of `encode` are called: the modalities, then `further_experts`, which a kind of model adds."""
+    return (*model.names, *further_experts_of(model))
 
 
 def fused(model: JointModel, experts: Posterior, member: Tensor, prior_expert: Tensor) -> Posterior:

@@ -48,11 +48,11 @@ class JointEncoderVAE(MultimodalVAE):
     """
 
     takes_covariate = False  # its joint encoder is told none
+    further_experts = (JOINT_EXPERT,)
 
     def __init__(self, *arguments: Any, joint: nn.Module, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.joint = joint
-        self.expert_names: tuple[str, ...] = (*self.names, JOINT_EXPERT)
 
     @staticmethod
     def arguments(blueprint: Blueprint) -> dict[str, Any]:

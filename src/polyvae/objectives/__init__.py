@@ -29,8 +29,10 @@ from polyvae.objectives.terms import (
     Recipe,
     Terms,
     alone,
+    check_recipe,
     elbo_of_terms,
     singles,
+    terms_of,
 )
 from polyvae.objectives.weighting import Options
 from polyvae.registry import Registry
@@ -80,6 +82,7 @@ __all__ = [
     "Regulariser",
     "Terms",
     "alone",
+    "check_recipe",
     "dreg",
     "dreg_looser",
     "dreg_looser_multivae",
@@ -95,4 +98,5 @@ __all__ = [
     "objective_named",
     "singles",
     "systematic_quantiles",
+    "terms_of",
 ]

@@ -15,8 +15,16 @@ from torch import Tensor
 from polyvae import gaussian, posteriors, subsets
 from polyvae.errors import InputError
 from polyvae.modality import Batch
-from polyvae.models.contract import UNSEEN, JointModel, expert_names_of, has_private_codes, shared_dim_of
+from polyvae.models.contract import (
+    UNSEEN,
+    JointModel,
+    expert_names_of,
+    further_experts_of,
+    has_private_codes,
+    shared_dim_of,
+)
 from polyvae.noise import Noise
+from polyvae.objectives.checked import checked
 from polyvae.objectives.parts import (
     Allocation,
     Bound,
@@ -34,6 +42,7 @@ from polyvae.subsets import SubsetMixture
 MOST_PATTERNS = 1024  # of missing modalities, laid out at once; with more, a step asks which ones its rows have
 
 
+@checked
 class Q(NamedTuple):
     """A posterior: the product of the experts of `given`, and of N(0, I) if `prior_expert`.
 
@@ -47,12 +56,14 @@ class Q(NamedTuple):
     private: Literal["given", "all", "none"] = "given"
 
 
+@checked
 class Mix(NamedTuple):
     """The mixture of posteriors with these weights, which sum to 1."""
 
     parts: tuple[tuple[float, Q], ...]
 
 
+@checked
 class Geometric(NamedTuple):
     """The normalised product of the densities to the power of these weights, which sum to 1 (Normal posteriors)."""
 
@@ -62,6 +73,7 @@ class Geometric(NamedTuple):
 PRIOR = Q((), prior_expert=True)  # as `against` it is the model's prior, elsewhere N(0, I)
 
 
+@checked
 class Draw(NamedTuple):
     """weight * sum over targets of E[log likelihood(x_m | z)], z from `of`. targets: None for all that a row has.
 
@@ -79,6 +91,7 @@ class Draw(NamedTuple):
     is_own_constant: bool = False
 
 
+@checked
 class Divergence(NamedTuple):
     """weight * KL(of || against), as a part of the rate, which beta multiplies.
 
@@ -100,6 +113,7 @@ class Divergence(NamedTuple):
         return () if self.against == PRIOR else _parts(self.against)
 
 
+@checked
 class Terms(NamedTuple):
     """What one row adds to the objective, which is maximised: all draws, minus beta times all divergences."""
 
@@ -139,17 +153,67 @@ def alone(names: Sequence[str]) -> Terms:
     return Terms(tuple(Draw(law, targets=law.given) for law in laws), tuple(Divergence(law, PRIOR) for law in laws))
 
 
+def terms_of(recipe: Recipe, names: tuple[str, ...]) -> Terms:
+    """The terms of a row that has these modalities. Raises InputError for a recipe that returns something else."""
+    terms = recipe(names)
+    if not isinstance(terms, Terms):
+        form = "Terms((Draw(...), ...), (Divergence(...), ...))"
+        raise InputError(f"a recipe returned {type(terms).__name__} for {', '.join(names)}; it must return {form}")
+    return terms
+
+
+def check_terms(terms: Terms, names: tuple[str, ...], further: Sequence[str] = ()) -> None:
+    """Raises InputError for divergences without a value, and terms of what a row with these modalities does not have.
+
+    further: other experts of the model, which are no targets.
+    """
+    for of, against, _, how, _ in terms.divergences:
+        if isinstance(of, Mix) and against != PRIOR:
+            raise InputError("a divergence of a Mix is from PRIOR; name its parts, one divergence each")
+        if isinstance(against, Mix) and how == "closed":
+            raise InputError("a divergence from a Mix has no closed form; say how='sampled' or 'pairwise'")
+    read = {name for law in terms.laws for name in law.given if name not in further}
+    predicted = {name for draw in terms.draws for name in draw.targets or ()}
+    if unknown := (read | predicted) - set(names):
+        raise InputError(
+            f"a recipe names {min(unknown)!r} for a row that has {', '.join((*names, *further))}; "
+            "it must use the names that it is called with"
+        )
+
+
+def check_recipe(recipe: Recipe, names: tuple[str, ...], present: Tensor, further: Sequence[str] = ()) -> None:
+    """Raises InputError for a recipe by which no such rows can train a model: those that `OfTerms` would meet.
+
+    present: Bool (row, modality). further: as of `check_terms`.
+    """
+    if bool(present.all()):
+        patterns = [names]
+    elif 2 ** len(names) > MOST_PATTERNS:
+        patterns = _patterns(names, present.unique(dim=0))
+    else:
+        patterns = subsets.all_of(names)
+    for pattern in patterns:
+        check_terms(terms_of(recipe, pattern), pattern, further)
+
+
+def _patterns(names: tuple[str, ...], rows: Tensor) -> list[tuple[str, ...]]:
+    """Rows of Bool (row, modality) as the names that each has."""
+    return [tuple(n for n, has in zip(names, row, strict=True) if has) for row in rows.tolist()]
+
+
 @dataclass(eq=False)
 class OfTerms:
     """The objective of a recipe, as stages of a method call it; S is not looked at.
 
     regularisers: added to the loss by their weights, of the same experts.
-    Tables of terms are copied to a device once, and stay as long as this, since captured steps read them there.
+    Terms are asked for once for every pattern. Tables of them are copied to a device once, and stay as long as this,
+    since captured steps read them there.
     """
 
     recipe: Recipe
     regularisers: Sequence[Regulariser] = ()
     kept: dict[Any, "_Layout"] = field(default_factory=dict)
+    terms: dict[Any, Terms] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -189,16 +253,26 @@ class OfTerms:
         names, present = model.names, batch.present
         if not batch.is_complete and 2 ** len(names) > MOST_PATTERNS:
             rows, which = present.unique(dim=0, return_inverse=True)
-            patterns = [tuple(n for n, has in zip(names, row, strict=True) if has) for row in rows.tolist()]
-            return _laid_out(self.recipe, model, patterns, allocation, present.device), which
+            return self._laid_out(model, _patterns(names, rows), allocation, present.device), which
         kind = names, expert_names_of(model), has_private_codes(model), model.prior.has_closed_kl
         key = kind, batch.is_complete, allocation, present.device
         if key not in self.kept:
             patterns = [names] if batch.is_complete else subsets.all_of(names)
-            self.kept[key] = _laid_out(self.recipe, model, patterns, allocation, present.device)
+            self.kept[key] = self._laid_out(model, patterns, allocation, present.device)
         if batch.is_complete:
             return self.kept[key], None
         return self.kept[key], subsets.number_of(present) - 1
+
+    def _laid_out(
+        self, model: JointModel, patterns: Sequence[tuple[str, ...]], allocation: Allocation, device: torch.device
+    ) -> "_Layout":
+        """Raises InputError for terms of what a row, or the model, does not have."""
+        further = further_experts_of(model)
+        for pattern in patterns:
+            if (further, pattern) not in self.terms:
+                check_terms(terms := terms_of(self.recipe, pattern), pattern, further)
+                self.terms[further, pattern] = terms
+        return _laid_out([self.terms[further, pattern] for pattern in patterns], model, patterns, allocation, device)
 
 
 def elbo_of_terms(model: JointModel, batch: Batch, recipe: Recipe, **how: Any) -> Bound:
@@ -398,12 +472,8 @@ class _Column:
 
     def _each(self, divergence: Divergence) -> list[Divergence]:
         """Those of the parts of a mixture, if all of them are paid."""
-        of, against = divergence.of, divergence.against
-        if not isinstance(of, Mix):
-            return [divergence]
-        if against != PRIOR:
-            raise InputError("a divergence of a Mix is from PRIOR; name its parts, one divergence each")
-        if self.allocation == "systematic":
+        of = divergence.of
+        if not isinstance(of, Mix) or self.allocation == "systematic":
             return [divergence]
         return [divergence._replace(of=part, weight=share * divergence.weight) for share, part in of.parts]
 
@@ -418,8 +488,6 @@ class _Column:
                 self.sampled.append((law, code, weight))
                 self.mixes.append(_shares(against, self.place))
             elif isinstance(against, Mix):
-                if how != "pairwise":
-                    raise InputError("a divergence from a Mix has no closed form; say how='sampled' or 'pairwise'")
                 self.closed += [(law, self.place(part), weight * share) for share, part in against.parts]
             else:
                 self.closed.append((law, self.place(against), weight))
@@ -444,15 +512,14 @@ def _place(seen: dict[Any, int], one: Any) -> int:
 
 
 def _laid_out(
-    recipe: Recipe,
+    every: Sequence[Terms],
     model: JointModel,
     patterns: Sequence[tuple[str, ...]],
     allocation: Allocation,
     device: torch.device,
 ) -> _Layout:
-    """Raises InputError for a posterior of what no expert is called, and private codes that the model does not have."""
+    """The terms of each of these patterns. Raises InputError for private codes that the model does not have."""
     names, expert_names = model.names, expert_names_of(model)
-    every = [recipe(pattern) for pattern in patterns]
     is_closed = model.prior.has_closed_kl
     columns = [_Column(pattern, terms, allocation, is_closed) for pattern, terms in zip(patterns, every, strict=True)]
     _check_private(model, columns)
@@ -462,8 +529,6 @@ def _laid_out(
     laws = [[*column.laws, *(PRIOR,) * (most - len(column.laws))] for column in columns]
     further = [[*map(column.laws.__getitem__, column.paid), *(0,) * (paid - len(column.paid))] for column in columns]
     encoded = frozenset(name for column in laws for law in column for name in law.given)
-    if unknown := encoded - set(expert_names):
-        raise InputError(f"a recipe names {sorted(unknown)[0]!r}; the model's experts are {', '.join(expert_names)}")
     member = [[[name in column[i].given for column in laws] for name in expert_names] for i in range(most)]
     own = None
     if has_private_codes(model):

@@ -1,7 +1,6 @@
 """The report: records in, one self-contained HTML page and its figures out."""
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
@@ -82,7 +81,7 @@ def write_report(store: RunStore, out: Path | str, on_damage: Damaged = lambda d
         pictures=pictures,
         headline=finding.title(groups),
         filled_in={group.title: said for group in groups if (said := words.filled_in(group))},
-        commands=[(run.run_id, command(run)) for run in listed],
+        commands=[(run.run_id, run.config.command) for run in listed],
         is_condensed=is_condensed,
         all_runs=RUNS,
         environments=environments(done),
@@ -98,13 +97,6 @@ def write_report(store: RunStore, out: Path | str, on_damage: Damaged = lambda d
     path = folder / "index.html"
     files.write_text(path, escapes.xml(page))
     return path
-
-
-def command(run: Run) -> str:
-    """The shell command that repeats a run: its data set, its method and every field that is not at its default."""
-    values = {"dataset": run.config.dataset, "method": run.config.method} | run.config.changed
-    flags = (f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in values.items())
-    return f"polyvae run {' '.join(flags)}"
 
 
 def unbounded(groups: Iterable[Group]) -> list[str]:

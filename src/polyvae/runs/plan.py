@@ -20,12 +20,13 @@ from polyvae.judges.labelled import can_be_judged
 from polyvae.methods import METHODS, Method
 from polyvae.modality import Batch, Modality
 from polyvae.models import OWN, Blueprint, Networks, TrainableModel
+from polyvae.models.contract import further_experts_of
 from polyvae.models.linear_start import LEAST_ROWS, codes_by_errors, start_linearly
 from polyvae.noise import derive_seed
-from polyvae.objectives import UNCOVERED, objective_named
+from polyvae.objectives import UNCOVERED, check_recipe, objective_named
 from polyvae.options import canonical, parsed
 from polyvae.runs import rows
-from polyvae.runs.settings import Settings, settings_of
+from polyvae.runs.settings import Settings, check_objectives, settings_of
 from polyvae.runs.suited import NETWORK, numbers_of_codes, said, suited
 from polyvae.subsets import SubsetMixture
 
@@ -243,7 +244,11 @@ def _blueprint(
     mixture = _mixture(config, method, train.names)
     given = parsed(config.method_options, method.options, "--method-options", f"method {method.name!r}")
     options = {} if method.options is None else asdict(method.options(**given))
-    settings = settings_of(config, method, mixture, method.terms_for(options))
+    recipe = method.terms_for(options)
+    settings = settings_of(config, method, mixture, recipe)
+    check_objectives(method, settings)
+    if recipe is not None:
+        check_recipe(recipe, train.names, train.present, further_experts_of(models.MODELS.named(method.model)))
     blueprint = Blueprint(
         modalities=train.modalities,
         mixture=mixture,

@@ -9,7 +9,8 @@ from polyvae.errors import InputError, choices
 from polyvae.methods import Method
 from polyvae.models import MODELS, RULES
 from polyvae.models.vae import check_products
-from polyvae.objectives import PRIOR, Recipe, Terms, objective_named
+from polyvae.objectives import PRIOR, Recipe, Terms, objective_named, terms_of
+from polyvae.options import check_call
 from polyvae.posteriors import Family
 from polyvae.subsets import SubsetMixture
 
@@ -63,7 +64,7 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recip
     if method.compares_rows and config.sizes.batch_size < 2:
         raise InputError(f"--batch-size {config.sizes.batch_size}: method {method.name} compares rows; use at least 2")
     if recipe is not None:
-        _check_terms(method, recipe(mixture.names), family, prior)
+        _check_terms(method, terms_of(recipe, mixture.names), family, prior)
     return Settings(
         objective=None if recipe else objective.name,
         samples=(config.objective_samples or method.samples) if objective.draws else None,
@@ -72,6 +73,15 @@ def settings_of(config: RunConfig, method: Method, mixture: SubsetMixture, recip
         components=(config.prior_components or priors.COMPONENTS) if prior in priors.MIXTURES else None,
         family=family,
     )
+
+
+def check_objectives(method: Method, settings: Settings) -> None:
+    """Raises InputError for an objective of a method's stage that cannot be called as training calls it."""
+    for stage in method.stages:
+        if callable(stage.objective):
+            owner = f"the objective of stage {stage.name!r} of method {method.name}"
+            named = ("beta", "weights", "generator", *settings.options)
+            check_call(stage.objective, owner, "objective", ("model", "batch", "S"), named)
 
 
 def _prior(config: RunConfig, method: Method) -> str:

@@ -1,5 +1,6 @@
 """The run store: one folder per run id; `record.json` is written last, so its presence means finished."""
 
+import shlex
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from difflib import get_close_matches
@@ -36,13 +37,22 @@ def readable(read: Callable[[Item], Read], items: Iterable[Item], on_damage: Dam
 
 
 def check_kept(path: Path) -> None:
-    """Raises InputError for a file of a run that is not there because the record alone was kept."""
+    """Raises InputError for a file of a run that is not there: the record alone was kept, or the run is unfinished."""
     folder = path.parent
-    if not path.is_file() and not (folder / CONFIG).is_file() and (folder / RECORD).is_file():
+    has_config, has_record = ((folder / name).is_file() for name in (CONFIG, RECORD))
+    if path.is_file() or has_config == has_record:
+        return
+    if has_config:
+        store = RunStore(folder.parent)
+        command = f"{store.config(folder.name).command} --store {shlex.quote(str(store.root))}"
         raise InputError(
-            f"of run {folder.name} only the record was kept in {folder.parent}; use a store that has its weights, or "
-            "do the run again"
+            f"run {folder.name} is unfinished and has no {path.name} yet; the command that made it goes on from its "
+            f"checkpoint: {command}"
         )
+    raise InputError(
+        f"of run {folder.name} only the record was kept in {folder.parent}; use a store that has its weights, or "
+        "do the run again"
+    )
 
 
 class RunStore:
