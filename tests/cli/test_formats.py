@@ -162,7 +162,7 @@ def test_columns_in_another_order_come_back_as_they_were_given(trained, monkeypa
         assert back[name].filter(seen).to_list() == frame[name].filter(seen).to_list()
 
 
-def test_new_rows_of_one_view_are_a_file_of_it(tmp_path, monkeypatch):
+def test_new_rows_of_one_view_are_a_file_of_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for view in ("rna", "protein"):
         columns = {name: name.removeprefix(f"{view}.") for name in table().columns if name.startswith(view)}
@@ -174,6 +174,10 @@ def test_new_rows_of_one_view_are_a_file_of_it(tmp_path, monkeypatch):
     assert filled["id"].to_list() == CELLS
     assert filled.select("^protein.*$").null_count().sum_horizontal().item() == 0
     assert pl.read_csv("codes.csv")["z0"].null_count() == 0
+    pl.read_csv("rna.csv").with_columns(note=pl.lit("a word")).write_csv("rna.csv")
+    main(["embed", name, "--data", "rna.csv", "--out", "same.csv"])
+    assert capsys.readouterr().err == "rna.csv: the model does not know note; ignored.\n"
+    assert pl.read_csv("same.csv").equals(pl.read_csv("codes.csv"))
 
 
 def test_a_covariate_is_passed_on(tmp_path, monkeypatch):

@@ -189,6 +189,66 @@ def test_settings_of_a_view_are_those_of_modalities_json():
     assert data.info["networks"] == {"protein": "mlp"}
 
 
+# Names of rows
+
+
+def two_files(first: list, second: list, name: str = "patient_id") -> str:
+    return ",".join(
+        write(pl.DataFrame({column: ids, "a": [1.0, 2.0, 3.5], "b": [0.5, 1.0, 2.0]}, strict=False), file)
+        for column, ids, file in ((name, first, "x.csv"), ("id", second, "y.csv"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "ids"),
+    [
+        (["Mary Ann", "Tom Lee", "Jo Q"], ["Jo Q ", " Mary Ann", "Al B"], ["Mary Ann", "Tom Lee", "Jo Q", "Al B"]),
+        (["P1", "P2", "P3"], ["P3 ", "P1 ", "P4 "], ["P1", "P2", "P3", "P4"]),
+        ([1, 2, 3], [3.0, 1.0, 4.0], [1, 2, 3, 4]),
+        ([1, 2, 3], ["3", "1", "x"], ["1", "2", "3", "x"]),
+    ],
+)
+def test_ids_of_two_files_match_however_they_are_written(first, second, ids):
+    parts = read_parts(two_files(first, second))
+    assert parts.ids.tolist() == ids
+    assert parts.present.tolist() == [[True, True], [True, False], [True, True], [False, True]]
+    assert parts.values["y"][[2, 0, 3], 0].tolist() == [1, 2, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "ids", "why"),
+    [
+        ("who", ["Mary Ann", "Tom Lee", "Jo Q"], "holds words with blanks"),
+        ("who", ["Ann", "Tom", "Ann "], "holds 'Ann' in line 2 and line 4"),
+        ("who", ["Ann", "Tom", None], "has empty cells"),
+        ("covid", [1, 2, 3], "holds no words"),
+    ],
+)
+def test_why_a_first_column_is_no_id_is_said(name, ids, why):
+    with pytest.raises(InputError, match=rf"x.csv has no column of ids to join it by: '{name}' {why}; rename .* to id"):
+        read_parts(two_files(ids, [1, 2, 3], name))
+
+
+def test_an_id_that_repeats_may_be_the_group_instead():
+    visits = write(pl.DataFrame({"patient_id": [7, 7, 8], "x.a": RNA[:3, 0], "x.b": RNA[:3, 1]}), "d.csv")
+    with pytest.raises(InputError, match=r"'patient_id': 7 is in line 2 and line 3; .* --group patient_id"):
+        read_parts(visits)
+    parts = read_parts(visits, Roles(group="patient_id"))
+    assert (parts.ids.tolist(), parts.about["patient_id"].tolist()) == ([0, 1, 2], [7, 7, 8])
+    of_a_model = Roles(views={"patient_id": (), "x": ("a", "b")})
+    assert [*read_parts(visits, of_a_model).values] == ["patient_id", "x"], "it was a view when the model was trained"
+
+
+def test_whole_numbers_with_a_point_are_groups_labels_and_classes():
+    kind = np.arange(ROWS) % 3
+    frame = pl.DataFrame({"id": CELLS, "kind": kind * 1.0, "donor": kind * 1.0, "c": kind * 1.0, "a": RNA[:, 0]})
+    write(frame, "d.csv")
+    Path("v.toml").write_text('file = "d.csv"\n[views.c]\nclasses = "c"\n[views.a]\ncolumns = ["a"]\n')
+    parts = read_parts("v.toml", Roles(label="kind", group="donor"))
+    for found in (parts.named_labels, parts.about["donor"], parts.values["c"]):
+        assert (found.dtype.kind, found.tolist()) == ("i", kind.tolist())
+
+
 # Columns that are no modality
 
 SITES = np.array(["north", "south"])[np.arange(ROWS) // 2 % 2]
@@ -265,16 +325,41 @@ def test_what_one_file_does_not_say_of_a_row_another_may():
         read_parts(both, Roles(covariate="site"))
 
 
+@pytest.mark.parametrize("form", ["several", "toml", "toml, as a view"])
+def test_of_a_file_about_rows_other_ids_are_left_out_with_a_word(form):
+    several_with(pl.concat([pl.DataFrame({"id": ["nobody"], "site": "west"}), told().select("id", "site").reverse()]))
+    views = '[views.rna]\nfile = "rna.csv"\n[views.protein]\nfile = "protein.csv"\n'
+    top, view = ('file = "m.csv"\n', "") if form == "toml" else ("", '[views.site]\nfile = "m.csv"\nclasses = "site"\n')
+    Path("v.toml").write_text(top + views + view)
+    data = "rna.csv,protein.csv,m.csv" if form == "several" else "v.toml"
+    train = load("arrays", data=data, covariate="site")
+    assert train.names == ("rna", "protein")
+    assert train.info["warnings"]["m.csv"] == "1 of its 61 ids are in no view; left out."
+    sites = dict(zip(CELLS.tolist(), SITES.tolist(), strict=True))
+    levels = [train.covariate.levels[index] for index in train.levels.index]
+    assert levels == [sites[name] for name in train.ids.tolist()]
+
+
+def test_the_lines_that_make_a_view_of_words_do_so():
+    data = several_with(told())
+    with pytest.raises(InputError) as refusal:
+        read_parts(data, Roles(left_out=("kind",)))
+    lines = str(refusal.value).partition("\n")[2]
+    Path("v.toml").write_text(f'[views.rna]\nfile = "rna.csv"\n{lines}\n')
+    assert read_parts("v.toml").values["site"].tolist() == SITES.tolist()
+
+
 @pytest.mark.parametrize(
     ("roles", "message"),
     [
         (
             Roles(label="kind"),
-            r"m.csv, column 'site' holds words \(such as 'north'\): leave it out .* --covariate site",
+            r"no numbers are in site of m.csv \(north\), donor of m.csv \(donor 0\), note of m.csv \(a word\). Leave "
+            "them out with --leave-out site,donor,note, or use one as --label, --covariate",
         ),
         (
             replace(ROLES, group="rna", left_out=("note", "donor")),
-            r"group 'rna' is float64 \(60, 4\); it must be one word or integer per row",
+            r"group 'rna' is float64 \(40, 4\); it must be one word or integer per row",
         ),
         (replace(ROLES, covariate="g1", left_out=("note", "site")), r"rna.csv, column 'g1' holds fractions"),
         (Roles(left_out=("rna", "protein", "m")), "the data hold no modality"),
@@ -329,6 +414,53 @@ def test_a_file_of_new_rows_is_the_view_that_its_name_or_its_columns_say():
         InputError, match=r"new.csv holds no view of the model, which has rna, protein; call .* rna.csv"
     ):
         load_like(write(rna.drop("g1"), "new.csv"), trained)
+
+
+def as_a_table(rna: pl.DataFrame, more: pl.DataFrame) -> str:
+    named = rna.rename({name: f"rna.{name}" for name in GENES})
+    return write(pl.concat([named, more], how="horizontal"), "new.parquet")
+
+
+def as_a_file_of_the_view(rna: pl.DataFrame, more: pl.DataFrame) -> str:
+    return write(pl.concat([rna, more], how="horizontal"), "rna.parquet")
+
+
+def as_a_view_by_name(rna: pl.DataFrame, more: pl.DataFrame) -> str:
+    as_a_file_of_the_view(rna, more)
+    Path("v.toml").write_text('[views.rna]\nfile = "rna.parquet"\n[views.rpm]\nfile = "rna.parquet"\ncolumns = ["rpm"]')
+    return "v.toml"
+
+
+@pytest.mark.parametrize("form", [as_a_table, as_a_file_of_the_view, as_a_view_by_name])
+def test_columns_of_new_rows_that_the_model_does_not_know_are_ignored(form):
+    trained = load("arrays", data=as_several()).modalities
+    when = pl.Series([f"2025-01-{1 + row % 9:02d}" for row in range(ROWS)]).str.to_date()
+    more = pl.DataFrame({"rpm": RNA[:, 0], "when": when, "note": ["a word"] * ROWS})
+    parts = read_parts(form(pl.read_csv("rna.csv"), more), Roles().for_new_rows(trained))
+    found = load_like(parts, trained)
+    np.testing.assert_allclose(found.values["rna"], RNA, rtol=1e-6)
+    assert found.present.sum(0).tolist() == [ROWS, 0]
+    if form is not as_a_view_by_name:
+        assert [*parts.doubts.values()] == ["the model does not know rpm, when, note; ignored."]
+
+
+def test_words_in_a_column_that_the_model_knows_as_numbers_are_refused():
+    trained = load("arrays", data=as_several()).modalities
+    rna = pl.read_csv("rna.csv").with_columns(pl.lit("n.d.").alias("g1"), pl.lit("x").alias("further"))
+    with pytest.raises(InputError, match=r"no numbers are in g1 of rna.csv \(n.d.\); .* correct them$"):
+        load_like(write(rna, "rna.csv"), trained)
+
+
+def test_new_rows_of_unknown_levels_are_counted_and_named():
+    data = several_with(told().select("id", "site"))
+    train = load("arrays", data=data, covariate="site")
+    site = pl.when(pl.col("id").is_in(CELLS[[4, 7]].tolist())).then(pl.lit("west")).otherwise("site").alias("site")
+    with pytest.raises(
+        InputError,
+        match=r"2 of 60 rows have a site that .* not trained on, first row 4 \(id 'cell04'\) with 'west'; it knows "
+        "north, south. Leave these rows out of the file, or train again with them",
+    ):
+        load_like(several_with(told().select("id", site)), train.modalities, train.covariate)
 
 
 # Test rows in files by themselves
@@ -449,11 +581,13 @@ def test_the_middle_of_a_picture_is_kept():
     assert (read_parts(pictured({"a.png": image, "b.png": image}, "size = 10")).values["photo"] == 200).all()
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
 @pytest.mark.parametrize("comma", [".", ","])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_semicolons_are_read_with_decimal_points_or_commas(comma, end):
+def test_semicolons_and_tabs_are_read_with_decimal_points_or_commas(separator, comma, end):
     lines = ["id;x.a;x.b", "r1;1.5;2", "r2;-3;.25", "r3;;1e-3"]
-    Path("d.csv").write_text(end.join(line if i == 0 else line.replace(".", comma) for i, line in enumerate(lines)))
+    text = end.join(line if i == 0 else line.replace(".", comma) for i, line in enumerate(lines))
+    Path("d.csv").write_text(text.replace(";", separator))
     parts = read_parts("d.csv")
     np.testing.assert_array_equal(parts.values["x"], [[1.5, 2], [-3, 0.25], [np.nan, 1e-3]])
     assert parts.ids.tolist() == ["r1", "r2", "r3"]
@@ -467,6 +601,11 @@ def csv(text: str) -> str:
     return "d.csv"
 
 
+def encoded(text: str, encoding: str) -> str:
+    Path("d.csv").write_text(text, encoding=encoding)
+    return "d.csv"
+
+
 def toml(text: str) -> str:
     csv("id,a,b,word\n1,1,2,x\n2,3,4,y\n")
     Path("v.toml").write_text(text)
@@ -474,12 +613,16 @@ def toml(text: str) -> str:
 
 
 REFUSALS = [
-    (lambda: csv("x.a,x.b\n1,u\n3,v\n"), r"d.csv, column 'x.b' holds words .*: leave it out with --leave-out x.b"),
+    (lambda: csv("x.a,x.b\n1,u\n3,v\n"), r"no numbers are in x.b of d.csv \(u\). .*--leave-out x.b,"),
+    (lambda: csv("x.a,x.b\n1,2\n3,inf\n"), r"'x.b', line 3: inf is infinite, .*; correct it, or leave it empty if it"),
+    (lambda: csv("x.a,x.b\n1,2\n1e39,3\n"), r"'x.a', line 3: 1e\+39 is .* beyond float32; correct it"),
+    (lambda: csv("site_id,a\n1,2\n1,3\n"), r"'site_id': 1 is in line 2 and line 3; .* --group site_id"),
+    (lambda: encoded("id,a,site\n1,2,Genève\n", "latin-1"), r"d.csv is no readable table .*; save it as UTF-8"),
+    (lambda: encoded("id,a,site\n1,2,Genève\n", "utf-16"), r"d.csv is no readable table .*; save it as UTF-8"),
     (lambda: csv("x.a,x.b\n1,2\n3,oops\n5,6\n"), r"'x.b', line 3: 'oops' is no number; correct it, or leave it empty"),
     (lambda: csv("id,a\n1,2\n7,3\n7,4\n"), r"d.csv, column 'id': 7 is in line 3 and line 4; give each row"),
     (lambda: csv("id,a\n1,2\n,3\n"), r"d.csv, column 'id', line 3: no id"),
     (lambda: csv("a,b,a\n1,2,3\n"), r"d.csv has two columns 'a'"),
-    (lambda: csv("a\tb\n1\t2\n"), r"one column, whose name holds '\\t'; save it as columns separated by commas"),
     (lambda: csv("a,b\n1,2\n1,2,3\n"), r"d.csv is no readable table"),
     (lambda: csv("a,b\n"), r"d.csv holds no rows"),
     (lambda: csv("id\n1\n2\n"), r"no modality"),
@@ -491,7 +634,7 @@ REFUSALS = [
     (lambda: toml('[views.x]\nfile = "d.csv"\ncolumn = ["a"]'), r"\[views.x\]: unknown key 'column'; keys are file"),
     (lambda: toml('[views.x]\ncolumns = ["a"]'), r"\[views.x\]: file is None; give its name"),
     (lambda: toml('[views.x]\nfile = "d.csv"\ncolumns = ["c"]'), r"no column 'c'; d.csv has id, a, b, word"),
-    (lambda: toml('[views.x]\nfile = "d.csv"\ncolumns = ["a", "word"]'), r"'word' holds words \(such as 'x'\)"),
+    (lambda: toml('[views.x]\nfile = "d.csv"\ncolumns = ["a", "word"]'), r"no numbers are in word of d.csv \(x\)"),
     (lambda: toml('[views.x]\nfile = "d.csv"\ntext = "word"\nclasses = "word"'), r"has 'text' and 'classes'; keep one"),
     (lambda: toml('label = "kind"\n[views.x]\nfile = "d.csv"\ncolumns = ["a"]'), r"label 'kind' is not in the data"),
     (lambda: toml('[views.x]\nfile = "d.csv"\nmod = "rna"'), r"mod 'rna' is not in d.csv"),
@@ -512,7 +655,7 @@ def test_files_without_ids_are_joined_by_row_only_where_they_have_as_many():
     write(pl.DataFrame({"c": [1.0, 2], "d": [2.0, 5]}), "y.csv")
     assert read_parts("x.csv,y.csv").present.all()
     write(pl.DataFrame({"c": [1.0, 2, 4], "d": [2.0, 5, 4]}), "y.csv")
-    with pytest.raises(InputError, match=r"x.csv has no column of ids to join it by: none is called id"):
+    with pytest.raises(InputError, match=r"x.csv has no column of ids to join it by: 'a' holds no words"):
         read_parts("x.csv,y.csv")
 
 

@@ -89,7 +89,10 @@ class ModelFlags:
     def parts(self, data: str, model: Model) -> Parts:
         """What `data` hold: columns have the roles that they had when the model was trained."""
         store = RunStore(self.folder.parent)
-        return read_parts(data, Roles.of(store.config(self.folder.name)).for_new_rows(model.modalities))
+        parts = read_parts(data, Roles.of(store.config(self.folder.name)).for_new_rows(model.modalities))
+        for name, text in parts.doubts.items() if not self.quiet else ():
+            say(f"{name}: {text}", file=sys.stderr)
+        return parts
 
     def rows(self, model: Model, data: str | None) -> MultimodalDataset:
         """The rows of `data` in the model's form; without, the run's test rows."""

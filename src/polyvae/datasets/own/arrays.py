@@ -85,16 +85,16 @@ def load_arrays(options: ArraysOptions, *, split: str, size: int | None, seed: i
     chosen = _limit(train if split == "train" else test, size, split)
     if options.covariate is not None:
         by_row = parts.about[options.covariate]
-        levels = levels_of(covariate_of(options.covariate, by_row, train), by_row[chosen])
+        levels = levels_of(covariate_of(options.covariate, by_row, train), by_row[chosen], parts.ids[chosen])
     description = {**parts.settings, **_description(source, parts.values)}
-    specs, values, in_files, warnings = [], {}, {}, {"label": doubts_of_labels(parts.labels)}
+    specs, values, in_files, warnings = [], {}, {}, {"label": doubts_of_labels(parts.labels), **parts.doubts}
     for place, (name, array) in enumerate(parts.values.items()):
         entry, present = description.get(name, {}), parts.present[:, place]
         columns = parts.features.get(name, ())
         spec, stored = interpret(name, array, present, entry, train, options.scaling, options.text_length, columns)
         specs.append(spec)
         doubt = doubts(spec, array, present, train, parts.ids)
-        warnings[name] = " ".join(filter(None, [parts.doubts.get(name), doubt]))
+        warnings[name] = " ".join(filter(None, [warnings.get(name), doubt]))
         if isinstance(stored, FileRows):
             in_files[name] = stored.chosen(chosen)
         else:

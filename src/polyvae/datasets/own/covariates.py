@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from polyvae.covariate import Covariate, Levels
+from polyvae.datasets.own.parts import called
 from polyvae.errors import InputError
 
 
@@ -18,6 +19,14 @@ def covariate_of(name: str, column: np.ndarray, train: np.ndarray) -> Covariate:
     return Covariate(name, tuple(known), tuple(count / len(train) for count in counts))
 
 
-def levels_of(covariate: Covariate, column: np.ndarray) -> Levels:
-    """Raises InputError for an unknown level."""
-    return Levels(covariate, torch.tensor([covariate.index_of(level) for level in column.astype(str).tolist()]))
+def levels_of(covariate: Covariate, column: np.ndarray, ids: np.ndarray) -> Levels:
+    """The levels of rows. ids: their names. Raises InputError for unknown levels."""
+    column = column.astype(str)
+    if len(unknown := np.flatnonzero(~np.isin(column, covariate.levels))):
+        first = int(unknown[0])
+        raise InputError(
+            f"{len(unknown):,} of {len(column):,} rows have a {covariate.name} that the model was not trained on, "
+            f"first {called(first, ids)} with {str(column[first])!r}; it knows {', '.join(covariate.levels)}. Leave "
+            "these rows out of the file, or train again with them"
+        )
+    return Levels(covariate, torch.tensor([covariate.index_of(level) for level in column.tolist()]))

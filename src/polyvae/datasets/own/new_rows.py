@@ -38,7 +38,7 @@ def load_like(
     """
     roles = Roles(covariate=None if covariate is None else covariate.name)
     read = source if isinstance(source, Parts) else read_parts(source, roles.for_new_rows(modalities))
-    levels = None if covariate is None else levels_of(covariate, read.about[covariate.name])
+    levels = None if covariate is None else levels_of(covariate, read.about[covariate.name], read.ids)
     known = {m.name: m for m in modalities}
     if unknown := sorted(set(read.values) - set(known)):
         raise InputError(f"unknown key {unknown[0]!r}; the model has {', '.join(known)}")

@@ -14,8 +14,8 @@ class Parts(NamedTuple):
 
     ids: (row,), the names of the rows. features: name -> names of a table's columns, where there are any. classes:
     names of the labels, where there are any. settings: name -> what the file itself says as `modalities.json` does.
-    about: column -> (row,), words or integers: the covariate and the group, where they were asked for. doubts: name ->
-    why it may not be meant as a modality.
+    about: column -> (row,), words or integers: the covariate and the group, where they were asked for. doubts: name or
+    file -> why it may not be meant like that.
     """
 
     values: dict[str, Array]

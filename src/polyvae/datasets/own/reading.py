@@ -106,8 +106,8 @@ def _of_each_row(
         lacking = np.flatnonzero(~seen[name])
         where = f"{called(int(lacking[0]), ids)}{f' and {len(lacking) - 1:,} more' * (len(lacking) > 1)}"
         raise InputError(
-            f"{what} {name!r} is missing in {where}; remove such rows, or name one more file in --data, with the "
-            f"ids and {name!r} of all rows"
+            f"{what} {name!r} is missing in {where}; remove such rows, or name one more file with the ids and {name!r} "
+            'of all rows: in --data, or at the top of a .toml as file = "..."'
         )
     if column.ndim != 1 or column.dtype.kind not in "biuU":
         raise InputError(f"{what} {name!r} is {column.dtype} {column.shape}; it must be one word or integer per row")

@@ -3,8 +3,7 @@
 A format is one line in `READERS`: .npz has its arrays by name already, the others are sheets, of which views are taken.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from polyvae import archives
@@ -12,19 +11,22 @@ from polyvae.datasets.own.readers import omics
 from polyvae.datasets.own.readers.content import Content, Sheet
 from polyvae.datasets.own.readers.hf import is_data_set, open_data_set
 from polyvae.datasets.own.readers.omics import open_omics, views_of_omics
-from polyvae.datasets.own.readers.tables import FORMATS, forgotten, open_table, views_by_prefix, views_by_stem
+from polyvae.datasets.own.readers.tables import FORMATS, doubtful, open_table, views_by_prefix, views_by_stem
 from polyvae.datasets.own.readers.views import joined, read_toml
 from polyvae.datasets.own.roles import Roles
 from polyvae.errors import InputError
+
+OpenSheet = Callable[[Path, Collection[str]], Sheet]
 
 
 def _read_npz(path: Path, roles: Roles) -> Content:
     return Content(roles.applied(archives.read_npz(path)))
 
 
-def _read_table(path: Path, roles: Roles, open_sheet: Callable[[Path], Sheet] = open_table) -> Content:
-    sheet = open_sheet(path)
-    return joined(views_by_prefix(sheet, roles), roles, [sheet])
+def _read_table(path: Path, roles: Roles, open_sheet: OpenSheet = open_table) -> Content:
+    sheet = open_sheet(path, roles.named | roles.views.keys())
+    views = views_by_prefix(sheet, roles)
+    return joined(views, roles, [sheet], doubtful([sheet], views, roles))
 
 
 def _read_omics(path: Path, roles: Roles) -> Content:
@@ -78,5 +80,6 @@ def _read_several(roles: Roles, place: Path, paths: list[Path]) -> Content:
         return Content(roles.applied({path.stem: read_array(path) for path in paths}))
     if unknown := [path for path in paths if path.suffix.lower() not in FORMATS]:
         raise InputError(f"{unknown[0]}: several files must be {', '.join(FORMATS)}; name others in a .toml")
-    sheets = [open_table(path) for path in paths]
-    return replace(joined(views_by_stem(sheets, roles), roles, sheets), doubts=forgotten(sheets, roles))
+    sheets = [open_table(path, roles.named | roles.views.keys()) for path in paths]
+    views = views_by_stem(sheets, roles)
+    return joined(views, roles, sheets, doubtful(sheets, views, roles))

@@ -34,7 +34,7 @@ class Content:
     """What was read, in the user's units.
 
     arrays: the keys of `datasets.own.arrays`: <name>, <name>.mask, <name>.features, label, .ids.
-    settings: <name> -> what modalities.json may say of it. doubts: <name> -> why it may not be meant as a modality.
+    settings: <name> -> what modalities.json may say of it. doubts: <name> or file -> why it may not be meant like that.
     """
 
     arrays: Mapping[str, Any]
@@ -77,10 +77,11 @@ class Sheet:
         return self.frame[name]
 
     def names_of_rows(self) -> np.ndarray | None:
-        """ids as integers or strings. Raises InputError for a row without one, or one twice."""
+        """ids as integers or strings without blanks around them. Raises InputError for a row without one, or one
+        twice."""
         if self.ids is None:
             return None
-        column = self.column(self.ids)
+        column = trimmed(self.column(self.ids))
         if column.null_count():
             row = int(column.is_null().arg_max() or 0)
             raise InputError(f"{self.place(self.ids)}, {self.row(row)}: no id; give each row one")
@@ -90,9 +91,23 @@ class Sheet:
             row = int(np.flatnonzero(first[inverse] != np.arange(len(names)))[0])
             where = f"{self.row(int(first[inverse][row]))} and {self.row(row)}"
             raise InputError(
-                f"{self.place(self.ids)}: {names[row]} is in {where}; give each row a different id, or remove one"
+                f"{self.place(self.ids)}: {names[row]} is in {where}; give each row a different id, or remove one; if "
+                f"the column is no id, use it as --group {self.ids}, or --leave-out {self.ids}"
             )
         return names
+
+
+def trimmed(column: "pl.Series") -> "pl.Series":
+    """Words without blanks around them, and whole numbers as integers: pandas writes 1.0 where another row has none."""
+    import polars as pl
+
+    if column.dtype == pl.String:
+        return column.str.strip_chars()
+    if not column.dtype.is_float():
+        return column
+    known = column.fill_nan(None)
+    whole = known.cast(pl.Int64, strict=False)
+    return whole if known.equals(whole.cast(column.dtype)) else column
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +115,13 @@ class View:
     """What a modality takes of a sheet.
 
     read: () -> ((row, ...) of the sheet, names of features or ()); objects may be None where a row has nothing, and
-    numbers in a file.
+    numbers in a file. columns: those of the sheet that it is made of. no_numbers: those of them that should hold
+    numbers and hold none -> what one holds.
     """
 
     name: str
     sheet: Sheet
     read: Callable[[], tuple[Array, Sequence[str]]]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    columns: Sequence[str] = ()
+    no_numbers: Mapping[str, Any] = field(default_factory=dict)

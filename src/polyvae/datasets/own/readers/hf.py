@@ -3,6 +3,7 @@
 Class labels are their names, pictures their bytes.
 """
 
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ def is_data_set(path: Path) -> bool:
     return any((path / name).is_file() for name in (ONE, SEVERAL))
 
 
-def open_data_set(path: Path, ids: str | None = None) -> Sheet:
-    """Raises InputError for a folder of several splits, one that cannot be read, and without the extra."""
+def open_data_set(path: Path, named: Collection[str], ids: str | None = None) -> Sheet:
+    """named, ids: as for `open_table`. Raises InputError for a folder of several splits, one that cannot be read, and
+    without the extra."""
     import polars as pl
 
     if (path / SEVERAL).is_file():
@@ -42,7 +44,7 @@ def open_data_set(path: Path, ids: str | None = None) -> Sheet:
     columns = {name: _plain(table.column(name)) for name in table.column_names}
     frame = pl.DataFrame({name: pl.from_arrow(column) for name, column in columns.items()})
     _check_pictures(path, frame, loaded.features)
-    return sheet_of(path, frame.with_columns(_changed(loaded.features, pl)), ids)
+    return sheet_of(path, frame.with_columns(_changed(loaded.features, pl)), named, ids)
 
 
 def _plain(column: Any) -> Any:

@@ -25,7 +25,8 @@ class Scanned:
         import polars as pl
 
         self.path, self._lazy = path, pl.scan_parquet(path)
-        self.columns = self._lazy.collect_schema().names()
+        self.schema = self._lazy.collect_schema()
+        self.columns = self.schema.names()
         self.width, self.height = len(self.columns), int(self._lazy.select(pl.len()).collect().item())
 
     @property
@@ -35,9 +36,6 @@ class Scanned:
 
     def __getitem__(self, column: str) -> "pl.Series":
         return self._lazy.select(column).collect()[column]
-
-    def to_series(self, index: int) -> "pl.Series":
-        return self[self.columns[index]]
 
     def by_row(self, columns: Sequence[str], read: Callable[["pl.DataFrame", int], np.ndarray]) -> Array:
         """The table of some columns, in a file of the cache. read: some rows, and which is the first, as numbers (row,

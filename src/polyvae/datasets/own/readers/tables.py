@@ -7,7 +7,7 @@ quantities, words are classes or text. What is empty or reads NA, NaN or null is
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 
 from polyvae.archives import FIX, check_memory
 from polyvae.datasets.own.missing import AS_TEXT
-from polyvae.datasets.own.readers.content import ID, Sheet, View
+from polyvae.datasets.own.readers.content import ID, Sheet, View, trimmed
 from polyvae.datasets.own.readers.pictures import read_pictures
 from polyvae.datasets.own.readers.scanned import Scanned
 from polyvae.datasets.own.roles import Roles, check_single_label
@@ -29,29 +29,69 @@ if TYPE_CHECKING:
 
 MISSING = ("", "NA", "N/A", *AS_TEXT)
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
-DECIMAL_COMMA = re.compile(rb"[;\n]-?\d*,\d+[;\r\n]")
+OTHERS = ("\t", ";", ",")  # that may stand in their place
+DECIMAL_COMMA = re.compile(rb"[;\t\n]-?\d*,\d+[;\t\r\n]")
+CALLED_ID = re.compile(r"^$|(?i:(^|[\W_])id$)|[a-z](Id|ID)$")  # pandas writes an index without a name
+LARGEST = float(np.finfo(np.float32).max)  # models see 32 bits
 FORMATS = (*SEPARATORS, ".parquet")
 FEW = 2  # columns beside some that tell of the rows; they may do so, too
+SHOWN = 20  # names in a message
 ALONE = 20  # columns without a prefix; more are the features of one modality whose name was not said
 
 
-def open_table(path: Path, ids: str | None = None) -> Sheet:
-    """ids: the column that names rows. Default: `id`; or the first one, if it has no name or holds different words.
+def open_table(path: Path, named: Collection[str], ids: str | None = None) -> Sheet:
+    """ids: the column that names rows. Default: `id`; or the first one, unless it is `not_ids`. named: columns that the
+    user names as something else.
 
     Raises InputError for what is no table.
     """
-    return sheet_of(path, _frame(path), ids, 2 if path.suffix.lower() in SEPARATORS else None)
+    return sheet_of(path, _frame(path), named, ids, 2 if path.suffix.lower() in SEPARATORS else None)
 
 
 def sheet_of(
-    path: Path, frame: "pl.DataFrame | Scanned", ids: str | None = None, first_line: int | None = None
+    path: Path,
+    frame: "pl.DataFrame | Scanned",
+    named: Collection[str],
+    ids: str | None = None,
+    first_line: int | None = None,
 ) -> Sheet:
-    """ids: as for `open_table`. Raises InputError for a frame without rows."""
+    """named, ids: as for `open_table`. Raises InputError for a frame without rows."""
     if not frame.width or not frame.height:
         raise InputError(f"{path} holds no rows; its first line must name the columns, and a row follow")
-    if ids is None and (ID in frame.columns or _names_rows(frame)):
-        ids = ID if ID in frame.columns else frame.columns[0]
-    return Sheet(path, frame, ids, first_line=first_line)
+    sheet = Sheet(path, frame, first_line=first_line)
+    if ids is None and not not_ids(sheet, named):
+        ids = _candidate(frame)
+    return replace(sheet, ids=ids)
+
+
+def _candidate(frame: "pl.DataFrame | Scanned") -> str:
+    """The column that may name rows."""
+    return ID if ID in frame.columns else frame.columns[0]
+
+
+def not_ids(sheet: Sheet, named: Collection[str] | None = None) -> str:
+    """Why no column names rows, in words; empty if one does: it is called so, or holds a different word in each row.
+
+    named: columns that the user names as something else, for which their own name does not count; None: all.
+    """
+    import polars as pl
+
+    column = _candidate(sheet.frame)
+    is_called_id = bool(CALLED_ID.search(column))
+    if is_called_id and named is not None and column not in named:
+        return ""
+    values = trimmed(sheet.column(column))
+    if values.dtype != pl.String and not (is_called_id and values.dtype.is_integer()):
+        return f"{column!r} holds no words"
+    if values.null_count():
+        return f"{column!r} has empty cells"
+    if (repeats := values.is_duplicated()).any():
+        value = values[int(repeats.arg_max() or 0)]
+        first, second = (values == value).arg_true()[:2]
+        return f"{column!r} holds {value!r} in {sheet.row(first)} and {sheet.row(second)}"
+    if not is_called_id and values.str.contains(r"\s").any():
+        return f"{column!r} holds words with blanks"
+    return "" if is_called_id or sheet.frame.width > 1 else f"{column!r} is the only one"
 
 
 def views_by_prefix(sheet: Sheet, roles: Roles) -> list[View]:
@@ -60,28 +100,34 @@ def views_by_prefix(sheet: Sheet, roles: Roles) -> list[View]:
         prefix, dot, feature = column.partition(".")
         groups.setdefault(prefix if prefix and dot and feature else column, []).append(column)
     if groups and roles.views and not groups.keys() & roles.views.keys():  # new rows of one view, which is the file
-        return [view_of_columns(_view_in(sheet, values, roles), sheet, values)]
+        return [view_of_columns(_view_in(sheet, values, roles), sheet, values, roles)]
     alone = [name for name, columns in groups.items() if columns == [name]]
-    if len(alone) > ALONE:
+    if len(alone) > ALONE and not roles.views:
         raise InputError(
             f"{path} has {len(alone)} columns without a view ({', '.join(alone[:3])}, ...); call them rna.{alone[0]} "
             'and so on, or name views in a file views.toml: [views.rna], then file = "' + path.name + '"'
         )
-    return [view_of_columns(name, sheet, columns) for name, columns in groups.items()]
+    return [view_of_columns(name, sheet, columns, roles) for name, columns in groups.items()]
 
 
 def views_by_stem(sheets: Sequence[Sheet], roles: Roles) -> list[View]:
     """One for every sheet that has more than ids and what `roles` name."""
-    columns = {sheet: _values_of(sheet, roles) for sheet in sheets}
-    return [view_of_columns(_view_in(sheet, names, roles), sheet, names) for sheet, names in columns.items() if names]
+    columns = {sheet: names for sheet in sheets if (names := _values_of(sheet, roles))}
+    return [view_of_columns(_view_in(sheet, names, roles), sheet, names, roles) for sheet, names in columns.items()]
 
 
-def forgotten(sheets: Sequence[Sheet], roles: Roles) -> dict[str, str]:
-    """View -> that its one or two columns stand beside those that tell of the rows, and may do so, too."""
+def doubtful(sheets: Sequence[Sheet], views: Sequence[View], roles: Roles) -> dict[str, str]:
+    """View -> that its one or two columns stand beside those that tell of the rows, and may do so, too. Of new rows,
+    file -> the columns that the model does not know."""
     found = {}
     for sheet in sheets:
         columns = _values_of(sheet, roles)
-        if 0 < len(columns) <= FEW and not roles.named.isdisjoint(sheet.frame.columns):
+        if roles.views:
+            read = {name for view in views if view.sheet is sheet and view.name in roles.views for name in view.columns}
+            if further := [name for name in columns if name not in read]:
+                shown = ", ".join(further[:SHOWN]) + ", ..." * (len(further) > SHOWN)
+                found[sheet.path.name] = f"the model does not know {shown}; ignored."
+        elif len(sheets) > 1 and 0 < len(columns) <= FEW and not roles.named.isdisjoint(sheet.frame.columns):
             named = ",".join(columns)
             found[sheet.path.stem] = (
                 f"{sheet.path.name} is a view of {' and '.join(columns)} alone; if it only tells of the rows, use "
@@ -109,13 +155,17 @@ def _view_in(sheet: Sheet, columns: Sequence[str], roles: Roles) -> str:
     return found[0]
 
 
-def view_of_columns(name: str, sheet: Sheet, columns: Sequence[str], settings: dict[str, Any] | None = None) -> View:
-    """Numbers, or the one column of words, of lists of numbers, or of the bytes of pictures that there is."""
+def view_of_columns(
+    name: str, sheet: Sheet, columns: Sequence[str], roles: Roles, settings: dict[str, Any] | None = None
+) -> View:
+    """Numbers, or the one column of words, of lists of numbers, or of the bytes of pictures that there is. Of new rows,
+    the columns that the model knows, if it knows some."""
     import polars as pl
 
-    columns = list(columns)
     if not columns:
         raise InputError(f"{sheet.path} has no column left for {name!r}; it holds ids and labels alone")
+    known = {*(roles.views.get(name) or (name,))} if roles.views else set()
+    columns = [column for column in columns if column.removeprefix(f"{name}.") in known] or [*columns]
     only = sheet.column(columns[0]) if len(columns) == 1 else None
     read: Callable = partial(_numbers, sheet, columns, name)
     if only is not None and only.dtype == pl.Binary:
@@ -124,7 +174,38 @@ def view_of_columns(name: str, sheet: Sheet, columns: Sequence[str], settings: d
         read = partial(_lists, sheet, columns[0])
     elif only is not None and not _is_numeric(only):
         read = partial(words, sheet, columns[0])
-    return View(name, sheet, read, settings or {})
+    return View(name, sheet, read, settings or {}, columns, _no_numbers(sheet, columns) if only is None else {})
+
+
+def _no_numbers(sheet: Sheet, columns: Sequence[str]) -> dict[str, Any]:
+    """Columns that hold something but no number -> what is first."""
+    import polars as pl
+
+    types, found = sheet.frame.schema, {}
+    for column in columns:
+        if column in types and (types[column].is_numeric() or types[column] in (pl.Boolean, pl.Null)):
+            continue
+        known = sheet.column(column).drop_nulls()
+        are_numbers = known.dtype == pl.String and known.cast(pl.Float64, strict=False).is_not_null().any()
+        if len(known) and not are_numbers:
+            found[column] = known[0]
+    return found
+
+
+def check_numbers(views: Sequence[View], roles: Roles) -> None:
+    """Raises InputError that names all columns that should hold numbers and hold none, and what to do with them."""
+    found = {(view.sheet, column): value for view in views for column, value in view.no_numbers.items()}
+    if not found:
+        return
+    said = ", ".join(f"{column} of {sheet.path} ({str(value)[:SHOWN]})" for (sheet, column), value in found.items())
+    if roles.views:
+        raise InputError(f"no numbers are in {said}; the model was trained on numbers there: correct them")
+    (sheet, column), names = next(iter(found)), dict.fromkeys(column for _, column in found)
+    raise InputError(
+        f"no numbers are in {said}. Leave them out with --leave-out {','.join(names)}, or use one as --label, "
+        "--covariate or --group. A view of one is a file by itself, or three lines of a .toml, beside those of the "
+        f'other views:\n[views.{column.rpartition(".")[2]}]\nfile = "{sheet.path.name}"\nclasses = "{column}"'
+    )
 
 
 def _lists(sheet: Sheet, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -182,26 +263,19 @@ def _number(sheet: Sheet, column: str) -> "pl.Series":
     import polars as pl
 
     values = sheet.column(column)
-    if values.dtype in (pl.Boolean, pl.Null):
-        return values.cast(pl.Int8 if values.dtype == pl.Boolean else pl.Float64)
-    if values.dtype.is_numeric():
-        return values.cast(pl.Float64) if values.dtype.is_decimal() else values
-    if values.dtype != pl.String:
-        raise InputError(f"{sheet.place(column)} is {values.dtype}; give numbers, or name it as a view of its own")
-    found = values.cast(pl.Float64, strict=False)
-    wrong = found.is_null() & values.is_not_null()
-    if not wrong.any():  # nothing is there
+    if values.dtype == pl.Boolean:
+        return values.cast(pl.Int8)
+    if values.dtype.is_integer():
+        return values
+    found = values if values.dtype.is_float() else values.cast(pl.Float64, strict=False)
+    wrong = (found.is_null() & values.is_not_null()) | (found.abs() > LARGEST).fill_null(False)
+    if not wrong.any():
         return found
     row = int(wrong.arg_max() or 0)
-    if found.is_not_null().any():
-        raise InputError(
-            f"{sheet.place(column)}, {sheet.row(row)}: {values[row]!r} is no number; correct it, or leave it empty "
-            "if it is missing"
-        )
+    what = "no number" if found[row] is None else "infinite, or beyond float32"
     raise InputError(
-        f"{sheet.place(column)} holds words (such as {values[row]!r}): leave it out with --leave-out {column}, or use "
-        f"it as --label {column}, --covariate {column} or --group {column}; a view of words is a file by itself, or "
-        "named in a .toml"
+        f"{sheet.place(column)}, {sheet.row(row)}: {values[row]!r} is {what}; correct it, or leave it empty if it is "
+        "missing"
     )
 
 
@@ -227,26 +301,24 @@ def _frame(path: Path) -> "pl.DataFrame | Scanned":
             return pl.read_parquet(path)
         frame = pl.read_csv(path, **dialect)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{path} is no readable table ({str(error).splitlines()[0]}); save it again") from error
+        fix = "save it as UTF-8" if "utf-8" in str(error).lower() else "save it again"
+        raise InputError(f"{path} is no readable table ({str(error).splitlines()[0]}); {fix}") from error
     if twice := next(_twice(frame.columns), None):
         raise InputError(f"{path} has two columns {twice!r}; give each a name of its own")
-    header = frame.columns[0]
-    other = max(";\t,", key=header.count)
-    if frame.width == 1 and header.count(other) and other != dialect["separator"]:
-        raise InputError(f"{path} has one column, whose name holds {other!r}; save it as {_expected(suffix)}")
     return frame
 
 
 def _dialect(path: Path, suffix: str) -> dict[str, Any]:
-    """What Polars must know of the text: also semicolons, with decimal points or commas, as spreadsheets write a .csv
-    where the comma is decimal."""
+    """What Polars must know of the text: what separates its columns, by the header, and whether commas are decimal, as
+    where spreadsheets separate columns by semicolons or tabs."""
     with path.open("rb") as file:
         start = file.read(1 << 16)
+    if b"\0" in start:  # text of 16 bits a letter, which Polars would take for other letters
+        raise InputError(f"{path} is no readable table (it holds zero bytes); save it as UTF-8")
     told = {"infer_schema_length": None, "null_values": list(MISSING)}
-    header = start.partition(b"\n")[0]
-    if suffix == ".csv" and b";" in header and b"," not in header:
-        return {"separator": ";", "decimal_comma": bool(DECIMAL_COMMA.search(start)), **told}
-    return {"separator": SEPARATORS[suffix], **told}
+    header, own = start.partition(b"\n")[0], SEPARATORS[suffix]
+    separator = next((mark for mark in (own, *OTHERS) if mark.encode() in header), own)
+    return {"separator": separator, "decimal_comma": separator != "," and bool(DECIMAL_COMMA.search(start)), **told}
 
 
 def _as_parquet(path: Path, dialect: dict[str, Any]) -> str:
@@ -258,24 +330,9 @@ def _as_parquet(path: Path, dialect: dict[str, Any]) -> str:
     return f"save it as Parquet, of which rows are read by batch: {shlex.join(['python', '-c', code])}"
 
 
-def _expected(suffix: str) -> str:
-    return "columns separated by commas" if suffix == ".csv" else "columns separated by tabs"
-
-
 def _twice(columns: Sequence[str]) -> Iterator[str]:
     """Names that stand twice in the header, of which the reader has made others."""
     for column in columns:
         name, _, number = column.rpartition("_duplicated_")
         if number.isdigit() and name in columns:
             yield name
-
-
-def _names_rows(frame: "pl.DataFrame | Scanned") -> bool:
-    """Whether the first column names rows: it has no name (as pandas writes an index), or holds different words."""
-    import polars as pl
-
-    first = frame.to_series(0)
-    if first.name == "":
-        return True
-    is_words = first.dtype == pl.String and not first.null_count() and not first.str.contains(r"\s").any()
-    return bool(is_words and first.n_unique() == len(first) and frame.width > 1)

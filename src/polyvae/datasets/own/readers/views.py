@@ -4,7 +4,7 @@ A .toml file names them:
 
     id = "cell"                    # the column that names rows, in every file; default: `id`, or a first one of names
     label = "type"                 # the column of classes
-    file = "table.csv"             # of views that name no file
+    file = "table.csv"             # of views that name no file; it may hold the label, covariate or group alone
 
     [views.rna]                    # numbers: all columns of the file that are in no other view, or columns = [...]
     file = "rna.parquet"
@@ -35,15 +35,16 @@ from typing import Any
 import numpy as np
 
 from polyvae.datasets.own.readers import omics
-from polyvae.datasets.own.readers.content import Content, Headings, Sheet, View
+from polyvae.datasets.own.readers.content import Content, Headings, Sheet, View, trimmed
 from polyvae.datasets.own.readers.hf import is_data_set, open_data_set
 from polyvae.datasets.own.readers.omics import open_omics, view_of_matrix
 from polyvae.datasets.own.readers.pictures import read_pictures
-from polyvae.datasets.own.readers.tables import FORMATS, open_table, view_of_columns, words
+from polyvae.datasets.own.readers.tables import FORMATS, check_numbers, not_ids, open_table, view_of_columns, words
 from polyvae.datasets.own.roles import Roles
 from polyvae.errors import InputError
 from polyvae.file_rows import Array, FileRows
 
+NO_DOUBTS: Mapping[str, str] = {}
 SETTINGS = ("likelihood", "scale", "network", "weight")
 KINDS = ("columns", "text", "classes", "images", "matrix")
 OF_VIEW = ("file", "mod", *KINDS, "folder", "size", *SETTINGS)
@@ -58,27 +59,38 @@ def read_toml(path: Path, roles: Roles) -> Content:
     if not isinstance(views, Mapping) or not views:
         raise InputError(f"{path} names no view; begin one with [views.NAME]")
     entries = {name: _entry(path, name, entry, content.get("file")) for name, entry in views.items()}
-    files = dict.fromkeys([entry["file"] for entry in entries.values()])
-    sheets = {file: _sheets(path.parent / file, content.get("id")) for file in files}
     if roles.label is None and (label := content.get("label")) is not None:
         roles = replace(roles, label=label)
+    if not isinstance(content.get("file", ""), str):
+        raise InputError(f'{path}: file is {content["file"]!r}; give its name, file = "..."')
+    about = [content["file"]] if "file" in content else []  # it may be of no view, and tell of the rows
+    files = dict.fromkeys([*(entry["file"] for entry in entries.values()), *about])
+    named = roles.named.union(*map(_columns_of, entries.values()))
+    sheets = {file: _sheets(path.parent / file, named, content.get("id")) for file in files}
     views = [_view(path, name, entries, sheets, roles) for name in entries]
     return joined(views, roles, [sheet for parts in sheets.values() for sheet in parts.values()])
 
 
-def joined(views: Sequence[View], roles: Roles, sheets: Sequence[Sheet]) -> Content:
+def joined(
+    views: Sequence[View], roles: Roles, sheets: Sequence[Sheet], doubts: Mapping[str, str] = NO_DOUBTS
+) -> Content:
     """The views, a row for every id that any of them has, in the order of their first appearance in `sheets`.
 
-    Label, covariate and group are looked for in all sheets: what one of them does not say of a row, another may.
-    Raises InputError where ids are missing or wrong, or a column that was named is in no sheet.
+    Label, covariate and group are looked for in all sheets: what one of them does not say of a row, another may. Of new
+    rows, views that the model does not know are left out, if it knows any.
+    Raises InputError where ids are missing or wrong, numbers are words, or a column that was named is in no sheet.
     """
     columns = dict.fromkeys(name for sheet in sheets for name in sheet.frame.columns)
     roles.check({**columns, **dict.fromkeys(view.name for view in views)})
     views = [view for view in views if view.name not in roles.left_out]
-    if not views:
+    modalities = [view for view in views if view.name not in roles.about]
+    modalities = [view for view in modalities if view.name in roles.views] or modalities
+    if not modalities:
         raise InputError("the data hold no modality; give at least one column besides ids and labels")
-    rows, places = _rows(sheets, {view.sheet for view in views})
+    rows, places = _rows(sheets, {view.sheet for view in modalities})
+    check_numbers(modalities, roles)
     arrays: dict[str, Any] = {} if rows is None else {".ids": rows}
+    views = [view for view in views if view in modalities or view.name in roles.about]
     for view in views:
         values, features = view.read()
         arrays |= _placed(view.name, values, places[view.sheet])
@@ -92,7 +104,17 @@ def joined(views: Sequence[View], roles: Roles, sheets: Sequence[Sheet]) -> Cont
             arrays[name] = _of_rows(name, sheets, rows, places)
     settings = {view.name: view.settings for view in views if view.settings}
     ids = next((sheet.ids for sheet in sheets if sheet.ids), None) or "id"
-    return Content(arrays, settings, Headings(ids, label or "label"))
+    return Content(arrays, settings, Headings(ids, label or "label"), {**_without_views(places), **doubts})
+
+
+def _without_views(places: Mapping[Sheet, np.ndarray | None]) -> dict[str, str]:
+    """File -> how many of its ids no row has."""
+    used = {sheet: int((found >= 0).sum()) for sheet, found in places.items() if found is not None}
+    return {
+        sheet.path.name: f"{sheet.frame.height - count:,} of its {sheet.frame.height:,} ids are in no view; left out."
+        for sheet, count in used.items()
+        if count < sheet.frame.height
+    }
 
 
 def _of_rows(
@@ -104,7 +126,7 @@ def _of_rows(
     """
     found, first = np.array([], object), sheets[0]
     for sheet in (sheet for sheet in sheets if column in sheet.frame.columns):
-        if sheet.column(column).dtype.is_float() and not sheet.column(column).is_null().all():
+        if trimmed(sheet.column(column)).dtype.is_float():
             raise InputError(f"{sheet.place(column)} holds fractions; a row needs one word or integer there")
         told = _placed("", _classes(sheet, column).astype(object), places[sheet])[""]
         if not len(found):
@@ -154,12 +176,12 @@ def _entry(path: Path, name: str, entry: Any, file: str | None) -> dict[str, Any
     return given
 
 
-def _sheets(file: Path, ids: str | None) -> dict[str, Sheet]:
+def _sheets(file: Path, named: Collection[str], ids: str | None) -> dict[str, Sheet]:
     suffix = file.suffix.lower()
     if is_data_set(file):
-        return {"": open_data_set(file, ids)}
+        return {"": open_data_set(file, named, ids)}
     if suffix in FORMATS:
-        return {"": open_table(file, ids)}
+        return {"": open_table(file, named, ids)}
     if suffix in omics.FORMATS:
         return open_omics(file)
     raise InputError(
@@ -189,7 +211,7 @@ def _view(
         return View(name, sheet, partial(read_pictures, sheet, entry["images"], folder, _size(path, entry)), settings)
     if "columns" in entry or not sheet.matrices:
         columns = entry.get("columns") or _left(sheet, entries.values(), entry["file"], roles)
-        return view_of_columns(name, sheet, columns, settings)
+        return view_of_columns(name, sheet, columns, roles, settings)
     return view_of_matrix(name, sheet, entry.get("matrix", "X"), settings)
 
 
@@ -197,8 +219,13 @@ def _left(sheet: Sheet, entries: Any, file: str, roles: Roles) -> list[str]:
     """The columns of a file that no view and no role names, and that are not ids."""
     named = {sheet.ids, *roles.named}
     for entry in (entry for entry in entries if entry["file"] == file):
-        named |= {*entry.get("columns", ()), *(entry.get(kind) for kind in ("text", "classes", "images"))}
+        named |= _columns_of(entry)
     return [column for column in sheet.frame.columns if column not in named]
+
+
+def _columns_of(entry: Mapping[str, Any]) -> set[str]:
+    """The columns that a view names."""
+    return {*entry.get("columns", ()), *(entry[kind] for kind in ("text", "classes", "images") if kind in entry)}
 
 
 def _size(path: Path, entry: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -217,8 +244,8 @@ def _names(sheet: Sheet, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
 
 def _classes(sheet: Sheet, column: str) -> np.ndarray:
     """Integers or words, None where there is none."""
-    values = sheet.column(column)
-    if not values.dtype.is_integer():
+    values = trimmed(sheet.column(column))
+    if not values.dtype.is_integer() or values.null_count() == len(values):
         return words(sheet, column)[0]
     return np.array(values.to_list(), object) if values.null_count() else values.to_numpy()
 
@@ -237,9 +264,8 @@ def _rows(
         nameless = next(sheet for sheet, ids in names.items() if ids is None)
         if known or any(sheet.frame.height != first.frame.height for sheet in sheets):
             raise InputError(
-                f"{nameless.path} has no column of ids to join it by: none is called id, and the first one, "
-                f"{nameless.frame.columns[0]!r}, repeats words or holds numbers; give each row a different id there, "
-                'or write id = "..." in a .toml'
+                f"{nameless.path} has no column of ids to join it by: {not_ids(nameless)}; rename the column of ids "
+                "to id, with a different one in each row"
             )
         return None, dict.fromkeys(sheets)
     if any(ids.dtype.kind != known[0].dtype.kind for ids in known):
