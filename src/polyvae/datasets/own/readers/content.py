@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -70,9 +71,13 @@ class Sheet:
         more = ", ..." if self.frame.width > 20 else ""
         return f"{self.path} has {', '.join(self.frame.columns[:20])}{more}"
 
+    @cached_property
+    def _columns(self) -> frozenset[str]:
+        return frozenset(self.frame.columns)
+
     def column(self, name: str) -> "pl.Series":
         """Raises InputError for a column that is not there."""
-        if name not in self.frame.columns:
+        if name not in self._columns:
             raise InputError(f"no column {name!r}; {self.shown}")
         return self.frame[name]
 

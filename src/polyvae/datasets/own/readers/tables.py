@@ -256,27 +256,31 @@ def _numbers(sheet: Sheet, columns: list[str], name: str) -> tuple[Array, tuple[
 def _table(sheet: Sheet, columns: list[str]) -> np.ndarray:
     import polars as pl
 
-    return np.ascontiguousarray(pl.DataFrame([_number(sheet, column) for column in columns]).to_numpy())
+    table = np.ascontiguousarray(pl.DataFrame([_number(sheet, column) for column in columns]).to_numpy())
+    if (wrong := np.abs(table) > LARGEST).any():
+        row, place = map(int, np.argwhere(wrong)[0])
+        raise _wrong(sheet, columns[place], row, "infinite, or beyond float32")
+    return table
 
 
 def _number(sheet: Sheet, column: str) -> "pl.Series":
     import polars as pl
 
     values = sheet.column(column)
+    if values.dtype.is_integer() or values.dtype.is_float():
+        return values
     if values.dtype == pl.Boolean:
         return values.cast(pl.Int8)
-    if values.dtype.is_integer():
-        return values
-    found = values if values.dtype.is_float() else values.cast(pl.Float64, strict=False)
-    wrong = (found.is_null() & values.is_not_null()) | (found.abs() > LARGEST).fill_null(False)
-    if not wrong.any():
-        return found
-    row = int(wrong.arg_max() or 0)
-    what = "no number" if found[row] is None else "infinite, or beyond float32"
-    raise InputError(
-        f"{sheet.place(column)}, {sheet.row(row)}: {values[row]!r} is {what}; correct it, or leave it empty if it is "
-        "missing"
-    )
+    found = values.cast(pl.Float64, strict=False)
+    if (wrong := found.is_null() & values.is_not_null()).any():
+        raise _wrong(sheet, column, int(wrong.arg_max() or 0), "no number")
+    return found
+
+
+def _wrong(sheet: Sheet, column: str, row: int, what: str) -> InputError:
+    value = sheet.column(column)[row]
+    advice = "correct it, or leave it empty if it is missing"
+    return InputError(f"{sheet.place(column)}, {sheet.row(row)}: {value!r} is {what}; {advice}")
 
 
 def _is_numeric(column: "pl.Series") -> bool:
