@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from polyvae import InputError, RunConfig, datasets, run, subsets
-from polyvae.config import by_modality
+from polyvae.config import Sizes, by_modality, flag
 from polyvae.dataset import MultimodalDataset
 from polyvae.likelihoods import Bernoulli, Normal
 from polyvae.modality import Modality
@@ -347,3 +347,10 @@ def test_plans_made_together_are_those_made_one_by_one():
             assert torch.equal(values, other.rows_at(1).values[name])
     with pytest.raises(InputError, match="beta"):
         make_plans([TOY, TOY.with_(beta=-1)])
+
+
+def test_the_command_of_own_data_names_all_sizes_that_are_given():
+    """Those that it left out, the data would choose."""
+    released = dict(zip(Sizes._fields, RunConfig(dataset="toy").sizes, strict=True))
+    command = RunConfig(dataset="arrays", data="x.csv", **released).command
+    assert all(f"{flag(name)} {value}" in command for name, value in released.items())

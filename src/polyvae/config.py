@@ -242,8 +242,12 @@ class RunConfig(DataOptions):
 
     @property
     def command(self) -> str:
-        """The shell command of such a run: its data set, its method and every field that is not at its default."""
-        values = {"dataset": self.dataset, "method": self.method} | self.changed
+        """The shell command of such a run: its data set, its method and every field that is not at its default; for
+        the user's own data all sizes that are given, as they would choose those that are left out."""
+        sizes = {name: value for name in Sizes._fields if (value := getattr(self, name)) is not None}
+        values = (
+            {"dataset": self.dataset, "method": self.method} | (sizes if self.dataset == OWN else {}) | self.changed
+        )
         words = [word for name, value in values.items() for word in (flag(name), str(value))]
         return shlex.join(["polyvae", "run", *words])
 

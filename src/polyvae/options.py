@@ -28,7 +28,11 @@ def check_defaults(options: type[Any] | None, owner: str) -> None:
 def check_call(function: Callable[..., Any], owner: str, name: str, given: Sequence[str], named: Sequence[str]) -> None:
     """Raises InputError, which shows the form, for a function that cannot be called with such arguments."""
     try:
-        signature(function).bind(*given, **dict.fromkeys(named))
+        parameters = signature(function)
+    except ValueError:  # a function of C that has none
+        return
+    try:
+        parameters.bind(*given, **dict.fromkeys(named))
     except TypeError as error:
         form = f"{name}({', '.join((*given, *(f'{each}=...' for each in named)))})"
         raise InputError(f"{owner} is called as {form}, which it does not take ({error}); define it so") from error

@@ -59,7 +59,8 @@ class Registry(dict[str, Entry], Generic[Entry]):
         Raises InputError for a taken name, and for one that lists, paths or commands would take apart.
         """
         if not PLAIN.fullmatch(name):
-            raise InputError(f"{self.what} {name!r}: a name has only letters of ASCII, digits, _, - and .; rename it")
+            allowed = "ASCII letters, digits, _, - and ., and not begin with - or ."
+            raise InputError(f"{self.what} {name!r}: rename it; it may hold {allowed}")
         origin, before = _loading.get(), self.origins.get(name)
         if name in self and (origin is None or before is None or before.file != origin.file):
             owner = f" by {before.name}" if before else ""

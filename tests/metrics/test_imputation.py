@@ -73,6 +73,27 @@ def test_classes_are_scored_by_their_probabilities():
     assert "imputation/table/kind/coverage" not in found
 
 
+def test_surer_classes_do_not_outweigh_worse_tables():
+    """Between probabilities of .99 and .9999 of the true class, the error that chooses weights hardly falls."""
+    rng = np.random.default_rng(0)
+    arrays = {"table": rng.normal(size=(80, 3)), "kind": np.array(["red", "green"] * 40)}
+    parts = [datasets.load("arrays", data=arrays, split=split) for split in ("train", "test")]
+    model = make_plan(RunConfig(dataset="arrays", metrics="none"), parts[0], test=parts[1]).build().eval()
+
+    def error(share):
+        kind = model.modalities[1]
+        true = parts[1].batch(slice(None)).values["kind"]
+        logits = torch.where(true > 0, math.log(share), math.log(1 - share))
+        decode = model.decode
+        model.decode = lambda codes: {**decode(codes), "kind": kind.distribution(logits)}
+        found = metrics.imputation_error(model, parts[1])
+        model.decode = decode
+        return found
+
+    assert 0 < error(0.99) - error(0.9999) < 0.01
+    assert error(0.5) - error(0.99) > 0.5
+
+
 def test_rows_of_a_group_count_together_in_the_standard_error():
     a, b = torch.from_numpy(np.random.default_rng(0).random((2, 50)))
     twice, groups = [values.repeat(2) for values in (a, b)], np.tile([f"patient {i}" for i in range(50)], 2)

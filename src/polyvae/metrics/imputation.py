@@ -59,13 +59,13 @@ def imputation(
     """
     targets = [m for m in model.modalities if m.is_table or m.is_classes]
     if not targets or len(model.names) < 2:
-        raise NotDefined("no table to fill in from another modality")
+        raise NotDefined("no table, and no classes, to fill in from another modality")
     scores: dict[str, float] = {}
     with measuring(model, data, **options) as on_all:
         for target in targets:
             scores |= _of_target(on_all, train, target, draws, calibration, validation)
     if all(map(math.isnan, scores.values())):
-        raise NotDefined("no table varies in the training rows and is in 2 test rows beside another modality")
+        raise NotDefined("nothing varies in the training rows and is in 2 test rows beside another modality")
     return {f"imputation/{key}": value for key, value in scores.items()}
 
 
@@ -164,9 +164,10 @@ def _joined(first: Batch, second: Batch) -> Batch:
 def imputation_error(model: Model, data: MultimodalDataset) -> float:
     """The mean over modalities, except texts, of log mean squared error, each filled in given all else that a row has.
 
-    Modalities count alike, whatever their sizes and units; classes by their probabilities, counts as log(1 + x). Of the
-    mean of 5 draws and their mirror images, the same at every call; as many rows at a time as `rows_at_once` says. NaN
-    where no row has one of them and something else.
+    Modalities count alike, whatever their sizes and units; counts as log(1 + x). To the squared error of the
+    probabilities of classes, 1 / rows is added: so many rows cannot tell errors below that apart, and its log would
+    otherwise fall without end. Of the mean of 5 draws and their mirror images, the same at every call; as many rows at
+    a time as `rows_at_once` says. NaN where no row has one of the modalities and something else.
     """
     found = []
     for modality in model.modalities:
@@ -184,7 +185,8 @@ def imputation_error(model: Model, data: MultimodalDataset) -> float:
             mean = torch.stack([model.decode(codes(noise))[target].mean for noise in noises]).mean(0)
             known = ~value.isnan()
             total += torch.stack([torch.where(known, (scale(mean) - scale(value)).square(), 0.0).sum(), known.sum()])
-        found.append(float((total[0] / total[1]).clamp(min=1e-12).log()))
+        least = 1 / len(rows) if modality.is_classes else 0.0
+        found.append(float((total[0] / total[1] + least).clamp(min=1e-12).log()))
     return sum(found) / len(found) if found else math.nan
 
 

@@ -292,6 +292,8 @@ def _identity(
         identity["objective_revision"] = revision
     if method.revision > 1:
         identity["method_revision"] = method.revision
+    if config.best_by == "imputation" and not all(m.is_real_table or m.vocabulary for m in train.modalities):
+        identity["imputation_revision"] = 2  # 1 did not look at these
     plugins = plugins_behind(config, blueprint)
     return identity | ({"plugins": sorted(plugins)} if plugins else {})
 

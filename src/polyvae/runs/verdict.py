@@ -21,7 +21,7 @@ class Filled:
     where a record does not tell. validation: the method's own error on validation rows. tried: of how many methods this
     one is the best on the test rows, 1 where these had no part in the choice. spread: the standard error of the
     coverage, 0 where a record does not tell. mean: the error of the column mean, which shows how large an error is.
-    accuracy: of classes, the share of rows whose likeliest one is true.
+    accuracy: of classes, the share of rows whose likeliest one is true, and that of the simpler method.
     """
 
     method: str
@@ -35,7 +35,7 @@ class Filled:
     tried: int = 1
     spread: float = 0.0
     mean: float | None = None
-    accuracy: float | None = None
+    accuracy: tuple[float, float] | None = None
 
     @property
     def gain(self) -> float:
@@ -59,10 +59,13 @@ class Filled:
 
     @property
     def scale(self) -> str:
-        """The error of the column mean, unless that is the simpler method; and the share of classes that are right."""
+        """The error of the column mean, unless that is the simpler method; and how often classes are found."""
         named = self.mean is None or self.baseline == BY["mean"]
-        right = "" if self.accuracy is None else f"; the right class in {self.accuracy:.2f} of rows"
-        return ("" if named else f", {BY['mean']} {self.mean:.3f}") + right
+        shares = [f"{100 * share:.0f} %" for share in self.accuracy or ()]
+        correct = (
+            f"; {self.method} finds the class in {shares[0]} of rows, {self.baseline} in {shares[1]}" if shares else ""
+        )
+        return ("" if named else f", {BY['mean']} {self.mean:.3f}") + correct
 
     @property
     def said(self) -> str:
@@ -138,6 +141,7 @@ def _filled(method: str, metrics: Mapping[str, float], names: Sequence[str]) -> 
     for target in names:
         plain = {BY[name]: metrics[key] for name in BY if (key := keys.imputation_by(name, target)) in metrics}
         chosen = {BY[name]: metrics.get(keys.imputation_by(name, target, "validation"), math.inf) for name in BY}
+        accuracies = {BY[name]: metrics.get(keys.imputation_by(name, target, "accuracy"), math.nan) for name in BY}
         doubts = {BY[name]: _doubt(metrics, name, target) for name in BY}
         for given, error in _errors(metrics, target).items():
             if plain:
@@ -153,7 +157,7 @@ def _filled(method: str, metrics: Mapping[str, float], names: Sequence[str]) -> 
                     *(method, where, error, baseline, plain[baseline], coverage, doubt, held),
                     spread=spread or 0.0,
                     mean=plain.get(BY["mean"]),
-                    accuracy=accuracy,
+                    accuracy=None if accuracy is None else (accuracy, accuracies[baseline]),
                 )
 
 

@@ -95,9 +95,10 @@ class Sheet:
         if len(first) < len(names):
             row = int(np.flatnonzero(first[inverse] != np.arange(len(names)))[0])
             where = f"{self.row(int(first[inverse][row]))} and {self.row(row)}"
+            other = f"use it as --group {self.ids}, or --leave-out {self.ids}" if self.ids else "save without an index"
             raise InputError(
                 f"{self.place(self.ids)}: {names[row]} is in {where}; give each row a different id, or remove one; if "
-                f"the column is no id, use it as --group {self.ids}, or --leave-out {self.ids}"
+                f"the column is no id, {other}"
             )
         return names
 

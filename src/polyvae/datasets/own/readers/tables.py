@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MISSING = ("", "NA", "N/A", *AS_TEXT)
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 OTHERS = ("\t", ";", ",")  # that may stand in their place
+QUOTED = re.compile(rb'"[^"]*"')
 DECIMAL_COMMA = re.compile(rb"[;\t\n]-?\d*,\d+[;\t\r\n]")
 CALLED_ID = re.compile(r"^$|(?i:(^|[\W_])id$)|[a-z](Id|ID)$")  # pandas writes an index without a name
 LARGEST = float(np.finfo(np.float32).max)  # models see 32 bits
@@ -60,13 +61,14 @@ def sheet_of(
         raise InputError(f"{path} holds no rows; its first line must name the columns, and a row follow")
     sheet = Sheet(path, frame, first_line=first_line)
     if ids is None and not not_ids(sheet, named):
-        ids = _candidate(frame)
+        ids = _candidate(frame, named)
     return replace(sheet, ids=ids)
 
 
-def _candidate(frame: "pl.DataFrame | Scanned") -> str:
+def _candidate(frame: "pl.DataFrame | Scanned", named: Collection[str] | None) -> str:
     """The column that may name rows."""
-    return ID if ID in frame.columns else frame.columns[0]
+    is_named = ID in (named or ())
+    return ID if ID in frame.columns and not is_named else frame.columns[0]
 
 
 def not_ids(sheet: Sheet, named: Collection[str] | None = None) -> str:
@@ -76,7 +78,7 @@ def not_ids(sheet: Sheet, named: Collection[str] | None = None) -> str:
     """
     import polars as pl
 
-    column = _candidate(sheet.frame)
+    column = _candidate(sheet.frame, named)
     is_called_id = bool(CALLED_ID.search(column))
     if is_called_id and named is not None and column not in named:
         return ""
@@ -90,7 +92,7 @@ def not_ids(sheet: Sheet, named: Collection[str] | None = None) -> str:
         first, second = (values == value).arg_true()[:2]
         return f"{column!r} holds {value!r} in {sheet.row(first)} and {sheet.row(second)}"
     if not is_called_id and values.str.contains(r"\s").any():
-        return f"{column!r} holds words with blanks"
+        return f"{column!r} holds words with spaces"
     return "" if is_called_id or sheet.frame.width > 1 else f"{column!r} is the only one"
 
 
@@ -197,10 +199,14 @@ def check_numbers(views: Sequence[View], roles: Roles) -> None:
     found = {(view.sheet, column): value for view in views for column, value in view.no_numbers.items()}
     if not found:
         return
-    said = ", ".join(f"{column} of {sheet.path} ({str(value)[:SHOWN]})" for (sheet, column), value in found.items())
+    each = [f"{column} of {sheet.path} ({str(value)[:SHOWN]})" for (sheet, column), value in found.items()]
+    said = ", ".join(each[:SHOWN]) + f" and {len(each) - SHOWN:,} more columns" * (len(each) > SHOWN)
     if roles.views:
-        raise InputError(f"no numbers are in {said}; the model was trained on numbers there: correct them")
-    (sheet, column), names = next(iter(found)), dict.fromkeys(column for _, column in found)
+        raise InputError(
+            f"no numbers are in {said}; correct those that the model was trained on as numbers, and leave out columns "
+            "that it was not trained on"
+        )
+    (sheet, column), names = next(iter(found)), dict.fromkeys(column for _, column in [*found][:SHOWN])
     raise InputError(
         f"no numbers are in {said}. Leave them out with --leave-out {','.join(names)}, or use one as --label, "
         "--covariate or --group. A view of one is a file by itself, or three lines of a .toml, beside those of the "
@@ -227,12 +233,16 @@ def _are_even(lists: Sequence[Any]) -> bool:
 
 def words(sheet: Sheet, column: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """A column as strings, None where it is empty; NaN where all of it is."""
-    values = sheet.column(column)
+    return as_words(sheet, column, sheet.column(column)), ()
+
+
+def as_words(sheet: Sheet, column: str, values: "pl.Series") -> np.ndarray:
+    """The values of a column, as `words` gives them."""
     if values.null_count() == len(values):
-        return np.full(len(values), np.nan), ()
+        return np.full(len(values), np.nan)
     if values.dtype.is_nested() or values.dtype.is_temporal():
         raise InputError(f"{sheet.place(column)} is {values.dtype}; give numbers, words or sentences, or leave it out")
-    return np.array(values.cast(str).to_list(), dtype=object), ()
+    return np.array(values.cast(str).to_list(), dtype=object)
 
 
 def _values_of(sheet: Sheet, roles: Roles) -> list[str]:
@@ -316,12 +326,13 @@ def _dialect(path: Path, suffix: str) -> dict[str, Any]:
     """What Polars must know of the text: what separates its columns, by the header, and whether commas are decimal, as
     where spreadsheets separate columns by semicolons or tabs."""
     with path.open("rb") as file:
-        start = file.read(1 << 16)
-    if b"\0" in start:  # text of 16 bits a letter, which Polars would take for other letters
+        header = file.readline()
+        start = b"\n" + file.read(1 << 16)
+    if b"\0" in header:  # text of 16 bits a letter, which Polars would take for other letters
         raise InputError(f"{path} is no readable table (it holds zero bytes); save it as UTF-8")
     told = {"infer_schema_length": None, "null_values": list(MISSING)}
-    header, own = start.partition(b"\n")[0], SEPARATORS[suffix]
-    separator = next((mark for mark in (own, *OTHERS) if mark.encode() in header), own)
+    unquoted = QUOTED.sub(b"", header)
+    separator = max((SEPARATORS[suffix], *OTHERS), key=lambda mark: unquoted.count(mark.encode()))
     return {"separator": separator, "decimal_comma": separator != "," and bool(DECIMAL_COMMA.search(start)), **told}
 
 

@@ -39,7 +39,15 @@ from polyvae.datasets.own.readers.content import Content, Headings, Sheet, View,
 from polyvae.datasets.own.readers.hf import is_data_set, open_data_set
 from polyvae.datasets.own.readers.omics import open_omics, view_of_matrix
 from polyvae.datasets.own.readers.pictures import read_pictures
-from polyvae.datasets.own.readers.tables import FORMATS, check_numbers, not_ids, open_table, view_of_columns, words
+from polyvae.datasets.own.readers.tables import (
+    FORMATS,
+    as_words,
+    check_numbers,
+    not_ids,
+    open_table,
+    view_of_columns,
+    words,
+)
 from polyvae.datasets.own.roles import Roles
 from polyvae.errors import InputError
 from polyvae.file_rows import Array, FileRows
@@ -104,7 +112,11 @@ def joined(
             arrays[name] = _of_rows(name, sheets, rows, places)
     settings = {view.name: view.settings for view in views if view.settings}
     ids = next((sheet.ids for sheet in sheets if sheet.ids), None) or "id"
-    return Content(arrays, settings, Headings(ids, label or "label"), {**_without_views(places), **doubts})
+    return Content(arrays, settings, Headings(ids, label or "label"), _both(_without_views(places), doubts))
+
+
+def _both(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]:
+    return {name: " ".join(filter(None, (first.get(name), second.get(name)))) for name in {**first, **second}}
 
 
 def _without_views(places: Mapping[Sheet, np.ndarray | None]) -> dict[str, str]:
@@ -246,7 +258,7 @@ def _classes(sheet: Sheet, column: str) -> np.ndarray:
     """Integers or words, None where there is none."""
     values = trimmed(sheet.column(column))
     if not values.dtype.is_integer() or values.null_count() == len(values):
-        return words(sheet, column)[0]
+        return as_words(sheet, column, values)
     return np.array(values.to_list(), object) if values.null_count() else values.to_numpy()
 
 
