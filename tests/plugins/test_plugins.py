@@ -226,7 +226,7 @@ def test_a_model_of_its_own_leaves_no_choice_of_prior_or_posterior(words):
             "name='a', model='unfinished', stages=(pv.methods.Stage(objective=lambda *a, **k: 0),)",
             "does not define prior_codes",
         ),
-        ("name='a/b c'", "method 'a/b c': a name has only letters"),
+        ("name='a/b c'", "method 'a/b c': rename it"),
         ("name='a', recipe=lambda names: 1", "called as recipe(names, options), which it does not take (too many"),
         ("name='a', recipe=lambda names, options: [1]", "a recipe returned list for m0, m1, m2; it must return Terms("),
         ("name='a', recipe=lambda names, options: of('m9')", "a recipe names 'm9' for a row that has m0, m1, m2"),
