@@ -58,4 +58,4 @@ def _wording(hint: Any) -> str:
         return (
             f"a tuple such as ({_wording(parts[0])},)" if parts[-1] is ... else f"({', '.join(map(_wording, parts))})"
         )
-    return {float: "a finite number", str: "a name"}.get(hint, hint.__name__.removesuffix("Type"))
+    return {float: "a finite number", str: "name"}.get(hint, hint.__name__.removesuffix("Type"))
