@@ -174,7 +174,7 @@ def view_of_columns(
         read = partial(read_pictures, sheet, columns[0], Path(), None)
     elif only is not None and isinstance(only.dtype, pl.List | pl.Array):
         read = partial(_lists, sheet, columns[0])
-    elif only is not None and not _is_numeric(only):
+    elif only is not None and not _is_numeric(only.dtype):
         read = partial(words, sheet, columns[0])
     return View(name, sheet, read, settings or {}, columns, _no_numbers(sheet, columns) if only is None else {})
 
@@ -185,7 +185,7 @@ def _no_numbers(sheet: Sheet, columns: Sequence[str]) -> dict[str, Any]:
 
     types, found = sheet.frame.schema, {}
     for column in columns:
-        if column in types and (types[column].is_numeric() or types[column] in (pl.Boolean, pl.Null)):
+        if column in types and _is_numeric(types[column]):
             continue
         known = sheet.column(column).drop_nulls()
         are_numbers = known.dtype == pl.String and known.cast(pl.Float64, strict=False).is_not_null().any()
@@ -293,10 +293,10 @@ def _wrong(sheet: Sheet, column: str, row: int, what: str) -> InputError:
     return InputError(f"{sheet.place(column)}, {sheet.row(row)}: {value!r} is {what}; {advice}")
 
 
-def _is_numeric(column: "pl.Series") -> bool:
+def _is_numeric(dtype: "pl.DataType") -> bool:
     import polars as pl
 
-    return column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)
+    return dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)
 
 
 def _frame(path: Path) -> "pl.DataFrame | Scanned":
