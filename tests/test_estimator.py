@@ -214,7 +214,8 @@ def test_one_column_may_stand_without_a_list(column):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"settings": {"epochs": 5}}, "settings: epochs is a parameter itself; say epochs=5"),
+        ({"settings": {"epochs": 5}}, "settings: epochs is set by a parameter; say epochs=5"),
+        ({"settings": {"seed": 5}}, "settings: seed is set by a parameter; say random_state=5"),
         ({"epochs": "3"}, "epochs is '3'; it must be int"),
         ({"latent_dim": 0}, "latent_dim is 0; it must be at least 1"),
         ({"method": "mvae", "settings": {"likelihood_scale": "x"}}, "likelihood_scale "),

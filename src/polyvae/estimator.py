@@ -33,6 +33,7 @@ from polyvae.runs.saving import load, load_calibration
 CHUNK = 100  # rows at a time, at most
 # Parameters that are fields of `RunConfig`, by the same names.
 OF_RUN = ("method", "latent_dim", "beta", "epochs", "batch_size", "learning_rate", "patience", "device")
+SEEDS = ("seed", "data_seed")  # of `RunConfig`; random_state sets both
 FLAG = re.compile("--[a-z]+(-[a-z]+)*")
 WHOLE = "x"  # the one view of a table that is not cut into views
 
@@ -99,11 +100,12 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Raises InputError for rows or settings that cannot work, RunError where training fails.
         """
         settings = self.settings or {}
-        if twice := [name for name in OF_RUN if name in settings]:
-            raise InputError(f"settings: {twice[0]} is a parameter itself; say {twice[0]}={settings[twice[0]]!r}")
+        for name, value in settings.items():
+            if parameter := name if name in OF_RUN else "random_state" if name in SEEDS else None:
+                raise InputError(f"settings: {name} is set by a parameter; say {parameter}={value!r}")
         rows = _training_rows(self._by_name(X, reset=True))
         self.seed_ = self._drawn_seed()
-        seeds = {"seed": self.seed_, "data_seed": self.seed_}
+        seeds = dict.fromkeys(SEEDS, self.seed_)
         given = {name: getattr(self, name) for name in OF_RUN} | {"dataset": rows.name, "metrics": "none"} | seeds
         with _without_flags(), TemporaryDirectory(prefix="polyvae-") as place:
             config = RunConfig.from_dict({**given, **settings})

@@ -66,11 +66,13 @@ def test_codes_of_any_classes_are_drawn(labels):
     assert sum(drawn) == 30
 
 
-def test_codes_are_coloured_by_their_covariate_too(store, tmp_path):
+@pytest.mark.parametrize(("labels", "pictures"), [({}, 2), ({"label": None}, 1)])
+def test_codes_are_coloured_by_their_covariate_and_by_class_where_they_have_one(store, tmp_path, labels, pictures):
     levels = {"covariate": "site", "levels": ["Oslo", "Rome"]}
-    add(store, VIEWS | levels | {"codes": [code | {"level": i % 2} for i, code in enumerate(CODES)]})
+    add(store, VIEWS | levels | {"codes": [code | labels | {"level": i % 2} for i, code in enumerate(CODES)]})
     page = write_report(store, tmp_path / "report").read_text()
     assert all(name in page for name in ("site", "Oslo", "Rome"))
+    assert len(list((tmp_path / "report/figures").glob("codes-*.svg"))) == pictures
 
 
 @pytest.mark.parametrize(("count", "further", "by_umap"), [(60, 1, True), (49, 1, False), (60, 0, False)])

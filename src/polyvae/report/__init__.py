@@ -199,7 +199,8 @@ def _views(group: Group, folder: Path) -> list[list[Chart]]:
             colours = [("class", [point["label"] for point in points], of_run.get("label_names", ()))]
             if (covariate := of_run.get("covariate")) is not None:
                 colours.append((covariate, [point.get("level") for point in points], of_run.get("levels", ())))
-            for j, (by, classes, names) in enumerate(colours):
+            told = [colour for colour in colours if any(each is not None for each in colour[1])]
+            for j, (by, classes, names) in enumerate(told or colours[:1]):
                 figure = views.codes(*place, series, classes, names, by)
                 alt = f"Codes of {series.label} in a plane, by {by}"
                 line.append(_chart(figure, folder, f"codes-{group.name}-{i}-{j}", alt))
