@@ -36,8 +36,8 @@ def count(number: int, noun: str) -> str:
 
 
 def span(values: Iterable[float], text: Callable[[float], str] = lambda v: f"{v:,}") -> str:
-    low, high = min(values := list(values)), max(values)
-    return text(low) if low == high else f"{text(low)} to {text(high)}"
+    low, high = text(min(values := list(values))), text(max(values))
+    return low if low == high else f"{low} to {high}"
 
 
 def headline(groups: Sequence[Group]) -> str:

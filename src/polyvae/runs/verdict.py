@@ -188,8 +188,8 @@ def _intervals(found: Sequence[Filled]) -> str:
     held = [filled.coverage for filled in found if filled.coverage is not None]
     if not held:
         return ""
-    low, high = min(held), max(held)
-    span = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
+    low, high = f"{min(held):.2f}", f"{max(held):.2f}"
+    span = low if low == high else f"{low} to {high}"
     doubt = 2 * max(filled.spread for filled in found)
     within = f" (95 %: ± {doubt:.2f}{' at most' * (len(held) > 1)})" if doubt else ""
     faults = _faults(found)
