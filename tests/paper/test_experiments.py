@@ -14,7 +14,7 @@ from polyvae.runs.plan import make_plans
 from polyvae.theory import discrepancy
 
 NORMAL = ("fig03_normal", "fig11_normal", "fig12_normal")
-FOR_CLAIMS = ("fig02_more_seeds", "translated_more_seeds", "aligned_elsewhere")
+FOR_CLAIMS = ("fig02_more_seeds", "translated_more_seeds", "aligned_elsewhere", "aligned_half_size")
 ONE_SIZE = (*NORMAL, *FOR_CLAIMS, "quick", "quick-long", "label-free", "quick_captions", "cub_captions", "dial")
 PRESETS = [
     name
@@ -35,6 +35,7 @@ GOLDEN = {
     "fig02_more_seeds": "c8d86dc36872",
     "translated_more_seeds": "a76c0b93e08c",
     "aligned_elsewhere": "c2501e8f74b5",
+    "aligned_half_size": "be2d394fc370",
     "fig03_normal": "10e463789061",
     "fig11_normal": "c270d96b0281",
     "fig12_normal": "bf244552b098",
@@ -139,6 +140,11 @@ def test_more_seeds_are_the_same_runs_but_for_the_seed():
     more = configs_of("translated_more_seeds")
     assert {config.with_(seed=0) for config in more} <= once
     assert Counter(config.seed for config in more) == {3: 4, 4: 4}
+
+
+def test_half_size_differs_from_elsewhere_in_the_steps_of_contrast():
+    short = {"epochs": 32, "method_options": configs_of("aligned_elsewhere")[0].method_options}
+    assert {config.with_(**short) for config in configs_of("aligned_half_size")} <= set(configs_of("aligned_elsewhere"))
 
 
 def test_elsewhere_differs_in_the_data_alone():

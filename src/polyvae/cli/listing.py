@@ -85,7 +85,7 @@ def _is_bound(method: Method) -> str:
     """On the joint log-evidence, at beta 1 or more for L_S."""
     if method.mixture is None:
         return "depends on S"
-    is_bound = _is_joint(method) and method.is_bound and method.mixture(("a", "b")).is_bound
+    is_bound = method.is_bound and method.mixture(("a", "b")).is_bound
     return "yes" if is_bound else "no"
 
 

@@ -64,8 +64,8 @@ class ModelFlags:
 
     run: RunName
     weights: Literal["auto", "model", "model_best"] = "auto"
-    """model: the last weights; model_best: those with the best validation loss; auto: those that the metrics in the
-    record describe, which are the best ones if the run held rows out."""
+    """model: the last weights; model_best: those that did best on validation rows (`--best-by`); auto: those that the
+    metrics in the record describe, which are the best ones if the run held rows out."""
     seed: int = 0
     """Seed of the random draws."""
     device: str = "auto"

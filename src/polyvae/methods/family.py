@@ -35,7 +35,7 @@ ROWS = (
     Method(
         "mvae_plus_random",
         subsets.mvae_plus,
-        "mvae_plus and 2 random subsets a step, each predicting itself",
+        "mvae_plus and 2 random subsets per step, each predicting itself",
         "Wu & Goodman 2018, eq. 5",
         (Stage(objective=elbo_with_random_subsets),),
     ),

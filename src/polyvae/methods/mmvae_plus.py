@@ -7,8 +7,9 @@ For a row with M modalities X, q(z | X) = 1/M sum_k q(z | x_k), r_n a learned la
 
 all at one draw, K = 1. No expert sees the w_n that others are decoded with, so nothing private crosses. It is a bound
 where r_n = p(w_n). At test time: z from the mixture of what is given, own w_m for that, and w_n ~ p(w_n), not r_n, for
-others (`at_test`). `mmvae_plus_elbo` is its form without q(z | X), one source a row: KL(q(z, w_m | x_m) || p), closed.
-`cmvae` (Palumbo et al. 2024) is MMVAE+ with a mixture as p(z): its categorical terms sum to log sum_c p(c) p(z | c).
+others (`at_test`). `mmvae_plus_elbo` is its form without q(z | X), one source per row, with KL(q(z, w_m | x_m) || p)
+closed. `cmvae` (Palumbo et al. 2024) is MMVAE+ with a mixture as p(z): its categorical terms sum to
+log sum_c p(c) p(z | c).
 
 With K draws, l_mk what stands in E{} at draw k of source m, `mmvae_plus_iwae` maximises the looser bound
 
@@ -94,7 +95,7 @@ ROWS = (
     replace(
         MMVAE_PLUS,
         name="mmvae_plus_elbo",
-        summary="mmvae_plus with one source a row, which decodes M modalities, not M^2",
+        summary="mmvae_plus with one source per row, which decodes M modalities, not M^2",
         source="docs/methods.md",
         recipe=elbo,
     ),

@@ -50,7 +50,7 @@ ROWS = (
     Method(
         "mmvm",
         subsets.mmvae,
-        "one VAE a modality; the mixture of all posteriors is the prior of each",
+        "one VAE per modality; the mixture of all posteriors is the prior of each",
         "Sutter et al. 2024",
         recipe=recipe,
         is_bound=False,

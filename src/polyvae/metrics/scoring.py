@@ -274,7 +274,7 @@ METRICS = Registry(
         ),
         "captions": Metric(
             lambda s: captions(s.model, s.on.test, s.on.train, samples=s.on.samples, **s.options),
-            "quality of text: likelihood a word, variety, real word order, length",
+            "quality of text: likelihood per word, variety, real word order, length",
             needs_text=True,
             by_prior=("captions/*/unconditional/*",),
         ),

@@ -47,7 +47,7 @@ METHODS = {
     "masked": Name("masked", "Masked bound"),
     "masked_attention": Name("masked, attention", "Masked bound, attention"),
     "mmvae_plus": Name("MMVAE+", "MMVAE+"),
-    "mmvae_plus_elbo": Name("MMVAE+, one source", "MMVAE+, one source a row"),
+    "mmvae_plus_elbo": Name("MMVAE+, one source", "MMVAE+, one source per row"),
     "mmvae_plus_iwae": Name("MMVAE+, IWAE", "MMVAE+, IWAE"),
     "mmvae_plus_dreg": Name("MMVAE+, DReG", "MMVAE+, DReG"),
     "cmvae": Name("CMVAE", "CMVAE"),

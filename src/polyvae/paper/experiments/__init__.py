@@ -40,6 +40,7 @@ EXPERIMENTS: dict[str, Callable[..., list[RunConfig]]] = {
     "translated_solved": solved.translated_solved,
     "translated_more_seeds": solved.more_seeds,
     "aligned_elsewhere": solved.elsewhere,
+    "aligned_half_size": solved.half_size,
 }
 
 
