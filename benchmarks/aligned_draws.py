@@ -5,7 +5,7 @@
 The first table has the ways to combine inputs: coherence given one modality and given all others; then, for inputs of
 two different digits, the shares of draws that show the first, the second or another one, and of pairs of which DRAWS
 draws show both. The second table has the temperature and of how many draws the best is kept: coherence given all
-others, that of samples, and that of samples whose u is a training row's, not one of p(u); their Frechet distance.
+others, that of samples, and that of samples whose u is a training row's, not one of p(u); their Fréchet distance.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def coherence(found: Readings, pairs: Sequence[Pair]) -> float:
 
 
 def distances(found: Readings) -> list[float]:
-    """The Frechet distance of samples to real data in every modality, after their mean."""
+    """The Fréchet distance of samples to real data in every modality, after their mean."""
     each = [float(frechet_distance(found.prior[n].features, found.real[n].features)) for n in found.prior]
     return [float(np.mean(each)), *each]
 

@@ -29,8 +29,8 @@ METRICS = {
     "loss": "bound/loss",
     "coherence, rest given": "coherence/leave_one_out",
     "coherence, joint": "coherence/joint",
-    "Frechet, prior samples": "frechet/digits/unconditional",
-    "Frechet, given": "frechet/digits/conditional",
+    "Fréchet, prior samples": "frechet/digits/unconditional",
+    "Fréchet, given": "frechet/digits/conditional",
     "log-likelihood": "log_likelihood/joint",
 }
 

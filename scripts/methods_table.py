@@ -28,7 +28,7 @@ def metric(key: str) -> Read:
 
 
 def conditional_distance(record: Record) -> float | None:
-    """Mean Frechet distance of a modality drawn from another."""
+    """Mean Fréchet distance of a modality drawn from another."""
     start = "frechet/digits/conditional/"
     values = [v for key, v in record.metrics.items() if key.startswith(start) and "+" not in key]
     return mean(values) if values else None
@@ -39,7 +39,7 @@ COLUMNS: dict[str, tuple[Read, str]] = {
     "2 inputs": (metric("coherence/by_inputs/2"), ".2f"),
     "joint kappa": (metric("coherence/joint_kappa"), ".2f"),
     "with gmm": (metric("prior/gmm/coherence/joint_kappa"), ".2f"),
-    "Frechet m0": (metric("frechet/digits/unconditional/m0"), ",.0f"),
+    "Fréchet m0": (metric("frechet/digits/unconditional/m0"), ",.0f"),
     "m0, gmm": (metric("prior/gmm/frechet/digits/unconditional/m0"), ",.0f"),
     "given one": (conditional_distance, ",.0f"),
     "probe": (metric("linear_probe/joint"), ".2f"),

@@ -1,4 +1,4 @@
-"""What does a Frechet distance see? Real images, spoilt more and more in five ways, against other real images.
+"""What does a Fréchet distance see? Real images, spoilt more and more in five ways, against other real images.
 
     python scripts/sensitivity.py docs/images/sensitivity.png digits effnet
 

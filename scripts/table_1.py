@@ -1,7 +1,7 @@
 """The paper's Table 1 with measured values, for every method: `python scripts/table_1.py`, `--picture` draws it, too.
 
 Reads the records of `polyvae sweep methods` as `methods_table.py` does: all methods at equal networks, data and steps.
-Quality is the Frechet distance of m0 less that of the unimodal VAE with the same seed, as in the paper's figure 2.
+Quality is the Fréchet distance of m0 less that of the unimodal VAE with the same seed, as in the paper's figure 2.
 """
 
 import argparse

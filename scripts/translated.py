@@ -49,7 +49,7 @@ COLUMNS: dict[str, tuple[Read, str]] = {
     "joint": (metric("coherence/joint"), ".2f"),
     "joint kappa": (metric("coherence/joint_kappa"), ".2f"),
     "diversity": (metric("diversity/digits/mean"), ".2f"),
-    "Frechet": (mean_of("frechet/digits/unconditional"), ",.0f"),
+    "Fréchet": (mean_of("frechet/digits/unconditional"), ",.0f"),
     "minutes": (lambda record: record.total_seconds / 60, ".0f"),
 }
 

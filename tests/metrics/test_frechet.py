@@ -1,4 +1,4 @@
-"""The Frechet distance against SciPy, closed forms and the nuclear norm; extrapolation to endless samples."""
+"""The Fréchet distance against SciPy, closed forms and the nuclear norm; extrapolation to endless samples."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_frechet_distance_of_shifted_and_scaled_normals_has_its_closed_form():
 
 @pytest.mark.parametrize("bad", [np.zeros((1, 4)), np.zeros(4), np.full((3, 4), np.nan)])
 def test_frechet_distance_refuses_what_has_no_covariance(bad):
-    with pytest.raises(InputError, match="Frechet"):
+    with pytest.raises(InputError, match="Fréchet"):
         frechet_distance(bad, np.zeros((5, 4)))
 
 

@@ -162,7 +162,7 @@ def test_a_metric_of_a_plugin_cannot_overwrite_another(own_entries):
 def test_an_extractor_of_a_plugin_brings_its_frechet_distance(own_entries):
     pixels = pretrained.Pretrained(lambda images: images[:, :, ::7, ::7].flatten(1), "pixels", "none")
     metrics.register_extractor(
-        "pixels", metrics.ExtractorSource(lambda: pixels, "Frechet distance of pixels", lambda: True)
+        "pixels", metrics.ExtractorSource(lambda: pixels, "Fréchet distance of pixels", lambda: True)
     )
     assert "pixels" in pretrained.installed()
     assert "frechet_pixels" in metric_names("all", pretrained.installed())

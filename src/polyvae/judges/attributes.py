@@ -1,7 +1,7 @@
 """Judges of attributes: small classifiers that read in an image what captions name, trained on real pairs alone.
 
 A judge is trained once per data set, cached by content, and handed to the metrics frozen. Its last features are also
-those of the Frechet distance `attributes`.
+those of the Fréchet distance `attributes`.
 """
 
 from collections.abc import Mapping, Sequence

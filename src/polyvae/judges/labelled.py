@@ -1,7 +1,7 @@
 """Judges of any labelled data: small classifiers, one per modality, of images and tables of the user's own.
 
 A judge is trained once per data set on its labelled training rows, cached by content, and handed to the metrics
-frozen. Its last features are also those of the Frechet distance `judge`.
+frozen. Its last features are also those of the Fréchet distance `judge`.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Extractors with published weights, for Frechet distances beyond the data set's own judge. Never a substitute:
+"""Extractors with published weights, for Fréchet distances beyond the data set's own judge. Never a substitute:
 a missing package, or weights that are not the published ones, is an error."""
 
 import importlib.util
@@ -118,7 +118,7 @@ def inception(path: Path | str | None = None) -> Pretrained:
 class ExtractorSource:
     """Where an extractor comes from. load: raises InputError that says what to do when it is not at hand.
 
-    summary: of the Frechet distance by its features. is_at_hand: whether its packages and weights are here.
+    summary: of the Fréchet distance by its features. is_at_hand: whether its packages and weights are here.
     """
 
     load: Callable[[], Extractor]
@@ -129,7 +129,7 @@ class ExtractorSource:
 EXTRACTORS = Registry(
     "extractor",
     {
-        "effnet": ExtractorSource(effnet, "Frechet distance, EfficientNet features", lambda: _has(*EFFNET_PACKAGES)),
+        "effnet": ExtractorSource(effnet, "Fréchet distance, EfficientNet features", lambda: _has(*EFFNET_PACKAGES)),
         "inception": ExtractorSource(
             inception,
             "FID, with the true weights",

@@ -1,4 +1,4 @@
-"""Quality of generated captions, for which there is no Frechet distance: likelihood per word, variety, real word order,
+"""Quality of generated captions, for which there is no Fréchet distance: likelihood per word, variety, real word order,
 length; each beside the same number of real captions."""
 
 import math

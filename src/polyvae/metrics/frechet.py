@@ -1,4 +1,4 @@
-"""Frechet distance between Gaussians fitted to features of real and of generated data.
+"""Fréchet distance between Gaussians fitted to features of real and of generated data.
 
 Heusel et al. 2017, eq. 6: |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)). Only with Inception features may it be
 called FID.
@@ -29,7 +29,7 @@ LEAST_FOR_LIMIT = 200
 
 
 def frechet_distance(a: Features | Statistics, b: Features | Statistics) -> float:
-    """The (squared) Frechet distance between features (row, dimension), or (mean, covariance) pairs; never negative.
+    """The (squared) Fréchet distance between features (row, dimension), or (mean, covariance) pairs; never negative.
 
     tr (C_a C_b)^(1/2) is the sum of singular values of C_a^(1/2) C_b^(1/2), which needs no complex square root and
     holds for covariances without full rank, as with fewer rows than dimensions.
@@ -37,9 +37,9 @@ def frechet_distance(a: Features | Statistics, b: Features | Statistics) -> floa
     """
     (mean_a, covariance_a), (mean_b, covariance_b) = _statistics(a), _statistics(b)
     if not all(np.isfinite(x).all() for x in (mean_a, covariance_a, mean_b, covariance_b)):
-        raise InputError("features that are not finite have no Frechet distance")
+        raise InputError("features that are not finite have no Fréchet distance")
     if mean_a.shape != mean_b.shape:
-        raise InputError(f"features of dimension {len(mean_a)} and {len(mean_b)} have no Frechet distance")
+        raise InputError(f"features of dimension {len(mean_a)} and {len(mean_b)} have no Fréchet distance")
     overlap = float(torch.linalg.svdvals(_root(covariance_a) @ _root(covariance_b)).sum())
     distance = np.square(mean_a - mean_b).sum() + np.trace(covariance_a) + np.trace(covariance_b) - 2 * overlap
     return max(0.0, float(distance))
@@ -54,7 +54,7 @@ def frechet_limit(real: Features, generated: Features, seed: int = 0) -> float:
     """
     most, least = min(len(real), len(generated)), max(LEAST_FOR_LIMIT, 5 * (real.shape[1] + 1))
     if most < least:
-        raise InputError(f"{most} rows; extrapolating a Frechet distance in {real.shape[1]} dimensions needs {least}")
+        raise InputError(f"{most} rows; extrapolating a Fréchet distance in {real.shape[1]} dimensions needs {least}")
     rng = np.random.default_rng(derive_seed(seed, "frechet_limit"))
     sizes = np.round(1 / np.linspace(1 / most, 5 / most, POINTS)).astype(int)
     both = [torch.as_tensor(x, dtype=torch.float64) for x in (real, generated)]

@@ -35,7 +35,7 @@ def finite(features: np.ndarray | Tensor, metric: str, least: int = 2) -> Tensor
 def moments(features: np.ndarray | Tensor) -> Moments:
     """The moments of features (row, dimension). Raises InputError for fewer than 2 rows or non-finite values."""
     running = RunningMoments()
-    running.add(finite(features, "Frechet distance"))
+    running.add(finite(features, "Fréchet distance"))
     return running.result()
 
 

@@ -172,7 +172,7 @@ def _read(measure: Callable[[Scoring], dict[str, float]], summary: str, **more: 
 
 
 def _frechet_by(extractor: str, source: ExtractorSource) -> Metric:
-    """The Frechet distance by a pretrained network: prior samples, all but the target given, floor."""
+    """The Fréchet distance by a pretrained network: prior samples, all but the target given, floor."""
 
     def measure(scoring: Scoring) -> dict[str, float]:
         on, model = scoring.on, scoring.model
@@ -303,7 +303,7 @@ METRICS = Registry(
         "ood": _read(_ood, "coherence with inputs unlike the training data", is_default=False),
         "frechet_limit": _read(
             lambda s: frechet_limit_of(s.readings),
-            "Frechet distance extrapolated to endless samples",
+            "Fréchet distance extrapolated to endless samples",
             is_default=False,
             least=LEAST_FOR_LIMIT,
             by_prior=("frechet_limit/*",),

@@ -69,7 +69,7 @@ class Series:
     look: Look
     method: str
     runs: tuple[Run, ...]
-    quality: str | None  # key of the Frechet distance that chooses the best beta
+    quality: str | None  # key of the Fréchet distance that chooses the best beta
 
     @property
     def is_own(self) -> bool:
