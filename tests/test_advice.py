@@ -13,7 +13,7 @@ import tyro
 
 import polyvae as pv
 from polyvae.advice.advise import advise
-from polyvae.advice.facts import Facts, View, measure
+from polyvae.advice.facts import Facts, View, _reduced, measure
 from polyvae.advice.rules import NOTES, NOTHING_SHARED, RULES, SETTINGS, Need
 from polyvae.cli import runs
 from polyvae.config import RunConfig
@@ -152,6 +152,15 @@ def test_of_a_part_of_the_features_only_that_they_share_is_told():
     assert part.sharing == "something"
     assert not part.delta
     assert not part.is_redundant
+
+
+def test_a_wide_table_is_made_smaller_whether_or_not_its_columns_have_names():
+    wide = data_of({"a": np.random.default_rng(0).standard_normal((300, 150))} | classes(300, 1))
+    names = tuple(f"gene {i}" for i in range(150))
+    named = wide.with_modalities([replace(wide.modalities[0], feature_names=names), wide.modalities[1]])
+    (plain, plain_reduced), (seen, reduced) = map(_reduced, (wide, named))
+    assert seen.fingerprint == plain.fingerprint
+    assert reduced == plain_reduced == ("one in 2 features of a",)
 
 
 def test_pictures_and_texts_and_classes_are_told_apart():

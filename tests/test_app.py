@@ -74,6 +74,16 @@ def test_values_are_shown_as_pictures_shares_and_lines(world):
     assert app.shown(table, None) is None
 
 
+def test_classes_and_features_are_called_what_the_data_call_them(world):
+    _, kind, table = world[0].modalities
+    values = torch.tensor([[1.0, 0, 0, 0], [0, 0, 1, 0]])
+    assert app.shown(kind, values) == {"0": 0.5, "1": 0, "2": 0.5, "3": 0}
+    kinds = ("ant", "bee", "cat", "dog")
+    assert app.shown(replace(kind, feature_names=kinds), values) == dict(zip(kinds, (0.5, 0, 0.5, 0), strict=True))
+    lines = app.shown(replace(table, feature_names=("weight", "height", "age")), torch.ones(2, 3))
+    assert lines == [[name, 1, 1, 1] for name in ("weight", "height", "age")]
+
+
 def test_only_this_machine_reaches_the_page_unless_it_is_said(run, monkeypatch, capsys):
     launched = []
     monkeypatch.setattr(app, "page", lambda *asked: SimpleNamespace(launch=lambda **said: launched.append(said)))

@@ -27,6 +27,18 @@ def test_inputs_are_joined_in_the_order_of_the_data():
     assert keys.captions("perplexity", keys.joined(names[:2]), "m2") == "captions/perplexity/m0+m1/m2"
 
 
+def test_what_was_filled_in_is_read_back():
+    filling = keys.Filling("m0+m1", "m2")
+    assert filling.key() == keys.imputation(("m0", "m1"), "m2", "rmse")
+    others = [filling.key("coverage"), keys.imputation_by("ridge", "m2"), "bound/loss", "imputation"]
+    assert keys.fillings([*others, filling.key(), keys.imputation(("m2",), "rmse", "rmse")]) == [
+        filling,
+        keys.Filling("m2", "rmse"),
+    ]
+    assert filling.is_from_all_others(("m0", "m1", "m2"))
+    assert not filling.is_from_all_others(("m0", "m1", "m2", "m3"))
+
+
 def test_notes_are_about_modalities():
     assert keys.in_words(keys.imputation(("m0", "m1"), "m2", "rmse")) == "m2 from m0 and m1"
     assert keys.in_words(keys.of(keys.DATA, "m0")) == "m0"

@@ -221,6 +221,13 @@ def test_the_mean_size_of_all_subsets_needs_no_table():
     assert subsets.mopoe([f"m{m}" for m in range(40)]).observed == pytest.approx(20)
 
 
+def test_whether_the_prior_joins_terms_needs_no_table():
+    for count in (1, 2, 5):
+        S = subsets.mopoe([f"m{m}" for m in range(count)])
+        assert S.joined_by_prior == set(S.prior_experts.tolist())
+    assert subsets.mopoe([f"m{m}" for m in range(40)]).joined_by_prior == {False, True}
+
+
 def test_subsets_are_numbered_by_their_bits():
     every = subsets.all_of(("a", "b", "c"))
     assert every == [("a",), ("b",), ("a", "b"), ("c",), ("a", "c"), ("b", "c"), ("a", "b", "c")]

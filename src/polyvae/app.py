@@ -89,11 +89,13 @@ def shown(modality: Modality, values: Tensor | None) -> Any:
         return list((in_bytes(coloured(values)) * 255).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy())
     if modality.vocabulary:
         return "\n".join(modality.vocabulary.decode(values))
+    names = modality.feature_names or range(values.shape[1])
     if modality.is_classes:
-        return {str(i): share for i, share in enumerate(values.double().mean(0).tolist())}
+        return dict(zip(map(str, names), values.double().mean(0).tolist(), strict=True))
     table = values[:, :FEATURES].double().cpu().numpy()
     low, high = np.nanquantile(table, (0.1, 0.9), axis=0)
-    return np.stack([np.arange(table.shape[1]), table.mean(0), low, high], 1).round(4).tolist()
+    lines = np.stack([table.mean(0), low, high], 1).round(4).tolist()
+    return [[name, *line] for name, line in zip(names[:FEATURES], lines, strict=True)]
 
 
 def _component(gr: Any, modality: Modality, label: str, value: Any) -> Any:

@@ -121,7 +121,7 @@ class MultimodalDataset:
 
     def batch(self, indices: Tensor | Sequence[int] | slice) -> Batch:
         """The rows `indices` as float32 in model units."""
-        rows = indices if isinstance(indices, slice) else torch.as_tensor(indices, device=self.present.device)
+        rows = indices if isinstance(indices, slice) else _places(indices).to(self.present.device)
         values = {m.name: _to_model(m, self._taken(m.name, rows)) for m in self.modalities}
         label = None if self.labels is None else _take(self.labels, rows)
         levels = self.levels
@@ -159,7 +159,7 @@ class MultimodalDataset:
 
     def rows(self, indices: Tensor | Sequence[int]) -> "MultimodalDataset":
         """Only the rows `indices`, in that order."""
-        places = torch.as_tensor(indices)
+        places = _places(indices)
         at = places.cpu().numpy()
         ids, groups = (None if names is None else names[at] for names in (self.ids, self.groups))
         in_files = {name: values.chosen(at) for name, values in self.in_files.items()}
@@ -251,6 +251,10 @@ def chosen_rows(count: int, limit: int | None, seed: int) -> list[int]:
 def chunks(rows: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
     """`rows` in parts of `size`, the last one shorter."""
     return (tuple(rows[start : start + size]) for start in range(0, len(rows), size))
+
+
+def _places(indices: Tensor | Sequence[int]) -> Tensor:
+    return torch.as_tensor(indices, dtype=torch.int64)  # which that of an empty list would not be
 
 
 def _take(tensor: Tensor, rows: Tensor | slice) -> Tensor:

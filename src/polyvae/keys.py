@@ -100,6 +100,25 @@ def imputation_by(baseline: str, target: str, score: str = "rmse") -> str:
     return f"imputation/{baseline}/{target}/{score}"
 
 
+class Filling(NamedTuple):
+    """A modality that was filled in, and the joined names of what it was filled in from."""
+
+    given: str
+    target: str
+
+    def key(self, score: str = "rmse") -> str:
+        return imputation((self.given,), self.target, score)
+
+    def is_from_all_others(self, names: Iterable[str]) -> bool:
+        return self.given == joined(all_but(self.target, names))
+
+
+def fillings(metrics: Iterable[str]) -> list[Filling]:
+    """What these metrics, or notes on them, have a model's error of: not always a modality given all others."""
+    parts = [key.split("/") for key in metrics if key.startswith("imputation/")]
+    return [Filling(p[1], p[2]) for p in parts if len(p) == 4 and p[3] == "rmse" and p[1] not in BASELINES]
+
+
 def captions(score: str, source: str, target: str) -> str:
     """source: real, unconditional, or the joined names of what captions are generated from."""
     return f"captions/{score}/{source}/{target}"

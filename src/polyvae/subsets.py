@@ -136,6 +136,11 @@ class SubsetMixture(ABC):
         """Whether a term multiplies experts, that of the prior included."""
         return any(len(term.given) + term.prior_expert > 1 for term in self.terms)
 
+    @property
+    def joined_by_prior(self) -> frozenset[bool]:
+        """Whether the prior joins the product of experts: the answers of all terms."""
+        return frozenset(term.prior_expert for term in self.terms)
+
     @cached_property
     def _tables(self) -> dict[torch.device, Table]:
         return {}
@@ -256,6 +261,10 @@ class Powerset(SubsetMixture):
     @property
     def has_products(self) -> bool:
         return len(self.names) > 1
+
+    @property
+    def joined_by_prior(self) -> frozenset[bool]:
+        return frozenset({True, len(self.names) == 1})
 
     def within(self, present: Tensor) -> Draw:
         matrix = self.on(present.device).matrix[:, None]

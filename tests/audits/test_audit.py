@@ -125,6 +125,22 @@ def test_floors_of_records_are_those_of_an_audit_and_reach_the_report(store, tmp
     assert list((tmp_path / "report/figures").glob("floors-*.png"))
 
 
+def test_floors_are_added_to_what_others_have_added_meanwhile(store, tmp_path, monkeypatch):
+    result = pv.run(QUICK.with_(dataset="polymnist", modalities=2, metrics="bound", train_size=64, test_size=16), store)
+    own = RunStore(tmp_path)
+    own.folder(result.run_id).mkdir()
+    own.finish(result.record)
+
+    def others_add(plan):
+        own.finish(replace(result.record, metrics=result.metrics | {"coherence/joint": 0.5}))
+        return truth_of(plan)
+
+    monkeypatch.setattr("polyvae.audits.floors.truth_of", others_add)
+    (floor,) = add_floors(own)
+    metrics = own.record(result.run_id).metrics
+    assert (metrics["bound/floor"], metrics["coherence/joint"]) == (floor.floor, 0.5)
+
+
 def test_records_of_other_data_have_no_floor(store, tmp_path):
     result = pv.run(QUICK.with_(dataset="polymnist", modalities=2, metrics="bound", train_size=64, test_size=16), store)
     own = RunStore(tmp_path)

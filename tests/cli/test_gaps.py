@@ -1,17 +1,21 @@
 """Tables of which single cells are missing: trained on, filled in, scored on what is there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import polyvae as pv
 from polyvae.cli import main
+from polyvae.cli.use import _trust
 from polyvae.datasets import load
 from polyvae.datasets.own.new_rows import load_like
 from polyvae.datasets.own.reading import read_parts
 from polyvae.likelihoods import Bernoulli, Categorical, Laplace, Normal, with_gaps
 from polyvae.modality import Modality
 from polyvae.pictures.preview import describe, preview
+from support.stores import put
 
 ROWS = 300
 RNG = np.random.default_rng(3)
@@ -95,3 +99,14 @@ def test_pseudo_inputs_have_no_gaps(tmp_path):
     config = pv.RunConfig(dataset="arrays", data=str(tmp_path / "mine.npz"), prior="vamp", prior_components=10)
     result = pv.run(config.with_(epochs=1, latent_dim=2, metrics="none"), tmp_path / "runs")
     assert bool(result.load().prior.inputs["a"].isfinite().all())
+
+
+def test_a_doubt_is_told_also_where_a_table_is_filled_in_from_some_of_the_others(tmp_path):
+    """As where no test row is complete."""
+    store = pv.RunStore(tmp_path)
+    run_id = put(store, metrics={"imputation/a/c/rmse": 1.1, "imputation/mean/c/rmse": 1.0})
+    store.finish(replace(store.record(run_id), notes={"imputation/a/c/rmse": "no better than the mean"}))
+    doubt, *verdict = _trust(("a", "b", "c"), store.folder(run_id))
+    assert doubt == "c: no better than the mean"
+    assert "the column mean is better than" in verdict[0]
+    assert "on c given a" in verdict[0]

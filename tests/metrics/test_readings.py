@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from polyvae import metrics, subsets
 from polyvae.metrics import Evaluation, readings
@@ -14,6 +15,7 @@ from support.painters import (
     NAMES,
     ROWS,
     Painter,
+    agreeing,
     painted,
     vae,
 )
@@ -56,6 +58,31 @@ def test_images_given_subsets_are_drawn_only_for_what_reads_them(names, draws, m
     found, _ = metrics.evaluate(Painter(), Evaluation(data, data, JUDGE), names)
     assert found
     assert bool(asked) is draws
+
+
+def test_batches_whose_rows_all_lack_a_modality_change_nothing():
+    present = torch.ones(140, 3, dtype=torch.bool)
+    present[:70, 0] = False
+    data, names = replace(agreeing(140), present=present), ["coherence", "frechet", "kid", "prdc", "diversity"]
+    model = vae(subsets.mopoe(NAMES))
+    found, notes = metrics.evaluate(model, Evaluation(data, data, JUDGE, batch_size=20), names)
+    whole, _ = metrics.evaluate(model, Evaluation(data, data, JUDGE, batch_size=140), names)
+    assert not notes
+    assert found == pytest.approx(whole, rel=1e-4)
+
+
+def test_of_a_modality_that_no_row_has_only_what_the_model_draws_is_read():
+    present = torch.ones(140, 3, dtype=torch.bool)
+    present[:, 0] = False
+    data = agreeing(140)
+    found, _ = metrics.evaluate(
+        Painter(), Evaluation(replace(data, present=present), data, JUDGE), ["coherence", "diversity"]
+    )
+    assert "coherence/ceiling/m0" not in found
+    assert found["coherence/conditional/m1/m0"] == 1
+    assert {key for key in found if key.startswith("diversity/digits/m")} == {
+        f"diversity/digits/{key}" for key in ("m1/m2", "m2/m1", "mean")
+    }
 
 
 def test_real_images_are_read_once_for_all_runs(tmp_path, monkeypatch):

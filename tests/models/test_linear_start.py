@@ -267,3 +267,14 @@ def test_other_networks_stay_as_they_are():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     start_linearly(model, data)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_more_views_than_a_table_of_all_subsets_holds_start_linearly():
+    names, z = [f"v{i}" for i in range(17)], np.random.default_rng(0).normal(size=60)
+    values = {name: torch.tensor(z * (i + 1)).float()[:, None] for i, name in enumerate(names)}
+    modalities = tuple(Modality(name, (1,), NORMAL) for name in names)
+    data = MultimodalDataset.complete("arrays", modalities, values)
+    model = models.build(Blueprint(modalities, subsets.mopoe(names), 1, dict.fromkeys(names, "linear_mlp")))
+    start_linearly(model, data)
+    codes = linear_part(model).posterior(data.batch(slice(None)), ("v0",)).mean.detach()[:, 0]
+    assert abs(np.corrcoef(codes, z)[0, 1]) == pytest.approx(1)

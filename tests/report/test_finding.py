@@ -54,6 +54,12 @@ def test_every_method_is_at_the_beta_of_its_highest_coherence(store):
     assert finding.beside(group).startswith("Coherence and distance are each method's best over all betas.")
 
 
+def test_a_beta_that_was_not_scored_does_not_stand_for_the_others(store):
+    for beta, scores in ((0.3, {"label_free/against_real": -0.02}), (1.0, {})):
+        add_run(store, "mopoe", metrics={"bound/distortion": 3.0} | scores, beta=beta)
+    assert finding.finding(group_of(store)) == "MoPoE-VAE (-0.02) does not carry content across modalities"
+
+
 def test_nothing_carried_is_said_of_all(store):
     for method in ("mvae", "mopoe"):
         add(store, method, 0.11, dataset="translated_polymnist")

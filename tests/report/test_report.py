@@ -616,6 +616,17 @@ def test_imputation_of_tables_is_said_first(store, tmp_path, unpainted):
     assert "by epoch" not in page, "a single epoch is no curve"
 
 
+def test_a_table_filled_in_from_some_of_the_others_is_in_the_findings_and_the_table(store):
+    """As where no test row is complete."""
+    scores = {"m0/m2/rmse": 0.31, "mean/m2/rmse": 1.01, "m0/m2/coverage": 0.78}
+    add_run(store, "mvae", dataset="arrays", metrics={f"imputation/{key}": value for key, value in scores.items()})
+    group = only_group(store)
+    assert "m2 from m0: MVAE has 0.31; the column mean has 1.01" in words.findings(group)["Imputation"]
+    columns, (row,), _ = table.metrics_table(group)
+    shown = {column.name: cell.value for column, cell in zip(columns, row.cells, strict=True) if "m2" in column.name}
+    assert shown == {"error m2 from m0": 0.31, "by mean m2": 1.01, "interval m2 from m0": 0.78}
+
+
 def test_runs_without_metrics_or_history(store, tmp_path, unpainted):
     add_run(store, "mopoe", metrics={}, notes={"coherence": "metrics were switched off"})
     page = page_of(store, tmp_path)

@@ -108,18 +108,24 @@ def test_a_killed_worker_is_replaced(tmp_path, undisturbed):
     assert len(found) == 2
 
 
-def test_a_run_that_kills_three_workers_is_recorded_as_failed(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("status", "times", "said"),
+    [(-signal.SIGKILL, 3, "process died, see its messages (exit status -9;"), (1, 1, "failed, see its messages (exit")],
+)
+def test_a_run_that_kills_three_workers_or_raises_in_one_is_recorded_as_failed(
+    status, times, said, tmp_path, monkeypatch
+):
     started = []
 
     def deadly(function, tasks, resources, on_poll):
         for task in tasks:
             started.append(task.run_id)
-            yield task, -signal.SIGKILL
+            yield task, status
 
     monkeypatch.setattr("polyvae.sweeps.executors.EXECUTORS", {"local": deadly})
     (record,) = sweep([TINY], RunStore(tmp_path / "runs"))
-    assert started == [record.run_id] * 3
-    assert (record.status, "exit status -9" in record.error) == ("failed", True)
+    assert started == [record.run_id] * times
+    assert (record.status, said in record.error) == ("failed", True)
 
 
 def test_two_sweeps_on_one_store_lose_and_repeat_nothing(tmp_path, undisturbed):

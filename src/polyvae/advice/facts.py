@@ -231,4 +231,4 @@ def _of_shape(modality: Modality, seen: torch.Tensor) -> Modality:
     """The modality with the shape of what is left of it; only its values are looked at."""
     if tuple(seen.shape[1:]) == modality.stored_shape:
         return modality
-    return replace(modality, shape=tuple(seen.shape[1:]), transform=None)
+    return replace(modality, shape=tuple(seen.shape[1:]), transform=None, feature_names=())

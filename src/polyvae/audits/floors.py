@@ -68,6 +68,7 @@ def add_floors(
         with store.lock(floor.run_id, wait=True):
             by_modality = {keys.of(keys.FLOOR, name): bound for name, bound in floor.by_modality.items()}
             added = {keys.FLOOR: floor.floor, keys.DELTA: floor.delta, **by_modality}
+            record = store.record(floor.run_id) or record  # which may have got more metrics meanwhile
             store.finish(replace(record, metrics=record.metrics | added))
     return tuple(floors)
 

@@ -369,8 +369,7 @@ def _trust(names: Sequence[str], folder: Path) -> list[str]:
     record = RunStore(folder.parent).record(folder.name)
     if record is None:
         return []
-    errors = {name: keys.imputation(keys.all_but(name, names), name, "rmse") for name in names}
-    doubts = [f"{name}: {record.notes[error]}" for name, error in errors.items() if error in record.notes]
+    doubts = [f"{filling.target}: {record.notes[filling.key()]}" for filling in keys.fillings(record.notes)]
     return [*doubts, *verdict({record.config.method: record.metrics}, names, seeds=1)]
 
 

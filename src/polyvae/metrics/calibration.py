@@ -1,8 +1,7 @@
 """How wide intervals of imputed tables have to be, from rows that the model was not trained on."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, combinations, compress
 
@@ -40,21 +39,46 @@ def calibrate(
     """
     tables = [m.name for m in model.modalities if m.is_real_table]
     gapped = [m.name for m in model.modalities if m.is_real_table and m.has_gaps and m.shape[0] > 1]
-    size = rows_at_once(model, draws, MOST_ROWS)
+    calibrated = partial(_calibrated, model, rows, draws=draws, seed=seed)
     found = {}
     with scoring(model):
-        for given in [*_patterns(rows.names, train.present), rows.names]:
-            is_single = given == rows.names
-            able = list(range(len(rows))) if is_single else rows_with(rows, range(len(rows)), given)
-            able = [able[place] for place in chosen_rows(len(able), MOST_ROWS, seed)]
-            missing = gapped if is_single else [name for name in tables if name not in given]
-            targets = [name for name in missing if len(rows_with(rows, able, (name,))) >= LEAST_ROWS]
-            generator = Generator(rows.present.device).manual_seed(derive_seed(seed, "calibration", *given))
-            hide = partial(_values_hidden, generator=generator) if is_single else partial(_all_hidden, given=given)
-            with suppress(NotDefined):
-                asked = hide(rows, chunks(able, size), targets)
-                found[given] = _factors(model, asked, targets, draws, generator) if targets else {}
+        for given in _patterns(rows.names, train.present):
+            generator, missing = _generator(rows, given, seed), [name for name in tables if name not in given]
+            found[given] = calibrated(given, missing, partial(_all_hidden, given=given), generator)
+        generator = _generator(rows, rows.names, seed)
+        found[rows.names] = calibrated((), gapped, partial(_values_hidden, generator=generator), generator)
     return Calibration({given: by_target for given, by_target in found.items() if by_target})
+
+
+def _generator(rows: MultimodalDataset, given: Subset, seed: int) -> Generator:
+    return Generator(rows.present.device).manual_seed(derive_seed(seed, "calibration", *given))
+
+
+def _calibrated(
+    model: Model,
+    rows: MultimodalDataset,
+    given: Subset,
+    missing: Sequence[str],
+    hide: Callable[[MultimodalDataset, Iterable[Sequence[int]], Sequence[str]], Asked],
+    generator: Generator,
+    *,
+    draws: int,
+    seed: int,
+) -> dict[str, tuple[float, ...]]:
+    """target -> the factor of each feature; of `missing` what enough of the rows have that have all of `given`.
+
+    Empty where the model has no posterior.
+    """
+    able = rows_with(rows, range(len(rows)), given)
+    able = [able[place] for place in chosen_rows(len(able), MOST_ROWS, seed)]
+    targets = [name for name in missing if len(rows_with(rows, able, (name,))) >= LEAST_ROWS]
+    if not targets:
+        return {}
+    asked = hide(rows, chunks(able, rows_at_once(model, draws, MOST_ROWS)), targets)
+    try:
+        return _factors(model, asked, targets, draws, generator)
+    except NotDefined:
+        return {}
 
 
 def _patterns(names: Subset, present: Tensor) -> list[Subset]:

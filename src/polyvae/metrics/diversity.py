@@ -38,6 +38,8 @@ def diversity(readings: Readings) -> dict[str, float]:
         real = {target: _spread_of_real(read, labels) for target, read in readings.real.items()}
         for given in trial.model.names:
             inputs = trial.having((given,), INPUTS)
+            if not inputs.rows:
+                continue
             targets = tuple(target for target in real if target != given)
             for target, distances in _spread_of_draws(inputs, extractor, given, targets).items():
                 ratios = distances / np.array([real[target].get(int(labels[row]), np.nan) for row in inputs.rows])

@@ -195,10 +195,7 @@ def warnings(scores: Mapping[str, float]) -> dict[str, str]:
 
     More weight is advised only where the model keeps up in another table.
     """
-    own = (key.split("/") for key in scores if key.endswith("/rmse"))
-    errors = {
-        target: keys.imputation((given,), target, "rmse") for _, given, target, _ in own if given not in BASELINES
-    }
+    errors = {filling.target: filling.key() for filling in keys.fillings(scores)}
     plain = {t: {name: scores.get(keys.imputation_by(name, t), math.inf) for name in BASELINES} for t in errors}
     behind = {t for t, key in errors.items() if scores[key] > FAR_BEHIND * min(plain[t].values())}
     worse = {}

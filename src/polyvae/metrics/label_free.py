@@ -30,11 +30,13 @@ def label_free(model: Model, data: MultimodalDataset, critic: Critic, **options:
     """Scores of generated targets: 0 like shuffled pairs, 1 like true pairs; over at most 1,000 rows.
 
     Returns label_free/ + conditional/<given>/<target> for single modalities (of up to 5) and all but the target;
-    leave_one_out: the mean over targets, with _low and _high, a 95 % interval by bootstrap over rows, and _p, the
-    p-value of a permutation test of "generated targets are independent of their inputs".
+    leave_one_out: the mean over targets, with _low and _high, a 95 % interval by bootstrap over rows. It may exceed 1:
+    all other modalities together can tell more than the target's own posterior, and a model that reconstructs badly has
+    a short scale.
     against_real (_low, _high): the same with real targets as the upper anchor: defined for any model and comparable
-    between models, but it punishes blur. leave_one_out may exceed 1: all other modalities together can tell more than
-    the target's own posterior, and a model that reconstructs badly has a short scale.
+    between models, but it punishes blur.
+    leave_one_out_p: the p-value of a permutation test of "targets drawn given all others are independent of them". It
+    takes the targets of against_real, or else those of leave_one_out; without an upper anchor it needs neither score.
     real/<given>/<target>: the mean rank of real targets, .5 if the critic knows nothing, 1 if it always knows.
     A pair is left out where the model's self-reconstructions (or, for against_real, real targets) show the critic
     little: an advantage below .1 in mean rank.
@@ -68,15 +70,16 @@ def label_free(model: Model, data: MultimodalDataset, critic: Critic, **options:
         scores[f"real/{label}"] = float(sharp[pair].mean())
         if _can_measure(rebuilt[pair]):
             scores[f"conditional/{label}"] = relative(ranks[pair].diagonal(), rebuilt[pair])
-    used: list[Pair] = []  # for the permutation test: those of against_real, or else of leave_one_out
-    for key, true in (("leave_one_out", rebuilt), ("against_real", sharp)):
-        if used_here := [pair for pair in one_out_pairs(names, names) if _can_measure(true[pair])]:
-            used = used_here
-            own = np.stack([ranks[pair].diagonal() for pair in used], -1)
-            scores |= _summary(key, own, np.stack([true[pair] for pair in used], -1), trial.seed)
-    if not used:
+    seen_rebuilt, seen_sharp = (
+        [pair for pair in one_out_pairs(names, names) if _can_measure(true[pair])] for true in (rebuilt, sharp)
+    )
+    if not (tested := seen_sharp or seen_rebuilt):
         raise NotDefined("the critic sees nothing of what modalities share")
-    scores["leave_one_out_p"] = permutation_p([ranks[pair] for pair in used], trial.seed)
+    for key, true, seen in (("leave_one_out", rebuilt, seen_rebuilt), ("against_real", sharp, seen_sharp)):
+        if seen:
+            own = np.stack([ranks[pair].diagonal() for pair in seen], -1)
+            scores |= _summary(key, own, np.stack([true[pair] for pair in seen], -1), trial.seed)
+    scores["leave_one_out_p"] = permutation_p([ranks[pair] for pair in tested], trial.seed)
     return {f"label_free/{key}": value for key, value in scores.items()}
 
 

@@ -178,4 +178,4 @@ def _look(extractor: Extractor, name: str, values: Tensor) -> _Look:
 
 def _joined(rows: Sequence[int], looks: Sequence[_Look]) -> Read:
     features, label, confidence = (torch.cat(fields) for fields in zip(*looks, strict=True))
-    return Read(np.array(rows), features, label.cpu().numpy(), confidence.float().cpu().numpy())
+    return Read(np.array(rows, np.int64), features, label.cpu().numpy(), confidence.float().cpu().numpy())

@@ -116,7 +116,7 @@ class FusedVAE(MultimodalVAE):
         super().__init__(*arguments, **options)
         if not self.family.has_products:
             raise InputError(f"rules of fusion are for Normal posteriors, not for {self.family.kind}; use normal")
-        if bool(self.mixture.prior_experts.any()):
+        if True in self.mixture.joined_by_prior:
             raise InputError("S has a prior expert, and rules of fusion have none; use whole, mmvae or every")
         self.rule = rule
 

@@ -65,12 +65,12 @@ def start_linearly(model: Model, train: MultimodalDataset, seed: int = 0) -> Non
         return
     views, present, _, centres, level, _ = _tables(model, pairs, train, seed)
     found = factors(views, present, model.latent_dim)
+    dense = model.rule if isinstance(model, FusedVAE) and isinstance(model.rule, Correlations) else None
+    holds_prior = dense is None and False in model.mixture.joined_by_prior
     for name, factor in found.items():
         (encoder, decoder), mean = pairs[name], centres[name].mean(0)
-        is_dense = isinstance(model, FusedVAE) and isinstance(model.rule, Correlations)
-        if is_dense:
-            model.rule.start(model.names.index(name), torch.from_numpy(factor.precision))
-        holds_prior = not is_dense and not bool(model.mixture.prior_experts.all())
+        if dense is not None:
+            dense.start(model.names.index(name), torch.from_numpy(factor.precision))
         weight, variance = _expert(factor, holds_prior=holds_prior)
         _set(encoder.linear, weight, -weight @ mean)
         encoder.head.logvar.bias.copy_(torch.from_numpy(np.log(variance)))
@@ -158,9 +158,9 @@ def _expert(factor: Factor, *, holds_prior: bool) -> tuple[np.ndarray, np.ndarra
     return factor.message / precision[:, None], 1 / precision
 
 
-def _pairs(model: Model) -> dict[str, tuple[LinearEncoder, LinearDecoder]]:
-    """The linear encoders and decoders of a joint model that read and write its z."""
-    if not isinstance(model, MultimodalVAE) or model.family != Family():
+def _pairs(model: MultimodalVAE) -> dict[str, tuple[LinearEncoder, LinearDecoder]]:
+    """The linear encoders and decoders of a model with Normal posteriors that read and write its z."""
+    if model.family != Family():
         return {}
     found = {
         name: (_found(model.encoders[name], LinearEncoder), _found(model.decoders[name], LinearDecoder))

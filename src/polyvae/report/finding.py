@@ -1,5 +1,6 @@
 """The finding of a page in a sentence: which methods carry content from one modality to another, or fill in tables."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -94,8 +95,8 @@ def _ranked(group: Group, key: str) -> list[tuple[Series, float]]:
 
 
 def _peak(series: Series, key: str) -> list[Run]:
-    """The runs at the beta of the highest mean."""
-    return max(series.by_beta.values(), key=lambda runs: mean(runs, key) or 0.0)
+    """The runs at the beta of the highest mean; a beta without the metric is below all others."""
+    return max(series.by_beta.values(), key=lambda runs: -math.inf if (value := mean(runs, key)) is None else value)
 
 
 def _extent(series: Series, value: float, measure: Measure) -> str:

@@ -9,7 +9,7 @@ from polyvae import keys
 from polyvae.keys import LEAVE_ONE_OUT, Seen
 from polyvae.report.runs import Group, Run, Series, settings
 from polyvae.report.style import DASH
-from polyvae.report.words import imputation_key, joined, short
+from polyvae.report.words import fillings, joined, short
 from polyvae.runs.record import duration
 
 
@@ -148,19 +148,20 @@ def _columns(group: Group) -> list[Column]:
 
 def _imputation(group: Group) -> list[Column]:
     columns = []
-    for target in group.modalities:
-        error, coverage = (imputation_key(group, target, score) for score in ("rmse", "coverage"))
-        text = f"{target} from all others, in standard deviations (of counts in counts, of classes in probabilities)"
+    for filling, source in fillings(group).items():
+        target = filling.target
+        name = target if filling.is_from_all_others(group.modalities) else f"{target} from {source}"
+        text = f"{target} from {source}, in standard deviations (of counts in counts, of classes in probabilities)"
         plain = [
             _plain(f"by {name} {target}", "error of a simpler method", keys.imputation_by(name, target), decimals=3)
             for name in keys.BASELINES
         ]
         columns += [
-            _plain(f"error {target}", text, error, "lower", 3),
+            _plain(f"error {name}", text, filling.key(), "lower", 3),
             *plain,
-            _plain(f"interval {target}", "truths inside the 80 % interval", coverage, decimals=2),
+            _plain(f"interval {name}", "truths inside the 80 % interval", filling.key("coverage"), decimals=2),
         ]
-    return columns
+    return list({column.name: column for column in columns}.values())  # one of a simpler method, whatever is given
 
 
 def _quality(group: Group) -> list[Column]:

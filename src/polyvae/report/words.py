@@ -228,22 +228,29 @@ def scores_of_tables(group: Group) -> dict[str, dict[str, float]]:
     return {s.label: {key: value for key in known if (value := s.value(key)) is not None} for s in group.series}
 
 
-def imputation_key(group: Group, target: str, score: str = "rmse") -> str:
-    """The key of a target given all other modalities."""
-    return keys.imputation(keys.all_but(target, group.modalities), target, score)
+def fillings(group: Group) -> dict[keys.Filling, str]:
+    """What runs of the group filled in from what, in the order of the data; and the latter in words."""
+    found = keys.fillings(key for run in group.runs for key in run.metrics)
+    return {
+        filling: "all others" if filling.is_from_all_others(group.modalities) else joined(filling.given.split("+"))
+        for target in group.modalities
+        for filling in found
+        if filling.target == target
+    }
 
 
 def _imputation(group: Group) -> str:
-    """How much better than the mean each table is filled in from all others, and the coverage of intervals."""
+    """How much better than the mean each table is filled in, and the coverage of intervals."""
     sentences = []
-    for target in group.modalities:
-        ranked = _ranked(group, imputation_key(group, target), lowest=True)
-        plain = group.value(keys.imputation_by("mean", target))
+    for filling, source in fillings(group).items():
+        ranked = _ranked(group, filling.key(), lowest=True)
+        plain = group.value(keys.imputation_by("mean", filling.target))
         if ranked and plain is not None:
-            sentences.append(f"{target} from all others: {_ends(ranked, share)}; the column mean has {share(plain)}")
+            said = f"{_ends(ranked, share)}; the column mean has {share(plain)}"
+            sentences.append(f"{filling.target} from {source}: {said}")
     if not sentences:
         return ""
-    coverages = [imputation_key(group, target, "coverage") for target in group.modalities]
+    coverages = [filling.key("coverage") for filling in fillings(group)]
     held = [value for series in group.series for key in coverages if (value := series.value(key)) is not None]
     doubt = f" 80 % intervals hold {span(held, share)} of the truth." if held else ""
     units = "in standard deviations (of counts in counts, of classes in probabilities)"

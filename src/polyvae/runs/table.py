@@ -75,9 +75,7 @@ def overview(frame: pl.DataFrame) -> pl.DataFrame:
     """
     differing = (field.name for field in fields(RunConfig) if frame[field.name].n_unique() > 1)
     settings = [name for name in differing if name not in NOT_HASHED]
-    parts = (name.split("/") for name in frame.columns if name.startswith("imputation/") and name.endswith("/rmse"))
-    filled = [keys.imputation((given,), target, "") for _, given, target, _ in parts if given not in keys.BASELINES]
-    tables = [f"{stem}{score}" for stem in filled[:TABLES] for score in ("rmse", "coverage")]
+    tables = [filling.key(score) for filling in keys.fillings(frame.columns)[:TABLES] for score in ("rmse", "coverage")]
     names = dict.fromkeys((*SHOWN[:2], *settings, *SHOWN[2:], *tables))
     return frame.select([name for name in names if name in frame.columns])
 

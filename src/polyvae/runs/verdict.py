@@ -143,18 +143,17 @@ def _filled(method: str, metrics: Mapping[str, float], names: Sequence[str]) -> 
         chosen = {BY[name]: metrics.get(keys.imputation_by(name, target, "validation"), math.inf) for name in BY}
         accuracies = {BY[name]: metrics.get(keys.imputation_by(name, target, "accuracy"), math.nan) for name in BY}
         doubts = {BY[name]: _doubt(metrics, name, target) for name in BY}
-        for given, error in _errors(metrics, target).items():
-            if plain:
+        for filling in keys.fillings(metrics):
+            if plain and filling.target == target:
                 baseline = min(plain, key=lambda name: (chosen[name], plain[name]))  # by validation rows, if it can be
-                from_all = given == keys.joined(keys.all_but(target, names)) and len(names) > 2
-                where = target if from_all else f"{target} given {given.replace('+', ' and ')}"
+                from_all = filling.is_from_all_others(names) and len(names) > 2
+                where = target if from_all else f"{target} given {filling.given.replace('+', ' and ')}"
                 held, coverage, spread, accuracy = (
-                    metrics.get(keys.imputation((given,), target, score))
-                    for score in ("validation", "coverage", "coverage_se", "accuracy")
+                    metrics.get(filling.key(score)) for score in ("validation", "coverage", "coverage_se", "accuracy")
                 )
                 doubt = doubts[baseline]
                 yield Filled(
-                    *(method, where, error, baseline, plain[baseline], coverage, doubt, held),
+                    *(method, where, metrics[filling.key()], baseline, plain[baseline], coverage, doubt, held),
                     spread=spread or 0.0,
                     mean=plain.get(BY["mean"]),
                     accuracy=None if accuracy is None else (accuracy, accuracies[baseline]),
@@ -165,16 +164,6 @@ def _doubt(metrics: Mapping[str, float], baseline: str, target: str) -> float:
     """The standard error of the gain; infinite where a gain has none, 0 where a record has neither."""
     gain, error = (keys.imputation_by(baseline, target, score) for score in ("gain", "gain_se"))
     return metrics.get(error, math.inf if gain in metrics else 0.0)
-
-
-def _errors(metrics: Mapping[str, float], target: str) -> dict[str, float]:
-    """given -> error of a target."""
-    parts = {key: key.split("/") for key in metrics if key.startswith("imputation/")}
-    return {
-        part[1]: metrics[key]
-        for key, part in parts.items()
-        if part[2:] == [target, "rmse"] and part[1] not in keys.BASELINES
-    }
 
 
 def _intervals_in_short(found: Sequence[Filled]) -> str:

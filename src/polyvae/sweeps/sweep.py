@@ -32,7 +32,6 @@ BUSY, LATE, LOST = 75, 76, 77  # exit statuses: another process holds the run; t
 GRACE = 30.0  # seconds after the deadline for what cannot stop at a step, such as scoring
 AT_ONCE = 8  # runs that fill a GPU: sixteen do no more steps a second
 MOST_DEATHS = 3
-DEATH = "the worker process died, see its messages"
 
 
 @dataclass(frozen=True)
@@ -232,7 +231,9 @@ class _Queue:
         if status in (BUSY, LATE) or (status < 0 and self.deaths[task.run_id] < MOST_DEATHS):
             return True
         if status:
-            _record_failure(self.store, task, f"{DEATH} (exit status {status}; -9 may mean out of memory)")
+            ended, hint = ("process died", "; -9 may mean out of memory") if status < 0 else ("failed", "")
+            error = f"the worker {ended}, see its messages (exit status {status}{hint})"
+            _record_failure(self.store, task, error)
         if (record := self.store.record(task.run_id)) is None:
             return True
         if record.is_out_of_memory and self.resources.workers > 1:
