@@ -166,6 +166,14 @@ def test_modalities_by_name_come_back_in_the_form_they_came_in(by_name):
     }  # fmt: skip
 
 
+def test_columns_by_other_names_are_refused_and_not_read_as_those_of_fit(by_name):
+    model, data = by_name
+    with pytest.raises(InputError, match="'frame': column 1 is 'c', but was 'b' in fit; give the columns of fit in"):
+        model.transform({"frame": data["frame"][["a", "c", "b"]]})
+    plain = {"frame": data["frame"].to_numpy()}
+    np.testing.assert_array_equal(model.transform(plain), model.transform({"frame": data["frame"]}))
+
+
 def test_rows_may_lack_whole_modalities(by_name):
     model, data = by_name
     given = {"frame": data["frame"].iloc[:5]}
@@ -187,7 +195,11 @@ def test_the_modalities_of_a_mudata_are_its_own(fitted):
     order = [int(name.removeprefix("cell")) for name in data.obs_names]
     seen = {name: np.isin(rows, at)[:, None] for name, (_, at) in parts.items()}
     whole = {name: np.where(here, x[:, VIEWS[name]], np.nan)[order] for name, here in seen.items()}
-    np.testing.assert_array_equal(imputer().fit(data).transform(data), imputer().fit(whole).transform(whole))
+    model = imputer().fit(data)
+    np.testing.assert_array_equal(model.transform(data), imputer().fit(whole).transform(whole))
+    turned = mudata.MuData({name: part[:, ::-1].copy() for name, part in made.items()})
+    with pytest.raises(InputError, match=r"column 0 is '\d', but was '0' in fit"):
+        model.transform(turned)
 
 
 @pytest.mark.parametrize(

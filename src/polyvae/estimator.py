@@ -49,7 +49,7 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
       images, classes and text, and masks under `<name>.mask`;
     - a MuData: the X of each of its modalities.
     NaN is what is missing: single cells, or a whole modality of a row. A row must have something. Later rows may lack
-    any modality, whatever the training rows lacked.
+    any modality, whatever the training rows lacked; where columns have names, these are the same in the same order.
 
     method, latent_dim, epochs, batch_size, learning_rate, patience: by default what suits the rows (`runs.suited`).
     method: as `polyvae methods` shows them. views: name -> slice, or number or name of a column, or list of these;
@@ -212,9 +212,13 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         if reset and self.views is not None:
             raise InputError("views are columns of one table, and X has its modalities by name; leave one out")
         arrays = _of_mudata(X) if hasattr(X, "obsmap") else {name: _dense(value) for name, value in X.items()}
+        columns = _names_of_columns(X)
         if reset:
             self.views_ = None
             self._forms = {name: np.shape(value)[1:] for name, value in arrays.items()}
+            self._names_of_columns = columns
+        for name in columns.keys() & self._names_of_columns.keys():
+            _check_order(name, columns[name], self._names_of_columns[name])
         return arrays
 
     def _batches(self, rows: MultimodalDataset, size: int = CHUNK) -> Iterator[Batch]:
@@ -299,6 +303,21 @@ def _of_mudata(data: Any) -> dict[str, np.ndarray]:
         place = np.asarray(data.obsmap[name]).ravel()  # the row in the modality, from 1; 0 where it has none
         arrays[name][place > 0] = known[place[place > 0] - 1]
     return arrays
+
+
+def _names_of_columns(X: Any) -> dict[str, list[Any]]:
+    """Of the variables of a MuData, and of the columns of the DataFrames of a mapping."""
+    if hasattr(X, "obsmap"):
+        return {name: list(part.var_names) for name, part in X.mod.items()}
+    return {name: list(value.columns) for name, value in X.items() if hasattr(value, "columns")}
+
+
+def _check_order(name: str, given: list[Any], fitted: list[Any]) -> None:
+    """Raises InputError unless the columns are those of fit, in that order; their number is checked with the shape."""
+    for place, (column, known) in enumerate(zip(given, fitted, strict=False)):
+        if column != known:
+            said = f"column {place} is {column!r}, but was {known!r} in fit"
+            raise InputError(f"{name!r}: {said}; give the columns of fit in their order")
 
 
 def _is_by_name(X: Any) -> bool:
