@@ -238,6 +238,22 @@ def test_errors_name_parameters_and_not_the_flags_of_the_command_line(settings, 
         imputer(views=VIEWS, **settings).fit(table())
 
 
+def test_a_library_needs_counts_without_gaps():
+    counts = np.random.default_rng(0).poisson(5, (60, 6)).astype(np.float64)
+    model = imputer(views=VIEWS, settings={"likelihood": "rna=negative_binomial", "library": "rna"}).fit(counts)
+    rna, protein = model.model_.modalities
+    assert rna.likelihood.library == np.median(counts[:, :4].sum(1))
+    assert protein.has_gaps
+    gaps = counts.copy()
+    gaps[0, 4], gaps[1, :4] = np.nan, np.nan
+    assert np.isfinite(model.transform(gaps)).all()
+    gaps[0, 0] = np.nan
+    with pytest.raises(InputError, match="'rna', row 0: values are not finite"):
+        model.transform(gaps)
+    with pytest.raises(InputError, match="library rna: single values are missing"):
+        clone(model).fit(gaps)
+
+
 def test_what_was_fitted_in_one_form_is_asked_in_the_same(fitted, by_name):
     with pytest.raises(InputError, match="fitted on one table"):
         fitted.transform({"rna": table()[:, :4]})

@@ -15,7 +15,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from polyvae.config import RunConfig, flag
+from polyvae.config import RunConfig, flag, listed
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.columns import interpret
 from polyvae.datasets.own.new_rows import load_like, with_given
@@ -103,12 +103,12 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         for name, value in settings.items():
             if parameter := name if name in OF_RUN else "random_state" if name in SEEDS else None:
                 raise InputError(f"settings: {name} is set by a parameter; say {parameter}={value!r}")
-        rows = _training_rows(self._by_name(X, reset=True))
         self.seed_ = self._drawn_seed()
         seeds = dict.fromkeys(SEEDS, self.seed_)
-        given = {name: getattr(self, name) for name in OF_RUN} | {"dataset": rows.name, "metrics": "none"} | seeds
+        given = {name: getattr(self, name) for name in OF_RUN} | {"dataset": "arrays", "metrics": "none"} | seeds
         with _without_flags(), TemporaryDirectory(prefix="polyvae-") as place:
             config = RunConfig.from_dict({**given, **settings})
+            rows = _training_rows(self._by_name(X, reset=True), config)
             result = run(config, place, data=rows, test=rows, on_step=_said if self.verbose else _unsaid)
             model = load(result.folder, weights="auto")
             self.calibration_ = load_calibration(result.folder)
@@ -266,15 +266,15 @@ def _without_flags() -> Generator[None]:
         raise InputError(FLAG.sub(lambda found: names.get(found[0], found[0]), str(error))) from error
 
 
-def _training_rows(arrays: Mapping[str, Any]) -> MultimodalDataset:
-    """All rows, standardised on all. Tables may have gaps, since later rows may."""
-    parts = read_parts(arrays)
+def _training_rows(arrays: Mapping[str, Any], config: RunConfig) -> MultimodalDataset:
+    """All rows, standardised on all. Tables may have gaps, since later rows may; not those whose total is a depth."""
+    parts, whole = read_parts(arrays), listed(config.library or "")
     every, specs, values = np.arange(len(parts.present)), [], {}
     for name, present in zip(parts.values, parts.present.T, strict=True):
         spec, stored = interpret(name, parts.values[name], present, {}, every)
-        specs.append(replace(spec, has_gaps=spec.is_table))
+        specs.append(replace(spec, has_gaps=spec.has_gaps or (spec.is_table and name not in whole)))
         values[name] = torch.from_numpy(stored)
-    return MultimodalDataset("arrays", tuple(specs), values, torch.from_numpy(parts.present))
+    return MultimodalDataset(config.dataset, tuple(specs), values, torch.from_numpy(parts.present))
 
 
 def _columns(views: Mapping[str, Any], names: list[Any]) -> dict[str, list[int]]:
