@@ -60,6 +60,12 @@ def test_more_draws_tighten_the_likelihood(fitted):
     assert few < many
 
 
+def test_a_row_scores_the_same_alone_and_beside_rows_that_have_more():
+    model, x = imputer(method="mmvae", views=VIEWS).fit(table()), table(4, seed=2)
+    x[1, :4], x[2, 4:] = np.nan, np.nan
+    np.testing.assert_allclose(model.score_samples(x), [model.score(row[None]) for row in x], rtol=1e-12)
+
+
 def test_observed_cells_stay_and_what_lacks_is_filled_in(fitted):
     x = table(seed=3)
     x[::2, 4:], x[1, 0] = np.nan, np.nan

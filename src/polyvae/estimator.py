@@ -160,17 +160,22 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         and among others.
         Raises NotDefined for a model without a joint posterior.
         """
-        model, (_, rows) = self._fitted(X)
-        scores = []
-        for batch in self._batches(rows):
-            noise = RowNoise(self.seed_, "score_samples", _ids(batch))
-            weights = joint(model).log_weights(batch, model.names, model.names, self.draws, noise)
-            scores.append(log_mean(weights) - _log_units(model.modalities, batch))
-        return _numpy(torch.cat(scores))
+        _, (_, rows) = self._fitted(X)
+        scores = np.empty(len(rows))
+        for pattern in rows.present.unique(dim=0):  # which fixes the components that `draws` are spread over
+            alike = (rows.present == pattern).all(1)
+            batches = self._batches(rows.rows(alike.nonzero()[:, 0]))
+            scores[alike.numpy()] = np.concatenate([self._scores(batch) for batch in batches])
+        return scores
 
     def score(self, X: Any, y: object = None) -> float:
         """The mean of `score_samples`: nats per row. y is not looked at."""
         return float(self.score_samples(X).mean())
+
+    def _scores(self, batch: Batch) -> np.ndarray:
+        model, noise = self.model_, RowNoise(self.seed_, "score_samples", _ids(batch))
+        weights = joint(model).log_weights(batch, model.names, model.names, self.draws, noise)
+        return _numpy(log_mean(weights) - _log_units(model.modalities, batch))
 
     @property
     def _n_features_out(self) -> int:

@@ -304,7 +304,8 @@ class MultimodalVAE(TrainableModel):
 
         Returns (sample, batch). The log-mean-exp over samples estimates log p(x_targets), over the targets a row has.
         A mixture is sampled in strata, samples / components draws of each component (rounded up or down, at least 1),
-        weighted to its share; the density below the line is that of the whole mixture.
+        weighted to its share; the density below the line is that of the whole mixture. A row with fewer components than
+        others of the batch spends draws on ones of weight 0.
         posterior: to draw from in place of that given x_given.
         """
         posterior = self.posterior(batch, given) if posterior is None else posterior
