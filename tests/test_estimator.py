@@ -180,6 +180,21 @@ def test_columns_by_other_names_are_refused_and_not_read_as_those_of_fit(by_name
     np.testing.assert_array_equal(model.transform(plain), model.transform({"frame": data["frame"]}))
 
 
+def test_a_series_comes_back_as_a_series():
+    index = pd.RangeIndex(7, 37)
+    kinds, ages = ["a", "b", None] * 10, table(30)[:, 0]
+    pandas = {"kind": pd.Series(kinds, index, name="sort"), "age": pd.Series(ages, index, name="years")}
+    polars = {"kind": pl.Series("sort", kinds), "age": pl.Series("years", ages)}
+    model = imputer().fit(pandas)
+    for given in (pandas, polars):
+        filled = model.impute(given)
+        assert filled["kind"].to_list()[:2] == ["a", "b"]
+        assert set(filled["kind"]) == {"a", "b"}
+        assert [series.name for series in filled.values()] == ["sort", "years"]
+    assert filled["age"].equals(polars["age"])
+    pd.testing.assert_series_equal(model.impute(pandas)["age"], pandas["age"])
+
+
 def test_rows_may_lack_whole_modalities(by_name):
     model, data = by_name
     given = {"frame": data["frame"].iloc[:5]}

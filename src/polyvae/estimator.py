@@ -45,8 +45,8 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     - a 2-D array or a DataFrame (pandas, polars), whose columns `views` deals out to modalities; without `views` all
       columns are one modality, and the model is a plain VAE that fills in single cells. Only this form goes with
       `cross_validate` and in a `Pipeline`;
-    - a mapping name -> array, DataFrame or sparse matrix, one entry a modality, as for the data set `arrays`: also
-      images, classes and text, and masks under `<name>.mask`;
+    - a mapping name -> array, DataFrame, Series or sparse matrix, one entry a modality, as for the data set `arrays`:
+      also images, classes and text, and masks under `<name>.mask`;
     - a MuData: the X of each of its modalities.
     NaN is what is missing: single cells, or a whole modality of a row. A row must have something. Later rows may lack
     any modality, whatever the training rows lacked; where columns have names, these are the same in the same order.
@@ -250,7 +250,7 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return np.where(seen, given, filled) if given.dtype.kind == "U" else with_given(filled, given, seen)
 
     def _together(self, values: dict[str, np.ndarray], like: Any = None) -> Any:
-        """Arrays by name as the table that was fitted on, if it was one; DataFrames where `like` has them."""
+        """Arrays by name as the table that was fitted on, if it was one; in frames where `like` has them."""
         if self.views_ is None:
             sources = like if isinstance(like, Mapping) else {}
             return {name: _framed(array, sources.get(name)) for name, array in values.items()}
@@ -335,10 +335,15 @@ def _dense(value: Any) -> Any:
 
 
 def _framed(array: np.ndarray, like: Any) -> Any:
-    """The array as a DataFrame where `like` is one."""
+    """The array as a DataFrame or a Series, where `like` is one."""
+    if array.shape != np.shape(like):  # text that was given as token ids
+        return array
     if hasattr(like, "iloc"):  # pandas
-        return type(like)(array, index=like.index, columns=like.columns)
-    return type(like)(array, schema=like.columns) if hasattr(like, "with_columns") else array  # polars
+        named = {"columns": like.columns} if array.ndim == 2 else {"name": like.name}
+        return type(like)(array, index=like.index, **named)
+    if hasattr(like, "with_columns"):  # polars
+        return type(like)(array, schema=like.columns)
+    return type(like)(like.name, array) if hasattr(like, "to_physical") else array  # of polars
 
 
 def _ends(parts: list[Any], modality: Modality) -> tuple[Tensor, Tensor, Tensor]:
