@@ -293,6 +293,15 @@ def test_a_model_without_a_joint_posterior_says_so():
         model.transform(table())
 
 
+def test_codes_are_what_all_decoders_read_and_not_the_private_ones():
+    """Private codes of a modality that no row has would be the same in all rows."""
+    model, x = imputer(method="mmvae_plus", views=VIEWS).fit(table()), table(5)
+    x[:, 4:] = np.nan
+    codes = model.transform(x)
+    assert codes.shape == (5, 2) == (5, len(model.get_feature_names_out()))
+    assert (np.ptp(codes, 0) > 0).all()
+
+
 def test_codes_are_double_and_need_no_gradient(fitted):
     assert next(fitted.model_.parameters()).dtype == torch.float64
     assert fitted.transform(table()).dtype == np.float64

@@ -24,7 +24,7 @@ from polyvae.errors import InputError
 from polyvae.imputation import ImputedText, impute, rows_at_once
 from polyvae.metrics.log_likelihood import log_mean
 from polyvae.modality import Batch, Modality, Standardise
-from polyvae.models.contract import joint
+from polyvae.models.contract import code_mean, joint, shared_dim_of
 from polyvae.noise import RowNoise, derive_seed
 from polyvae.runs.plan import device_named
 from polyvae.runs.run import run
@@ -117,12 +117,12 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """The mean of the posterior of z given what each row has: (rows, latent), float64.
+        """The mean of the posterior of z given what each row has: (rows, latent), float64. Private codes are left out.
 
         Raises NotDefined for a model without a joint posterior.
         """
         model, (_, rows) = self._fitted(X)
-        return _numpy(torch.cat([joint(model).posterior(batch).mean for batch in self._batches(rows)]))
+        return _numpy(torch.cat([code_mean(joint(model), batch) for batch in self._batches(rows)]))
 
     def impute(self, X: Any, *, return_interval: bool = False) -> Any:
         """X, filled in: means of draws given all that a row has, observed values as they were given.
@@ -179,7 +179,7 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     @property
     def _n_features_out(self) -> int:
-        return joint(self.model_).latent_dim
+        return shared_dim_of(joint(self.model_))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

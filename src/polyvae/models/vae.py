@@ -13,7 +13,7 @@ from polyvae.errors import InputError
 from polyvae.gaussian import NO_PRODUCT, GaussianMixture
 from polyvae.modality import Batch, Modality
 from polyvae.models.blueprint import Blueprint, Networks
-from polyvae.models.contract import Codes, fused
+from polyvae.models.contract import Codes, code_mean, fused
 from polyvae.models.generation import TrainableModel
 from polyvae.networks import grouped
 from polyvae.networks.by_level import ByLevel
@@ -327,8 +327,8 @@ class MultimodalVAE(TrainableModel):
 
     @torch.no_grad()
     def embed(self, batch: Batch, given: Sequence[str] | None = None) -> Tensor:
-        """Posterior mean (batch, latent); for a mixture the weighted mean of its members' means."""
-        return self.posterior(batch, given).mean
+        """The posterior mean of what all decoders read; for a mixture the weighted mean of its members' means."""
+        return code_mean(self, batch, given)
 
 
 def check_products(family: Family, mixture: SubsetMixture) -> None:
