@@ -195,6 +195,17 @@ def test_a_series_comes_back_as_a_series():
     pd.testing.assert_series_equal(model.impute(pandas)["age"], pandas["age"])
 
 
+def test_of_one_hot_classes_the_likeliest_is_imputed():
+    """Class 1 in 57 of 60 rows."""
+    kinds = np.eye(3)[[0, 2, 0] + [1] * 57]
+    x = np.hstack([table(), kinds])
+    views = {"rna": slice(0, 6), "kind": slice(6, 9)}
+    model = imputer(views=views, epochs=5, batch_size=10, learning_rate=0.02).fit(x)
+    x[10:, 6:] = np.nan
+    for filled in model.impute(x, return_interval=True):
+        np.testing.assert_array_equal(filled[:, 6:], kinds)
+
+
 def test_rows_may_lack_whole_modalities(by_name):
     model, data = by_name
     given = {"frame": data["frame"].iloc[:5]}

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from polyvae.config import RunConfig, flag, listed
 from polyvae.dataset import MultimodalDataset
@@ -237,10 +238,12 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         if modality.vocabulary:
             return np.array(modality.vocabulary.decode(values))
         form = self._forms[modality.name]
-        if modality.is_classes and modality.feature_names:
-            return np.array(modality.feature_names)[_numpy(values.argmax(-1))]
-        plain = values.argmax(-1) if modality.is_classes and not form else values
-        return _numpy(plain).reshape(len(values), *form)
+        if modality.is_classes:
+            likeliest = values.argmax(-1)
+            if modality.feature_names:
+                return np.array(modality.feature_names)[_numpy(likeliest)]
+            values = one_hot(likeliest, values.shape[-1]).to(values) if form else likeliest
+        return _numpy(values).reshape(len(values), *form)
 
     def _as_given(self, modality: Modality, values: Tensor, given: np.ndarray | None, seen: np.ndarray) -> np.ndarray:
         """Imputed values in the form of what was given, which stands where it was seen."""
