@@ -60,6 +60,12 @@ def test_more_draws_tighten_the_likelihood(fitted):
     assert few < many
 
 
+def test_a_row_scores_the_same_alone_and_beside_rows_that_have_more():
+    model, x = imputer(method="mmvae", views=VIEWS).fit(table()), table(4, seed=2)
+    x[1, :4], x[2, 4:] = np.nan, np.nan
+    np.testing.assert_allclose(model.score_samples(x), [model.score(row[None]) for row in x], rtol=1e-12)
+
+
 def test_observed_cells_stay_and_what_lacks_is_filled_in(fitted):
     x = table(seed=3)
     x[::2, 4:], x[1, 0] = np.nan, np.nan
@@ -166,6 +172,40 @@ def test_modalities_by_name_come_back_in_the_form_they_came_in(by_name):
     }  # fmt: skip
 
 
+def test_columns_by_other_names_are_refused_and_not_read_as_those_of_fit(by_name):
+    model, data = by_name
+    with pytest.raises(InputError, match="'frame': column 1 is 'c', but was 'b' in fit; give the columns of fit in"):
+        model.transform({"frame": data["frame"][["a", "c", "b"]]})
+    plain = {"frame": data["frame"].to_numpy()}
+    np.testing.assert_array_equal(model.transform(plain), model.transform({"frame": data["frame"]}))
+
+
+def test_a_series_comes_back_as_a_series():
+    index = pd.RangeIndex(7, 37)
+    kinds, ages = ["a", "b", None] * 10, table(30)[:, 0]
+    pandas = {"kind": pd.Series(kinds, index, name="sort"), "age": pd.Series(ages, index, name="years")}
+    polars = {"kind": pl.Series("sort", kinds), "age": pl.Series("years", ages)}
+    model = imputer().fit(pandas)
+    for given in (pandas, polars):
+        filled = model.impute(given)
+        assert filled["kind"].to_list()[:2] == ["a", "b"]
+        assert set(filled["kind"]) == {"a", "b"}
+        assert [series.name for series in filled.values()] == ["sort", "years"]
+    assert filled["age"].equals(polars["age"])
+    pd.testing.assert_series_equal(model.impute(pandas)["age"], pandas["age"])
+
+
+def test_of_one_hot_classes_the_likeliest_is_imputed():
+    """Class 1 in 57 of 60 rows."""
+    kinds = np.eye(3)[[0, 2, 0] + [1] * 57]
+    x = np.hstack([table(), kinds])
+    views = {"rna": slice(0, 6), "kind": slice(6, 9)}
+    model = imputer(views=views, epochs=5, batch_size=10, learning_rate=0.02).fit(x)
+    x[10:, 6:] = np.nan
+    for filled in model.impute(x, return_interval=True):
+        np.testing.assert_array_equal(filled[:, 6:], kinds)
+
+
 def test_rows_may_lack_whole_modalities(by_name):
     model, data = by_name
     given = {"frame": data["frame"].iloc[:5]}
@@ -187,7 +227,11 @@ def test_the_modalities_of_a_mudata_are_its_own(fitted):
     order = [int(name.removeprefix("cell")) for name in data.obs_names]
     seen = {name: np.isin(rows, at)[:, None] for name, (_, at) in parts.items()}
     whole = {name: np.where(here, x[:, VIEWS[name]], np.nan)[order] for name, here in seen.items()}
-    np.testing.assert_array_equal(imputer().fit(data).transform(data), imputer().fit(whole).transform(whole))
+    model = imputer().fit(data)
+    np.testing.assert_array_equal(model.transform(data), imputer().fit(whole).transform(whole))
+    turned = mudata.MuData({name: part[:, ::-1].copy() for name, part in made.items()})
+    with pytest.raises(InputError, match=r"column 0 is '\d', but was '0' in fit"):
+        model.transform(turned)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +270,22 @@ def test_errors_name_parameters_and_not_the_flags_of_the_command_line(settings, 
         imputer(views=VIEWS, **settings).fit(table())
 
 
+def test_a_library_needs_counts_without_gaps():
+    counts = np.random.default_rng(0).poisson(5, (60, 6)).astype(np.float64)
+    model = imputer(views=VIEWS, settings={"likelihood": "rna=negative_binomial", "library": "rna"}).fit(counts)
+    rna, protein = model.model_.modalities
+    assert rna.likelihood.library == np.median(counts[:, :4].sum(1))
+    assert protein.has_gaps
+    gaps = counts.copy()
+    gaps[0, 4], gaps[1, :4] = np.nan, np.nan
+    assert np.isfinite(model.transform(gaps)).all()
+    gaps[0, 0] = np.nan
+    with pytest.raises(InputError, match="'rna', row 0: values are not finite"):
+        model.transform(gaps)
+    with pytest.raises(InputError, match="library rna: single values are missing"):
+        clone(model).fit(gaps)
+
+
 def test_what_was_fitted_in_one_form_is_asked_in_the_same(fitted, by_name):
     with pytest.raises(InputError, match="fitted on one table"):
         fitted.transform({"rna": table()[:, :4]})
@@ -242,6 +302,15 @@ def test_a_model_without_a_joint_posterior_says_so():
     assert np.isfinite(model.impute(np.where(np.arange(6) > 3, np.nan, table())[:10])).all()
     with pytest.raises(NotDefined):
         model.transform(table())
+
+
+def test_codes_are_what_all_decoders_read_and_not_the_private_ones():
+    """Private codes of a modality that no row has would be the same in all rows."""
+    model, x = imputer(method="mmvae_plus", views=VIEWS).fit(table()), table(5)
+    x[:, 4:] = np.nan
+    codes = model.transform(x)
+    assert codes.shape == (5, 2) == (5, len(model.get_feature_names_out()))
+    assert (np.ptp(codes, 0) > 0).all()
 
 
 def test_codes_are_double_and_need_no_gradient(fitted):

@@ -14,8 +14,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from polyvae.config import RunConfig, flag
+from polyvae.config import RunConfig, flag, listed
 from polyvae.dataset import MultimodalDataset
 from polyvae.datasets.own.columns import interpret
 from polyvae.datasets.own.new_rows import load_like, with_given
@@ -24,7 +25,7 @@ from polyvae.errors import InputError
 from polyvae.imputation import ImputedText, impute, rows_at_once
 from polyvae.metrics.log_likelihood import log_mean
 from polyvae.modality import Batch, Modality, Standardise
-from polyvae.models.contract import joint
+from polyvae.models.contract import code_mean, joint, shared_dim_of
 from polyvae.noise import RowNoise, derive_seed
 from polyvae.runs.plan import device_named
 from polyvae.runs.run import run
@@ -45,11 +46,11 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     - a 2-D array or a DataFrame (pandas, polars), whose columns `views` deals out to modalities; without `views` all
       columns are one modality, and the model is a plain VAE that fills in single cells. Only this form goes with
       `cross_validate` and in a `Pipeline`;
-    - a mapping name -> array, DataFrame or sparse matrix, one entry a modality, as for the data set `arrays`: also
-      images, classes and text, and masks under `<name>.mask`;
+    - a mapping name -> array, DataFrame, Series or sparse matrix, one entry a modality, as for the data set `arrays`:
+      also images, classes and text, and masks under `<name>.mask`;
     - a MuData: the X of each of its modalities.
     NaN is what is missing: single cells, or a whole modality of a row. A row must have something. Later rows may lack
-    any modality, whatever the training rows lacked.
+    any modality, whatever the training rows lacked; where columns have names, these are the same in the same order.
 
     method, latent_dim, epochs, batch_size, learning_rate, patience: by default what suits the rows (`runs.suited`).
     method: as `polyvae methods` shows them. views: name -> slice, or number or name of a column, or list of these;
@@ -103,12 +104,12 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         for name, value in settings.items():
             if parameter := name if name in OF_RUN else "random_state" if name in SEEDS else None:
                 raise InputError(f"settings: {name} is set by a parameter; say {parameter}={value!r}")
-        rows = _training_rows(self._by_name(X, reset=True))
         self.seed_ = self._drawn_seed()
         seeds = dict.fromkeys(SEEDS, self.seed_)
-        given = {name: getattr(self, name) for name in OF_RUN} | {"dataset": rows.name, "metrics": "none"} | seeds
+        given = {name: getattr(self, name) for name in OF_RUN} | {"dataset": "arrays", "metrics": "none"} | seeds
         with _without_flags(), TemporaryDirectory(prefix="polyvae-") as place:
             config = RunConfig.from_dict({**given, **settings})
+            rows = _training_rows(self._by_name(X, reset=True), config)
             result = run(config, place, data=rows, test=rows, on_step=_said if self.verbose else _unsaid)
             model = load(result.folder, weights="auto")
             self.calibration_ = load_calibration(result.folder)
@@ -117,12 +118,12 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """The mean of the posterior of z given what each row has: (rows, latent), float64.
+        """The mean of the posterior of z given what each row has: (rows, latent), float64. Private codes are left out.
 
         Raises NotDefined for a model without a joint posterior.
         """
         model, (_, rows) = self._fitted(X)
-        return _numpy(torch.cat([joint(model).posterior(batch).mean for batch in self._batches(rows)]))
+        return _numpy(torch.cat([code_mean(joint(model), batch) for batch in self._batches(rows)]))
 
     def impute(self, X: Any, *, return_interval: bool = False) -> Any:
         """X, filled in: means of draws given all that a row has, observed values as they were given.
@@ -160,21 +161,26 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         and among others.
         Raises NotDefined for a model without a joint posterior.
         """
-        model, (_, rows) = self._fitted(X)
-        scores = []
-        for batch in self._batches(rows):
-            noise = RowNoise(self.seed_, "score_samples", _ids(batch))
-            weights = joint(model).log_weights(batch, model.names, model.names, self.draws, noise)
-            scores.append(log_mean(weights) - _log_units(model.modalities, batch))
-        return _numpy(torch.cat(scores))
+        _, (_, rows) = self._fitted(X)
+        scores = np.empty(len(rows))
+        for pattern in rows.present.unique(dim=0):  # which fixes the components that `draws` are spread over
+            alike = (rows.present == pattern).all(1)
+            batches = self._batches(rows.rows(alike.nonzero()[:, 0]))
+            scores[alike.numpy()] = np.concatenate([self._scores(batch) for batch in batches])
+        return scores
 
     def score(self, X: Any, y: object = None) -> float:
         """The mean of `score_samples`: nats per row. y is not looked at."""
         return float(self.score_samples(X).mean())
 
+    def _scores(self, batch: Batch) -> np.ndarray:
+        model, noise = self.model_, RowNoise(self.seed_, "score_samples", _ids(batch))
+        weights = joint(model).log_weights(batch, model.names, model.names, self.draws, noise)
+        return _numpy(log_mean(weights) - _log_units(model.modalities, batch))
+
     @property
     def _n_features_out(self) -> int:
-        return joint(self.model_).latent_dim
+        return shared_dim_of(joint(self.model_))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -212,9 +218,13 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         if reset and self.views is not None:
             raise InputError("views are columns of one table, and X has its modalities by name; leave one out")
         arrays = _of_mudata(X) if hasattr(X, "obsmap") else {name: _dense(value) for name, value in X.items()}
+        columns = _names_of_columns(X)
         if reset:
             self.views_ = None
             self._forms = {name: np.shape(value)[1:] for name, value in arrays.items()}
+            self._names_of_columns = columns
+        for name in columns.keys() & self._names_of_columns.keys():
+            _check_order(name, columns[name], self._names_of_columns[name])
         return arrays
 
     def _batches(self, rows: MultimodalDataset, size: int = CHUNK) -> Iterator[Batch]:
@@ -228,10 +238,12 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         if modality.vocabulary:
             return np.array(modality.vocabulary.decode(values))
         form = self._forms[modality.name]
-        if modality.is_classes and modality.feature_names:
-            return np.array(modality.feature_names)[_numpy(values.argmax(-1))]
-        plain = values.argmax(-1) if modality.is_classes and not form else values
-        return _numpy(plain).reshape(len(values), *form)
+        if modality.is_classes:
+            likeliest = values.argmax(-1)
+            if modality.feature_names:
+                return np.array(modality.feature_names)[_numpy(likeliest)]
+            values = one_hot(likeliest, values.shape[-1]).to(values) if form else likeliest
+        return _numpy(values).reshape(len(values), *form)
 
     def _as_given(self, modality: Modality, values: Tensor, given: np.ndarray | None, seen: np.ndarray) -> np.ndarray:
         """Imputed values in the form of what was given, which stands where it was seen."""
@@ -241,7 +253,7 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return np.where(seen, given, filled) if given.dtype.kind == "U" else with_given(filled, given, seen)
 
     def _together(self, values: dict[str, np.ndarray], like: Any = None) -> Any:
-        """Arrays by name as the table that was fitted on, if it was one; DataFrames where `like` has them."""
+        """Arrays by name as the table that was fitted on, if it was one; in frames where `like` has them."""
         if self.views_ is None:
             sources = like if isinstance(like, Mapping) else {}
             return {name: _framed(array, sources.get(name)) for name, array in values.items()}
@@ -262,15 +274,15 @@ def _without_flags() -> Generator[None]:
         raise InputError(FLAG.sub(lambda found: names.get(found[0], found[0]), str(error))) from error
 
 
-def _training_rows(arrays: Mapping[str, Any]) -> MultimodalDataset:
-    """All rows, standardised on all. Tables may have gaps, since later rows may."""
-    parts = read_parts(arrays)
+def _training_rows(arrays: Mapping[str, Any], config: RunConfig) -> MultimodalDataset:
+    """All rows, standardised on all. Tables may have gaps, since later rows may; not those whose total is a depth."""
+    parts, whole = read_parts(arrays), listed(config.library or "")
     every, specs, values = np.arange(len(parts.present)), [], {}
     for name, present in zip(parts.values, parts.present.T, strict=True):
         spec, stored = interpret(name, parts.values[name], present, {}, every)
-        specs.append(replace(spec, has_gaps=spec.is_table))
+        specs.append(replace(spec, has_gaps=spec.has_gaps or (spec.is_table and name not in whole)))
         values[name] = torch.from_numpy(stored)
-    return MultimodalDataset("arrays", tuple(specs), values, torch.from_numpy(parts.present))
+    return MultimodalDataset(config.dataset, tuple(specs), values, torch.from_numpy(parts.present))
 
 
 def _columns(views: Mapping[str, Any], names: list[Any]) -> dict[str, list[int]]:
@@ -301,6 +313,21 @@ def _of_mudata(data: Any) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _names_of_columns(X: Any) -> dict[str, list[Any]]:
+    """Of the variables of a MuData, and of the columns of the DataFrames of a mapping."""
+    if hasattr(X, "obsmap"):
+        return {name: list(part.var_names) for name, part in X.mod.items()}
+    return {name: list(value.columns) for name, value in X.items() if hasattr(value, "columns")}
+
+
+def _check_order(name: str, given: list[Any], fitted: list[Any]) -> None:
+    """Raises InputError unless the columns are those of fit, in that order; their number is checked with the shape."""
+    for place, (column, known) in enumerate(zip(given, fitted, strict=False)):
+        if column != known:
+            said = f"column {place} is {column!r}, but was {known!r} in fit"
+            raise InputError(f"{name!r}: {said}; give the columns of fit in their order")
+
+
 def _is_by_name(X: Any) -> bool:
     """Whether X is a MuData or a mapping, but none of SciPy's sparse matrices, of which some are mappings."""
     return hasattr(X, "obsmap") or (isinstance(X, Mapping) and not hasattr(X, "shape"))
@@ -311,10 +338,15 @@ def _dense(value: Any) -> Any:
 
 
 def _framed(array: np.ndarray, like: Any) -> Any:
-    """The array as a DataFrame where `like` is one."""
+    """The array as a DataFrame or a Series, where `like` is one."""
+    if array.shape != np.shape(like):  # text that was given as token ids
+        return array
     if hasattr(like, "iloc"):  # pandas
-        return type(like)(array, index=like.index, columns=like.columns)
-    return type(like)(array, schema=like.columns) if hasattr(like, "with_columns") else array  # polars
+        named = {"columns": like.columns} if array.ndim == 2 else {"name": like.name}
+        return type(like)(array, index=like.index, **named)
+    if hasattr(like, "with_columns"):  # polars
+        return type(like)(array, schema=like.columns)
+    return type(like)(like.name, array) if hasattr(like, "to_physical") else array  # of polars
 
 
 def _ends(parts: list[Any], modality: Modality) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,7 +17,7 @@ from polyvae.datasets.own.parts import named
 from polyvae.datasets.own.writers import Rows
 from polyvae.errors import InputError
 from polyvae.models import covariate_of
-from polyvae.models.contract import JointModel, has_density, joint, shared_dim_of
+from polyvae.models.contract import JointModel, code_mean, has_density, joint, shared_dim_of
 from polyvae.runs.finished import plan_of
 
 
@@ -72,10 +72,9 @@ def _codes(
     model: ModelFlags, vae: JointModel, rows: MultimodalDataset, able: Tensor, names: Sequence[str]
 ) -> np.ndarray:
     """(row, dimension), NaN for rows that are not `able`: those that have nothing of `names`."""
-    width = shared_dim_of(vae)
-    codes = torch.full((len(rows), width), torch.nan)
+    codes = torch.full((len(rows), shared_dim_of(vae)), torch.nan)
     batches = model.batches(rows.rows(able.nonzero()[:, 0]), is_shown=not rows.in_files)
-    means = [vae.posterior(batch, names).mean[:, :width].cpu() for batch in batches]
+    means = [code_mean(vae, batch, names).cpu() for batch in batches]
     if means:
         codes[able] = torch.cat(means)
     return codes.numpy()

@@ -213,6 +213,11 @@ def shared_dim_of(model: JointModel) -> int:
     return getattr(model, "shared_dim", model.latent_dim)
 
 
+def code_mean(model: JointModel, batch: Batch, given: Sequence[str] | None = None) -> Tensor:
+    """The code of a row: the posterior mean of what all decoders read, (batch, dimension), private codes left out."""
+    return model.posterior(batch, given).mean[:, : shared_dim_of(model)]
+
+
 def code_draws(
     model: Model, batch: Batch, given: Sequence[str], targets: Sequence[str], experts: Posterior | None = None
 ) -> Callable[[Noise], Codes]:

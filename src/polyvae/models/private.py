@@ -176,11 +176,6 @@ class PrivateVAE(MultimodalVAE):
         return torch.cat([codes[..., part] for part in parts], -1)
 
     @torch.no_grad()
-    def embed(self, batch: Batch, given: Sequence[str] | None = None) -> Tensor:
-        """Posterior mean of the shared code z alone, (batch, shared_dim)."""
-        return self.posterior(batch, given).mean[:, : self.shared_dim]
-
-    @torch.no_grad()
     def code_means(self, batch: Batch) -> dict[str, CodeMeans]:
         """Of q(z | x_m) and q(w_m | x_m) for every modality."""
         means = dict(zip(self.names, self.encode(batch).mean, strict=True))

@@ -13,7 +13,7 @@ from polyvae.errors import InputError
 from polyvae.gaussian import NO_PRODUCT, GaussianMixture
 from polyvae.modality import Batch, Modality
 from polyvae.models.blueprint import Blueprint, Networks
-from polyvae.models.contract import Codes, fused
+from polyvae.models.contract import Codes, code_mean, fused
 from polyvae.models.generation import TrainableModel
 from polyvae.networks import grouped
 from polyvae.networks.by_level import ByLevel
@@ -304,7 +304,8 @@ class MultimodalVAE(TrainableModel):
 
         Returns (sample, batch). The log-mean-exp over samples estimates log p(x_targets), over the targets a row has.
         A mixture is sampled in strata, samples / components draws of each component (rounded up or down, at least 1),
-        weighted to its share; the density below the line is that of the whole mixture.
+        weighted to its share; the density below the line is that of the whole mixture. A row with fewer components than
+        others of the batch spends draws on ones of weight 0.
         posterior: to draw from in place of that given x_given.
         """
         posterior = self.posterior(batch, given) if posterior is None else posterior
@@ -326,8 +327,8 @@ class MultimodalVAE(TrainableModel):
 
     @torch.no_grad()
     def embed(self, batch: Batch, given: Sequence[str] | None = None) -> Tensor:
-        """Posterior mean (batch, latent); for a mixture the weighted mean of its members' means."""
-        return self.posterior(batch, given).mean
+        """The posterior mean of what all decoders read; for a mixture the weighted mean of its members' means."""
+        return code_mean(self, batch, given)
 
 
 def check_products(family: Family, mixture: SubsetMixture) -> None:

@@ -13,7 +13,7 @@ from polyvae.imputation import Imputed, impute
 from polyvae.intervals import Calibration
 from polyvae.metrics.protocol import Trial, measuring
 from polyvae.modality import Batch, Modality
-from polyvae.models.contract import Model, has_density, is_joint
+from polyvae.models.contract import Model, code_mean, has_density, is_joint
 from polyvae.noise import derive_seed
 from polyvae.schema import CellFile, CodeFile, PatternFile, ViewsFile
 
@@ -55,7 +55,7 @@ def _codes(trial: Trial[Model]) -> list[CodeFile]:
     batch = trial.data.batch(rows)
     if not batch.is_complete and not all(has_density(model, (name,)) for name in model.names):
         return []
-    means = model.posterior(batch).mean.double().cpu().numpy()
+    means = code_mean(model, batch).double().cpu().numpy()
     left, scale, _ = np.linalg.svd(means - means.mean(0), full_matrices=False)
     on_components = np.pad((left * scale)[:, :COMPONENTS], ((0, 0), (0, max(0, 2 - len(scale)))))
     labels = [None] * len(rows) if batch.label is None else batch.label.tolist()
