@@ -17,7 +17,14 @@ from polyvae.runs.finished import plan_of
 from polyvae.runs.store import RunStore
 
 QUICK = pv.RunConfig(
-    dataset="symbols", network="mlp", latent_dim=3, epochs=8, learning_rate=3e-3, metrics="none", threads=1
+    dataset="symbols",
+    network="mlp",
+    latent_dim=3,
+    epochs=8,
+    learning_rate=3e-3,
+    train_size=3000,
+    metrics="none",
+    threads=1,
 )
 
 
@@ -155,7 +162,7 @@ def test_records_of_other_data_have_no_floor(store, tmp_path):
 def test_what_cannot_be_audited_is_said_before_compute(store, tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "own.npz", a=rng.standard_normal((60, 2)), b=rng.standard_normal((60, 2)))
-    own = pv.run(QUICK.with_(dataset="arrays", data=str(tmp_path / "own.npz"), epochs=1), store)
+    own = pv.run(QUICK.with_(dataset="arrays", data=str(tmp_path / "own.npz"), epochs=1, train_size=None), store)
     with pytest.raises(pv.InputError, match="theory estimate"):
         pv.audit(own)
     normal = QUICK.with_(

@@ -148,6 +148,7 @@ def test_networks_find_what_a_network_can():
     assert tied.delta["mvae"].lower.value == 0
 
 
+@pytest.mark.slow
 def test_labels_give_a_lower_end_and_its_assumption():
     rng = np.random.default_rng(0)
     label = rng.integers(0, 3, 1200)

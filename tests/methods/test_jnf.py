@@ -520,6 +520,7 @@ def test_its_model_is_loaded_and_the_commands_use_it(run, tmp_path):
     assert np.load(tmp_path / "i.npz")["m2.class"].shape == (6,)
 
 
+@pytest.mark.slow
 def test_gaps_in_all_splits(tmp_path):
     arrays = tables_with_gaps(120)
     np.savez(tmp_path / "mine.npz", **arrays)

@@ -370,6 +370,7 @@ def test_what_is_given_keeps_its_code_and_noise_belongs_to_rows(tmp_path):
         model.posterior_codes(batch, ("m9",), NAMES)
 
 
+@pytest.mark.slow
 def test_a_run_on_gaps_is_scored_and_loaded_and_says_what_has_no_meaning(tmp_path, capsys):
     rng = np.random.default_rng(0)
     arrays = {name: rng.normal(size=(120, 3)).astype("float32") for name in NAMES}

@@ -308,6 +308,7 @@ def test_with_many_samples_the_published_gradient_is_that_of_a_divergence_from_t
     assert plain.abs().max() < 5e-3 < 0.1 < expected.abs().max()
 
 
+@pytest.mark.slow
 def test_signal_to_noise_near_the_optimum():
     """Near the exact posterior the doubly reparameterised gradient of the encoder has less noise for its signal,
     and with more samples it gains, where the plain one loses (Rainforth et al. 2018, Tucker et al. 2018)."""
