@@ -37,7 +37,7 @@ GOLDEN = {
     "aligned_elsewhere": "c2501e8f74b5",
     "aligned_half_size": "be2d394fc370",
     "fig03_normal": "10e463789061",
-    "fig11_normal": "c270d96b0281",
+    "fig11_normal": "bd15956a91ce",
     "fig12_normal": "bf244552b098",
 }  # SHA-256 of the run ids of each list
 DIAL = ["d2962e4140", "976b7c9aa9", "0d6648fac1", "0a07abf0c5", "15e0fe84d0"]
