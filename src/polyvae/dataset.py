@@ -254,7 +254,8 @@ def chunks(rows: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
 
 
 def _places(indices: Tensor | Sequence[int]) -> Tensor:
-    return torch.as_tensor(indices, dtype=torch.int64)  # which that of an empty list would not be
+    places = torch.as_tensor(indices)
+    return places if len(places) else places.long()  # an empty list is one of floats; a mask must stay an error
 
 
 def _take(tensor: Tensor, rows: Tensor | slice) -> Tensor:
