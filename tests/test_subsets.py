@@ -195,7 +195,16 @@ def test_a_target_of_all_names_is_a_target_of_everything():
     assert full.terms[0].target is None
     assert full.is_bound
     with pytest.raises(InputError, match="sum to 10"):
-        subsets.custom([subsets.Term(("a",), 5.0, target=("a", "b"))] * 2, ("a", "b"))
+        subsets.custom([subsets.Term((given,), 5.0, target=("a", "b")) for given in "ab"], ("a", "b"))
+
+
+def test_a_subset_stands_in_S_once():
+    """Else `conditional` would take one of the two, and L_S both."""
+    twice = [subsets.Term(("a", "b"), 0.5), subsets.Term(("b", "a"), 0.5, prior_expert=True)]
+    with pytest.raises(InputError, match=r"\('a', 'b'\) twice"):
+        subsets.custom(twice, ("a", "b"))
+    apart = [subsets.Term(("a",), 1.0, target=(target,)) for target in "ab"]
+    assert len(subsets.custom(apart, ("a", "b")).terms) == 2, "terms that predict a part may share what they encode"
 
 
 def test_covers_says_which_rows_a_term_can_use():

@@ -162,12 +162,7 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         Raises NotDefined for a model without a joint posterior.
         """
         _, (_, rows) = self._fitted(X)
-        scores = np.empty(len(rows))
-        for pattern in rows.present.unique(dim=0):  # which fixes the components that `draws` are spread over
-            alike = (rows.present == pattern).all(1)
-            batches = self._batches(rows.rows(alike.nonzero()[:, 0]))
-            scores[alike.numpy()] = np.concatenate([self._scores(batch) for batch in batches])
-        return scores
+        return np.concatenate([self._scores(batch) for batch in self._batches(rows)])
 
     def score(self, X: Any, y: object = None) -> float:
         """The mean of `score_samples`: nats per row. y is not looked at."""

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import stat
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -31,7 +32,7 @@ def atomic(path: Path) -> Generator[Path]:
 
     Raises RunError when the disk is full or the folder cannot be written; the old file is kept.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # a pid is one machine's
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()

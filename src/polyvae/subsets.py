@@ -213,6 +213,9 @@ class Listed(SubsetMixture):
                 raise InputError(
                     f"weight {term.weight} of subset {term.given} must be finite and above 0; else drop the term"
                 )
+        of_all = [frozenset(term.given) for term in self.terms if term.target is None]
+        if twice := [given for given in of_all if of_all.count(given) > 1]:
+            raise InputError(f"S has subset {tuple(sorted(twice[0]))} twice; give it once, with the sum of its weights")
         total = sum(term.weight for term in self.terms if term.target is None)
         if any(term.target is None for term in self.terms) and abs(total - 1) > 1e-6:
             raise InputError(

@@ -4,8 +4,11 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+
+Result = TypeVar("Result")
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of containers on Linux: microseconds of all cores per period, or max
 
@@ -31,3 +34,18 @@ def on_threads(count: int) -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def steps_on_threads(count: int, taken: Generator[None, None, Result]) -> Generator[None, None, Result]:
+    """Takes the steps of a generator on `count` threads each; between them, others may compute on other numbers."""
+    try:
+        while True:
+            with on_threads(count):
+                try:
+                    next(taken)
+                except StopIteration as end:
+                    return end.value
+            yield
+    finally:
+        with on_threads(count):
+            taken.close()

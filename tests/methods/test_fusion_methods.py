@@ -465,6 +465,16 @@ def test_the_posterior_of_hoelder_is_the_pool_itself():
         assert ((sampled.mean(0) - law.mean).abs() < 4.5 * error).all()
 
 
+def test_a_modality_that_says_nothing_has_collapsed_under_hoelder():
+    """Of the parts of the pool, only the modality's own expert has weight given it alone."""
+    model = model_of("hoelder")
+    model.encoders["b"].forward = lambda x: (x.new_zeros(len(x), 2), x.new_zeros(len(x), 2))
+    values = {name: value.float() for name, value in batch_of(model, 8).values.items()}
+    data = MultimodalDataset("x", model.modalities, values, torch.ones(8, 3, dtype=torch.bool))
+    found = metrics.latent(model.float(), data)
+    assert [found[f"latent/{key}"] for key in ("collapsed/a", "collapsed/b", "collapsed/c")] == [0, 2, 0]
+
+
 def test_hoelder_written_out(no_noise):
     """Every expert and every pair, with weights by the integrals of their own formula; value and gradient."""
     model = model_of("hoelder")

@@ -1,5 +1,6 @@
 """The linear probe against scikit-learn."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -56,6 +57,25 @@ def test_the_probe_scores_rows_that_have_what_it_reads():
     classifier = LogisticRegression(max_iter=1000, random_state=0).fit(means[order], data.labels[order])
     score = metrics.linear_probe(model, data, data)["linear_probe/m2"]
     assert score == pytest.approx(classifier.score(means, data.labels[:5]))
+
+
+def test_the_probe_of_a_subset_is_fitted_on_as_many_rows_as_have_it(monkeypatch):
+    """Of 2,000 rows, of which a fifth are complete: `examples/<n>` is n rows, and every subset has its 500."""
+    rows = 2000
+    present = torch.ones(rows, 3, dtype=torch.bool)
+    present[torch.arange(rows) % 5 > 0, 2] = False
+    data = replace(painted().rows(torch.arange(rows) % ROWS), present=present)
+    fitted = []
+
+    def accuracies(tasks):
+        fitted.extend(len(labels) for (_, labels), _ in tasks)
+        return [0.5] * len(tasks)
+
+    monkeypatch.setattr(sys.modules[embeddings.__module__], "probe_accuracies", accuracies)
+    found = list(metrics.linear_probe(vae(subsets.mopoe(NAMES)), data, data))
+    sizes = dict(zip((key.removeprefix("linear_probe/") for key in found), fitted, strict=False))
+    assert sizes | {"m0": 500, "m2": 400, "m0+m1+m2": 400, "examples/50": 50, "examples/200": 200} == sizes
+    assert "examples/1000" not in sizes
 
 
 def test_the_probe_needs_labels_of_two_classes():

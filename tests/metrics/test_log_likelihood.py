@@ -9,6 +9,7 @@ import torch
 from polyvae import metrics, subsets
 from polyvae.dataset import chosen_rows
 from polyvae.errors import InputError
+from polyvae.gaussian import picked
 from polyvae.metrics.log_likelihood import blind_log_likelihood, effective_size, legacy_log_likelihood, log_mean
 from polyvae.models.contract import NotDefined
 from polyvae.noise import RowNoise
@@ -48,6 +49,24 @@ def test_strata_give_every_component_its_share():
     assert model.log_weights(batch, NAMES, NAMES, 4).shape == (4, 5), "3 components: 2 draws, 1 and 1"
     assert model.log_weights(batch, ("a", "b"), NAMES, 4).shape == (4, 5)
     assert model.log_weights(batch, NAMES, NAMES, 2).shape == (3, 5), "at least one each"
+
+
+def test_draws_are_those_of_components_that_a_row_has():
+    """A posterior whose other components have weight 0 gives the weights of one without them, at the same K."""
+    model = linear_model(subsets.mmvae)
+    batch = drawn(model, 5).batch(range(5))
+    posterior = model.posterior(batch)
+    components, rows = len(posterior.components.mean), len(batch.present)
+    kept = torch.zeros(rows, components)
+    kept[:, 1:] = 0.5
+    alone = posterior._replace(weights=kept[:, 1:], components=picked(posterior.components, slice(1, None)))
+
+    def weights(of, samples):
+        return model.log_weights(batch, NAMES, NAMES, samples, RowNoise(0, "test", tuple(range(rows))), of)
+
+    assert torch.allclose(weights(posterior._replace(weights=kept), 6), weights(alone, 6))
+    found, expected = (log_mean(weights(of, 1)) for of in (posterior._replace(weights=kept), alone))
+    assert torch.allclose(found, expected), "2 draws, one each; a third weight is -inf"
 
 
 def test_more_samples_tighten_the_bound_towards_the_evidence():

@@ -89,6 +89,16 @@ def test_signals_keep_their_size_through_the_networks_of_birds():
     assert 0.3 < features.std() < 3
 
 
+@pytest.mark.parametrize("name", ["transformer", "conv"])
+def test_probabilities_of_words_are_read_alike_with_and_without_gradients(name):
+    torch.manual_seed(0)
+    encoder, _ = networks.build(name, small((32, 7)), 6)
+    values = torch.rand(3, 32, 7).softmax(-1)
+    with torch.no_grad():
+        expected = encoder(values)
+    torch.testing.assert_close(encoder(values.requires_grad_()), expected)
+
+
 def test_the_transformer_reads_nothing_after_the_end():
     torch.manual_seed(0)
     modality = small((32, 7))

@@ -68,6 +68,22 @@ def test_weights_come_along_if_asked_for(store, tmp_path):
         assert name not in light.getnames()
 
 
+def test_nobody_goes_on_with_a_run_while_it_is_packed(store, tmp_path, monkeypatch):
+    """Its files are hashed, then copied: a checkpoint that changes in between would make a damaged pack."""
+    half, write, held = make_plan(HALF).run_id, packing.write, []
+
+    def watched(*arguments):
+        with store.lock(half, wait=False) as free:
+            held.append(not free)
+        write(*arguments)
+
+    monkeypatch.setattr(packing, "write", watched)
+    assert packing.pack(store, tmp_path / "store.tar") == 2
+    assert held == [True]
+    with store.lock(half, wait=False) as free:
+        assert free
+
+
 def test_the_same_store_makes_the_same_pack(store, tmp_path):
     for name in ("a.tar", "b.tar"):
         packing.pack(store, tmp_path / name)

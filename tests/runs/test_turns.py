@@ -44,6 +44,22 @@ def test_runs_in_turns_are_the_runs_one_by_one(tmp_path):
             assert torch.equal(value, weights(turns, run_id)[name])
 
 
+def test_each_run_keeps_its_number_of_threads(tmp_path):
+    """Also while another one begins and ends: it is part of what fixes the last bits of a result."""
+    before, seen = torch.get_num_threads(), {1: set(), 2: set()}
+    store = RunStore(tmp_path)
+
+    def watched(threads, epochs):
+        plan = make_plan(CONFIGS[0].with_(threads=threads, epochs=epochs))
+        yield from steps_of(plan, store, on_step=lambda *_: seen[threads].add(torch.get_num_threads()))
+
+    taken = [watched(2, 2), watched(1, 4)]
+    while taken:
+        taken = [steps for steps in taken if next(steps, "ended") is None]
+        assert torch.get_num_threads() == before
+    assert seen == {1: {1}, 2: {2}}
+
+
 def test_one_that_fails_takes_no_other_with_it(tmp_path):
     store = RunStore(tmp_path)
     wild = CONFIGS[0].with_(learning_rate=1e18, beta=1e30)

@@ -47,5 +47,5 @@ def test_weights_that_are_not_finite_leave_the_last_good_checkpoint(tmp_path):
     before = path.read_bytes()
     model.bias.data.fill_(math.nan)
     with pytest.raises(RunError, match="weight bias is not finite at step 4"):
-        checkpoint.save(path, checkpoint.Progress(step=4), model, None, NOTHING)
+        checkpoint.check_finite(checkpoint.Progress(step=4), model)
     assert path.read_bytes() == before

@@ -59,9 +59,9 @@ def linear_probe(
     """Accuracies in [0, 1] on test rows of classifiers on 500 training rows (or all) chosen by `seed`.
 
     Returns linear_probe/ + <given> for every subset of up to 5 modalities (with more: single ones and all); joint, the
-    same as all; examples/<n>: joint with n training rows, as many as there are; joint_one_member: for a mixture, from
-    the mean of one drawn member, as published code takes it, instead of the weighted mean of all members.
-    A row counts where it has all of `given`; a `given` whose training rows are of one class is left out.
+    same as all; examples/<n>: joint with n training rows, where there are as many; joint_one_member: for a mixture,
+    from the mean of one drawn member, as published code takes it, instead of the weighted mean of all members.
+    Rows are those that have all of `given`; a `given` whose training rows are of one class is left out.
     Raises InputError without labels, NotDefined for a model that is not joint, or when nothing can be scored.
     """
     known = joint(model)
@@ -71,7 +71,9 @@ def linear_probe(
     names, given_sets = model.names, known_subsets(known)
     with measuring(known, test, **options) as on_test:
         order = np.random.default_rng(derive_seed(on_test.seed, "linear_probe")).permutation(len(train)).tolist()
-        on_train = replace(on_test, data=train, rows=order[: max(EXAMPLES, *CURVE)])
+        complete = rows_with(train, order, names)[: max(CURVE)]
+        read = {row for given in given_sets for row in rows_with(train, order, given)[:EXAMPLES]}.union(complete)
+        on_train = replace(on_test, data=train, rows=[row for row in order if row in read])
         trials = on_train, on_test
         codes = [embeddings(trial, given_sets) for trial in trials]
         is_mixture = len(conditional(known.mixture, names).terms) > 1
@@ -79,13 +81,12 @@ def linear_probe(
     targets = labels[0][on_train.rows], labels[1][on_test.rows]
 
     def task(train: np.ndarray, test: np.ndarray, examples: int = EXAMPLES) -> tuple[Examples, Examples]:
-        """The rows that can be read."""
-        parts = (train[:examples], targets[0][:examples]), (test, targets[1])
-        a, b = ((x[able], y[able]) for x, y in parts for able in [~np.isnan(x).any(-1)])
-        return a, b
+        """The rows that can be read, the first `examples` of those for training."""
+        fit, scored = (~np.isnan(codes).any(-1) for codes in (train, test))
+        return (train[fit][:examples], targets[0][fit][:examples]), (test[scored], targets[1][scored])
 
     tasks = {joined(given): task(codes[0][given], codes[1][given]) for given in given_sets}
-    tasks |= {f"examples/{n}": task(codes[0][names], codes[1][names], n) for n in CURVE if n <= len(on_train.rows)}
+    tasks |= {f"examples/{n}": task(codes[0][names], codes[1][names], n) for n in CURVE if n <= len(complete)}
     if is_mixture:
         tasks["joint_one_member"] = task(one_member[0], one_member[1])
     able = {key: (a, b) for key, (a, b) in tasks.items() if len(np.unique(a[1])) > 1 and len(b[1])}

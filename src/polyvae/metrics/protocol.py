@@ -83,7 +83,7 @@ AnyModel = TypeVar("AnyModel", bound=Model)
 
 @dataclass(frozen=True, eq=False)
 class Trial(Generic[AnyModel]):
-    """A model on some test rows, ascending, so that no choice among them depends on the order given.
+    """A model on some rows. `measuring` has test rows ascend, so that no choice among them depends on the order given.
 
     Noise belongs to rows: a row's is the same for every `given`, so that subsets can be compared.
     """

@@ -303,21 +303,24 @@ class MultimodalVAE(TrainableModel):
         """log { likelihood(x_targets | z) prior(z) / posterior(z | x_given) }, z drawn from that posterior, in nats.
 
         Returns (sample, batch). The log-mean-exp over samples estimates log p(x_targets), over the targets a row has.
-        A mixture is sampled in strata, samples / components draws of each component (rounded up or down, at least 1),
-        weighted to its share; the density below the line is that of the whole mixture. A row with fewer components than
-        others of the batch spends draws on ones of weight 0.
+        A mixture is sampled in strata: a row's K = max(samples, components of weight above 0) draws are dealt out to
+        those components in turn and weighted to their shares; the density below the line is that of the whole mixture.
+        Where K is below the number of components, the last weights are -inf, and the others make up for it.
         posterior: to draw from in place of that given x_given.
         """
         posterior = self.posterior(batch, given) if posterior is None else posterior
-        components, rows, latent = posterior.components.mean.shape
-        total = max(samples, components)
-        component = torch.arange(components, device=posterior.weights.device)
-        which = torch.arange(total, device=component.device) % components
-        drawn = (total + components - 1 - component)[:, None] // components  # draws of each component
+        weights, (components, rows, latent) = posterior.weights, posterior.components.mean.shape
+        live, total = weights > 0, max(samples, components)
+        count = live.sum(-1)
+        each = count.clamp(min=samples)  # K of a row
+        draw = torch.arange(total, device=count.device)[:, None]
+        rank = draw % count
+        which = (~live).int().argsort(dim=-1, stable=True).T.gather(0, rank)  # (sample, batch)
+        drawn = (each + count - 1 - rank) // count  # draws of that component
+        share = (total * weights.T.gather(0, which) / drawn).log().masked_fill(draw >= each, -torch.inf)
         standard = noise.normal(generator, rows, total * latent, posterior.components.mean)
-        chosen = gaussian.picked(posterior.components, which)
+        chosen = gaussian.picked(posterior.components, (which, torch.arange(rows, device=count.device)))
         z = chosen.rsample(standard.view(rows, total, latent).permute(1, 0, 2))
-        share = (total * posterior.weights.T / drawn).log()[which]  # (sample, batch)
         log_weight = share + self.prior.log_prob(z) - posterior.log_prob(z)
         for index, codes in enumerate(z):
             for name, likelihood in self.decode(dict.fromkeys(targets, beside(codes, batch.level))).items():

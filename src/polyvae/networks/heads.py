@@ -54,17 +54,14 @@ def words_of(modality: Modality, network: str) -> Vocabulary:
 
 
 class Embedding(nn.Module):
-    """One-hot vectors, or probabilities, (batch, position, word) to a vector per position: that of the likeliest word.
-
-    Where the values are learned themselves (pseudo-inputs of a VampPrior), their mean vector, which has a gradient.
-    """
+    """One-hot vectors, or probabilities, (batch, position, word) to a vector per position: the mean over words."""
 
     def __init__(self, words: int, width: int) -> None:
         super().__init__()
         self.vectors = nn.Embedding(words, width)
 
     def forward(self, values: Tensor) -> Tensor:
-        return values @ self.vectors.weight if values.requires_grad else self.vectors(values.argmax(-1))
+        return values @ self.vectors.weight
 
 
 class LearnedScale(nn.Module):

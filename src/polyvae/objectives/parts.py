@@ -43,17 +43,22 @@ class Bound(NamedTuple):
     regularisers: Mapping[str, Tensor] = MappingProxyType({})
 
 
-def bound_of(log_likelihood: Tensor, kl: Tensor, beta: float, weights: Tensor | None) -> Bound:
+def bound_of(log_likelihood: Tensor, kl: Tensor, beta: float | Tensor, weights: Tensor | None) -> Bound:
     """Of log likelihoods (batch, modality) and divergences (batch,). weights: (modality,), in the loss (default 1)."""
     weighted = log_likelihood if weights is None else log_likelihood * weights
     distortion, rate = -log_likelihood.sum(-1).mean(), kl.mean()
     return Bound(-weighted.sum(-1).mean() + beta * rate, log_likelihood, kl, distortion, rate)
 
 
-def check(model: JointModel, batch: Batch, mixture: SubsetMixture, beta: float) -> None:
-    """Raises InputError for a negative beta, an S over other modalities, or a row that no term of S can encode."""
-    if beta < 0:
+def check_beta(beta: float | Tensor) -> None:
+    """Raises InputError for a negative number. A tensor, of a stage in which beta rises, is not read."""
+    if not isinstance(beta, Tensor) and beta < 0:
         raise InputError(f"beta is {beta}; it must be at least 0")
+
+
+def check(model: JointModel, batch: Batch, mixture: SubsetMixture, beta: float | Tensor) -> None:
+    """Raises InputError for a negative beta, an S over other modalities, or a row that no term of S can encode."""
+    check_beta(beta)
     if mixture.names != model.names:
         raise InputError(f"S is over {', '.join(mixture.names)}, the model over {', '.join(model.names)}")
     if batch.is_complete or mixture.covers_any_row:

@@ -30,6 +30,7 @@ from polyvae.objectives.parts import (
     Bound,
     bound_of,
     check_allocation,
+    check_beta,
     rsample,
     scores_of,
     systematic_quantiles,
@@ -221,14 +222,13 @@ class OfTerms:
         batch: Batch,
         mixture: SubsetMixture | None = None,
         *,
-        beta: float = 1.0,
+        beta: float | Tensor = 1.0,
         allocation: Allocation = "systematic",
         weights: Tensor | None = None,
         generator: Noise = None,
     ) -> Bound:
         """As `elbo_of_terms`."""
-        if beta < 0:
-            raise InputError(f"beta is {beta}; it must be at least 0")
+        check_beta(beta)
         check_allocation(allocation)
         layout, which = self._layout(model, batch, allocation)
 

@@ -5,6 +5,7 @@ import io
 import math
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from fnmatch import fnmatch
 from functools import partial
@@ -16,7 +17,7 @@ from polyvae import files, schema
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.runs.store import CONFIG, DRAWS, RECORD, VIEWS, Damaged, RunStore, raised, readable
-from polyvae.runs.upkeep import idle
+from polyvae.runs.upkeep import run_folders
 
 FORMAT, MANIFEST = 1, "store.json"
 CARD = "README.md"
@@ -61,10 +62,20 @@ def pack(store: RunStore, path: Path, *, weights: bool = False, on_damage: Damag
     history and pictures are kept, weights if they are asked for. on_damage: as for `RunStore.records`.
     Raises InputError where there is no store, or nothing in it.
     """
-    runs = list(filter(None, readable(partial(content_of, store, weights=weights), idle(store.there()), on_damage)))
-    if not runs:
-        raise InputError(f"{store.root} holds no run that could be packed")
-    write(path, {name: content for run in runs for name, content in run.items()})
+    with ExitStack() as held:
+
+        def content(folder: Path) -> dict[str, bytes | Path]:
+            with ExitStack() as own:
+                if not own.enter_context(store.lock(folder.name, wait=False)):
+                    return {}
+                if not store.is_done(folder.name):  # nobody may go on with it until it is packed
+                    held.push(own.pop_all())
+                return content_of(store, folder, weights=weights)
+
+        runs = list(filter(None, readable(content, run_folders(store), on_damage)))
+        if not runs:
+            raise InputError(f"{store.root} holds no run that could be packed")
+        write(path, {name: content for run in runs for name, content in run.items()})
     return len(runs)
 
 

@@ -35,7 +35,7 @@ from polyvae.runs.stages import stages_of
 from polyvae.runs.store import DRAWS, VIEWS, RunStore
 from polyvae.runs.trackers import library_of
 from polyvae.runs.verdict import verdict
-from polyvae.threads import on_threads
+from polyvae.threads import on_threads, steps_on_threads
 from polyvae.training import parallel
 from polyvae.training.checkpoint import Progress
 from polyvae.training.loop import exhausted, steps
@@ -160,8 +160,7 @@ def steps_of(
         if existing is not None and not retries:
             return existing
         folder = store.begin(plan.run_id, plan.config)
-        with on_threads(plan.threads):
-            record = yield from _attempt(plan, folder, on_step, say)
+        record = yield from steps_on_threads(plan.threads, _attempt(plan, folder, on_step, say))
         store.finish(record)
         if record.is_done:  # until the record is there, a kill must not cost the training
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)

@@ -69,15 +69,15 @@ class Kept(NamedTuple):
     average: dict[str, Tensor]
 
 
-def save(path: Path, progress: Progress, model: nn.Module, optimiser: Optimizer | None, kept: Kept) -> None:
-    """Writes the checkpoint atomically; between stages there is no optimiser.
-
-    Raises RunError, keeping the previous checkpoint, if a weight is not finite.
-    """
-    weights = model.state_dict()
-    if bad := [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]:
+def check_finite(progress: Progress, model: nn.Module) -> None:
+    """Raises RunError, so that the previous checkpoint is kept, if a weight is not finite."""
+    if bad := [name for name, value in model.state_dict().items() if not bool(torch.isfinite(value).all())]:
         raise RunError(f"weight {bad[0]} is not finite at step {progress.step}; the last good checkpoint is kept")
-    tensors = {f"model.{name}": value for name, value in weights.items()}
+
+
+def save(path: Path, progress: Progress, model: nn.Module, optimiser: Optimizer | None, kept: Kept) -> None:
+    """Writes the checkpoint atomically; between stages there is no optimiser."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for part, values in kept._asdict().items():
         tensors |= {f"{part}.{name}": value for name, value in values.items()}
     for index, state in ({} if optimiser is None else optimiser.state_dict()["state"]).items():

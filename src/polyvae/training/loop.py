@@ -314,6 +314,7 @@ class _Loop:
         return patience is not None and at.best_loss is not None and at.epoch - at.best_epoch > patience
 
     def _save(self, optimiser: Adam | None) -> None:
+        checkpoint.check_finite(self.at, self.model)  # in all processes of a team, which fail together
         if self.team.leads:
             checkpoint.save(self.file, self.at, self.model, optimiser, self.kept)
         self.saved_at = time.monotonic()
