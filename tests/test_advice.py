@@ -258,7 +258,7 @@ def test_notes_are_said_where_they_hold():
 
 
 @pytest.mark.parametrize("need", NEEDS)
-@pytest.mark.parametrize("kind", ["table", "image"])
+@pytest.mark.parametrize("kind", ["table", pytest.param("image", marks=pytest.mark.slow)])
 def test_the_commands_can_be_run(kind, need, tmp_path):
     """What is printed plans: flags and settings are those of `polyvae run`, whatever the method."""
     pictures = {f"m{m}": np.random.default_rng(m).random((80, 3, 28, 28)) for m in range(2)}

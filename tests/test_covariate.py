@@ -172,7 +172,7 @@ def accuracy(plan, new):
     return LogisticRegression().fit(codes[:half], batch[:half]).score(codes[half:], batch[half:])
 
 
-@pytest.mark.parametrize("method", ["mvae", "mopoe"])
+@pytest.mark.parametrize("method", [pytest.param("mvae", marks=pytest.mark.slow), "mopoe"])
 def test_codes_do_not_hold_a_pure_shift_that_is_told(method):
     """Without the covariate the batch is read from codes; with it, no better than by guessing."""
     told = load_data("arrays", data=shifted(), covariate="batch", test_size=3)

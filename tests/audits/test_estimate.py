@@ -133,6 +133,7 @@ def test_quantisation_keeps_few_values_and_balances_many():
     assert np.bincount(bins[:, 1]).tolist() == [250] * 4
 
 
+@pytest.mark.slow
 def test_networks_find_what_a_network_can():
     """Gaussian views of one factor: the interval is finite, ordered, and below that of independent views."""
     rng = np.random.default_rng(0)

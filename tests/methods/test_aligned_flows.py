@@ -109,7 +109,7 @@ def test_the_conditional_density_is_zukos_and_draws_are_its_inverse():
     torch.testing.assert_close(back, standard, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("has_both", [True, False])
+@pytest.mark.parametrize("has_both", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_the_bound_is_one_of_the_evidence(has_both):
     """Its exponential over many draws averages to p(X), which is integrated here on a grid of u and every w."""
     options = SMALL.replace("spread=.4", "spread=.8")

@@ -403,6 +403,7 @@ def test_a_draw_depends_on_what_is_given_and_on_the_row_alone(method):
         model.posterior_codes(Batch(batch.values, present), ("m2",), NAMES)
 
 
+@pytest.mark.slow
 def test_deep_cca_learns_what_modalities_share(tmp_path):
     config = config_of(
         "jnf_dcca", dataset="symbols", train_size=512, batch_size=256, epochs=40, method_options="features=3"
@@ -502,6 +503,7 @@ def test_a_run_is_scored_where_its_posteriors_are_known_and_says_where_not(run):
     assert run.record.resolved.is_bound
 
 
+@pytest.mark.slow
 def test_its_model_is_loaded_and_the_commands_use_it(run, tmp_path):
     model = run.load()
     assert type(model) is MODELS["joint_flows"]

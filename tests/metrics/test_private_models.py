@@ -29,9 +29,7 @@ def made():
 
 @pytest.mark.parametrize(
     "method",
-    slow_unless(
-        lambda method: method in ("mmvae_plus", "hoelder_plusplus", "aligned_flows"), [*PRIVATE, "aligned_flows"]
-    ),
+    slow_unless(lambda method: method in ("mmvae_plus", "hoelder_plusplus"), [*PRIVATE, "aligned_flows"]),
 )
 def test_scores_are_there_and_do_not_depend_on_batches(made, method):
     model, pairs = made[method], few_pairs(NAMES, NAMES)

@@ -170,7 +170,7 @@ mixtures = [
 
 @pytest.mark.parametrize(
     ("mixture", "missing"),
-    slow_unless(lambda mixture, missing: missing or mixture == mixtures[0], itertools.product(mixtures, [False, True])),
+    slow_unless(lambda S, missing: missing and S in mixtures[-2:], itertools.product(mixtures, [False, True])),
 )
 def test_systematic_averages_to_exact_in_loss_and_gradient(mixture, missing, monkeypatch):
     """Without posterior noise the loss depends on the drawn subsets alone: their average is a finite sum."""
@@ -370,7 +370,7 @@ def test_objective_and_gradient_are_finite_for_any_encoder_output(make, mean, lo
 
 
 MEMBERS = [subsets.mvae, subsets.mmvae, subsets.mopoe, subsets.mvae_plus]
-EXTREME = [(subsets.mmvae, 1e-4), (subsets.mvae, 100.0), (subsets.mvae_plus, 100.0)]
+EXTREME = [(subsets.mmvae, 1e-4), (subsets.mvae, 100.0)]
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ EXTREME = [(subsets.mmvae, 1e-4), (subsets.mvae, 100.0), (subsets.mvae_plus, 100
     slow_unless(lambda *case: case in EXTREME, itertools.product(MEMBERS, [1e-4, 1.0, 100.0])),
 )
 def test_every_member_trains_at_every_beta(make, beta):
-    _train(make, beta, steps=200)
+    _train(make, beta, steps=100)
 
 
 @pytest.mark.slow

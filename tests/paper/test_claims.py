@@ -230,6 +230,7 @@ def test_a_claim_with_one_seed_in_a_part_is_no_member_of_the_family():
     assert {v.outcome for v in tested.values()} == {"holds"}
 
 
+@pytest.mark.slow
 def test_noise_alone_bears_nothing_out():
     """All methods are alike: at most the level of false claims."""
     rng = np.random.default_rng(1)

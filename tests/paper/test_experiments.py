@@ -86,6 +86,7 @@ def test_methods_side_by_side_share_all_but_beta_and_the_width_of_z(preset):
     assert left_out == variants | {name for name in METHODS if name.endswith("_official")}
 
 
+@pytest.mark.slow
 def test_the_dial_turns_delta_and_nothing_else():
     configs = configs_of("dial")
     assert len({config.with_(subsets=None, crop_range=None) for config in configs}) == 1

@@ -100,6 +100,7 @@ def test_without_the_plugin_one_line_says_what_is_missing(rings):
     assert "--plugin" in shown
 
 
+@pytest.mark.slow
 def test_a_sweep_hands_the_plugin_to_its_workers(plugin, tmp_path):
     experiment = tmp_path / "two.py"
     experiment.write_text(

@@ -128,6 +128,7 @@ def test_a_run_that_kills_three_workers_or_raises_in_one_is_recorded_as_failed(
     assert (record.status, said in record.error) == ("failed", True)
 
 
+@pytest.mark.slow
 def test_two_sweeps_on_one_store_lose_and_repeat_nothing(tmp_path, undisturbed):
     store = RunStore(tmp_path / "runs")
     both = [driver(store.root, CONFIGS, workers=1), driver(store.root, CONFIGS, workers=1)]

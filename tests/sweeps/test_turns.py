@@ -67,6 +67,7 @@ def test_a_run_that_no_longer_ends_by_the_deadline_waits(tmp_path, shared, ticki
     assert len(list(store.root.glob("toy-*/checkpoint"))) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_process_stops_at_the_deadline_too(tmp_path):
     store = RunStore(tmp_path)
     assert sweep([LONG], store, minutes=0.06) == []
