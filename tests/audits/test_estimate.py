@@ -89,10 +89,6 @@ def test_an_s_of_the_users_own_is_checked_and_cut_to_its_modalities():
     found = pv.estimate(data, S={"mvae": pv.subsets.mvae(two), "mmvae": pv.subsets.mmvae(two)})
     assert found.delta["mvae"].upper.value == 0
     assert list(found.described) == list(two)
-    twice = pv.subsets.Listed(two, (pv.subsets.Term(two[:1], 0.5), pv.subsets.Term(two[:1], 0.5)))
-    once = pv.subsets.custom([(two[:1], 1.0)], two)
-    both = pv.estimate(data, S={"twice": twice, "once": once})
-    assert both.delta["twice"].upper.estimate == pytest.approx(both.delta["once"].upper.estimate)
     for S, message in (
         ({"a": pv.subsets.mmvae(("m0", "z"))}, "S is over 'z', which the data lack"),
         ({"a": pv.subsets.mvae_plus(law.names)}, "terms all predict every modality"),
@@ -167,8 +163,8 @@ def test_labels_give_a_lower_end_and_its_assumption():
 def test_labels_that_do_not_explain_the_data_are_refuted():
     """Two copies of one Gaussian and labels at random: the views share far more than their label."""
     rng = np.random.default_rng(0)
-    view = rng.standard_normal((1000, 3))
-    found = pv.estimate({"a": view, "b": view, "label": rng.integers(0, 2, 1000)})
+    view = rng.standard_normal((600, 2))
+    found = pv.estimate({"a": view, "b": view, "label": rng.integers(0, 2, 600)})
     assert "share more than the label" in found.refuted
     assert found.factorised["mmvae"].lower.value <= found.factorised["mmvae"].upper.value
     assert found.factorised["mmvae"].lower.reason == PLUGIN

@@ -185,7 +185,7 @@ def test_no_worker_outlives_a_sweep_that_is_killed(tmp_path):
     assert workers_of(store) == []
 
 
-@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("twice", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_ctrl_c_once_finishes_what_is_under_way_and_twice_stops_at_once(twice, tmp_path):
     process = begun(tmp_path, epochs=100_000 if twice else 40)
     process.send_signal(signal.SIGINT)
