@@ -78,6 +78,12 @@ class CodeFile(TypedDict):
     level: NotRequired[int]
 
 
+Codes = Annotated[
+    list[CodeFile],
+    Rule(lambda codes: len({len(code.get("further", ())) for code in codes}) < 2, "codes of equally many components"),
+]
+
+
 class CellFile(TypedDict):
     """A cell of a table in model units: what is true, and what was filled in, with the ends of its interval."""
 
@@ -98,7 +104,7 @@ class ViewsFile(TypedDict):
     """views.json: what a report shows of tables (`pictures.views`). cells: by modality. label_names: of classes, by
     number; files of version 0.2.0 have none. covariate: its name, with the names of its levels."""
 
-    codes: list[CodeFile]
+    codes: Codes
     label_names: NotRequired[list[str]]
     covariate: NotRequired[str]
     levels: NotRequired[list[str]]

@@ -93,7 +93,15 @@ def test_codes_are_placed_by_umap_where_it_is_installed_and_has_enough(count, fu
     assert names == (("UMAP 1", "UMAP 2") if by_umap else ("first principal component", "second"))
 
 
-@pytest.mark.parametrize("damage", [{"codes": [{"x": 1.0}]}, {"cells": {"m0": [{"truth": "a"}]}}, {"patterns": 3}])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"codes": [{"x": 1.0}]},
+        {"codes": [*CODES, CODES[0] | {"further": [1.0]}]},
+        {"cells": {"m0": [{"truth": "a"}]}},
+        {"patterns": 3},
+    ],
+)
 def test_tables_of_another_form_are_damaged(store, damage):
     run_id = add(store, VIEWS | damage)
     with pytest.raises(InputError, match=r"views\.json is damaged"):
