@@ -22,6 +22,8 @@ from typing import (
 
 DEEPEST = 32  # levels of nesting; nothing of ours has more than eight
 LARGEST = 2**64
+SHORT = reprlib.Repr()
+SHORT.maxlevel = 1  # of objects in a list only that they are there
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
 
 
@@ -80,7 +82,7 @@ class CodeFile(TypedDict):
 
 Codes = Annotated[
     list[CodeFile],
-    Rule(lambda codes: len({len(code.get("further", ())) for code in codes}) < 2, "codes of equally many components"),
+    Rule(lambda codes: len({len(code.get("further", ())) for code in codes}) < 2, "codes with equally many components"),
 ]
 
 
@@ -200,7 +202,7 @@ def _is_of(value: Any, hint: Any) -> bool:
 
 
 def _is(keys: tuple[str | int, ...], value: Any, problem: str) -> str:
-    return f"{_place(keys)} is {reprlib.repr(value)}, {problem}"
+    return f"{_place(keys)} is {SHORT.repr(value)}, {problem}"
 
 
 def _place(keys: tuple[str | int, ...]) -> str:
