@@ -46,3 +46,13 @@ def test_what_is_done_to_a_draw_leaves_the_next_as_it_was():
         first.zero_()
         assert torch.equal(draw(), kept)
         assert kept.dtype == torch.float64
+
+
+def test_the_index_at_a_quantile_by_hand():
+    """Weights of 0 are never drawn, be they the first or the last, whatever the sum of the weights is."""
+    weights = torch.tensor([0, 1, 0, 2, 1, 0]) * 0.7
+    u = torch.tensor([0, 0.24, 0.26, 0.74, 0.76, 1 - 2**-53], dtype=torch.float64)
+    assert noise.index_at(u, weights).tolist() == [1, 1, 3, 3, 4, 4]
+    by_row = torch.stack([weights, weights.flip(0)])
+    assert noise.index_at(torch.tensor([[0.0, 0.0], [0.9, 0.9]]), by_row).tolist() == [[1, 1], [4, 4]]
+    assert noise.index_at(torch.tensor([0.5]), torch.ones(1)).tolist() == [0]

@@ -242,6 +242,12 @@ def cut(order: np.ndarray, count: int, groups: np.ndarray | None) -> tuple[np.nd
     return order[~is_held], order[is_held]
 
 
+def cut_at_random(data: MultimodalDataset, count: int, seed: int, purpose: str) -> tuple[np.ndarray, np.ndarray]:
+    """`cut` of the numbers of all rows, shuffled by the seed for this purpose."""
+    order = np.random.default_rng(derive_seed(seed, purpose)).permutation(len(data))
+    return cut(order, count, data.groups)
+
+
 def chosen_rows(count: int, limit: int | None, seed: int) -> list[int]:
     """`limit` of `count` rows without replacement, ascending: no bias from data that are sorted by class."""
     order = np.random.default_rng(derive_seed(seed, "rows")).permutation(count)

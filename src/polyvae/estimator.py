@@ -245,7 +245,7 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         filled = self._in_form(modality, values)
         if given is None or given.shape != filled.shape:  # text that was given as token ids
             return filled
-        return np.where(seen, given, filled) if given.dtype.kind == "U" else with_given(filled, given, seen)
+        return with_given(filled, given, seen)
 
     def _together(self, values: dict[str, np.ndarray], like: Any = None) -> Any:
         """Arrays by name as the table that was fitted on, if it was one; in frames where `like` has them."""

@@ -183,8 +183,7 @@ class GaussianMixture(NamedTuple, Generic[Law]):
         """One draw per row, from a component drawn by its weight: (batch, latent)."""
         rows, latent = self.components.mean.shape[1:]
         u = noise.uniform(generator, rows, self.weights)
-        chosen = torch.searchsorted(self.weights.double().cumsum(-1), u[:, None], right=True).squeeze(1)
-        chosen = chosen.clamp(max=self.weights.shape[1] - 1)
+        chosen = noise.index_at(u, self.weights)
         law = picked(self.components, (chosen, torch.arange(rows, device=chosen.device)))
         return law.rsample(noise.normal(generator, rows, latent, law.mean))
 

@@ -1,4 +1,4 @@
-"""Standard Normal and uniform numbers, from a torch generator or bound to rows."""
+"""Standard Normal and uniform numbers, from a torch generator or bound to rows, and what is drawn by them."""
 
 import hashlib
 from collections.abc import Generator as Generated
@@ -106,6 +106,15 @@ def uniform(source: Noise, rows: int, like: Tensor) -> Tensor:
 @lru_cache(maxsize=2)
 def _uniform_by_row(source: RowNoise, device: torch.device) -> Tensor:
     return torch.tensor([stream.random() for stream in source.streams("uniform")], dtype=torch.float64, device=device)
+
+
+def index_at(u: Tensor, weights: Tensor) -> Tensor:
+    """The index at quantile u of weights (..., index), which need not sum to one: drawn by them if u is uniform.
+
+    u: in [0, 1), of one distribution any shape, else a shape that broadcasts with (...).
+    """
+    cumulative = weights.double().cumsum(-1)
+    return (cumulative[..., :-1] <= u[..., None] * cumulative[..., -1:]).sum(-1)
 
 
 def permutation(count: int, generator: Generator | None, device: torch.device) -> Tensor:

@@ -22,6 +22,8 @@ from typing import (
 
 DEEPEST = 32  # levels of nesting; nothing of ours has more than eight
 LARGEST = 2**64
+SHORT = reprlib.Repr()
+SHORT.maxlevel = 1  # of objects in a list only that they are there
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
 
 
@@ -78,6 +80,12 @@ class CodeFile(TypedDict):
     level: NotRequired[int]
 
 
+Codes = Annotated[
+    list[CodeFile],
+    Rule(lambda codes: len({len(code.get("further", ())) for code in codes}) < 2, "codes with equally many components"),
+]
+
+
 class CellFile(TypedDict):
     """A cell of a table in model units: what is true, and what was filled in, with the ends of its interval."""
 
@@ -98,7 +106,7 @@ class ViewsFile(TypedDict):
     """views.json: what a report shows of tables (`pictures.views`). cells: by modality. label_names: of classes, by
     number; files of version 0.2.0 have none. covariate: its name, with the names of its levels."""
 
-    codes: list[CodeFile]
+    codes: Codes
     label_names: NotRequired[list[str]]
     covariate: NotRequired[str]
     levels: NotRequired[list[str]]
@@ -194,7 +202,7 @@ def _is_of(value: Any, hint: Any) -> bool:
 
 
 def _is(keys: tuple[str | int, ...], value: Any, problem: str) -> str:
-    return f"{_place(keys)} is {reprlib.repr(value)}, {problem}"
+    return f"{_place(keys)} is {SHORT.repr(value)}, {problem}"
 
 
 def _place(keys: tuple[str | int, ...]) -> str:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from polyvae.errors import InputError
+from polyvae.noise import index_at
 from polyvae.schema import Rule, fault, parsed
 
 FORM = '{"names": ["m0", ...], "terms": [{"given": ["m0"], "weight": 1}, ...]}'
@@ -171,9 +172,7 @@ class SubsetMixture(ABC):
         u: in [0, 1); present: Bool (batch, modality). Returns `given` (batch, modality), `prior_expert` (batch,).
         """
         left, weights = self.within(present), self.on(present.device).weights
-        cumulative = (left.given.any(-1).T * weights).cumsum(-1)
-        chosen = torch.searchsorted(cumulative, (u.double() * cumulative[:, -1])[:, None], right=True)
-        chosen = chosen.clamp(max=len(weights) - 1).squeeze(1)
+        chosen = index_at(u, left.given.any(-1).T * weights)
         rows = torch.arange(len(chosen), device=chosen.device)
         return Draw(left.given[chosen, rows], left.prior_expert[chosen, rows])
 

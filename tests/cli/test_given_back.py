@@ -86,6 +86,10 @@ def test_what_is_filled_in_stands_beside_what_was_given():
     assert both.dtype == np.float64
     assert both.tolist() == [[7, 2**40 + 1], [2.5, 3.5]]
     assert with_given(filled, np.array([[1, 2], [3, 4]]), np.array([True, True])).dtype == np.int64
+    assert with_given(np.array(["blue", "red"]), np.array(["", "green"]), np.array([False, True])).tolist() == [
+        "blue",
+        "green",
+    ]
 
 
 def test_what_is_filled_in_has_the_digits_of_its_own_precision():

@@ -76,7 +76,14 @@ def test_ranks_by_hand():
     ranks = own_ranks([anchor], target)
     assert ranks.diagonal().tolist() == [1, 0.5, 1]
     assert relative(np.array([0.75, 0.75]), np.array([1.0, 1.0])) == 0.5
-    assert permutation_p([np.full((20, 20), 0.5)], 0) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_outputs_that_are_all_alike_leave_the_shuffles_tied(seed):
+    """Then only the order of a sum changes, by which its last digit may."""
+    table = torch.randn(50, 3, generator=torch.Generator().manual_seed(seed))
+    ranks = own_ranks([table], table[:1].expand(50, 3))
+    assert permutation_p([ranks], seed) == 1
 
 
 def test_ranks_are_those_of_scipy_with_ties():

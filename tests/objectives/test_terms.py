@@ -580,6 +580,7 @@ def test_a_recipe_names_what_its_row_has_or_is_refused():
         (lambda: Terms(Draw(PRIOR), ()), r"it must be a tuple such as (Draw,)"),
         (lambda: Terms((), Divergence(PRIOR, PRIOR)), r"it must be a tuple such as (Divergence,)"),
         (lambda: Terms((Divergence(PRIOR, PRIOR),), ()), r"it must be a tuple such as (Draw,)"),
+        (lambda: PRIOR._replace(private="some"), r"Q(private='some'): it must be one of 'given', 'all', 'none'"),
     ],
 )
 def test_terms_of_another_form_are_refused_when_they_are_made(made, message):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from polyvae import InputError, RunStore
+from polyvae.cli import main
 from polyvae.report import write_report
 from polyvae.report.reading import read_run
 from polyvae.report.runs import Series
@@ -93,7 +94,24 @@ def test_codes_are_placed_by_umap_where_it_is_installed_and_has_enough(count, fu
     assert names == (("UMAP 1", "UMAP 2") if by_umap else ("first principal component", "second"))
 
 
-@pytest.mark.parametrize("damage", [{"codes": [{"x": 1.0}]}, {"cells": {"m0": [{"truth": "a"}]}}, {"patterns": 3}])
+def test_codes_of_different_lengths_leave_the_run_out_in_one_sentence(store, tmp_path, capsys):
+    add(store, VIEWS | {"codes": [*CODES, CODES[0] | {"further": [1.0]}]})
+    add_run(store, "mvae")
+    assert main(["report", "--store", str(store.root), "--out", str(tmp_path / "report")]) is None
+    said = capsys.readouterr().err
+    assert "views.json is damaged (its codes is [{...}, " in said
+    assert "it must be codes with equally many components); delete it" in said
+    assert "MVAE" in (tmp_path / "report/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"codes": [{"x": 1.0}]},
+        {"cells": {"m0": [{"truth": "a"}]}},
+        {"patterns": 3},
+    ],
+)
 def test_tables_of_another_form_are_damaged(store, damage):
     run_id = add(store, VIEWS | damage)
     with pytest.raises(InputError, match=r"views\.json is damaged"):

@@ -10,12 +10,11 @@ import torch
 
 from polyvae.audits.entropy_bounds import Interval
 from polyvae.audits.estimate import LEAST_ROWS, MOST_MODALITIES, Estimate, estimate
-from polyvae.dataset import MultimodalDataset, chosen_rows, cut
+from polyvae.dataset import MultimodalDataset, chosen_rows, cut_at_random
 from polyvae.errors import InputError
 from polyvae.keys import all_but
 from polyvae.metrics.baselines import baselines
 from polyvae.modality import Modality
-from polyvae.noise import derive_seed
 
 LEAST = 50  # training rows; with fewer nothing about a method can be told
 ROWS = 4000  # that an estimate looks at
@@ -178,12 +177,11 @@ def measure(
 
 def _by_ridge(data: MultimodalDataset, complete: torch.Tensor, seed: int) -> dict[str, Any]:
     """`ridge` and `held_out`: a fifth of the complete rows, at most 1,000, is predicted from all other rows."""
-    order = np.random.default_rng(derive_seed(seed, "ridge")).permutation(len(data))
-    held = cut(order, max(1, min(len(data) // 5, TESTED)), data.groups)[1]
+    rest, held = cut_at_random(data, max(1, min(len(data) // 5, TESTED)), seed, "ridge")
     asked = np.intersect1d(held, complete.numpy())
     if len(asked) < LEAST_HELD:
         return {}
-    train, test = data.rows(np.setdiff1d(order, held).tolist()), data.batch(asked.tolist())
+    train, test = data.rows(np.sort(rest).tolist()), data.batch(asked.tolist())
     shares = {}
     for modality in (m for m in data.modalities if m.is_table):
         given = all_but(modality.name, data.names)

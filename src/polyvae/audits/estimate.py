@@ -15,10 +15,9 @@ import torch
 
 from polyvae.audits.conditionals import Score, network_model, table_model
 from polyvae.audits.entropy_bounds import LABELLED, End, EntropyBounds, Interval
-from polyvae.dataset import MultimodalDataset, cut
+from polyvae.dataset import MultimodalDataset, cut_at_random
 from polyvae.datasets import load
 from polyvae.errors import InputError
-from polyvae.noise import derive_seed
 from polyvae.subsets import SubsetMixture
 from polyvae.theory.discrepancies import presets, terms_of
 from polyvae.theory.plugin import edges_of, quantised
@@ -124,8 +123,7 @@ def _names_of(data: MultimodalDataset, S: Mapping[str, SubsetMixture] | None) ->
 
 
 def _cut(data: MultimodalDataset, seed: int) -> tuple[MultimodalDataset, MultimodalDataset]:
-    order = np.random.default_rng(derive_seed(seed, "estimate")).permutation(len(data))
-    rest, held = cut(order, max(1, len(data) // 5), data.groups)
+    rest, held = cut_at_random(data, max(1, len(data) // 5), seed, "estimate")
     return data.rows(rest.tolist()), data.rows(held.tolist())
 
 

@@ -475,7 +475,7 @@ def _with_given(modality: Modality, filled: Arrays, given: np.ndarray | None, se
         return filled
     if modality.vocabulary:
         draws = np.where(seen[:, None], given[:, None], filled[f"{name}.draws"])
-        return filled | {name: np.where(seen, given, filled[name]), f"{name}.draws": draws}
+        return filled | {name: with_given(filled[name], given, seen), f"{name}.draws": draws}
     in_units = {key: with_given(np.asarray(filled[key]), given, seen) for key in (name, f"{name}.low", f"{name}.high")}
     scale = 255 if in_units[name].dtype == np.uint8 else 1
     return filled | in_units | {f"{name}.sd": np.asarray(filled[f"{name}.sd"]) * scale}

@@ -16,7 +16,7 @@ from polyvae import fusions, subsets
 from polyvae.methods.method import Method, Stage
 from polyvae.modality import Batch
 from polyvae.models.fused import HoelderVAE
-from polyvae.noise import Noise
+from polyvae.noise import Noise, index_at
 from polyvae.objectives import Allocation, Bound, systematic_quantiles
 from polyvae.objectives.parts import bound_of, check, check_allocation, decoded
 from polyvae.posteriors import Posterior
@@ -54,8 +54,7 @@ def allocated(
         return parts, torch.arange(len(factor), device=factor.device)[:, None], factor
     able = log_weights > -torch.inf
     count = able.sum(0)
-    rank = (systematic_quantiles(len(count), generator, count.device) * count).long()
-    drawn = (able.cumsum(0) <= rank).sum(0, keepdim=True).clamp(max=len(able) - 1)
+    drawn = index_at(systematic_quantiles(len(count), generator, count.device), able.T)[None]
     places = drawn[..., None].expand(-1, -1, parts.mean.shape[-1])
     return parts.like(*(field.gather(0, places) for field in parts)), drawn, factor.gather(0, drawn) * count
 

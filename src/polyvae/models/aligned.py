@@ -197,9 +197,8 @@ class AlignedFlows(TrainableModel):
             return normalize(total, dim=-1) + self.options.spread * standard
         fixed = torch.Generator(total.device).manual_seed(0)  # so that a row's u does not depend on other rows
         proposals = self.prior.sample(PROPOSALS, fixed)
-        cumulative = (total @ proposals.T / self.options.temperature).double().softmax(-1).cumsum(-1)
-        chosen = torch.searchsorted(cumulative, noise.uniform(generator, len(total), total)[:, None])
-        return proposals[chosen.squeeze(1).clamp(max=PROPOSALS - 1)]
+        weights = (total @ proposals.T / self.options.temperature).double().softmax(-1)
+        return proposals[noise.index_at(noise.uniform(generator, len(total), total), weights)]
 
     @torch.no_grad()
     def _drawn(self, u: Tensor, standard: Tensor, targets: Sequence[str], generator: Noise) -> Codes:

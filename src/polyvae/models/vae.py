@@ -273,10 +273,10 @@ class MultimodalVAE(TrainableModel):
         """Codes (batch, latent) beside levels drawn by their shares of the training rows, if there is a covariate."""
         if self.covariate is None:
             return codes
-        cumulative = torch.tensor(self.covariate.shares, device=codes.device, dtype=torch.float64).cumsum(0)
+        shares = torch.tensor(self.covariate.shares, device=codes.device, dtype=torch.float64)
         own = noise.of_draw(generator, 1)  # a prior of several components has used the numbers of the first draw
-        drawn = torch.searchsorted(cumulative, noise.uniform(own, len(codes), codes), right=True)
-        return beside(codes, self.covariate.one_hot(drawn.clamp(max=len(cumulative) - 1)))
+        drawn = noise.index_at(noise.uniform(own, len(codes), codes), shares)
+        return beside(codes, self.covariate.one_hot(drawn))
 
     def posterior_codes(
         self,

@@ -25,6 +25,8 @@ def checked(kind: Kind) -> Kind:
         return made
 
     kind.__new__ = new  # ty: ignore[invalid-assignment]
+    # What `_replace` makes is checked, too.
+    kind._make = classmethod(lambda cls, values: cls(*values))  # ty: ignore[missing-attribute]
     return kind
 
 

@@ -23,7 +23,7 @@ from polyvae.models.contract import (
     has_private_codes,
     shared_dim_of,
 )
-from polyvae.noise import Noise
+from polyvae.noise import Noise, index_at
 from polyvae.objectives.checked import checked
 from polyvae.objectives.parts import (
     Allocation,
@@ -310,9 +310,8 @@ def _sources(layout: "_Layout", generator: Noise, at: ByRow) -> Tensor:
     source, share = (at(table) for table in layout.codes)
     if len(source) == 1:
         return source[0]
-    cumulative = share.cumsum(0)
-    quantile = systematic_quantiles(source.shape[-1], generator, share.device) * cumulative[-1]
-    return source.gather(0, (cumulative <= quantile).sum(0, keepdim=True).clamp(max=len(source) - 1))[0]
+    u = systematic_quantiles(source.shape[-1], generator, share.device)
+    return source.gather(0, index_at(u, share.movedim(0, -1))[None])[0]
 
 
 def _decoded(model: JointModel, batch: Batch, layout: "_Layout", z: Tensor, sources: Tensor, at: ByRow) -> Tensor:

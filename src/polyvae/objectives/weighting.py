@@ -29,7 +29,7 @@ from polyvae.errors import InputError
 from polyvae.gaussian import picked
 from polyvae.modality import Batch
 from polyvae.models.contract import UNSEEN, JointModel, has_private_codes, shared_dim_of
-from polyvae.noise import Noise, of_draw
+from polyvae.noise import Noise, index_at, of_draw
 from polyvae.objectives.parts import (
     Allocation,
     Bound,
@@ -150,10 +150,8 @@ def _grid(omega: Tensor, grouping: Grouping, samples: int, allocation: Allocatio
         weight = omega[term[:, 0]] / samples
     else:
         draws = 1 if grouping == "term" else samples
-        u = torch.stack([systematic_quantiles(rows, of_draw(generator, i), omega.device) for i in range(draws)], -1)
-        cumulative = omega.T.double().cumsum(-1)
-        term = torch.searchsorted(cumulative, u.double() * cumulative[:, -1:], right=True).clamp(max=terms - 1)
-        term = term.T.expand(samples, rows)
+        u = torch.stack([systematic_quantiles(rows, of_draw(generator, i), omega.device) for i in range(draws)])
+        term = index_at(u, omega.T).expand(samples, rows)
         weight = torch.full_like(term, 1 / samples, dtype=omega.dtype)
     if grouping == "all":
         return Grid(term[None], weight.log()[None], torch.ones_like(weight[:1]))

@@ -33,8 +33,7 @@ class GaussianMixturePrior(Prior):
 
     def sample(self, count: int, generator: Noise = None) -> Tensor:
         u = noise.uniform(generator, count, self.means)
-        cumulative = self.logits.double().softmax(0).cumsum(0)
-        chosen = torch.searchsorted(cumulative, u).clamp(max=len(self.logits) - 1)
+        chosen = noise.index_at(u, self.logits.double().softmax(0))
         standard = noise.normal(generator, count, self.latent_dim, self.means)
         spread = self.log_scale.exp()[chosen] * standard
         if self.lower is not None:
@@ -102,9 +101,7 @@ class VampPrior(Prior):
         scaled = u * len(self.present)
         chosen = scaled.long().clamp(max=len(self.present) - 1)
         law = self.mixture()
-        cumulative = law.weights[chosen].double().cumsum(-1)
-        member = torch.searchsorted(cumulative, (scaled - chosen)[:, None] * cumulative[:, -1:]).squeeze(1)
-        member = member.clamp(max=law.weights.shape[1] - 1)
+        member = noise.index_at(scaled - chosen, law.weights[chosen])
         component = picked(law.components, (member, chosen))
         return component.rsample(noise.normal(generator, *component.mean.shape, component.mean))
 

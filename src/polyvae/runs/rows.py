@@ -14,7 +14,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from polyvae import datasets, likelihoods, waiting
 from polyvae.config import RunConfig, by_modality, flag, listed
-from polyvae.dataset import MultimodalDataset, cut
+from polyvae.dataset import MultimodalDataset, cut_at_random
 from polyvae.errors import InputError
 from polyvae.likelihoods import Counts, Likelihood
 from polyvae.methods import Method
@@ -94,8 +94,7 @@ def _cut(data: MultimodalDataset, count: int, seed: int, named: str) -> tuple[Mu
     """(the rest, `count` rows), by a seeded shuffle; of groups only whole ones."""
     if not 0 < count < len(data):
         raise InputError(f"{named}: {count} of {len(data)} rows held out; leave at least one row on either side")
-    order = np.random.default_rng(derive_seed(seed, named)).permutation(len(data))
-    rest, held = cut(order, count, data.groups)
+    rest, held = cut_at_random(data, count, seed, named)
     return data.rows(torch.from_numpy(rest)), data.rows(torch.from_numpy(held))
 
 

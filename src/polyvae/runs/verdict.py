@@ -138,12 +138,13 @@ def _chosen(candidates: Sequence[Filled]) -> Filled:
 
 
 def _filled(method: str, metrics: Mapping[str, float], names: Sequence[str]) -> Iterable[Filled]:
+    fillings = keys.fillings(metrics)
     for target in names:
         plain = {BY[name]: metrics[key] for name in BY if (key := keys.imputation_by(name, target)) in metrics}
         chosen = {BY[name]: metrics.get(keys.imputation_by(name, target, "validation"), math.inf) for name in BY}
         accuracies = {BY[name]: metrics.get(keys.imputation_by(name, target, "accuracy"), math.nan) for name in BY}
         doubts = {BY[name]: _doubt(metrics, name, target) for name in BY}
-        for filling in keys.fillings(metrics):
+        for filling in fillings:
             if plain and filling.target == target:
                 baseline = min(plain, key=lambda name: (chosen[name], plain[name]))  # by validation rows, if it can be
                 from_all = filling.is_from_all_others(names) and len(names) > 2
