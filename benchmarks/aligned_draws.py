@@ -1,6 +1,6 @@
 """What a finished run of aligned_flows draws at other settings, without training it again.
 
-    python benchmarks/aligned_draws.py RUN [--rows 1000]
+    python benchmarks/aligned_draws.py RUN [--rows 1000] [--draws 0.85:64 ...]
 
 The first table has the ways to combine inputs: coherence given one modality and given all others; then, for inputs of
 two different digits, the shares of draws that show the first, the second or another one, and of pairs of which DRAWS
@@ -35,13 +35,7 @@ DRAWS = 6
 PAIRS = 150
 LARGEST = 4000  # training rows whose u is drawn
 COMBINED: tuple[dict[str, Any], ...] = ({"combine": "mean"}, {"combine": "mixture"}, {"combine": "product"})
-DRAWN: tuple[dict[str, Any], ...] = (
-    {"draw_temperature": 1.0, "best_of": 1},
-    {"draw_temperature": 0.7, "best_of": 1},
-    {"draw_temperature": 0.4, "best_of": 1},
-    {"draw_temperature": 1.0, "best_of": 4},
-    {"draw_temperature": 0.7, "best_of": 4},
-)
+DRAWN = ("1.0:1", "0.7:1", "0.4:1", "1.0:4", "0.7:4")
 
 
 class OfRows(Prior):
@@ -120,6 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--rows", type=int, default=1000, help="test rows")
+    parser.add_argument("--draws", nargs="+", default=DRAWN, help="temperature:best of, for the second table")
     chosen = parser.parse_args()
     plan = plan_of(chosen.run, metrics="coherence")
     model, judge = load(chosen.run), judge_of(plan, print)
@@ -133,7 +128,8 @@ def main() -> None:
         shares = contradictions(other, plan.test, judge, min(PAIRS, len(rows)))
         print(line(options, [coherence(found, of_one), coherence(found, of_others), *shares], ".3f"), flush=True)
     print(f"| draws | all others | samples | samples, u of a row | distance | {' | '.join(names)} |")
-    for options in DRAWN:
+    for temperature, best_of in (each.split(":") for each in chosen.draws):
+        options = {"draw_temperature": float(temperature), "best_of": int(best_of)}
         other = with_options(plan, model, options)
         found = read_model(other, plan.test, judge, label_pairs=of_others, rows=rows)
         cells = [coherence(found, of_others), agreement([read.label for read in found.prior.values()])]
