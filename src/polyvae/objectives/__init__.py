@@ -16,6 +16,7 @@ from polyvae.objectives.importance import (
     iwae,
     iwae_looser,
 )
+from polyvae.objectives.of_terms import OfTerms, check_recipe, elbo_of_terms
 from polyvae.objectives.parts import UNCOVERED, Allocation, Bound, systematic_quantiles
 from polyvae.objectives.regularisers import Contrast, Cycle, Regulariser, minimised_alone
 from polyvae.objectives.terms import (
@@ -24,13 +25,10 @@ from polyvae.objectives.terms import (
     Draw,
     Geometric,
     Mix,
-    OfTerms,
     Q,
     Recipe,
     Terms,
     alone,
-    check_recipe,
-    elbo_of_terms,
     singles,
     terms_of,
 )
