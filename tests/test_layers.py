@@ -38,7 +38,7 @@ ONLY = {  # what a room, or a part of one, is held to beyond its row
     "plugins": {"errors", "files", "registry"},
     "subsets": {"errors", "schema", "noise"},
     "theory": {"subsets", "errors"},
-    "objectives.terms": {"errors", "objectives.checked"},
+    "objectives.terms": {"errors", "objectives.typed"},
     "objectives.layout": {"errors", "models.contract", "objectives.parts", "objectives.terms"},
     "runs.record": {"config", "files", "keys", "errors", "schema"},
     "runs.store": {"config", "runs.record", "files", "errors", "schema"},

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from polyvae.errors import InputError
-from polyvae.objectives.checked import checked
+from polyvae.objectives.typed import typed
 
 
-@checked
+@typed
 class Q(NamedTuple):
     """A posterior: the product of the experts of `given`, and of N(0, I) if `prior_expert`.
 
@@ -26,14 +26,14 @@ class Q(NamedTuple):
     private: Literal["given", "all", "none"] = "given"
 
 
-@checked
+@typed
 class Mix(NamedTuple):
     """The mixture of posteriors with these weights, which sum to 1."""
 
     parts: tuple[tuple[float, Q], ...]
 
 
-@checked
+@typed
 class Geometric(NamedTuple):
     """The normalised product of the densities to the power of these weights, which sum to 1 (Normal posteriors)."""
 
@@ -43,7 +43,7 @@ class Geometric(NamedTuple):
 PRIOR = Q((), prior_expert=True)  # as `against` it is the model's prior, elsewhere N(0, I)
 
 
-@checked
+@typed
 class Draw(NamedTuple):
     """weight * sum over targets of E[log likelihood(x_m | z)], z from `of`. targets: None for all that a row has.
 
@@ -61,7 +61,7 @@ class Draw(NamedTuple):
     is_own_constant: bool = False
 
 
-@checked
+@typed
 class Divergence(NamedTuple):
     """weight * KL(of || against), as a part of the rate, which beta multiplies.
 
@@ -83,7 +83,7 @@ class Divergence(NamedTuple):
         return () if self.against == PRIOR else _parts(self.against)
 
 
-@checked
+@typed
 class Terms(NamedTuple):
     """What one row adds to the objective, which is maximised: all draws, minus beta times all divergences."""
 
