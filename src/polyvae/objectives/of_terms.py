@@ -91,7 +91,7 @@ class OfTerms:
         sources = _sources(layout, generator, at)
         laws = _laws(model, experts, layout, sources, at)
         z = rsample(gaussian.picked(laws, slice(len(sources))), generator)
-        log_likelihood = _decoded(model, batch, layout, z, sources, at)
+        log_likelihood = _log_likelihoods(model, batch, layout, z, sources, at)
         kl = _divergence(model, layout, laws, z, at)
         bound = bound_of(log_likelihood, kl, beta, weights)
         values = {r.name: r.function(model, batch, experts, generator) for r in self.regularisers}
@@ -164,8 +164,8 @@ def _sources(layout: Layout, generator: Noise, at: ByRow) -> Tensor:
     return source.gather(0, index_at(u, share.movedim(0, -1))[None])[0]
 
 
-def _decoded(model: JointModel, batch: Batch, layout: Layout, z: Tensor, sources: Tensor, at: ByRow) -> Tensor:
-    """log likelihoods (batch, modality), each the weighted sum over the draws that predict it."""
+def _log_likelihoods(model: JointModel, batch: Batch, layout: Layout, z: Tensor, sources: Tensor, at: ByRow) -> Tensor:
+    """(batch, modality), each the weighted sum over the draws that predict it."""
     scores = scores_of(model, batch, {name: _read(model, layout, name, z, sources, at) for name in layout.reads})
     columns = [
         (_weight(model, layout, name, sources, at).to(z.dtype) * scores[name]).sum(0)

@@ -113,7 +113,7 @@ def subsets_of(present: Tensor, allocation: Allocation, generator: Noise) -> tup
     return given, given.any(-1).double()
 
 
-def decoded(
+def decoded_and_scored(
     model: JointModel, batch: Batch, posterior: Posterior, factor: Tensor, generator: Noise
 ) -> tuple[Tensor, Tensor]:
     """What posteriors (n, batch, latent) decode, log likelihoods (batch, modality), and their divergences (batch,).
@@ -121,13 +121,13 @@ def decoded(
     Sums over n, each times its factor (n, batch). One draw of each posterior.
     """
     z = rsample(posterior, generator)
-    return weighed(model, batch, dict.fromkeys(model.names, z), posterior, z, factor)
+    return scored_at_draws(model, batch, dict.fromkeys(model.names, z), posterior, z, factor)
 
 
-def weighed(
+def scored_at_draws(
     model: JointModel, batch: Batch, codes: Codes, posterior: Posterior, z: Tensor, factor: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """As `decoded`, at draws z (n, batch, latent), of which decoders read `codes`."""
+    """As `decoded_and_scored`, at draws z (n, batch, latent), of which decoders read `codes`."""
     scores, factor = scores_of(model, batch, codes), factor.to(z.dtype)
     log_likelihood = torch.stack([(factor * scores[name]).sum(0) for name in model.names], -1)
     return log_likelihood, (factor * model.prior.kl(posterior, z)).sum(0)
@@ -141,10 +141,10 @@ def every_term(model: JointModel, batch: Batch, mixture: SubsetMixture) -> tuple
     # A term with nothing to encode or to predict has weight zero; the prior keeps its posterior finite.
     member, prior_expert = left.given & alive[..., None], left.prior_expert | ~alive
     experts = model.encode(batch, mixture.encoded if batch.is_complete else member.any(0))
-    return fused(model, experts, mixture, member, prior_expert), omega_of(mixture, alive)
+    return checked_fused(model, experts, mixture, member, prior_expert), omega_of(mixture, alive)
 
 
-def fused(
+def checked_fused(
     model: JointModel, experts: Posterior, mixture: SubsetMixture, member: Tensor, prior_expert: Tensor
 ) -> Posterior:
     """The posterior for terms of S, none of which is empty. Raises InputError if there are no products."""
