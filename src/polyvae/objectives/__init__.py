@@ -17,7 +17,7 @@ from polyvae.objectives.importance import (
     iwae_looser,
 )
 from polyvae.objectives.of_terms import OfTerms, check_recipe, elbo_of_terms
-from polyvae.objectives.parts import UNCOVERED, Allocation, Bound, systematic_quantiles
+from polyvae.objectives.parts import Allocation, Bound, check_covered, systematic_quantiles
 from polyvae.objectives.regularisers import Contrast, Cycle, Regulariser, minimised_alone
 from polyvae.objectives.terms import (
     PRIOR,
@@ -62,7 +62,6 @@ objective_named = OBJECTIVES.named
 __all__ = [
     "OBJECTIVES",
     "PRIOR",
-    "UNCOVERED",
     "Allocation",
     "Bound",
     "Contrast",
@@ -80,6 +79,7 @@ __all__ = [
     "Regulariser",
     "Terms",
     "alone",
+    "check_covered",
     "check_recipe",
     "dreg",
     "dreg_looser",

@@ -20,7 +20,6 @@ from polyvae.posteriors import Posterior
 from polyvae.subsets import Powerset, SubsetMixture
 
 Allocation = Literal["systematic", "exact"]
-UNCOVERED = "leave such rows out, or add a term to S that encodes what they have"
 
 
 class Bound(NamedTuple):
@@ -61,10 +60,16 @@ def check(model: JointModel, batch: Batch, mixture: SubsetMixture, beta: float |
     check_beta(beta)
     if mixture.names != model.names:
         raise InputError(f"S is over {', '.join(mixture.names)}, the model over {', '.join(model.names)}")
-    if batch.is_complete or mixture.covers_any_row:
-        return
-    if not bool((covered := mixture.covers(batch.present)).all()):
-        raise InputError(f"row {int((~covered).nonzero()[0])} has nothing that a term of S encodes; {UNCOVERED}")
+    if not (batch.is_complete or mixture.covers_any_row):
+        check_covered(mixture, batch.present)
+
+
+def check_covered(mixture: SubsetMixture, present: Tensor, row: str = "row") -> None:
+    """Raises InputError for a row that no term of S can encode, which it calls `row`. present: Bool (row, modality)."""
+    if not bool((covered := mixture.covers(present)).all()):
+        place = f"{row} {int((~covered).nonzero()[0])}"
+        advice = "leave such rows out, or add a term to S that encodes what they have"
+        raise InputError(f"{place} has nothing that a term of S encodes; {advice}")
 
 
 def systematic_quantiles(batch_size: int, generator: Noise, device: torch.device) -> Tensor:
