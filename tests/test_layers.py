@@ -38,6 +38,8 @@ ONLY = {  # what a room, or a part of one, is held to beyond its row
     "plugins": {"errors", "files", "registry"},
     "subsets": {"errors", "schema", "noise"},
     "theory": {"subsets", "errors"},
+    "objectives.terms": {"errors", "objectives.typed"},
+    "objectives.layout": {"errors", "models.contract", "objectives.parts", "objectives.terms"},
     "runs.record": {"config", "files", "keys", "errors", "schema"},
     "runs.store": {"config", "runs.record", "files", "errors", "schema"},
     "runs.table": {"config", "keys", "runs.record", "files", "errors", "escapes"},

@@ -408,15 +408,15 @@ def test_the_best_weights_of_fixed_networks_are_those_of_a_boltzmann_law(no_nois
 
 def test_what_is_alike_for_all_subsets_is_no_noise_in_the_gradient_of_their_weights(no_noise, monkeypatch):
     """A thousand nats more for every L_A: the same gradient of pi for the same draw of subsets."""
-    model, plain, found = model_of("code_vae"), code_vae.decoded, []
+    model, plain, found = model_of("code_vae"), code_vae.decoded_and_scored, []
     batch = with_gaps(batch_of(model), PATTERNS)
 
     def more(model, batch, posterior, factor, generator):
         log_likelihood, rate = plain(model, batch, posterior, factor, generator)
         return log_likelihood, rate - 1000 * factor.sum(0)
 
-    for decoded in (plain, more):
-        monkeypatch.setattr(code_vae, "decoded", decoded)
+    for version in (plain, more):
+        monkeypatch.setattr(code_vae, "decoded_and_scored", version)
         loss = code_vae.objective(model, batch, model.mixture, generator=torch.Generator().manual_seed(0)).loss
         found.append(gradients(model, loss)["weights.logits"])
     torch.testing.assert_close(*found)

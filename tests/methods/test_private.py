@@ -18,7 +18,7 @@ from polyvae.models import MODELS, MultimodalVAE
 from polyvae.networks.trunks import TwoTrunks
 from polyvae.noise import RowNoise
 from polyvae.objectives import Draw, Q, Terms, dreg_looser, elbo, elbo_of_terms, elbo_tight, iwae_looser
-from polyvae.objectives.weighting import weighted
+from polyvae.objectives.weighting import importance_bound
 from polyvae.posteriors import Family
 from polyvae.runs.plan import make_plan
 from support.linear import Encoder
@@ -203,7 +203,7 @@ def test_both_gradients_of_k_draws_are_the_same_on_average():
 
     def drawn(kind, seed):
         generator = torch.Generator().manual_seed(seed)
-        loss = weighted(model, rows, model.mixture, "term", kind, generator=generator, **how).loss
+        loss = importance_bound(model, rows, model.mixture, "term", kind, generator=generator, **how).loss
         return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.encoders.parameters()))])
 
     kinds = ("plain", "doubly", "multivae")

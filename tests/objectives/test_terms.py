@@ -23,7 +23,19 @@ from polyvae.models.fused import FusedVAE
 from polyvae.models.fusing import HIDDEN, JointEncoder, JointEncoderVAE
 from polyvae.models.private import PrivateVAE
 from polyvae.networks.heads import GaussianHead
-from polyvae.objectives import PRIOR, Divergence, Draw, Geometric, Mix, Q, Terms, elbo, elbo_of_terms, singles, terms
+from polyvae.objectives import (
+    PRIOR,
+    Divergence,
+    Draw,
+    Geometric,
+    Mix,
+    Q,
+    Terms,
+    elbo,
+    elbo_of_terms,
+    of_terms,
+    singles,
+)
 from polyvae.subsets import Term
 from support.linear import Encoder
 
@@ -600,6 +612,6 @@ def test_with_many_modalities_the_patterns_of_a_batch_are_looked_up(name, monkey
     batch = with_gaps(batch_of(model), [PATTERNS[i] for i in (6, 1, 1, 4)])
     found = []
     for most in (8, 1):
-        monkeypatch.setattr(terms, "MOST_PATTERNS", most)
+        monkeypatch.setattr(of_terms, "MOST_PATTERNS", most)
         found.append(result(model, elbo_of_terms, batch, recipe_of(name), allocation="exact"))
     torch.testing.assert_close(*found)

@@ -114,20 +114,28 @@ def sweep_command(
                 retry_failed=retry_failed,
                 watcher=watching,
             )
-    failed = [record for record in records if not record.is_done]
-    if failed:
-        lines = "\n".join(f"  {record.run_id}: {record.error}" for record in failed)
-        others = "stopped; the same command resumes" if stopping.is_set() else "the others are finished"
-        raise RunError(f"{len(failed)} of {len(records)} runs failed ({others}):\n{lines}")
-    if stopping.is_set():
-        raise KeyboardInterrupt
-    if left := len(configs) - len(records):
-        seconds = costs.left(configs, records)
-        how_long = "" if seconds is None else f" (about {duration(seconds / expected)} with {expected} at a time)"
-        say(f"time is up: {len(records)} runs done, {left} left{how_long}; the same command resumes")
-        return
-    if not quiet:
+    _check_ended(records, is_stopped=stopping.is_set())
+    if len(records) < len(configs):
+        say(_time_is_up(configs, records, expected))
+    elif not quiet:
         say(f"{len(records)} runs done in {store}; see them with: polyvae report --store {shlex.quote(str(store))}")
+
+
+def _check_ended(records: Sequence[Record], *, is_stopped: bool) -> None:
+    """Raises RunError for failed runs, and KeyboardInterrupt for a sweep that was stopped."""
+    if failed := [record for record in records if not record.is_done]:
+        lines = "\n".join(f"  {record.run_id}: {record.error}" for record in failed)
+        others = "stopped; the same command resumes" if is_stopped else "the others are finished"
+        raise RunError(f"{len(failed)} of {len(records)} runs failed ({others}):\n{lines}")
+    if is_stopped:
+        raise KeyboardInterrupt
+
+
+def _time_is_up(configs: Sequence[RunConfig], records: Sequence[Record], workers: int) -> str:
+    """How many runs are left, and for how long."""
+    seconds, left = costs.left(configs, records), len(configs) - len(records)
+    how_long = "" if seconds is None else f" (about {duration(seconds / workers)} with {workers} at a time)"
+    return f"time is up: {len(records)} runs done, {left} left{how_long}; the same command resumes"
 
 
 def _configs(experiment: str, preset: str | None, where: str | None, given: Mapping[str, Any]) -> list[RunConfig]:

@@ -26,7 +26,7 @@ from polyvae.models.contract import fused
 from polyvae.models.fused import CodeVAE
 from polyvae.noise import Noise
 from polyvae.objectives import Allocation, Bound
-from polyvae.objectives.parts import bound_of, check, decoded, subsets_of
+from polyvae.objectives.parts import bound_of, check, decoded_and_scored, subsets_of
 from polyvae.options import require
 from polyvae.subsets import SubsetMixture
 
@@ -67,7 +67,7 @@ def objective(
     number = (subsets.number_of(given) - 1).clamp(min=0)  # as the weights count them
     posterior = fused(model, model.encode(batch, given.any(0)), given, ~given.any(-1))
     share = factor * subset_weights.gather(0, number)
-    bound = bound_of(*decoded(model, batch, posterior, share, generator), beta, weights)
+    bound = bound_of(*decoded_and_scored(model, batch, posterior, share, generator), beta, weights)
     total = share.sum(0).mean().to(bound.loss.dtype)  # 1 on average, and with "exact" always
     baseline = bound.loss.detach() * (total / total.detach() - 1)
     return bound._replace(loss=bound.loss - baseline - model.weights.omega * entropy.mean())

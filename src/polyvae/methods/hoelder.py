@@ -18,7 +18,7 @@ from polyvae.modality import Batch
 from polyvae.models.fused import HoelderVAE
 from polyvae.noise import Noise, index_at
 from polyvae.objectives import Allocation, Bound, systematic_quantiles
-from polyvae.objectives.parts import bound_of, check, check_allocation, decoded
+from polyvae.objectives.parts import bound_of, check, check_allocation, decoded_and_scored
 from polyvae.posteriors import Posterior
 from polyvae.subsets import SubsetMixture
 
@@ -37,7 +37,7 @@ def objective(
     check(model, batch, mixture, beta)
     parts, log_weights = fusions.hoelder(model.encode(batch), batch.present)
     chosen, _, factor = allocated(parts, log_weights, allocation, generator)
-    return bound_of(*decoded(model, batch, chosen, factor, generator), beta, weights)
+    return bound_of(*decoded_and_scored(model, batch, chosen, factor, generator), beta, weights)
 
 
 def allocated(

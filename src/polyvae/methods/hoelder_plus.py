@@ -25,7 +25,7 @@ from polyvae.models.pooled import PooledVAE
 from polyvae.models.private import PrivateOptions
 from polyvae.noise import Noise
 from polyvae.objectives import Allocation, Bound
-from polyvae.objectives.parts import bound_of, check, standard_normal, weighed
+from polyvae.objectives.parts import bound_of, check, scored_at_draws, standard_normal
 from polyvae.subsets import SubsetMixture
 
 
@@ -49,7 +49,7 @@ def objective(
     law, u = model.with_private(experts, shared, own, standard)
     of_reference = torch.full(factor.shape, UNSEEN.index("reference"), device=factor.device)
     codes = {name: model.unseen(name, u, own[..., m], of_reference) for m, name in enumerate(model.names)}
-    return bound_of(*weighed(model, batch, codes, law, u, factor), beta, weights)
+    return bound_of(*scored_at_draws(model, batch, codes, law, u, factor), beta, weights)
 
 
 HOELDER_PLUS = Method(

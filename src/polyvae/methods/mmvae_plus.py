@@ -27,7 +27,7 @@ from polyvae.modality import Batch
 from polyvae.models.contract import PrivateModel
 from polyvae.models.private import PrivateOptions
 from polyvae.objectives import PRIOR, Bound, Divergence, Draw, Mix, Options, Terms, singles
-from polyvae.objectives.weighting import weighted
+from polyvae.objectives.weighting import importance_bound
 from polyvae.posteriors import Family
 from polyvae.subsets import SubsetMixture
 
@@ -51,12 +51,12 @@ def elbo(names: tuple[str, ...], options: PrivateOptions) -> Terms:
 
 def iwae(model: PrivateModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
     """The looser bound of K draws, negated in `loss`."""
-    return weighted(model, batch, mixture, "term", "plain", mixed="shared", **how)
+    return importance_bound(model, batch, mixture, "term", "plain", mixed="shared", **how)
 
 
 def dreg(model: PrivateModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
     """The value of `iwae`, with the gradient of Tucker et al. 2018 (`objectives.dreg_looser`)."""
-    return weighted(model, batch, mixture, "term", "doubly", mixed="shared", **how)
+    return importance_bound(model, batch, mixture, "term", "doubly", mixed="shared", **how)
 
 
 MMVAE_PLUS = Method(

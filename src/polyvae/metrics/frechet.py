@@ -83,7 +83,7 @@ def frechet(
 def real_train(readings: Readings, train: MultimodalDataset, cache: Path | None = None) -> dict[str, Read]:
     """What is read in as many training rows as there are test rows."""
     trial = readings.trial
-    rows = chosen_rows(len(train), min(len(trial.rows), len(train)), trial.seed)
+    rows = chosen_rows(len(train), len(trial.rows), trial.seed)
     return read_data(train, readings.real, rows, readings.extractor, trial.batch_size, cache)
 
 

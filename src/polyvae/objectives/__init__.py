@@ -16,7 +16,8 @@ from polyvae.objectives.importance import (
     iwae,
     iwae_looser,
 )
-from polyvae.objectives.parts import UNCOVERED, Allocation, Bound, systematic_quantiles
+from polyvae.objectives.of_terms import OfTerms, check_recipe, elbo_of_terms
+from polyvae.objectives.parts import Allocation, Bound, check_covered, systematic_quantiles
 from polyvae.objectives.regularisers import Contrast, Cycle, Regulariser, minimised_alone
 from polyvae.objectives.terms import (
     PRIOR,
@@ -24,13 +25,10 @@ from polyvae.objectives.terms import (
     Draw,
     Geometric,
     Mix,
-    OfTerms,
     Q,
     Recipe,
     Terms,
     alone,
-    check_recipe,
-    elbo_of_terms,
     singles,
     terms_of,
 )
@@ -64,7 +62,6 @@ objective_named = OBJECTIVES.named
 __all__ = [
     "OBJECTIVES",
     "PRIOR",
-    "UNCOVERED",
     "Allocation",
     "Bound",
     "Contrast",
@@ -82,6 +79,7 @@ __all__ = [
     "Regulariser",
     "Terms",
     "alone",
+    "check_covered",
     "check_recipe",
     "dreg",
     "dreg_looser",

@@ -13,8 +13,8 @@ from polyvae.objectives.parts import (
     bound_of,
     check,
     check_allocation,
+    checked_fused,
     every_term,
-    fused,
     rsample,
     scores_of,
     systematic_quantiles,
@@ -55,7 +55,7 @@ def _systematic(model: JointModel, batch: Batch, mixture: SubsetMixture, generat
         raise InputError("systematic allocation needs terms that all predict all modalities; use allocation='exact'")
     draw = mixture.pick(systematic_quantiles(len(batch.present), generator, batch.present.device), batch.present)
     experts = model.encode(batch, draw.given)  # what a row's subset leaves out costs nothing
-    posterior = fused(model, experts, mixture, draw.given, draw.prior_expert)
+    posterior = checked_fused(model, experts, mixture, draw.given, draw.prior_expert)
     z = rsample(posterior, generator)
     scores = scores_of(model, batch, dict.fromkeys(model.names, z))
     return torch.stack([scores[name] for name in model.names], -1), model.prior.kl(posterior, z)

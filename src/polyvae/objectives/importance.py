@@ -17,7 +17,7 @@ from typing import Unpack
 from polyvae.modality import Batch
 from polyvae.models.contract import JointModel
 from polyvae.objectives.parts import Bound
-from polyvae.objectives.weighting import Options, weighted
+from polyvae.objectives.weighting import Options, importance_bound
 from polyvae.subsets import SubsetMixture
 
 
@@ -26,17 +26,17 @@ def elbo_tight(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: U
 
     L_S (eq. 34) drops the divergence of each subset's posterior from the mixture; this keeps it.
     """
-    return weighted(model, batch, mixture, "sample", "plain", **how)
+    return importance_bound(model, batch, mixture, "sample", "plain", **how)
 
 
 def iwae(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
     """log sum_A omega_A mean_k w(z_Ak): all samples together (Burda et al. 2016; `m_iwae` of Shi et al. 2019)."""
-    return weighted(model, batch, mixture, "all", "plain", **how)
+    return importance_bound(model, batch, mixture, "all", "plain", **how)
 
 
 def iwae_looser(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
     """sum_A omega_A log mean_k w(z_Ak): each subset for itself (`m_iwae_looser` of Shi et al. 2019)."""
-    return weighted(model, batch, mixture, "term", "plain", **how)
+    return importance_bound(model, batch, mixture, "term", "plain", **how)
 
 
 def dreg(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
@@ -48,12 +48,12 @@ def dreg(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[
     as in `iwae`.
     The expectation is that of `iwae`'s gradient, for encoders as for decoders and priors.
     """
-    return weighted(model, batch, mixture, "all", "doubly", **how)
+    return importance_bound(model, batch, mixture, "all", "doubly", **how)
 
 
 def dreg_looser(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
     """The bound of `iwae_looser` with the gradient of `dreg`."""
-    return weighted(model, batch, mixture, "term", "doubly", **how)
+    return importance_bound(model, batch, mixture, "term", "doubly", **how)
 
 
 def dreg_official(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
@@ -65,13 +65,13 @@ def dreg_official(model: JointModel, batch: Batch, mixture: SubsetMixture, **how
     `iwae`'s gradient. At beta 1, as K grows, it tends to the gradient of -KL(true posterior || mixture).
     The number that the published code prints is sum w l: this bound + log of the number of samples - entropy of w.
     """
-    return weighted(model, batch, mixture, "all", "official", **how)
+    return importance_bound(model, batch, mixture, "all", "official", **how)
 
 
 def dreg_looser_official(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
     """The objective of the published MMVAE (`m_dreg_looser` of Shi et al. 2019): `dreg_official`, each subset for
     itself. Biased for encoders at K above 1, and unbiased at K = 1."""
-    return weighted(model, batch, mixture, "term", "official", **how)
+    return importance_bound(model, batch, mixture, "term", "official", **how)
 
 
 def dreg_multivae(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
@@ -80,10 +80,10 @@ def dreg_multivae(model: JointModel, batch: Batch, mixture: SubsetMixture, **how
     That is the gradient of `dreg` for one subset at beta 1, and unbiased for samples whose subsets are drawn
     independently ("systematic") at beta 1; otherwise it is biased for encoders.
     """
-    return weighted(model, batch, mixture, "all", "multivae", **how)
+    return importance_bound(model, batch, mixture, "all", "multivae", **how)
 
 
 def dreg_looser_multivae(model: JointModel, batch: Batch, mixture: SubsetMixture, **how: Unpack[Options]) -> Bound:
     """The objective of MMVAE in MultiVae (Senellart & Allassonniere), whose hook does run: `dreg_multivae`, each subset
     for itself. Biased for encoders with more than one subset, except at K = 1."""
-    return weighted(model, batch, mixture, "term", "multivae", **how)
+    return importance_bound(model, batch, mixture, "term", "multivae", **how)

@@ -20,7 +20,6 @@ from polyvae.posteriors import Posterior
 from polyvae.subsets import Powerset, SubsetMixture
 
 Allocation = Literal["systematic", "exact"]
-UNCOVERED = "leave such rows out, or add a term to S that encodes what they have"
 
 
 class Bound(NamedTuple):
@@ -61,10 +60,16 @@ def check(model: JointModel, batch: Batch, mixture: SubsetMixture, beta: float |
     check_beta(beta)
     if mixture.names != model.names:
         raise InputError(f"S is over {', '.join(mixture.names)}, the model over {', '.join(model.names)}")
-    if batch.is_complete or mixture.covers_any_row:
-        return
-    if not bool((covered := mixture.covers(batch.present)).all()):
-        raise InputError(f"row {int((~covered).nonzero()[0])} has nothing that a term of S encodes; {UNCOVERED}")
+    if not (batch.is_complete or mixture.covers_any_row):
+        check_covered(mixture, batch.present)
+
+
+def check_covered(mixture: SubsetMixture, present: Tensor, row: str = "row") -> None:
+    """Raises InputError for a row that no term of S can encode, which it calls `row`. present: Bool (row, modality)."""
+    if not bool((covered := mixture.covers(present)).all()):
+        place = f"{row} {int((~covered).nonzero()[0])}"
+        advice = "leave such rows out, or add a term to S that encodes what they have"
+        raise InputError(f"{place} has nothing that a term of S encodes; {advice}")
 
 
 def systematic_quantiles(batch_size: int, generator: Noise, device: torch.device) -> Tensor:
@@ -113,7 +118,7 @@ def subsets_of(present: Tensor, allocation: Allocation, generator: Noise) -> tup
     return given, given.any(-1).double()
 
 
-def decoded(
+def decoded_and_scored(
     model: JointModel, batch: Batch, posterior: Posterior, factor: Tensor, generator: Noise
 ) -> tuple[Tensor, Tensor]:
     """What posteriors (n, batch, latent) decode, log likelihoods (batch, modality), and their divergences (batch,).
@@ -121,13 +126,13 @@ def decoded(
     Sums over n, each times its factor (n, batch). One draw of each posterior.
     """
     z = rsample(posterior, generator)
-    return weighed(model, batch, dict.fromkeys(model.names, z), posterior, z, factor)
+    return scored_at_draws(model, batch, dict.fromkeys(model.names, z), posterior, z, factor)
 
 
-def weighed(
+def scored_at_draws(
     model: JointModel, batch: Batch, codes: Codes, posterior: Posterior, z: Tensor, factor: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """As `decoded`, at draws z (n, batch, latent), of which decoders read `codes`."""
+    """As `decoded_and_scored`, at draws z (n, batch, latent), of which decoders read `codes`."""
     scores, factor = scores_of(model, batch, codes), factor.to(z.dtype)
     log_likelihood = torch.stack([(factor * scores[name]).sum(0) for name in model.names], -1)
     return log_likelihood, (factor * model.prior.kl(posterior, z)).sum(0)
@@ -141,10 +146,10 @@ def every_term(model: JointModel, batch: Batch, mixture: SubsetMixture) -> tuple
     # A term with nothing to encode or to predict has weight zero; the prior keeps its posterior finite.
     member, prior_expert = left.given & alive[..., None], left.prior_expert | ~alive
     experts = model.encode(batch, mixture.encoded if batch.is_complete else member.any(0))
-    return fused(model, experts, mixture, member, prior_expert), omega_of(mixture, alive)
+    return checked_fused(model, experts, mixture, member, prior_expert), omega_of(mixture, alive)
 
 
-def fused(
+def checked_fused(
     model: JointModel, experts: Posterior, mixture: SubsetMixture, member: Tensor, prior_expert: Tensor
 ) -> Posterior:
     """The posterior for terms of S, none of which is empty. Raises InputError if there are no products."""

@@ -82,7 +82,7 @@ class Scores(NamedTuple):
     log_likelihood: Tensor
 
 
-def weighted(
+def importance_bound(
     model: JointModel,
     batch: Batch,
     mixture: SubsetMixture,
@@ -122,7 +122,7 @@ def weighted(
         pairs = share.nonzero().squeeze(1)  # terms that a row lacks cost nothing
     with torch.no_grad():
         scores = drawn.scores(pairs, chunk)
-        value, normalised = _weighed(grid, scores.log_weight, pairs)
+        value, normalised = _bound_and_weights(grid, scores.log_weight, pairs)
         parts = torch.cat([scores.log_likelihood, scores.log_ratio[:, None]], -1) * share[pairs, None]
         averages = parts.new_zeros(len(rows), parts.shape[1]).index_add(0, pairs % len(rows), parts)
     loss = -value.mean()
@@ -161,7 +161,7 @@ def _grid(omega: Tensor, grouping: Grouping, samples: int, allocation: Allocatio
     return Grid(term, torch.full_like(weight, -math.log(samples)), weight.sum(1))
 
 
-def _weighed(grid: Grid, log_weight: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+def _bound_and_weights(grid: Grid, log_weight: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
     """The bound of each row (batch,), and the weights normalised within groups (group * sample * batch,)."""
     scattered = torch.full_like(grid.log_share, -torch.inf).flatten().index_copy(0, pairs, log_weight)
     joint = grid.log_share + scattered.view_as(grid.log_share)

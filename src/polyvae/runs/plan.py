@@ -23,7 +23,7 @@ from polyvae.models import OWN, Blueprint, Networks, TrainableModel
 from polyvae.models.contract import further_experts_of
 from polyvae.models.linear_start import LEAST_ROWS, codes_by_errors, start_linearly
 from polyvae.noise import derive_seed
-from polyvae.objectives import UNCOVERED, check_recipe, objective_named
+from polyvae.objectives import check_covered, check_recipe, objective_named
 from polyvae.options import canonical, parsed
 from polyvae.runs import rows
 from polyvae.runs.settings import Settings, check_objectives, settings_of
@@ -152,18 +152,16 @@ def make_plan(
     train, test = rows.scored(train, config, train), rows.scored(test, config, train)
     blueprint, settings = _blueprint(config, method, train, len(whole_train.modalities), own or {})
     attributes = () if data is not None else datasets.DATASETS[config.dataset].attributes
-    for part, split in ((train, "training"), (test, "test")):
-        if not bool((covered := blueprint.mixture.covers(part.present)).all()):
-            row = int((~covered).nonzero()[0])
-            raise InputError(f"{split} row {row} has nothing that a term of S encodes; {UNCOVERED}")
+    check_covered(blueprint.mixture, train.present, "training row")
+    check_covered(blueprint.mixture, test.present, "test row")
     identity = _identity(config, train, test, by_content, method, blueprint, settings)
     train, validation = rows.with_validation(train, config, is_own)
     _check_pseudo_inputs(settings, train)
-    codes, errors = blueprint.latent_dim, {}
+    errors = {}
     if "latent_dim" in chosen and not method.is_single:  # which has its share of the config's number
         codes, errors = _codes_by_errors(blueprint, train, config.data_seed)
         chosen |= {"latent_dim": codes}
-        config = config.with_(latent_dim=codes)
+        config, blueprint = config.with_(latent_dim=codes), replace(blueprint, latent_dim=codes)
     plan = Plan(
         config=config,
         run_id=config.run_id(identity),
@@ -173,7 +171,7 @@ def make_plan(
         tried={"latent_dim": errors} if errors else {},
         method=method,
         settings=settings,
-        blueprint=replace(blueprint, latent_dim=codes),
+        blueprint=blueprint,
         rows_at=rows.rows_by_epoch(rows.on_device(train, device), config, sampler),
         validation=None if validation is None else rows.on_device(validation.held(config.data_seed), device),
         test=rows.on_device(test.held(config.data_seed), device),

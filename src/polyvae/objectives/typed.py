@@ -1,4 +1,7 @@
-"""Named tuples that check the types of their fields, so that a mistake is found where it is made."""
+"""Named tuples that check the types of their fields, so that a mistake is found where it is made.
+
+`schema.fault` checks JSON, which has no classes, no tuples that are not lists, and no numbers such as fractions.
+"""
 
 import math
 import reprlib
@@ -12,7 +15,7 @@ from polyvae.errors import InputError
 Kind = TypeVar("Kind", bound=type[tuple[Any, ...]])
 
 
-def checked(kind: Kind) -> Kind:
+def typed(kind: Kind) -> Kind:
     """The class of named tuples, which raises InputError for fields of other types than their hints."""
     make, hints = kind.__new__, get_type_hints(kind)
 
