@@ -489,6 +489,7 @@ def run(tmp_path_factory):
     return pv.run(config, tmp_path_factory.mktemp("runs"))
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_where_its_posteriors_are_known_and_says_where_not(run):
     given_all = "m0+m1+m2"
     assert {"bound/loss", "objective/loss", "log_likelihood/joint", "log_likelihood/unconditional"} <= set(run.metrics)

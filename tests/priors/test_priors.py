@@ -197,7 +197,7 @@ class Data:
         return Batch({n: v[ids] for n, v in self.values.items()})
 
 
-@pytest.mark.parametrize("kind", ["gmm", "flow"])
+@pytest.mark.parametrize("kind", ["gmm", pytest.param("flow", marks=pytest.mark.slow)])
 def test_a_fitted_prior_is_nearer_to_held_out_codes_and_can_be_kept(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "FLOW_STEPS", 250)
     model, data = model_with("normal").eval(), Data(600)
