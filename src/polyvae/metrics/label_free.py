@@ -115,7 +115,7 @@ def relative(own: np.ndarray, true: np.ndarray) -> float:
 def permutation_p(ranks: Sequence[np.ndarray], seed: int) -> float:
     """One-sided p-value of the mean own rank under shuffling of inputs; 1 where outputs do not depend on them.
 
-    ranks: (row, row) a target.
+    ranks: (row, row) per target.
     """
     rng = np.random.default_rng(derive_seed(seed, "shuffles"))
     count = len(ranks[0])
