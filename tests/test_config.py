@@ -139,7 +139,7 @@ def test_own_subsets_enter_by_content():
 
 
 def test_a_path_in_place_of_terms_is_refused():
-    with pytest.raises(InputError, match=r"--subsets: 's.json' is no JSON text; give the terms"):
+    with pytest.raises(InputError, match=r"--subsets: 's.json' is not JSON; give the terms"):
         make_plan(TOY.with_(method="custom", subsets="s.json"))
 
 

@@ -198,7 +198,7 @@ def test_a_table_of_counts_is_trained_on_scored_and_filled_in(tmp_path, capsys):
     np.savez(tmp_path / "new.npz", **new)
     with pytest.raises(SystemExit):
         main(["impute", run.name, *place[2:], "--data", str(tmp_path / "new.npz"), "--out", str(tmp_path / "o.npz")])
-    assert "'rna' has values that are no counts" in capsys.readouterr().err
+    assert "'rna' holds values that are not counts" in capsys.readouterr().err
 
 
 def test_what_may_be_counts_is_said_and_scored_as_before():
@@ -216,7 +216,7 @@ def test_what_may_be_counts_is_said_and_scored_as_before():
     [
         ({"library": "rna"}, ["--library rna", "normal", "--likelihood rna=negative_binomial"]),
         ({"library": "dna"}, ["--library", "'dna'", "rna, surface"]),
-        ({"likelihood": "surface=poisson"}, ["poisson", "'surface'", "no counts"]),
+        ({"likelihood": "surface=poisson"}, ["poisson", "'surface'", "not counts"]),
     ],
 )
 def test_counts_that_are_none_are_refused(changes, words):

@@ -149,7 +149,7 @@ def test_the_level_of_a_sample_says_nothing_of_the_part_of_the_prior_that_its_co
 def test_levels_and_codes_that_do_not_fit_are_refused():
     data = leveled()
     model, batch = model_of(make_plan(CONFIG, data)), data.batch(slice(None))
-    with pytest.raises(InputError, match="batch 'D' is none of those trained on: A, B, C"):
+    with pytest.raises(InputError, match="batch 'D' is not one of those trained on: A, B, C"):
         model.generate(4, level="D")
     with pytest.raises(InputError, match="codes have 3 dimensions; decoders read 3 beside the 3 levels of a covariate"):
         model.decode(torch.zeros(2, 3))
@@ -210,7 +210,7 @@ def test_a_covariate_from_a_file_to_what_is_filled_in(tmp_path, capsys):
     capsys.readouterr()
     for arguments, words in (
         ([*impute_new, "--covariate", "donor=B"], "the covariate batch, as in batch=LEVEL"),
-        ([*impute_new, "--covariate", "batch=Z"], "'Z' is none of those trained on: A, B"),
+        ([*impute_new, "--covariate", "batch=Z"], "'Z' is not one of those trained on: A, B"),
         (
             ["generate", name, *place, *out, "--given", "rna", "--data", str(tmp_path / "bare.npz")],
             "'batch' is not in the data",

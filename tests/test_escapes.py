@@ -177,4 +177,4 @@ def test_the_start_of_several_run_ids_is_refused_by_every_command(command, place
 
 @pytest.mark.parametrize("command", [["evaluate", "toy-a"], ["run", "--dataset", "toy"]], ids=" ".join)
 def test_none_and_other_metrics_are_refused_by_every_command(command, place, capsys):
-    assert "says none, and others too" in refused([*command, "--metrics", "all,none"], capsys)
+    assert "names none, and others too" in refused([*command, "--metrics", "all,none"], capsys)

@@ -120,7 +120,7 @@ def test_likelihoods_of_text_are_for_text():
     check_suits(likelihoods.Categorical(), spec, torch.zeros(1, 5))
     with pytest.raises(InputError, match="'caption' is text"):
         check_suits(likelihoods.Laplace(), spec, torch.zeros(1, 5))
-    with pytest.raises(InputError, match="'t' is no text"):
+    with pytest.raises(InputError, match="'t' is not text"):
         check_suits(likelihoods.Text(), table, torch.zeros(1, 2))
 
 

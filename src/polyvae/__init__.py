@@ -76,7 +76,7 @@ __all__ = [
     "theory",
 ]
 
-_PLACES = {  # of the names that are no modules
+_PLACES = {  # of the names that are not modules
     "Batch": "modality",
     "Gaussian": "gaussian",
     "Imputed": "imputation",

@@ -1,4 +1,4 @@
-"""A page in the browser on which a trained model is asked: what is given, and what it makes of the rest."""
+"""A page in the browser on which to ask a trained model: what is given, and what it makes of the rest."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -59,7 +59,7 @@ def answer(
 ) -> dict[str, tuple[Tensor | None, Tensor]]:
     """name -> what the row has of it (1, ...) or None, and what the model draws given `given` (draw, ...).
 
-    In the units of the data. Of images and text the likelihood's mean at each draw of the code, of all else a draw from
+    In the units of the data. For images and text the likelihood's mean at each draw of the code, else a draw from
     it. Raises InputError for what the row does not have.
     """
     batch = rows.batch([row])

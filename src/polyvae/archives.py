@@ -1,4 +1,4 @@
-"""Arrays of NumPy files, .npy and .npz, and pictures: what they ask for is read before memory is taken for it."""
+"""Arrays of NumPy files, .npy and .npz, and pictures: their size is read before memory is taken for them."""
 
 import lzma
 import os
@@ -22,7 +22,7 @@ from polyvae.errors import InputError
 from polyvae.file_rows import Array, FileRows
 
 ENCRYPTED = 1  # the bit of a zip member's flags
-PACKED, LARGE = 200, 2**28  # more bytes than LARGE out of PACKED times fewer are a bomb, or had better not be packed
+PACKED, LARGE = 200, 2**28  # more bytes than LARGE out of PACKED times fewer are a bomb, or better left unpacked
 NO_OBJECTS = "save text as column.astype(str), numbers as column.astype(float)"
 FIX = "use fewer rows or smaller types, or save each modality as NAME.npy in one folder, whose rows are read by batch"
 UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
@@ -31,13 +31,13 @@ TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def read_npy(path: Path) -> np.ndarray:
-    """The array of a .npy file. Raises InputError, before memory is taken, for what is none or is too large."""
+    """The array of a .npy file. Raises InputError, before memory is taken, if it is not one or is too large."""
     with _opened(path) as file:
         try:
             check_memory(path, held := path.stat().st_size)
             return _array(file, held)
         except UNREADABLE as error:
-            raise InputError(f"{path} is no readable table ({error}); save it with numpy.save") from error
+            raise InputError(f"{path} is not a readable table ({error}); save it with numpy.save") from error
 
 
 def open_npy(path: Path) -> Array:
@@ -48,12 +48,12 @@ def open_npy(path: Path) -> Array:
             shape, is_by_column, dtype = _header(file, held)
             start = file.tell()
         except UNREADABLE as error:
-            raise InputError(f"{path} is no readable table ({error}); save it with numpy.save") from error
+            raise InputError(f"{path} is not a readable table ({error}); save it with numpy.save") from error
     if prod(shape[1:]) == 1 or dtype.kind not in "biuf":
         return read_npy(path)
     if is_by_column:
         raise InputError(
-            f"{path} is too large to be read at once, and lies column by column; save numpy.ascontiguousarray of it"
+            f"{path} is too large to be read at once, and is stored by column; save numpy.ascontiguousarray of it"
         )
     return FileRows(path, start, dtype, shape[1:], dtype, shape)
 
@@ -73,7 +73,7 @@ def write_header(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...]) -> No
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file by name. Raises InputError, before it takes memory, for what is none or too large."""
+    """The arrays of an .npz file by name. Raises InputError, before it takes memory, if it is not one or too large."""
     with _opened(path) as file:
         try:
             archive = zipfile.ZipFile(file)
@@ -94,7 +94,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 def picture(source: Path | IO[bytes]) -> Generator[Image.Image]:
     """A picture, whose size is known and whose pixels are not read yet.
 
-    Raises InputError, here and while it is read, for what is none, is damaged, or has more pixels than Pillow takes for
+    Raises InputError, here and while it is read, if it is not one, is damaged, or has more pixels than Pillow thinks
     safe (some 90 million).
     """
     try:
@@ -113,7 +113,7 @@ def picture(source: Path | IO[bytes]) -> Generator[Image.Image]:
 
 
 def check_unpacked(place: str, size: int, packed: int) -> None:
-    """Raises InputError where `packed` bytes become so many that it is a bomb, or had better not be packed."""
+    """Raises InputError where `packed` bytes become so many that it is a bomb, or better left unpacked."""
     if size > max(LARGE, PACKED * packed):
         raise InputError(
             f"{place} unpacks to {size / 1e9:,.1f} GB, {size // max(1, packed):,} times its size; if that is meant, "
@@ -123,7 +123,7 @@ def check_unpacked(place: str, size: int, packed: int) -> None:
 
 def most_memory() -> int:
     """Bytes that data may take: $POLYVAE_MEMORY (in GB), else half of this machine's memory, since they are copied once
-    on their way. Raises InputError for a value that is no number."""
+    on the way. Raises InputError for a value that is not a number."""
     given = os.environ.get("POLYVAE_MEMORY")
     if given is None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
@@ -151,7 +151,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _refuse(path: Path, file: IO[bytes], error: Exception) -> NoReturn:
-    """Says what a file is that is no .npz."""
+    """Says what a file is that is not an .npz."""
     file.seek(0)
     start = file.read(len(npy.MAGIC_PREFIX))
     if start == npy.MAGIC_PREFIX:
@@ -181,7 +181,7 @@ def _array(file: IO[bytes], held: int) -> np.ndarray:
 
 
 def _header(file: IO[bytes], held: int) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """(shape, whether it lies column by column, type) of a .npy stream. Raises ValueError as `_array` does."""
+    """(shape, whether it is stored by column, type) of a .npy stream. Raises ValueError as `_array` does."""
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     version = npy.read_magic(file)
     try:

@@ -17,7 +17,7 @@ UNREAD = -1
 class Attribute:
     """One thing that a caption may say.
 
-    values: for each value the words that name it. parts: the nouns that it is said of; none: of whatever it is said.
+    values: for each value the words that name it. parts: the nouns that it is said of; none: of any noun.
     """
 
     name: str

@@ -23,7 +23,7 @@ MODALITIES = 5  # of a generated data set, where a config does not say
 Count = Annotated[int, Rule(lambda v: v >= 1, "at least 1"), Rule(lambda v: v < 2**31, "below 2^31")]
 Seed = Annotated[int, Rule(lambda v: 0 <= v < 2**32, "from 0 to 2^32 - 1")]
 ThreadCount = Annotated[int, Rule(lambda v: 1 <= v <= 1024, "at least 1, at most 1,024")]
-# What a config that leaves these open has where it is not the user's own data, and did before they could be left open.
+# What these are, if left open, for data that are not the user's own; so they were before they could be left open.
 RELEASED: dict[str, Any] = {
     "method": "mopoe",
     "latent_dim": 64,
@@ -52,7 +52,7 @@ class DataOptions:
     """Number of modalities of a generated data set. Default 5."""
     data: str | None = None
     """Your own data: a .npz, .csv, .tsv, .parquet, .h5ad, .h5mu or .toml file, several (a.csv,b.csv), a folder of them,
-    or one that Hugging Face's datasets saved."""
+    or one saved by Hugging Face's datasets."""
     test_data: str | None = None
     """Your own test rows, in files of the same columns. Default: a fifth of the rows of --data."""
     data_dir: str | None = None
@@ -62,7 +62,7 @@ class DataOptions:
     background: Annotated[int, Rule(lambda v: 0 <= v < 2**31, "at least 0, below 2^31")] | None = None
     """Index of the single background picture of repeated_polymnist. Default 0."""
     held_out: Annotated[int, Rule(lambda v: 0 <= v <= 10, "from 0 to 10")] | None = None
-    """How many digits d translated_polymnist never shows in quadrant d mod 4; the metric `ood` does. Default 0."""
+    """Number of digits d that translated_polymnist never shows in quadrant d mod 4; `ood` does. Default 0."""
     crop_range: Count | None = None
     """Crops of PolyMNIST's pictures start in [0, crop_range)^2, which controls Delta. Default: anywhere."""
     pairing: Literal["fixed", "fresh"] | None = None
@@ -151,7 +151,7 @@ class RunConfig(DataOptions):
     or by modality (m0=conv,m1=mlp)."""
     likelihood: str = "auto"
     """laplace, normal, student_t, laplace_8bit, bernoulli, categorical, ordinal or text (which, unlike categorical,
-    scores no padding); for counts poisson, negative_binomial or zinb. One for all, or by modality."""
+    does not score padding); for counts poisson, negative_binomial or zinb. One for all, or by modality."""
     library: str | None = None
     """Modalities of counts, comma-separated, whose total per row is taken as known, such as the sequencing depth."""
     likelihood_scale: str = "auto"
@@ -243,7 +243,7 @@ class RunConfig(DataOptions):
     @property
     def command(self) -> str:
         """The shell command of such a run: its data set, its method and every field that is not at its default; for
-        the user's own data all sizes that are given, as they would choose those that are left out."""
+        the user's own data all sizes that are given, as the data choose those that are left out."""
         sizes = {name: value for name in Sizes._fields if (value := getattr(self, name)) is not None}
         values = (
             {"dataset": self.dataset, "method": self.method} | (sizes if self.dataset == OWN else {}) | self.changed

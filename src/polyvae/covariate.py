@@ -1,6 +1,6 @@
-"""A covariate: what is known of every row and is no modality, such as the batch that a cell was measured in.
+"""A covariate: known for every row, but not a modality, such as the batch that a cell was measured in.
 
-Encoders and decoders are told its level, so that codes need not hold it. Where a model has one, decoders read codes
+Encoders and decoders are given its level, so that codes need not hold it. Where a model has one, decoders read codes
 (..., batch, latent + level): the one-hot level lies beside the latent code.
 """
 
@@ -34,9 +34,9 @@ class Covariate:
     shares: tuple[float, ...]
 
     def index_of(self, level: str) -> int:
-        """Raises InputError for a level that there is not."""
+        """Raises InputError for an unknown level."""
         if level not in self.levels:
-            raise InputError(f"{self.name} {level!r} is none of those trained on: {', '.join(self.levels)}")
+            raise InputError(f"{self.name} {level!r} is not one of those trained on: {', '.join(self.levels)}")
         return self.levels.index(level)
 
     def one_hot(self, index: Tensor) -> Tensor:

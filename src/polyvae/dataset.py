@@ -34,7 +34,7 @@ class MultimodalDataset:
     info: JSON-able facts (parameters, sources, checksums).
     variants: name -> (row, variant, *shape), other values as good as those in `values` (ten captions of one image).
     places: name -> Int64 (row,), which part of the picture shows what the label says, where that is known.
-    levels: of a covariate, which encoders and decoders are told beside the values, or None.
+    levels: of a covariate, which encoders and decoders are given beside the values, or None.
     ids: (row,) integers or strings, the user's names of the rows; None where they have none.
     in_files: name -> the same of modalities whose rows are left in a file until a batch is asked for; not in `values`.
     groups: (row,) integers or strings, None where there are none. Rows of one group stay together in every split.
@@ -134,7 +134,7 @@ class MultimodalDataset:
             values.expect(indices.cpu().numpy())
 
     def seen(self, name: str) -> Iterator[Tensor]:
-        """Stored values of the rows that have this modality; of those in a file, in parts."""
+        """Stored values of the rows that have this modality; if in a file, in parts."""
         here = self.present[:, self.names.index(name)]
         if name in self.in_files:
             yield from map(torch.from_numpy, parts(self.in_files[name], here.nonzero()[:, 0].cpu().numpy()))
@@ -166,7 +166,7 @@ class MultimodalDataset:
         return self.mapped(lambda tensor: tensor[places], ids=ids, groups=groups, in_files=in_files)
 
     def held(self, seed: int = 0) -> "MultimodalDataset":
-        """Rows in memory: of rows in files at most 10,000 and 2^24 values, drawn by `seed`; else these rows."""
+        """Rows in memory: for rows in files at most 10,000 and 2^24 values, drawn by `seed`; else these rows."""
         if not self.in_files:
             return self
         most = max(1, min(MOST_HELD // self.values_per_row, MOST_HELD_ROWS))
@@ -207,7 +207,7 @@ class MultimodalDataset:
     def fingerprint(self) -> str:
         """SHA-256 over modalities, values, masks and labels: the identity of the user's data in a run id."""
         specs = [m.to_json() for m in self.modalities]
-        for spec in specs:  # follows from the values, and came later than they
+        for spec in specs:  # follows from the values, and was added later
             (spec["transform"] or {}).pop("from_zero", None)
         digest = hashlib.sha256(repr(specs).encode())
         by_row = () if self.labels is None else (self.labels,)
@@ -228,14 +228,14 @@ class MultimodalDataset:
 def cut(order: np.ndarray, count: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """(the rest, the rows held out): the first `count` of a shuffled `order` of all rows.
 
-    groups: (row,); whole groups are held out then, in a shuffled order, and as many as come nearest to `count` rows.
+    groups: (row,); then whole groups are held out, in a shuffled order, as many as come nearest to `count` rows.
     Raises InputError for a single group.
     """
     if groups is None:
         return order[count:], order[:count]
     names, first, of_row, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     if len(names) < 2:
-        raise InputError(f"all {len(groups)} rows are of the group {str(names[0])!r}; a split needs two groups")
+        raise InputError(f"all {len(groups)} rows are in group {str(names[0])!r}; a split needs two groups")
     shuffled = order.argsort()[first].argsort()  # each group stands where its first row does: large ones no earlier
     taken = np.abs(sizes[shuffled].cumsum()[:-1] - count).argmin() + 1
     is_held = np.isin(of_row, shuffled[:taken])[order]

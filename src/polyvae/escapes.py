@@ -29,7 +29,7 @@ def cell(text: str) -> str:
 def label(text: str) -> str:
     """A name in a figure and its legend: unchanged where it fits, else shortened, with a hash of the whole.
 
-    Matplotlib hides what starts with an underscore, so that such a name gets a space in front.
+    Matplotlib hides what starts with an underscore, so such a name gets a space in front.
     """
     start = text if len(text) <= LABEL else f"{text[: LABEL - 7]}\u2026{hashlib.sha256(text.encode()).hexdigest()[:6]}"
     return f" {start}" if start.startswith("_") else start

@@ -46,17 +46,17 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     - a 2-D array or a DataFrame (pandas, polars), whose columns `views` deals out to modalities; without `views` all
       columns are one modality, and the model is a plain VAE that fills in single cells. Only this form goes with
       `cross_validate` and in a `Pipeline`;
-    - a mapping name -> array, DataFrame, Series or sparse matrix, one entry a modality, as for the data set `arrays`:
+    - a mapping name -> array, DataFrame, Series or sparse matrix, one entry per modality, as for the data set `arrays`:
       also images, classes and text, and masks under `<name>.mask`;
     - a MuData: the X of each of its modalities.
-    NaN is what is missing: single cells, or a whole modality of a row. A row must have something. Later rows may lack
+    NaN marks what is missing: single cells, or a row's whole modality. A row must have something. Later rows may lack
     any modality, whatever the training rows lacked; where columns have names, these are the same in the same order.
 
     method, latent_dim, epochs, batch_size, learning_rate, patience: by default what suits the rows (`runs.suited`).
-    method: as `polyvae methods` shows them. views: name -> slice, or number or name of a column, or list of these;
-    together they name every column once. settings: further fields of `RunConfig` by name, as likelihood or network.
-    patience: epochs without gain on held-out rows (a tenth, of few rows up to a quarter) after which training stops;
-    the best weights are kept. draws: per row, of what is imputed, and importance samples of a likelihood.
+    method: as `polyvae methods` lists them. views: name -> slice, or number or name of a column, or list of these;
+    together they name every column once. settings: further fields of `RunConfig` by name, such as network.
+    patience: epochs without gain on held-out rows (a tenth, up to a quarter of few rows) after which training stops;
+    the best weights are kept. draws: per row, for imputation and for importance-sampled likelihoods.
     random_state: of weights, the order of rows and all draws. verbose: prints the loss ten times.
 
     Fitted: model_, in eval mode and double precision, so that a row's code does not depend on the rows beside it;
@@ -96,7 +96,7 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         self.verbose = verbose
 
     def fit(self, X: Any, y: object = None) -> Self:
-        """Trains the model on all rows but those held out to choose the weights. y is not looked at.
+        """Trains the model on all rows but those held out to choose the weights. y is ignored.
 
         Raises InputError for rows or settings that cannot work, RunError where training fails.
         """
@@ -128,8 +128,8 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     def impute(self, X: Any, *, return_interval: bool = False) -> Any:
         """X, filled in: means of draws given all that a row has, observed values as they were given.
 
-        Of classes the likeliest one, of text the likeliest words. An array or a DataFrame for a table, else a dict
-        name -> the like of what was given (of a modality that X has not: of what it was fitted on).
+        For classes the likeliest one, for text the likeliest words. An array or a DataFrame for a table, else a dict
+        name -> values in the form given (of a modality that X lacks: in the form fitted on).
         return_interval: (filled, low, high), the ends of 80 % intervals, calibrated on the held-out rows; observed
         values, classes and text are their own ends.
         """
@@ -165,7 +165,7 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return np.concatenate([self._scores(batch) for batch in self._batches(rows)])
 
     def score(self, X: Any, y: object = None) -> float:
-        """The mean of `score_samples`: nats per row. y is not looked at."""
+        """The mean of `score_samples`: nats per row. y is ignored."""
         return float(self.score_samples(X).mean())
 
     def _scores(self, batch: Batch) -> np.ndarray:
@@ -186,13 +186,13 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _fitted(self, X: Any) -> tuple[Any, tuple[Mapping[str, Any], MultimodalDataset]]:
-        """The model, and of X the arrays by name as they were given, and the rows in the model's form."""
+        """The model, the arrays of X by name as they were given, and the rows in the model's form."""
         check_is_fitted(self, "model_")
         parts = read_parts(self._by_name(X, reset=False))
         return self.model_, (parts.values, load_like(parts, self.model_.modalities))
 
     def _by_name(self, X: Any, *, reset: bool) -> dict[str, Any]:
-        """X as name -> array. reset: of training rows, whose form is remembered."""
+        """X as name -> array. reset: for training rows, whose form is remembered."""
         is_table = not _is_by_name(X)
         if not reset and is_table != (self.views_ is not None):
             form = "modalities by name" if is_table else "one table"
@@ -241,7 +241,7 @@ class MultimodalVAEImputer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return _numpy(values).reshape(len(values), *form)
 
     def _as_given(self, modality: Modality, values: Tensor, given: np.ndarray | None, seen: np.ndarray) -> np.ndarray:
-        """Imputed values in the form of what was given, which stands where it was seen."""
+        """Imputed values in the form of what was given, which is kept where it was seen."""
         filled = self._in_form(modality, values)
         if given is None or given.shape != filled.shape:  # text that was given as token ids
             return filled
@@ -324,7 +324,7 @@ def _check_order(name: str, given: list[Any], fitted: list[Any]) -> None:
 
 
 def _is_by_name(X: Any) -> bool:
-    """Whether X is a MuData or a mapping, but none of SciPy's sparse matrices, of which some are mappings."""
+    """Whether X is a MuData or a mapping, but not a SciPy sparse matrix, some of which are mappings."""
     return hasattr(X, "obsmap") or (isinstance(X, Mapping) and not hasattr(X, "shape"))
 
 
@@ -345,7 +345,7 @@ def _framed(array: np.ndarray, like: Any) -> Any:
 
 
 def _ends(parts: list[Any], modality: Modality) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, low and high of all rows; what has no interval thrice."""
+    """Mean, low and high of all rows; the mean thrice without an interval."""
     if isinstance(parts[0], ImputedText):
         ids = torch.cat([part.ids for part in parts])
         return ids, ids, ids

@@ -1,6 +1,6 @@
 """Rows that stay in a .npy file until they are asked for, so that data may be larger than memory.
 
-Files are read, not mapped: pages of a mapped file count as memory of the process, by which a cluster may end it.
+Files are read, not mapped: pages of a mapped file count as memory of the process, for which a cluster may kill it.
 """
 
 import os
@@ -22,7 +22,7 @@ Places = np.ndarray | slice
 
 @dataclass(frozen=True, eq=False)
 class FileRows:
-    """Rows of a .npy file. It stands for the array of them: indexed, it reads them.
+    """Rows of a .npy file. It stands for the array of them: indexing reads them.
 
     start: of the first row, in bytes. kind, inner: type and shape of a row there. dtype, shape: of what stands for all
     rows. at: (row,), which rows of the file these are, in this order, -1 for none, which is a row of NaN; None: all.
@@ -68,11 +68,11 @@ class FileRows:
         return replace(self, dtype=np.dtype(dtype), shape=(len(self), *row))
 
     def expect(self, rows: np.ndarray) -> None:
-        """Tells the system that these rows will be read next, which it then fetches meanwhile (on Linux)."""
+        """Tells the system that these rows will be read next, so that it fetches them meanwhile (on Linux)."""
         if not hasattr(os, "posix_fadvise"):
             return
         size, places = self._row_size, self._places(rows)
-        with suppress(OSError), self.path.open("rb", buffering=0) as file:  # what is wrong is said when they are read
+        with suppress(OSError), self.path.open("rb", buffering=0) as file:  # errors are reported when they are read
             for place in np.sort(places[places >= 0]).tolist():
                 os.posix_fadvise(file.fileno(), self.start + place * size, size, os.POSIX_FADV_WILLNEED)
 

@@ -32,7 +32,7 @@ def atomic(path: Path) -> Generator[Path]:
 
     Raises RunError when the disk is full or the folder cannot be written; the old file is kept.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # a pid is one machine's
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # a pid is unique on one machine only
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
@@ -123,7 +123,7 @@ def read_json_lines(path: Path, form: Any) -> list[Any]:
 
 
 def write_json_lines(path: Path, lines: Iterable[Any]) -> None:
-    """One JSON value a line; numbers that are not finite are null."""
+    """One JSON value per line; numbers that are not finite are null."""
     write_text(path, "".join(json.dumps(_finite(line), allow_nan=False) + "\n" for line in lines))
 
 
@@ -184,14 +184,14 @@ def _text(path: Path, encoding: str = "utf-8") -> str:
 @contextmanager
 def _readable(path: Path) -> Generator[None]:
     try:
-        if path.exists() and not path.is_file():  # to read a pipe or a device may have no end
+        if path.exists() and not path.is_file():  # reading a pipe or a device may never end
             raise ValueError("it is a folder, a pipe or a device")
         yield
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, SafetensorError) as error:  # no JSON, no UTF-8, or content that no file of ours has
+    except (ValueError, SafetensorError) as error:  # not JSON, not UTF-8, or content that no file of ours has
         raise damaged(path, error) from error
 
 

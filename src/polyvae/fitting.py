@@ -22,7 +22,7 @@ from polyvae.priors.pruning import Assigned, fewer
 
 SamplerKind = Literal["gmm", "flow", "pruned"]
 MOST_COMPONENTS = 20  # unless asked for
-ROWS_PER_DIMENSION = 5  # that a full covariance takes
+ROWS_PER_DIMENSION = 5  # that a full covariance needs
 LARGEST_FIT = 20_000  # rows
 ENCODED = 500  # rows at a time
 HELD_OUT = 10  # one row in ten
@@ -45,7 +45,7 @@ class Fitted(NamedTuple):
 def aggregated_posterior(model: JointModel, data: MultimodalDataset, seed: int = 0) -> Tensor:
     """One draw of the posterior given everything, for up to 20,000 rows: (row, latent).
 
-    Never by a rule that decodes other codes at test time (`PrivateVAE.at_test`): those say nothing of what is encoded.
+    Never by a rule that decodes other codes at test time (`PrivateVAE.at_test`): they say nothing of what is encoded.
     """
     parts = chunks(chosen_rows(len(data), LARGEST_FIT, seed), ENCODED)
     name, draws = model.names[0], []
@@ -69,12 +69,12 @@ def fit_prior(
 ) -> Fitted:
     """A Gaussian mixture, or a flow, fitted to the aggregated posterior of training rows; or the model's own, `pruned`.
 
-    components: of the mixture; default: one for 5 rows a dimension, at least 1 and at most 20. Their covariances are
-    full where each has 5 rows a dimension, and diagonal where rows are fewer: those would be learned by heart. Of a
-    pruned one: how many are kept; default: as many as have the least `penalised_entropy` at this beta.
+    components: of the mixture; default: one per 5 rows per dimension, from 1 to 20. Their covariances are
+    full where each has 5 rows per dimension, else diagonal: full ones would memorise the rows. Of a
+    pruned one: how many are kept; default: the number with the least `penalised_entropy` at this beta.
     The model is left as it is. One row in ten is held out and scored under the model's own prior and under the new one.
     Raises InputError for an unknown kind, for fewer training rows than `components` needs, and for a model without
-    clusters that are to be pruned; NotDefined for a model without one latent space.
+    clusters to prune; NotDefined for a model without one latent space.
     """
     latent_model, clusters = joint(model), None
     codes = aggregated_posterior(latent_model, data, seed)

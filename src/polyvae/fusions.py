@@ -2,7 +2,7 @@
 
 Each takes the experts, fields (modality, batch, latent), and who takes part: member, Bool (batch, modality) or (subset,
 batch or 1, modality), nowhere empty. It returns fields of shape (batch, latent) or (subset, batch, latent). Members are
-read by mask alone, so a modality that is no member is as if it did not exist, and nothing is read from the device. One
+read by mask alone, so a modality that is not a member might as well not exist, and nothing is read from the device. One
 expert is returned as it is, except by `dense`, which multiplies it by the prior, and by `over_messages`, which holds a
 power of the prior.
 """
@@ -19,7 +19,7 @@ from polyvae.gaussian import Law, picked
 def over_messages(experts: Law, member: Tensor) -> Law:
     """p^(1 - |A| / M) prod q_m: each expert is a message that carries 1 / M of the prior.
 
-    So experts are where a product of all without prior expert is the exact posterior and no expert differs from the
+    This holds where a product of all without prior expert is the exact posterior and no expert differs from the
     others in what it knows (MVTCAE). For A = all it is that product. Of one expert it is no longer that expert.
     """
     return gaussian.with_prior_power(experts, member, 1 - member.to(experts.mean.dtype).mean(-1))
@@ -48,12 +48,12 @@ def dense(experts: Law, member: Tensor, roots: Tensor) -> Law:
     """The product of N(0, I) and of experts whose dimensions are correlated, by its marginals.
 
     roots: (modality, latent, latent), rows of length 1. Expert m has the precision D R R' D, D the diagonal matrix of
-    its inverse standard deviations, and tells D^2 times its mean. So with R = I it is the product of experts with prior
+    its inverse standard deviations, and adds D^2 times its mean. So with R = I it is the product of experts with prior
     expert, and with the right R and linear experts the exact posterior of factor analysis given any subset. Of this
-    Normal law the mean and the variances are kept. The linear algebra is in double precision.
+    Normal law, the mean and the variances are kept. The linear algebra is in double precision.
 
     The inverse V of the precision P has no gradient of its own. Terms that are 0 give it the first derivative,
-    -V dP V: two products of matrices, in place of the way back through a factorisation. All experts have to be finite,
+    -V dP V: two products of matrices, in place of a backward pass through a factorisation. All experts must be finite,
     members or not (`gaussian.bounded`).
     """
     scale = (-0.5 * experts.logvar).exp().double()
@@ -93,8 +93,8 @@ def hoelder(experts: Law, member: Tensor) -> tuple[Law, Tensor]:
     """(sum_m sqrt q_m)^2, normalised, which is a mixture: of every expert, and of every pair, normalised sqrt(q_i q_j).
 
     A pair's weight is 2 S_ij times that of an expert, S_ij the integral of sqrt(q_i q_j) over all dimensions, so that
-    many dimensions leave little of it. Returns components (part, batch, latent), parts as of `pairs`, and log weights
-    (part, batch) or (part, subset, batch), -inf for what is no pair of members; the logs of overlaps are summed
+    many dimensions leave little of it. Returns components (part, batch, latent), parts as in `pairs`, and log weights
+    (part, batch) or (part, subset, batch), -inf unless both are members; the logs of overlaps are summed
     in the type of the experts, and overlaps that underflow leave the mixture of the experts.
     """
     parts = pairs(len(experts.mean))

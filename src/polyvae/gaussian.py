@@ -96,7 +96,7 @@ def product_of_experts(experts: Law, member: Tensor, prior_expert: bool | Tensor
 
 
 def check_product(experts: Factorised, member: Tensor, prior: Tensor) -> None:
-    """Raises InputError for an empty product, and one of experts that have none; arguments as of `product`."""
+    """Raises InputError for an empty product, and for experts without products; arguments as in `product`."""
     if not bool((member.any(-1) | prior).all()):
         raise InputError("product of experts with no member and no prior expert; observe at least one modality per row")
     if not experts.has_products and bool((member.sum(-1) + prior > 1).any()):
@@ -104,7 +104,7 @@ def check_product(experts: Factorised, member: Tensor, prior: Tensor) -> None:
 
 
 def no_product(experts: Factorised) -> InputError:
-    return InputError(f"a product of {type(experts).__name__} densities is none: {NO_PRODUCT}")
+    return InputError(f"{type(experts).__name__} posteriors cannot be multiplied; {NO_PRODUCT}")
 
 
 def product(experts: Law, member: Tensor, prior: Tensor) -> Law:
@@ -127,8 +127,8 @@ def product(experts: Law, member: Tensor, prior: Tensor) -> Law:
 def with_prior_power(experts: Law, member: Tensor, power: Tensor) -> Law:
     """The product of the member experts and of N(0, I) to a power, which may be negative.
 
-    experts, member: as of `product`; power: of member's shape without the last axis. A precision sum_m L_m + power that
-    a negative power leaves below that of the narrowest expert is held to it: this can only be where the power divides
+    experts, member: as in `product`; power: of member's shape without the last axis. A precision sum_m L_m + power that
+    a negative power leaves below that of the narrowest expert is held to it: this happens only where the power divides
     by more than the experts hold of the prior.
     """
     inner = (1,) * (member.dim() - 2)

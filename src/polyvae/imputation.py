@@ -1,4 +1,4 @@
-"""Filling in what is missing: draws from the model given whatever a row has."""
+"""Filling in what is missing: draws from the model given what a row has."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Imputed(NamedTuple):
     """One modality in the units of the data, each (batch, *shape).
 
     mean: observed values where present, else (and for single missing ones) the mean of the likelihood's mean over draws
-    of z and their mirror images about the mean of the law that each is of: exact for a Normal one and a linear decoder.
+    of z and their mirror images about the mean of their law: exact for a Normal law and a linear decoder.
     sd: of draws from the likelihoods. low, high: their 80 % interval (`intervals.interval`), as wide as a calibration
     says; sd is 0 and low = high = mean where observed.
     """
@@ -36,7 +36,7 @@ class Imputed(NamedTuple):
 class ImputedText(NamedTuple):
     """A text modality as token ids.
 
-    ids: Int64 (batch, position), observed where present, else of the likeliest words, given the mean of all draws'
+    ids: Int64 (batch, position), observed where present, else the likeliest words by the mean of all draws'
     probabilities. draws: Int64 (draw, batch, position), those of each draw; observed where present.
     """
 
@@ -55,9 +55,9 @@ def impute(
     calibration: Calibration | None = None,
     level: str | None = None,
 ) -> dict[str, Imputed | ImputedText]:
-    """Draws every absent modality given all that the row has, `draws` times, likelihood noise included (of text: not).
+    """Draws every absent modality given all that the row has, `draws` times, with likelihood noise (except for text).
 
-    generator: makes the draws reproducible; by default torch's own is drawn from. targets: the modalities that are
+    generator: makes the draws reproducible; by default torch's own. targets: the modalities that are
     returned, by default all. calibration: that of the model's weights. level: of the model's covariate, as if what
     is absent were measured at it; by default the rows' own.
     Raises InputError for fewer than two draws, which give no interval, and for unknown targets and levels.
@@ -71,7 +71,7 @@ def impute(
         pairs = [opposites(start, batch.present.device) for start in torch.randint(2**62, (draws,)).tolist()]
         likelihoods = [model.decode(at_level(model, codes(noise), level)) for noise, _ in pairs]
         sampled = [{name: law.sample() for name, law in drawn.items()} for drawn in likelihoods]
-        mirrored: dict[str, Any] = {}  # which have no part in intervals: these are of independent draws
+        mirrored: dict[str, Any] = {}  # not used for intervals, which need independent draws
         for _, noise in pairs:
             for name, law in model.decode(at_level(model, codes(noise), level)).items():
                 mirrored[name] = mirrored.get(name, 0.0) + law.mean / draws

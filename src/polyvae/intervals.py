@@ -1,4 +1,4 @@
-"""80 % intervals of a predictive law: from draws of it, and as wide as rows that it has not seen ask for."""
+"""80 % intervals of a predictive law: from draws of it, and as wide as rows that it has not seen require."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -59,7 +59,7 @@ class Calibration:
 
 
 def interval(draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Low and high, each (...), of independent draws (draw, ...): .8 of the law that they are from lies in between.
+    """Low and high, each (...), of independent draws (draw, ...): .8 of their law lies in between.
 
     That is so in expectation over the draws. A new value lies below the r-th smallest of K draws with probability
     r / (K + 1), whatever the law (Wilks 1941), so the ends are at ranks .1 (K + 1) and .9 (K + 1) of the first 9, 19,
@@ -78,9 +78,9 @@ def factors(truth: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """How many times as wide each feature's interval has to be to hold .8 of new rows; all (row, feature).
 
     Split conformal: the score of a row is the distance of the truth from the middle, in half-widths (Lei et al. 2018,
-    section 5.2); the factor is the score at rank .8 (n + 1) of n rows, interpolated where that is no whole number. So
+    section 5.2); the factor is the score at rank .8 (n + 1) of n rows, interpolated where that is not whole. So
     whatever the model's law, a new row that is exchangeable with these is held with probability .8, exactly where the
-    rank is whole, else within 1 / (n + 1). NaN are no rows; below 4 rows the factor is 1.
+    rank is whole, else within 1 / (n + 1). NaN do not count; below 4 rows the factor is 1.
     """
     half = (high - low) / 2
     scores = ((truth - (low + high) / 2).abs() / half).sort(0).values  # NaN comes last

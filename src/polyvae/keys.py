@@ -31,7 +31,7 @@ CODE_PROBE = "code_probe"
 FITTED_PRIOR = "prior"
 REGULARISER = "regulariser"
 
-# Notes about no metric: on the data, on the sample grids, on why steps on a GPU were not captured, on intervals.
+# Notes not about a metric: on the data, on the sample grids, on why steps on a GPU were not captured, on intervals.
 DATA, SAMPLES, EAGER, CALIBRATION = "data", "samples", "training/eager", "calibration"
 
 # Words of ours that stand where names of modalities stand: in keys of metrics, and in the files of `generate`.
@@ -40,7 +40,7 @@ RESERVED = ("joint", "joint_one_member", "examples", "real", "unconditional", "l
 
 
 def collision(names: Sequence[str]) -> str | None:
-    """Why modalities cannot have these names, or None: what they are called must not read as something else of ours."""
+    """Why modalities cannot have these names, or None: a name must not read as something else of ours."""
     if taken := [name for name in names if name in RESERVED]:
         return f"modality name {taken[0]!r} is a word in keys of metrics or of files ({', '.join(RESERVED)}); rename it"
     pairs: dict[str, tuple[str, str]] = {}

@@ -54,7 +54,7 @@ class Standardise:
     """A table's units: model value = (original - mean) / sd, per feature, fitted on the training rows.
 
     limit: of the size of model values; what is beyond is clipped. from_zero: by feature, whether no training row is
-    below 0 there, such as of counts, sizes and concentrations; values of a model are then none, either. Empty for none.
+    below 0 there, as for counts, sizes and concentrations; then no value of a model is, either. Empty for none.
     """
 
     mean: tuple[float, ...]
@@ -64,7 +64,7 @@ class Standardise:
 
     @cached_property
     def _kept(self) -> dict[tuple[torch.device, torch.dtype], list[Tensor]]:
-        """Mean and sd as tensors: copied from the host once, and there as long as this, for captured steps."""
+        """Mean and sd as tensors: copied from the host once, and kept as long as this, for captured steps."""
         return {}
 
     def _like(self, values: Tensor) -> list[Tensor]:
@@ -85,7 +85,7 @@ class Standardise:
         return torch.maximum(values * sd + mean, least)
 
     def within(self, values: Tensor) -> Tensor:
-        """Values in original units, none below 0 where there are none."""
+        """Values in original units, at least 0 where `from_zero` says so."""
         return torch.maximum(values, self._like(values)[-1])
 
     def to_json(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class Modality:
     text (position, word) one-hot, with a vocabulary as its transform: in original units it is token ids (position,).
     has_gaps: whether single values may be missing (NaN) where a row has it; they are not scored.
     feature_names: of a table's columns, or of the classes; empty where they have none.
-    Raises InputError for another number of names, or for one twice.
+    Raises InputError for a wrong number of names, or for one twice.
     """
 
     name: str
@@ -173,7 +173,7 @@ class Modality:
         return values.clamp(*self.bounds) if self.transform is None else self.transform.inverse(values)
 
     def within(self, values: Tensor) -> Tensor:
-        """Values in the units of the user's data, none beyond what they can be."""
+        """Values in the units of the user's data, limited to what they can be."""
         return self.transform.within(values) if isinstance(self.transform, Standardise) else values.clamp(*self.bounds)
 
     def to_json(self) -> dict[str, Any]:
@@ -238,7 +238,7 @@ class _BatchFields(NamedTuple):
 class Batch(_BatchFields):
     """values: name -> (batch, *shape) in model units; present: Bool (batch, modality); label: Int (batch,) or None.
 
-    is_complete: whether every row is known to have every modality, so that nobody needs to look at `present`.
+    is_complete: whether every row is known to have every modality, so that `present` need not be looked at.
     level: one-hot (batch, level) of the covariate, or None.
 
     Absent values are set to zero here, so that they can be NaN in the user's data and reach no computation. Where a

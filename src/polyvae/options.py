@@ -29,7 +29,7 @@ def check_call(function: Callable[..., Any], owner: str, name: str, given: Seque
     """Raises InputError, which shows the form, for a function that cannot be called with such arguments."""
     try:
         parameters = signature(function)
-    except ValueError:  # a function of C that has none
+    except ValueError:  # a C function without a signature
         return
     try:
         parameters.bind(*given, **dict.fromkeys(named))
@@ -39,13 +39,13 @@ def check_call(function: Callable[..., Any], owner: str, name: str, given: Seque
 
 
 def require(is_met: bool, name: str, value: object, what: str) -> None:
-    """Raises InputError, saying what a value of an option of a method must be, unless it is met."""
+    """Raises InputError, saying what the value of a method's option must be, unless it is met."""
     if not is_met:
         raise InputError(f"--method-options {name}={value}: it must be {what}")
 
 
 def canonical(text: str, options: type[Any] | None, flag: str, owner: str) -> str | None:
-    """`text` as run ids take it: sorted by name, values as Python writes them (but true and false), no defaults; None
+    """`text` as in run ids: sorted by name, values as Python writes them (but true and false), no defaults; None
     for nothing."""
     given, defaults = parsed(text, options, flag, owner), (options or dict)()
     kept = {name: value for name, value in given.items() if value != getattr(defaults, name)}

@@ -36,7 +36,7 @@ def load(path: Path | str) -> None:
     name = f"polyvae_plugin_{file.stem}_{origin.sha256[:8]}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise InputError(f"--plugin {path} is no Python file; give it the ending .py")
+        raise InputError(f"--plugin {path} is not a Python file; give it the ending .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     with _registering(origin, f"--plugin {path}"):

@@ -56,7 +56,7 @@ class Registry(dict[str, Entry], Generic[Entry]):
     def register(self, name: str, entry: Entry) -> Entry:
         """Adds an entry and returns it; a plug-in may register its own anew.
 
-        Raises InputError for a taken name, and for one that lists, paths or commands would take apart.
+        Raises InputError for a taken name, and for one that lists, paths or commands would split.
         """
         if not PLAIN.fullmatch(name):
             allowed = "ASCII letters, digits, _, - and ., and not begin with - or ."

@@ -130,10 +130,10 @@ class DrawsFile(TypedDict):
 
 
 def parsed(text: str) -> Any:
-    """The content of JSON text. Raises ValueError for what is none, and for what no file of ours holds.
+    """The content of JSON text. Raises ValueError for other text, and for what no file of ours holds.
 
-    That is numbers that are not finite or beyond 64 bits, a key twice, deep nesting, and text that has no bytes or no
-    end.
+    That is numbers that are not finite or beyond 64 bits, a key twice, deep nesting, and text with lone surrogates or
+    null characters.
     """
     try:
         content = json.loads(
@@ -165,11 +165,11 @@ def fault(value: Any, hint: Any, keys: tuple[str | int, ...] = ()) -> str | None
         return _fault_of_object(value, hint, keys)
     if kind is dict:
         if not isinstance(value, dict):
-            return f"{_place(keys)} is no object"
+            return f"{_place(keys)} is not an object"
         return next(filter(None, (fault(item, parts[1], (*keys, key)) for key, item in value.items())), None)
     if kind is list:
         if not isinstance(value, list | tuple):
-            return f"{_place(keys)} is no list"
+            return f"{_place(keys)} is not a list"
         return next(filter(None, (fault(item, parts[0], (*keys, place)) for place, item in enumerate(value))), None)
     if kind is Literal:
         return None if value in parts else _is(keys, value, f"it must be {', '.join(map(str, parts))}")
@@ -182,7 +182,7 @@ def _fault_of_object(value: Any, form: Any, keys: tuple[str | int, ...]) -> str 
     if missing := [key for key in hints if key in form.__required_keys__ and key not in content]:
         return f"{'it' if not keys else _place(keys)} lacks {missing[0]!r}"
     if not isinstance(value, dict):
-        return f"{_place(keys)} is no object"
+        return f"{_place(keys)} is not an object"
     faults = (fault(value[key], hint, (*keys, key)) for key, hint in hints.items() if key in value)
     return next(filter(None, faults), None)
 
@@ -215,7 +215,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} appears twice in one object")
     return content
 
 
@@ -232,11 +232,11 @@ def _finite(text: str) -> float:
 
 
 def _refused(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no finite number")
+    raise ValueError(f"{text} is not a finite number")
 
 
 def _check(value: Any, levels: int) -> None:
-    """Raises ValueError for deep nesting, and for text that can be no part of a path or a page."""
+    """Raises ValueError for deep nesting, and for text that cannot be part of a path or a page."""
     if isinstance(value, str):
         value.encode()  # half of a pair of surrogates has no bytes: UnicodeEncodeError is a ValueError
         if "\0" in value:

@@ -183,7 +183,7 @@ class SubsetMixture(ABC):
 
 @dataclass(frozen=True)
 class Listed(SubsetMixture):
-    """S as an explicit list. Raises InputError for unknown names, empty subsets, weights that are no distribution."""
+    """S as a full list. Raises InputError for unknown names, empty subsets, weights that are not a distribution."""
 
     elements: tuple[Term, ...]
 
@@ -342,7 +342,7 @@ def every(names: Sequence[str]) -> SubsetMixture:
 
 
 def mvae_plus(names: Sequence[str]) -> SubsetMixture:
-    """MVAE with ELBO sub-sampling (paper, eq. 84): L(x) + sum_i L(x_i). Weight 1 a term, and no joint bound."""
+    """MVAE with ELBO sub-sampling (paper, eq. 84): L(x) + sum_i L(x_i). Weight 1 per term, and no joint bound."""
     everything = Term(tuple(names), 1.0, prior_expert=True)
     return Listed(
         tuple(names), (everything, *(Term((name,), 1.0, target=(name,), prior_expert=True) for name in names))
@@ -360,7 +360,7 @@ def custom(terms: Iterable[Term | tuple[Sequence[str], float]], names: Sequence[
 def conditional(mixture: SubsetMixture, given: Sequence[str]) -> SubsetMixture:
     """The test-time posterior of x_given as a mixture, by one rule for every S.
 
-    The product of experts of `given` if `given` is in S or if S is no mixture (eq. 84); else the renormalised
+    The product of experts of `given` if `given` is in S or if S is not a mixture (eq. 84); else the renormalised
     mixture of the terms inside `given`; else the product of experts of `given`.
     Raises InputError for an empty or unknown `given`.
     """
@@ -387,27 +387,27 @@ def to_json(mixture: SubsetMixture) -> dict[str, Any]:
 def from_json(content: Any, names: Sequence[str] | None = None) -> SubsetMixture:
     """S from {"names": [...], "terms": "powerset" or [{given, weight, target?, prior_expert?}, ...]}, or terms alone.
 
-    names: of the modalities, in place of those in `content`. Raises InputError for what is no S.
+    names: of the modalities, in place of those in `content`. Raises InputError for other content.
     """
     terms = _terms(content)
     if names is None and not (isinstance(content, dict) and "names" in content):
-        raise InputError(f"S is {FORM}, and here it lacks 'names'")
+        raise InputError(f"S must be {FORM}, but lacks 'names'")
     over = tuple(content["names"] if names is None else names)
     return Powerset(over) if isinstance(terms, str) else Listed(over, terms)
 
 
 def terms_text(content: Any) -> str:
-    """The terms in `content` (as `from_json` takes it) as canonical JSON text. Raises InputError for what are none."""
+    """The terms in `content` (as for `from_json`) as canonical JSON text. Raises InputError for other content."""
     terms = _terms(content)
     return json.dumps(terms if isinstance(terms, str) else [asdict(term) for term in terms])
 
 
 def from_text(text: str, names: Sequence[str]) -> SubsetMixture:
-    """S over `names` from JSON text, such as that of `terms_text`. Raises InputError for what is no S."""
+    """S over `names` from JSON text, such as that of `terms_text`. Raises InputError for other text."""
     try:
         content = parsed(text)
     except ValueError as error:
-        raise InputError(f"{text!r} is no JSON text; give the terms, json.dumps(subsets.to_json(S))") from error
+        raise InputError(f"{text!r} is not JSON; give the terms, json.dumps(subsets.to_json(S))") from error
     return from_json(content, names)
 
 
@@ -415,7 +415,7 @@ def _terms(content: Any) -> tuple[Term, ...] | str:
     """The terms in JSON content, checked for its form."""
     form = SubsetsFile if isinstance(content, dict) else Terms
     if (wrong := fault(content, form, () if isinstance(content, dict) else ("terms",))) is not None:
-        raise InputError(f"S is {FORM}, and here {wrong}")
+        raise InputError(f"S must be {FORM}, but {wrong}")
     terms = content["terms"] if isinstance(content, dict) else content
     return POWERSET if terms == POWERSET else tuple(map(_term, terms))
 

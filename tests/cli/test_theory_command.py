@@ -83,7 +83,7 @@ def test_a_file_that_is_no_s(content, tmp_path, capsys):
     with pytest.raises(SystemExit) as status:
         main(["theory", "discrepancy", "xor", "--subsets", str(tmp_path / "S.json")])
     assert status.value.code == 2
-    assert 'S.json: S is {"names": ["m0", ...], "terms"' in capsys.readouterr().err
+    assert 'S.json: S must be {"names": ["m0", ...], "terms"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_table_that_is_no_array_is_named(tmp_path):
     path = tmp_path / "law.npy"
     for content in (header((10**12, 10**3)), b"", b"hello", saved(np.array([None], dtype=object))):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"law\.npy is no readable table"):
+        with pytest.raises(InputError, match=r"law\.npy is not a readable table"):
             archives.read_npy(path)
     np.save(path, np.eye(2))
     assert np.array_equal(archives.read_npy(path), np.eye(2))

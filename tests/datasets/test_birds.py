@@ -115,14 +115,14 @@ def test_a_table_of_boxes_that_lacks_some_or_is_none(birds):
     datasets.load("cub", data_dir=birds / "a", crop="box")
     for content, message in (
         ("\n".join(whole.splitlines()[1:]), "has no bounding box"),
-        (whole.replace("30.0", "wide"), "holds no numbers"),
-        ("1\n", "is no table"),
+        (whole.replace("30.0", "wide"), "must hold numbers"),
+        ("1\n", "is not a table"),
     ):
         table.write_text(content)
         with pytest.raises(InputError, match=message):
             datasets.load("cub", data_dir=birds / "a", crop="box")
     table.write_bytes(b"1 \xff 2 3 4")
-    with pytest.raises(InputError, match="is no table"):
+    with pytest.raises(InputError, match="is not a table"):
         datasets.load("cub", data_dir=birds / "a", crop="box")
 
 
@@ -167,7 +167,7 @@ def test_odd_files_are_listed_at_once(birds):
     (root / f"text_c10/{CLASSES[1]}/Bird_0004.txt").write_text("a\n" * 9)
     with pytest.raises(InputError) as error:
         datasets.load("cub", data_dir=birds / "a")
-    for part in ("Bird_0000.jpg", "Bird_0001.txt", "line 2: empty", "no UTF-8", "9 captions, not 10", "problems"):
+    for part in ("Bird_0000.jpg", "Bird_0001.txt", "line 2: empty", "not UTF-8", "9 captions, not 10", "problems"):
         assert part in str(error.value)
     for path in root.glob("text_c10/*/*.txt"):
         path.write_text("a\n" * 9)

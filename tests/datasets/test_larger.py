@@ -99,7 +99,7 @@ def test_a_file_that_changes_below_is_named(tmp_path):
 
 def test_what_lies_column_by_column_is_refused_with_the_fix(tmp_path, small_memory):
     folder = saved(tmp_path / "own", {"x": np.asfortranarray(np.random.default_rng(0).random((300, 4)))})
-    with pytest.raises(InputError, match=r"x\.npy is too large .* column by column; save numpy\.ascontiguousarray"):
+    with pytest.raises(InputError, match=r"x\.npy is too large .* stored by column; save numpy\.ascontiguousarray"):
         load("arrays", data=folder)
 
 
@@ -329,7 +329,7 @@ def test_large_parquet_files_are_the_same_data(tmp_path, monkeypatch):
     assert len(list((tmp_path / "cache" / "rows").glob("*.npy"))) == 2
     words = [*map(str, range(170)), "x", *map(str, range(69))]
     pl.DataFrame({"id": cells, "x.a": words, "x.b": words}).write_parquet(tmp_path / "wrong.parquet")
-    with pytest.raises(InputError, match=r"column 'x\.a', row 170: 'x' is no number"):
+    with pytest.raises(InputError, match=r"column 'x\.a', row 170: 'x' is not a number"):
         load("arrays", data=str(tmp_path / "wrong.parquet"))
 
 

@@ -144,5 +144,5 @@ def test_files_that_came_in_otherwise_cannot_be_added_to(capsys):
         with pytest.raises(SystemExit):
             main(["impute", name, "--data", "d.npz", "--out", out])
     said = capsys.readouterr().err
-    assert "--out o.h5mu: it is added to the .h5mu file that came in; use --data FILE.h5mu" in said
+    assert "--out o.h5mu: what is written is added to an input .h5mu file; use --data FILE.h5mu" in said
     assert "--out o.xlsx: name a .npz, .csv, .tsv, .parquet, .h5ad, .h5mu file" in said

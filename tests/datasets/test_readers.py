@@ -354,7 +354,7 @@ def test_the_lines_that_make_a_view_of_words_do_so():
     [
         (
             Roles(label="kind"),
-            r"no numbers are in site of m.csv \(north\), donor of m.csv \(donor 0\), note of m.csv \(a word\). Leave "
+            r"no numbers in site of m.csv \(north\), donor of m.csv \(donor 0\), note of m.csv \(a word\). Leave "
             "them out with --leave-out site,donor,note, or use one as --label, --covariate",
         ),
         (
@@ -375,7 +375,7 @@ def test_a_column_is_used_or_left_out_and_the_label_is_one():
         Roles(group="donor", left_out=("donor",))
     for form in (one_with, npz_with):
         data = form(told().with_columns(label=pl.lit("x")))
-        with pytest.raises(InputError, match=r"--label kind: there is a column 'label', too; .* --leave-out label"):
+        with pytest.raises(InputError, match=r"--label kind: there is also a column 'label'; .* --leave-out label"):
             read_parts(data, ROLES)
         assert read_parts(data, replace(ROLES, left_out=("label", "note"))).named_labels.tolist() == TYPES.tolist()
 
@@ -390,7 +390,7 @@ def test_a_forgotten_column_of_a_file_about_rows_is_named():
     data = several_with(told().with_columns(age=pl.int_range(ROWS) % 60))
     roles = {"label": "kind", "covariate": "site", "group": "donor"}
     said = load("arrays", data=data, **roles, leave_out="note").info["warnings"]["m"]
-    assert said == "m.csv is a view of age alone; if it only tells of the rows, use --leave-out age."
+    assert said == "m.csv is a view of age alone; if it only describes the rows, use --leave-out age."
     assert "m" not in load("arrays", data=data, **roles, leave_out="note,age").info["warnings"]
     few = read_parts(f"{write(pl.DataFrame({'id': CELLS, 'a': RNA[:, 0]}), 'few.csv')},{as_several()}")
     assert not few.doubts, "a small view by itself is one"
@@ -447,7 +447,7 @@ def test_columns_of_new_rows_that_the_model_does_not_know_are_ignored(form):
 def test_words_in_a_column_that_the_model_knows_as_numbers_are_refused():
     trained = load("arrays", data=as_several()).modalities
     rna = pl.read_csv("rna.csv").with_columns(pl.lit("n.d.").alias("g1"), pl.lit("x").alias("further"))
-    with pytest.raises(InputError, match=r"no numbers are in g1 of rna.csv \(n.d.\); correct those"):
+    with pytest.raises(InputError, match=r"no numbers in g1 of rna.csv \(n.d.\); correct those"):
         load_like(write(rna, "rna.csv"), trained)
 
 
@@ -496,7 +496,7 @@ def test_own_test_rows_come_in_the_units_of_the_training_rows():
     [
         (lambda new: new.drop("rna.g3"), "test data lack 'rna.g3', which the training rows have; give both"),
         (lambda new: new.drop("protein.CD3", "protein.CD19"), r"lack 'protein', .* \(3 columns differ\)"),
-        (lambda new: new.with_columns(age=pl.lit(3)), "test data have 'age' besides"),
+        (lambda new: new.with_columns(age=pl.lit(3)), "test data also have 'age'"),
         (lambda new: new.with_columns(donor=pl.lit("donor 9")), "donor 'donor 9' has rows in both the data and"),
     ],
 )
@@ -569,7 +569,7 @@ def test_what_is_transparent_is_white():
 
 def test_pictures_of_other_sizes_are_cut_to_the_one_that_is_said_or_refused():
     images = {"a.png": picture("L"), "b.png": picture("L", (30, 30))}
-    with pytest.raises(InputError, match=r"column 'file', line 3: 'b.png' has 30 x 30 .*24 x 16; say .* size = 64"):
+    with pytest.raises(InputError, match=r"column 'file', line 3: 'b.png' has 30 x 30 .*24 x 16; set .* size = 64"):
         read_parts(pictured(images))
     assert read_parts(pictured(images, "size = 8")).values["photo"].shape == (2, 1, 8, 8)
     assert read_parts(pictured(images, "size = [8, 12]")).values["photo"].shape == (2, 1, 8, 12)
@@ -639,17 +639,17 @@ def toml(text: str) -> str:
 
 
 REFUSALS = [
-    (lambda: csv("x.a,x.b\n1,u\n3,v\n"), r"no numbers are in x.b of d.csv \(u\). .*--leave-out x.b,"),
+    (lambda: csv("x.a,x.b\n1,u\n3,v\n"), r"no numbers in x.b of d.csv \(u\). .*--leave-out x.b,"),
     (lambda: csv("x.a,x.b\n1,2\n3,inf\n"), r"'x.b', line 3: inf is infinite, .*; correct it, or leave it empty if it"),
     (lambda: csv("x.a,x.b\n1,2\n1e39,3\n"), r"'x.a', line 3: 1e\+39 is .* beyond float32; correct it"),
     (lambda: csv("site_id,a\n1,2\n1,3\n"), r"'site_id': 1 is in line 2 and line 3; .* --group site_id"),
-    (lambda: encoded("id,a,site\n1,2,Genève\n", "latin-1"), r"d.csv is no readable table .*; save it as UTF-8"),
-    (lambda: encoded("id,a,site\n1,2,Genève\n", "utf-16"), r"d.csv is no readable table .*; save it as UTF-8"),
-    (lambda: csv("x.a,x.b\n1,2\n3,oops\n5,6\n"), r"'x.b', line 3: 'oops' is no number; correct it, or leave it empty"),
+    (lambda: encoded("id,a,site\n1,2,Genève\n", "latin-1"), r"d.csv is not a readable table .*; save it as UTF-8"),
+    (lambda: encoded("id,a,site\n1,2,Genève\n", "utf-16"), r"d.csv is not a readable table .*; save it as UTF-8"),
+    (lambda: csv("x.a,x.b\n1,2\n3,oops\n5,6\n"), r"'x.b', line 3: 'oops' is not a number; correct it, or leave it"),
     (lambda: csv("id,a\n1,2\n7,3\n7,4\n"), r"d.csv, column 'id': 7 is in line 3 and line 4; give each row"),
     (lambda: csv("id,a\n1,2\n,3\n"), r"d.csv, column 'id', line 3: no id"),
     (lambda: csv("a,b,a\n1,2,3\n"), r"d.csv has two columns 'a'"),
-    (lambda: csv("a,b\n1,2\n1,2,3\n"), r"d.csv is no readable table"),
+    (lambda: csv("a,b\n1,2\n1,2,3\n"), r"d.csv is not a readable table"),
     (lambda: csv("a,b\n"), r"d.csv holds no rows"),
     (lambda: csv("id\n1\n2\n"), r"no modality"),
     (lambda: csv(",".join(map("c{}".format, range(30))) + "\n" + ",".join("1" * 30)), r"30 columns without a view"),
@@ -660,7 +660,7 @@ REFUSALS = [
     (lambda: toml('[views.x]\nfile = "d.csv"\ncolumn = ["a"]'), r"\[views.x\]: unknown key 'column'; keys are file"),
     (lambda: toml('[views.x]\ncolumns = ["a"]'), r"\[views.x\]: file is None; give its name"),
     (lambda: toml('[views.x]\nfile = "d.csv"\ncolumns = ["c"]'), r"no column 'c'; d.csv has id, a, b, word"),
-    (lambda: toml('[views.x]\nfile = "d.csv"\ncolumns = ["a", "word"]'), r"no numbers are in word of d.csv \(x\)"),
+    (lambda: toml('[views.x]\nfile = "d.csv"\ncolumns = ["a", "word"]'), r"no numbers in word of d.csv \(x\)"),
     (lambda: toml('[views.x]\nfile = "d.csv"\ntext = "word"\nclasses = "word"'), r"has 'text' and 'classes'; keep one"),
     (lambda: toml('label = "kind"\n[views.x]\nfile = "d.csv"\ncolumns = ["a"]'), r"label 'kind' is not in the data"),
     (lambda: toml('[views.x]\nfile = "d.csv"\nmod = "rna"'), r"mod 'rna' is not in d.csv"),

@@ -50,7 +50,7 @@ def test_attributes_need_captions_and_a_judge_that_sees():
     blind = AttributeJudge(Blind(), ATTRIBUTES, "0", "none")
     _, notes = evaluate(Copier(), Evaluation(DATA, DATA, judge=blind), ["coherence", "ood", "coherence_from_means"])
     assert "too near chance" in notes["coherence"]
-    assert "attributes, no classes" in notes["coherence_from_means"]
+    assert "attributes, not classes" in notes["coherence_from_means"]
 
 
 def test_metrics_of_the_judges_features_serve_images_beside_text():

@@ -36,7 +36,7 @@ def test_without_two_rows_to_score_there_is_a_reason():
     data = masked(present)
     values, notes = metrics.evaluate(MODEL, Evaluation(data, DATA), ["imputation", "log_likelihood"])
     assert "2 test rows" in notes["imputation"]
-    assert notes["log_likelihood/joint"] == "0 test rows have every modality; it takes 2"
+    assert notes["log_likelihood/joint"] == "0 test rows have every modality; 2 are needed"
     assert "log_likelihood/joint" not in values
     present[:40, 1] = True
     found, notes = metrics.evaluate(MODEL, Evaluation(masked(present), DATA), ["imputation"])

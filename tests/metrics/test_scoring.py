@@ -156,7 +156,7 @@ def test_a_metric_of_a_plugin_cannot_overwrite_another(own_entries):
     metrics.register("mine", metrics.Metric(lambda s: {"coherence/joint": 1.0}, "not its own"))
     found, notes = metrics.evaluate(Painter(), Evaluation(painted(), painted()), ["mine"])
     assert found == {}
-    assert "key 'coherence/joint' is not its own" in notes["mine"]
+    assert "returned key 'coherence/joint'; keys are 'mine'" in notes["mine"]
 
 
 def test_an_extractor_of_a_plugin_brings_its_frechet_distance(own_entries):

@@ -90,7 +90,7 @@ def test_only_what_a_row_has_is_encoded():
 
 def test_a_batch_in_another_order_is_refused():
     values = make_batch().values
-    with pytest.raises(InputError, match="the batch holds c, b, a, the model takes a, b, c"):
+    with pytest.raises(InputError, match="the batch holds c, b, a, the model expects a, b, c"):
         make_model().encode(Batch(dict(reversed(values.items()))))
 
 
@@ -201,7 +201,7 @@ def test_other_likelihoods_read_the_same_networks():
     for name in NAMES:
         assert torch.equal(before[name].mean, after[name].mean)
     assert not torch.equal(before["c"].log_prob(batch.values["c"]), after["c"].log_prob(batch.values["c"]))
-    with pytest.raises(InputError, match="'b' takes another number of parameters"):
+    with pytest.raises(InputError, match="'b' needs another number of parameters"):
         model.scored_by((a, replace(b, likelihood=likelihoods.Normal(None)), c))
     with pytest.raises(InputError, match=r"'a' of shape \(3,\) is not 'a' of shape \(2,\)"):
         model.scored_by((replace(a, shape=(3,)), b, c))

@@ -121,7 +121,7 @@ def test_image_networks_refuse_other_shapes(name, shape):
 
 
 def test_text_networks_refuse_what_is_no_text():
-    with pytest.raises(InputError, match="takes text"):
+    with pytest.raises(InputError, match="needs text"):
         networks.build("transformer", IMAGE, 6)
     with pytest.raises(InputError, match="32 positions"):
         networks.build("conv", small((20, 7)), 6)

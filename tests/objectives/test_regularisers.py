@@ -458,7 +458,7 @@ def test_without_a_weight_or_a_share_contrast_alone_moves_nothing():
 def test_a_stage_of_a_regulariser_that_a_method_lacks_is_refused():
     plan = make_plan(CONTRASTIVE)
     plan = replace(plan, method=replace(plan.method, stages=(Stage("first", "contrsat"),)))
-    with pytest.raises(InputError, match="stage 'first' minimises 'contrsat', no regulariser of its method"):
+    with pytest.raises(InputError, match="stage 'first' minimises 'contrsat', not a regulariser of its method"):
         stages_of(plan, plan.build())
 
 
@@ -470,7 +470,7 @@ def test_several_processes_are_refused(monkeypatch):
 
 
 def test_a_method_with_regularisers_needs_a_recipe():
-    with pytest.raises(InputError, match="'mine' has regularisers and no recipe"):
+    with pytest.raises(InputError, match="'mine' has regularisers but no recipe"):
         Method("mine", subsets.mmvae, "", "", regularisers=lambda options: ())
 
 

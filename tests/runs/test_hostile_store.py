@@ -56,7 +56,7 @@ WRONG = {
         (("metrics", "bound/loss"), True, "metrics 'bound/loss' is True, not a number"),
         (("notes",), {"a": []}, "notes 'a' is [], not text"),
         (("environment", "threads"), "x", "environment 'threads'"),
-        (("resolved", "modalities"), 5, "resolved 'modalities' is no list"),
+        (("resolved", "modalities"), 5, "resolved 'modalities' is not a list"),
         (("config", "beta"), [], "--beta is []"),
     ],
     "config.json": [(("epochs",), "x", "--epochs is 'x'"), (("seed",), 2**40, "--seed is")],
@@ -66,7 +66,7 @@ WRONG = {
         (("modalities", 1, "transform"), [], "modalities 1 'transform'"),
         (("latent_dim",), 10**9, "model.json"),
         (("networks",), {"m0": "mlp"}, "model.json"),
-        (("subsets", "names"), "m0", "subsets 'names' is no list"),
+        (("subsets", "names"), "m0", "subsets 'names' is not a list"),
         (("kind",), "other", "model.json is damaged (its checksum"),
         (("posterior", "kind"), "cauchy", "posterior 'kind' is 'cauchy'"),
     ],
@@ -91,12 +91,12 @@ def test_wrong_content_is_named_by_its_key(name, keys, value, part, store, folde
 
 
 TEXTS = {
-    "twice": ('{"run_id": "a", "run_id": "a"}', "key 'run_id' stands twice"),
+    "twice": ('{"run_id": "a", "run_id": "a"}', "key 'run_id' appears twice"),
     "deep": ("[" * 100_000, "nested deeper"),
     "deep objects": ('{"a":' * 500 + "1" + "}" * 500, "nested deeper"),
     "digits": ('{"run_id": ' + "9" * 9000 + "}", "9000 digits"),
-    "NaN": ('{"run_id": NaN}', "NaN is no finite number"),
-    "overflow": ('{"run_id": 1e999}', "no finite number"),
+    "NaN": ('{"run_id": NaN}', "NaN is not a finite number"),
+    "overflow": ('{"run_id": 1e999}', "not a finite number"),
     "half a pair": ('{"run_id": "\\ud800"}', "surrogates"),
     "null character": ('{"run_id": "\\u0000"}', "null character"),
 }
@@ -153,7 +153,7 @@ def test_no_run_id_leads_out_of_its_store(run_id, store, folder, tmp_path):
     assert all(tmp_path / "a" / "b" / "kept" in path.parents for path in made)
     assert len(RunStore(tmp_path / "a" / "b" / "kept").records()) == 1
     for use in (store.folder, store.history, lambda run_id: store.lock(run_id, wait=False)):
-        with pytest.raises(InputError, match="no name of a folder"):
+        with pytest.raises(InputError, match="not a valid folder name"):
             use(run_id)
 
 
@@ -217,5 +217,5 @@ def test_a_form_says_the_first_fault_by_its_keys():
     form = dict[str, list[schema.Size] | None]
     assert schema.fault({"a": [1], "b": None}, form) is None
     assert schema.fault({"a": [1, 0]}, form) == "a 1 is 0, it must be from 1 to 2^31 - 1"
-    assert schema.fault({"a": "x"}, form) == "its a is no list"
+    assert schema.fault({"a": "x"}, form) == "its a is not a list"
     assert schema.fault({"epoch": 1, "step": True}, schema.HistoryLine) == "its step is True, not a whole number"

@@ -46,7 +46,7 @@ def test_what_is_unpacked_elsewhere_goes_on_there(store, tmp_path):
     assert record.config.data_dir is None
     assert [found.problem for found in upkeep.check(there)] == ["half done, after epoch 1"]
     for use in (load, plan_of):
-        with pytest.raises(InputError, match="only the record was kept"):
+        with pytest.raises(InputError, match="only the record of run"):
             use(there.folder(record.run_id))
     seen = []
     run_one(make_plan(HALF), there, on_step=lambda step, total, loss: seen.append(step))
@@ -135,11 +135,11 @@ def outside(name, content):
     ("change", "message"),
     [
         (newer, "of format 2, from a newer polyvae; update"),
-        (outside, "is no file of a run"),
+        (outside, "is not a file of a run"),
         (lambda name, content: (name, content.replace(b"done", b"gone")), "is not what was packed"),
         (lambda name, content: None if name.endswith("record.json") else (name, content), "is missing"),
         (lambda name, content: (name + ("x" if name.endswith("config.json") else ""), content), "its list of files"),
-        (lambda name, content: None if name == packing.MANIFEST else (name, content), "is no pack of a store"),
+        (lambda name, content: None if name == packing.MANIFEST else (name, content), "is not a packed store"),
     ],
 )
 def test_a_pack_that_is_not_sound_adds_nothing(change, message, store, tmp_path):
@@ -185,7 +185,7 @@ def test_a_file_with_holes_is_no_file_of_a_run(store, tmp_path):
                 new.offset += len(header)
             else:
                 new.addfile(member, content)
-    with pytest.raises(InputError, match="is no file of a run"):
+    with pytest.raises(InputError, match="is not a file of a run"):
         packing.unpack(tmp_path / "bad.tar", RunStore(tmp_path / "there"))
 
 
@@ -201,7 +201,7 @@ def test_a_damaged_run_is_left_out_of_a_pack(store, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"not a tar file at all" * 100])
 def test_what_is_no_archive_is_named(content, tmp_path):
     (tmp_path / "x.tar").write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.tar is (damaged|no pack)"):
+    with pytest.raises(InputError, match=r"x\.tar is (damaged|not a packed store)"):
         packing.unpack(tmp_path / "x.tar", RunStore(tmp_path / "there"))
 
 

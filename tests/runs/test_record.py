@@ -75,9 +75,9 @@ def test_old_records_are_readable(path):
     [
         ({"config": CONFIG.to_dict() | {"betta": 1}}, "unknown configuration key 'betta'"),
         ({"config": CONFIG.to_dict() | {"beta": -1}}, "beta is -1"),
-        ({"config": []}, r"is damaged \(its config is no object"),
+        ({"config": []}, r"is damaged \(its config is not an object"),
         ({"status": "half"}, r"is damaged \(its status is 'half'"),
-        ({"notes": "none"}, r"is damaged \(its notes is no object"),
+        ({"notes": "none"}, r"is damaged \(its notes is not an object"),
         ({"metrics": {"bound/loss": "high"}}, r"is damaged \(metrics 'bound/loss' is 'high', not a number"),
         ({"without": ["run_id"]}, r"is damaged \(it lacks 'run_id'"),
     ],

@@ -71,5 +71,5 @@ def test_held_out_groups_have_about_the_rows_that_were_asked_for_and_are_any():
     uneven = np.repeat([0, 1], [199, 1])  # a large group is held out no more often than a small one
     counts = [len(cut(np.random.default_rng(seed).permutation(200), 20, uneven)[1]) for seed in range(200)]
     assert np.mean(np.array(counts) == 1) == pytest.approx(0.5, abs=0.15)
-    with pytest.raises(InputError, match="all 5 rows are of the group 'a'; a split needs two groups"):
+    with pytest.raises(InputError, match="all 5 rows are in group 'a'; a split needs two groups"):
         cut(np.arange(5), 1, np.array(["a"] * 5))

@@ -73,7 +73,7 @@ def test_a_tracker_that_fails_is_closed_and_named(store, tmp_path, told, monkeyp
 
 def test_what_cannot_be_exported_is_said(store, tmp_path, monkeypatch):
     records = store.records()
-    with pytest.raises(InputError, match="--to 'aim' is no tracker; choose tensorboard, mlflow, trackio, wandb"):
+    with pytest.raises(InputError, match="--to 'aim' is not a tracker; choose tensorboard, mlflow, trackio, wandb"):
         trackers.export(store, records, "aim", tmp_path / "out")
     with pytest.raises(InputError, match="is not empty"):
         trackers.export(store, records, "wandb", store.root)

@@ -1,1 +1,1 @@
-"""Which method for a data set: what is measured of it, rules with their sources, a ranking."""
+"""Which method for a data set: what is measured on it, rules with their sources, a ranking."""

@@ -1,4 +1,4 @@
-"""What is measured of a data set before a method is chosen: sizes, what is missing, how much modalities share."""
+"""What is measured on a data set before a method is chosen: sizes, what is missing, how much modalities share."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from polyvae.keys import all_but
 from polyvae.metrics.baselines import baselines
 from polyvae.modality import Modality
 
-LEAST = 50  # training rows; with fewer nothing about a method can be told
+LEAST = 50  # training rows; with fewer nothing about a method can be said
 ROWS = 4000  # that an estimate looks at
 SIDE = 4  # of the pictures that an estimate looks at
 FEATURES = 128  # of a table that an estimate looks at, at most
@@ -127,7 +127,7 @@ class Facts:
 
     @property
     def delta(self) -> dict[str, Interval]:
-        """Method -> what its S hides, where that has been measured of the data as they are."""
+        """Method -> what its S hides, where that has been measured on the data as they are."""
         return {} if self.bounds is None or self.reduced else dict(self.bounds.delta)
 
     def is_costly(self, method: str) -> bool:
@@ -145,9 +145,9 @@ class Facts:
 def measure(
     data: MultimodalDataset, *, seed: int = 0, on_part: Callable[[str, int, int], None] = lambda name, done, total: None
 ) -> Facts:
-    """The facts of training rows, of rows in files those of a sample. on_part: as in `estimate`.
+    """The facts of training rows; for rows in files, of a sample. on_part: as in `estimate`.
 
-    An estimate takes at most 4,000 complete rows, pictures of 4 x 4 and 128 evenly spaced features of a table: what it
+    An estimate uses at most 4,000 complete rows, pictures of 4 x 4 and 128 evenly spaced features of a table: what it
     finds shared is shared by the whole data as well (data processing), and nothing else is concluded from a part.
     Raises InputError for one modality, and for fewer than 50 rows.
     """
@@ -164,7 +164,7 @@ def measure(
     facts = Facts(len(data), len(complete), data.labels is not None, views, None)
     facts = replace(facts, **_by_ridge(data, complete, seed))
     if facts.count > MOST_MODALITIES:
-        reason = f"an estimate takes at most {MOST_MODALITIES} modalities, here are {facts.count}"
+        reason = f"an estimate handles at most {MOST_MODALITIES} modalities, not {facts.count}"
         return replace(facts, unmeasured=reason)
     if len(complete) < LEAST_ROWS:
         can_leave_out = facts.count > 2 and len(complete) < len(data)

@@ -71,7 +71,7 @@ class Audit:
 def audit(
     run: RunResult | Path | str, *, store: RunStore | Path | str = "runs", rows: int = 1000, seed: int = 0
 ) -> Audit:
-    """Measures a finished run on fresh rows of its data's law and puts the certified lines to it.
+    """Measures a finished run on fresh rows of its data's law and checks the certified lines against it.
 
     run: a result, a folder, an id or the start of one in `store`. rows: how many fresh rows (all values of x instead,
     if there are fewer). MVAE+ is audited at S = {all}: Delta is not defined for its terms.
@@ -103,7 +103,7 @@ def audit(
 def audit_model(
     model: JointModel, S: SubsetMixture, truth: Truth, fresh: Rows, *, beta: float, seed: int, run_id: str = ""
 ) -> Audit:
-    """`audit` of a model at hand, on the `fresh` rows of the law; violations are reported, not raised."""
+    """`audit` of a given model, on the `fresh` rows of the law; violations are reported, not raised."""
     scored = model.scored_by(truth.modalities)
     law, delta = known(truth.entropies, S), discrepancy(truth.entropies, S)
     parts, losses = [], []

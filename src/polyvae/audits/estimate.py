@@ -65,9 +65,9 @@ def estimate(
 ) -> Estimate:
     """Intervals of Delta for `S` (default: MVAE, MMVAE, MoPoE), from files, arrays or a data set.
 
-    bins: values of a quantised feature, by quantiles of the training rows. on_part: is told the part under way, how
+    bins: values of a quantised feature, by quantiles of the training rows. on_part: is given the current part, how
     many are done, and of how many. A fifth of the rows is held out. An S over fewer modalities leaves the others out.
-    Of rows in files a sample is looked at (`MultimodalDataset.held`).
+    For rows in files, a sample is looked at (`MultimodalDataset.held`).
     options: of the data set `arrays`, for files and arrays.
     Raises InputError for fewer than 200 complete rows, one modality, or more than 8, and for an S that does not fit.
     """
@@ -147,7 +147,7 @@ def _check(names: Sequence[str], rows: int) -> None:
             "Leave out a modality that is often missing: give an S over the others (--subsets)"
         )
     if not 2 <= len(names) <= MOST_MODALITIES:
-        raise InputError(f"{len(names)} modalities; an estimate takes 2 to {MOST_MODALITIES}, so give fewer")
+        raise InputError(f"{len(names)} modalities; an estimate needs 2 to {MOST_MODALITIES}, so give fewer")
 
 
 def _advice(bounds: Estimate) -> list[str]:
@@ -173,7 +173,7 @@ def _advice(bounds: Estimate) -> list[str]:
     return [
         *lines,
         "Methods with S = {all} (mvae) avoid this cost; they learn to encode a subset only from rows that have gaps.",
-        "Delta is no error of imputation: for that compare imputation/ of trained runs.",
+        "Delta is not an error of imputation: for that compare imputation/ of trained runs.",
     ]
 
 

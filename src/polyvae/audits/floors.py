@@ -34,7 +34,7 @@ def add_floors(
     """Adds bound/floor, the same by modality, and bound/delta to every finished run whose law is known: digits on
     pictures, Laplace density.
 
-    The recorded distortion is of fixed test rows: its expectation over their pairing is above the floor.
+    The recorded distortion is on fixed test rows: its expectation over their pairing is above the floor.
     Other runs are left as they are; `say` is told about those whose data are not at hand.
     Raises InputError where there is no store, and RunError where the floor is missed by more than the noise of a test
     set: that is a bug.
@@ -51,7 +51,7 @@ def add_floors(
             say(f"{record.run_id} is left out: {reason}")
             continue
         if plan.content != record.resolved.data:
-            say(f"{record.run_id}: made from other data than are at hand; give --data-dir or $POLYVAE_DATA")
+            say(f"{record.run_id}: made from data that differ from those at hand; give --data-dir or $POLYVAE_DATA")
             continue
         scoring = [config.only, config.likelihood, config.likelihood_scale]
         key = json.dumps([config.dataset, *scoring, config.given])

@@ -24,7 +24,7 @@ Subset = tuple[str, ...]
 
 
 class Rows(NamedTuple):
-    """Rows of the law. weight: (row,), sums to 1. is_complete: all values of x with their probabilities, no sample."""
+    """Rows of the law. weight: (row,), sums to 1. is_complete: all values of x with probabilities, not a sample."""
 
     data: MultimodalDataset
     weight: np.ndarray

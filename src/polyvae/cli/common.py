@@ -65,7 +65,7 @@ def _writable(path: Path, folder: Path, name: str) -> Path:
 
 
 def seeded(seed: int) -> int:
-    """The value of --seed. Raises InputError for a value that no generator takes."""
+    """The value of --seed. Raises InputError for a value that no generator accepts."""
     return checked("seed", seed, Seed)
 
 

@@ -25,13 +25,13 @@ def embed(model: ModelFlags, *, data: str | None = None, given: str | None = Non
     """Write the code of every row: the posterior mean of z, in the order of the rows, beside their ids and labels.
 
     .csv, .tsv, .parquet: columns z0, z1, ...; .npz: `codes` (row, dimension), `.ids` and `label`; .h5ad, .h5mu: a copy
-    of what came in, with obsm["X_polyvae"]. A folder (--out without an ending) has the arrays of .npz as .npy files.
-    For data larger than memory this is the only form. A row that has nothing of what is given has no code: NaN. Of a
+    of the input, with obsm["X_polyvae"]. A folder (--out without an ending) has the arrays of .npz as .npy files.
+    For data larger than memory this is the only form. A row that has nothing of what is given has no code: NaN. For a
     model with private codes it is the shared one.
 
     Args:
         data: The rows, as `run` takes them. Default: the run's test rows.
-        given: Comma-separated modalities that rows are known by. Default: all that a row has.
+        given: Comma-separated modalities to encode rows from. Default: all that a row has.
         out: File or folder to write. Default: codes.parquet, or codes and the ending of the data where they are .h5ad
             or .h5mu. A folder must hold no other .npy files.
     """
@@ -40,7 +40,7 @@ def embed(model: ModelFlags, *, data: str | None = None, given: str | None = Non
     if unknown := [name for name in names if name not in vae.names]:
         raise InputError(f"--given names {unknown[0]!r}; the model has {', '.join(vae.names)}")
     if not has_density(vae, names):
-        raise InputError("this model knows its code given all modalities alone; leave out --given")
+        raise InputError("this model has a code only given all modalities; leave out --given")
     if data is None:
         rows = plan_of(model.folder).test.to("cpu")
         labels = None if rows.labels is None else rows.labels.numpy()

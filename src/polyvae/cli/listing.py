@@ -25,7 +25,7 @@ def methods(names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.ar
     decoded per row and step, on average, with 5 modalities.
 
     Args:
-        names: Methods of the list. Default: all, a line each.
+        names: Methods of the list. Default: all, one line each.
     """
     for method in [METHODS.named(name) for name in names]:
         _show_one(method)

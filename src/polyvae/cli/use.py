@@ -210,7 +210,7 @@ def impute(
 
     This writes a file in the format of the data. Complete rows are copied unchanged.
     .csv, .tsv, .parquet: the columns of the data. Beside OUT.csv, the tables OUT.low.csv and OUT.high.csv have
-    the same columns (of classes and texts what was filled in), and OUT.sd.csv those of numbers.
+    the same columns (for classes and texts what was filled in), and OUT.sd.csv those of numbers.
     .h5ad, .h5mu: a copy, with layers["imputed"], "imputed_sd", "imputed_low" and "imputed_high".
     A folder (--out without an ending) has the same arrays as .npz, each in a .npy file. For data larger than memory
     this is the only form.
@@ -293,7 +293,7 @@ def fit_prior(
         kind: gmm: a Gaussian mixture, with full covariances if there are enough rows; flow: a normalising flow;
             pruned: the model's own mixture (cmvae, or --prior gmm) without the clusters that its codes do not need.
         components: Components of the Gaussian mixture. Default: one for every 5 rows per dimension of the code, from 1
-            to 20. Of a pruned one: how many clusters to keep. Default: as many as have the least penalised entropy.
+            to 20. With pruned: how many clusters to keep. Default: the number with the least penalised entropy.
         seed: Seed of the fit.
     """
     if components is not None and components < 1:

@@ -80,7 +80,7 @@ DATASETS: Registry[Entry] = Registry(
     },
 )
 BUILT_IN = frozenset(DATASETS)  # each of their options has a flag of its own
-RESERVED = ("name", "split", "size", "seed", "test_size")  # what `load` and the runs say themselves
+RESERVED = ("name", "split", "size", "seed", "test_size")  # what `load` and the runs set themselves
 
 
 def register(name: str, entry: Entry) -> Entry:
@@ -125,9 +125,9 @@ def sampler(name: str, *, split: str = "train", **options: Any) -> Sampler | Non
 
 
 def options_of(name: str, config: DataOptions) -> dict[str, Any]:
-    """What a config says about the data set `name`, as `load` and `sampler` take it.
+    """What a config says about the data set `name`, as options for `load` and `sampler`.
 
-    An option of a data set of your own may be called like a flag; what --data-options says of it counts.
+    An option of a data set of your own may have the name of a flag; then --data-options counts.
     Raises InputError for --data-options that the data set does not have, or that have a flag of their own.
     """
     given = config.given

@@ -13,7 +13,7 @@ from polyvae.options import names_of
 
 @dataclass(frozen=True)
 class NoOptions:
-    """A data set that has nothing to choose."""
+    """A data set without options."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Entry:
     load: (options, split=, size=, seed=) -> MultimodalDataset; split: train or test; size >= 1, or None: all rows;
     seed >= 0.
     options: a frozen dataclass of what can be chosen, with defaults and checks; `datasets.load` builds it, and checks
-    that what is typed as a `Literal` is one of its choices. No field may be called as what every data set has: name,
+    that what is typed as a `Literal` is one of its choices. No field may be called like what every data set has: name,
     split, size, seed, test_size.
     sampler: (options, split=) -> Sampler, or None for data that have no generator.
     attributes: what captions name.

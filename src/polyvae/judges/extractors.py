@@ -128,7 +128,7 @@ def prepared(images: Tensor) -> Tensor:
 
 
 def in_bytes(images: Tensor) -> Tensor:
-    """`prepared` images, of which nobody knows whether they are finite."""
+    """`prepared` images, without the check for finite values."""
     return (images.clamp(0, 1) * 255 + 0.5).floor() / 255
 
 

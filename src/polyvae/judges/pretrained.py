@@ -41,7 +41,7 @@ class Pretrained:
     def read(self, name: str, values: Tensor) -> tuple[Tensor, None]:
         colour = values.expand(-1, 3, -1, -1) if values.shape[1] == 1 else values
         if colour.shape[1] != 3:
-            raise InputError(f"extractor {self.name!r} takes grey or RGB images, got {values.shape[1]} channels")
+            raise InputError(f"extractor {self.name!r} needs grey or RGB images, got {values.shape[1]} channels")
         return self.network(colour), None
 
 

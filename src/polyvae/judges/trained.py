@@ -24,9 +24,9 @@ Recipe = Mapping[str, Any]  # version, seed, learning_rate, warm_up, weight_deca
 
 
 def place_of(folder: str, content: Any, cache: Path | None, device: torch.device = CPU) -> Path:
-    """Where the network that `content` (JSON-able) tells from all others is kept; cache: default `files.cache_dir()`.
+    """Where the network that `content` (JSON-able) identifies is kept; cache: default `files.cache_dir()`.
 
-    device: that it is trained on. Accelerators round otherwise, so what they train is another network.
+    device: that it is trained on. Accelerators round differently, so they train another network.
     """
     if device.type != CPU.type:
         content = {"trained on": device.type, "content": content}

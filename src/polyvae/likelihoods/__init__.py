@@ -62,7 +62,7 @@ LIKELIHOODS: Registry[type[Any]] = Registry(
 def register(name: str, likelihood: type[Any]) -> type[Any]:
     """Adds a `Likelihood` of your own; `OfNumbers` is a base that has all but `__call__`.
 
-    Raises InputError for a name that is taken, for what is no dataclass, and for a class that lacks something.
+    Raises InputError for a name that is taken, for what is not a dataclass, and for a class that lacks something.
     """
     if not is_dataclass(likelihood):
         raise InputError(f"likelihood {name!r} must be a frozen dataclass, whose fields are saved with a model")

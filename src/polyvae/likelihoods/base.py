@@ -34,7 +34,7 @@ class Likelihood(Protocol):
 
     @property
     def parameters(self) -> int:
-        """Of each element, at least 1: the decoder gives the first, all others are learned and the same for all z."""
+        """Per element, at least 1: the decoder gives the first, all others are learned and the same for all z."""
         ...
 
     def unfit(self, seen: Tensor, form: Form) -> str | None:

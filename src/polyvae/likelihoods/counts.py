@@ -22,11 +22,11 @@ MOST = 25.0  # the log of an expected count tends to it at most
 
 @dataclass(frozen=True)
 class Counts(OfNumbers):
-    """Features that are independent given z, by the log of their expected counts and what `law` takes beside it.
+    """Features that are independent given z, by the log of their expected counts and what else `law` needs.
 
     library: None: the decoder gives the logs of the expected counts. A number: it gives logits of the features' shares
     in the row's total, which is known, not modelled, where a row is scored, as in scvi-tools with observed library
-    sizes. Where there is no row to score (what is absent, what is generated), the total is this number.
+    sizes. Where there is no row to score (absent or generated), the total is this number.
     """
 
     library: float | None = None
@@ -37,15 +37,15 @@ class Counts(OfNumbers):
 
     def unfit(self, seen: Tensor, form: Form) -> str | None:
         if form.is_text or form.is_image:
-            return f"is {'text' if form.is_text else 'an image'}, and no table of counts"
+            return f"is {'text' if form.is_text else 'an image'}, not a table of counts"
         is_scaled = seen.dtype == torch.uint8 or form.is_standardised
         are_counts = not is_scaled and bool(((seen >= 0) & (seen % 1 == 0)).all())
-        return None if are_counts else "has values that are no counts (0, 1, 2, ...)"
+        return None if are_counts else "holds values that are not counts (0, 1, 2, ...)"
 
     @staticmethod
     @abstractmethod
     def law(log_mean: Tensor, *learned: Tensor) -> Distribution:
-        """Of each feature. learned: the other parameters, the same for all z."""
+        """Per feature. learned: the other parameters, the same for all z."""
 
     def __call__(self, params: Tensor, event_dims: int) -> Distribution:
         output, *learned = params.unbind(-event_dims - 1) if self.parameters > 1 else (params,)
@@ -68,7 +68,7 @@ class Poisson(Counts):
 
 @dataclass(frozen=True)
 class NegativeBinomial(Counts):
-    """Variance = mean + mean^2 / theta; the inverse dispersion theta is learned, one a feature (Lopez et al. 2018)."""
+    """Variance = mean + mean^2 / theta; the inverse dispersion theta is learned per feature (Lopez et al. 2018)."""
 
     @property
     def parameters(self) -> int:
@@ -82,7 +82,7 @@ class NegativeBinomial(Counts):
 
 @dataclass(frozen=True)
 class ZeroInflatedNegativeBinomial(Counts):
-    """0 with a probability that is learned, one a feature, else negative binomial with that mean."""
+    """0 with a probability that is learned, one per feature, else negative binomial with that mean."""
 
     @property
     def parameters(self) -> int:
@@ -158,4 +158,4 @@ class _OfTotals(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         total = value.sum(self.axes, keepdim=True)
-        return self.law_of(total.clamp(min=1).log()).log_prob(value)  # an empty row has no shares to be told
+        return self.law_of(total.clamp(min=1).log()).log_prob(value)  # an empty row has no shares

@@ -73,13 +73,13 @@ class Ordinal(Categorical):
 class Text(OfNumbers):
     """Words at each position (one-hot, last axis), scored up to and including the end token; the decoder gives logits.
 
-    What follows the end token is no text, so it costs nothing. `Categorical` scores the padding too, as published.
+    What follows the end token is not text, so it costs nothing. `Categorical` scores the padding too, as published.
     """
 
     is_one_hot: ClassVar[bool] = True
 
     def unfit(self, seen: Tensor, form: Form) -> str | None:
-        return None if form.is_text else "is no text"
+        return None if form.is_text else "is not text"
 
     def __call__(self, params: Tensor, event_dims: int) -> Distribution:
         return _Text(logits=params, validate_args=False)

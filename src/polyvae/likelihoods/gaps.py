@@ -1,4 +1,4 @@
-"""Elements of which single ones are missing."""
+"""Elements, some of which are missing."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from polyvae.errors import InputError
 
 
 class _WithGaps(Independent):
-    """Elements of which single ones are missing (NaN): they are not scored."""
+    """Elements, some of which are missing (NaN): those are not scored."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         known = ~value.isnan()
@@ -17,7 +17,7 @@ class _WithGaps(Independent):
 
 
 def with_gaps(law: Distribution) -> Distribution:
-    """The law, of values of which some are NaN. Raises InputError where elements cannot be scored one by one."""
+    """The law of values, some of which are NaN. Raises InputError where elements cannot be scored one by one."""
     if not isinstance(law, Independent) or law.reinterpreted_batch_ndims != len(law.event_shape):
         raise InputError(f"{type(law).__name__} cannot score a table with single missing values; choose normal")
     return _WithGaps(law.base_dist, law.reinterpreted_batch_ndims, validate_args=False)

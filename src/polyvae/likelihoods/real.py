@@ -102,7 +102,7 @@ class BinnedLaplace(LocationScale):
 
     def unfit(self, seen: Tensor, form: Form) -> str | None:
         is_bytes = seen.dtype == torch.uint8
-        return super().unfit(seen, form) or (None if is_bytes else "holds no bytes (images of uint8)")
+        return super().unfit(seen, form) or (None if is_bytes else "does not hold bytes (images of uint8)")
 
     def __call__(self, params: Tensor, event_dims: int) -> Distribution:
         location, scale = self.location_and_scale(params, event_dims)

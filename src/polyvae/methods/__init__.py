@@ -52,7 +52,7 @@ METHODS: Registry[Method] = Registry(
 
 
 def file_of(method: Method) -> ModuleType | None:
-    """The file with the formula of a method, which its first lines are; None for a user's own."""
+    """The file whose first lines are the formula of a method; None for a user's own."""
     return next((file for file in _FILES if method in (*file.ROWS, getattr(file, "OWN_S", None))), None)
 
 
@@ -63,7 +63,7 @@ def register(method: Method) -> Method:
 
 
 def cost(method: Method, names: Sequence[str]) -> tuple[float, float]:
-    """(encoded, decoded) modalities a row and step, on average, by default; without terms of a stage's own."""
+    """(encoded, decoded) modalities per row and step, on average, by default; without terms of a stage's own."""
     names = names[:1] if method.is_single else names
     mixture = (method.mixture or subsets.mopoe)(names)
     encoded = float(len(names))
@@ -89,7 +89,7 @@ def decoded(
     samples: int | None = None,
     allocation: str | None = None,
 ) -> float:
-    """Decoded modalities a row and step, without terms of a stage's own.
+    """Decoded modalities per row and step, without terms of a stage's own.
 
     objective, samples (K), allocation: of a run, None for the method's own. Raises InputError for an unknown objective.
     """

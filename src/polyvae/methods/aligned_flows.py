@@ -51,7 +51,7 @@ def draw_each(
 def join(
     model: AlignedFlows, batch: Batch, mixture: SubsetMixture, *, generator: Noise = None, **settings: Any
 ) -> Bound:
-    """Stage 3: the evidence bound in nats, whatever beta and weights VAEs were trained with; only flows learn."""
+    """Stage 3: the evidence bound in nats, whatever the VAEs' beta and weights in training; only flows learn."""
     names, present, sd = model.names, batch.present, model.options.spread
     with torch.no_grad():
         own, directions = model.vaes.encode(batch), model.directions(batch)

@@ -6,7 +6,7 @@ For a row with modalities X, A over all non-empty subsets of it, maximised:
 
 q_A combines its experts as estimates whose errors have correlation rho (`fusions.correlated`), without prior expert. pi
 is the softmax of free logits, over the subsets that a row has. For fixed networks the best pi_A is proportional to
-exp(L_A / omega). The sum without omega H(pi) is a bound, with it there is none. omega is 1 in the paper and 1000 in the
+exp(L_A / omega). The sum without omega H(pi) is a bound, that with it is not. omega is 1 in the paper and 1000 in the
 published code (`official`), which keeps pi near uniform. At test time the posterior of A is q_A.
 
 Systematic allocation draws subsets uniformly, never from pi, with factor pi_A / u_A. The gradient of pi is that of L_A

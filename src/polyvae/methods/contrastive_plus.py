@@ -6,7 +6,7 @@ For a row with M modalities X, sg[.] without gradient, maximised:
         + own_cross sum_{n != m} [ log p(x_n | z, w_n) - b beta KL(q(w_n | x_n) || p) ]
         + prior_cross sum_{n != m} log p(x_n | z, w'_n) },    z ~ q(z | x_m), w_n ~ q(w_n | x_n), w'_n ~ p
 
-with one m a row, of which is subtracted, for a batch (`objectives.regularisers`):
+with one m per row, minus, for a batch (`objectives.regularisers`):
 
     contrast * mean over pairs m < n of NT-Xent(means of z given x_m, means of z given x_n)
     cycle * mean over m of { s NT-Xent(z of x_m, z of x'_m) + (1 - s) NT-Xent(w of x_m, w of x''_m) }

@@ -6,7 +6,7 @@ with weights w_c proportional to 1 and to 2 S_ij, the overlap of a pair, maximis
     sum_c w_c { E_c sum_m log p(x_m | z) - beta KL(c || p) }
 
 w_c has gradients. It is the L_S of a mixture, hence a bound. At test time z is drawn from the mixture over the given
-modalities. "exact" allocation decodes all M (M + 1) / 2 parts; "systematic" one a row, drawn uniformly with factor
+modalities. "exact" allocation decodes all M (M + 1) / 2 parts; "systematic" one per row, drawn uniformly with factor
 w_c / u. `hoelder_plus` and `hoelder_plusplus` have private codes.
 """
 
@@ -45,7 +45,7 @@ def allocated(
 ) -> tuple[Posterior, torch.Tensor, torch.Tensor]:
     """The parts that rows decode, (n, batch, latent), which these are, Int64 (n, batch or 1), and factors (n, batch).
 
-    "exact": all parts with their weights. "systematic": one a row, drawn uniformly from those that it has.
+    "exact": all parts with their weights. "systematic": one per row, drawn uniformly from those that it has.
     Raises InputError for another allocation.
     """
     check_allocation(allocation)

@@ -7,9 +7,9 @@ For a row with M modalities, parts c its experts q_j and the normalised sqrt(q_i
                 - beta [ KL(c || p) + sum_{m in c} KL(q(w_m | x_m) || p) ] },    z, w_m ~ c(z) q(w_m | x_m)
 
 So a part reads the private codes of its one or two modalities alone, and overlaps are those of z. It is a bound where
-r_n = p(w_n). `hoelder_plusplus` has q(w_m | x_m, z): a network corrects what the encoder says of w_m by the z drawn.
+r_n = p(w_n). `hoelder_plusplus` has q(w_m | x_m, z): a network corrects the encoder's law of w_m by the z drawn.
 At test time z is from the mixture over what is given, with own w_m for that, and w_n ~ p(w_n) for others (`at_test`).
-Allocation is as in `hoelder`; `hoelder_plusplus` decodes one part a row.
+Allocation is as in `hoelder`; `hoelder_plusplus` decodes one part per row.
 """
 
 from dataclasses import replace
@@ -55,7 +55,7 @@ def objective(
 HOELDER_PLUS = Method(
     "hoelder_plus",
     subsets.whole,
-    "hoelder with private codes, drawn anew for what a part is not of",
+    "hoelder with private codes, drawn anew for modalities outside a part",
     "Vo et al. 2026, Hölder+",
     (Stage(objective=objective),),
     model="private_hoelder",

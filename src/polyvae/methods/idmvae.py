@@ -1,6 +1,6 @@
 """IDMVAE (ICLR 2026): MMVAE+ whose shared codes find each other, and whose two codes can be told apart.
 
-The objective of MMVAE+ (`mmvae_plus`), of which is subtracted, for a batch:
+The objective of MMVAE+ (`mmvae_plus`), minus, for a batch:
 
     contrast * mean over pairs m < n of NT-Xent(means of z given x_m, means of z given x_n)            (CrossMI)
     cycle / (2 M) sum_m { NT-Xent(z of x_m, z of x'_m) + NT-Xent(w of x_m, w of x''_m) }               (GenAug)

@@ -8,7 +8,7 @@ For a row with modalities X, S a random subset of it, q_S the output of one netw
 The first half bounds log p(x_S), the second log p(x_notS | x_S); exact posteriors attain log p(X) for every S at once.
 S has each modality with probability 1/2. For S = X it is the ELBO of q_X, and so it is for the empty set with q = p,
 which has nothing to learn; the published code has a network for it. A draw of each posterior, KLs closed (published: at
-the draws). At test time the posterior of A is q_A. "systematic" has one S a row, "exact" all of them.
+the draws). At test time the posterior of A is q_A. "systematic" has one S per row, "exact" all of them.
 
 With g features of an expert, the network (`models.fused.SetNetwork`) is head(sum_{m in S} g_m); `masked_attention` puts
 blocks of self-attention over the members between g and the sum.

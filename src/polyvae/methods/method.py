@@ -30,7 +30,7 @@ class Stage:
     warm_up: share of the stage over which beta rises from 0 to the run's; the objective then gets it as a tensor, which
     it must not read.
     prepare: called as prepare(model, training rows) before the stage's first step, and again when it is resumed.
-    compares_rows: whether the objective is a function of a whole batch, of which no process may see a share alone.
+    compares_rows: whether the objective is a function of a whole batch, of which no process may see only a share.
     """
 
     name: str = "train"
@@ -43,7 +43,7 @@ class Stage:
 
 
 def parameters_of(*modules: str) -> Callable[[nn.Module], Iterable[nn.Parameter]]:
-    """What a stage trains that trains these modules of the model alone."""
+    """What a stage trains if it trains only these modules of the model."""
     return lambda model: chain(*(model.get_submodule(name).parameters() for name in modules))
 
 
@@ -82,7 +82,7 @@ class Method:
 
     def __post_init__(self) -> None:
         if self.regularisers is not None and self.recipe is None:
-            raise InputError(f"method {self.name!r} has regularisers and no recipe that they join; give it one")
+            raise InputError(f"method {self.name!r} has regularisers but no recipe for them to join; give it one")
         if self.recipe is not None:
             check_call(self.recipe, f"the recipe of method {self.name!r}", "recipe", ("names", "options"), ())
 
@@ -99,7 +99,7 @@ class Method:
         return self.regularisers is not None or any(stage.compares_rows for stage in self.stages)
 
     def planned(self, options: Mapping[str, Any], epochs: int) -> list[tuple[Stage, int]]:
-        """Its stages with these options, and for how many of the epochs each goes on, at least one."""
+        """Its stages with these options, and for how many epochs each goes on, at least one."""
         chosen = self.chosen(options)
         shares = [
             getattr(chosen, stage.share) if isinstance(stage.share, str) else stage.share for stage in self.stages

@@ -1,6 +1,6 @@
 """MLD, multimodal latent diffusion (Bounoua et al. 2024): autoencoders, then a diffusion of their codes.
 
-Stage 1, maximised over a deterministic autoencoder a modality (its code z_m the mean of its encoder, no divergence):
+Stage 1, maximised over a deterministic autoencoder per modality (its code z_m the mean of its encoder, no divergence):
 
     sum_m log p(x_m | z_m)
 
@@ -32,7 +32,7 @@ from polyvae.subsets import SubsetMixture
 def reconstruction(
     model: LatentDiffusion, batch: Batch, mixture: SubsetMixture, *, weights: Tensor, **settings: Any
 ) -> Bound:
-    """Stage 1: the log-likelihood of what a row has from its own codes. Nothing is drawn, and beta weighs nothing."""
+    """Stage 1: the log-likelihood of what a row has from its own codes. Nothing is drawn, and beta has no effect."""
     codes = model.autoencoders.encode(batch).mean
     scores = scores_of(model, batch, dict(zip(model.names, codes, strict=True)))
     log_likelihood = torch.stack([scores[name] for name in model.names], -1)

@@ -5,7 +5,7 @@ For a row with M modalities, f the weighted geometric mean of its M experts and 
     E_{mixture of q_m} sum_m log p(x_m | z) - beta / (M + 1) { sum_m KL(q_m || f) + KL(p || f) }
 
 In the published code (`official`, of the MoPoE repository, origin of its PolyMNIST numbers) N(0, I) is one more part of
-the mixture that z is drawn from, so that 1 / (M + 1) of the reconstructions start from noise. With M = 1 it is no VAE:
+the mixture that z is drawn from, so 1 / (M + 1) of the reconstructions start from noise. With M = 1 it is not a VAE:
 the divergence is half KL(q || f) and half KL(p || f). At test time: the mixture of single experts, as in that code.
 """
 

@@ -1,4 +1,4 @@
-"""MMVM (Sutter et al. 2024): one posterior a modality, each held to the mixture of all, its data-dependent prior.
+"""MMVM (Sutter et al. 2024): one posterior per modality, each held to the mixture of all, its data-dependent prior.
 
 For a row with M modalities, maximised:
 
@@ -9,8 +9,8 @@ code (`official`) has closed forms in their place, an upper bound without limit:
 
     sum_m { (1 - a) / M sum_k KL(q_m || q_k) + a KL(q_m || p) }
 
-No term predicts another modality, and with M = 1 (a = 0) no term is left of the rate. At test time z is drawn from the
-mixture of what is given. N(0, I) is no law of these codes: fit a prior before sampling without inputs.
+No term predicts another modality, and with M = 1 (a = 0) no term of the rate is left. At test time z is drawn from the
+mixture of what is given. N(0, I) is not the law of these codes: fit a prior before sampling without inputs.
 """
 
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from polyvae.noise import Noise, stream_of
 from polyvae.objectives import Bound, elbo
 from polyvae.subsets import Listed, SubsetMixture, Term
 
-RANDOM_SUBSETS = 2  # a step
+RANDOM_SUBSETS = 2  # per step
 
 
 def elbo_with_random_subsets(

@@ -7,7 +7,7 @@ encoder and decoders as they are:
     2.  sum_m { E_{q_m} log p(x_m | z) - beta KL(q_m || p) }
 
 Likelihoods have the modalities' weights in both; the paper's may differ between them. At test time: all modalities,
-q_X; one, q_m; others, A, p^(1 - |A|) prod q_m, of which the paper does not speak (`models.fusing`).
+q_X; one, q_m; others, A, p^(1 - |A|) prod q_m, which the paper does not mention (`models.fusing`).
 """
 
 from polyvae import subsets

@@ -21,7 +21,7 @@ from polyvae.metrics.protocol import Options, Trial, has_all, measuring
 from polyvae.modality import Modality
 from polyvae.models.contract import Model, NotDefined
 
-LEAST_ROWS = 10  # of a value that is to count
+LEAST_ROWS = 10  # needed for a value to count
 LEAST_ADVANTAGE = 0.1  # of the judge over chance
 
 

@@ -1,4 +1,4 @@
-"""What simpler methods make of a missing table: whether a model is worth its while."""
+"""What simpler methods make of a missing table: whether a model is worthwhile."""
 
 import math
 import warnings
@@ -25,7 +25,7 @@ def baselines(train: MultimodalDataset, test: Batch, given: Subset, target: str,
 
     They learn from the training rows that have the target: at most 5,000, and 2^24 values, drawn by `seed`. What these
     lack of the given modalities counts as its mean, beside indicators of what is there. Text is not read. The level of
-    a covariate is, as it is by the model.
+    a covariate is, as the model reads it.
     mean: of the training rows. ridge: regression on up to 300 principal components of what is given, the penalty of
     each feature chosen by leaving rows out. knn: mean of the 10 nearest rows in these components. iterative:
     scikit-learn's IterativeImputer, 10 rounds on at most 1,000 rows, where given and target have at most 64 columns.
@@ -75,7 +75,7 @@ def _iterative(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
     imputer = IterativeImputer(max_iter=ROUNDS, random_state=0, keep_empty_features=True)
     empty = np.full((len(asked), known.shape[1] - asked.shape[1]), np.nan)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # ten rounds are what it gets
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it gets ten rounds
         return imputer.fit(known).transform(np.hstack([asked, empty]))[:, asked.shape[1] :]
 
 

@@ -16,7 +16,7 @@ MOST_EXACT_TERMS = 8
 def bound(model: Model, data: MultimodalDataset, *, beta: float = 1.0, **options: Unpack[Options]) -> dict[str, float]:
     """-L_S of the model's S at `beta` and its parts (`objectives.elbo`) as means over rows, in nats.
 
-    S has the weights that the model has learned, if it learns them. That is so whatever the model was trained by: what
+    S has the weights that the model has learned, if it learns them. That holds however the model was trained: what
     a run minimised itself is `metrics.objective`.
     Returns bound/ + loss (with beta and the modalities' weights), distortion, rate, and log_likelihood/<modality>: the
     reconstruction term under S over the rows that have the modality (no estimate of the evidence).

@@ -18,7 +18,7 @@ from polyvae.modality import Batch
 from polyvae.models.contract import Model, NotDefined
 from polyvae.noise import derive_seed
 
-MOST_PATTERNS, MOST_ROWS = 32, 500  # that are calibrated, and of each the rows that are looked at
+MOST_PATTERNS, MOST_ROWS = 32, 500  # that are calibrated, and rows looked at for each
 FOLDS = 5  # of the values of a row; one at a time is hidden
 
 Asked = Iterator[tuple[Batch, dict[str, Tensor]]]  # what is given, and target -> the truth (row, feature), NaN for none

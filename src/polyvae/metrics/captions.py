@@ -96,7 +96,7 @@ def _real(data: MultimodalDataset, spec: Modality, *, all_variants: bool) -> Tok
 
 
 def _drawn(trial: Trial[Model], spec: Modality, given: Subset | None) -> Tokens:
-    """Words of one caption a row: from the prior, or given others, each row from one member drawn by its weight."""
+    """Words of one caption per row: from the prior, or given others, each row from one member drawn by its weight."""
     assert spec.vocabulary is not None
     words: list[list[str]] = []
     if given is None:

@@ -13,7 +13,7 @@ from polyvae.metrics.linear_probe import Examples, probe_accuracies
 from polyvae.metrics.protocol import Options, Trial, has_all, measuring
 from polyvae.models.contract import CodeMeans, Model, NotDefined, TwoCodeModel, has_two_codes
 
-EXAMPLES = 2000  # more than of `linear_probe`: that a code is free of something takes more rows to say
+EXAMPLES = 2000  # more than for `linear_probe`: to show that a code is free of something needs more rows
 
 Target = tuple[str, str, str]  # code, fact, modality
 

@@ -44,7 +44,7 @@ def imputation(
     The predictive law of a row is the mixture of the likelihoods at `draws` posterior draws. rmse: of its mean, to
     which the mirror images of the draws count, too, per feature, rows counting alike however many values they lack, in
     model units: standard deviations of the training rows where the table is standardised, else those of the data, such
-    as counts; of classes that of their probabilities, and the share of rows whose likeliest class is the true one is
+    as counts; for classes that of their probabilities, and the share of rows whose likeliest class is the true one is
     accuracy. nll: in nats per feature, of classes per row. coverage: share of values inside the 80 % interval that
     `impute` gives with as many draws and the same `calibration`, .8 if it is right (Normal and Laplace). coverage_se:
     its standard error over rows (`standard_error`).
@@ -146,7 +146,7 @@ def standard_error(values: Tensor, groups: np.ndarray | None = None) -> float:
 
 
 def _varying(train: MultimodalDataset, target: Modality) -> Tensor:
-    """The features that are not the same in all training rows, Bool (feature,); of classes all, if there are two."""
+    """The features that are not the same in all training rows, Bool (feature,); for classes all, if there are two."""
     seen = train.batch(rows_with(train, range(len(train)), (target.name,))).values[target.name]
     gaps = seen.isnan()
     varies = seen.masked_fill(gaps, -math.inf).amax(0) > seen.masked_fill(gaps, math.inf).amin(0)

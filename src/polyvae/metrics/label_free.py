@@ -24,7 +24,7 @@ from polyvae.noise import derive_seed
 MOST_ROWS = 1000
 SHUFFLES = 1000
 ROUNDING = 1e-12  # of a mean, relative: what is apart by less is a tie
-LEAST_ADVANTAGE = 0.1  # in mean rank, of true over shuffled pairs; below it the scale has no length to measure with
+LEAST_ADVANTAGE = 0.1  # in mean rank, of true over shuffled pairs; below it the scale is too short to measure with
 
 
 def label_free(model: Model, data: MultimodalDataset, critic: Critic, **options: Unpack[Options]) -> dict[str, float]:
@@ -88,7 +88,7 @@ def warnings(scores: Mapping[str, float]) -> dict[str, str]:
     """Key -> why it is not there."""
     if LABEL_FREE not in scores or "label_free/leave_one_out" in scores:
         return {}
-    reason = "self-reconstructions fit their own input hardly better than another's, so they are no upper anchor"
+    reason = "self-reconstructions fit their own input hardly better than another's, so they are not an upper anchor"
     return {"label_free/leave_one_out": reason}
 
 
@@ -115,7 +115,7 @@ def relative(own: np.ndarray, true: np.ndarray) -> float:
 def permutation_p(ranks: Sequence[np.ndarray], seed: int) -> float:
     """One-sided p-value of the mean own rank under shuffling of inputs; 1 where outputs do not depend on them.
 
-    ranks: (row, row) a target.
+    ranks: (row, row) per target.
     """
     rng = np.random.default_rng(derive_seed(seed, "shuffles"))
     count = len(ranks[0])

@@ -80,7 +80,7 @@ def _of_subset(
         means.add(posterior.mean)
         draws.add(posterior.sample(noise))
         if prior is not None:
-            each = kl_by_dimension(posterior.components, prior)  # of which one has weight: the modality's own expert
+            each = kl_by_dimension(posterior.components, prior)  # only one has weight: the modality's own expert
             kl = kl + (posterior.weights.T[..., None] * each).double().sum((0, 1))
     distortion, rate = (sums / rows).tolist()
     values = {f"distortion/{label}": distortion, f"rate/{label}": rate, f"elbo/{label}": -distortion - rate}

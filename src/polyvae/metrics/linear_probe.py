@@ -60,7 +60,7 @@ def linear_probe(
 
     Returns linear_probe/ + <given> for every subset of up to 5 modalities (with more: single ones and all); joint, the
     same as all; examples/<n>: joint with n training rows, where there are as many; joint_one_member: for a mixture,
-    from the mean of one drawn member, as published code takes it, instead of the weighted mean of all members.
+    from the mean of one drawn member, as in published code, instead of the weighted mean of all members.
     Rows are those that have all of `given`; a `given` whose training rows are of one class is left out.
     Raises InputError without labels, NotDefined for a model that is not joint, or when nothing can be scored.
     """

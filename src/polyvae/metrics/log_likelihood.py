@@ -73,7 +73,7 @@ def log_likelihood(
                 if has_density(trial.model, given):
                     values[f"joint_from/{joined(given)}"] = _mean(_weights(few, "from", given, names, samples))
                 values[f"conditional/{joined(given)}"] = _mean(predictive[given])
-            is_blind = data.covariate is None  # whose level would make a row's codes its own
+            is_blind = data.covariate is None  # its level would make a row's codes its own
             if is_blind and train is not None and (train.is_complete or has_density(trial.model, names[:1])):
                 blind = few.having(names, BLIND_ROWS).rows
                 values["unconditional"] = blind_log_likelihood(trial.model, data.rows(blind), train, seed=trial.seed)
@@ -84,7 +84,7 @@ def log_likelihood(
 def warnings(scores: Mapping[str, float]) -> dict[str, str]:
     """Key -> why it is not there."""
     rows = scores["log_likelihood/complete_rows"]
-    return {} if rows >= 2 else {keys.LOG_LIKELIHOOD: f"{rows:.0f} test rows have every modality; it takes 2"}
+    return {} if rows >= 2 else {keys.LOG_LIKELIHOOD: f"{rows:.0f} test rows have every modality; 2 are needed"}
 
 
 def _mean(log_weights: Tensor) -> float:

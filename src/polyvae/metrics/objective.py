@@ -12,7 +12,7 @@ from polyvae.noise import drawing_from
 def objective(
     model: Model, data: MultimodalDataset, function: BatchLoss, **options: Unpack[Options]
 ) -> dict[str, float]:
-    """objective/loss: the mean loss over rows of `function`, what the model was trained by, regularisers included.
+    """objective/loss: the mean loss over rows of `function`, which the model was trained with, regularisers included.
 
     And regulariser/<name>: each one's value, unweighted. They compare the rows of a batch: both numbers then depend on
     the batch size, and on the order of rows.

@@ -49,7 +49,7 @@ def _pairs(names: Subset, targets: Subset, sizes: Iterable[int]) -> list[Pair]:
 
 
 def members(model: Model, given: Subset) -> list[tuple[Subset, float]]:
-    """The posterior of x_given as (subset, weight) pairs, each a posterior that is no mixture.
+    """The posterior of x_given as (subset, weight) pairs, each a posterior that is not a mixture.
 
     Metrics that are linear in the posterior score each member once and combine them with the weights.
     """

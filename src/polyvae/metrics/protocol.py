@@ -55,10 +55,10 @@ class Evaluation:
 
 
 class Options(TypedDict, total=False):
-    """What every metric takes beside a model and data.
+    """What every metric needs beside a model and data.
 
     seed: of all that is drawn (default 0). rows: the test rows measured on (default all), in any order. batch_size:
-    rows at a time (default 500), which no value depends on but those of regularisers, which compare rows of a batch.
+    rows at a time (default 500), on which only the values of regularisers depend, which compare rows of a batch.
     """
 
     seed: int
@@ -109,7 +109,7 @@ class Trial(Generic[AnyModel]):
     def part(
         self, ids: tuple[int, ...], batch: Batch, given: Subset, experts: Posterior | None
     ) -> tuple[tuple[int, ...], Batch, Posterior | None]:
-        """Of a batch the rows that have all of `given`: which, their batch, their experts."""
+        """The rows of a batch that have all of `given`: which, their batch, their experts."""
         able = tuple(rows_with(self.data, ids, given))
         if not able or len(able) == len(ids):
             return able, batch, experts
@@ -167,7 +167,7 @@ class Trial(Generic[AnyModel]):
         return means
 
     def _shown(self, name: str, law: Distribution, seen: list[Tensor]) -> Tensor:
-        """The mean; images as a picture file holds them, `seen` told whether they are finite."""
+        """The mean; images as a picture file holds them, `seen` is told whether they are finite."""
         if not next(m.is_image for m in self.model.modalities if m.name == name):
             return law.mean
         seen.append(law.mean.isfinite().all())

@@ -99,7 +99,7 @@ def read_data(
         return _read_data(data, chosen, rows, extractor, batch_size)
     device = data.present.device
     content = [Read._fields, extractor.name, extractor.weights_sha256, data.rows(rows).fingerprint, chosen, list(rows)]
-    content += [] if device.type == "cpu" else [device.type]  # another device rounds otherwise
+    content += [] if device.type == "cpu" else [device.type]  # another device rounds differently
     path = cache / "readings" / f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()}.safetensors"
     if path.is_file():
         tensors, _ = files.read_tensors(path)
@@ -137,7 +137,7 @@ def _conditional(
     read: dict[Pair, list[Tensor]] = {
         (m, t): [] for m, ts in wanted_members(model, label_pairs).items() for t in ts
     }  # labels, row after row
-    # A member of several posteriors counts, in each of them, the rows which that posterior is defined for.
+    # A member of several posteriors counts, in each of them, the rows for which that posterior is defined.
     running = {(given, t, m): RunningMoments() for given, t in moment_pairs for m, _ in members(model, given)}
     wanted = wanted_members(model, [*label_pairs, *moment_pairs])
     for member, target, drawn_rows, values in trial.conditional_means("conditional", wanted, spread=spread):
@@ -161,7 +161,7 @@ def _conditional(
 
 
 class _Look(NamedTuple):
-    """What an extractor says of a batch of values, on their device; fields as in `Read`."""
+    """What an extractor says about a batch of values, on their device; fields as in `Read`."""
 
     features: Tensor
     label: Tensor

@@ -69,10 +69,10 @@ class Scoring:
 
     @property
     def trusted_judge(self) -> Judge:
-        """The judge of classes, for what stands and falls with its accuracy."""
+        """The judge of classes, for what depends on its accuracy."""
         judge = self.judge
         if not isinstance(judge, Judge):
-            raise NotDefined("the data set's judge reads attributes, no classes")
+            raise NotDefined("the data set's judge reads attributes, not classes")
         if judge.doubt:
             raise NotDefined(judge.doubt)
         return judge
@@ -126,7 +126,7 @@ def _objective(scoring: Scoring) -> dict[str, float]:
 
 def _label_free(scoring: Scoring) -> dict[str, float]:
     if scoring.on.critic is None:
-        raise NotDefined("there is no critic: it takes two modalities and 64 training rows that have all of them")
+        raise NotDefined("there is no critic: it needs two modalities and 64 training rows that have all of them")
     return label_free(scoring.model, scoring.on.test, scoring.on.critic, **scoring.options)
 
 
@@ -373,7 +373,7 @@ def metric_names(text: str, installed: Iterable[str] = ()) -> tuple[str, ...]:
     }
     parts = [part.strip() for part in text.split(",")]
     if "none" in parts and set(parts) != {"none"}:
-        raise InputError(f"--metrics {text!r} says none, and others too; say either")
+        raise InputError(f"--metrics {text!r} names none, and others too; give one or the other")
     names = tuple(dict.fromkeys(name for part in parts for name in groups.get(part, (part,))))
     if unknown := [name for name in names if name not in METRICS]:
         raise InputError(f"--metrics names {unknown[0]!r}; {choices(unknown[0], [*METRICS, *groups])}")
@@ -404,7 +404,7 @@ def evaluate(
     values: dict[str, float] = {}
     notes: dict[str, str] = {}
     lack = {name: unmet(name, evaluation.test) for name in wanted}
-    unread = evaluation.judge is None  # what needs a judge then ends at once
+    unread = evaluation.judge is None  # then what needs a judge ends at once
     told = [name for name in wanted if lack[name] is None and not (unread and METRICS[name].needs == "judge")]
     for name in wanted:
         if name in told:
@@ -416,7 +416,7 @@ def evaluate(
             with torch.no_grad(), _exact_convolutions():
                 scores = dict(METRICS[name].measure(scoring))
             if others := [key for key in scores if not METRICS[name].owns(name, key)]:
-                raise InputError(f"key {others[0]!r} is not its own, which is {name!r} or starts with '{name}/'")
+                raise InputError(f"metric {name} returned key {others[0]!r}; keys are {name!r} or start with '{name}/'")
         except InputError as reason:  # what is scored and trained already is kept
             notes[name] = str(reason)
             continue
@@ -430,6 +430,6 @@ def evaluate(
         finite = {key: value for key, value in scores.items() if math.isfinite(value)}
         notes |= {key: f"it came out as {value}" for key, value in scores.items() if key not in finite}
         notes |= METRICS[name].warnings(finite)
-        notes |= {} if scores else {name: "nothing could be scored: too few test rows have what it takes"}
+        notes |= {} if scores else {name: "nothing could be scored: too few test rows have what it needs"}
         values |= finite
     return values, notes

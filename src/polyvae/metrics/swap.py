@@ -1,4 +1,4 @@
-"""The swap test: of which row is a picture that is decoded from the shared code of one and the private code of another?
+"""The swap test: which row is a picture of, if decoded from the shared code of one and the private code of another?
 
 Coherence cannot tell whether a decoder takes the class from the shared code, or whether it hides in the private one.
 """

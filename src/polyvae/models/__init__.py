@@ -51,7 +51,7 @@ ABSTRACT = ("prior_codes", "posterior_codes", "decode")
 def build(blueprint: Blueprint) -> TrainableModel:
     """The untrained model.
 
-    Raises InputError for a kind that no plug-in at hand has registered, and one that does not keep the contract.
+    Raises InputError for a kind that no loaded plug-in has registered, and one that does not keep the contract.
     """
     kind = MODELS.named(blueprint.kind)
     if lacking := [name for name in ABSTRACT if getattr(kind, name) is getattr(Model, name)]:

@@ -1,4 +1,4 @@
-"""The kind of model of `aligned_flows`: a code u that modalities agree on, and a VAE a modality, its code given u."""
+"""The kind of model of `aligned_flows`: a code u that modalities agree on, and a VAE per modality, its code given u."""
 
 import math
 from collections.abc import Sequence
@@ -32,9 +32,9 @@ RUNNING = 0.1  # share of a batch in running averages
 
 @dataclass(frozen=True)
 class Options:
-    """aligned_dim: dimensions of u. temperature: of the contrast. spread: sd of u about what a modality says of it.
+    """aligned_dim: dimensions of u. temperature: of the contrast. spread: sd of u about what a modality says u is.
 
-    combine: how several given modalities say it: by the direction of their mean, as a mixture, one at random, or as a
+    combine: how several given modalities do: by the direction of their mean, as a mixture, one at random, or as a
     product over p(u) of the density ratios that the contrast has learned.
     draw_temperature: what the Normal numbers behind every w_m that is not given are multiplied by (Kingma & Dhariwal
     2018); 1 draws from p(w_m | u), less draws what is likelier and less diverse.
@@ -122,7 +122,7 @@ class AlignedFlows(TrainableModel):
         self.forms = grouped.forms(encoders)
 
     def directions(self, batch: Batch) -> Tensor:
-        """g_m(x_m), unit vectors (modality, batch, dimension); of no meaning where a row lacks the modality."""
+        """g_m(x_m), unit vectors (modality, batch, dimension); meaningless where a row lacks the modality."""
         outputs = grouped.outputs(self.aligners, self.forms, batch.values)
         seen = dict(zip(self.names, batch.present.unbind(-1), strict=True))
         return torch.stack([self.heads[name](outputs[name][0].float(), seen[name]) for name in self.names])
@@ -135,7 +135,7 @@ class AlignedFlows(TrainableModel):
 
     @torch.no_grad()
     def freeze(self, data: MultimodalDataset) -> None:
-        """Codes are done: puts flows on the mean and sd that draws of w_m, or u, have over all training rows."""
+        """Codes are trained: puts flows on the mean and sd that draws of w_m, or u, have over all training rows."""
 
         def drawn(batch: Batch) -> tuple[Tensor, Tensor]:
             own, u = self.vaes.encode(batch), self.directions(batch)

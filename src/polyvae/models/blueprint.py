@@ -79,7 +79,7 @@ class Blueprint:
     networks: modality -> name of its network. own: modality -> the user's own (encoder, decoder), where that is "own".
     prior: arguments of `priors.make`. pseudo_inputs: first ones of the prior `vamp`.
     options: settings of this kind of model alone, as JSON holds them. seed: of the first weights.
-    covariate: whose level is told to encoders and decoders.
+    covariate: its level is given to encoders and decoders.
     """
 
     modalities: tuple[Modality, ...]
@@ -106,7 +106,7 @@ class Blueprint:
         """A fresh (encoder, decoder) of modality `name`; its weights depend on the seed and on its name alone.
 
         The decoder gives all parameters that the modality's likelihood takes, a learned scale included.
-        latent_dim: where it is not the model's (private codes). The decoder also reads the level of the covariate. The
+        latent_dim: if it is not the model's (private codes). The decoder also reads the level of the covariate. The
         user's own networks are copied, and stay untrained.
         Raises InputError where the user's own networks are missing.
         """

@@ -1,4 +1,4 @@
-"""What everything else may ask of a model. Objectives, metrics, imputation, generation, priors and audits know no more.
+"""What everything else may ask of a model. Objectives, metrics, imputation, generation, priors and audits ask no more.
 
 A model is `Model`: codes from the prior, codes given a subset, decode. That is enough to be trained by an objective of
 its own, to be saved, scored, and to generate and impute. One whose decoders all read one latent variable, with a
@@ -128,7 +128,7 @@ class TwoCodeModel(Model, Protocol):
     """A model with a code that modalities share and a private one of each, whether or not decoders read both."""
 
     def code_means(self, batch: Batch) -> dict[str, CodeMeans]:
-        """Of every modality; of no meaning where a row lacks it."""
+        """Of every modality; meaningless where a row lacks it."""
         ...
 
 
@@ -223,7 +223,7 @@ def code_draws(
 ) -> Callable[[Noise], Codes]:
     """noise -> codes of `targets` given what rows have of `given`, for many draws: a joint model encodes once.
 
-    experts: what a joint model's `encode` says of the batch, if it is known already.
+    experts: what a joint model's `encode` gives for the batch, if it is known already.
     """
     if not is_joint(model):
         return lambda generator: model.posterior_codes(batch, given, targets, generator)
@@ -235,14 +235,14 @@ def code_draws(
 
 
 def covariate_of(model: Model) -> Covariate | None:
-    """What the model's encoders and decoders are told beside a row, if anything (`covariate`)."""
+    """What the model's encoders and decoders are given beside a row, if anything (`covariate`)."""
     return getattr(model, "covariate", None)
 
 
 def at_level(model: Model, codes: Codes, level: str | None) -> Codes:
     """The codes, to be decoded as if all rows had this level of the model's covariate; None: their own.
 
-    Raises InputError for a level that there is not, and for a model without a covariate.
+    Raises InputError for an unknown level, and for a model without a covariate.
     """
     if level is None:
         return codes

@@ -21,7 +21,7 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]  # (codes, times (batch, modality)
 
 
 def lost(time: Tensor) -> Tensor:
-    """-log alpha^2 at a time: what is lost of the logarithm of the signal's power."""
+    """-log alpha^2 at a time: how much of the log power of the signal is lost."""
     return BETA[0] * time + (BETA[1] - BETA[0]) / 2 * time.square()
 
 
@@ -54,7 +54,7 @@ def loss(
     """Mean squared error of the noise expected in what is not clean, per dimension: (batch,).
 
     codes: (batch, modality, latent), 0 where a row lacks the modality (`present`), which then is at time 1: noise, of
-    which nothing is asked, and which says nothing of other codes. So the row trains the law of what it has.
+    which nothing is asked, and which says nothing about other codes. So the row trains the law of what it has.
     time: of the others, (batch,). share: of rows in which a subset stays clean (`clean_subsets`), at time 0.
     """
     rows, *form = codes.shape

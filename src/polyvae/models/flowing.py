@@ -66,7 +66,7 @@ class ContrastOptions(FeatureOptions):
 
 
 class FeatureEncoder(nn.Module):
-    """A few features of a modality, and a small network that makes of them what an encoder gives.
+    """A few features of a modality, and a small network that turns them into what an encoder gives.
 
     The network reads them standardised by `shift` and `scale`: correlations leave their means and scales open, and
     without this it learns several times slower.
@@ -143,7 +143,7 @@ class JointFlowVAE(JointEncoderVAE):
 
     @torch.no_grad()
     def standardise(self, data: MultimodalDataset) -> None:
-        """Features are done: takes their mean and sd over all training rows."""
+        """Features are trained: takes their mean and sd over all training rows."""
         encoders: list[Any] = [self.encoders[name] for name in self.names]
 
         def features(batch: Batch) -> tuple[Tensor, float]:
@@ -162,7 +162,7 @@ class JointFlowVAE(JointEncoderVAE):
     def fuse(self, experts: Posterior, member: Tensor, prior_expert: Tensor) -> Posterior:
         """The joint expert. Raises NotDefined for rows with fewer than all modalities."""
         if not bool(member.all()):
-            raise NotDefined("given fewer than all modalities, z can be drawn, and its law has no closed form")
+            raise NotDefined("given fewer than all modalities, z can be drawn, but its law has no closed form")
         whole = gaussian.picked(experts, -1)
         return whole.like(*(field.expand(*member.shape[:-2], *field.shape) for field in whole))
 

@@ -18,7 +18,7 @@ from polyvae.networks.heads import GaussianHead
 from polyvae.posteriors import Posterior
 from polyvae.subsets import Listed, SubsetMixture, Term
 
-LEAST_PRECISION = 1e-2  # added in every direction to a precision that correlations start from
+LEAST_PRECISION = 1e-2  # added in every direction to a precision from which correlations start
 Rule = Callable[[Any, Tensor], Any]  # (experts, members) -> posterior, as in `fusions`; a module if it has parameters
 
 
@@ -53,7 +53,7 @@ class Correlations(nn.Module):
 class SetNetwork(nn.Module):
     """A rule that is a network: features of each member's mean and log variance, their sum, then a head (deep sets).
 
-    Members have no order, and what is no member adds nothing. width, depth: of the layers before the sum.
+    Members have no order, and what is not a member adds nothing. width, depth: of the layers before the sum.
     blocks: of self-attention between them and the sum, in which members look at each other (set transformer; pre-norm,
     no dropout), each with `heads` heads, which divide the width.
     """
@@ -117,7 +117,7 @@ class FusedVAE(MultimodalVAE):
         if not self.family.has_products:
             raise InputError(f"rules of fusion are for Normal posteriors, not for {self.family.kind}; use normal")
         if True in self.mixture.joined_by_prior:
-            raise InputError("S has a prior expert, and rules of fusion have none; use whole, mmvae or every")
+            raise InputError("S has a prior expert, but rules of fusion have none; use whole, mmvae or every")
         self.rule = rule
 
     @classmethod

@@ -47,7 +47,7 @@ class JointEncoderVAE(MultimodalVAE):
     One modality has its own expert; several, A, have p^(1 - |A|) prod q_m, exact where each q_m is.
     """
 
-    takes_covariate = False  # its joint encoder is told none
+    takes_covariate = False  # its joint encoder is given none
     further_experts = (JOINT_EXPERT,)
 
     def __init__(self, *arguments: Any, joint: nn.Module, **options: Any) -> None:

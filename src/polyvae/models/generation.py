@@ -1,4 +1,4 @@
-"""Generating modalities from a model: from its prior, or given some of a row. The base of all models that can."""
+"""Generating modalities from a model: from its prior, or given part of a row. The base of all models that can."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
@@ -69,7 +69,7 @@ class TrainableModel(nn.Module, Model):
 
     @classmethod
     def network_dim(cls, blueprint: Blueprint) -> int:
-        """How many dimensions each encoder gives and each decoder reads, as the user's own networks must."""
+        """How many dimensions each encoder gives and each decoder reads; the user's own networks must agree."""
         return blueprint.latent_dim
 
     @classmethod

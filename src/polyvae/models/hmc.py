@@ -18,9 +18,9 @@ def hamiltonian(
     leapfrog: int = 10,
     step_size: float = 0.01,
 ) -> Tensor:
-    """The last states of one chain a row, (batch, dimension), each of `iterations` trajectories of `leapfrog` steps.
+    """The last states of one chain per row, (batch, dimension), each of `iterations` trajectories of `leapfrog` steps.
 
-    log_density: z (batch, dimension) -> (batch,), up to a constant a row; a row may depend on its own z alone.
+    log_density: z (batch, dimension) -> (batch,), up to a constant per row; a row may depend on its own z alone.
     start: the first states. A chain stays where it is when a proposal is refused or not finite. Nothing is read from
     the device, and no gradient passes.
     """

@@ -35,7 +35,7 @@ from polyvae.posteriors import Family
 MOST_ROWS = 3000
 MOST_FEATURES = 1000  # of a view, which are enough to tell numbers of codes apart
 FOLDS = 5
-LEAST_ROWS = 40  # fewer say next to nothing in cross-validation
+LEAST_ROWS = 40  # fewer show next to nothing in cross-validation
 
 
 class _Tables(NamedTuple):

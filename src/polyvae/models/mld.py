@@ -1,4 +1,4 @@
-"""The kind of model of MLD (Bounoua et al. 2024): an autoencoder a modality, and a diffusion of all their codes."""
+"""The kind of model of MLD (Bounoua et al. 2024): an autoencoder per modality, and a diffusion of all their codes."""
 
 import copy
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from polyvae.models.vae import MultimodalVAE
 from polyvae.noise import Noise
 from polyvae.options import require
 
-DECAY = 0.999  # of the averaged weights a step
+DECAY = 0.999  # of the averaged weights, per step
 LEAST_SD = 1e-6
 
 
@@ -30,7 +30,7 @@ class Options:
     """clean: share of rows trained with some modalities clean, in [0, 1); .2 as published.
 
     width, depth: units and blocks of the denoising network; the published one is a U-Net of 1536. time_width: of the
-    embedding of a modality's time. steps: evaluations a draw.
+    embedding of a modality's time. steps: evaluations per draw.
     """
 
     clean: float = 0.2
@@ -69,7 +69,7 @@ class LatentDiffusion(TrainableModel):
         self.updates: Tensor
 
     def freeze(self, data: MultimodalDataset) -> None:
-        """Autoencoders are done: takes mean and sd of the codes of all training rows."""
+        """Autoencoders are trained: takes mean and sd of the codes of all training rows."""
         centre, spread = moments(self, lambda batch: (self.autoencoders.encode(batch).mean, 0.0), data, LEAST_SD)
         self.centre.copy_(centre)
         self.spread.copy_(spread)
@@ -82,7 +82,7 @@ class LatentDiffusion(TrainableModel):
 
     @property
     def denoiser(self) -> diffusion.DenoisingNetwork:
-        """What is trained while training, and draws otherwise."""
+        """The trained network in training, else the averaged one, which draws."""
         return self.network if self.training else self.average
 
     @torch.no_grad()

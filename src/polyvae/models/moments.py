@@ -1,4 +1,4 @@
-"""Moments of what networks say of training rows."""
+"""Moments of what networks give for training rows."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ ENCODED = 500  # rows at a time
 def moments(
     model: nn.Module, drawn: Callable[[Batch], tuple[Tensor, Tensor | float]], data: MultimodalDataset, least_sd: float
 ) -> tuple[Tensor, Tensor]:
-    """Mean and sd (modality, width) of what is drawn from a model as it is used, over the rows that have the modality.
+    """Mean and sd (modality, width) of draws from a model as it is used, over the rows that have the modality.
 
     drawn: a batch -> means and variances of draws, (modality, batch, width). float64. No sd is below least_sd; of a
     modality that no row has, the mean is 0.

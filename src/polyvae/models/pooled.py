@@ -24,7 +24,7 @@ HIDDEN = 128
 class PooledVAE(ReferenceVAE):
     """Given a subset, z has the mixture `fusions.hoelder` of the experts of z alone, whose weights depend on the row.
 
-    Private codes are as of `PrivateVAE`: own ones of all that is given, whatever part z is from. Where one Normal law
+    Private codes are as in `PrivateVAE`: own ones of all that is given, whatever part z is from. Where one Normal law
     of z is asked for (`fuse`), as L_S does, it is that of the same moments.
     in_part: Bool (part, modality), whose experts a part of the mixture is of.
     """
@@ -53,7 +53,7 @@ class PooledVAE(ReferenceVAE):
         return law, law.rsample(standard)
 
     def fuse(self, experts: Posterior, member: Tensor, prior_expert: Tensor, own: Tensor | None = None) -> Posterior:
-        """Mean and variance of the mixture of z, beside private codes as of `PrivateVAE`."""
+        """Mean and variance of the mixture of z, beside private codes as in `PrivateVAE`."""
         shared = fusions.hellinger(self._block(experts, slice(self.shared_dim)), somebody(member))
         return joined(shared, self._private(experts, member if own is None else own))
 
@@ -66,7 +66,7 @@ class PooledVAE(ReferenceVAE):
 
 
 class ReadingVAE(PooledVAE):
-    """q(w_m | x_m, z): a head corrects what the encoder of m says of w_m by what it reads in z.
+    """q(w_m | x_m, z): a head corrects the law of w_m from the encoder of m by what it reads in z.
 
     Given x_A, u = (z, w) is drawn z first, so that it has no mean or bound in closed form, and is not offered as a
     joint posterior: what asks for a density says that there is none.

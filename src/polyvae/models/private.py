@@ -34,7 +34,7 @@ PRIVATE_DIM = 32
 
 @dataclass(frozen=True)
 class PrivateOptions:
-    """private_dim: dimensions of each w_m, at least 1. at_test: as of `PrivateVAE`.
+    """private_dim: dimensions of each w_m, at least 1. at_test: as in `PrivateVAE`.
 
     two_trunks: whether z and w_m have encoders of their own, as published for MMVAE+; your own networks stay one.
     """
@@ -137,7 +137,7 @@ class PrivateVAE(MultimodalVAE):
     def posterior(
         self, batch: Batch, given: Sequence[str] | None = None, experts: Posterior | None = None
     ) -> GaussianMixture:
-        """The posterior of u: as of `MultimodalVAE`, with own private codes of all that is given in every component."""
+        """The posterior of u: as in `MultimodalVAE`, with own private codes of all that is given in every component."""
         return self._conditional(batch, given, experts, "own")
 
     def code_posterior(

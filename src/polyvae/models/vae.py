@@ -96,7 +96,7 @@ class MultimodalVAE(TrainableModel):
 
     @property
     def covariate(self) -> Covariate | None:
-        """What encoders and decoders are told beside a row."""
+        """What encoders and decoders are given beside a row."""
         return None if self.by_level is None else self.by_level.covariate
 
     @property
@@ -112,7 +112,7 @@ class MultimodalVAE(TrainableModel):
             if (own.name, own.shape) != (other.name, other.shape):
                 raise InputError(f"{other.name!r} of shape {other.shape} is not {own.name!r} of shape {own.shape}")
             if own.likelihood.parameters != other.likelihood.parameters:
-                raise InputError(f"the likelihood of {own.name!r} takes another number of parameters per element")
+                raise InputError(f"the likelihood of {own.name!r} needs another number of parameters per element")
         pairs = {name: (self.encoders[name], self.decoders[name]) for name in self.names}
         laws = {"prior": self.prior, "family": self.family, "by_level": self.by_level}
         scored = type(self)(modalities, pairs, self.mixture, self.latent_dim, **laws, **self.further())
@@ -121,12 +121,12 @@ class MultimodalVAE(TrainableModel):
     def encode(self, batch: Batch, wanted: Tensor | Collection[str] | None = None) -> Posterior:
         """The expert of every modality: fields (modality, batch, latent).
 
-        wanted: what is to be encoded of what rows have, names or Bool (batch, modality); default all. Mean 0 and
-        variance 1 stand where nothing is.
+        wanted: what is to be encoded of what rows have, names or Bool (batch, modality); default all. Entries that
+        are not encoded have mean 0 and log variance 0.
         Raises InputError unless the batch has the model's modalities, in the model's order.
         """
         if tuple(batch.values) != self.names:
-            raise InputError(f"the batch holds {', '.join(batch.values)}, the model takes {', '.join(self.names)}")
+            raise InputError(f"the batch holds {', '.join(batch.values)}, the model expects {', '.join(self.names)}")
         by_row = isinstance(wanted, Tensor)
         masks = dict(zip(self.names, (wanted if by_row else batch.present).unbind(-1), strict=True))
         values = {n: x for n, x in batch.values.items() if by_row or wanted is None or n in wanted}
@@ -200,7 +200,7 @@ class MultimodalVAE(TrainableModel):
     ) -> GaussianMixture:
         """The posterior of x_given (default: everything), a mixture per row, by the rule of `subsets.conditional`.
 
-        Rows use what they have of `given`, and it is that set which the rule is about. experts: `encode(batch)`, if
+        Rows use what they have of `given`, and the rule applies to that set. experts: `encode(batch)`, if
         it is known already.
         Raises InputError where a row has nothing of `given`.
         """
@@ -339,4 +339,4 @@ def check_products(family: Family, mixture: SubsetMixture) -> None:
     if family.has_products:
         return
     if mixture.has_products:
-        raise InputError(f"S needs products of experts, and {family.kind} posteriors have none: {NO_PRODUCT}")
+        raise InputError(f"S needs products of experts, and {family.kind} posteriors have none; {NO_PRODUCT}")

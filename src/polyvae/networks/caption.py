@@ -22,7 +22,7 @@ def build(modality: Modality, latent_dim: int, width: float = 1.0) -> tuple[nn.M
     words = len(words_of(modality, "conv"))
     if modality.shape[0] != POSITIONS:
         raise InputError(
-            f"network 'conv' takes text of {POSITIONS} positions, not {modality.shape[0]} ({modality.name!r})"
+            f"network 'conv' needs text of {POSITIONS} positions, not {modality.shape[0]} ({modality.name!r})"
         )
     narrow, middle, wide = (round(width * hidden) for hidden in (32, 64, 128))
     along: dict[str, Any] = {"kernel_size": (1, 4), "stride": (1, 2), "padding": (0, 1), "bias": False}

@@ -40,7 +40,7 @@ def side_of(modality: Modality, network: str) -> int:
     side = modality.shape[-1]
     if not modality.is_image or modality.shape[1] != side or not (side == 28 or (side >= 8 and side & (side - 1) == 0)):
         raise InputError(
-            f"network {network!r} takes square images of 28x28, 32x32, 64x64, ... pixels, but modality "
+            f"network {network!r} needs square images of 28x28, 32x32, 64x64, ... pixels, but modality "
             f"{modality.name!r} has shape {modality.shape}; use network 'mlp' or pass your own networks"
         )
     return side
@@ -49,7 +49,7 @@ def side_of(modality: Modality, network: str) -> int:
 def words_of(modality: Modality, network: str) -> Vocabulary:
     """The vocabulary of a text modality. Raises InputError for any other."""
     if modality.vocabulary is None:
-        raise InputError(f"network {network!r} takes text, and modality {modality.name!r} is none; use mlp or conv")
+        raise InputError(f"network {network!r} needs text, which modality {modality.name!r} is not; use mlp or conv")
     return modality.vocabulary
 
 

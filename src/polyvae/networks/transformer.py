@@ -18,7 +18,7 @@ def build(modality: Modality, latent_dim: int) -> tuple[nn.Module, nn.Module]:
 
 
 class _Encoder(nn.Module):
-    """Mean over the words of what the last layer makes of them; padding is not looked at."""
+    """Mean over the words of what the last layer makes of them; padding is ignored."""
 
     def __init__(self, words: int, length: int, latent_dim: int) -> None:
         super().__init__()

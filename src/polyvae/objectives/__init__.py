@@ -38,9 +38,9 @@ from polyvae.registry import Registry
 
 @dataclass(frozen=True)
 class Objective:
-    """A row of the table. draws: whether it takes a number of samples, and an S whose terms all predict everything.
+    """A row of the table. draws: whether it needs a number of samples, and an S whose terms all predict everything.
 
-    revision: raised when its arithmetic changes. Above 1 it enters run ids, so that no run of the old stands for it.
+    revision: raised when its arithmetic changes. Above 1 it enters run ids, so no run of the old one stands for it.
     """
 
     name: str

@@ -41,7 +41,7 @@ def elbo(
     that is a mixture (`is_bound`).
     Missing data: a term encodes what a row has of its subset, terms with nothing left drop out and the others'
     weights renormalise; only present modalities are predicted.
-    Raises InputError for a negative beta, for systematic allocation of an S that is no mixture, for an S over other
+    Raises InputError for a negative beta, for systematic allocation of an S that is not a mixture, for an S over other
     modalities than the model's, and for a row that no term of S can encode.
     """
     check(model, batch, mixture, beta)

@@ -5,7 +5,8 @@ posterior (paper, eq. 1), z_Ak is draw k of K from the posterior of subset A, an
 
     L_S <= elbo_tight = iwae_looser (K = 1) <= iwae_looser (K) <= iwae (K) <= log p(x),
 
-and elbo_tight - L_S is at most the entropy of the weights omega. Only `iwae` and `dreg` tend to log p(x) as K grows.
+and elbo_tight - L_S is at most the entropy of the weights omega. As K grows, only `iwae` and the objectives with its
+bound, `dreg`, `dreg_official` and `dreg_multivae`, tend to log p(x).
 
 All take `Options`, and rows with missing modalities as `elbo` does. With allocation "exact" every row draws K samples
 from every subset; with "systematic" K samples in all: each from a subset of its own, or (`*_looser`) all from one. The

@@ -87,13 +87,13 @@ def systematic_quantiles(batch_size: int, generator: Noise, device: torch.device
 
 
 def loss_alone(loss: Tensor, batch: Batch) -> Bound:
-    """Of a loss that says nothing of likelihoods and rates: they are 0."""
+    """For a loss that says nothing about likelihoods and rates: they are 0."""
     nothing = loss.new_zeros(batch.present.shape)
     return Bound(loss, nothing, nothing.sum(-1), nothing.sum(), nothing.sum())
 
 
 def check_allocation(allocation: str) -> None:
-    """Raises InputError for what is no `Allocation`."""
+    """Raises InputError for what is not an `Allocation`."""
     if allocation not in get_args(Allocation):
         raise InputError(f"unknown allocation {allocation!r}; choose 'systematic' or 'exact'")
 
@@ -102,7 +102,7 @@ def subsets_of(present: Tensor, allocation: Allocation, generator: Noise) -> tup
     """Non-empty subsets of what rows have, given Bool (n, batch, modality), and factors (n, batch), float64.
 
     "exact": all of them by their bits, with factor 1, and 0 with nothing given where a row lacks one of the subset.
-    "systematic": one a row, uniformly and evenly over the batch, with the number of its subsets for a factor. So the
+    "systematic": one per row, uniformly and evenly over the batch, with the number of its subsets as a factor. So the
     sum over n of factor * f(given) is that of f over all subsets, on average.
     Raises InputError for another allocation.
     """

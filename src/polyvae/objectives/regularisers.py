@@ -1,6 +1,6 @@
 """What a method asks of its experts beyond likelihoods and divergences: functions of a whole batch.
 
-A regulariser is called as (model, batch, experts, generator), experts being what `encode` says of the batch, and
+A regulariser is called as (model, batch, experts, generator), experts being what `encode` returns for the batch, and
 returns a scalar to minimise. It compares rows with each other, so that its value depends on the batch
 size, and noise that belongs to rows does not make it independent of what else is in the batch.
 
@@ -58,7 +58,7 @@ def minimised_alone(regulariser: Regulariser) -> Callable[..., Bound]:
 def nt_xent(first: Tensor, second: Tensor, temperature: float, seen: Tensor) -> Tensor:
     """-log softmax of a row's partner among all others of both views (NT-Xent; Chen et al. 2020), in nats.
 
-    first, second: (..., batch, dimension), two views, of which the angles alone count; seen: Bool (..., batch), the
+    first, second: (..., batch, dimension), two views, of which only the angles count; seen: Bool (..., batch), the
     rows that take part. Returns (..., batch), a mean over both directions, at most about 2 / temperature above
     log(2 B - 1), its value for B rows that are all alike; 0 for rows that take no part.
     """
@@ -114,7 +114,7 @@ class Cycle:
     For z, w of one draw of each expert and z', w' those of the row before (of those with the modality): NT-Xent between
     the posterior means of z of a row and of the decoder's mean at (z, w'), and between those of w of the row and of the
     decoder's mean at (z', w). Gradients reach encoders and decoders. It needs a model with private codes.
-    temperature, times_modalities: as of `Contrast`. share: that of z in the sum of both; w has the rest.
+    temperature, times_modalities: as in `Contrast`. share: that of z in the sum of both; w has the rest.
     Raises InputError for a temperature that is not above 0, and a share outside [0, 1].
     kind: "square" takes the squared distance of the two means in place of NT-Xent; it has no temperature.
     """
@@ -158,7 +158,7 @@ def _mixed(shared: Tensor, private: Tensor, split: int) -> Tensor:
 
 
 def _before(seen: Tensor) -> Tensor:
-    """Of each row the one before it that `seen` (modality, batch) has, the last one for the first: Int64, as `seen`."""
+    """Per row, the one before it that `seen` (modality, batch) has, the last one for the first: Int64, as `seen`."""
     rows = torch.arange(seen.shape[-1], device=seen.device)
     latest = torch.where(seen, rows, -1).cummax(-1).values
     before = latest.roll(1, -1)

@@ -50,7 +50,7 @@ CHUNK = 512
 
 
 class Options(TypedDict, total=False):
-    """What every importance-weighted objective takes.
+    """The options of importance-weighted objectives.
 
     beta: weight of log prior - log posterior in the log weights. samples: K, for each row and term of S ("exact"), or
     for each row ("systematic"). allocation, weights, generator: as for `elbo`. chunk: samples decoded at a time.
@@ -100,7 +100,7 @@ def importance_bound(
     """The bound of `grouping`, with the gradient estimator `gradient`.
 
     mixed: what the density of the mixture is of, the whole code or the shared one alone.
-    Raises InputError as `elbo`, for samples or chunk below 1, and for an S whose terms do not all predict everything.
+    Raises InputError as `elbo`, and for samples or chunk below 1, or an S whose terms do not all predict everything.
     """
     check(model, batch, mixture, beta)
     if not mixture.is_bound:
@@ -184,7 +184,7 @@ def _factor(normalised: Tensor, responsibility: Tensor | float, beta: float, gra
 class _Samples:
     """Samples z (pair, latent), each of a `term` of S (pair,) and of row pair % batch; `law`: all terms' posteriors.
 
-    shared: the first dimensions, of which the mixture's density is; the density of the others is that of the own term.
+    shared: the first dimensions, which the mixture's density is of; the others have the density of the own term.
     """
 
     model: JointModel

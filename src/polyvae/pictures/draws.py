@@ -1,5 +1,5 @@
-"""What a reader of the report can ask a run: precomputed draws of pictures and text, for some rows and much that may be
-given."""
+"""What a reader of the report can ask a run: precomputed draws of pictures and text, for some rows and many choices
+of what is given."""
 
 import io
 from base64 import b64encode

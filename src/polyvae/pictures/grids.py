@@ -25,7 +25,7 @@ def write_grids(
 
     reconstruction.png: for each modality, test rows and under them what the model makes of the whole row.
     unconditional.png: a row per modality, a column per prior sample.
-    conditional_<given>_<target>.png: test values of `given`, under them ten draws (of text: four) of `target` (paper,
+    conditional_<given>_<target>.png: test values of `given`, under them ten draws (for text: four) of `target` (paper,
     figure 10).
     The columns are test rows with nothing missing, one of each class first; without such rows only unconditional.png
     is written. Raises InputError when no modality is an image or text.

@@ -32,8 +32,8 @@ def write_views(
 ) -> ViewsFile:
     """Writes what is shown of the tables to a JSON file, and returns it.
 
-    codes: of up to 500 rows of `data` the mean of the posterior given what each has, on up to 16 principal components;
-    none of a model without one. cells: of each table some cells of rows that have every modality, as `impute` fills
+    codes: for up to 500 rows of `data` the mean of the posterior given what each has, on up to 16 principal components;
+    none for a model without one. cells: for each table some cells of rows that have every modality, as `impute` fills
     them in given all others, in model units. patterns: which modalities the rows of `train` have, the most frequent
     first; none where all have all.
     """

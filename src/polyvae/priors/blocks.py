@@ -24,7 +24,7 @@ class WithPrivate(Prior):
         self.has_closed_kl = shared.has_closed_kl
 
     def around(self, shared: Prior) -> "WithPrivate":
-        """The same with another prior of the first dimensions."""
+        """The same with another prior for the first dimensions."""
         return WithPrivate(shared, self.shared_dim, self.private_dim, self.private.kind)
 
     def describe(self) -> dict[str, Any]:

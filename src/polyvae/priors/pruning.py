@@ -1,6 +1,6 @@
-"""How many clusters of a mixture as prior the codes of data use (Palumbo et al. 2024, CMVAE): the others are dropped.
+"""How many clusters of a mixture prior the codes of data use (Palumbo et al. 2024, CMVAE): the others are dropped.
 
-Clusters are dropped one by one, always the one of the least mass, and as many are kept as have the least penalised
+Clusters are dropped one by one, always the one of the least mass, and the number kept has the least penalised
 entropy: few clusters leave no doubt which one a code is from, but make codes less likely.
 """
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 
 class Assigned(NamedTuple):
-    """What draws z_m of every q(z | x_m) say of clusters c: log p(c) + log p(z_m | c), (modality, row, cluster).
+    """What draws z_m of every q(z | x_m) say about clusters c: log p(c) + log p(z_m | c), (modality, row, cluster).
 
-    present: Bool (modality, row); where a row lacks m, log_joint is finite and of no meaning.
+    present: Bool (modality, row); where a row lacks m, log_joint is finite but meaningless.
     """
 
     log_joint: Tensor

@@ -46,7 +46,7 @@ class Centred(Prior):
         return self.law().log_prob(z)
 
     def kl(self, posterior: Posterior, z: Tensor) -> Tensor:
-        """KL(posterior || prior) in nats, in closed form: (...); z is not looked at."""
+        """KL(posterior || prior) in nats, in closed form: (...); z is ignored."""
         return posteriors.kl(posterior, self.law())
 
 

@@ -100,7 +100,7 @@ def write_report(store: RunStore, out: Path | str, on_damage: Damaged = lambda d
 
 
 def unbounded(groups: Iterable[Group]) -> list[str]:
-    """Methods whose objective is no lower bound on the log-likelihood."""
+    """Methods whose objective is not a lower bound on the log-likelihood."""
     series = (series for group in groups for series in group.series)
     return sorted({s.look.name for s in series if s.runs[0].resolved.is_bound is False})
 

@@ -106,7 +106,7 @@ def pairs(matrix: np.ndarray, series: Series, modalities: Sequence[str]) -> Figu
 
 
 def floors(data: dict[str, dict[str, list[Floored]]], group: Group) -> Figure:
-    """What was reached of each modality, by beta, and the bound below it in the same colour."""
+    """The distortion of each modality, by beta, and the bound below it in the same colour."""
     with drawing():
         figure = Figure(figsize=((len(data) + 1) * SMALL[0] / 2, SMALL[1]))
         panels = figure.subplots(1, len(data), squeeze=False)[0]

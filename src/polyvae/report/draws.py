@@ -56,7 +56,7 @@ class Drawn:
 
     @property
     def names(self) -> list[str]:
-        """Of the modalities, those of pictures first."""
+        """The modalities, those of pictures first."""
         return [*self.sheets, *self.texts]
 
     def first_line(self, target: str, given: Sequence[str]) -> int:

@@ -103,7 +103,7 @@ def pairs(series: Series, modalities: Sequence[str]) -> np.ndarray | None:
 
 
 class Floored(NamedTuple):
-    """What a run reached of one modality, and the certified floor of that, in nats."""
+    """A run's distortion of one modality, and its certified floor, in nats."""
 
     beta: float
     distortion: float
@@ -111,7 +111,7 @@ class Floored(NamedTuple):
 
 
 def floors(group: Group) -> dict[str, dict[str, list[Floored]]]:
-    """modality -> series -> what those runs reached of it that have its floor.
+    """modality -> series -> a point for each run that has the modality's floor.
 
     Modalities differ in their floors, so each stands against its own: runs of one modality against that one alone.
     """
@@ -145,7 +145,7 @@ def of_what(group: Group, quantity: str) -> str:
 
 
 def _shared(group: Group) -> tuple[str, ...]:
-    """The modalities that all runs have; all, where that is none."""
+    """The modalities that all runs have; all modalities, if there are none."""
     shared = tuple(name for name in group.modalities if all(name in run.modalities for run in group.runs))
     return shared or group.modalities
 
@@ -154,7 +154,7 @@ def _curve(group: Group, run: Run, quantity: str, part: str) -> list[float]:
     lines = run.history if part == "train" else [line.get("validation", {}) for line in run.history]
     needed = _shared(group) if quantity == "distortion" else group.modalities if quantity == "loss" else ()
     if len(lines) < 2 or not set(needed) <= set(run.modalities):
-        return []  # a single point is no curve
+        return []  # a single point is not a curve
     if quantity != "distortion":
         return [line[quantity] for line in lines if line.get(quantity) is not None]
     parts = [[line.get("log_likelihood", {}).get(name) for name in needed] for line in lines]

@@ -184,8 +184,8 @@ ENTRIES = (
         "imputation/",
         "Imputation",
         "",
-        "Tables and classes given all other modalities: error of the mean (in standard deviations; of counts in "
-        "counts, of classes in probabilities), nats per feature, the share of values inside the 80 % interval, and of "
+        "Tables and classes given all other modalities: error of the mean (in standard deviations; counts in "
+        "counts, classes in probabilities), nats per feature, the share of values inside the 80 % interval, and for "
         "classes the share that is right. mean, ridge, knn and iterative are the errors of simpler methods.",
     ),
     Entry("ood/", "Out of distribution", "0 to 1", "Leave-one-out coherence with inputs unlike the training data."),

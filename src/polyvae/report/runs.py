@@ -127,7 +127,7 @@ class Group:
 
     @cached_property
     def main(self) -> dict[str, Series]:
-        """Method -> its series at the setting that has the most pairs of method and beta: no side experiment.
+        """Method -> its series at the setting that has the most pairs of method and beta: not a side experiment.
 
         The methods of figure 12 may have a setting of their own.
         """
@@ -223,7 +223,7 @@ def settings(run: Run, names: Iterable[str]) -> str:
 
 
 def _in_short(terms: str) -> str:
-    """Terms of S in JSON as `m0+m1 0.5, m2 0.5`; what is none stays: older records name the file that held them."""
+    """Terms of S in JSON as `m0+m1 0.5, m2 0.5`; other text stays: older records name the file that held them."""
     try:
         return ", ".join(f"{'+'.join(term['given'])} {term['weight']:.3g}" for term in schema.parsed(terms))
     except (ValueError, TypeError, LookupError):

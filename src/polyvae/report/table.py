@@ -151,7 +151,7 @@ def _imputation(group: Group) -> list[Column]:
     for filling, source in fillings(group).items():
         target = filling.target
         name = target if filling.is_from_all_others(group.modalities) else f"{target} from {source}"
-        text = f"{target} from {source}, in standard deviations (of counts in counts, of classes in probabilities)"
+        text = f"{target} from {source}, in standard deviations (counts in counts, classes in probabilities)"
         plain = [
             _plain(f"by {name} {target}", "error of a simpler method", keys.imputation_by(name, target), decimals=3)
             for name in keys.BASELINES

@@ -22,7 +22,7 @@ CLASSES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7
 
 
 def shown(series: Sequence[Series]) -> list[tuple[Series, ViewsFile]]:
-    """The first run at the best beta of each of the first series that left something of tables."""
+    """The first run at the best beta of each of the first series that kept views of tables."""
     first = [(member, member.best[0].views) for member in series]
     return [(member, views) for member, views in first if views is not None][:MOST]
 

@@ -253,7 +253,7 @@ def _imputation(group: Group) -> str:
     coverages = [filling.key("coverage") for filling in fillings(group)]
     held = [value for series in group.series for key in coverages if (value := series.value(key)) is not None]
     doubt = f" 80 % intervals hold {span(held, share)} of the truth." if held else ""
-    units = "in standard deviations (of counts in counts, of classes in probabilities)"
+    units = "in standard deviations (counts in counts, classes in probabilities)"
     return f"Root mean squared error on test rows, {units}. {'. '.join(sentences)}.{doubt}"
 
 

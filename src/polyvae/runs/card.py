@@ -12,7 +12,7 @@ TAGS = ("multimodal", "variational-autoencoder")
 def model_card(record: Record, modalities: Sequence[ModalityFile], pictures: Sequence[str], license: str) -> str:
     """What the model is, what it was trained on, its metrics, and how to load it.
 
-    modalities: of model.json. pictures: files beside the card. license: an identifier of SPDX in lower case, as hubs
+    modalities: of model.json. pictures: files beside the card. license: an SPDX identifier in lower case, as hubs
     know them (apache-2.0, cc-by-4.0), `other` or `unknown`.
     The metadata is YAML whose values are written as JSON, which is YAML, too.
     """
@@ -84,5 +84,5 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _line(text: str) -> str:
-    """Text of somebody's own on one line."""
+    """A user's text on one line."""
     return " ".join(text.split())

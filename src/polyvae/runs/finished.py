@@ -35,7 +35,7 @@ def lacking(plan: Plan, record: Record) -> tuple[str, ...]:
 
 
 def plan_of(folder: Path, **changes: Any) -> Plan:
-    """The plan of a run, whatever its folder is called now. Raises InputError when its data are others by now."""
+    """The plan of a run, whatever its folder is called now. Raises InputError when its data have changed."""
     store = RunStore(folder.parent)
     config = store.config(folder.name)
     # Scored on other threads it is still the run that was trained on its own.
@@ -43,8 +43,8 @@ def plan_of(folder: Path, **changes: Any) -> Plan:
     if plan.run_id != (folder.name if record is None else record.run_id):
         raise InputError(
             f"run {folder.name} was made from other data than {plan.config.data or plan.config.dataset} now holds, "
-            "or by a version that cut them or computed its objective otherwise, or with networks or a plug-in of your "
-            "own: put the data back, start a new run, or use it in Python with what you have"
+            "or by a version that split the data or computed the objective differently, or with your own networks or "
+            "plug-in: put the data back, start a new run, or use it in Python with what you have"
         )
     return replace(plan, config=plan.config.with_(threads=changes.get("threads", config.threads)))
 

@@ -1,4 +1,4 @@
-"""Runs under way, told to an experiment tracker from what they write: the history, and the record in the end."""
+"""Runs under way, reported to an experiment tracker from what they write: the history, and the record in the end."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -25,10 +25,10 @@ class _Run:
 
 @dataclass
 class Live:
-    """Tells a tracker of the runs of a store.
+    """Reports the runs of a store to a tracker.
 
     A tracker that cannot start the first run raises InputError. Later faults of a tracker cost no run: the first is
-    said, and nothing more is logged.
+    reported, and nothing more is logged.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Live:
 
 @contextmanager
 def live(tracker: str, store: RunStore, say: Callable[[str], None]) -> Generator[Live]:
-    """Inside, the tracker can be told of the runs of the store; in the end those that are open are closed.
+    """Inside, runs of the store can be reported to the tracker; in the end those that are open are closed.
 
     say: is told of a tracker that fails. Raises InputError if there is no such tracker, or it is not installed.
     """

@@ -58,7 +58,7 @@ def without_place(config: RunConfig) -> RunConfig:
 def pack(store: RunStore, path: Path, *, weights: bool = False, on_damage: Damaged = raised) -> int:
     """Writes the runs of a store, finished or not, into a .tar file; returns how many.
 
-    Runs that some process is at are left out, and so is the data directory of this machine. Of finished runs record,
+    Runs that a process is working on are left out, and so is this machine's data directory. Of finished runs record,
     history and pictures are kept, weights if they are asked for. on_damage: as for `RunStore.records`.
     Raises InputError where there is no store, or nothing in it.
     """
@@ -127,7 +127,7 @@ def unpack(path: Path, store: RunStore) -> tuple[int, int]:
             added = sum(map(partial(take, packed, store), runs, steps))
             return added, len(runs) - added
     except (tarfile.TarError, EOFError) as error:
-        raise InputError(f"{path} is damaged or no pack of a store ({error}); pack the store again") from error
+        raise InputError(f"{path} is damaged or not a packed store ({error}); pack the store again") from error
 
 
 def _extract(archive: tarfile.TarFile, path: Path, place: Path) -> None:
@@ -135,12 +135,12 @@ def _extract(archive: tarfile.TarFile, path: Path, place: Path) -> None:
     expected = _manifest(archive, path)
     while (member := archive.next()) is not None:
         if member.name not in expected:
-            raise InputError(f"{path} holds {member.name!r}, which its list of files does not; pack the store again")
+            raise InputError(f"{path} holds {member.name!r}, which its list of files lacks; pack the store again")
         run_id, _, name = member.name.partition("/")
         is_plain = member.isreg() and not member.issparse()  # whose holes would be written out
         source = archive.extractfile(member) if is_plain else None
         if source is None or not files.is_plain_name(run_id) or not is_known(name, weights=True):
-            raise InputError(f"{path} holds {member.name!r}, which is no file of a run; it is no pack of polyvae's")
+            raise InputError(f"{path} holds {member.name!r}, which is not a file of a run; this is not a packed store")
         target = place / run_id / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with source, target.open("wb") as file:
@@ -158,7 +158,7 @@ def _manifest(archive: tarfile.TarFile, path: Path) -> dict[str, str]:
     first = archive.next()
     source = archive.extractfile(first) if first is not None and first.isreg() and first.name == MANIFEST else None
     if source is None:
-        raise InputError(f"{path} is no pack of a store; polyvae store pack makes one")
+        raise InputError(f"{path} is not a packed store; polyvae store pack makes one")
     try:
         content = schema.parsed(source.read(2**27).decode())
     except ValueError as error:

@@ -84,7 +84,7 @@ class Resolved:
 
     By modality: networks (names), likelihoods (as JSON), weights (factors in the loss). objective, samples (None: it
     draws one), allocation, prior, components (None: it has none), family of the posteriors. is_bound: whether L_S is a
-    bound. chosen: settings of the config that the data have chosen, since nobody else did. tried: of those that were
+    bound. chosen: settings that the config left open, so that the data have chosen them. tried: of those that were
     chosen by their errors, setting -> value -> error. data: identity of the content of the whole data set. plugins:
     SHA-256 -> file. parameters: how many the model has. steps: taken in training.
     scored_weights: those that metrics and pictures are of: the last, or the best by validation rows, which are those
@@ -183,12 +183,12 @@ class Record:
 
     @property
     def is_out_of_memory(self) -> bool:
-        """Whether it failed since its device had no memory left for it."""
+        """Whether it failed because its device ran out of memory."""
         return (self.error or "").startswith("OutOfMemoryError")
 
     @property
     def doubts(self) -> dict[str, str]:
-        """Notes on data, samples and numbers that are there: what to beware of. Others say why a number is not.
+        """Notes on data, samples and numbers that are there: what to beware of. Others say why a number is missing.
 
         A note on a metric is about numbers where the metric has some.
         """

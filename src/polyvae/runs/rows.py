@@ -39,7 +39,7 @@ def check_is_dataset(data: object) -> None:
 def load_splits(
     config: RunConfig, data: MultimodalDataset | None, test: MultimodalDataset | None = None
 ) -> tuple[MultimodalDataset, MultimodalDataset]:
-    """(training rows, test rows). test: those of `data`, which are else cut off it.
+    """(training rows, test rows). test: those of `data`; by default they are cut off it.
 
     Raises InputError for options that the data do not have, or test rows of other modalities.
     """
@@ -108,7 +108,7 @@ def narrowed(data: MultimodalDataset, config: RunConfig, method: Method) -> Mult
 def scored(data: MultimodalDataset, config: RunConfig, train: MultimodalDataset) -> MultimodalDataset:
     """The data with the likelihoods and weights of the config. train: rows whose median total stands for a library.
 
-    Raises InputError for a likelihood that cannot score the values, and a library of what is no table of counts.
+    Raises InputError for a likelihood that cannot score the values, and a library for what is not a table of counts.
     """
     kinds = by_modality(config.likelihood, data.names, "likelihood")
     scales = by_modality(config.likelihood_scale, data.names, "likelihood_scale")
@@ -154,7 +154,7 @@ def _with_library(likelihood: Likelihood, modality: Modality, train: MultimodalD
         raise InputError(f"--library {name}: its likelihood is {kind}; use --likelihood {name}=negative_binomial")
     if modality.has_gaps or modality.shape == (1,):
         reason = "single values are missing" if modality.has_gaps else "it has a single feature"
-        raise InputError(f"--library {name}: {reason}, so that a row's total is no known depth; leave the flag out")
+        raise InputError(f"--library {name}: {reason}, so a row's total is not a known depth; leave the flag out")
     totals = torch.cat([seen.sum(-1) for seen in train.seen(name)])
     return replace(likelihood, library=float(totals.median()))
 

@@ -146,7 +146,7 @@ def steps_of(
     on_step: OnStep = lambda done, total, loss: None,
     say: Say = lambda text: None,
 ) -> Generator[None, None, Record | None]:
-    """Makes the record of the plan's run if it is not there; None if another process is at it and `wait` is False.
+    """Makes the record of the plan's run if it is not there; None if another process has it and `wait` is False.
 
     It yields after every training step, so that runs can take turns; closed there, it leaves a checkpoint.
     A run that fails gets a record with its error, and is done again only if `retries`.

@@ -93,7 +93,7 @@ def save_calibration(folder: Path, calibration: Calibration) -> None:
 
 
 def load_calibration(run: Path | str) -> Calibration | None:
-    """What the intervals of a run's scored weights are to be widened by; None where it held no rows out for that.
+    """How much to widen the intervals of a run's scored weights; None where it held no rows out for that.
 
     Raises InputError for a damaged file, or one that does not fit the model.
     """
@@ -148,7 +148,7 @@ def load_prior(folder: Path, kind: str, latent_dim: int) -> Prior:
 def faults(folder: Path) -> list[str]:
     """What is wrong with the model, its weights and its fitted priors; empty where nothing is.
 
-    A model of which a plug-in or the user's own networks are not at hand is not built: there the checksums tell.
+    A model that needs a plug-in or networks not at hand is not built: only its checksums are checked.
     """
     names = {"model", *(path.stem for path in folder.glob("*.safetensors"))}
     kinds = sorted({path.stem for path in (folder / PRIORS).glob("*") if path.suffix in (".json", ".safetensors")})
@@ -184,7 +184,7 @@ def _content(folder: Path) -> dict[str, Any]:
 
 
 def _code_dim(content: Mapping[str, Any]) -> int:
-    """How many dimensions the priors of the model of a model.json have, of a kind that is not at hand: as it says."""
+    """How many dimensions the priors of the model have; for a kind that is not registered, as model.json says."""
     kind = content.get("kind", JOINT)
     if kind not in models.MODELS:
         return content["latent_dim"]
@@ -231,13 +231,13 @@ def _check_size(path: Path, asked: int, tensors: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def _building(path: Path) -> Generator[None]:
-    """Whatever cannot be built of a file is a fault of that file."""
+    """Whatever cannot be built from a file is a fault of that file."""
     try:
         yield
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (ArithmeticError, AssertionError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise files.damaged(path, f"nothing can be built of it: {type(error).__name__}: {error}") from error
+        raise files.damaged(path, f"nothing can be built from it: {type(error).__name__}: {error}") from error
 
 
 def _fill(module: Module, path: Path, tensors: Mapping[str, Tensor]) -> Module:

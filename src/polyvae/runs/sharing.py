@@ -26,7 +26,7 @@ KNOWN = [*packing.KEPT, *packing.WEIGHTS]
 def pack(folder: Path, path: Path, license: str = UNKNOWN) -> None:
     """Writes a finished run with its weights and a model card into a .tar file, which `packing.unpack` reads.
 
-    Raises InputError for a run that is not finished, or of which the record alone is there.
+    Raises InputError for a run that is not finished, or of which only the record is there.
     """
     packing.write(path, {f"{folder.name}/{name}": content for name, content in shared(folder, license).items()})
 
@@ -34,7 +34,7 @@ def pack(folder: Path, path: Path, license: str = UNKNOWN) -> None:
 def push(folder: Path, repository: str, license: str = UNKNOWN, *, public: bool = False) -> str:
     """Uploads a finished run to a repository of the Hugging Face hub, made if it is not there; returns its address.
 
-    What an earlier push left and this run has not goes. public: of a new repository, else private.
+    Files of an earlier push that this run lacks are removed. public: of a new repository, else private.
     Raises InputError as `pack` does, RunError where the hub refuses.
     """
     _check_name(repository)
@@ -58,7 +58,7 @@ def pull(repository: str, store: RunStore, revision: str | None = None) -> tuple
 
     The files are untrusted: only those that a run has are fetched, and it is added only if `upkeep.check` finds nothing
     wrong with it, checksums included. revision: a branch, tag or commit.
-    Raises InputError for what is no sound run, RunError where the hub refuses.
+    Raises InputError unless it is a sound run, RunError where the hub refuses.
     """
     _check_name(repository)
     store.root.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def shared(folder: Path, license: str) -> dict[str, bytes | Path]:
     store = RunStore(folder.parent)
     record = store.record(folder.name)
     if record is None or not record.is_done:
-        raise InputError(f"run {folder.name} is not finished; its command makes it so, then share it")
+        raise InputError(f"run {folder.name} is not finished; finish it with its command, then share it")
     check_kept(folder / "model.json")
     if faults := saving.faults(folder):
         raise InputError(faults[0])
@@ -113,7 +113,7 @@ def _without_paths(config: RunConfig) -> RunConfig:
 
 def _check_name(repository: str) -> None:
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repository, re.ASCII):
-        raise InputError(f"{repository!r} names no repository; say OWNER/NAME")
+        raise InputError(f"{repository!r} is not a repository; give OWNER/NAME")
 
 
 @contextmanager

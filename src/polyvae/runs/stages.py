@@ -22,7 +22,7 @@ def stages_of(plan: Plan, model: TrainableModel) -> list[TrainingStage]:
     """The training stages of the plan's method; the loss of the last one is what the finished model is good at.
 
     Raises InputError for what compares rows, such as regularisers, in a team of processes, each of which sees its share
-    of a batch alone, and for a stage of a regulariser that the method does not have.
+    of a batch only, and for a stage of a regulariser that the method does not have.
     """
     settings, config = plan.settings, plan.config
     regularisers = plan.method.regularisers_for(plan.blueprint.options)
@@ -47,15 +47,15 @@ def stages_of(plan: Plan, model: TrainableModel) -> list[TrainingStage]:
 
 
 def _rise(beta: Tensor, whole: float, share: float, done: float) -> None:
-    """Sets beta to where it is when `done` of a stage is, of which its rise takes `share`."""
+    """Sets beta when a share `done` of a stage is over; its rise takes the first `share`."""
     beta.fill_(whole * min(1.0, done / share))
 
 
 def _objective_of(plan: Plan, stage: Stage, regularisers: Sequence[Regulariser]) -> Callable[..., Bound]:
-    """What a stage minimises, with these regularisers. Raises InputError for a name that is none of the method's."""
+    """What a stage minimises, with these regularisers. Raises InputError for a name that the method does not have."""
     if isinstance(stage.objective, str):
         if not regularisers:
-            raise InputError(f"stage {stage.name!r} minimises {stage.objective!r}, no regulariser of its method")
+            raise InputError(f"stage {stage.name!r} minimises {stage.objective!r}, not a regulariser of its method")
         return minimised_alone(*regularisers)
     if stage.objective is not None:
         return stage.objective

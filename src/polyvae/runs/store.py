@@ -50,7 +50,7 @@ def check_kept(path: Path) -> None:
             f"checkpoint: {command}"
         )
     raise InputError(
-        f"of run {folder.name} only the record was kept in {folder.parent}; use a store that has its weights, or "
+        f"only the record of run {folder.name} was kept in {folder.parent}; use a store that has its weights, or "
         "do the run again"
     )
 
@@ -64,7 +64,7 @@ class RunStore:
     def folder(self, run_id: str) -> Path:
         """The folder of a run. Raises InputError for an id that would lead out of the store."""
         if not files.is_plain_name(run_id):
-            raise InputError(f"run id {run_id!r} is no name of a folder in {self.root}; rename the run in its record")
+            raise InputError(f"run id {run_id!r} is not a valid folder name (in {self.root}); rename it in its record")
         return self.root / run_id
 
     def there(self) -> "RunStore":
@@ -137,7 +137,7 @@ class RunStore:
         return files.read_object(path, DrawsFile) if path.is_file() else None
 
     def begin(self, run_id: str, config: RunConfig) -> Path:
-        """Makes the run's folder with its config and returns it; what a failed or killed try left behind goes.
+        """Makes the run's folder with its config and returns it; what a failed or killed try left is removed.
 
         Hold the lock. Raises InputError when the folder cannot be made.
         """

@@ -20,17 +20,17 @@ def suited(
 
     rows: for training, validation rows included. described: networks that the data themselves name, by modality.
 
-    - latent_dim: one code for 16 rows, at most 64, and no more than features, unless the plan finds a number
+    - latent_dim: one code per 16 rows, at most 64, and no more than features, unless the plan finds a number
       with which factor analysis fills in clearly better (`numbers_of_codes`).
-    - batch_size: about 20 steps an epoch; fewer rows a step than 16 are noise, more than 256 are no faster.
+    - batch_size: about 20 steps per epoch; steps of fewer than 16 rows are noise, of more than 256 no faster.
     - epochs: at most 4,000 steps, from 20 to 200 passes; training stops after an eighth of them without gain, or
       a quarter where weights are averaged: an average gains later.
     - learning_rate .001, for tables: their networks start from factor analysis, near where they end.
     - validation_fraction: 40 rows, which the intervals need, too; from a tenth to a quarter.
     - method, network: for tables those that start as factor analysis given any subset.
-    - best_by: imputation, for tables beside another modality and no text. A bound is mostly of what large tables hold.
+    - best_by: imputation, for tables beside another modality and no text. A bound is mostly about large tables.
     - average_epochs: a twentieth of the epochs where there are several tables. What single epochs fill in differs by
-      more than few validation rows can tell. Of fewer than 40 epochs there is no average.
+      more than few validation rows can tell. Below 40 epochs there is no average.
     """
     if config.dataset != OWN:
         return {}
@@ -62,7 +62,7 @@ def suited(
 
 
 def numbers_of_codes(rows: int, modalities: Sequence[Modality], usual: int) -> list[int]:
-    """Those to try: from 8 to 128, one for 4 rows, or as many as there are features; the usual one if that is less."""
+    """Those to try: from 8 to 128, one per 4 rows, or as many as there are features; the usual one if that is less."""
     most = max(min(rows // 4, CODES[-1], _features(modalities)), usual)
     return sorted({*(codes for codes in CODES if codes < most), most, usual})
 

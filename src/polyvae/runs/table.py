@@ -22,7 +22,7 @@ SHOWN = ("run_id", "status", "seconds", keys.LOSS, keys.LEAVE_ONE_OUT, keys.Seen
 def table(records: Iterable[Record]) -> pl.DataFrame:
     """Columns: run_id, status, error, every field of RunConfig, seconds (all in all), then the metrics by key.
 
-    Metrics that a run lacks are null; one that is called as another column is metrics/<key>. Settings and metrics have
+    Metrics that a run lacks are null; one with the name of another column is metrics/<key>. Settings and metrics have
     the same type in every store, empty ones included.
     """
     rows = [_row(record) for record in records]
@@ -36,7 +36,7 @@ def table(records: Iterable[Record]) -> pl.DataFrame:
 def where(frame: pl.DataFrame, condition: str) -> pl.DataFrame:
     """The rows that meet an SQL condition, such as `method = 'mopoe' AND beta <= 1`.
 
-    Keys of metrics are quoted: `"coherence/leave_one_out" > .5`. Raises InputError for what is no condition.
+    Keys of metrics are quoted: `"coherence/leave_one_out" > .5`. Raises InputError for other text.
     """
     try:
         return frame.filter(pl.sql_expr(condition))
@@ -49,7 +49,7 @@ def where(frame: pl.DataFrame, condition: str) -> pl.DataFrame:
 
 
 def configs_where(configs: Sequence[RunConfig], condition: str) -> list[RunConfig]:
-    """The configs whose settings meet an SQL condition. Raises InputError for what is no condition, or met by none."""
+    """The configs whose settings meet an SQL condition. Raises InputError for other text, or if none meets it."""
     frame = pl.DataFrame([asdict(config) for config in configs], schema=_settings()).with_row_index("position")
     positions = where(frame, condition)["position"]
     if not len(positions):
@@ -71,7 +71,7 @@ def columns(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 def overview(frame: pl.DataFrame) -> pl.DataFrame:
     """What tells runs apart: the id, how it ended, settings that differ, the first numbers of each kind.
 
-    Of tables that are filled in, error and coverage of the first few.
+    For tables that are filled in, error and coverage of the first few.
     """
     differing = (field.name for field in fields(RunConfig) if frame[field.name].n_unique() > 1)
     settings = [name for name in differing if name not in NOT_HASHED]

@@ -24,7 +24,7 @@ End = Literal["done", "failed", "interrupted"]
 
 
 class Tracker(Protocol):
-    """One run in a tracker. Whoever logs a step again, after an interruption, logs the same numbers."""
+    """One run in a tracker. A step that is logged again, after an interruption, has the same numbers."""
 
     def log(self, step: int, numbers: Scalars) -> None:
         """Adds a point to each of these curves; steps never fall."""
@@ -53,7 +53,7 @@ class _TensorBoard:
 class _Mlflow:
     """In `folder`, or where MLFLOW_TRACKING_URI says. MLflow allows no + in names: m0+m1 becomes m0.m1.
 
-    A run of this name that has not finished is gone on with, and its points are not logged twice.
+    A run of this name that has not finished is continued, and its points are not logged twice.
     """
 
     def __init__(self, library: Any, run_id: str, settings: dict[str, Any], folder: Path | None) -> None:
@@ -144,7 +144,7 @@ TRACKERS = {
 def library_of(tracker: str, flag: str) -> Any:
     """The module of a tracker. Raises InputError, naming the flag, for a name not in the table or not installed."""
     if tracker not in TRACKERS:
-        raise InputError(f"{flag} {tracker!r} is no tracker; choose {', '.join(TRACKERS)}")
+        raise InputError(f"{flag} {tracker!r} is not a tracker; choose {', '.join(TRACKERS)}")
     try:
         return import_module(TRACKERS[tracker].module)
     except ImportError as error:

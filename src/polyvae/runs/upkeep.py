@@ -1,4 +1,4 @@
-"""Looking after a store: what is damaged or half done in it, and what nothing needs any more."""
+"""Looking after a store: what in it is damaged or half done, and what is no longer needed."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -23,14 +23,14 @@ class Problem(NamedTuple):
 
 
 def check(store: RunStore) -> list[Problem]:
-    """Damaged and half runs of a store, by name; runs that some process is at are left out."""
+    """Damaged and half runs of a store, by name; runs that a process is working on are left out."""
     return [Problem(folder.name, *problem) for folder in idle(store) for problem in _problems(store, folder)]
 
 
 def waste(store: RunStore) -> list[Path]:
     """Files and folders that nothing needs: leftovers of killed processes, checkpoints of finished runs, empty runs.
 
-    Runs that some process is at are left out, and so are checkpoints of failed runs, from which a retry goes on.
+    Runs that a process is working on are left out, and so are checkpoints of failed runs, from which a retry goes on.
     """
     return [path for folder in idle(store) for path in _waste_of(store, folder)]
 
@@ -72,7 +72,7 @@ def run_folders(store: RunStore) -> list[Path]:
 
 
 def idle(store: RunStore) -> Iterator[Path]:
-    """The run folders that no process is at; each stays locked until the next one is asked for."""
+    """The run folders that no process is working on; each stays locked until the next one is asked for."""
     for folder in run_folders(store):
         with store.lock(folder.name, wait=False) as held:
             if held:
@@ -99,7 +99,7 @@ def _problems(store: RunStore, folder: Path) -> list[tuple[str, str]]:
     if record.run_id != folder.name:
         problems.append((f"its record is that of {record.run_id}", "rename the folder"))
     if not record.is_done:
-        problems.append((f"failed: {record.error}", "mend the cause, then polyvae sweep --retry-failed"))
+        problems.append((f"failed: {record.error}", "fix the cause, then polyvae sweep --retry-failed"))
     if is_whole and not faults:
         faults += _contradictions(store, folder.name, record)
     if record.is_done and is_whole:  # else only the record was kept

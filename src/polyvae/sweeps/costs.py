@@ -18,9 +18,9 @@ from polyvae.runs.record import Record
 
 ROWS = 12_000  # training rows where a config does not say: the embedded digits
 NETWORKS = {"mlp": 0.3, "conv_half": 1.0, "conv_wide": 1.0, "conv": 3.0, "resnet": 12.0}
-# Seconds a unit of work on an H200, eight runs at once (`resnet`: one, in bf16): docs/performance.md.
+# Seconds per unit of work on an H200, eight runs at once (`resnet`: one, in bf16): docs/performance.md.
 ON_A_GPU = {"conv_half": 2.5e-6, "conv": 7.0e-7, "resnet": 1.4e-6}
-SCORING = 7.0  # seconds a run there, while others wait
+SCORING = 7.0  # seconds per run there, while others wait
 DRAWN = 0.5  # what one of several samples costs, beside the one sample of an ELBO
 VARIED = {"seed", "beta", *NOT_HASHED}
 MEASURED = Path(__file__).parent / "measured.json"  # by scripts/measured_costs.py
@@ -68,7 +68,7 @@ def estimate(configs: Sequence[RunConfig], records: Iterable[Record]) -> list[fl
         seconds = record.total_seconds
         if record.is_done and seconds > 0:
             measured[kind(record.config)].append(seconds)
-            with suppress(InputError):  # of a method that is not registered here: it says nothing of others
+            with suppress(InputError):  # of a method that is not registered here: it says nothing about others
                 rates.append(seconds / work(record.config))
     if not rates:
         return None

@@ -36,7 +36,7 @@ MOST_DEATHS = 3
 
 @dataclass(frozen=True)
 class Watcher:
-    """What a sweep tells while it goes on, and asks.
+    """What a sweep reports while it runs, and what it asks.
 
     on_prepare: each data set whose judge or critic is made, how many are done, and of how many. on_record: every
     finished run, old ones first. on_poll: twice a second the ids under way. is_stopping: once it is true, no further
@@ -59,7 +59,7 @@ TUPLE_FIELDS = ("only", "validation_fraction", "likelihood", "library", "likelih
 
 @dataclass(frozen=True)
 class _Task:
-    """What a worker process is told.
+    """What a worker process is given.
 
     chosen, tried: as in the `Plan` that chose them. plugins: files that it has to load first. deadline: as `time.time`
     counts.
@@ -183,7 +183,7 @@ def _costs(todo: dict[str, _Task], store: RunStore) -> dict[str, float]:
 
 
 def _check_time(queue: "_Queue", minutes: float) -> None:
-    """Tells which runs take longer than there is time. Raises InputError if that is so of all that are to do."""
+    """Reports which runs take longer than there is time. Raises InputError if that is so of all that are to do."""
     long = [run_id for run_id in queue.todo if not queue.ends_within(60 * minutes, run_id)]
     if len(long) == len(queue.todo):
         shortest = min(queue.cost.values())
@@ -212,10 +212,10 @@ class _Queue:
     watcher: Watcher
 
     def run(self) -> None:
-        """Runs what is to do until nothing is left that can end in time, the runs that another sweep is at included."""
+        """Runs what is to do until nothing is left that can end in time, including the runs of another sweep."""
         self.deaths = dict.fromkeys(self.todo, 0)
         while (fitting := list(filter(self._fits, self.todo))) and not self._is_ending():
-            if not any(_is_free(self.store, run_id) for run_id in fitting):  # another sweep is at all of them
+            if not any(_is_free(self.store, run_id) for run_id in fitting):  # another sweep has all of them
                 time.sleep(executors.POLL_SECONDS)
                 continue
             with suppress(_TimeIsUp), closing(self.execute(self._free(), self.resources, self._poll)) as results:

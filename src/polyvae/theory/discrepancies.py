@@ -54,7 +54,7 @@ def discrepancy(law: Law, S: SubsetMixture) -> float:
     """Delta(X, S) = sum_A w_A H(X_notA | X_A) = H(X) - sum_A w_A H(X_A) (paper, eq. 5; docs/theory.md, line 1).
 
     For differential entropies the same sum, which may be negative and depends on units.
-    Raises InputError for an S that is no mixture over targets `all` (eq. 84): Delta is not defined for it.
+    Raises InputError for an S that is not a mixture over targets `all` (eq. 84): Delta is not defined for it.
     """
     H = known(law, S)
     members, weights = _mixture(S, H)

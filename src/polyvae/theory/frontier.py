@@ -11,7 +11,7 @@ from polyvae.theory.discrepancies import Law, discrepancy, known, presets
 
 MOST_POINTS = 1000
 MOST_LP_MODALITIES = 12
-NEGLIGIBLE = 1e-9  # a weight below it is none
+NEGLIGIBLE = 1e-9  # a weight below it counts as none
 
 
 class Mix(NamedTuple):
@@ -47,7 +47,7 @@ def best_mix(law: Law, observed: float, *, least_share: float = 0.0) -> Mix:
         raise InputError(f"{count} modalities have too many subsets; at most {MOST_LP_MODALITIES}")
     bits = np.arange(1, 2**count)
     size = (bits[:, None] >> np.arange(count) & 1).sum(1)
-    from scipy.optimize import linprog  # here: it starts slowly, and training needs it nowhere
+    from scipy.optimize import linprog  # here: it starts slowly, and training never needs it
 
     solution = linprog(
         H.joint - H.values[bits],

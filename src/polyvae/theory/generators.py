@@ -96,7 +96,7 @@ def noisy_cause(modalities: int, symbols: int, rng: np.random.Generator) -> Disc
 
 
 def xor(modalities: int, symbols: int, rng: np.random.Generator) -> DiscreteLaw:
-    """The last modality is the sum of the others modulo `symbols`: no proper subset tells about the rest but all do."""
+    """The last modality is the sum of the others modulo `symbols`: only all others together determine a modality."""
     if modalities < 2:
         raise InputError(f"xor needs at least 2 modalities, got {modalities}")
     chances = rng.dirichlet(np.full(symbols, 5.0), modalities - 1)

@@ -70,7 +70,7 @@ def entropies(table: Any, names: Sequence[str] | None = None) -> Entropies:
 
     Every axis is extended by its sum, which makes all marginals, and minus x log x of the result is reduced axis by
     axis: 3^M cells for M binary modalities, a block of them at a time.
-    Raises InputError for a table that is no distribution, or larger than 20 modalities or 10^7 cells.
+    Raises InputError for a table that is not a distribution, or larger than 20 modalities or 10^7 cells.
     """
     checked = check_table(table)
     labels = tuple(f"m{i}" for i in range(checked.ndim)) if names is None else tuple(names)
@@ -83,7 +83,7 @@ def check_table(table: Any) -> np.ndarray:
     try:
         array = np.asarray(table)
     except ValueError as error:  # rows of different lengths
-        raise InputError(f"the table is no array ({error}); give one axis per modality") from error
+        raise InputError(f"the table is not an array ({error}); give one axis per modality") from error
     if array.dtype.kind not in "biuf":
         raise InputError(f"the table holds {array.dtype}; give probabilities")
     array = array.astype(np.float64)

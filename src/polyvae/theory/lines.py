@@ -1,4 +1,4 @@
-"""The certified lines of docs/theory.md, put to measured numbers. Pure: numbers in, verdicts out; all in nats."""
+"""The certified lines of docs/theory.md, checked on measured numbers. Pure: numbers in, verdicts out; all in nats."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from polyvae.subsets import SubsetMixture
 from polyvae.theory.discrepancies import Law, beta_gap, discrepancy, factorised_floor, known
 
-SIGMAS = 5.0  # Monte Carlo standard errors that a bound may be missed by
+SIGMAS = 5.0  # Monte Carlo standard errors by which a bound may be missed
 ROUNDING = 1e-5  # of the value, for float32 networks
 
 

@@ -63,7 +63,7 @@ class Progress:
 
 
 class Kept(NamedTuple):
-    """Weights beside those that are trained: the best so far, and the running average of all; {} for none."""
+    """Weights beside those that are trained: the best so far, and the running average of all; {} if there are none."""
 
     best: dict[str, Tensor]
     average: dict[str, Tensor]

@@ -19,7 +19,7 @@ class Replayed:
     step: indices of rows (batch,) -> numbers to report. It must read nothing from the device, and may depend on its
     rows, on tensors that stay where they are, and on `generator` and torch's own one, whose seeds are set alike before
     each step: on nothing that Python counts. generator: on the device.
-    reason: why the step could not be captured and is run as it is; empty as long as nothing speaks against it.
+    reason: why the step could not be captured and is run as it is; empty as long as nothing prevents it.
     Raises torch.OutOfMemoryError where the device cannot hold the graph.
     """
 
@@ -44,7 +44,7 @@ class Replayed:
         return self.values.clone()
 
     def _warm_up(self, rows: Tensor) -> Tensor:
-        """The last time it looks whether the step waits for the device: a capture that fails leaves PyTorch's memory
+        """The last check whether the step waits for the device: a capture that fails leaves PyTorch's memory
         and generators in disorder, so none is begun that would."""
         with _warned_of_waits(self.left == 0) as waits:
             values = self.step(rows)
@@ -66,7 +66,7 @@ class Replayed:
             if isinstance(first, torch.OutOfMemoryError):
                 raise first from None
             self.reason = str(first).splitlines()[0]
-            self.generator.graphsafe_set_state(Generator(device))  # the old state believes that it is being captured
+            self.generator.graphsafe_set_state(Generator(device))  # the old state still counts as being captured
             self.generator.manual_seed(derived)
             torch.manual_seed(derived)
         else:
@@ -87,7 +87,7 @@ def _in_place_of_torchs(own: Generator) -> Generated[None]:
 
 @contextmanager
 def _warned_of_waits(is_asked: bool) -> Generated[list[warnings.WarningMessage]]:
-    """Gathers PyTorch's warnings of every wait for the device, if that is asked; others go on to whom they concern."""
+    """Gathers PyTorch's warnings of every wait for the device, if asked to; other warnings are passed on."""
     waits: list[warnings.WarningMessage] = []
     with warnings.catch_warnings(record=is_asked) as seen:
         warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")

@@ -26,7 +26,7 @@ from polyvae.training.checkpoint import Kept, Progress
 from polyvae.training.graph import Replayed
 
 CHECKPOINT_SECONDS = 30.0
-FAR = 4  # times as long on an accelerator, from which weights must be copied while others wait
+FAR = 4  # times as long on an accelerator, whose weights must be copied while others wait
 Result = TypeVar("Result")
 READ_EVERY = 50  # steps whose losses stay on an accelerator, which would wait for every reading
 VALIDATION_ROWS = 1024  # per batch of the validation pass
@@ -51,7 +51,7 @@ class TrainingStage:
 
 
 def exhausted(taken: Generated[None, None, Result]) -> Result:
-    """What a generator returns in the end."""
+    """What a generator returns at its end."""
     while True:
         try:
             next(taken)
@@ -186,7 +186,7 @@ class _Loop:
                     self._save(self.optimiser)
             try:
                 yield
-            except GeneratorExit:  # somebody is out of time
+            except GeneratorExit:  # the caller is out of time
                 with self.on_stream():
                     self._read()
                     self._save(self.optimiser)
@@ -330,7 +330,7 @@ class _Loop:
 
 @contextmanager
 def _alone(model: nn.Module, parameters: Sequence[nn.Parameter]) -> Generated[None]:
-    """Inside, no others of the model's parameters take a gradient."""
+    """Inside, no other parameter of the model gets a gradient."""
     model.zero_grad()
     trained = set(map(id, parameters))
     held = [value for value in model.parameters() if value.requires_grad and id(value) not in trained]

@@ -69,7 +69,7 @@ class Team:
             parameter.grad = gradient.view_as(parameter).clone() if weight > 0 else None
 
     def tell(self, go_on: bool = False) -> bool:
-        """What the first process says, in all of them; the others wait for it."""
+        """The first process's value, in all of them; the others wait for it."""
         if self.size == 1:
             return go_on
         word = torch.tensor(int(go_on))

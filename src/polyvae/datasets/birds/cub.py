@@ -82,7 +82,7 @@ def _boxes(files: Files, pairs: Pairs) -> dict[str, Box]:
     try:
         return {name: tuple(map(float, table[name])) for name in pairs.images}
     except ValueError as error:
-        raise InputError(f"bounding_boxes.txt holds no numbers ({error})") from error
+        raise InputError(f"bounding_boxes.txt must hold numbers ({error})") from error
 
 
 def load_cub_captions(options: CaptionOptions, *, split: str, size: int | None, seed: int) -> MultimodalDataset:
@@ -127,7 +127,7 @@ def _fold_of_class(name: str, pairs: Pairs) -> str:
 
 
 def class_number(name: str) -> int:
-    """001.Black_footed_Albatross -> 1. Raises InputError for a folder that is not so named."""
+    """001.Black_footed_Albatross -> 1. Raises InputError for a folder with another name."""
     number = name.split(".")[0]
     if not number.isdigit():
         raise InputError(f"class folder {name!r} must be called <number>.<name>, such as 001.Black_footed_Albatross")

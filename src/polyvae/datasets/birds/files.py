@@ -110,7 +110,7 @@ def find_files(data_dir: Path | str | None, prefix: str) -> Files:
     folder = given / "cub"
     if not folder.is_dir():
         found = ", ".join(sorted(path.name for path in given.iterdir())[:SHOWN]) if given.is_dir() else "no such folder"
-        raise InputError(f"{given} has no folder cub/ (found: {found or 'nothing'}); put there {EXPECTED}")
+        raise InputError(f"{given} has no folder cub/ (found: {found or 'nothing'}); make one with {EXPECTED}")
     if any((folder / name).is_dir() for name in ("CUB_200_2011", "text_c10", "train")):
         return Folder.at(folder)
     archives = [Archive(path, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.tar*"))]
@@ -125,7 +125,7 @@ def find_files(data_dir: Path | str | None, prefix: str) -> Files:
 def pair(files: Files, *, with_images: bool = True) -> Pairs:
     """Pictures and captions of the same name. with_images: False takes captions alone.
 
-    Raises InputError that lists the files without a partner, and captions that are empty or no UTF-8, all at once.
+    Raises InputError that lists the files without a partner, and captions that are empty or not UTF-8, all at once.
     """
     stamps = files.stamps()
     is_official = any(path.startswith((IMAGES, TEXT)) for path in stamps)
@@ -182,11 +182,11 @@ def _mmvae(files: Files, stamps: Mapping[str, tuple[int, int]]) -> Pairs:
 
 
 def _lines(path: str, content: bytes, problems: list[str], count: int | None = CAPTIONS) -> list[str]:
-    """The captions in a file, one a line; what is wrong with them is added to `problems`."""
+    """The captions in a file, one per line; what is wrong with them is added to `problems`."""
     try:
         lines = content.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        problems.append(f"{path} is no UTF-8 text (byte {error.start})")
+        problems.append(f"{path} is not UTF-8 text (byte {error.start})")
         return []
     problems += [f"{path}, line {number}: empty caption" for number, line in enumerate(lines, 1) if not line.strip()]
     if count is not None and len(lines) != count:
@@ -203,8 +203,8 @@ def _table(path: str, content: bytes) -> dict[str, str]:
     try:
         lines = [line for line in content.decode("utf-8").splitlines() if line.strip()]
         return dict(line.split(" ", 1) for line in lines)
-    except ValueError as error:  # no UTF-8, or a line of one word
-        raise InputError(f"{path} is no table of numbers and values, one a line ({error})") from error
+    except ValueError as error:  # not UTF-8, or a line of one word
+        raise InputError(f"{path} is not a table of numbers and values, one per line ({error})") from error
 
 
 def official_table(files: Files, name: str) -> dict[str, list[str]]:

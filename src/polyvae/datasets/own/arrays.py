@@ -50,8 +50,8 @@ class ArraysOptions:
 
     scaling: of tables. standard: mean and standard deviation; robust: median and quartiles, and the model sees values
     beyond ten times the spread clipped. text_length: token ids per text, including the end token.
-    Names of keys or columns that are no modality: label, the class of a row (default: label or labels); covariate, a
-    word or integer per row, which encoders and decoders read; group, whose rows no split takes apart; leave_out,
+    Names of keys or columns that are not modalities: label, the class of a row (default: label or labels); covariate, a
+    word or integer per row, which encoders and decoders read; group, whose rows no split separates; leave_out,
     comma-separated.
     """
 
@@ -139,7 +139,7 @@ def _own_test_rows(options: ArraysOptions, train: MultimodalDataset, size: int |
     differing = sorted(_columns(train) ^ _columns_of(parts, train.modalities))
     if differing:
         lacking = [name for name in differing if name in _columns(train)]
-        said = f"lack {lacking[0]!r}, which the training rows have" if lacking else f"have {differing[0]!r} besides"
+        said = f"lack {lacking[0]!r}, which the training rows have" if lacking else f"also have {differing[0]!r}"
         more = f" ({len(differing)} columns differ)" if len(differing) > 1 else ""
         raise InputError(f"the test data {said}{more}; give both files the same columns, or use --leave-out")
     test = load_like(parts, train.modalities, train.covariate)

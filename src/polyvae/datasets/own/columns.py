@@ -19,7 +19,7 @@ from polyvae.text import LENGTH, Vocabulary, tokenise
 Scaling = Literal["standard", "robust"]
 FIELDS = ("likelihood", "scale", "network", "weight")
 MAX_CLASSES = 1000
-FEW, REPEATS = 100, 5  # words are classes if at most so many differ, and each stands there so often on average
+FEW, REPEATS = 100, 5  # words are classes if at most so many differ, and each occurs so often on average
 CLIPPED = 10.0  # model units, where scaling is robust
 RESOLUTION = 1e-5  # a feature's sd below this share of its mean drowns in float32 rounding
 
@@ -255,7 +255,7 @@ def _doubles(table: Array, rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _summed(before: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Row after row, as NumPy adds up the rows of one array; before: of those before, or empty. It changes `part`."""
+    """Row after row, as NumPy adds up the rows of one array; before: the sums so far, or empty. It changes `part`."""
     if len(before):
         part[0] += before
     return part.sum(0)
@@ -281,7 +281,7 @@ def _standardise(spec: Modality, table: Array, rows: np.ndarray) -> Standardise:
 def _robust(spec: Modality, table: Array, rows: np.ndarray) -> Standardise:
     """Median and spread per feature; where all but a few values are equal, their standard deviation.
 
-    Of rows in a file every n-th counts, so that 2^22 values are held: no part has the median of the whole.
+    For rows in a file every n-th counts, so that 2^22 values are held: no part has the median of the whole.
     """
     whole = _moments(spec, table, rows)
     held = thinned(table, rows) if isinstance(table, FileRows) else rows

@@ -50,7 +50,7 @@ def doubts(
 ) -> str:
     """Doubts about one array, in sentences; empty if there are none. present: Bool (row,). ids: names of the rows.
 
-    train: its training rows; None for new rows of a trained model, which are compared with its training rows. Of rows
+    train: its training rows; None for new rows of a trained model, which are compared with its training rows. For rows
     in a file, every n-th training row that is present is looked at, so that 2^22 values are held.
     """
     at = None

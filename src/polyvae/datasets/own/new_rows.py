@@ -28,13 +28,13 @@ def load_like(
     modalities: Sequence[Modality],
     covariate: Covariate | None = None,
 ) -> MultimodalDataset:
-    """The rows of files (or name -> array, or what was read of either) in the form and units of `modalities`.
+    """The rows of files (or name -> array, or what was read from either) in the form and units of `modalities`.
 
     Keys as for the data set `arrays`; a modality without a key is missing in every row. If both have column names,
     columns are matched by name, in any order, and further ones are left out. covariate: that of the model; every row
     needs a level.
     Raises InputError for unknown keys, wrong shapes, and observed values that are not finite or that the likelihood
-    does not take.
+    cannot score.
     """
     roles = Roles(covariate=None if covariate is None else covariate.name)
     read = source if isinstance(source, Parts) else read_parts(source, roles.for_new_rows(modalities))
@@ -132,7 +132,7 @@ def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tenso
     if array.ndim == len(modality.shape):  # grey images and single features, written without their axis of length 1
         array = array[:, None]
     if array.shape[1:] != modality.shape:
-        raise InputError(f"{modality.name!r} has shape {array.shape}; the model takes {('rows', *modality.shape)}")
+        raise InputError(f"{modality.name!r} has shape {array.shape}; the model expects {('rows', *modality.shape)}")
     if modality.is_image and array.dtype == np.uint8:
         return torch.from_numpy(array)
     if array.dtype.kind in "iu" and not present.all() and int(np.abs(array[present]).max(initial=0)) > EXACT:
@@ -146,10 +146,10 @@ def _stored(modality: Modality, array: np.ndarray, present: np.ndarray) -> Tenso
 
 
 def _in_file(modality: Modality, array: FileRows, present: np.ndarray) -> FileRows:
-    """As `_stored`, of what is neither text nor classes by number: rows in files have several values each."""
+    """As `_stored`, for what is neither text nor classes by number: rows in files have several values each."""
     shape = array.shape[1:]
     if shape != modality.shape and (1, *shape) != modality.shape:
-        raise InputError(f"{modality.name!r} has shape {array.shape}; the model takes {('rows', *modality.shape)}")
+        raise InputError(f"{modality.name!r} has shape {array.shape}; the model expects {('rows', *modality.shape)}")
     is_bytes = modality.is_image and array.dtype == np.uint8
     stored = array.stored(np.uint8 if is_bytes else np.float32, modality.shape)
     first = 0
@@ -160,7 +160,7 @@ def _in_file(modality: Modality, array: FileRows, present: np.ndarray) -> FileRo
 
 
 def _check(modality: Modality, stored: Tensor, rows: np.ndarray, present: np.ndarray) -> None:
-    """Raises InputError for observed values that are not finite or that the likelihood does not take. rows: their
+    """Raises InputError for observed values that are not finite or that the likelihood cannot score. rows: their
     numbers."""
     fine = stored.isfinite() | (stored.isnan() & modality.has_gaps)
     here = torch.from_numpy(present)

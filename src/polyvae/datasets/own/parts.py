@@ -1,4 +1,4 @@
-"""What was read of the user's data, checked: values by name, which rows have them, labels and names."""
+"""What was read from the user's data, checked: values by name, which rows have them, labels and names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -41,6 +41,6 @@ def named(labels: np.ndarray | None, names: Sequence[str]) -> np.ndarray | None:
 
 
 def called(row: int, ids: np.ndarray) -> str:
-    """A row in words: by its id, if the user gave ids, which else are the numbers of rows."""
+    """A row in words: by its id, if the user gave ids, else by its number."""
     is_number = ids.dtype.kind in "iu" and ids[row] == row
     return f"row {row}" if is_number else f"row {row} (id {str(ids[row])!r})"

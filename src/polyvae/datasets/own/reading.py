@@ -23,7 +23,7 @@ NO_ROLES = Roles()
 
 
 def read_parts(data: Path | str | Mapping[str, Any], roles: Roles = NO_ROLES) -> Parts:
-    """What files or a mapping hold, apart by the roles of its columns.
+    """What files or a mapping hold, separated by the roles of columns.
 
     Raises InputError that names the key, or the file and the column, and the row.
     """

@@ -1,4 +1,4 @@
-"""What the user says of columns that are no modality: the label, the covariate, the group, and what is left out."""
+"""What the user says of columns that are not modalities: the label, the covariate, the group, and what is left out."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -63,7 +63,7 @@ class Roles:
 
     @property
     def named(self) -> frozenset[str]:
-        """The columns that are no modality, whatever they hold."""
+        """The columns that are not modalities, whatever they hold."""
         return frozenset({*self.labels, *self.left_out, *self.about})
 
     @property
@@ -96,4 +96,4 @@ class Roles:
 def check_single_label(label: str, columns: Iterable[str]) -> None:
     """Raises InputError where a column called label is there beside the one that the user named."""
     if other := next((name for name in LABELS if name in columns and name != label), None):
-        raise InputError(f"--label {label}: there is a column {other!r}, too; drop one, such as by --leave-out {other}")
+        raise InputError(f"--label {label}: there is also a column {other!r}; drop one, say with --leave-out {other}")

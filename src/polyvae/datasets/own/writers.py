@@ -1,5 +1,5 @@
-"""Files for what a model makes of the user's rows: arrays by name in a .npz or a folder of .npy files, or the form that
-came in (tables, AnnData, MuData)."""
+"""Files for what a model makes of the user's rows: arrays by name in a .npz or a folder of .npy files, or the form of
+the input (tables, AnnData, MuData)."""
 
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -32,7 +32,7 @@ Arrays = Mapping[str, np.ndarray]
 class Rows:
     """Which rows the arrays are of.
 
-    ids, labels: (row,) or None. passed: columns of the data that are no modality, passed on by name. source: the file
+    ids, labels: (row,) or None. passed: columns that are not modalities, passed on by name. source: the file
     that they were read from, if any.
     """
 
@@ -46,7 +46,7 @@ class Rows:
 def check_format(path: Path, modalities: Sequence[Modality], source: Path | None, formats: Sequence[str]) -> None:
     """Raises InputError where a file of this ending cannot hold the modalities: before anything is computed.
 
-    Tables have no place for pictures, and AnnData is added to: it needs the file that came in.
+    Tables have no place for pictures. For AnnData, arrays are added to the input file, so there must be one.
     """
     if path.suffix not in formats:
         endings = ", ".join(filter(None, formats))
@@ -60,12 +60,12 @@ def check_format(path: Path, modalities: Sequence[Modality], source: Path | None
         needs_extra()
         if source is None or source.suffix.lower() != path.suffix:
             raise InputError(
-                f"--out {path}: it is added to the {path.suffix} file that came in; use --data FILE{path.suffix}"
+                f"--out {path}: what is written is added to an input {path.suffix} file; use --data FILE{path.suffix}"
             )
 
 
 def format_of(source: Path | None, modalities: Sequence[Modality], formats: Sequence[str]) -> str:
-    """The ending of a file like the one that came in, or else the first of `formats`."""
+    """The ending of a file like that of the input, or else the first of `formats`."""
     suffix = source.suffix.lower() if source else ""
     return suffix if suffix and suffix in formats and not any(m.is_image for m in modalities) else formats[0]
 
@@ -73,7 +73,7 @@ def format_of(source: Path | None, modalities: Sequence[Modality], formats: Sequ
 def write(path: Path, modalities: Sequence[Modality], arrays: Arrays, rows: Rows) -> list[Path]:
     """Writes arrays by the keys that `polyvae impute` has; returns the files: tables have one for each of FIELDS.
 
-    modalities: those that are written. Of tables of numbers the columns are those that came in; of classes there is the
+    modalities: those that are written. Tables of numbers have the columns of the input; of classes there is the
     likeliest. The ends of intervals have all columns.
     """
     if path.suffix == ".npz":
@@ -193,7 +193,7 @@ def _write_table(path: Path, columns: Mapping[str, np.ndarray]) -> None:
 
 
 def _write_omics(path: Path, rows: Rows, change: Callable[[Any], Any]) -> None:
-    """A copy of the file that came in, changed."""
+    """A copy of the input file, changed."""
     library = import_module({".h5ad": "anndata", ".h5mu": "mudata"}[path.suffix])
     changed = change(getattr(library, f"read_{path.suffix[1:]}")(rows.source))
     with files.atomic(path) as temporary:
@@ -244,6 +244,6 @@ def _whole(part: Any, fields: Mapping[str, np.ndarray], rows: Rows) -> Any:
 
 
 def _places(data: Any, rows: Rows) -> np.ndarray:
-    """Where the rows of the file are among those of the arrays: they go by name."""
+    """Where the rows of the file are among those of the arrays, matched by name."""
     at = {name: place for place, name in enumerate([] if rows.ids is None else rows.ids.tolist())}
     return np.array([at[name] for name in data.obs_names])

@@ -35,7 +35,7 @@ class Picture(NamedTuple):
 def load_pictures(data_dir: Path | str | None = None) -> tuple[Picture, ...]:
     """The pictures of `data_dir`/backgrounds sorted by name, else the vendored ones.
 
-    Raises InputError on a file that is no picture or has fewer than 29 pixels per side.
+    Raises InputError on a file that is not a picture or has fewer than 29 pixels per side.
     """
     folder = resolve(data_dir)
     if folder is None or not (folder / "backgrounds").is_dir():

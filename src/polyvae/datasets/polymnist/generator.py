@@ -6,7 +6,7 @@ inverted (255 - v) where the digit is above 128; only the label is shared.
 
 Training and test crops come from the same pictures, as published, so a model may know a test background. Of the 2,000
 embedded test digits 36 % stand, in m0, on a crop that one of the 12,000 training digits has (27 to 43 % in the other
-modalities); with MNIST's 60,000 training digits 89 % are to be expected (80 to 93 %).
+modalities); with MNIST's 60,000 training digits 89 % are expected (80 to 93 %).
 """
 
 from collections.abc import Mapping, Sequence

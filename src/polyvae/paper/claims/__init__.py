@@ -3,7 +3,7 @@
 Statistics: the unit is the seed; 95 % t intervals of (paired) means, wider where betas were chosen; equality by two
 one-sided tests with a stated margin; Holm's correction over all claims that are tested. A claim of several parts holds
 if all of them do, and does not hold if the opposite of one is shown (Bonferroni over its parts). A part without runs,
-with one seed, or of models that have learned nothing, decides neither way and leaves its claim untested: it is no
+with one seed, or of models that have learned nothing, decides neither way and leaves its claim untested: it is not a
 member of the family that Holm corrects for.
 """
 

@@ -1,6 +1,6 @@
-"""What the paper found on its failure case, put to a method that came after it: the same measures and limits.
+"""What the paper found on its failure case, tested on a method that came after it: the same measures and limits.
 
-The paper's statements are of the methods that it had. `does not hold` says here that a limit which it found is not one
+The paper's statements are about the methods it had. `does not hold` says here that a limit which it found is not one
 of this method. A method is compared with the unimodal VAE of the same data, networks and likelihood (`beside`).
 """
 
@@ -37,7 +37,7 @@ def probe(records: Sequence[Record], method: str) -> Parts:
 
 
 def both(records: Sequence[Record], method: str) -> Parts:
-    """On the data sets on which the method has runs, of which the first is asked for in any case."""
+    """On the data sets on which the method has runs, and on the first in any case."""
     for dataset in (TRANSLATED, CUB):
         runs = beside(records, dataset, method)
         if runs.method(method).records or dataset == TRANSLATED:

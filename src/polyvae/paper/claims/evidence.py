@@ -25,7 +25,7 @@ Score = str | Callable[[Record], float | None]
 POLYMNIST, TRANSLATED, REPEATED, CUB = "polymnist", "translated_polymnist", "repeated_polymnist", "cub"
 FIRST = ("m0", "image")  # the first modalities of PolyMNIST and of CUB
 VARIED = {"method", "beta", "seed", "only", *NOT_HASHED} - {"importance_samples", "subsets"}
-RECIPE = ("epochs", "latent_dim", "method_options")  # what a method with stages and private codes has otherwise
+RECIPE = ("epochs", "latent_dim", "method_options")  # what differs for a method with stages and private codes
 ENOUGH = 0.5  # of `content`
 
 
@@ -149,14 +149,14 @@ def _count_pairs(group: Iterable[Record]) -> int:
 
 
 def _count_learned(group: Iterable[Record]) -> int:
-    """The methods of the paper of which a run has left the plateau."""
+    """The methods of the paper with a run that has left the plateau."""
     able = (r for r in group if (content(r) or 0.0) >= ENOUGH)
     return len({r.config.method for r in able} & {*FAMILY, *OFFICIAL})
 
 
 def setting(record: Record, *also: str) -> str:
     """What runs must share to be compared: everything but method, beta, seed, and `also`; and the data themselves,
-    of which the number of rows alone counts where the number of modalities may differ.
+    of which only the number of rows counts where the number of modalities may differ.
 
     Of the networks only that of the first modality counts, since a unimodal run has no other.
     """

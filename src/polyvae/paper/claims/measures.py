@@ -40,7 +40,7 @@ SHORT = {key: name.short for key, name in (METHODS | DATASETS).items()}
 NON_INFERIOR = 0.25  # of the gap between MoPoE and unimodal
 LOW_COHERENCE = 0.3
 # Effective samples. A log of a mean weight is too low by about (1 / ESS - 1 / K) / 2 nats, less than .1 from 5 on; that
-# expansion takes a mean of small relative variance, 1 / ESS - 1 / K, and with fewer samples the ESS itself is too high.
+# expansion needs a mean of small relative variance, 1 / ESS - 1 / K, and with fewer samples the ESS itself is too high.
 EFFECTIVE = 5.0
 EQUAL_DISTANCE, EQUAL_LIKELIHOOD = 0.1, 0.25  # of MVAE's distance; of the gap in likelihood between MVAE and MoPoE
 AT_CHANCE, NO_CORRELATION = 0.05, 0.3
@@ -117,7 +117,7 @@ def when(gate: Fact, *parts: Part | Fact) -> Parts:
 
 
 def named(dataset: str, runs: Iterable[Evidence]) -> str:
-    """A data set as the parts of a verdict call it, with what in the setting of the runs is not the paper's."""
+    """A data set as the parts of a verdict call it, with what in the setting of the runs differs from the paper's."""
     configs = [record.config for evidence in runs for record in evidence.records]
     other = {f"scale {c.scale:g}" for c in configs if c.scale not in (None, PAPER_SCALE)}
     other |= {_law(c.likelihood, c.likelihood_scale) for c in configs if c.likelihood not in PAPER_LIKELIHOOD}
@@ -184,7 +184,7 @@ def mvae_keeps_up(records: Sequence[Record]) -> Parts:
 
 @claim("C3", "2", "The gap shows on CUB too.")
 def on_birds(records: Sequence[Record]) -> Parts:
-    """A unimodal VAE has no coherence here: the others alone are asked whether they have learned."""
+    """A unimodal VAE has no coherence here: only the others are asked whether they have learned."""
     runs = sweeps(records, CUB)
     yield from when(learned(CUB, [runs], SUBSAMPLING), *_to_unimodal(runs, CUB))
 

@@ -1,7 +1,7 @@
 """Tests on a handful of numbers, one per seed: t tests, equivalence, Holm's correction, the choice of a setting.
 
-Where each seed's setting was chosen by other seeds, seeds pull each other: plain t intervals then miss in up to a fifth
-of worlds. Two things mend that: a seed is chosen for by those before it alone, and the standard error is multiplied by
+Where each seed's setting was chosen by other seeds, seeds are correlated: plain t intervals then miss in up to a fifth
+of cases. Two things mend that: only earlier seeds choose for a seed, and the standard error is multiplied by
 `CHOSEN`. Error and power by simulation: scripts/claims_error.py, docs/metrics.md.
 """
 
@@ -87,7 +87,7 @@ def t_interval(sample: np.ndarray, widened: float = 1.0) -> tuple[float, float, 
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's (1979) adjusted p-values: they may be held against one level however many were tested."""
+    """Holm's (1979) adjusted p-values: they may be compared with one level however many were tested."""
     ranked = sorted(p_values.items(), key=lambda item: item[1])
     adjusted, least = {}, 0.0
     for rank, (name, p) in enumerate(ranked):

@@ -16,7 +16,7 @@ PUBLISHED = dict.fromkeys(
     ("mvae_plus", "mopoe", "mvtcae", "mvtcae_over_messages", "mvtcae_contrast", "mmvae_plus", "cmvae", "idmvae"), 2.5
 )
 PUBLISHED |= {"code_vae": 2.5, "crmvae": 0.1}
-# At larger ones few methods learn a digit within the steps of `cpu`. CRMVAE has of it twice as much as others.
+# At larger ones few methods learn a digit within the steps of `cpu`. CRMVAE has twice as much of it as others.
 SHORT = dict.fromkeys(METHODS, 0.3) | {"crmvae": 0.1}
 BETAS = {"cpu": SHORT, "gpu_small": SHORT, "gpu": PUBLISHED, "paper": PUBLISHED}
 # Each modality has a code of its own: with 32 dimensions each, all together have a few more than z elsewhere.

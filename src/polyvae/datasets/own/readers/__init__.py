@@ -1,6 +1,6 @@
 """Files of the user's own data, read into the names and arrays that the data set `arrays` takes.
 
-A format is one line in `READERS`: .npz has its arrays by name already, the others are sheets, of which views are taken.
+A format is one line in `READERS`: .npz has its arrays by name, the others are sheets, from which views are taken.
 """
 
 from collections.abc import Callable, Collection
@@ -65,12 +65,12 @@ def read(data: Path | str, roles: Roles) -> Content:
 
 
 def _read_several(roles: Roles, place: Path, paths: list[Path]) -> Content:
-    """One modality a file, named by it: tables joined by their ids, or .npy arrays with a row each.
+    """One modality per file, named after it: tables joined by their ids, or .npy arrays with a row each.
 
-    A table of which `roles` leave nothing tells of the rows of the others.
+    A table of which `roles` leave nothing describes the rows of the others.
     """
     if not paths:
-        raise InputError(f"{place} holds no data; put one {', '.join(FORMATS)} or .npy file a modality there")
+        raise InputError(f"{place} holds no data; put one {', '.join(FORMATS)} or .npy file per modality there")
     kinds = {path.suffix.lower() == ".npy" for path in paths}
     if len(kinds) > 1:
         raise InputError(f"{place} holds .npy arrays beside tables; keep one kind, or name the files in a .toml")

@@ -1,4 +1,4 @@
-"""What readers pass on: a sheet is one file, a view is what a modality takes of it, content is what `arrays` takes."""
+"""What readers pass on: a sheet is one file, a view is what a modality takes from it, content what `arrays` reads."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ class Sheet:
 
     frame: its columns (of .h5ad and .h5mu: obs), a row each. ids: the column that names rows, None: they have no names.
     matrices: place in the file -> (rows, names of its columns or (), how it is read, dense).
-    first_line: that of row 0 in an editor; None where there are no lines. first_row: of the file, where these are some.
+    first_line: of row 0 in an editor; None without lines. first_row: in the file, if these are only some of its rows.
     """
 
     path: Path
@@ -98,7 +98,7 @@ class Sheet:
             other = f"use it as --group {self.ids}, or --leave-out {self.ids}" if self.ids else "save without an index"
             raise InputError(
                 f"{self.place(self.ids)}: {names[row]} is in {where}; give each row a different id, or remove one; if "
-                f"the column is no id, {other}"
+                f"the column does not name rows, {other}"
             )
         return names
 
@@ -118,11 +118,11 @@ def trimmed(column: "pl.Series") -> "pl.Series":
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a modality takes of a sheet.
+    """What a modality takes from a sheet.
 
     read: () -> ((row, ...) of the sheet, names of features or ()); objects may be None where a row has nothing, and
     numbers in a file. columns: those of the sheet that it is made of. no_numbers: those of them that should hold
-    numbers and hold none -> what one holds.
+    numbers but do not -> what one holds.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """AnnData and MuData files (.h5ad, .h5mu; extra `[omics]`): the matrices that are asked for, made dense.
 
-Without a .toml, of .h5ad X is the modality `X`, and every obsm but derived ones (X_pca, X_umap, ...) is one by its
-name; of .h5mu, X of each modality. Rows go by obs_names.
+Without a .toml, X of .h5ad is the modality `X`, and every obsm but derived ones (X_pca, X_umap, ...) is one by its
+name; of .h5mu, X of each modality. Rows are matched by obs_names.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -31,7 +31,7 @@ def views_of_omics(sheets: Mapping[str, Sheet]) -> list[View]:
 
 
 def open_omics(path: Path) -> dict[str, Sheet]:
-    """Of .h5ad one sheet, called ""; of .h5mu one for all rows, called "", and one a modality."""
+    """For .h5ad one sheet, called ""; for .h5mu one for all rows, called "", and one per modality."""
     with _opened(path) as file:
         sheets = {"": _sheet(path, file, "")}
         for name in _order(file):

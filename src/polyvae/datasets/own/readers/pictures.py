@@ -18,7 +18,7 @@ DEPTH = 257  # 16 bits over 8 bits
 def read_pictures(sheet: Sheet, column: str, folder: Path, size: tuple[int, int] | None) -> tuple[np.ndarray, tuple]:
     """Bytes, grey if all pictures are, else of three channels; None stands for a row that names none.
 
-    Transparent pixels become white, 16 bits 8, and pictures are turned as the camera says. size: (height, width), to
+    Transparent pixels become white, 16 bits become 8, and pictures turn as the camera says. size: (height, width), to
     which the middle of each is cut and scaled; None: all must be of one size.
     Raises InputError that names the file and where the table names it.
     """
@@ -58,8 +58,8 @@ def _check(seen: list[Image.Image | None], place: str, rows: int) -> None:
         check_memory(Path(place), 3 * first.width * first.height * rows)
     if last.size != first.size:
         raise InputError(
-            f"{place} has {last.width} x {last.height} pixels, the first picture {first.width} x {first.height}; say "
-            "to which size all are brought, such as size = 64"
+            f"{place} has {last.width} x {last.height} pixels, the first picture {first.width} x {first.height}; set "
+            "the size that all are brought to, such as size = 64"
         )
 
 

@@ -19,7 +19,7 @@ MOST = 2**24  # values that are copied at a time
 
 
 class Scanned:
-    """A Parquet file; it stands for the frame of its columns. Raises polars' errors for what is none."""
+    """A Parquet file; it stands for the frame of its columns. Raises polars' errors for other files."""
 
     def __init__(self, path: Path) -> None:
         import polars as pl

@@ -44,7 +44,7 @@ def open_table(path: Path, named: Collection[str], ids: str | None = None) -> Sh
     """ids: the column that names rows. Default: `id`; or the first one, unless it is `not_ids`. named: columns that the
     user names as something else.
 
-    Raises InputError for what is no table.
+    Raises InputError for other files.
     """
     return sheet_of(path, _frame(path), named, ids, 2 if path.suffix.lower() in SEPARATORS else None)
 
@@ -58,7 +58,7 @@ def sheet_of(
 ) -> Sheet:
     """named, ids: as for `open_table`. Raises InputError for a frame without rows."""
     if not frame.width or not frame.height:
-        raise InputError(f"{path} holds no rows; its first line must name the columns, and a row follow")
+        raise InputError(f"{path} holds no rows; its first line must name the columns, with rows below")
     sheet = Sheet(path, frame, first_line=first_line)
     if ids is None and not not_ids(sheet, named):
         ids = _candidate(frame, named)
@@ -119,7 +119,7 @@ def views_by_stem(sheets: Sequence[Sheet], roles: Roles) -> list[View]:
 
 
 def doubtful(sheets: Sequence[Sheet], views: Sequence[View], roles: Roles) -> dict[str, str]:
-    """View -> that its one or two columns stand beside those that tell of the rows, and may do so, too. Of new rows,
+    """View -> that its one or two columns stand beside those that describe rows, and may do so, too. For new rows,
     file -> the columns that the model does not know."""
     found = {}
     for sheet in sheets:
@@ -132,14 +132,14 @@ def doubtful(sheets: Sequence[Sheet], views: Sequence[View], roles: Roles) -> di
         elif len(sheets) > 1 and 0 < len(columns) <= FEW and not roles.named.isdisjoint(sheet.frame.columns):
             named = ",".join(columns)
             found[sheet.path.stem] = (
-                f"{sheet.path.name} is a view of {' and '.join(columns)} alone; if it only tells of the rows, use "
+                f"{sheet.path.name} is a view of {' and '.join(columns)} alone; if it only describes the rows, use "
                 f"--leave-out {named}."
             )
     return found
 
 
 def _view_in(sheet: Sheet, columns: Sequence[str], roles: Roles) -> str:
-    """The name of the file; of new rows that of the model's view which has this name, or else only columns of these.
+    """The name of the file; for new rows that of the model's view which has this name, or else only columns of these.
 
     Raises InputError where no view of the model does, or several do.
     """
@@ -195,7 +195,7 @@ def _no_numbers(sheet: Sheet, columns: Sequence[str]) -> dict[str, Any]:
 
 
 def check_numbers(views: Sequence[View], roles: Roles) -> None:
-    """Raises InputError that names all columns that should hold numbers and hold none, and what to do with them."""
+    """Raises InputError that names all columns that should hold numbers but do not, and what to do with them."""
     found = {(view.sheet, column): value for view in views for column, value in view.no_numbers.items()}
     if not found:
         return
@@ -203,13 +203,13 @@ def check_numbers(views: Sequence[View], roles: Roles) -> None:
     said = ", ".join(each[:SHOWN]) + f" and {len(each) - SHOWN:,} more columns" * (len(each) > SHOWN)
     if roles.views:
         raise InputError(
-            f"no numbers are in {said}; correct those that the model was trained on as numbers, and leave out columns "
+            f"no numbers in {said}; correct those that the model was trained on as numbers, and leave out columns "
             "that it was not trained on"
         )
     (sheet, column), names = next(iter(found)), dict.fromkeys(column for _, column in [*found][:SHOWN])
     raise InputError(
-        f"no numbers are in {said}. Leave them out with --leave-out {','.join(names)}, or use one as --label, "
-        "--covariate or --group. A view of one is a file by itself, or three lines of a .toml, beside those of the "
+        f"no numbers in {said}. Leave them out with --leave-out {','.join(names)}, or use one as --label, "
+        "--covariate or --group. To make a view of one, give it its own file, or three lines in a .toml beside the "
         f'other views:\n[views.{column.rpartition(".")[2]}]\nfile = "{sheet.path.name}"\nclasses = "{column}"'
     )
 
@@ -283,7 +283,7 @@ def _number(sheet: Sheet, column: str) -> "pl.Series":
         return values.cast(pl.Int8)
     found = values.cast(pl.Float64, strict=False)
     if (wrong := found.is_null() & values.is_not_null()).any():
-        raise _wrong(sheet, column, int(wrong.arg_max() or 0), "no number")
+        raise _wrong(sheet, column, int(wrong.arg_max() or 0), "not a number")
     return found
 
 
@@ -316,7 +316,7 @@ def _frame(path: Path) -> "pl.DataFrame | Scanned":
         frame = pl.read_csv(path, **dialect)
     except (pl.exceptions.PolarsError, OSError) as error:
         fix = "save it as UTF-8" if "utf-8" in str(error).lower() else "save it again"
-        raise InputError(f"{path} is no readable table ({str(error).splitlines()[0]}); {fix}") from error
+        raise InputError(f"{path} is not a readable table ({str(error).splitlines()[0]}); {fix}") from error
     if twice := next(_twice(frame.columns), None):
         raise InputError(f"{path} has two columns {twice!r}; give each a name of its own")
     return frame
@@ -328,8 +328,8 @@ def _dialect(path: Path, suffix: str) -> dict[str, Any]:
     with path.open("rb") as file:
         header = file.readline()
         start = b"\n" + file.read(1 << 16)
-    if b"\0" in header:  # text of 16 bits a letter, which Polars would take for other letters
-        raise InputError(f"{path} is no readable table (it holds zero bytes); save it as UTF-8")
+    if b"\0" in header:  # text of 16 bits per letter, which Polars would take for other letters
+        raise InputError(f"{path} is not a readable table (it holds zero bytes); save it as UTF-8")
     told = {"infer_schema_length": None, "null_values": list(MISSING)}
     unquoted = QUOTED.sub(b"", header)
     separator = max((SEPARATORS[suffix], *OTHERS), key=lambda mark: unquoted.count(mark.encode()))
@@ -342,11 +342,11 @@ def _as_parquet(path: Path, dialect: dict[str, Any]) -> str:
     code = (
         f"import polars; polars.scan_csv({str(path)!r}, {options}).sink_parquet({str(path.with_suffix('.parquet'))!r})"
     )
-    return f"save it as Parquet, of which rows are read by batch: {shlex.join(['python', '-c', code])}"
+    return f"save it as Parquet, whose rows are read by batch: {shlex.join(['python', '-c', code])}"
 
 
 def _twice(columns: Sequence[str]) -> Iterator[str]:
-    """Names that stand twice in the header, of which the reader has made others."""
+    """Names that appear twice in the header, which the reader has renamed."""
     for column in columns:
         name, _, number = column.rpartition("_duplicated_")
         if number.isdigit() and name in columns:

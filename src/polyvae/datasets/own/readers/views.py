@@ -71,7 +71,7 @@ def read_toml(path: Path, roles: Roles) -> Content:
         roles = replace(roles, label=label)
     if not isinstance(content.get("file", ""), str):
         raise InputError(f'{path}: file is {content["file"]!r}; give its name, file = "..."')
-    about = [content["file"]] if "file" in content else []  # it may be of no view, and tell of the rows
+    about = [content["file"]] if "file" in content else []  # it may be of no view, and describe the rows
     files = dict.fromkeys([*(entry["file"] for entry in entries.values()), *about])
     named = roles.named.union(*map(_columns_of, entries.values()))
     sheets = {file: _sheets(path.parent / file, named, content.get("id")) for file in files}
@@ -84,7 +84,7 @@ def joined(
 ) -> Content:
     """The views, a row for every id that any of them has, in the order of their first appearance in `sheets`.
 
-    Label, covariate and group are looked for in all sheets: what one of them does not say of a row, another may. Of new
+    Label, covariate and group are looked up in all sheets: what one does not say about a row, another may. For new
     rows, views that the model does not know are left out, if it knows any.
     Raises InputError where ids are missing or wrong, numbers are words, or a column that was named is in no sheet.
     """
@@ -132,7 +132,7 @@ def _without_views(places: Mapping[Sheet, np.ndarray | None]) -> dict[str, str]:
 def _of_rows(
     column: str, sheets: Sequence[Sheet], ids: np.ndarray | None, places: Mapping[Sheet, np.ndarray | None]
 ) -> np.ndarray:
-    """What the sheets say of every row in a column: integers or words, None where none says anything.
+    """What the sheets say about every row in a column: integers or words, None where none says anything.
 
     Raises InputError where two of them differ.
     """
@@ -197,7 +197,7 @@ def _sheets(file: Path, named: Collection[str], ids: str | None) -> dict[str, Sh
     if suffix in omics.FORMATS:
         return open_omics(file)
     raise InputError(
-        f"{file}: views are taken of {', '.join(FORMATS)}, .h5ad and .h5mu files, and of data sets of Hugging Face"
+        f"{file}: views are taken from {', '.join(FORMATS)}, .h5ad and .h5mu files, and data sets of Hugging Face"
     )
 
 
