@@ -35,7 +35,7 @@ ByRow = Callable[[Tensor], Tensor]  # a table (..., pattern) to what each row fi
 def check_recipe(recipe: Recipe, names: tuple[str, ...], present: Tensor, further: Sequence[str] = ()) -> None:
     """Raises InputError for a recipe by which no such rows can train a model: those that `OfTerms` would meet.
 
-    present: Bool (row, modality). further: as of `check_terms`.
+    present: Bool (row, modality). further: as for `check_terms`.
     """
     if bool(present.all()):
         patterns = [names]
@@ -156,7 +156,7 @@ def _laws(model: JointModel, experts: Posterior, layout: Layout, sources: Tensor
 
 
 def _sources(layout: Layout, generator: Noise, at: ByRow) -> Tensor:
-    """The law that each code is drawn from, (code, batch): of a mixture one part a row, evenly over the batch."""
+    """The law that each code is drawn from, (code, batch): for a mixture one part per row, evenly over the batch."""
     source, share = (at(table) for table in layout.codes)
     if len(source) == 1:
         return source[0]

@@ -134,7 +134,7 @@ def terms_of(recipe: Recipe, names: tuple[str, ...]) -> Terms:
 def check_terms(terms: Terms, names: tuple[str, ...], further: Sequence[str] = ()) -> None:
     """Raises InputError for divergences without a value, and terms of what a row with these modalities does not have.
 
-    further: other experts of the model, which are no targets.
+    further: other experts of the model, which are not targets.
     """
     for of, against, _, how, _ in terms.divergences:
         if isinstance(of, Mix) and against != PRIOR:

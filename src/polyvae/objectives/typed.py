@@ -42,7 +42,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in parts
     if kind in (Union, UnionType):
         return any(_fits(value, part) for part in parts)
-    if type(value) is not tuple:  # a named one is no list of terms
+    if type(value) is not tuple:  # a named one is not a list of terms
         return False
     wanted = parts[:1] * len(value) if parts[-1] is ... else parts
     return len(value) == len(wanted) and all(map(_fits, value, wanted))
