@@ -55,7 +55,7 @@ def peaks() -> dict[str, float]:
 
 
 class Traffic(TorchDispatchMode):
-    """Bytes of the inputs and outputs of every operator that is no view; what is changed in place counts twice."""
+    """Bytes of the inputs and outputs of every operator that is not a view; what is changed in place counts twice."""
 
     def __init__(self) -> None:
         super().__init__()

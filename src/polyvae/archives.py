@@ -22,7 +22,7 @@ from polyvae.errors import InputError
 from polyvae.file_rows import Array, FileRows
 
 ENCRYPTED = 1  # the bit of a zip member's flags
-PACKED, LARGE = 200, 2**28  # more bytes than LARGE out of PACKED times fewer are a bomb, or better left unpacked
+PACKED, LARGE = 200, 2**28  # more bytes than LARGE out of PACKED times fewer are a bomb, or should not be packed
 NO_OBJECTS = "save text as column.astype(str), numbers as column.astype(float)"
 FIX = "use fewer rows or smaller types, or save each modality as NAME.npy in one folder, whose rows are read by batch"
 UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
@@ -113,7 +113,7 @@ def picture(source: Path | IO[bytes]) -> Generator[Image.Image]:
 
 
 def check_unpacked(place: str, size: int, packed: int) -> None:
-    """Raises InputError where `packed` bytes become so many that it is a bomb, or better left unpacked."""
+    """Raises InputError where `packed` bytes become so many that it is a bomb, or should not be packed."""
     if size > max(LARGE, PACKED * packed):
         raise InputError(
             f"{place} unpacks to {size / 1e9:,.1f} GB, {size // max(1, packed):,} times its size; if that is meant, "

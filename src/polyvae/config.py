@@ -62,7 +62,7 @@ class DataOptions:
     background: Annotated[int, Rule(lambda v: 0 <= v < 2**31, "at least 0, below 2^31")] | None = None
     """Index of the single background picture of repeated_polymnist. Default 0."""
     held_out: Annotated[int, Rule(lambda v: 0 <= v <= 10, "from 0 to 10")] | None = None
-    """Number of digits d that translated_polymnist never shows in quadrant d mod 4; `ood` does. Default 0."""
+    """How many digits d translated_polymnist never shows in quadrant d mod 4; the metric `ood` does. Default 0."""
     crop_range: Count | None = None
     """Crops of PolyMNIST's pictures start in [0, crop_range)^2, which controls Delta. Default: anywhere."""
     pairing: Literal["fixed", "fresh"] | None = None

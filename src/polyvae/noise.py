@@ -111,7 +111,7 @@ def _uniform_by_row(source: RowNoise, device: torch.device) -> Tensor:
 def index_at(u: Tensor, weights: Tensor) -> Tensor:
     """The index at quantile u of weights (..., index), which need not sum to one: drawn by them if u is uniform.
 
-    u: in [0, 1), of one distribution any shape, else a shape that broadcasts with (...).
+    u: in [0, 1), of any shape for one distribution, else of a shape that broadcasts with (...).
     """
     cumulative = weights.double().cumsum(-1)
     return (cumulative[..., :-1] <= u[..., None] * cumulative[..., -1:]).sum(-1)

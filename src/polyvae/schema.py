@@ -157,7 +157,7 @@ def fault(value: Any, hint: Any, keys: tuple[str | int, ...] = ()) -> str | None
     if kind is Annotated:
         broken = fault(value, parts[0], keys)
         wordings = (rule.wording for rule in parts[1:] if broken is None and not rule.holds(value))
-        return broken or next((_is(keys, value, f"it must be {wording}") for wording in wordings), None)
+        return broken or next((_is(keys, value, f"it must be {wording}", SHORT.repr) for wording in wordings), None)
     if kind in (Union, UnionType):
         faults = [fault(value, part, keys) for part in parts if part is not NoneType or value is None]
         return None if None in faults else faults[0]
@@ -201,8 +201,8 @@ def _is_of(value: Any, hint: Any) -> bool:
     return isinstance(value, (int, float) if hint is float else hint)
 
 
-def _is(keys: tuple[str | int, ...], value: Any, problem: str) -> str:
-    return f"{_place(keys)} is {SHORT.repr(value)}, {problem}"
+def _is(keys: tuple[str | int, ...], value: Any, problem: str, shown: Callable[[Any], str] = reprlib.repr) -> str:
+    return f"{_place(keys)} is {shown(value)}, {problem}"
 
 
 def _place(keys: tuple[str | int, ...]) -> str:

@@ -8,6 +8,7 @@ modality: no prior expert.
 import json
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -183,7 +184,10 @@ class SubsetMixture(ABC):
 
 @dataclass(frozen=True)
 class Listed(SubsetMixture):
-    """S as a full list. Raises InputError for unknown names, empty subsets, weights that are not a distribution."""
+    """S as an explicit list.
+
+    Raises InputError for unknown names, a subset that is empty or there twice, weights that are not a distribution.
+    """
 
     elements: tuple[Term, ...]
 
@@ -212,9 +216,9 @@ class Listed(SubsetMixture):
                 raise InputError(
                     f"weight {term.weight} of subset {term.given} must be finite and above 0; else drop the term"
                 )
-        of_all = [frozenset(term.given) for term in self.terms if term.target is None]
-        if twice := [given for given in of_all if of_all.count(given) > 1]:
-            raise InputError(f"S has subset {tuple(sorted(twice[0]))} twice; give it once, with the sum of its weights")
+        of_all = Counter(frozenset(term.given) for term in self.terms if term.target is None)
+        if twice := next((given for given, count in of_all.items() if count > 1), None):
+            raise InputError(f"S has subset {tuple(sorted(twice))} twice; give it once")
         total = sum(term.weight for term in self.terms if term.target is None)
         if any(term.target is None for term in self.terms) and abs(total - 1) > 1e-6:
             raise InputError(

@@ -37,7 +37,7 @@ def on_threads(count: int) -> Generator[None]:
 
 
 def steps_on_threads(count: int, taken: Generator[None, None, Result]) -> Generator[None, None, Result]:
-    """Takes the steps of a generator on `count` threads each; between them, others may compute on other numbers."""
+    """Takes the steps of a generator on `count` threads each; between them, others may use other numbers."""
     try:
         while True:
             with on_threads(count):

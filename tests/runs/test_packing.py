@@ -68,20 +68,21 @@ def test_weights_come_along_if_asked_for(store, tmp_path):
         assert name not in light.getnames()
 
 
-def test_nobody_goes_on_with_a_run_while_it_is_packed(store, tmp_path, monkeypatch):
+def test_a_run_that_goes_on_while_it_is_packed_is_packed_as_it_was(store, tmp_path, monkeypatch):
     """Its files are hashed, then copied: a checkpoint that changes in between would make a damaged pack."""
-    half, write, held = make_plan(HALF).run_id, packing.write, []
+    half, write = make_plan(HALF).run_id, packing.write
+    before = (store.folder(half) / "checkpoint" / "state.safetensors").read_bytes()
 
-    def watched(*arguments):
-        with store.lock(half, wait=False) as free:
-            held.append(not free)
-        write(*arguments)
+    def interrupted(path, kept):
+        advance(HALF, store, 6)
+        write(path, kept)
 
-    monkeypatch.setattr(packing, "write", watched)
+    monkeypatch.setattr(packing, "write", interrupted)
     assert packing.pack(store, tmp_path / "store.tar") == 2
-    assert held == [True]
-    with store.lock(half, wait=False) as free:
-        assert free
+    there = RunStore(tmp_path / "there")
+    assert packing.unpack(tmp_path / "store.tar", there) == (2, 0)
+    assert (there.folder(half) / "checkpoint" / "state.safetensors").read_bytes() == before
+    assert (store.folder(half) / "checkpoint" / "state.safetensors").read_bytes() != before
 
 
 def test_the_same_store_makes_the_same_pack(store, tmp_path):

@@ -147,7 +147,7 @@ def _check(names: Sequence[str], rows: int) -> None:
             "Leave out a modality that is often missing: give an S over the others (--subsets)"
         )
     if not 2 <= len(names) <= MOST_MODALITIES:
-        raise InputError(f"{len(names)} modalities; an estimate needs 2 to {MOST_MODALITIES}, so give fewer")
+        raise InputError(f"{len(names)} modalities; an estimate needs 2 to {MOST_MODALITIES}")
 
 
 def _advice(bounds: Estimate) -> list[str]:

@@ -209,7 +209,7 @@ def compare(
 def claims(*, store: Stores = (STORE,), out: Path | None = None, quiet: Quiet = False) -> None:
     """Test the paper's claims C1 to C18 against the runs of stores: statement, measured numbers, verdict.
 
-    A second table tests the claims on the paper's failure case for a later method, where there are its
+    A second table tests the claims on the paper's failure case for a later method, if it has
     runs. A folder that holds only records will do as a store.
 
     Args:

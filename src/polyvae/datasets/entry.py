@@ -23,7 +23,7 @@ class Entry:
     load: (options, split=, size=, seed=) -> MultimodalDataset; split: train or test; size >= 1, or None: all rows;
     seed >= 0.
     options: a frozen dataclass of what can be chosen, with defaults and checks; `datasets.load` builds it, and checks
-    that what is typed as a `Literal` is one of its choices. No field may be called like what every data set has: name,
+    that what is typed as a `Literal` is one of its choices. No field may have a name that every data set uses: name,
     split, size, seed, test_size.
     sampler: (options, split=) -> Sampler, or None for data that have no generator.
     attributes: what captions name.

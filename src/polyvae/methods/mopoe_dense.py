@@ -6,7 +6,7 @@ For a row with modalities X, the mean over all non-empty subsets A of them, maxi
 
 q_A is the product of the prior and of experts with full precision matrices, D_m(x) R_m R_m' D_m(x), R_m learned and the
 same for all rows (`fusions.dense`), and of it the mean and the variances in each dimension. A product of diagonal
-experts counts what several views all tell once for each of them. This one does not: with linear networks it holds
+experts counts what several views share once per view. This one does not: with linear networks it holds
 the posterior of factor analysis given any subset. A model with `linear_mlp` networks starts there
 (`models.linear_start`), with .01 added to the precision of every expert, so that none is 0. "systematic" has one subset
 per row, "exact" all of them.

@@ -44,8 +44,8 @@ def imputation(
     The predictive law of a row is the mixture of the likelihoods at `draws` posterior draws. rmse: of its mean, to
     which the mirror images of the draws count, too, per feature, rows counting alike however many values they lack, in
     model units: standard deviations of the training rows where the table is standardised, else those of the data, such
-    as counts; for classes that of their probabilities, and the share of rows whose likeliest class is the true one is
-    accuracy. nll: in nats per feature, of classes per row. coverage: share of values inside the 80 % interval that
+    as counts; for classes it is of their probabilities, and the share of rows whose likeliest class is the true one is
+    accuracy. nll: in nats per feature, for classes per row. coverage: share of values inside the 80 % interval that
     `impute` gives with as many draws and the same `calibration`, .8 if it is right (Normal and Laplace). coverage_se:
     its standard error over rows (`standard_error`).
     imputation/<baseline>/<target>/rmse: of the mean of the training rows and of what else `baselines` has, on the same

@@ -32,10 +32,10 @@ RUNNING = 0.1  # share of a batch in running averages
 
 @dataclass(frozen=True)
 class Options:
-    """aligned_dim: dimensions of u. temperature: of the contrast. spread: sd of u about what a modality says u is.
+    """aligned_dim: dimensions of u. temperature: of the contrast. spread: sd of u about g_m(x_m).
 
-    combine: how several given modalities do: by the direction of their mean, as a mixture, one at random, or as a
-    product over p(u) of the density ratios that the contrast has learned.
+    combine: how several given modalities are combined: by the direction of their mean, as a mixture, one at random, or
+    as a product over p(u) of the density ratios that the contrast has learned.
     draw_temperature: what the Normal numbers behind every w_m that is not given are multiplied by (Kingma & Dhariwal
     2018); 1 draws from p(w_m | u), less draws what is likelier and less diverse.
     best_of: how many w_m are drawn for each that is not given; the one whose value fits u best is kept (Ramesh et al.

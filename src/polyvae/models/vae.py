@@ -311,7 +311,7 @@ class MultimodalVAE(TrainableModel):
         posterior = self.posterior(batch, given) if posterior is None else posterior
         weights, (components, rows, latent) = posterior.weights, posterior.components.mean.shape
         live, total = weights > 0, max(samples, components)
-        count = live.sum(-1)
+        count = live.sum(-1).clamp(min=1)
         each = count.clamp(min=samples)  # K of a row
         draw = torch.arange(total, device=count.device)[:, None]
         rank = draw % count
@@ -322,7 +322,7 @@ class MultimodalVAE(TrainableModel):
         chosen = gaussian.picked(posterior.components, (which, torch.arange(rows, device=count.device)))
         z = chosen.rsample(standard.view(rows, total, latent).permute(1, 0, 2))
         log_weight = share + self.prior.log_prob(z) - posterior.log_prob(z)
-        for index, codes in enumerate(z):
+        for index, codes in enumerate(z[: int(each.max())]):
             for name, likelihood in self.decode(dict.fromkeys(targets, beside(codes, batch.level))).items():
                 seen = batch.present[:, self.names.index(name)]
                 log_weight[index] += torch.where(seen, likelihood.log_prob(batch.values[name]), 0.0)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from polyvae import waiting
 from polyvae.errors import InputError
 from polyvae.modality import Modality
 from polyvae.text import Vocabulary
@@ -61,7 +62,12 @@ class Embedding(nn.Module):
         self.vectors = nn.Embedding(words, width)
 
     def forward(self, values: Tensor) -> Tensor:
-        return values @ self.vectors.weight
+        if waiting.is_free(values.device) and not values.requires_grad:
+            largest, word = values.max(-1)
+            if bool((largest == 1).all()):  # one-hot, as data are
+                return self.vectors(word)
+        with torch.autocast(values.device.type, enabled=False):
+            return values.float() @ self.vectors.weight.float()
 
 
 class LearnedScale(nn.Module):

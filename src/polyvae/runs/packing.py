@@ -3,9 +3,9 @@
 import hashlib
 import io
 import math
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from fnmatch import fnmatch
 from functools import partial
@@ -17,7 +17,7 @@ from polyvae import files, schema
 from polyvae.config import RunConfig
 from polyvae.errors import InputError
 from polyvae.runs.store import CONFIG, DRAWS, RECORD, VIEWS, Damaged, RunStore, raised, readable
-from polyvae.runs.upkeep import run_folders
+from polyvae.runs.upkeep import idle
 
 FORMAT, MANIFEST = 1, "store.json"
 CARD = "README.md"
@@ -62,17 +62,15 @@ def pack(store: RunStore, path: Path, *, weights: bool = False, on_damage: Damag
     history and pictures are kept, weights if they are asked for. on_damage: as for `RunStore.records`.
     Raises InputError where there is no store, or nothing in it.
     """
-    with ExitStack() as held:
+    with TemporaryDirectory() as place:
 
         def content(folder: Path) -> dict[str, bytes | Path]:
-            with ExitStack() as own:
-                if not own.enter_context(store.lock(folder.name, wait=False)):
-                    return {}
-                if not store.is_done(folder.name):  # nobody may go on with it until it is packed
-                    held.push(own.pop_all())
-                return content_of(store, folder, weights=weights)
+            found = content_of(store, folder, weights=weights)
+            if store.is_done(folder.name):
+                return found
+            return {name: _copied(part, Path(place) / name) for name, part in found.items()}  # others may go on with it
 
-        runs = list(filter(None, readable(content, run_folders(store), on_damage)))
+        runs = list(filter(None, readable(content, idle(store), on_damage)))
         if not runs:
             raise InputError(f"{store.root} holds no run that could be packed")
         write(path, {name: content for run in runs for name, content in run.items()})
@@ -88,6 +86,14 @@ def write(path: Path, kept: Mapping[str, bytes | Path]) -> None:
             member.size = len(content) if isinstance(content, bytes) else content.stat().st_size
             with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as source:
                 archive.addfile(member, source)
+
+
+def _copied(content: bytes | Path, target: Path) -> bytes | Path:
+    """What does not change when a file is written anew."""
+    if isinstance(content, bytes):
+        return content
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(content, target))
 
 
 def content_of(

@@ -38,8 +38,8 @@ class Plan:
     """What one run will do, from its data to its model.
 
     content: identity of the whole data set, for those who compare runs; identity: what the run id adds to the config.
-    chosen: settings of `config` that the data have chosen, since nobody else did. tried: of those that were chosen by
-    their errors, setting -> value -> error (`models.linear_start.codes_by_errors`).
+    chosen: settings of `config` that the data have chosen, as the user left them open. tried: of those that were chosen
+    by their errors, setting -> value -> error (`models.linear_start.codes_by_errors`).
     rows_at: epoch -> training data of that epoch (new ones for fresh pairing). validation, test: held-out data. All
     lie on `device`. Where rows are in files, those for validation and test are the sample that is held in memory.
     counts: what for -> how many rows there are, of which such a sample is a part.

@@ -113,7 +113,7 @@ def _without_paths(config: RunConfig) -> RunConfig:
 
 def _check_name(repository: str) -> None:
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repository, re.ASCII):
-        raise InputError(f"{repository!r} is not a repository; give OWNER/NAME")
+        raise InputError(f"{repository!r} is not the name of a repository; give OWNER/NAME")
 
 
 @contextmanager

@@ -183,7 +183,7 @@ def _costs(todo: dict[str, _Task], store: RunStore) -> dict[str, float]:
 
 
 def _check_time(queue: "_Queue", minutes: float) -> None:
-    """Reports which runs take longer than there is time. Raises InputError if that is so of all that are to do."""
+    """Reports which runs take longer than there is time. Raises InputError if all of them do."""
     long = [run_id for run_id in queue.todo if not queue.ends_within(60 * minutes, run_id)]
     if len(long) == len(queue.todo):
         shortest = min(queue.cost.values())

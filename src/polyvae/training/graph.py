@@ -44,8 +44,8 @@ class Replayed:
         return self.values.clone()
 
     def _warm_up(self, rows: Tensor) -> Tensor:
-        """The last check whether the step waits for the device: a capture that fails leaves PyTorch's memory
-        and generators in disorder, so none is begun that would."""
+        """The last one checks whether the step waits for the device: a capture that fails leaves PyTorch's memory and
+        generators in disorder, so none is begun that would fail."""
         with _warned_of_waits(self.left == 0) as waits:
             values = self.step(rows)
         if waits:

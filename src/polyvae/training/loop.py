@@ -181,7 +181,8 @@ class _Loop:
                 data.expect(order[(index + 1) * size : (index + 2) * size])
                 self._step(stage, order[index * size : (index + 1) * size])
                 at.batch, at.seconds = index + 1, time.monotonic() - started
-                if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
+                is_due = time.monotonic() - self.saved_at >= self.checkpoint_seconds
+                if self.team.tell(is_due):  # what is read and checked may fail, and then must fail in all processes
                     self._read()
                     self._save(self.optimiser)
             try:
@@ -314,7 +315,7 @@ class _Loop:
         return patience is not None and at.best_loss is not None and at.epoch - at.best_epoch > patience
 
     def _save(self, optimiser: Adam | None) -> None:
-        checkpoint.check_finite(self.at, self.model)  # in all processes of a team, which fail together
+        checkpoint.check_finite(self.at, self.model)
         if self.team.leads:
             checkpoint.save(self.file, self.at, self.model, optimiser, self.kept)
         self.saved_at = time.monotonic()

@@ -97,7 +97,7 @@ def _aligned(modality: Modality, array: Array, names: Sequence[str]) -> tuple[Ar
 
 def with_given(filled: np.ndarray, given: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """`filled` (row, *shape), with the given values where they were `seen`, in their units and in a type that holds
-    both, also of words. Byte images stay bytes. seen: Bool (row,); single missing values are not seen."""
+    both; words, too. Byte images stay bytes. seen: Bool (row,); single missing values are not seen."""
     known = given.reshape(filled.shape)
     mask = np.broadcast_to(seen.reshape(-1, *(1,) * (filled.ndim - 1)), filled.shape)
     if known.dtype.kind == "f":

@@ -35,7 +35,7 @@ DECIMAL_COMMA = re.compile(rb"[;\t\n]-?\d*,\d+[;\t\r\n]")
 CALLED_ID = re.compile(r"^$|(?i:(^|[\W_])id$)|[a-z](Id|ID)$")  # pandas writes an index without a name
 LARGEST = float(np.finfo(np.float32).max)  # models see 32 bits
 FORMATS = (*SEPARATORS, ".parquet")
-FEW = 2  # columns beside some that tell of the rows; they may do so, too
+FEW = 2  # columns beside some that describe the rows; they may describe them, too
 SHOWN = 20  # names in a message
 ALONE = 20  # columns without a prefix; more are the features of one modality whose name was not said
 
@@ -44,7 +44,7 @@ def open_table(path: Path, named: Collection[str], ids: str | None = None) -> Sh
     """ids: the column that names rows. Default: `id`; or the first one, unless it is `not_ids`. named: columns that the
     user names as something else.
 
-    Raises InputError for other files.
+    Raises InputError for a file that is not a table.
     """
     return sheet_of(path, _frame(path), named, ids, 2 if path.suffix.lower() in SEPARATORS else None)
 
