@@ -157,7 +157,7 @@ def test_records_of_other_data_have_no_floor(store, tmp_path):
     own.finish(replace(result.record, resolved=resolved))
     said = []
     assert add_floors(own, say=said.append) == ()
-    assert "other data" in said[0]
+    assert "data that differ" in said[0]
 
 
 def test_what_cannot_be_audited_is_said_before_compute(store, tmp_path):

@@ -32,7 +32,7 @@ PRINTING = (
     "theory discrepancy random --symbols 3",
     "theory tradeoff random",
     "theory audit RUN --rows 20",
-    "advise --dataset toy --modalities 5",
+    "advise --dataset toy --modalities 9",
     "generate RUN --count 2",
     "impute RUN --data gaps.npz --draws 2",
     "embed RUN",
