@@ -322,7 +322,8 @@ class MultimodalVAE(TrainableModel):
         chosen = gaussian.picked(posterior.components, (which, torch.arange(rows, device=count.device)))
         z = chosen.rsample(standard.view(rows, total, latent).permute(1, 0, 2))
         log_weight = share + self.prior.log_prob(z) - posterior.log_prob(z)
-        for index, codes in enumerate(z[: int(each.max())]):
+        needed = int(each.max()) if waiting.is_free(z.device) else total  # what is behind has weight 0 in all rows
+        for index, codes in enumerate(z[:needed]):
             for name, likelihood in self.decode(dict.fromkeys(targets, beside(codes, batch.level))).items():
                 seen = batch.present[:, self.names.index(name)]
                 log_weight[index] += torch.where(seen, likelihood.log_prob(batch.values[name]), 0.0)
