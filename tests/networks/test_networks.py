@@ -97,6 +97,8 @@ def test_probabilities_of_words_are_read_alike_with_and_without_gradients(name):
     with torch.no_grad():
         expected = encoder(values)
     torch.testing.assert_close(encoder(values.requires_grad_()), expected)
+    precise = encoder.double()(values.detach().double())
+    torch.testing.assert_close(precise, tuple(part.double() for part in expected), rtol=1e-4, atol=1e-5)
 
 
 def test_the_transformer_reads_nothing_after_the_end():

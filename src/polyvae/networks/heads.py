@@ -67,7 +67,7 @@ class Embedding(nn.Module):
             if bool((largest == 1).all()):  # one-hot, as data are
                 return self.vectors(word)
         with torch.autocast(values.device.type, enabled=False):
-            return values.float() @ self.vectors.weight.float()
+            return values.to(self.vectors.weight.dtype) @ self.vectors.weight
 
 
 class LearnedScale(nn.Module):
