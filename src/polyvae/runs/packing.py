@@ -62,7 +62,7 @@ def pack(store: RunStore, path: Path, *, weights: bool = False, on_damage: Damag
     history and pictures are kept, weights if they are asked for. on_damage: as for `RunStore.records`.
     Raises InputError where there is no store, or nothing in it.
     """
-    with TemporaryDirectory() as place:
+    with TemporaryDirectory(prefix=".pack-", dir=store.there().root) as place:
 
         def content(folder: Path) -> dict[str, bytes | Path]:
             found = content_of(store, folder, weights=weights)
