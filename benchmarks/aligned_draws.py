@@ -23,7 +23,7 @@ from polyvae.metrics.frechet import frechet_distance
 from polyvae.metrics.pairs import Pair, members, one_out_pairs
 from polyvae.metrics.readings import Readings, read_model
 from polyvae.metrics.swap import partners
-from polyvae.models import AlignedFlows
+from polyvae.models import AlignedFlows, AlignedOptions
 from polyvae.noise import Noise, RowNoise
 from polyvae.priors import Prior
 from polyvae.runs.evaluation import judge_of
@@ -35,7 +35,7 @@ DRAWS = 6
 PAIRS = 150
 LARGEST = 4000  # training rows whose u is drawn
 COMBINED: tuple[dict[str, Any], ...] = ({"combine": "mean"}, {"combine": "mixture"}, {"combine": "product"})
-DRAWN = ("1.0:1", "0.7:1", "0.4:1", "1.0:4", "0.7:4")
+DRAWN = ((1.0, 1), (0.7, 1), (0.4, 1), (1.0, 4), (0.7, 4))  # temperature, best of
 
 
 class OfRows(Prior):
@@ -110,11 +110,20 @@ def line(options: dict[str, Any], cells: Iterable[float], form: str) -> str:
     return f"| {named} | " + " | ".join(format(cell, form) for cell in cells) + " |"
 
 
+def way_to_draw(text: str) -> tuple[float, int]:
+    """0.85:64 as (temperature, best of)."""
+    temperature, best_of = text.split(":")
+    options = AlignedOptions(draw_temperature=float(temperature), best_of=int(best_of))
+    return options.draw_temperature, options.best_of
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--rows", type=int, default=1000, help="test rows")
-    parser.add_argument("--draws", nargs="+", default=DRAWN, help="temperature:best of, for the second table")
+    parser.add_argument(
+        "--draws", nargs="+", type=way_to_draw, default=DRAWN, help="TEMPERATURE:BEST_OF, rows of the second table"
+    )
     chosen = parser.parse_args()
     plan = plan_of(chosen.run, metrics="coherence")
     model, judge = load(chosen.run), judge_of(plan, print)
@@ -128,8 +137,8 @@ def main() -> None:
         shares = contradictions(other, plan.test, judge, min(PAIRS, len(rows)))
         print(line(options, [coherence(found, of_one), coherence(found, of_others), *shares], ".3f"), flush=True)
     print(f"| draws | all others | samples | samples, u of a row | distance | {' | '.join(names)} |")
-    for temperature, best_of in (each.split(":") for each in chosen.draws):
-        options = {"draw_temperature": float(temperature), "best_of": int(best_of)}
+    for temperature, best_of in chosen.draws:
+        options = {"draw_temperature": temperature, "best_of": best_of}
         other = with_options(plan, model, options)
         found = read_model(other, plan.test, judge, label_pairs=of_others, rows=rows)
         cells = [coherence(found, of_others), agreement([read.label for read in found.prior.values()])]
